@@ -1,0 +1,332 @@
+"""Settings: one frozen section per part, read from the environment and from a file by the same names.
+
+A name that begins with S3D_ and is not known is refused with a suggestion, and so is one whose part is not built. The
+help text, the CRD and docs/settings.md come from the fields below. No secret is ever kept here: credentials are found
+by the AWS credential chain.
+"""
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
+from pydantic.fields import FieldInfo
+
+from s3d.errors import ConfigError
+
+UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+# Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
+SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+NOT_BUILT = {
+    "S3D_READ_CACHE": "the read cache",
+    "S3D_SYNC_FOLDER": "the sync folder",
+    "S3D_FUSE_MOUNT": "the FUSE mount",
+    "S3D_WRITE_QUEUE_FILTER": "the filters",
+    "S3D_WRITE_QUEUE_MAX_AGE": "the age limit of the write queue",
+    "S3D_OPA": "Open Policy Agent",
+}
+
+
+def parse_bytes(value: object) -> object:
+    """Turn `10Gi`, `512M` or `1000` into a number of bytes (Kubernetes' quantity suffixes)."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?|[KMGT]i)B?", value.strip())
+        if not match:
+            raise ValueError(f"{value!r} is not a size; write for example 512Mi or 10Gi")
+        return int(float(match[1]) * UNITS[match[2]])
+    return value
+
+
+def parse_duration(value: object) -> object:
+    """Turn `30s`, `500ms`, `5m`, `24h` or a bare number of seconds into seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", value.strip())
+        if not match:
+            raise ValueError(f"{value!r} is not a duration; write for example 500ms, 30s or 24h")
+        return float(match[1]) * SECONDS[match[2]]
+    return value
+
+
+def parse_list(value: object) -> object:
+    """Turn `a, b` into a tuple of names."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Bytes = Annotated[
+    int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})
+]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+
+
+def setting(name: str, default: Any, help_text: str, **constraints: Any) -> Any:
+    """Declare a field that is set by the variable `name`; `help_text` is its documentation everywhere."""
+    extra = {"setting": name}
+    if callable(default):
+        return Field(default_factory=default, description=help_text, json_schema_extra=extra, **constraints)
+    return Field(default=default, description=help_text, json_schema_extra=extra, **constraints)
+
+
+class Section(BaseModel):
+    """The settings of one part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    title: ClassVar[str]
+
+
+def local_dir() -> Path:
+    """The default local dir: XDG's place for state."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "s3d"
+
+
+def check_http_url(value: str) -> str:
+    """Refuse what is not `http(s)://host[:port]`."""
+    parts = urlsplit(value)
+    try:
+        port_is_valid = parts.port is None or parts.port >= 0
+    except ValueError:
+        port_is_valid = False
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid or parts.query:
+        raise ValueError(f"{value!r} is not a URL such as http://127.0.0.1:9000")
+    return value.rstrip("/")
+
+
+class Gateway(Section):
+    """The daemon itself."""
+
+    title = "The daemon"
+    local_dir: Path = setting(
+        "S3D_LOCAL_DIR", local_dir, "Directory that s3d owns; everything that has to survive a crash is in it."
+    )
+    endpoint: str = setting(
+        "S3D_ENDPOINT", "http://localhost:33333", "Where the S3 door listens, and where the CLI looks for it."
+    )
+    metrics_endpoint: str = setting(
+        "S3D_METRICS_ENDPOINT", "http://127.0.0.1:33334", "Where /healthz, /readyz, /metrics and /status listen."
+    )
+    insecure: bool = setting(
+        "S3D_INSECURE", False, "Let the S3 door listen on an address that is not loopback without access keys."
+    )
+    domains: Names = setting(
+        "S3D_DOMAINS", ("localhost",), "Host names of the S3 door; BUCKET.NAME addresses a bucket (virtual-host style)."
+    )
+    barrier_timeout: Duration = setting(
+        "S3D_BARRIER_TIMEOUT", 25.0, "How long a request waits for the pending changes it depends on, then 503 SlowDown."
+    )
+    drain: Duration = setting(
+        "S3D_DRAIN_SECONDS", 20.0, "How long SIGTERM goes on pushing what is pending before it gives up (exit code 75)."
+    )
+    lock_wait: Duration = setting(
+        "S3D_LOCK_WAIT", 0.0, "How long to wait at start for another process that owns the local dir."
+    )
+    termination_log: Path | None = setting(
+        "S3D_TERMINATION_LOG", None, "File that gets what is left undelivered at exit, as JSON (a pod's termination log)."
+    )
+    log_format: Literal["auto", "text", "json"] = setting(
+        "S3D_LOG_FORMAT", "auto", "text, json, or auto: text on a terminal and JSON elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("S3D_LOG_LEVEL", "info", "The least level logged.")
+
+    _check_urls = field_validator("endpoint", "metrics_endpoint")(check_http_url)
+
+
+class Remote(Section):
+    """The S3 store behind the gateway."""
+
+    title = "The remote"
+    endpoint: str | None = setting(
+        "S3_ENDPOINT", None, "URL of the remote. Unset: AWS, by region.", validate_default=False
+    )
+    region: str | None = setting(
+        "AWS_REGION", None, "Region that requests are signed for. Unset: AWS_DEFAULT_REGION, the profile, us-east-1."
+    )
+    addressing: Literal["auto", "path", "virtual"] = setting(
+        "S3D_ADDRESSING", "auto", "How buckets are named to the remote; auto: path with S3_ENDPOINT, else virtual."
+    )
+    checksums: Literal["when_supported", "when_required"] = setting(
+        "S3D_CHECKSUMS",
+        "when_supported",
+        "when_required: a trailing checksum is verified here and left out of what goes to a remote that refuses trailers.",
+    )
+    buckets: Names = setting(
+        "S3D_BUCKETS", (), "Buckets taken at their word: they exist, are writable and unversioned, until the remote says no."
+    )
+    away_after: Duration = setting(
+        "S3D_AWAY_AFTER", 5.0, "Silence after the last byte sent that counts against the remote; three in a row: away."
+    )
+    request_timeout: Duration = setting(
+        "S3D_REQUEST_TIMEOUT", 120.0, "How long a request to the remote may go without any progress."
+    )
+    connections: int = setting("S3D_CONNECTIONS", 64, "Connections to the remote at once.", ge=4, le=4096)
+
+    @field_validator("endpoint")
+    @classmethod
+    def check_endpoint(cls, value: str | None) -> str | None:
+        """Refuse what is not a URL; an empty value is an unset one."""
+        return check_http_url(value) if value else None
+
+
+class WriteQueue(Section):
+    """The durable write queue."""
+
+    title = "The write queue"
+    enabled: bool = setting("S3D_WRITE_QUEUE", True, "Accept writes durably and deliver them in the background.")
+    dir: Path | None = setting("S3D_WRITE_QUEUE_DIR", None, "Directory of the queue. Unset: LOCAL_DIR/queue.")
+    max_size: Bytes = setting("S3D_WRITE_QUEUE_MAX_SIZE", "10Gi", "Bytes that may be pending at once.")
+    max_files: int = setting("S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", ge=1)
+    wait: Duration = setting(
+        "S3D_WRITE_QUEUE_WAIT", 30.0, "How long a write waits for room in a full queue, then 503 SlowDown."
+    )
+    workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
+
+
+class Settings(Section):
+    """All settings."""
+
+    title = "Settings"
+    gateway: Gateway = Gateway()
+    remote: Remote = Remote()
+    write_queue: WriteQueue = WriteQueue()
+
+    @property
+    def queue_dir(self) -> Path:
+        """Where the write queue keeps its table and its bodies."""
+        return self.write_queue.dir or self.gateway.local_dir / "queue"
+
+
+SECTIONS: tuple[tuple[str, type[Section]], ...] = (
+    ("gateway", Gateway),
+    ("remote", Remote),
+    ("write_queue", WriteQueue),
+)
+
+
+def setting_name(field: FieldInfo) -> str:
+    """The variable that sets a field."""
+    extra = field.json_schema_extra
+    if not isinstance(extra, dict):
+        raise TypeError("a field of a section is declared with setting()")
+    return str(extra["setting"])
+
+
+def known_settings() -> Iterator[tuple[str, str, str, FieldInfo]]:
+    """Yield (variable, section, field name, field) of every setting."""
+    for section, model in SECTIONS:
+        for name, field in model.model_fields.items():
+            yield setting_name(field), section, name, field
+
+
+def load(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from `environment` and from the file that its S3D_CONFIG names; the environment wins.
+
+    Raises ConfigError with every problem found, each with a hint.
+    """
+    places = {variable: (section, name) for variable, section, name, _ in known_settings()}
+    values: dict[str, Any] = {**read_file(environment.get("S3D_CONFIG", "")), **environment}
+    problems: list[str] = []
+    sections: dict[str, dict[str, Any]] = {section: {} for section, _ in SECTIONS}
+    for variable, value in values.items():
+        if variable in places:
+            section, name = places[variable]
+            sections[section][name] = value
+        elif is_ours(variable):
+            problems.append(refusal(variable, list(places)))
+    built: dict[str, Section] = {}
+    for section, model in SECTIONS:
+        try:
+            built[section] = model(**sections[section])
+        except ValidationError as error:
+            problems += [
+                f"{setting_name(model.model_fields[str(e['loc'][0])])}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            ]
+    if problems:
+        raise ConfigError("; ".join(problems), hint="see docs/settings.md, or `s3d run --help`")
+    settings = Settings(**built)
+    check_together(settings)
+    return settings
+
+
+def is_ours(variable: str) -> bool:
+    """Whether a name that is not known is meant for s3d."""
+    return (
+        variable.startswith("S3D_")
+        and variable != "S3D_CONFIG"
+        and not variable.startswith("S3D_E2E_")
+        and not SERVICE_LINK.fullmatch(variable)
+    ) or variable.startswith("S3_END")
+
+
+def refusal(variable: str, known: list[str]) -> str:
+    """Say why a name is refused and what was probably meant."""
+    for prefix, part in NOT_BUILT.items():
+        if variable == prefix or variable.startswith(prefix + "_"):
+            return f"{variable}: {part} is not built yet; unset it"
+    close = difflib.get_close_matches(variable, known, n=1)
+    return f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def read_file(source: str) -> dict[str, Any]:
+    """Read S3D_CONFIG: a JSON object itself, or the path of a JSON or TOML file of setting names and values."""
+    if not source.strip():
+        return {}
+    try:
+        if source.lstrip().startswith("{"):
+            values = json.loads(source)
+        else:
+            path = Path(source)
+            text = path.read_text(encoding="utf-8")
+            values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"S3D_CONFIG cannot be read: {error}", hint="give a JSON object, or a .json or .toml file") from None
+    if not isinstance(values, dict):
+        raise ConfigError("S3D_CONFIG is not an object of setting names and values")
+    secrets = sorted(name for name in values if name.startswith("AWS_") and name != "AWS_REGION")
+    if secrets:
+        raise ConfigError(
+            f"S3D_CONFIG holds {', '.join(secrets)}", hint="credentials come from the environment or an AWS profile"
+        )
+    misplaced = sorted(name for name in values if not name.startswith(("S3D_", "S3_", "AWS_REGION")))
+    if misplaced:
+        raise ConfigError(f"S3D_CONFIG: {', '.join(misplaced)} is not a setting")
+    return values
+
+
+def check_together(settings: Settings) -> None:
+    """Refuse settings that are each valid but not together."""
+    door = urlsplit(settings.gateway.endpoint)
+    if door.scheme != "http":
+        raise ConfigError("S3D_ENDPOINT: the S3 door speaks plain HTTP", hint="write http://, and keep it on loopback")
+    if not is_loopback(door.hostname or "") and not settings.gateway.insecure:
+        raise ConfigError(
+            f"S3D_ENDPOINT: {door.hostname} is not a loopback address, and everyone who reaches the door acts as s3d",
+            hint="listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
+        )
+    if settings.remote.endpoint:
+        remote = urlsplit(settings.remote.endpoint)
+        ports = {"http": 80, "https": 443}
+        same_port = (remote.port or ports[remote.scheme]) == (door.port or 80)
+        if same_port and is_loopback(remote.hostname or "") and is_loopback(door.hostname or ""):
+            raise ConfigError(
+                "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,69 @@
+"""What can go wrong, by who has to act.
+
+S3Error is for the client of the S3 door, its subclass Unavailable for us (we retry); ConfigError is for the person who
+wrote the settings; CorruptBody means quarantine. Anything else that is raised is a bug. The docstring of a class is the
+message when none is given. Errors are caught at the edges only.
+"""
+
+from collections.abc import Mapping
+
+
+class S3DError(Exception):
+    """Something went wrong in s3d."""
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        """Take what went wrong and, in `hint`, what the person can do about it."""
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.hint = hint
+        super().__init__(self.message)
+
+
+class ConfigError(S3DError):
+    """The settings cannot be used."""
+
+
+class CorruptBody(S3DError):
+    """A stored body does not match the digest that was kept with it."""
+
+
+class S3Error(S3DError):
+    """The request cannot be served."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        status: int = 400,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take S3's error `code`, the HTTP `status`, extra response `headers` and extra elements (`details`) of the
+        error document, such as BucketName."""
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.status = status
+        self.headers = dict(headers or {})
+        self.details = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class Unavailable(S3Error):
+    """The remote cannot be reached just now."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "ServiceUnavailable",
+        hint: str = "",
+        retry_after: int = 1,
+        sent: bool = False,
+    ) -> None:
+        """Take the seconds after which a client may try again, and in `sent` whether the request went out in full
+        (then its outcome is unknown, not failed)."""
+        super().__init__(code, message, status=503, hint=hint, headers={"Retry-After": str(retry_after)})
+        self.sent = sent
