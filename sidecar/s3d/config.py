@@ -243,7 +243,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             sections[section][name] = value
         elif is_ours(variable):
             problems.append(refusal(variable, list(places)))
-    built: dict[str, Section] = {}
+    built: dict[str, Any] = {}
     for section, model in SECTIONS:
         try:
             built[section] = model(**sections[section])
