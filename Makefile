@@ -1,0 +1,64 @@
+# `make` lists what there is. Everything sets up what it needs: a virtual environment in .venv, and S3 servers, cluster tools
+# and images in $S3D_E2E_CACHE.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help check test demo e2e soak env generate lock format clean
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+export PATH := $(BIN):$(PATH)
+export S3D_E2E_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3d-e2e
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the main job, told as it happens: writes survive an outage and a kill -9 (two minutes)
+	@.ci/venv .venv-demo e2e/demo/requirements.txt
+	@.venv-demo/bin/python -m e2e.demo
+
+test: .venv servers ## the tests, against real S3 servers; ARGS="-k name" picks some
+	@$(PYTEST) tests $(ARGS)
+
+check: .venv ## format, lint, types, import floors, spelling, generated files (under a minute)
+	@ruff format --check --quiet . || { echo "ruff format would change these files; make format does"; exit 1; }
+	@ruff check --quiet .
+	@mypy
+	@lint-imports --no-logo 2>&1 | { grep -vE '^(-+|Contracts|)$$' || true; }
+	@codespell
+	@.ci/generate --check
+
+e2e: .venv servers cluster ## stock clients, kills, power cuts, and the cluster; ARGS="-m cluster" picks some
+	@$(PYTEST) e2e $(ARGS)
+
+soak: .venv servers ## kills and power cuts, many more of them; HOURS=n
+	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) $(PYTEST) e2e/chaos $(ARGS)
+
+env: .venv ## prints aliases: eval "$(make env)"
+	@echo "alias s3d='$(BIN)/s3d' s3d-operator='$(BIN)/s3d-operator'"
+
+generate: .venv ## writes crds/ and docs/settings.md from the settings' models
+	@.ci/generate
+
+lock: .venv ## writes the lock files; ARGS=--upgrade takes newer versions
+	@.ci/lock $(ARGS)
+
+format: .venv ## formats the code
+	@ruff format --quiet .
+	@ruff check --quiet --fix-only .
+
+clean: ## removes the virtual environments (the cache stays)
+	rm -rf .venv .venv-demo
+
+.PHONY: .venv servers cluster
+.venv:
+	@.ci/venv .venv requirements-dev.txt
+
+# Exit code 3 says that this machine cannot have a part; its tests are skipped then, each with the reason.
+servers:
+	@e2e/cluster/tools.sh versitygw minio || [ $$? = 3 ]
+
+cluster:
+	@e2e/cluster/tools.sh helm kubeconform && e2e/cluster/up.sh >/dev/null || [ $$? = 3 ]
