@@ -1,0 +1,20 @@
+"""The document of promises and the tests that quote it fit each other."""
+
+from itertools import groupby
+
+from tests.semantics import quoted_sentences, sentences
+
+
+def test_every_quoted_sentence_exists():
+    unknown = {name: places for name, places in quoted_sentences().items() if name not in sentences()}
+    assert not unknown
+
+
+def test_the_sentences_of_each_section_are_numbered_from_one_without_gaps():
+    for section, names in groupby(sentences(), key=lambda name: name.split("-")[0]):
+        numbers = [int(name.split("-")[1]) for name in names]
+        assert numbers == list(range(1, len(numbers) + 1)), section
+
+
+def test_every_section_is_there():
+    assert {name[0] for name in sentences()} == set("DQRCFSMA")
