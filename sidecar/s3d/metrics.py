@@ -1,0 +1,151 @@
+"""Every metric of the daemon, once: name, unit, labels and help.
+
+Names follow Prometheus' conventions: base units, `_total` on counters, one meaning per name. A label takes its values
+from a short list that we know (an operation, a status code, a state), never a bucket, a key or a client's words, so
+that `/metrics` shows counts and its size is bounded. A daemon has one Metrics, with a registry of its own.
+
+Gauges that describe a state (what is pending, whether the remote is up) are set when somebody scrapes, by `show`.
+"""
+
+import math
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
+
+from s3d import __version__
+
+STATES = ("waiting", "pushing", "unknown", "held", "parked", "quarantined")
+"""States of a pending change that are counted; each is shown also while it counts none."""
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+COMMIT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+COMMIT_CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+# A series with the time at which each counter was made says nothing here and doubles the page.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """All metrics, on one registry."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Info("s3d_build", "The version that runs.", registry=registry).info({"version": __version__})
+
+        self.requests = Counter(
+            "s3d_requests_total", "Requests answered at the S3 door.", ("operation", "code"), registry=registry
+        )
+        self.request_duration = Histogram(
+            "s3d_request_duration_seconds",
+            "Time from a request's headers to the last byte of its answer.",
+            ("operation",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.request_bytes = Counter("s3d_request_bytes_total", "Bytes of request bodies received.", registry=registry)
+        self.response_bytes = Counter("s3d_response_bytes_total", "Bytes of response bodies sent.", registry=registry)
+
+        self.pending_changes = Gauge(
+            "s3d_queue_pending_changes",
+            "Changes accepted and not confirmed by the remote.",
+            ("state",),
+            registry=registry,
+        )
+        self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
+        self.oldest_age = Gauge(
+            "s3d_queue_oldest_age_seconds",
+            "Age of the oldest change on its way to the remote; 0 when there is none.",
+            registry=registry,
+        )
+        self.pushes = Counter(
+            "s3d_queue_pushes_total",
+            "Attempts to push a change, by outcome: settled, retried, parked or unknown.",
+            ("result",),
+            registry=registry,
+        )
+        self.push_retries = Counter(
+            "s3d_queue_push_retries_total",
+            "Attempts that will be repeated, by retry class.",
+            ("class",),
+            registry=registry,
+        )
+        self.written_through = Counter(
+            "s3d_queue_written_through_total",
+            "Writes that were sent to the remote while the client waited, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.etag_mismatch = Counter(
+            "s3d_queue_etag_mismatch_total", "Pushes after which the remote showed another ETag.", registry=registry
+        )
+        self.quarantined = Counter(
+            "s3d_queue_quarantined_total", "Changes whose stored body did not match its digest.", registry=registry
+        )
+
+        self.remote_up = Gauge(
+            "s3d_remote_up",
+            "1 while the remote answers, 0 while it is away, NaN before it was asked.",
+            registry=registry,
+        )
+        self.remote_up.set(math.nan)
+        self.remote_requests = Counter(
+            "s3d_remote_requests_total",
+            "Requests sent to the remote, by status code; `none` when no answer came.",
+            ("code",),
+            registry=registry,
+        )
+
+        self.commits = Counter("s3d_store_commits_total", "Commits made durable.", registry=registry)
+        self.commit_changes = Histogram(
+            "s3d_store_commit_changes", "Writes that shared one commit.", buckets=COMMIT_CHANGES, registry=registry
+        )
+        self.commit_duration = Histogram(
+            "s3d_store_commit_duration_seconds",
+            "Time that one commit took to become durable.",
+            buckets=COMMIT_SECONDS,
+            registry=registry,
+        )
+        self.store_failures = Counter(
+            "s3d_store_failures_total", "Commits and syncs of the local dir that failed.", registry=registry
+        )
+
+        for state in STATES:
+            self.pending_changes.labels(state)
+        # `labels` takes a lock and builds a tuple: the hot path keeps the children it has met.
+        self._requests: dict[tuple[str, int], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+
+    def count_request(self, operation: str, code: int, seconds: float, received: int = 0, sent: int = 0) -> None:
+        """Count one answered request: its operation ("" for an unknown one), HTTP status, duration and body sizes in
+        bytes. An operation is a name of the S3 model, so that the labels stay few."""
+        operation = operation or "unknown"
+        counter = self._requests.get((operation, code))
+        if counter is None:
+            counter = self._requests[operation, code] = self.requests.labels(operation, str(code))
+        duration = self._durations.get(operation)
+        if duration is None:
+            duration = self._durations[operation] = self.request_duration.labels(operation)
+        counter.inc()
+        duration.observe(seconds)
+        if received:
+            self.request_bytes.inc(received)
+        if sent:
+            self.response_bytes.inc(sent)
+
+    def count_commit(self, changes: int, seconds: float) -> None:
+        """Count one durable commit of so many writes."""
+        self.commits.inc()
+        self.commit_changes.observe(changes)
+        self.commit_duration.observe(seconds)
+
+    def show(
+        self, states: Mapping[str, int], pending_bytes: int, oldest_age: float | None, *, remote_up: bool | None
+    ) -> None:
+        """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way) and
+        whether the remote answers (None: not known)."""
+        for state in STATES:
+            self.pending_changes.labels(state).set(states.get(state, 0))
+        self.pending_bytes.set(pending_bytes)
+        self.oldest_age.set(oldest_age or 0)
+        self.remote_up.set(math.nan if remote_up is None else remote_up)

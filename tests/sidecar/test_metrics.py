@@ -1,0 +1,70 @@
+import re
+
+import pytest
+from prometheus_client import generate_latest
+
+from s3d.metrics import STATES, Metrics
+
+BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_up", "_info")
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    lines = generate_latest(metrics.registry).decode().splitlines()
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+
+def test_names_follow_the_conventions_of_prometheus():
+    for family in Metrics().registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        name = f"{name}_info" if family.type == "info" else name
+        if name.startswith("process_"):
+            continue
+        assert re.fullmatch(r"s3d_[a-z_]+", name)
+        assert name.endswith(BASE_UNITS), name
+        assert family.documentation.endswith("."), name
+
+
+def test_two_daemons_in_one_process_do_not_share_counts():
+    first, second = Metrics(), Metrics()
+    first.count_request("GetObject", 200, 0.1)
+    assert 's3d_requests_total{code="200",operation="GetObject"}' in samples(first)
+    assert 's3d_requests_total{code="200",operation="GetObject"}' not in samples(second)
+
+
+def test_a_request_is_counted_once_with_its_bytes_and_duration():
+    metrics = Metrics()
+    metrics.count_request("PutObject", 200, 0.004, received=10)
+    metrics.count_request("PutObject", 200, 0.004, received=5)
+    metrics.count_request("", 501, 0.001, sent=7)
+    shown = samples(metrics)
+    assert shown['s3d_requests_total{code="200",operation="PutObject"}'] == 2
+    assert shown['s3d_requests_total{code="501",operation="unknown"}'] == 1
+    assert shown['s3d_request_duration_seconds_count{operation="PutObject"}'] == 2
+    assert shown["s3d_request_bytes_total"] == 15
+    assert shown["s3d_response_bytes_total"] == 7
+
+
+def test_every_state_is_shown_also_when_it_counts_nothing():
+    metrics = Metrics()
+    metrics.show({"waiting": 3}, 42, 1.5, remote_up=True)
+    metrics.show({"parked": 1}, 7, None, remote_up=False)
+    shown = samples(metrics)
+    assert {state: shown[f's3d_queue_pending_changes{{state="{state}"}}'] for state in STATES} == {
+        **dict.fromkeys(STATES, 0),
+        "parked": 1,
+    }
+    assert shown["s3d_queue_pending_bytes"] == 7
+    assert shown["s3d_queue_oldest_age_seconds"] == 0
+    assert shown["s3d_remote_up"] == 0
+
+
+def test_a_remote_that_was_not_asked_is_neither_up_nor_down():
+    assert samples(Metrics())["s3d_remote_up"] == pytest.approx(float("nan"), nan_ok=True)
+
+
+def test_a_commit_is_counted_with_its_size():
+    metrics = Metrics()
+    metrics.count_commit(3, 0.002)
+    shown = samples(metrics)
+    assert shown["s3d_store_commits_total"] == 1
+    assert shown["s3d_store_commit_changes_sum"] == 3
