@@ -1,0 +1,36 @@
+"""The documents say what is there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s3d.config import known_settings
+from tests.daemons import ROOT
+
+DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("variable", [variable for variable, *_ in known_settings()])
+def test_a_setting_is_in_the_reference(variable: str):
+    assert f"| `{variable}` |" in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_is_what_the_settings_say():
+    written = subprocess.run(
+        [sys.executable, ROOT / "docs" / "settings.py"],
+        env={"PYTHONPATH": str(ROOT / "sidecar")},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert written == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_a_link_leads_somewhere(document: Path):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()]
+    assert not missing
