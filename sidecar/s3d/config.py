@@ -63,9 +63,7 @@ def parse_list(value: object) -> object:
     return value
 
 
-Bytes = Annotated[
-    int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})
-]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
 
@@ -123,7 +121,9 @@ class Gateway(Section):
         "S3D_DOMAINS", ("localhost",), "Host names of the S3 door; BUCKET.NAME addresses a bucket (virtual-host style)."
     )
     barrier_timeout: Duration = setting(
-        "S3D_BARRIER_TIMEOUT", 25.0, "How long a request waits for the pending changes it depends on, then 503 SlowDown."
+        "S3D_BARRIER_TIMEOUT",
+        25.0,
+        "How long a request waits for the pending changes it depends on, then 503 SlowDown.",
     )
     drain: Duration = setting(
         "S3D_DRAIN_SECONDS", 20.0, "How long SIGTERM goes on pushing what is pending before it gives up (exit code 75)."
@@ -132,12 +132,16 @@ class Gateway(Section):
         "S3D_LOCK_WAIT", 0.0, "How long to wait at start for another process that owns the local dir."
     )
     termination_log: Path | None = setting(
-        "S3D_TERMINATION_LOG", None, "File that gets what is left undelivered at exit, as JSON (a pod's termination log)."
+        "S3D_TERMINATION_LOG",
+        None,
+        "File that gets what is left undelivered at exit, as JSON (a pod's termination log).",
     )
     log_format: Literal["auto", "text", "json"] = setting(
         "S3D_LOG_FORMAT", "auto", "text, json, or auto: text on a terminal and JSON elsewhere."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = setting("S3D_LOG_LEVEL", "info", "The least level logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "S3D_LOG_LEVEL", "info", "The least level logged."
+    )
 
     _check_urls = field_validator("endpoint", "metrics_endpoint")(check_http_url)
 
@@ -158,10 +162,13 @@ class Remote(Section):
     checksums: Literal["when_supported", "when_required"] = setting(
         "S3D_CHECKSUMS",
         "when_supported",
-        "when_required: a trailing checksum is verified here and left out of what goes to a remote that refuses trailers.",
+        "when_required: a trailing checksum is verified here, and not sent on to a remote that refuses trailers.",
     )
+    anonymous: bool = setting("S3D_ANONYMOUS", False, "Send requests unsigned, to a remote that asks for no keys.")
     buckets: Names = setting(
-        "S3D_BUCKETS", (), "Buckets taken at their word: they exist, are writable and unversioned, until the remote says no."
+        "S3D_BUCKETS",
+        (),
+        "Buckets taken at their word: they exist, are writable and unversioned, until the remote says no.",
     )
     away_after: Duration = setting(
         "S3D_AWAY_AFTER", 5.0, "Silence after the last byte sent that counts against the remote; three in a row: away."
@@ -188,6 +195,11 @@ class WriteQueue(Section):
     max_files: int = setting("S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", ge=1)
     wait: Duration = setting(
         "S3D_WRITE_QUEUE_WAIT", 30.0, "How long a write waits for room in a full queue, then 503 SlowDown."
+    )
+    delay: Duration = setting(
+        "S3D_WRITE_QUEUE_DELAY",
+        0.0,
+        "How long a change waits before its first push; overwrites meanwhile cost no push.",
     )
     workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
 
@@ -290,7 +302,9 @@ def read_file(source: str) -> dict[str, Any]:
             text = path.read_text(encoding="utf-8")
             values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"S3D_CONFIG cannot be read: {error}", hint="give a JSON object, or a .json or .toml file") from None
+        raise ConfigError(
+            f"S3D_CONFIG cannot be read: {error}", hint="give a JSON object, or a .json or .toml file"
+        ) from None
     if not isinstance(values, dict):
         raise ConfigError("S3D_CONFIG is not an object of setting names and values")
     secrets = sorted(name for name in values if name.startswith("AWS_") and name != "AWS_REGION")

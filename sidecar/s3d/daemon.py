@@ -1,0 +1,220 @@
+"""The daemon: the only module that names all parts and puts them together.
+
+    door -> Metered(Queue(Remote))
+
+One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
+what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL).
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from s3d import __version__, admin, config, door
+from s3d.api import S3
+from s3d.errors import S3DError, S3Error
+from s3d.layers import remote
+from s3d.layers.metered import Metered
+from s3d.layers.queue import Queue, open_queue
+from s3d.metrics import Metrics
+from s3d.store.lock import lock_dir, make_private
+
+log = logging.getLogger(__name__)
+
+LEFT_BEHIND = 75
+"""Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
+SWEEP_INTERVAL = 3600.0
+
+
+class Daemon:
+    """What the status doors ask about."""
+
+    def __init__(self, settings: config.Settings, far: remote.Remote, queue: Queue | None) -> None:
+        """Take the parts that know."""
+        self._settings = settings
+        self._far = far
+        self._queue = queue
+        self._started_at = time.time()
+        self.listening = False
+        self.draining = False
+
+    def ready(self) -> list[str]:
+        """Why requests are not taken; [] when they are. The remote has no say in it."""
+        reasons = []
+        if not self.listening:
+            reasons.append("the S3 door is not open")
+        if self.draining:
+            reasons.append("draining: no new requests are taken")
+        if self._queue is not None and self._queue.failure:
+            reasons.append(f"the local dir failed: {self._queue.failure}")
+        return reasons
+
+    def status(self) -> admin.Status:
+        """Counts of everything."""
+        health = self._far.health
+        counts: dict[str, Any] = (
+            self._queue.status()
+            if self._queue
+            else {
+                "pending": {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0},
+                "states": {},
+            }
+        )
+        return {
+            "version": __version__,
+            "started_at": self._started_at,
+            "remote": {"endpoint": self._far.endpoint, "state": health.state, "since": health.since},
+            "draining": self.draining,
+            **counts,
+        }  # type: ignore[return-value,typeddict-item]
+
+    def bucket_status(self, bucket: str) -> admin.BucketStatus:
+        """What is known of a bucket."""
+        if self._queue is None:
+            raise S3Error("NotImplemented", "The write queue is off: nothing is ever pending", status=404)
+        return self._queue.bucket_status(bucket)  # type: ignore[return-value]
+
+    def object_status(self, bucket: str, key: str) -> admin.ObjectStatus:
+        """What is pending for a key."""
+        if self._queue is None:
+            return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
+        return self._queue.object_status(bucket, key)  # type: ignore[return-value]
+
+
+def main(settings: config.Settings) -> int:
+    """Run until a signal ends it; return the exit code. Raises S3DError where it cannot start."""
+    set_up_logging(settings.gateway)
+    # s3d itself must never follow the variable that points applications to it.
+    os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true"
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(run(settings))
+    return uvloop.run(run(settings))
+
+
+async def run(settings: config.Settings) -> int:
+    """Open the parts from the inside out, serve, and drain."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as parts:
+        parts.enter_context(locked(settings))
+        metrics = Metrics()
+        far = await parts.enter_async_context(remote.connect(settings.remote))
+        queue: Queue | None = None
+        inner: S3 = far
+        if settings.write_queue.enabled:
+            queue = await parts.enter_async_context(
+                open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
+            )
+            inner = queue
+        daemon = Daemon(settings, far, queue)
+        await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
+        async with background(queue):
+            front = door.Door(Metered(inner, metrics), settings.gateway)
+            async with door.listen(front, settings.gateway):
+                daemon.listening = True
+                where = urlsplit(settings.gateway.endpoint).netloc
+                log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
+                await stop.wait()
+                daemon.draining = True
+                deadline = time.monotonic() + settings.gateway.drain
+                log.info("stopping: %d changes are pending", daemon.status()["pending"]["changes"])
+            return await drain(settings, daemon, queue, deadline)
+
+
+async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, deadline: float) -> int:
+    """Push until the deadline; say in one line what is left (Q-12)."""
+    if queue is None:
+        return 0
+    await queue.drain(max(0.0, deadline - time.monotonic()))
+    pending = daemon.status()["pending"]
+    left = {"changes": pending["changes"], "bytes": pending["bytes"], "oldest": pending["oldest_age_seconds"]}
+    if settings.gateway.termination_log and pending["changes"]:
+        with contextlib.suppress(OSError):
+            settings.gateway.termination_log.write_text(json.dumps(left), encoding="utf-8")
+    if not pending["changes"]:
+        log.info("drained: everything is delivered")
+        return 0
+    log.warning(
+        "left on the local dir: %d changes, %d bytes; the next start delivers them", left["changes"], left["bytes"]
+    )
+    return LEFT_BEHIND
+
+
+@contextlib.asynccontextmanager
+async def background(queue: Queue | None) -> AsyncIterator[None]:
+    """Run what runs for life; a bug in it ends the daemon instead of going unseen."""
+    async with asyncio.TaskGroup() as tasks:
+        running = []
+        if queue is not None:
+            running = [tasks.create_task(queue.pusher.run()), tasks.create_task(sweep(queue))]
+        yield
+        for task in running:
+            task.cancel()
+
+
+async def sweep(queue: Queue) -> None:
+    """Clear orphaned bodies now and then."""
+    while True:
+        try:
+            await queue.sweep()
+        except S3DError as error:
+            log.error("the sweep of the bodies failed: %s", error)
+        await asyncio.sleep(SWEEP_INTERVAL)
+
+
+@contextlib.contextmanager
+def locked(settings: config.Settings) -> Iterator[None]:
+    """Own the local dir, and the queue's where it is elsewhere, for life (D-8)."""
+    places: list[Path] = [settings.gateway.local_dir]
+    if settings.gateway.local_dir not in settings.queue_dir.parents:
+        places.append(settings.queue_dir)
+    locks = []
+    try:
+        for place in places:
+            make_private(place)
+            locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, logger, message and, where there is one, the traceback."""
+        entry = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def set_up_logging(settings: config.Gateway) -> None:
+    """Log to stderr, as text on a terminal and as JSON elsewhere."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S") if as_text else JsonLines()
+    )
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for chatty in ("botocore", "aiobotocore", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,275 @@
+"""The S3 door: an HTTP request becomes a Wire, then a Call; a Reply becomes an HTTP response. It decides nothing.
+
+Every error is an S3 error document with a request id. The first read of a body sends `100 Continue`, so whatever can be
+judged without the body is judged before it. Once response headers are out, a failure cuts the connection: no client
+takes half an object for a whole one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
+from s3d.config import Gateway
+from s3d.errors import S3Error
+from s3d.protocol import checksums, decode, encode, sigv4
+
+log = logging.getLogger(__name__)
+
+# Drained before a connection with a refused body is closed, so that the client reads the answer instead of a reset.
+DRAIN_BYTES = 1 << 20
+DRAIN_SECONDS = 2.0
+KEEP_ALIVE = 75.0
+# A body up to this size is sent in one write with its headers.
+SMALL = 64 << 10
+XML = "application/xml"
+
+
+class RequestBody:
+    """The bytes that a client sends."""
+
+    replayable = False
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        """Take the request; nothing is read yet."""
+        self._request = request
+        self.length = request.content_length
+        self.started = False
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield what comes; the first call lets a waiting client send. Raises S3Error IncompleteBody when it leaves."""
+        if start or end is not None or self.started:
+            raise ValueError("a request body can be read once, from its start")
+        self.started = True
+        if self._request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and self._request.transport:
+            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = self._request.content
+        left = self.length
+        while True:
+            try:
+                block = await content.readany()
+            except (OSError, web.RequestPayloadError, asyncio.IncompleteReadError) as error:
+                raise S3Error(
+                    "IncompleteBody", "The connection was closed before the whole body was sent", status=400
+                ) from error
+            if not block:
+                break
+            if left is not None:
+                left -= len(block)
+            yield block
+        if left:
+            raise S3Error("IncompleteBody", "You did not provide the number of bytes specified by Content-Length")
+
+    async def aclose(self) -> None:
+        """Nothing to let go of: the connection belongs to the server."""
+
+
+class Door:
+    """One S3 front over one S3."""
+
+    def __init__(self, serve: S3, settings: Gateway) -> None:
+        """Take what answers the calls."""
+        self._serve = serve
+        host = urlsplit(settings.endpoint).hostname or "localhost"
+        self._domains: Sequence[str] = (*settings.domains,)
+        self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
+        self._any_host = settings.insecure
+        self._host_id = secrets.token_hex(16)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        request_id = secrets.token_hex(8).upper()
+        path, _, query = request.raw_path.partition("?")
+        wire = Wire(request.method, path, query, request.headers)
+        body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
+        incoming: Body | None = None
+        try:
+            try:
+                self._check_origin(wire)
+                operation, params = decode.request(wire, self._domains)
+                sigv4.check_presigned(first_values(query), datetime.now(UTC))
+                incoming = checksums.incoming(body, wire) if body is not None else None
+                call = Call(operation.name if operation else "", params, body=incoming, wire=wire)
+                reply = await self._serve(call)
+                return await self._respond(request, call, reply, request_id)
+            except S3Error as error:
+                return self._refuse(request, error, request_id)
+            except (asyncio.CancelledError, ConnectionError):
+                raise
+            except Exception:
+                log.exception("a bug: request %s (%s %s) failed", request_id, wire.method, path)
+                error = S3Error("InternalError", "We encountered an internal error. Please try again.", status=500)
+                return self._refuse(request, error, request_id)
+        finally:
+            if incoming is not None:
+                await incoming.aclose()
+            if body is not None:
+                await self._drain(request, body)
+
+    def _check_origin(self, wire: Wire) -> None:
+        """Refuse other people's host names and what a browser sends for another site (A-3)."""
+        host = split_port(wire.headers.get(hdrs.HOST, ""))
+        if len(wire.headers.getall(hdrs.HOST, ())) > 1:
+            raise S3Error("InvalidRequest", "The request has more than one Host header")
+        known = host in self._hosts or any(host.endswith(f".{domain}") for domain in self._domains)
+        if not known and not self._any_host:
+            raise S3Error(
+                "AccessDenied",
+                f"The host {host!r} is not one of this door's names",
+                status=403,
+                hint="S3D_DOMAINS lists the names it answers to",
+            )
+        if wire.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise S3Error("AccessDenied", "Another site's page may not use this door", status=403)
+
+    async def _respond(self, request: web.BaseRequest, call: Call, reply: Reply, request_id: str) -> web.StreamResponse:
+        status, headers, body = reply.status, reply.headers, reply.body
+        if reply.result is not None:
+            status, encoded, document = encode.result(call.operation, reply.result)
+            encoded.extend(headers)
+            headers, body = encoded, BytesBody(document)
+        headers.setdefault("x-amz-request-id", request_id)
+        bare = request.method == "HEAD" or status in (204, 304)
+        length = body.length if body is not None else None
+        if length is not None:
+            if not (bare and hdrs.CONTENT_LENGTH in headers) and status != 204:
+                headers[hdrs.CONTENT_LENGTH] = str(length)
+        elif body is None and not bare:
+            headers[hdrs.CONTENT_LENGTH] = "0"
+        if body is None or bare:
+            if body is not None:
+                await body.aclose()
+            return Response(status=status, headers=headers)
+        if isinstance(body, BytesBody) and len(body.data) <= SMALL:
+            return Response(status=status, headers=headers, body=body.data)
+        return await self._stream(request, status, headers, body)
+
+    async def _stream(self, request: web.BaseRequest, status: int, headers: Headers, body: Body) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
+        try:
+            blocks = body.chunks()
+            try:
+                # The first block before the headers: an error that comes instead of it is still an error document.
+                first = await anext(blocks, b"")
+                await response.prepare(request)
+                if first:
+                    await response.write(first)
+                async for block in blocks:
+                    await response.write(block)
+                await response.write_eof()
+            except ConnectionError:
+                raise
+            except Exception as error:
+                if not response.prepared:
+                    raise
+                log.warning("a response broke off: %s", error)
+                if request.transport is not None:
+                    request.transport.abort()
+        finally:
+            await body.aclose()
+        return response
+
+    def _refuse(self, request: web.BaseRequest, error: S3Error, request_id: str) -> web.StreamResponse:
+        headers: Headers = CIMultiDict(error.headers)
+        headers["x-amz-request-id"] = request_id
+        headers["x-amz-id-2"] = self._host_id
+        if request.method == "HEAD" or error.status == 304:
+            return Response(status=error.status, headers=headers)
+        document = encode.error(error, request_id=request_id, host_id=self._host_id, resource=request.raw_path)
+        headers[hdrs.CONTENT_TYPE] = XML
+        return Response(status=error.status, headers=headers, body=document)
+
+    async def _drain(self, request: web.BaseRequest, body: RequestBody) -> None:
+        """Read what is left of a refused body, so far as it is little, and close the connection after the answer."""
+        if request.content.is_eof():
+            return
+        request.protocol.close()
+        if not body.started and request.headers.get(hdrs.EXPECT):
+            return
+        left = DRAIN_BYTES
+        with contextlib.suppress(TimeoutError, OSError, web.RequestPayloadError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while left > 0 and (block := await request.content.readany()):
+                    left -= len(block)
+
+
+class Response(web.Response):
+    """A response with nothing but what it was given: no type is made up for it."""
+
+    async def _prepare_headers(self) -> None:
+        typed = hdrs.CONTENT_TYPE in self.headers
+        await super()._prepare_headers()
+        if not typed:
+            self.headers.popall(hdrs.CONTENT_TYPE, None)
+
+
+class Connection(web.RequestHandler):
+    """A client's connection; what is not HTTP is refused with an S3 error document too."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer a malformed request, or a handler that failed."""
+        if self.transport is None or request.writer.output_size > 0:
+            raise ConnectionError("the response is under way already")
+        code = "InternalError" if status >= 500 else "InvalidRequest"
+        error = S3Error(code, message or "The request is not valid HTTP", status=status)
+        request_id = secrets.token_hex(8).upper()
+        document = encode.error(error, request_id=request_id, host_id="", resource="")
+        response = Response(status=status, body=document, headers={"Content-Type": XML, "x-amz-request-id": request_id})
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """aiohttp's low-level server, with our Connection."""
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of one connection."""
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+@contextlib.asynccontextmanager
+async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
+    """Open the door. `localhost` is both loopback addresses; that [::1] cannot be bound is not fatal.
+
+    At the end new connections are refused first, then running requests get `settings.drain` seconds to finish.
+    """
+    options: dict[str, Any] = {
+        "keepalive_timeout": KEEP_ALIVE,
+        "lingering_time": 0.0,
+        "auto_decompress": False,
+        "access_log": None,
+    }
+    server = Server(door.handle, **options)
+    runner = web.ServerRunner(server, shutdown_timeout=settings.drain)
+    await runner.setup()
+    url = urlsplit(settings.endpoint)
+    host, port = url.hostname or "localhost", url.port or 80
+    try:
+        await web.TCPSite(runner, "127.0.0.1" if host == "localhost" else host, port, backlog=1024).start()
+        if host == "localhost":
+            with contextlib.suppress(OSError):
+                await web.TCPSite(runner, "::1", port, backlog=1024).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def split_port(host: str) -> str:
+    """The host of a Host header, lower-case, without its port."""
+    name, _, port = host.rpartition(":")
+    return (name if name and port.isdigit() else host).lower()
+
+
+def first_values(query: str) -> dict[str, str]:
+    """The first value of each name of a query."""
+    return {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()} if query else {}

@@ -1,0 +1,147 @@
+"""Whether the remote is there: the one place that decides that it is *away* (SEMANTICS, Words).
+
+Away is a refused connection, a DNS or TLS failure, or three requests in a row that heard nothing for `away_after` after
+the last byte sent. One silent request proves nothing: it starts the probe, and the probe's own silence counts. Any HTTP
+answer ends it. This module sends nothing itself; the probe is given to it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+MISSES = 3
+PROBE_INTERVAL = 1.0
+TICK = 0.2
+AWAY_PATIENCE = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request under way, from its first byte to the head of its response."""
+
+    scope: asyncio.Timeout
+    patient: bool
+    """Its silence says nothing: Complete and copies answer late."""
+    probe: bool
+    """Looks for the remote's return, so it is not ended for the remote's absence."""
+    progress: float = field(default_factory=time.monotonic)
+    """When the last byte was sent."""
+    sent: bool = False
+    """Whether the whole request may have left (then its outcome is unknown, not failed)."""
+    missed: bool = False
+    gave_up: bool = False
+    """Ended by us: the remote is away, or nothing moved for the request timeout."""
+
+
+class Health:
+    """What is known of the remote's presence, and the probe that looks for its return."""
+
+    def __init__(self, away_after: float, request_timeout: float, probe: Callable[[], Awaitable[None]]) -> None:
+        """Take the times in seconds; `probe` sends one request and returns on any answer, raises on none."""
+        self.away_after = away_after
+        self.request_timeout = request_timeout
+        self.away = False
+        self.reason = ""
+        self.since: float | None = None
+        """When the state last changed (Unix time); None before the first contact."""
+        self._probe = probe
+        self._misses = 0
+        self._under_way: set[Exchange] = set()
+        self._present = asyncio.Event()
+        self._present.set()
+        self._suspect = asyncio.Event()
+
+    @property
+    def state(self) -> str:
+        """`unknown`, `reachable` or `away`."""
+        if self.away:
+            return "away"
+        return "unknown" if self.since is None else "reachable"
+
+    async def present(self) -> None:
+        """Wait until the remote is not away."""
+        await self._present.wait()
+
+    def answered(self) -> None:
+        """Note that the remote gave an HTTP answer."""
+        self._misses = 0
+        self._suspect.clear()
+        if self.away or self.since is None:
+            if self.away:
+                log.info("the remote is back")
+            self.away, self.reason, self.since = False, "", time.time()
+            self._present.set()
+
+    def failed(self, reason: str) -> None:
+        """Note a refused connection, a DNS or a TLS failure: away at once."""
+        self._misses = MISSES
+        self._leave(reason)
+
+    def missed(self) -> None:
+        """Note a request that heard nothing for `away_after`."""
+        self._misses += 1
+        if self._misses >= MISSES:
+            self._leave(f"no answer within {self.away_after:g} s, {MISSES} times in a row")
+        else:
+            self._suspect.set()
+
+    @contextlib.asynccontextmanager
+    async def exchange(self, *, patient: bool = False, probe: bool = False) -> AsyncIterator[Exchange]:
+        """Watch one request until the head of its response is there. Raises TimeoutError when it is given up."""
+        async with asyncio.timeout(None) as scope:
+            exchange = Exchange(scope, patient, probe)
+            self._under_way.add(exchange)
+            try:
+                yield exchange
+            finally:
+                self._under_way.discard(exchange)
+
+    async def watch(self) -> None:
+        """Run for life: end silent requests, and probe while the remote is away or silent."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick())
+            tasks.create_task(self._look())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            for exchange in tuple(self._under_way):
+                silence = now - exchange.progress
+                if silence >= self.away_after and not exchange.missed and not exchange.patient:
+                    exchange.missed = True
+                    self.missed()
+                if silence >= self._patience(exchange):
+                    self._end(exchange)
+
+    def _patience(self, exchange: Exchange) -> float:
+        """How long a request may be silent, in seconds."""
+        if exchange.probe:
+            return 2 * self.away_after
+        if self.away and not exchange.patient:
+            return AWAY_PATIENCE
+        return self.request_timeout
+
+    async def _look(self) -> None:
+        while True:
+            await self._suspect.wait()
+            with contextlib.suppress(Exception):
+                await self._probe()
+            await asyncio.sleep(PROBE_INTERVAL)
+
+    def _leave(self, reason: str) -> None:
+        if not self.away:
+            log.warning("the remote is away: %s", reason)
+            self.away, self.reason, self.since = True, reason, time.time()
+            self._present.clear()
+        self._suspect.set()
+
+    def _end(self, exchange: Exchange) -> None:
+        exchange.gave_up = True
+        self._under_way.discard(exchange)
+        exchange.scope.reschedule(asyncio.get_running_loop().time())

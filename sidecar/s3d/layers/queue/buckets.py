@@ -1,0 +1,138 @@
+"""What is known of buckets (SEMANTICS R-6): whether they exist, and why writes to them must go through.
+
+A bucket is looked up before its first put is acknowledged and remembered on disk. One that the settings name is taken
+at its word until the remote can be asked. What the remote later shows to the contrary is remembered too.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from s3d.api import S3, Call
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.health import Health
+from s3d.layers.queue import changes
+from s3d.store.db import Database
+
+log = logging.getLogger(__name__)
+
+# Operations that change what a queued write to the bucket means.
+UNSETTLING = frozenset(
+    "DeleteBucket CreateBucket PutBucketVersioning PutObjectLockConfiguration PutBucketEncryption "
+    "DeleteBucketEncryption".split()
+)
+# Answers to a look-up that say "not configured here", or that this remote or identity has no such notion.
+SILENT = frozenset([400, 403, 404, 405, 501])
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What is known of a bucket: why its writes go through ("": they are queued), in the remote's own word."""
+
+    name: str
+    through: str = ""
+    detail: str = ""
+
+
+class Buckets:
+    """The buckets that were seen."""
+
+    def __init__(self, db: Database, inner: S3, health: Health, named: tuple[str, ...]) -> None:
+        """Take the names that the settings vouch for."""
+        self._db = db
+        self._inner = inner
+        self._health = health
+        self._named = frozenset(named)
+        self._known: dict[str, Bucket] = {}
+        self._looking: dict[str, asyncio.Future[Bucket]] = {}
+
+    def remembered(self, name: str) -> Bucket | None:
+        """What is known without asking; None where the bucket was never seen."""
+        bucket = self._known.get(name)
+        if bucket is None and (row := changes.remembered_bucket(self._db, name)):
+            bucket = self._known[name] = Bucket(name, *row)
+        return bucket
+
+    async def get(self, name: str) -> Bucket:
+        """What is known of a bucket, asking the remote where it was never seen.
+
+        Raises the remote's own error (NoSuchBucket, AccessDenied), or Unavailable where it is away and nothing vouches.
+        """
+        bucket = self.remembered(name)
+        if bucket is not None:
+            return bucket
+        if self._health.away:
+            if name in self._named:
+                return Bucket(name)
+            raise Unavailable(
+                f"The bucket {name} was never seen and the remote is away",
+                hint=f"to write to it before it is seen, name it in S3D_BUCKETS={name}",
+            )
+        try:
+            return await self._look_up_once(name)
+        except Unavailable:
+            if name in self._named:
+                return Bucket(name)
+            raise
+
+    def vouched(self, name: str) -> bool:
+        """Whether a bucket was seen, or the settings vouch for it."""
+        return name in self._named or self.remembered(name) is not None
+
+    async def forget(self, name: str) -> None:
+        """Ask again before the next put."""
+        self._known.pop(name, None)
+        await self._db.write(changes.forget_bucket(name))
+
+    async def learn(self, name: str, through: str, detail: str) -> None:
+        """Remember what the remote showed of a bucket."""
+        log.warning("writes to bucket %s go through from now on: %s (%s)", name, through, detail)
+        await self._remember(Bucket(name, through, detail))
+
+    async def _remember(self, bucket: Bucket) -> None:
+        await self._db.write(changes.remember_bucket(bucket.name, bucket.through, bucket.detail, time.time()))
+        self._known[bucket.name] = bucket
+
+    async def _look_up_once(self, name: str) -> Bucket:
+        """One look-up for all who ask at once; it outlives each of them."""
+        future = self._looking.get(name)
+        if future is None:
+            future = self._looking[name] = asyncio.ensure_future(self._look_up(name))
+            future.add_done_callback(lambda _: self._looking.pop(name, None))
+        return await asyncio.shield(future)
+
+    async def _look_up(self, name: str) -> Bucket:
+        _, versioning, lock, encryption = await asyncio.gather(
+            self._inner(Call("HeadBucket", {"Bucket": name})),
+            self._ask("GetBucketVersioning", name),
+            self._ask("GetObjectLockConfiguration", name),
+            self._ask("GetBucketEncryption", name),
+        )
+        bucket = Bucket(name, *judge(versioning, lock, encryption))
+        await self._remember(bucket)
+        return bucket
+
+    async def _ask(self, operation: str, name: str) -> dict[str, object]:
+        try:
+            return (await self._inner(Call(operation, {"Bucket": name}))).result or {}
+        except S3Error as error:
+            if error.status in SILENT:
+                return {}
+            raise
+
+
+def judge(versioning: dict, lock: dict, encryption: dict) -> tuple[str, str]:  # type: ignore[type-arg]
+    """Why writes to a bucket like this go through, and the remote's word for it; two "" where they need not.
+
+    A version id, a retention and the ETag of an encrypted object are the remote's to give (Q-4, Q-14).
+    """
+    if versioning.get("Status"):
+        return "versioned", versioning["Status"]
+    if lock.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled":
+        return "locked", "object lock"
+    for rule in encryption.get("ServerSideEncryptionConfiguration", {}).get("Rules", []):
+        algorithm = rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", "")
+        if algorithm and algorithm != "AES256":
+            return "encrypted", algorithm
+    return "", ""

@@ -1,0 +1,317 @@
+"""The queue's SQL: every statement on its tables, and nothing else.
+
+Functions that take a connection first are run by the store's writing thread inside its transaction; the others read.
+A change moves only along the states of docs/ARCHITECTURE.md, and only here.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import apsw
+
+from s3d.store.db import Database, Schema
+
+NEVER = 1e12
+"""A time that does not come: keeps an attempt under way from being claimed twice."""
+ACTIVE = "('waiting', 'pushing', 'unknown')"
+FIELDS = "seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason, file"
+AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
+    AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of the table, without its inline body unless asked for."""
+
+    seq: int
+    bucket: str
+    key: str
+    op: str
+    state: str
+    members: Mapping[str, str]
+    size: int
+    etag: str
+    acked_at: float
+    attempts: int
+    next_at: float
+    attempt_at: float | None
+    code: str
+    reason: str
+    file: str | None
+    inline: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What an enqueue did: the new row, the rows that it superseded and their files, now orphans."""
+
+    seq: int
+    superseded: tuple[int, ...]
+    files: tuple[str, ...]
+
+
+def schema() -> Schema:
+    """The tables of this version."""
+    return Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
+
+
+def of_row(row: tuple[Any, ...]) -> Change:
+    """Make a Change of the columns in FIELDS, and of `inline` where it was selected."""
+    values = list(row)
+    values[5] = json.loads(values[5])
+    return Change(*values)
+
+
+def enqueue(
+    db: apsw.Connection,
+    *,
+    bucket: str,
+    key: str,
+    identity: str,
+    op: str,
+    members: Mapping[str, str],
+    size: int,
+    etag: str,
+    now: float,
+    next_at: float,
+    file: str | None,
+    inline: bytes | None,
+) -> Queued:
+    """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
+
+    An older change that has not started is dropped, unless the turn of a request stands between the two: that request
+    was promised to see it. A parked one keeps its bytes and answers no read any more.
+    """
+    dropped = list(
+        db.execute(
+            """DELETE FROM change WHERE bucket = ?1 AND key = ?2 AND op <> 'through' AND state IN ('waiting', 'held')
+            AND seq > (SELECT coalesce(max(seq), 0) FROM change WHERE bucket = ?1 AND key = ?2 AND op = 'through')
+            RETURNING seq, file""",
+            (bucket, key),
+        )
+    )
+    db.execute(
+        "UPDATE change SET state = 'superseded' WHERE bucket = ? AND key = ? AND state IN ('parked', 'quarantined')",
+        (bucket, key),
+    )
+    db.execute(
+        """INSERT INTO change (bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline)
+        VALUES (?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)""",
+        (bucket, key, identity, op, json.dumps(members), size, etag, now, next_at, file, inline),
+    )
+    return Queued(
+        db.last_insert_rowid(), tuple(seq for seq, _ in dropped), tuple(file for _, file in dropped if file is not None)
+    )
+
+
+def claim(db: apsw.Connection, *, now: float, limit: int) -> list[Change]:
+    """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent."""
+    due = db.execute(
+        f"SELECT {FIELDS}, inline FROM change WHERE state = 'unknown' AND next_at <= ?1 ORDER BY next_at LIMIT ?2",
+        (now, limit),
+    )
+    claimed = [of_row(row) for row in due]
+    if len(claimed) < limit:
+        waiting = db.execute(
+            f"""SELECT {FIELDS}, inline FROM change WHERE state = 'waiting' AND next_at <= ?1 AND op <> 'through'
+            AND NOT {AHEAD} ORDER BY next_at, seq LIMIT ?2""",
+            (now, limit - len(claimed)),
+        )
+        claimed += [of_row(row) for row in waiting]
+    db.executemany(
+        """UPDATE change SET state = iif(state = 'waiting', 'pushing', state), attempts = attempts + 1, attempt_at = ?1,
+        next_at = ?2 WHERE seq = ?3""",
+        [(now, NEVER, change.seq) for change in claimed],
+    )
+    return claimed
+
+
+def settle(db: apsw.Connection, seq: int) -> None:
+    """Drop a change that the remote has confirmed."""
+    db.execute("DELETE FROM change WHERE seq = ? AND state IN ('pushing', 'unknown')", (seq,))
+
+
+def put_back(db: apsw.Connection, change: Change, *, state: str, next_at: float, code: str, reason: str) -> str | None:
+    """Record an attempt that did not settle: `waiting` (refused for now), `unknown` (no answer), `parked` (refused for
+    good) or `quarantined` (bad body).
+
+    A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and the
+    id of its file returned for deletion; a parked or quarantined one is kept, superseded.
+    """
+    overtaken = state != "unknown" and db.execute(
+        """SELECT count(*) > 0 AND sum(op = 'through') = 0 FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
+        (change.bucket, change.key, change.seq),
+    ).fetchone() == (1,)
+    if overtaken and state == "waiting":
+        db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
+        return change.file
+    db.execute(
+        """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5
+        WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
+        (change.seq, "superseded" if overtaken else state, next_at, code, reason),
+    )
+    return None
+
+
+def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
+    """Set a change aside whose body is bad, whatever its state (D-4)."""
+    db.execute(
+        "UPDATE change SET state = 'quarantined', code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'",
+        (reason, seq),
+    )
+
+
+def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> int:
+    """Stand in line for a key: a row without a body, which later changes do not overtake."""
+    db.execute(
+        """INSERT INTO change (bucket, key, identity, op, state, acked_at, next_at)
+        VALUES (?, ?, ?, 'through', 'waiting', ?, ?)""",
+        (bucket, key, identity, now, NEVER),
+    )
+    return db.last_insert_rowid()
+
+
+def start_turn(db: apsw.Connection, seq: int) -> bool:
+    """Claim the key for a request whose turn it is; False while something is ahead of it."""
+    db.execute(f"UPDATE change SET state = 'pushing' WHERE seq = ? AND state = 'waiting' AND NOT {AHEAD}", (seq,))
+    return db.changes() > 0
+
+
+def end_turn(db: apsw.Connection, seq: int) -> None:
+    """Leave the line."""
+    db.execute("DELETE FROM change WHERE seq = ? AND op = 'through'", (seq,))
+
+
+def recover(db: apsw.Connection) -> None:
+    """Make the tables true after a crash: attempts under way are unknown (Q-3), clients of turns are gone."""
+    db.execute("DELETE FROM change WHERE state IN ('waiting', 'pushing') AND op = 'through'")
+    db.execute("UPDATE change SET state = 'unknown', next_at = 0 WHERE state = 'pushing'")
+    db.execute("UPDATE change SET next_at = 0 WHERE state = 'unknown'")
+
+
+def visible(db: Database, bucket: str, key: str) -> Change | None:
+    """The change that reads of a key answer from (R-2), with its inline body; None where nothing is pending."""
+    rows = db.read(
+        f"""SELECT {FIELDS}, inline FROM change WHERE bucket = ? AND key = ? AND op <> 'through'
+        AND state <> 'superseded' ORDER BY seq DESC LIMIT 1""",
+        (bucket, key),
+    )
+    return of_row(rows[0]) if rows else None
+
+
+def of_key(db: Database, bucket: str, key: str) -> list[Change]:
+    """All changes of a key, oldest first."""
+    rows = db.read(
+        f"SELECT {FIELDS} FROM change WHERE bucket = ? AND key = ? AND op <> 'through' ORDER BY seq", (bucket, key)
+    )
+    return [of_row(row) for row in rows]
+
+
+def obstacle(db: Database, bucket: str, key: str | None, seq: int, others: frozenset[int]) -> Change | None:
+    """The oldest change that a barrier on a key (on the whole bucket: None) still waits for.
+
+    It waits for what was acknowledged up to `seq`, and for `others`, which superseded some of that.
+    """
+    where, bindings = "bucket = ?", [bucket]
+    if key is not None:
+        where, bindings = "bucket = ? AND key = ?", [bucket, key]
+    live = "op <> 'through' AND state <> 'superseded'"
+    rows = db.read(
+        f"SELECT {FIELDS} FROM change WHERE {where} AND seq <= ? AND {live} ORDER BY seq LIMIT 1", (*bindings, seq)
+    )
+    if not rows and others:
+        marks = ", ".join("?" * len(others))
+        rows = db.read(f"SELECT {FIELDS} FROM change WHERE seq IN ({marks}) AND {live} LIMIT 1", tuple(others))
+    return of_row(rows[0]) if rows else None
+
+
+def newest(db: Database) -> int:
+    """The seq of the newest row ever added."""
+    rows = db.read("SELECT seq FROM sqlite_sequence WHERE name = 'change'")
+    return int(rows[0][0]) if rows else 0
+
+
+def next_due(db: Database) -> float | None:
+    """When the next attempt is due (Unix time); None where nothing waits for its time."""
+    rows = db.read("""SELECT min(next_at) FROM (SELECT min(next_at) AS next_at FROM change WHERE state = 'waiting'
+        UNION ALL SELECT min(next_at) FROM change WHERE state = 'unknown')""")
+    due = rows[0][0] if rows else None
+    return None if due is None or due >= NEVER else float(due)
+
+
+def tally(db: Database) -> dict[str, tuple[int, int]]:
+    """Changes and bytes by state."""
+    return {state: (changes, size) for state, changes, size in db.read("SELECT state, changes, bytes FROM tally")}
+
+
+def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:
+    """Changes and bytes that are pending in one bucket."""
+    rows = db.read(
+        "SELECT count(*), coalesce(sum(size), 0) FROM change WHERE bucket = ? AND op <> 'through'", (bucket,)
+    )
+    return rows[0][0], rows[0][1]
+
+
+def oldest(db: Database) -> float | None:
+    """When the oldest change that is to be pushed was acknowledged (Unix time)."""
+    rows = db.read(f"SELECT acked_at FROM change WHERE state IN {ACTIVE} ORDER BY acked_at LIMIT 1")
+    return rows[0][0] if rows else None
+
+
+def files_known(db: Database, files: list[str]) -> set[str]:
+    """Those of the given body files that a row refers to."""
+    found: set[str] = set()
+    for file in files:
+        if db.read("SELECT 1 FROM change WHERE file = ? LIMIT 1", (file,)):
+            found.add(file)
+    return found
+
+
+def expedite(db: apsw.Connection, now: float) -> None:
+    """Make everything that waits for its time due, for the drain at the end."""
+    db.execute("UPDATE change SET next_at = ?1 WHERE state = 'waiting' AND op <> 'through' AND next_at > ?1", (now,))
+
+
+def remembered_bucket(db: Database, name: str) -> tuple[str, str] | None:
+    """What is remembered of a bucket: why its writes go through (''; they are queued), and the remote's word for it."""
+    rows = db.read("SELECT through, detail FROM bucket WHERE name = ?", (name,))
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def remember_bucket(name: str, through: str, detail: str, now: float) -> Callable[[apsw.Connection], None]:
+    """A write that remembers a bucket."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute(
+            "INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES (?, ?, ?, ?)",
+            (name, now, through, detail),
+        )
+
+    return write
+
+
+def forget_bucket(name: str) -> Callable[[apsw.Connection], None]:
+    """A write that forgets a bucket, so that the next put asks the remote again."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("DELETE FROM bucket WHERE name = ?", (name,))
+
+    return write
+
+
+def belongs_to(db: Database) -> str | None:
+    """The endpoint of the remote that the changes belong to (D-9)."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'remote'")
+    return rows[0][0] if rows else None
+
+
+def assign_to(endpoint: str) -> Callable[[apsw.Connection], None]:
+    """A write that makes the changes belong to a remote."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)", (endpoint,))
+
+    return write

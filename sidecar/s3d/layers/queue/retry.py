@@ -1,0 +1,57 @@
+"""What an error of the remote means for the change that met it: one table (SEMANTICS Q-8). A row that names a code wins
+over a class. Pure: time and chance are arguments."""
+
+from enum import StrEnum
+
+from s3d.errors import S3Error
+
+ATTEMPTS = 3
+"""Attempts at a change that is refused with a 4xx that no row names."""
+BASE = 0.2
+CAP = 30.0
+
+
+class Verdict(StrEnum):
+    """What to do with the change."""
+
+    TRANSIENT = "transient"
+    """Try again, for ever."""
+    LANE = "lane"
+    """Nothing to do with this change: its identity and bucket are refused. Try again, for ever."""
+    OBJECT = "object"
+    """Refused for good: park it, the others go on."""
+    REHASH = "rehash"
+    """The remote saw other bytes: hash the body; bad is quarantined, good is tried again."""
+    REFUSED = "refused"
+    """A 4xx that no row names: a few attempts, then park."""
+
+
+CODES = {
+    Verdict.TRANSIENT: """SlowDown RequestTimeout OperationAborted InternalError ServiceUnavailable ThrottlingException
+        PriorRequestNotComplete ConditionalRequestConflict TooManyRequests RequestTimeTooLong IncompleteBody""",
+    Verdict.LANE: """AccessDenied AllAccessDisabled AccountProblem ExpiredToken TokenRefreshRequired InvalidAccessKeyId
+        InvalidToken SignatureDoesNotMatch NoSuchBucket PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed
+        RequestTimeTooSkewed QuotaExceeded NotSignedUp Forbidden InvalidSecurity""",
+    Verdict.OBJECT: """EntityTooLarge EntityTooSmall KeyTooLongError KeyTooLong MetadataTooLarge InvalidTag
+        InvalidStorageClass InvalidURI NotImplemented InvalidObjectName XMinioInvalidObjectName MethodNotAllowed
+        InvalidObjectState AccessControlListNotSupported""",
+    Verdict.REHASH: """BadDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch InvalidDigest""",
+}
+BY_CODE = {code: verdict for verdict, codes in CODES.items() for code in codes.split()}
+BY_STATUS = {401: Verdict.LANE, 403: Verdict.LANE, 429: Verdict.TRANSIENT, 507: Verdict.LANE}
+
+
+def judge(error: S3Error) -> Verdict:
+    """Judge an error."""
+    if (by_code := BY_CODE.get(error.code)) is not None:
+        return by_code
+    if (by_status := BY_STATUS.get(error.status)) is not None:
+        return by_status
+    if error.status >= 500:
+        return Verdict.OBJECT if error.status == 501 else Verdict.TRANSIENT
+    return Verdict.LANE if 300 <= error.status < 400 else Verdict.REFUSED
+
+
+def pause(attempts: int, chance: float) -> float:
+    """Seconds until the next attempt: full jitter below a doubling bound; `chance` is from 0 up to 1."""
+    return chance * min(CAP, BASE * 2 ** min(attempts, 16))

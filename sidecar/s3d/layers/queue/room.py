@@ -1,0 +1,66 @@
+"""Room in the queue (SEMANTICS Q-7): a write is taken whole or not at all.
+
+What is pending is read from the tables; what is being received is reserved here until it is committed or has failed.
+Changes of every state count, parked and held ones too.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from s3d.config import WriteQueue
+from s3d.errors import S3Error
+from s3d.layers.queue import changes
+from s3d.store.db import Database
+
+
+class Room:
+    """The limits of the queue, and who waits for room."""
+
+    def __init__(self, db: Database, limits: WriteQueue) -> None:
+        """Take the limits."""
+        self._db = db
+        self._limits = limits
+        self._files = 0
+        self._bytes = 0
+        self._freed = asyncio.Event()
+
+    def freed(self) -> None:
+        """Say that something was settled."""
+        self._freed.set()
+
+    @contextlib.asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[None]:
+        """Reserve room for one change of `size` bytes; wait for it as long as the settings say, then SlowDown."""
+        if not self._fits(size):
+            await self._wait(size)
+        self._files += 1
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._files -= 1
+            self._bytes -= size
+            self._freed.set()
+
+    def _fits(self, size: int) -> bool:
+        files, pending = self._files, self._bytes
+        for count, total in changes.tally(self._db).values():
+            files += count
+            pending += total
+        return files < self._limits.max_files and pending + size <= self._limits.max_size
+
+    async def _wait(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(self._limits.wait):
+                while not self._fits(size):
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            raise S3Error(
+                "SlowDown",
+                f"The write queue is full and nothing was delivered for {self._limits.wait:g} s",
+                status=503,
+                headers={"Retry-After": "5"},
+                hint="see `s3d status`; the limits are S3D_WRITE_QUEUE_MAX_SIZE and S3D_WRITE_QUEUE_MAX_FILES",
+            ) from None

@@ -1,0 +1,143 @@
+"""Order between what is queued and what goes straight to the remote (SEMANTICS R-3, R-4).
+
+A *barrier* waits until the changes that a request depends on are pushed. A *turn* does the same for a request that
+writes, and then holds the key: a row without a body stands in the table for it, so nothing overtakes in either
+direction. Neither outlives its request; a turn that a crash leaves behind is dropped at the next start.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import apsw
+
+from s3d.errors import S3Error
+from s3d.layers.health import Health
+from s3d.layers.queue import changes
+from s3d.layers.queue.changes import Change, Queued
+from s3d.store.db import Database
+
+# How often a waiter looks at the clock and at the remote's health; what it waits for wakes it at once.
+GLANCE = 0.25
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A request that waits for changes of a bucket, or of one key of it."""
+
+    bucket: str
+    key: str | None
+    seq: int
+    others: set[int] = field(default_factory=set)
+    """Changes that superseded some of those waited for: the promise passes on to them."""
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Turns:
+    """Everybody who waits for changes to be pushed."""
+
+    def __init__(self, db: Database, health: Health, timeout: float) -> None:
+        """Take the time in seconds after which a waiter gives up."""
+        self._db = db
+        self._health = health
+        self._timeout = timeout
+        self._waiters: dict[str, set[Waiter]] = {}
+
+    def moved(self, bucket: str) -> None:
+        """Wake those who wait for a bucket: a change of it was settled, or a turn ended."""
+        for waiter in self._waiters.get(bucket, ()):
+            waiter.woken.set()
+
+    def superseded(self, bucket: str, queued: Queued) -> None:
+        """Pass the promises on superseded changes to the one that took their place."""
+        if not queued.superseded:
+            return
+        for waiter in self._waiters.get(bucket, ()):
+            if any(seq <= waiter.seq or seq in waiter.others for seq in queued.superseded):
+                waiter.others.add(queued.seq)
+
+    async def barrier(self, bucket: str, key: str | None) -> None:
+        """Wait until the changes that are pending now on a key (None: anywhere in the bucket) are pushed.
+
+        Raises S3Error SlowDown (503) when the remote is away, a change is held or parked, or it takes too long.
+        """
+        waiter = Waiter(bucket, key, changes.newest(self._db))
+        if changes.obstacle(self._db, bucket, key, waiter.seq, frozenset()) is None:
+            return
+        with self._waiting(waiter):
+            await self._until(waiter)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, bucket: str, key: str, identity: str) -> AsyncIterator[None]:
+        """Hold a key for a request that is written through, after everything that was acknowledged before it."""
+        waiter = Waiter(bucket, key, 0)
+        with self._waiting(waiter):
+            now = time.time()
+            seq, started = await asyncio.shield(
+                self._db.write(lambda db: _stand_in_line(db, bucket=bucket, key=key, identity=identity, now=now))
+            )
+            try:
+                waiter.seq = seq - 1
+                while not started:
+                    await self._until(waiter)
+                    waiter.woken.clear()
+                    started = await self._db.write(lambda db: changes.start_turn(db, seq))
+                    if not started:
+                        await self._glance(waiter, now + self._timeout, None)
+                yield
+            finally:
+                await asyncio.shield(self._db.write(lambda db: changes.end_turn(db, seq)))
+                self.moved(bucket)
+
+    @contextlib.contextmanager
+    def _waiting(self, waiter: Waiter) -> Iterator[None]:
+        waiters = self._waiters.setdefault(waiter.bucket, set())
+        waiters.add(waiter)
+        try:
+            yield
+        finally:
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiters.pop(waiter.bucket, None)
+
+    async def _until(self, waiter: Waiter) -> None:
+        deadline = time.time() + self._timeout
+        while True:
+            waiter.woken.clear()
+            change = changes.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, frozenset(waiter.others))
+            if change is None:
+                return
+            await self._glance(waiter, deadline, change)
+
+    async def _glance(self, waiter: Waiter, deadline: float, change: Change | None) -> None:
+        """Wait a moment, or until something moved; refuse where waiting is in vain."""
+        if change is not None and change.state in ("held", "parked", "quarantined"):
+            raise refusal(change, f"is {change.state}")
+        if self._health.away:
+            raise refusal(change, "waits for the remote, which is away")
+        if time.time() >= deadline:
+            raise refusal(change, f"was not pushed within {self._timeout:g} s")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GLANCE):
+                await waiter.woken.wait()
+
+
+def _stand_in_line(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> tuple[int, bool]:
+    seq = changes.take_turn(db, bucket=bucket, key=key, identity=identity, now=now)
+    return seq, changes.start_turn(db, seq)
+
+
+def refusal(change: Change | None, why: str) -> S3Error:
+    """The 503 of a request that depends on a change which is not pushed."""
+    what = f"{change.op} of {change.bucket}/{change.key}" if change else "another request on this key"
+    details = {"PendingBucket": change.bucket, "PendingKey": change.key} if change else {}
+    return S3Error(
+        "SlowDown",
+        f"This request depends on a pending change: the {what} {why}",
+        status=503,
+        headers={"Retry-After": "1"},
+        details=details,
+        hint="see `s3d status bucket/key`",
+    )

@@ -1,0 +1,424 @@
+"""The remote S3 store: the innermost layer, and the only wire path to it.
+
+A call with a wire is forwarded: same headers, query and body, only addressed and signed anew, and answered by the
+remote's own response, whatever its status. A call without one was made by a layer: it is encoded from botocore's model,
+and an error of the remote is raised. Nothing is retried here once bytes are out, except where the body can be replayed
+and the remote names another region. A request that cannot be sent or stays unanswered raises Unavailable, which says
+whether it may have arrived.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from aiobotocore.session import AioSession, get_session
+from aiohttp import hdrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from s3d import config
+from s3d.api import Body, BytesBody, Call, Headers, Reply, read_all
+from s3d.errors import ConfigError, S3Error, Unavailable
+from s3d.layers.health import Exchange, Health
+from s3d.protocol import chunked, decode, encode, sigv4
+
+log = logging.getLogger(__name__)
+
+# Not end to end (RFC 9110, 7.6.1), or said anew for each hop.
+HOP_BY_HOP = frozenset(
+    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    "transfer-encoding upgrade host content-length expect".split()
+)
+DECODED = frozenset(["x-amz-decoded-content-length", "x-amz-trailer"])
+SKIP_AUTO = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+UNSIGNED = "UNSIGNED-PAYLOAD"
+UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+# A refusal that comes before the bytes is worth a round trip from this size on.
+EXPECT_FROM = 1 << 20
+# A body up to this size is read whole to learn its trailer, which then travels as a header.
+TRAILER_BUFFER = 256 << 10
+# Answers of these may take as long as the object is large.
+PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
+DOCUMENT_LIMIT = 32 << 20
+REDIRECTS = frozenset([301, 307, 400])
+
+
+class Request(aiohttp.ClientRequest):
+    """A request that stops waiting for 100 Continue after a second, as RFC 9110 (10.1.1) asks of clients."""
+
+    def update_expect_continue(self, expect: bool = False) -> None:
+        """Arm the deadline beside aiohttp's own waiter."""
+        super().update_expect_continue(expect)
+        if self._continue is not None:
+            self.loop.call_later(1.0, _release, self._continue)
+
+
+def _release(waiter: "asyncio.Future[bool]") -> None:
+    if not waiter.done():
+        waiter.set_result(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes: the URL without query, and what is signed."""
+
+    scheme: str
+    host: str
+    path: str
+    region: str
+
+
+class Remote:
+    """The S3 store named by the settings."""
+
+    def __init__(self, settings: config.Remote) -> None:
+        """Prepare the connections; nothing is sent before the first call."""
+        self._settings = settings
+        self._session: AioSession = get_session()
+        self._credentials: Any = None
+        self.region = settings.region or self._session.get_config_variable("region") or "us-east-1"
+        self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
+        parts = urlsplit(self.endpoint)
+        self._scheme, self._host, self._base = parts.scheme, parts.netloc, parts.path
+        self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
+        self._regions: dict[str, str] = {}
+        self._last_bucket = ""
+        self.health = Health(settings.away_after, settings.request_timeout, self._probe)
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.connections, ssl=_tls()),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.away_after),
+            skip_auto_headers=SKIP_AUTO,
+            auto_decompress=False,
+            request_class=Request,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def __call__(self, call: Call) -> Reply:
+        """Forward a call that came over a wire, or send one that a layer made."""
+        if self.health.away:
+            if call.body:
+                await call.body.aclose()
+            raise self._unavailable(sent=False)
+        if call.bucket:
+            self._last_bucket = call.bucket
+        return await (self._send(call) if call.wire is None else self._forward(call))
+
+    async def _forward(self, call: Call) -> Reply:
+        wire = call.wire
+        if wire is None:
+            raise TypeError("only a call that came over a wire can be forwarded")
+        query, signed_headers = sigv4.strip_auth(wire.query, wire.headers)
+        named = {name.strip().lower() for name in wire.headers.get("Connection", "").split(",")}
+        headers: Headers = CIMultiDict(
+            (name, value)
+            for name, value in signed_headers.items()
+            if (low := name.lower()) not in HOP_BY_HOP
+            and low not in DECODED
+            and low not in named
+            and not low.startswith("x-s3d-")
+        )
+        body = call.body
+        payload_hash = wire.headers.get("x-amz-content-sha256", UNSIGNED)
+        if payload_hash.startswith("STREAMING-"):
+            body, payload_hash = await self._reframe(body, wire.headers, headers)
+        elif body is None and payload_hash == UNSIGNED:
+            payload_hash = EMPTY_SHA256
+        return await self._request(
+            call, wire.method, quote(call.key, safe="/-_.~"), query.replace("+", "%20"), headers, body, payload_hash
+        )
+
+    async def _reframe(self, body: Body | None, wire_headers: Any, headers: Headers) -> tuple[Body | None, str]:
+        """Turn a decoded aws-chunked body into what the remote is sent, keeping the checksum of its trailer."""
+        encodings = [part.strip() for part in headers.get("Content-Encoding", "").split(",")]
+        kept = ", ".join(part for part in encodings if part and part != "aws-chunked")
+        headers.popall("Content-Encoding", None)
+        if kept:
+            headers["Content-Encoding"] = kept
+        trailer = wire_headers.get("x-amz-trailer", "").strip().lower()
+        if body is None or not trailer:
+            return body, UNSIGNED
+        if body.length is not None and body.length <= TRAILER_BUFFER:
+            data = await read_all(body, TRAILER_BUFFER)
+            headers[trailer] = getattr(body, "digests", {})[trailer]
+            return BytesBody(data), UNSIGNED
+        if self._settings.checksums == "when_required":
+            return body, UNSIGNED
+        framed = chunked.frame(body, trailer)
+        headers["x-amz-trailer"] = trailer
+        headers["x-amz-decoded-content-length"] = str(body.length)
+        headers["Content-Encoding"] = f"{kept}, aws-chunked" if kept else "aws-chunked"
+        return framed, UNSIGNED_TRAILER
+
+    async def _send(self, call: Call) -> Reply:
+        method, path, query, headers, payload = encode.request(call.operation, call.params)
+        body = call.body
+        payload_hash = call.payload_hash or UNSIGNED
+        if body is None:
+            body = BytesBody(payload) if payload else None
+            payload_hash = UNSIGNED if payload else EMPTY_SHA256
+        reply = await self._request(call, method, path, query, headers, body, payload_hash)
+        streaming = call.operation == "GetObject" and reply.status < 300
+        if streaming:
+            reply.result = None
+            return reply
+        document = await read_all(reply.body, DOCUMENT_LIMIT)
+        if reply.status >= 300:
+            raise decode.error(reply.status, reply.headers, document)
+        reply.result = decode.response(call.operation, reply.status, reply.headers, document)
+        reply.body = None
+        return reply
+
+    async def _request(
+        self, call: Call, method: str, path: str, query: str, headers: Headers, body: Body | None, payload_hash: str
+    ) -> Reply:
+        """Sign, send and answer one request; once more where the remote names the bucket's region."""
+        attempts = 2
+        while True:
+            attempts -= 1
+            target = self._target(call.bucket, path)
+            upload = Upload(body) if body is not None else None
+            response = await self._exchange(call, method, target, query, headers, upload, payload_hash)
+            region = response.headers.get("x-amz-bucket-region", "")
+            known = self._regions.get(call.bucket, self.region)
+            elsewhere = response.status in REDIRECTS and region and region != known
+            unspent = upload is None or not upload.started or upload.body.replayable
+            if not (attempts and elsewhere and unspent and method != "HEAD"):
+                return Reply(response.status, _end_to_end(response), None, Download(response, upload, self.health))
+            response.close()
+            self._regions[call.bucket] = region
+
+    async def _exchange(
+        self,
+        call: Call,
+        method: str,
+        target: Target,
+        query: str,
+        headers: Headers,
+        upload: "Upload | None",
+        payload_hash: str,
+        *,
+        probe: bool = False,
+    ) -> aiohttp.ClientResponse:
+        signed = headers.copy()
+        signed["Host"] = target.host
+        length = upload.body.length if upload else None
+        if length is not None:
+            signed["Content-Length"] = str(length)
+        await self._sign(signed, method, target, query, payload_hash)
+        url = URL(f"{target.scheme}://{target.host}{target.path}{'?' + query if query else ''}", encoded=True)
+        exchange: Exchange | None = None
+        try:
+            async with self.health.exchange(patient=call.operation in PATIENT, probe=probe) as exchange:
+                data: Any = upload
+                if upload:
+                    upload.exchange = exchange
+                    if isinstance(upload.body, BytesBody):
+                        data, upload.started, upload.finished = upload.body.data, True, True
+                response = await self._client.request(
+                    method,
+                    url,
+                    headers=signed,
+                    data=data,
+                    allow_redirects=False,
+                    expect100=call.wire is not None and (length or 0) >= EXPECT_FROM,
+                )
+        except BaseException as error:
+            if upload:
+                await upload.body.aclose()
+                if upload.error is not None and not isinstance(error, asyncio.CancelledError):
+                    raise upload.error from error
+            if not isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
+                raise
+            raise self._lost(error, exchange, upload) from error
+        self.health.answered()
+        return response
+
+    def _lost(self, error: Exception, exchange: Exchange | None, upload: "Upload | None") -> Unavailable:
+        """Say what a failed exchange means, and let the remote's health know."""
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLError):
+            self.health.failed(str(error))
+            return self._unavailable(sent=False)
+        sent = exchange is not None and (upload is None or upload.finished)
+        if exchange is not None and exchange.gave_up and self.health.away:
+            return self._unavailable(sent=sent)
+        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        return Unavailable(f"The connection to the remote was lost: {reason}", sent=sent)
+
+    def _unavailable(self, *, sent: bool) -> Unavailable:
+        return Unavailable(
+            f"The remote {self.endpoint} is away: {self.health.reason}",
+            hint="writes are queued meanwhile; what needs the remote works again when it is back",
+            sent=sent,
+        )
+
+    async def _sign(self, headers: Headers, method: str, target: Target, query: str, payload_hash: str) -> None:
+        if self._settings.anonymous:
+            if payload_hash == UNSIGNED_TRAILER:
+                headers["x-amz-content-sha256"] = payload_hash
+            return
+        if self._credentials is None:
+            self._credentials = await self._session.get_credentials()
+        if self._credentials is None:
+            raise Unavailable(
+                "No AWS credentials were found for the remote",
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile, or S3D_ANONYMOUS=true",
+            )
+        keys = await self._credentials.get_frozen_credentials()
+        sigv4.sign(
+            method=method,
+            path=target.path,
+            query=query,
+            headers=headers,
+            payload_hash=payload_hash,
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            token=keys.token,
+            region=target.region,
+            now=datetime.now(UTC),
+        )
+
+    def _target(self, bucket: str, path: str) -> Target:
+        region = self._regions.get(bucket, self.region)
+        host = self._host
+        if region != self.region and not self._settings.endpoint:
+            host = urlsplit(self._aws_endpoint(region)).netloc
+        if not bucket:
+            return Target(self._scheme, host, self._base + "/", region)
+        if self._virtual and "." not in bucket:
+            return Target(self._scheme, f"{bucket}.{host}", f"{self._base}/{path.removeprefix('/')}", region)
+        key = path.removeprefix("/")
+        return Target(
+            self._scheme, host, f"{self._base}/{quote(bucket, safe='-_.~')}" + (f"/{key}" if key else ""), region
+        )
+
+    def _aws_endpoint(self, region: str) -> str:
+        resolver = self._session.get_component("endpoint_resolver")
+        found = resolver.construct_endpoint("s3", region)
+        if not found:
+            raise ConfigError(f"AWS_REGION: {region} is not a region of AWS", hint="or set S3_ENDPOINT")
+        return f"https://{found['hostname']}"
+
+    async def _probe(self) -> None:
+        call = Call("HeadBucket", {"Bucket": self._last_bucket})
+        target = self._target(self._last_bucket, "")
+        response = await self._exchange(call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True)
+        response.release()
+
+
+class Upload:
+    """A body on its way to the remote: tells how far it came, and why it broke off."""
+
+    def __init__(self, body: Body) -> None:
+        """Take the body; the exchange is set before the first byte is asked for."""
+        self.body = body
+        self.exchange: Exchange | None = None
+        self.started = False
+        self.finished = not body.length
+        self.error: S3Error | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the blocks; an error of the body is kept, since the client wraps what it meets here."""
+        self.started = True
+        left = self.body.length or 0
+        try:
+            async for block in self.body.chunks():
+                left -= len(block)
+                if left <= 0:
+                    self.finished = True
+                yield block
+                if self.exchange is not None:
+                    self.exchange.progress = time.monotonic()
+        except Exception as error:
+            self.error = error if isinstance(error, S3Error) else None
+            raise
+
+
+class Download:
+    """The body of the remote's response."""
+
+    replayable = False
+
+    def __init__(self, response: aiohttp.ClientResponse, upload: Upload | None, health: Health) -> None:
+        """Take the response and the upload that may still be under way beside it."""
+        self._response = response
+        self._upload = upload
+        self._health = health
+        length = response.headers.get(hdrs.CONTENT_LENGTH)
+        self.length = int(length) if length is not None and length.isdigit() else None
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield what comes. Raises Unavailable when it breaks off or stalls."""
+        if start or end is not None:
+            raise ValueError("a response can be read once, from its start")
+        content = self._response.content
+        try:
+            while block := await self._read(content):
+                yield block
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"The remote's response broke off: {error or type(error).__name__}") from error
+
+    async def _read(self, content: aiohttp.StreamReader) -> bytes:
+        silent = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(self._health.away_after):
+                    return await content.readany()
+            except TimeoutError:
+                silent += self._health.away_after
+                self._health.missed()
+                if self._health.away or silent >= self._health.request_timeout:
+                    raise
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it where bytes are still under way."""
+        clean = self._response.content.at_eof() and (self._upload is None or self._upload.finished)
+        if clean:
+            self._response.release()
+        else:
+            self._response.close()
+        if self._upload is not None:
+            await self._upload.body.aclose()
+
+
+def _end_to_end(response: aiohttp.ClientResponse) -> Headers:
+    return CIMultiDict(
+        (name, value)
+        for name, value in response.headers.items()
+        if (low := name.lower()) not in HOP_BY_HOP and not low.startswith("x-s3d-") and low not in ("x-cache", "age")
+    )
+
+
+def _tls() -> ssl.SSLContext:
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    try:
+        return ssl.create_default_context(cafile=bundle or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"AWS_CA_BUNDLE: {bundle} cannot be read: {error}") from None
+
+
+@contextlib.asynccontextmanager
+async def connect(settings: config.Remote) -> AsyncIterator[Remote]:
+    """Open the remote and keep its health watched for as long as the context lasts."""
+    remote = Remote(settings)
+    watch = asyncio.create_task(remote.health.watch())
+    try:
+        yield remote
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+        await remote.aclose()

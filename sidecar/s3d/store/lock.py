@@ -1,0 +1,88 @@
+"""One process owns a local dir: a lock that the kernel gives back when its holder dies, however it dies.
+
+The lock is `flock` on a file that is never removed; what stands in the file only names the holder to a second process.
+"""
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from s3d.errors import ConfigError
+from s3d.store.db import sync_dir
+
+POLL = 0.05
+"""Seconds between two looks while another process holds the lock."""
+
+
+@dataclass(slots=True)
+class LockFile:
+    """A held lock."""
+
+    path: Path
+    fd: int
+
+    def release(self) -> None:
+        """Give the lock back before the process ends. Safe to call twice."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that only its owner reads, and make its name durable."""
+    try:
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:
+            sync_dir(path.parent)
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be made: {error.strerror}", hint="see S3D_LOCAL_DIR") from error
+
+
+def lock_dir(path: Path, *, wait: float = 0.0) -> LockFile:
+    """Take the local dir `path` for this process, for life; wait up to `wait` seconds for another one to leave it.
+
+    Blocks; meant for start-up. Raises ConfigError that names the other process.
+    """
+    name = path / "lock"
+    deadline = time.monotonic() + wait
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be used as the local dir: {error.strerror}",
+            hint="set S3D_LOCAL_DIR to a writable directory",
+        ) from error
+    while not _try_lock(fd):
+        if time.monotonic() >= deadline:
+            holder = _holder(fd)
+            os.close(fd)
+            raise ConfigError(
+                f"{path} is in use by another s3d ({holder})",
+                hint="stop that one first, or give this one a local dir of its own",
+            )
+        time.sleep(POLL)
+    me = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps(me).encode() + b"\n", 0)
+    return LockFile(name, fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(fd: int) -> str:
+    try:
+        entry = json.loads(os.pread(fd, 1000, 0))
+        return f"pid {entry['pid']} on {entry['host']}, since {entry['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "it has not said which"
