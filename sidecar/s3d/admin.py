@@ -1,0 +1,315 @@
+"""The two doors for whoever looks after s3d: health, readiness, metrics and status.
+
+The metrics door listens on S3D_METRICS_ENDPOINT, in a pod on the pod's address: it is read-only and shows counts, never
+a bucket or a key (SEMANTICS A-7). What names them is answered on the unix socket in the local dir only, which nobody
+but its owner may open. Both answer from what the daemon knows: no answer in here waits for the remote.
+
+A connection carries one request and ends after CONNECTION_SECONDS, whatever its other side does.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from s3d.config import Gateway
+from s3d.errors import ConfigError, S3DError
+from s3d.metrics import Metrics
+
+SOCKET_NAME = "s3d.sock"
+SOCKET_PATH_LIMIT = 107
+"""Longest path in bytes that bind(2) takes for a unix socket."""
+CONNECTION_SECONDS = 10
+CONNECTIONS = 64
+"""Connections at once to each of the doors; more are closed at once."""
+LIMITS: dict[str, Any] = {"access_log": None, "lingering_time": 0, "max_line_size": 8190, "max_field_size": 8190}
+"""For aiohttp. A line holds the longest key, every byte of it percent-encoded."""
+
+
+class RemoteStatus(TypedDict):
+    """How the remote is doing."""
+
+    endpoint: str
+    state: Literal["unknown", "reachable", "away"]
+    since: float | None
+    """Unix time of the latest change of state."""
+
+
+class Pending(TypedDict):
+    """What is accepted and not confirmed by the remote."""
+
+    changes: int
+    bytes: int
+    oldest_age_seconds: float | None
+    """Age of the oldest change on its way; held and parked ones wait for a person and do not count."""
+    parked: int
+    held: int
+
+
+class Status(TypedDict):
+    """The daemon in counts."""
+
+    version: str
+    started_at: float
+    remote: RemoteStatus
+    pending: Pending
+    states: dict[str, int]
+    """Changes by state."""
+    draining: bool
+
+
+class BucketStatus(TypedDict):
+    """One bucket, as the gateway knows it."""
+
+    bucket: str
+    known: bool
+    versioning: str
+    pending: Pending
+
+
+class ChangeStatus(TypedDict):
+    """One pending change. Times are Unix times."""
+
+    seq: int
+    op: str
+    state: str
+    size: int
+    etag: str
+    acked_at: float
+    attempts: int
+    next_at: float
+    code: str
+    reason: str
+
+
+class ObjectStatus(TypedDict):
+    """One object: `settled` where nothing is pending, else the state of its newest change."""
+
+    bucket: str
+    key: str
+    state: str
+    changes: list[ChangeStatus]
+
+
+class Reports(Protocol):
+    """What the daemon says about itself. The methods answer out of memory or by an index, for they run on the loop."""
+
+    def ready(self) -> list[str]:
+        """Why requests cannot be served just now, a line each, without bucket or key; nothing when they can. That the
+        remote is away is no reason."""
+
+    def status(self) -> Status:
+        """The daemon in counts."""
+
+    def bucket_status(self, bucket: str) -> BucketStatus:
+        """One bucket."""
+
+    def object_status(self, bucket: str, key: str) -> ObjectStatus:
+        """One object, with its newest changes, at most a hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where the doors listen."""
+
+    addresses: list[tuple[str, int]]
+    """Host and port of each socket of the metrics door."""
+    path: Path
+    """The unix socket."""
+
+
+@asynccontextmanager
+async def serve(reports: Reports, gateway: Gateway, metrics: Metrics) -> AsyncIterator[Doors]:
+    """Keep both doors open. The caller owns the local dir (its lock), so a socket that is there is a dead one's.
+
+    Raises ConfigError where a door cannot be opened.
+    """
+    loop = asyncio.get_running_loop()
+    path = gateway.local_dir / SOCKET_NAME
+    async with AsyncExitStack() as stack:
+        counts = web.Server(handler(reports, metrics, shows_keys=False), **LIMITS)
+        names = web.Server(handler(reports, metrics, shows_keys=True), **LIMITS)
+        sockets = await asyncio.to_thread(listen_tcp, gateway.metrics_endpoint)
+        for sock in sockets:
+            stack.push_async_callback(close, await loop.create_server(bounded(counts, loop), sock=sock), counts)
+        unix = await asyncio.to_thread(listen_unix, path)
+        stack.push_async_callback(asyncio.to_thread, path.unlink, missing_ok=True)
+        stack.push_async_callback(close, await loop.create_unix_server(bounded(names, loop), sock=unix), names)
+        yield Doors([sock.getsockname()[:2] for sock in sockets], path)
+
+
+async def close(listener: asyncio.Server, server: web.Server) -> None:
+    """Take no more connections, and give a second to those that are there."""
+    listener.close()
+    await server.shutdown(timeout=1)
+
+
+def handler(
+    reports: Reports, metrics: Metrics, *, shows_keys: bool
+) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+    """The handler of one door."""
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        if request.method not in {"GET", "HEAD"}:
+            return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow="GET, HEAD"))
+        # As sent: a key that a URL library has normalised is another key.
+        path, _, query = request.raw_path.partition("?")
+        match path:
+            case "/healthz":
+                return finish(web.Response(text="ok\n"))
+            case "/readyz":
+                reasons = reports.ready()
+                return finish(web.Response(status=503 if reasons else 200, text="\n".join(reasons or ["ok"]) + "\n"))
+            case "/metrics":
+                return finish(await scrape(reports, metrics, request.headers.get("Accept", "")))
+            case "/status":
+                return finish(report(reports, query, shows_keys=shows_keys))
+            case _:
+                return finish(answer(404, {"error": f"there is no {path[:100]}"}))
+
+    return handle
+
+
+async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Response:
+    """Answer with all metrics, in the format that the scraper asks for."""
+    with suppress(S3DError):  # a store that fails is itself in the counts
+        status = reports.status()
+        up = {"reachable": True, "away": False}.get(status["remote"]["state"])
+        pending = status["pending"]
+        metrics.show(status["states"], pending["bytes"], pending["oldest_age_seconds"], remote_up=up)
+    encode, content_type = choose_encoder(accept)
+    # In a thread: thousands of lines take longer than a request may wait for the loop.
+    page = await asyncio.to_thread(encode, metrics.registry)
+    return web.Response(body=page, headers={"Content-Type": content_type})
+
+
+def report(reports: Reports, query: str, *, shows_keys: bool) -> web.Response:
+    """Answer with the status of the daemon, of a bucket or of an object."""
+    try:
+        asked = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=2)
+    except ValueError:
+        return answer(400, {"error": "the query cannot be read", "hint": "/status?bucket=B&key=K"})
+    bucket, key = asked.pop("bucket", [""])[-1], asked.pop("key", [""])[-1]
+    if asked or (key and not bucket):
+        return answer(400, {"error": "the query is not understood", "hint": "/status?bucket=B&key=K"})
+    if bucket and not shows_keys:
+        hint = f"ask over the unix socket, {SOCKET_NAME} in the local dir"
+        return answer(403, {"error": "this door shows counts only", "hint": hint})
+    try:
+        if key:
+            return answer(200, reports.object_status(bucket, key))
+        return answer(200, reports.bucket_status(bucket) if bucket else reports.status())
+    except S3DError as error:
+        message = error.message if shows_keys else "the status cannot be read"
+        return answer(503, {"error": message, "hint": error.hint if shows_keys else ""})
+
+
+def answer(status: int, value: Any, **headers: str) -> web.Response:
+    """A JSON answer."""
+    return web.Response(
+        status=status,
+        text=json.dumps(value, ensure_ascii=False) + "\n",
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+def finish(response: web.Response) -> web.Response:
+    """Mark an answer as the last of its connection, and as true for this moment only."""
+    response.headers["Cache-Control"] = "no-store"
+    response.force_close()
+    return response
+
+
+class Refused(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.close()
+
+
+def bounded(server: web.Server, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
+    """Bound a server's connections in number and time (aiohttp has no deadline for headers)."""
+
+    def end(protocol: web.RequestHandler) -> None:
+        if protocol.transport is not None:
+            protocol.transport.abort()
+
+    def accept() -> asyncio.BaseProtocol:
+        if len(server.connections) >= CONNECTIONS:
+            return Refused()
+        protocol = server()
+        loop.call_later(CONNECTION_SECONDS, end, protocol)
+        return protocol
+
+    return accept
+
+
+def listen_tcp(url: str) -> list[socket.socket]:
+    """Listen on every address of the URL's host that this machine has (`localhost`: 127.0.0.1 and ::1)."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        raise ConfigError("S3D_METRICS_ENDPOINT: the metrics door speaks plain HTTP", hint="write http://")
+    sockets: list[socket.socket] = []
+    try:
+        port = 80 if parts.port is None else parts.port
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in found:
+            both = address[0] == "::" and socket.has_dualstack_ipv6()
+            try:
+                sockets.append(socket.create_server(address[:2], family=family, dualstack_ipv6=both))
+            except OSError as error:
+                if error.errno not in {EADDRNOTAVAIL, EAFNOSUPPORT} or len(found) == 1:
+                    raise
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise ConfigError(
+            f"S3D_METRICS_ENDPOINT: cannot listen on {url}: {error.strerror}",
+            hint="if another s3d runs, give this one addresses and a local dir of its own",
+        ) from None
+    return sockets
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Listen on a unix socket that only its owner may open; a dead one is replaced."""
+    if path.exists() and not path.is_socket():
+        raise ConfigError(f"{path} is in the way", hint="s3d's socket has this name; move the file away")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        with address_of(path) as address:
+            sock.bind(address)
+        # Nobody can connect before `listen`, so there is no moment at which the mode is too wide.
+        path.chmod(0o600)
+        sock.listen()
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {path}: {error.strerror}", hint="s3d must be able to write to the local dir"
+        ) from None
+    return sock
+
+
+@contextmanager
+def address_of(path: Path) -> Iterator[str]:
+    """The address of a unix socket: its path, or a short way to it where the path is longer than the kernel takes."""
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

@@ -1,0 +1,330 @@
+"""The real doors on a free port and on a unix socket, asked by the standard library's client."""
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import uvloop
+
+from s3d import admin
+from s3d.admin import Doors, ObjectStatus, Pending, Status
+from s3d.config import Gateway
+from s3d.errors import ConfigError, S3DError
+from s3d.metrics import Metrics
+
+SECRET = "clinic/patient-4711.pdf"
+NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
+
+
+@dataclass
+class Told:
+    """Reports with fixed answers."""
+
+    reasons: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    def ready(self) -> list[str]:
+        return self.reasons
+
+    def status(self) -> Status:
+        if self.broken:
+            raise S3DError(f"cannot read {SECRET}", hint="look at the disk")
+        return {
+            "version": "1",
+            "started_at": 1.0,
+            "remote": {"endpoint": "http://127.0.0.1:9000", "state": "away", "since": 2.0},
+            "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
+            "states": {"waiting": 2, "parked": 1},
+            "draining": False,
+        }
+
+    def bucket_status(self, bucket: str) -> admin.BucketStatus:
+        return {"bucket": bucket, "known": True, "versioning": "", "pending": NOTHING}
+
+    def object_status(self, bucket: str, key: str) -> ObjectStatus:
+        if self.broken:
+            raise S3DError(f"cannot read {key}", hint="look at the disk")
+        return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str):
+        super().__init__("localhost", timeout=5)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self.path)
+
+
+@dataclass
+class Client:
+    doors: Doors
+
+    async def tcp(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        host, port = self.doors.addresses[0]
+        return await asyncio.to_thread(ask, http.client.HTTPConnection(host, port, timeout=5), method, path, headers)
+
+    async def unix(self, path: str, method: str = "GET") -> Answer:
+        return await asyncio.to_thread(ask, UnixConnection(str(self.doors.path)), method, path, {})
+
+
+def ask(connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]) -> Answer:
+    try:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def doors(local_dir: Path, reports: Told | None = None, metrics: Metrics | None = None) -> AsyncIterator[Client]:
+    gateway = Gateway(local_dir=local_dir, metrics_endpoint="http://127.0.0.1:0")
+    async with admin.serve(reports or Told(), gateway, metrics or Metrics()) as opened:
+        yield Client(opened)
+
+
+@contextmanager
+def in_directory(path: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+async def test_healthz_is_ok_while_the_process_lives(tmp_path):
+    async with doors(tmp_path, Told(reasons=["the store is closed"])) as client:
+        for answer in (await client.tcp("/healthz"), await client.unix("/healthz")):
+            assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+async def test_readyz_gives_each_reason_a_line(tmp_path):
+    reports = Told(reasons=["the queue is being opened", "draining"])
+    async with doors(tmp_path, reports) as client:
+        answer = await client.tcp("/readyz")
+        assert (answer.status, answer.body) == (503, b"the queue is being opened\ndraining\n")
+        reports.reasons = []
+        answer = await client.tcp("/readyz")
+        assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path):
+    metrics = Metrics()
+    metrics.count_request("PutObject", 200, 0.01)
+    async with doors(tmp_path, metrics=metrics) as client:
+        answer = await client.tcp("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    for line in (
+        's3d_requests_total{code="200",operation="PutObject"} 1.0',
+        's3d_queue_pending_changes{state="waiting"} 2.0',
+        "s3d_queue_pending_bytes 42.0",
+        "s3d_queue_oldest_age_seconds 1.5",
+        "s3d_remote_up 0.0",
+    ):
+        assert line in answer.body.decode().splitlines()
+
+
+async def test_metrics_come_as_openmetrics_to_who_asks_for_it(tmp_path):
+    async with doors(tmp_path) as client:
+        answer = await client.tcp("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert answer.body.endswith(b"# EOF\n")
+
+
+async def test_metrics_are_served_while_the_status_cannot_be_read(tmp_path):
+    async with doors(tmp_path, Told(broken=True)) as client:
+        answer = await client.tcp("/metrics")
+    assert answer.status == 200
+    assert b"s3d_build_info" in answer.body
+
+
+async def test_status_is_json_on_both_doors(tmp_path):
+    async with doors(tmp_path) as client:
+        for answer in (await client.tcp("/status"), await client.unix("/status")):
+            assert answer.status == 200
+            assert answer.headers["Content-Type"].startswith("application/json")
+            assert answer.json == Told().status()
+
+
+@pytest.mark.semantics("A-7")
+@pytest.mark.parametrize("query", ["bucket=clinic", "bucket=clinic&key=patient", "key=patient&bucket=clinic"])
+async def test_the_metrics_door_answers_no_question_about_a_bucket_or_a_key(tmp_path, query):
+    async with doors(tmp_path) as client:
+        answer = await client.tcp(f"/status?{query}")
+    assert answer.status == 403
+    assert "unix socket" in answer.json["hint"]
+    assert b"clinic" not in answer.body
+
+
+@pytest.mark.semantics("A-7")
+async def test_an_error_shows_its_words_on_the_unix_socket_only(tmp_path):
+    async with doors(tmp_path, Told(broken=True)) as client:
+        over_tcp, over_unix = await client.tcp("/status"), await client.unix("/status")
+    assert (over_tcp.status, over_unix.status) == (503, 503)
+    assert SECRET not in over_tcp.body.decode()
+    assert over_unix.json == {"error": f"cannot read {SECRET}", "hint": "look at the disk"}
+
+
+@pytest.mark.semantics("A-4")
+@pytest.mark.parametrize(
+    "key", ["a//b", "a/../b", "./x", "d/", "a b", "a+b", "a%2Fb", "e\u0301", "\u00e9", "a&key=b", "\x00"]
+)
+async def test_the_unix_socket_takes_a_key_as_it_is(tmp_path, key):
+    async with doors(tmp_path) as client:
+        answer = await client.unix(f"/status?bucket=photos&key={quote(key, safe='')}")
+    assert answer.json == {"bucket": "photos", "key": key, "state": "settled", "changes": []}
+
+
+async def test_the_unix_socket_shows_a_bucket(tmp_path):
+    async with doors(tmp_path) as client:
+        answer = await client.unix("/status?bucket=photos")
+    assert answer.json["bucket"] == "photos"
+
+
+@pytest.mark.parametrize("query", ["key=a", "nonsense", "bucket=a&key=b&more=c", "other=1", "bucket=%FF"])
+async def test_a_question_that_is_not_understood_is_refused(tmp_path, query):
+    async with doors(tmp_path) as client:
+        answer = await client.unix(f"/status?{query}")
+    assert answer.status == 400
+    assert answer.json["hint"]
+
+
+@pytest.mark.semantics("A-7")
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_the_doors_are_read_only(tmp_path, method):
+    async with doors(tmp_path) as client:
+        for answer in (await client.tcp("/status", method), await client.unix("/status", method)):
+            assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_head_has_the_headers_of_get_and_no_body(tmp_path):
+    async with doors(tmp_path) as client:
+        got, headed = await client.tcp("/status"), await client.tcp("/status", "HEAD")
+    assert headed.body == b""
+    assert headed.headers["Content-Length"] == got.headers["Content-Length"] == str(len(got.body))
+
+
+@pytest.mark.parametrize("path", ["/", "/statu", "/status/", "//status", "/../status", "/metrics/x"])
+async def test_other_paths_are_not_found(tmp_path, path):
+    async with doors(tmp_path) as client:
+        assert (await client.tcp(path)).status == 404
+
+
+@pytest.mark.semantics("A-7")
+async def test_only_the_owner_may_open_the_unix_socket(tmp_path):
+    before = os.umask(0)
+    try:
+        async with doors(tmp_path) as client:
+            assert stat.S_IMODE(client.doors.path.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+async def test_a_socket_that_a_dead_process_left_is_replaced_and_ours_is_removed(tmp_path):
+    path = tmp_path / "s3d.sock"
+    with socket.socket(socket.AF_UNIX) as dead, in_directory(tmp_path):
+        dead.bind("s3d.sock")
+    async with doors(tmp_path) as client:
+        assert (await client.unix("/healthz")).status == 200
+    assert not path.exists()
+
+
+async def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path):
+    path = tmp_path / "s3d.sock"
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="in the way"):
+        async with doors(tmp_path):
+            pass
+    assert path.read_text() == "mine"
+
+
+async def test_a_local_dir_with_a_path_longer_than_the_kernel_takes_has_its_socket(tmp_path):
+    long = tmp_path.joinpath(*["d" * 60] * 3)
+    long.mkdir(parents=True)
+    async with doors(long) as client:
+        assert client.doors.path.is_socket()
+        with in_directory(long):
+            assert (await asyncio.to_thread(ask, UnixConnection("s3d.sock"), "GET", "/healthz", {})).status == 200
+    assert not (long / "s3d.sock").exists()
+
+
+async def test_an_address_that_is_taken_is_an_error_for_the_person(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="S3D_METRICS_ENDPOINT: cannot listen on") as caught:
+            async with admin.serve(Told(), Gateway(local_dir=tmp_path, metrics_endpoint=endpoint), Metrics()):
+                pass
+    assert caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_localhost_is_every_loopback_address_that_the_machine_has(tmp_path):
+    gateway = Gateway(local_dir=tmp_path, metrics_endpoint="http://localhost:0")
+    async with admin.serve(Told(), gateway, Metrics()) as opened:
+        assert {host for host, _ in opened.addresses} <= {"127.0.0.1", "::1"}
+        assert "127.0.0.1" in {host for host, _ in opened.addresses}
+
+
+async def test_a_client_that_sends_nothing_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(admin, "CONNECTION_SECONDS", 0.05)
+    async with doors(tmp_path) as client:
+        reader, writer = await asyncio.open_connection(*client.doors.addresses[0])
+        writer.write(b"GET /status HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        writer.close()
+
+
+async def test_a_connection_too_many_is_closed_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(admin, "CONNECTIONS", 2)
+    async with doors(tmp_path) as client:
+        address = client.doors.addresses[0]
+        first, second = await asyncio.open_connection(*address), await asyncio.open_connection(*address)
+        third = await asyncio.open_connection(*address)
+        assert await third[0].read() == b""
+        first[1].write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b"ok" in await first[0].read()
+        for _, writer in (first, second, third):
+            writer.close()
+
+
+async def test_a_request_line_beyond_every_key_is_refused(tmp_path):
+    async with doors(tmp_path) as client:
+        longest = await client.unix(f"/status?bucket={'b' * 63}&key={quote(chr(0x10FFFF) * 256, safe='')}")
+        beyond = await client.unix(f"/status?bucket=b&key={'k' * 9000}")
+    assert (longest.status, beyond.status) == (200, 400)
+
+
+def test_the_doors_open_and_close_on_uvloop(tmp_path):
+    async def visit():
+        async with doors(tmp_path) as client:
+            return (await client.tcp("/healthz")).status, (await client.unix("/status?bucket=b&key=k")).status
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(visit()) == (200, 200)
+    assert not (tmp_path / "s3d.sock").exists()
