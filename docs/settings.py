@@ -16,8 +16,8 @@ Generated from `sidecar/s3d/config.py` by `make generate`.
 
 Every setting is an environment variable, or a member of the file that `S3D_CONFIG` names (`.toml` or `.json`, or a JSON
 object in the variable itself); the environment wins. A name that begins with `S3D_` and is not known is refused with a
-suggestion. Sizes are written `512Mi`, `10Gi` or `1000`; durations `500ms`, `30s`, `5m`, `24h` or a number of seconds; lists
-with commas.
+suggestion. Sizes are written `512Mi`, `10Gi` or `1000`; durations `500ms`, `30s`, `5m`, `24h` or a number of seconds;
+lists with commas.
 
 Credentials for the remote are not settings: they are found by the AWS credential chain (environment, profile, container
 or instance role) and stand in no file of s3d's.
