@@ -23,7 +23,7 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from s3d.config import Gateway
-from s3d.errors import ConfigError, S3DError
+from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
 
 SOCKET_NAME = "s3d.sock"
@@ -45,11 +45,16 @@ class RemoteStatus(TypedDict):
     """Unix time of the latest change of state."""
 
 
-class Pending(TypedDict):
+class Tally(TypedDict):
     """What is accepted and not confirmed by the remote."""
 
     changes: int
     bytes: int
+
+
+class Pending(Tally):
+    """The same of all buckets."""
+
     oldest_age_seconds: float | None
     """Age of the oldest change on its way; held and parked ones wait for a person and do not count."""
     parked: int
@@ -73,8 +78,9 @@ class BucketStatus(TypedDict):
 
     bucket: str
     known: bool
-    versioning: str
-    pending: Pending
+    writes: str
+    """Whether its writes are queued, or why they go through."""
+    pending: Tally
 
 
 class ChangeStatus(TypedDict):
@@ -87,7 +93,8 @@ class ChangeStatus(TypedDict):
     etag: str
     acked_at: float
     attempts: int
-    next_at: float
+    next_at: float | None
+    """When it is pushed at the earliest; None: not by itself."""
     code: str
     reason: str
 
@@ -210,8 +217,10 @@ def report(reports: Reports, query: str, *, shows_keys: bool) -> web.Response:
             return answer(200, reports.object_status(bucket, key))
         return answer(200, reports.bucket_status(bucket) if bucket else reports.status())
     except S3DError as error:
-        message = error.message if shows_keys else "the status cannot be read"
-        return answer(503, {"error": message, "hint": error.hint if shows_keys else ""})
+        if not shows_keys:
+            return answer(503, {"error": "the status cannot be read"})
+        code = error.status if isinstance(error, S3Error) else 503
+        return answer(code, {"error": error.message, "hint": error.hint})
 
 
 def answer(status: int, value: Any, **headers: str) -> web.Response:

@@ -17,13 +17,12 @@ import pytest
 import uvloop
 
 from s3d import admin
-from s3d.admin import Doors, ObjectStatus, Pending, Status
+from s3d.admin import Doors, ObjectStatus, Status
 from s3d.config import Gateway
 from s3d.errors import ConfigError, S3DError
 from s3d.metrics import Metrics
 
 SECRET = "clinic/patient-4711.pdf"
-NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
 
 
 @dataclass
@@ -49,7 +48,7 @@ class Told:
         }
 
     def bucket_status(self, bucket: str) -> admin.BucketStatus:
-        return {"bucket": bucket, "known": True, "versioning": "", "pending": NOTHING}
+        return {"bucket": bucket, "known": True, "writes": "queued", "pending": {"changes": 0, "bytes": 0}}
 
     def object_status(self, bucket: str, key: str) -> ObjectStatus:
         if self.broken:
