@@ -1,0 +1,1 @@
+"""End to end: the real daemon with stock clients, faults and a cluster."""
