@@ -1,0 +1,128 @@
+"""The command line of the operator: `reconcile`, `webhook` and `crds`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from s3d.errors import ConfigError
+
+DESCRIPTION = """\
+Gives pods a durable S3 gateway: the resources, the webhook that injects the sidecar, and the reconciler.
+
+  webhook     answers the API server's reviews of new pods; run two or more
+  reconcile   writes the status of S3Gateways and keeps the webhook's certificate; run one
+  crds        writes the CustomResourceDefinitions (for developers)
+
+`webhook` and `reconcile` find the API server by KUBECONFIG, or by their pod's service account. A pod opts in with the
+label s3d.dev/inject: "true", a namespace with s3d.dev/injection=enabled.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of each command."""
+    top = argparse.ArgumentParser(
+        "s3d-operator", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    webhook = commands.add_parser("webhook", help="answer the reviews of new pods")
+    reconcile = commands.add_parser("reconcile", help="write status, keep the certificate")
+    crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
+    for command in (webhook, reconcile):
+        command.add_argument("--namespace", help="where the operator lives (default: its own)")
+        command.add_argument("--secret", default="s3d-webhook-tls", help="Secret of the certificate (%(default)s)")
+        command.add_argument("--health-port", type=int, default=8080, help="port of /healthz, /readyz (%(default)s)")
+    webhook.add_argument("--image", required=True, help="image of the sidecar")
+    webhook.add_argument("--pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
+    webhook.add_argument("--port", type=int, default=10250, help="port of the reviews (%(default)s)")
+    webhook.add_argument(
+        "--shutdown-seconds", type=float, default=5, help="how long to serve on after SIGTERM (%(default)s)"
+    )
+    reconcile.add_argument("--service", default="s3d-webhook", help="Service of the webhook (%(default)s)")
+    reconcile.add_argument(
+        "--configuration", default="s3d", help="MutatingWebhookConfiguration that gets the CA (%(default)s)"
+    )
+    crds.add_argument("--root", type=Path, default=Path(), help="the repository (default: here)")
+    crds.add_argument("--check", action="store_true", help="write nothing; fail if a file is not what it should be")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; answer its exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    commands = {"webhook": run_webhook, "reconcile": run_reconcile, "crds": write_crds}
+    try:
+        return commands[options.command](options)
+    except ConfigError as error:
+        print(f"s3d-operator: {error.message}\n  {error.hint}", file=sys.stderr)
+        return 2
+
+
+def run_webhook(options: argparse.Namespace) -> int:
+    """Serve reviews until SIGTERM."""
+    from s3d_operator.build import Image
+    from s3d_operator.kube import Kube, find_server
+    from s3d_operator.webhook import Options, Webhook
+
+    server = find_server()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with Kube(server) as kube:
+            webhook = Webhook(
+                kube,
+                Options(
+                    image=Image(options.image, options.pull_policy),
+                    namespace=options.namespace or server.namespace,
+                    secret=options.secret,
+                    port=options.port,
+                    health_port=options.health_port,
+                    shutdown_seconds=options.shutdown_seconds,
+                ),
+            )
+            await webhook.run(stop)
+
+    asyncio.run(serve())
+    return 0
+
+
+def run_reconcile(options: argparse.Namespace) -> int:
+    """Reconcile until SIGTERM."""
+    from s3d_operator import reconcile
+    from s3d_operator.certs import Place
+    from s3d_operator.kube import find_server
+
+    server = find_server()
+    place = Place(options.namespace or server.namespace, options.service, options.secret, options.configuration)
+    asyncio.run(reconcile.run(server, place, options.health_port))
+    return 0
+
+
+def write_crds(options: argparse.Namespace) -> int:
+    """Write or compare the generated files."""
+    from s3d_operator.crd import files
+
+    stale = []
+    for path, text in files().items():
+        target = options.root / path
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path)
+        if not options.check:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
+    if options.check and stale:
+        print(f"{', '.join(map(str, stale))}: not what `s3d-operator crds` writes; run it", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

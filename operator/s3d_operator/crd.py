@@ -1,0 +1,116 @@
+"""CustomResourceDefinitions out of the models of `api`: the border at which Python becomes Kubernetes.
+
+The generated files are kept in the repository, and `make check` holds them equal to what this module makes: `crds/` for
+`kubectl apply --server-side -f`, and the chart's template, which keeps them on uninstall.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from s3d_operator.api import API_VERSION, GROUP, VERSION, Resource, S3GatewaySpec, S3GatewayStatus
+
+GENERATED = "# Generated from operator/s3d_operator/api.py by `s3d-operator crds`; do not edit.\n"
+S3_GATEWAY = "s3gateways"
+
+Schema = dict[str, Any]
+
+
+def s3gateway() -> dict[str, Any]:
+    """The definition of S3Gateway."""
+    columns = [
+        ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", 0),
+        ("Reason", "string", ".status.conditions[?(@.type=='Accepted')].reason", 0),
+        ("Queue", "boolean", ".spec.writeQueue.enabled", 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+        ("Endpoint", "string", ".spec.remote.endpoint", 1),
+        ("Message", "string", ".status.conditions[?(@.type=='Accepted')].message", 1),
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{S3_GATEWAY}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": "S3Gateway",
+                "listKind": "S3GatewayList",
+                "plural": S3_GATEWAY,
+                "singular": "s3gateway",
+                "shortNames": ["s3gw"],
+                "categories": ["s3d"],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+                        for name, kind, path, priority in columns
+                    ],
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": f"S3Gateway of {API_VERSION}: {S3GatewaySpec.__doc__}",
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": schema_of(S3GatewaySpec),
+                                "status": schema_of(S3GatewayStatus),
+                            },
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def schema_of(model: type[Resource]) -> Schema:
+    """The structural schema of a model: references inlined, null and titles gone, defaults on the leaves."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
+    return structural(schema, definitions)
+
+
+def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
+    """Rewrite one node of pydantic's JSON Schema."""
+    if "$ref" in node:
+        node = {**definitions[node["$ref"].removeprefix("#/$defs/")], **{k: v for k, v in node.items() if k != "$ref"}}
+    if "anyOf" in node:
+        (only,) = (choice for choice in node["anyOf"] if choice != {"type": "null"})
+        return structural({**only, **{k: v for k, v in node.items() if k != "anyOf"}}, definitions)
+    out = {key: value for key, value in node.items() if key not in {"title", "additionalProperties", "default"}}
+    if "properties" in node:
+        out["properties"] = {name: structural(child, definitions) for name, child in node["properties"].items()}
+    if "items" in node:
+        out["items"] = structural(node["items"], definitions)
+    if isinstance(node.get("additionalProperties"), dict):
+        out["additionalProperties"] = structural(node["additionalProperties"], definitions)
+    default = node.get("default")
+    if "properties" in node and default is not None:
+        out["default"] = {}  # an absent object is completed from the defaults of its members
+    elif default not in (None, []):
+        out["default"] = default
+    return out
+
+
+def files() -> dict[Path, str]:
+    """What is generated: paths relative to the repository, and their text."""
+    crd = s3gateway()
+    plain = yaml.safe_dump(crd, width=120, allow_unicode=True)
+    if "{{" in plain:
+        raise ValueError("a description would be taken for a template by Helm")
+    head, metadata, rest = plain.partition("metadata:\n")
+    keep = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
+    template = f"{GENERATED}{{{{- if .Values.crds.enabled }}}}\n{head}{metadata}{keep}{rest}{{{{- end }}}}\n"
+    return {
+        Path(f"crds/{GROUP}_{S3_GATEWAY}.yaml"): GENERATED + plain,
+        Path(f"charts/s3d/templates/crd-{S3_GATEWAY}.yaml"): template,
+    }

@@ -1,0 +1,321 @@
+"""Which pod gets which gateway, and what is added to it. Pure.
+
+It works on the API's own JSON: a typed pod would lose every field that is newer than its types. The patch is made of
+`add` operations alone, and completes what is missing when the pod comes again: injecting twice is injecting once. What
+the user or another webhook has set is never overwritten.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from s3d.errors import ConfigError
+from s3d_operator import build
+from s3d_operator.api import ENDPOINT_ENV, GATEWAY, INJECT, INJECTED, ORIGINAL_GRACE, LabelSelector, S3GatewaySpec
+from s3d_operator.api import parse_gateway as parse_spec
+from s3d_operator.build import Image, Object
+
+# The proxies of meshes start first, or nothing after them reaches the network; they are no apps.
+MESH_PROXIES = frozenset({"istio-proxy", "linkerd-proxy"})
+MESH = MESH_PROXIES | {"istio-init", "istio-validation", "linkerd-init", "linkerd-network-validator"}
+# Any of these means that a container has an AWS identity, or is told where to find one.
+IDENTITY = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_ROLE_ARN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    }
+)
+PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+DIRECT = ("127.0.0.1", "localhost")
+DEFAULT_GRACE_SECONDS = 30
+# Skips that a look at the API server may turn round, since what is known of the gateways may be late.
+PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway"})
+# What makes an entry of a list the same entry.
+IDENTIFIED_BY = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath"}
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An S3Gateway as the webhook knows it; without a spec it cannot be used, and `problem` says why."""
+
+    name: str
+    created: str
+    spec: S3GatewaySpec | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Why a pod gets no gateway: a word for metrics, a sentence for a person."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """The JSON Patch of a pod, and what its author should know."""
+
+    operations: list[Object]
+    warnings: list[str]
+
+
+def read_gateway(raw: Object) -> Gateway:
+    """Read an S3Gateway as the API server gave it."""
+    name, created = raw["metadata"]["name"], raw["metadata"].get("creationTimestamp") or ""
+    try:
+        return Gateway(name, created, parse_spec(raw.get("spec") or {}))
+    except ConfigError as error:
+        return Gateway(name, created, None, f"{error.message} ({error.hint})")
+
+
+def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
+    """Choose the gateway of a pod among those of its namespace: the one it names, else the oldest that selects it."""
+    if skip := unsuitable(pod):
+        return skip
+    gateways = sorted(gateways, key=lambda gateway: (gateway.created, gateway.name))
+    if name := annotations(pod).get(GATEWAY):
+        named = [gateway for gateway in gateways if gateway.name == name]
+        if not named:
+            return Skip("NoSuchGateway", f"annotation {GATEWAY} names S3Gateway {name!r}, which this namespace lacks")
+        return named[0] if named[0].spec else invalid(named[0])
+    labels = pod["metadata"].get("labels") or {}
+    for gateway in gateways:
+        if gateway.spec and selects(gateway.spec.pod_selector, labels):
+            return gateway
+    for gateway in gateways:
+        if not gateway.spec:
+            return invalid(gateway)
+    if gateways:
+        return Skip(
+            "NotSelected", "no S3Gateway of this namespace selects the pod: compare spec.podSelector and labels"
+        )
+    return Skip("NoGateway", "there is no S3Gateway in this namespace: create one, or take the label off")
+
+
+def invalid(gateway: Gateway) -> Skip:
+    """The skip for a gateway that cannot be used."""
+    return Skip("InvalidGateway", f"S3Gateway {gateway.name!r} cannot be used: {gateway.problem}")
+
+
+def unsuitable(pod: Object) -> Skip | None:
+    """Say why a pod cannot have a sidecar of ours, whatever the gateway."""
+    spec = pod["spec"]
+    if (pod["metadata"].get("labels") or {}).get(INJECT) == "false":
+        return Skip("OptedOut", f'label {INJECT}: "false" opts the pod out')
+    if "kubernetes.io/config.mirror" in annotations(pod):
+        return Skip("MirrorPod", "a static pod cannot be changed")
+    if spec.get("hostNetwork"):
+        return Skip("HostNetwork", "with hostNetwork everyone on the node would reach the gateway, under its identity")
+    if "windows" in {(spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os")}:
+        return Skip("Windows", "the sidecar is a Linux container")
+    ours = position(spec)
+    others = [c for c in containers(spec) if ours is None or c is not spec["initContainers"][ours]]
+    for container in others:
+        if container["name"] == build.NAME:
+            return Skip("NameTaken", f"container {build.NAME!r} is not the sidecar: rename it")
+        for port in container.get("ports") or []:
+            if port.get("containerPort") in {build.DOOR_PORT, build.HEALTH_PORT}:
+                return Skip(
+                    "PortTaken", f"container {container['name']!r} uses port {port['containerPort']}, which s3d needs"
+                )
+    if ours is None and any(volume["name"] == build.NAME for volume in spec.get("volumes") or []):
+        return Skip("NameTaken", f"volume {build.NAME!r} is not the sidecar's: rename it")
+    return None
+
+
+def selects(selector: LabelSelector | None, labels: dict[str, str]) -> bool:
+    """Whether a label selector matches, as Kubernetes defines it."""
+    if selector is None:
+        return True
+    if any(labels.get(key) != value for key, value in selector.match_labels.items()):
+        return False
+    for requirement in selector.match_expressions:
+        value = labels.get(requirement.key)
+        holds = {
+            "In": value is not None and value in requirement.values,
+            "NotIn": value is None or value not in requirement.values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }
+        if not holds[requirement.operator]:
+            return False
+    return True
+
+
+def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
+    """Make the JSON Patch that gives `pod` the sidecar of `gateway`, or what of it is missing."""
+    if gateway.spec is None:
+        raise ValueError("a gateway without a spec is not wanted by any pod")
+    edit = Edit(pod)
+    warnings: list[str] = []
+    edit.child("metadata", "annotations", default={})
+    if INJECTED not in annotations(edit.pod):
+        edit.add(gateway.name, "metadata", "annotations", INJECTED)
+    grace = raise_grace(edit, gateway.spec.drain.seconds)
+    add_sidecar(edit, gateway.spec, image, grace)
+    if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
+        for path in apps(edit.pod["spec"]):
+            warnings += add_environment(edit, path, gateway.spec)
+    return Injection(edit.operations, warnings)
+
+
+def raise_grace(edit: "Edit", drain_seconds: int) -> int:
+    """Give the pod time for the drain after the app's own time; answer the grace period that it has then."""
+    current = edit.pod["spec"].get("terminationGracePeriodSeconds")
+    current = DEFAULT_GRACE_SECONDS if current is None else current
+    recorded = annotations(edit.pod).get(ORIGINAL_GRACE, "")
+    is_recorded = recorded.isascii() and recorded.isdecimal() and len(recorded) < 10
+    grace: int = max(current, (int(recorded) if is_recorded else current) + drain_seconds + build.MARGIN_SECONDS)
+    if not is_recorded:
+        edit.add(str(current), "metadata", "annotations", ORIGINAL_GRACE)
+    if grace != current:
+        edit.add(grace, "spec", "terminationGracePeriodSeconds")
+    return grace
+
+
+def add_sidecar(edit: "Edit", spec: S3GatewaySpec, image: Image, grace_seconds: int) -> None:
+    """Put the sidecar before everything but a mesh's proxy, so that init containers can use it too; and its volume."""
+    pod = edit.pod["spec"]
+    sidecar = build.sidecar(spec, image, grace_seconds=grace_seconds, bounds_storage=has_storage_limit(pod))
+    index = position(pod)
+    if index is None:
+        inits = edit.child("spec", "initContainers", default=[])
+        index = max((i + 1 for i, container in enumerate(inits) if container["name"] in MESH_PROXIES), default=0)
+        edit.add(sidecar, "spec", "initContainers", index)
+    else:
+        complete(edit, ("spec", "initContainers", index), sidecar)
+    volumes = edit.child("spec", "volumes", default=[])
+    if not any(volume["name"] == build.NAME for volume in volumes):
+        edit.add(build.volume(spec), "spec", "volumes", "-")
+
+
+def complete(edit: "Edit", path: tuple[str | int, ...], want: Object) -> None:
+    """Add what an object lacks of `want`; what it has stays as it is."""
+    have = edit.at(*path)
+    for key, value in want.items():
+        if have.get(key) is None:
+            edit.add(value, *path, key)
+        elif isinstance(value, dict):
+            complete(edit, (*path, key), value)
+        elif key in IDENTIFIED_BY:
+            known = {entry.get(IDENTIFIED_BY[key]) for entry in have[key]}
+            for entry in value:
+                if entry[IDENTIFIED_BY[key]] not in known:
+                    edit.add(entry, *path, key, "-")
+
+
+def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySpec) -> list[str]:
+    """Send the SDKs of one container to the gateway; answer what its author should know."""
+    container = edit.at(*path)
+    have = {entry["name"]: entry for entry in container.get("env") or []}
+    endpoint = have.get("AWS_ENDPOINT_URL_S3")
+    if endpoint and endpoint.get("value") != build.ENDPOINT:
+        return []
+    warnings = []
+    want = {"AWS_ENDPOINT_URL_S3": build.ENDPOINT}
+    if not have.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
+        want["AWS_REGION"] = build.region(spec)
+    if spec.app_credentials == "Dummy" and not have.keys() & IDENTITY:
+        if container.get("envFrom"):
+            warnings.append(
+                f"container {container['name']!r} has envFrom, which may hold AWS keys and would lose to ours: it gets "
+                "no dummy keys; give it AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in env"
+            )
+        else:
+            want |= {"AWS_ACCESS_KEY_ID": "dummy", "AWS_SECRET_ACCESS_KEY": "dummy"}
+    lower = {name.lower() for name in have}
+    if lower & PROXIES and "no_proxy" not in lower:
+        want["NO_PROXY"] = ",".join(DIRECT)
+    edit.child(*path, "env", default=[])
+    for name, value in want.items():
+        if name not in have:
+            edit.add({"name": name, "value": value}, *path, "env", "-")
+    for index, entry in enumerate(edit.at(*path, "env")):
+        if entry["name"].lower() == "no_proxy" and "valueFrom" not in entry:
+            hosts = [host.strip() for host in (entry.get("value") or "").split(",") if host.strip()]
+            if missing := [host for host in DIRECT if host not in hosts and "*" not in hosts]:
+                edit.add(",".join(hosts + missing), *path, "env", index, "value")
+    return warnings
+
+
+def apps(spec: Object) -> list[tuple[str | int, ...]]:
+    """The paths of the containers that can use the gateway: all but those that start before it, and a mesh's."""
+    sidecar = position(spec)
+    after = -1 if sidecar is None else sidecar
+    inits = [("initContainers", i) for i in range(after + 1, len(spec.get("initContainers") or []))]
+    mains = [("containers", i) for i in range(len(spec["containers"]))]
+    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH]
+
+
+def position(spec: Object) -> int | None:
+    """The index of the sidecar among the init containers; one that merely has its name is not it."""
+    for index, container in enumerate(spec.get("initContainers") or []):
+        if container["name"] == build.NAME and any(e["name"] == "S3D_CONFIG" for e in container.get("env") or []):
+            return index
+    return None
+
+
+def has_storage_limit(spec: Object) -> bool:
+    """Whether a container other than the sidecar has a limit on ephemeral storage."""
+    return any(
+        "ephemeral-storage" in ((container.get("resources") or {}).get("limits") or {})
+        for container in containers(spec)
+        if container["name"] != build.NAME
+    )
+
+
+def containers(spec: Object) -> list[Object]:
+    """All containers of a pod."""
+    return [*(spec.get("initContainers") or []), *spec["containers"]]
+
+
+def annotations(pod: Object) -> dict[str, str]:
+    """The annotations of a pod."""
+    return pod["metadata"].get("annotations") or {}
+
+
+class Edit:
+    """`add` operations on a pod, each applied to a copy as it is made, so that the paths of the next ones are right."""
+
+    __slots__ = ("operations", "pod")
+
+    def __init__(self, pod: Object) -> None:
+        self.pod = copy.deepcopy(pod)
+        self.operations: list[Object] = []
+
+    def at(self, *path: str | int) -> Any:
+        """What is at a path."""
+        node: Any = self.pod
+        for step in path:
+            node = node[step]
+        return node
+
+    def child(self, *path: str | int, default: Any) -> Any:
+        """What is at a path, `default` being added where there is nothing."""
+        parent = self.at(*path[:-1])
+        if parent.get(path[-1]) is None:
+            self.add(default, *path)
+        return parent[path[-1]]
+
+    def add(self, value: Any, *path: str | int) -> None:
+        """Add a value: into a list before an index or at its end (`-`), or as a member of an object."""
+        pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+        self.operations.append({"op": "add", "path": pointer, "value": copy.deepcopy(value)})
+        parent, last = self.at(*path[:-1]), path[-1]
+        if isinstance(parent, dict):
+            parent[last] = copy.deepcopy(value)
+        elif last == "-":
+            parent.append(copy.deepcopy(value))
+        else:
+            parent.insert(last, copy.deepcopy(value))

@@ -1,0 +1,188 @@
+"""The webhook that gives pods their gateway: AdmissionReview in, JSON Patch out, over TLS.
+
+A process of its own, without state and without side effects, so that several can run and a dry run is one. It knows the
+gateways from a watch; a gateway it does not know is looked up once more before it is missing. A user's error is a clear
+denial for pods that ask by their own label, and a warning for pods of a labelled namespace; an error of ours is an HTTP
+500, and the failure policy decides.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from s3d.errors import ConfigError
+from s3d_operator.api import API_VERSION
+from s3d_operator.build import Image
+from s3d_operator.certs import read_secret, secrets_path
+from s3d_operator.crd import S3_GATEWAY
+from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, patch, read_gateway, wanted
+from s3d_operator.kube import Kube, Object, Watch, load_cert
+
+# The API server waits 5 s; a look-up that took longer would be no answer.
+LOOKUP_SECONDS = 2
+REVIEW_BYTES = 16 << 20
+GRACE_SECONDS = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the webhook runs; `shutdown_seconds` is how long it serves on after SIGTERM, until no Service sends to it."""
+
+    image: Image
+    namespace: str
+    secret: str
+    host: str = "0.0.0.0"
+    port: int = 10250
+    health_port: int = 8080
+    shutdown_seconds: float = 5
+
+
+def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool) -> Object:
+    """The `response` of a review, without its uid; a skip is a denial or a warning."""
+    if isinstance(choice, Gateway):
+        injection = patch(pod, choice, image)
+        verdict: Object = {"allowed": True}
+        if injection.operations:
+            document = json.dumps(injection.operations).encode()
+            verdict |= {"patchType": "JSONPatch", "patch": base64.b64encode(document).decode()}
+        if injection.warnings:
+            verdict["warnings"] = [f"s3d: {warning}" for warning in injection.warnings]
+        return verdict
+    if denies:
+        return {"allowed": False, "status": {"code": 403, "reason": choice.reason, "message": f"s3d: {choice.message}"}}
+    return {"allowed": True, "warnings": [f"s3d: the pod runs without a gateway: {choice.message}"]}
+
+
+class Webhook:
+    """One replica: what it knows, its certificate and whether it is ready."""
+
+    def __init__(self, kube: Kube, options: Options) -> None:
+        self.options = options
+        self.stopping = False
+        self.certified = asyncio.Event()
+        self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.kube = kube
+        self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", read_gateway)
+        secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
+        self.secret = Watch(kube, secret, self.certify)
+
+    def certify(self, secret: Object) -> None:
+        """Serve a Secret's certificate from the next connection on; one that cannot be used changes nothing."""
+        try:
+            pair = read_secret(secret)
+            load_cert(self.tls, pair.certificate, pair.key)
+        except (ConfigError, ssl.SSLError) as error:
+            log.warning("certificate not loaded: %s", error)
+        else:
+            self.certified.set()
+            log.info("certificate loaded")
+
+    @property
+    def unready(self) -> str:
+        """What keeps this replica from answering; empty when nothing does."""
+        missing = {
+            "shutting down": self.stopping,
+            "no certificate yet": not self.certified.is_set(),
+            "gateways not known yet": not self.gateways.synced.is_set(),
+        }
+        return ", ".join(reason for reason, holds in missing.items() if holds)
+
+    async def review(self, request: web.Request) -> web.Response:
+        """Answer one AdmissionReview."""
+        asked = read_review(await request.read())
+        namespace, pod = asked["namespace"], asked["object"]
+        choice = await self.choose(namespace, pod)
+        verdict = decide(pod, choice, self.options.image, denies=request.match_info["opt_in"] == "pod")
+        name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
+        log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+        return web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
+
+    async def choose(self, namespace: str, pod: Object) -> Gateway | Skip:
+        """Choose a pod's gateway; a missing one may merely be new, so the API server is asked before saying so."""
+        choice = wanted(pod, (g for (where, _), g in self.gateways.objects.items() if where == namespace))
+        if isinstance(choice, Skip) and choice.reason in PERHAPS_LATE:
+            choice = wanted(pod, await self.look_up(namespace))
+        return choice
+
+    async def look_up(self, namespace: str) -> Iterable[Gateway]:
+        """The gateways that a namespace has now."""
+        path = f"/apis/{API_VERSION}/namespaces/{namespace}/{S3_GATEWAY}"
+        answer = await self.kube.request("GET", path, seconds=LOOKUP_SECONDS)
+        return [read_gateway(raw) for raw in answer.get("items") or []]
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Alive: it answers."""
+        return web.Response(text="ok\n")
+
+    async def readiness(self, request: web.Request) -> web.Response:
+        """Ready: it has a certificate, knows the gateways and is not about to end."""
+        return web.Response(status=503 if self.unready else 200, text=f"{self.unready or 'ok'}\n")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then as long as others may still send, and finish what was asked."""
+        async with asyncio.TaskGroup() as tasks:
+            watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.secret)]
+            health = await serve(self.health_routes(), self.options.host, self.options.health_port, None)
+            reviews = tasks.create_task(self.serve_reviews())
+            await stop.wait()
+            self.stopping = True
+            await asyncio.sleep(self.options.shutdown_seconds)
+            reviews.cancel()
+            await asyncio.wait([reviews])
+            await health.cleanup()
+            for watch in watches:
+                watch.cancel()
+
+    async def serve_reviews(self) -> None:
+        """Serve the reviews once there is a certificate, until cancelled; then finish those that are being answered."""
+        await self.certified.wait()
+        runner = await serve(self.review_routes(), self.options.host, self.options.port, self.tls)
+        log.info("serving reviews on port %d", self.options.port)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    def review_routes(self) -> web.Application:
+        """The door of the API server: one path for each way to opt in."""
+        app = web.Application(client_max_size=REVIEW_BYTES)
+        app.router.add_post("/inject/{opt_in:pod|namespace}", self.review)
+        return app
+
+    def health_routes(self) -> web.Application:
+        """The door of the kubelet."""
+        app = web.Application()
+        app.router.add_get("/healthz", self.health)
+        app.router.add_get("/readyz", self.readiness)
+        return app
+
+
+def read_review(body: bytes) -> Object:
+    """The `request` of an AdmissionReview that creates a pod. Raises HTTPBadRequest for anything else."""
+    try:
+        asked: Object = json.loads(body)["request"]
+        kind, pod = (asked["operation"], asked["kind"]["kind"]), asked["object"]
+        known = {"uid": asked["uid"], "namespace": asked["namespace"], "object": pod}
+        is_pod = isinstance(pod["metadata"], dict) and isinstance(pod["spec"]["containers"], list)
+    except (ValueError, KeyError, TypeError) as error:
+        raise web.HTTPBadRequest(text=f"not an AdmissionReview that creates a pod: {error!r}\n") from None
+    if kind != ("CREATE", "Pod") or not is_pod:
+        raise web.HTTPBadRequest(text=f"not an AdmissionReview that creates a pod: {kind}\n")
+    return known
+
+
+async def serve(app: web.Application, host: str, port: int, tls: ssl.SSLContext | None) -> web.AppRunner:
+    """Start to serve; `cleanup()` of the answer ends it."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_SECONDS)
+    await runner.setup()
+    await web.TCPSite(runner, host, port, ssl_context=tls).start()
+    return runner
