@@ -6,10 +6,11 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from tests.daemons import daemon, start_daemon
+from tests.relays import relay
 from tests.remotes import bucket, minio, moto, remote, versitygw
 from tests.semantics import quoted_sentences, sentences
 
-__all__ = ["bucket", "daemon", "minio", "moto", "remote", "start_daemon", "versitygw"]
+__all__ = ["bucket", "daemon", "minio", "moto", "relay", "remote", "start_daemon", "versitygw"]
 
 
 @pytest.fixture(autouse=True)

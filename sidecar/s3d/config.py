@@ -27,12 +27,12 @@ SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 NOT_BUILT = {
-    "S3D_READ_CACHE": "the read cache",
-    "S3D_SYNC_FOLDER": "the sync folder",
-    "S3D_FUSE_MOUNT": "the FUSE mount",
-    "S3D_WRITE_QUEUE_FILTER": "the filters",
-    "S3D_WRITE_QUEUE_MAX_AGE": "the age limit of the write queue",
-    "S3D_OPA": "Open Policy Agent",
+    "S3D_READ_CACHE": "the read cache is",
+    "S3D_SYNC_FOLDER": "the sync folder is",
+    "S3D_FUSE_MOUNT": "the FUSE mount is",
+    "S3D_WRITE_QUEUE_FILTER": "the filters are",
+    "S3D_WRITE_QUEUE_MAX_AGE": "the age limit of the write queue is",
+    "S3D_OPA": "asking Open Policy Agent is",
 }
 
 
@@ -285,7 +285,7 @@ def refusal(variable: str, known: list[str]) -> str:
     """Say why a name is refused and what was probably meant."""
     for prefix, part in NOT_BUILT.items():
         if variable == prefix or variable.startswith(prefix + "_"):
-            return f"{variable}: {part} is not built yet; unset it"
+            return f"{variable}: {part} not built yet; unset it"
     close = difflib.get_close_matches(variable, known, n=1)
     return f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
 
@@ -306,15 +306,15 @@ def read_file(source: str) -> dict[str, Any]:
             f"S3D_CONFIG cannot be read: {error}", hint="give a JSON object, or a .json or .toml file"
         ) from None
     if not isinstance(values, dict):
-        raise ConfigError("S3D_CONFIG is not an object of setting names and values")
+        raise ConfigError("S3D_CONFIG is not an object of names and values", hint='such as {"S3D_BUCKETS": "photos"}')
     secrets = sorted(name for name in values if name.startswith("AWS_") and name != "AWS_REGION")
     if secrets:
         raise ConfigError(
             f"S3D_CONFIG holds {', '.join(secrets)}", hint="credentials come from the environment or an AWS profile"
         )
-    misplaced = sorted(name for name in values if not name.startswith(("S3D_", "S3_", "AWS_REGION")))
+    misplaced = sorted(name for name in values if not name.startswith(("S3D_", "S3_")) and name != "AWS_REGION")
     if misplaced:
-        raise ConfigError(f"S3D_CONFIG: {', '.join(misplaced)} is not a setting")
+        raise ConfigError(f"S3D_CONFIG: {', '.join(misplaced)} is not a setting", hint="see docs/settings.md")
     return values
 
 

@@ -17,6 +17,8 @@ from s3d.store.db import Database, Schema
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
+SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
+"""The tables of this version."""
 FIELDS = "seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason, file"
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
     AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""
@@ -51,11 +53,6 @@ class Queued:
     seq: int
     superseded: tuple[int, ...]
     files: tuple[str, ...]
-
-
-def schema() -> Schema:
-    """The tables of this version."""
-    return Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
 
 
 def of_row(row: tuple[Any, ...]) -> Change:

@@ -5,6 +5,7 @@ answer from it. Every other call waits for the changes it depends on and is hand
 queue does not take goes through in its key's turn. Nothing ever overtakes.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -27,7 +28,7 @@ from s3d.layers.queue.room import Room
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol import encode
-from s3d.protocol.model import Class, operations
+from s3d.protocol.model import OPERATIONS, Class
 from s3d.store.bodies import Bodies, Stored
 from s3d.store.db import Database, StoreFailed, StoreFull
 from s3d.store.lock import make_private
@@ -64,7 +65,7 @@ class Queue:
         self._inner = inner
         self._health = health
         self._metrics = metrics
-        self._classes = {name: operation.klass for name, operation in operations().items()}
+        self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.turns = Turns(db, health, settings.gateway.barrier_timeout)
         self.buckets = Buckets(db, inner, health, settings.remote.buckets)
         self.room = Room(db, settings.write_queue)
@@ -315,13 +316,12 @@ async def open_queue(
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on. Raises ConfigError (D-9) and StoreFailed."""
     directory = settings.queue_dir
-    make_private(directory)
-    db = Database.open(directory / "queue.db", changes.schema())
+    await asyncio.to_thread(make_private, directory / "bodies")
+    db = await asyncio.to_thread(Database.open, directory / "queue.db", changes.SCHEMA)
     try:
         await adopt(db, endpoint)
         await db.write(changes.recover)
-        make_private(directory / "bodies")
-        bodies = Bodies(directory / "bodies")
+        bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
             yield Queue(settings, db, bodies, inner, health, region, metrics)
         finally:

@@ -1,0 +1,34 @@
+"""The demonstration tells the truth."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.daemons import ROOT
+
+
+def play(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the demonstration as `make demo` does."""
+    return subprocess.run(
+        [sys.executable, "-m", "e2e.demo.demo", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+@pytest.mark.semantics("D-1")
+@pytest.mark.semantics("R-1")
+def test_everything_arrives_after_two_outages_and_two_kills():
+    played = play()
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "All of it arrived: 12 keys" in played.stdout
+
+
+def test_one_flipped_bit_makes_it_fail():
+    played = play("--flip")
+    assert played.returncode == 1, played.stdout + played.stderr
+    assert "NOT silent/film.mp4: bytes:" in played.stdout

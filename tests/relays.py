@@ -1,0 +1,65 @@
+"""A relay in front of a remote, as a process of its own that tests give orders to."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from e2e.relay import control
+from tests.processes import NotStarted, Program, running, start
+from tests.remotes import Remote
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A remote behind a relay."""
+
+    remote: Remote
+    """As s3d reaches it."""
+    control_port: int
+    program: Program
+
+    def set(self, **changes: Any) -> dict[str, Any]:
+        """Change the relay; its settings and counts."""
+        return control(self.control_port, **changes)
+
+
+Relay = Callable[[Remote], Relayed]
+
+
+@pytest.fixture
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """Put relays in front of remotes."""
+    with ExitStack() as programs:
+
+        def put_before(remote: Remote) -> Relayed:
+            log = tmp_path_factory.mktemp("relay") / "log"
+            target = urlsplit(remote.endpoint).netloc
+            program = programs.enter_context(
+                running(start([sys.executable, "-m", "e2e.relay", target], log, {"PYTHONPATH": str(ROOT)}, cwd=ROOT))
+            )
+            said = first_line(program)
+            return Relayed(replace(remote, endpoint=f"http://127.0.0.1:{said['port']}"), said["control"], program)
+
+        yield put_before
+
+
+def first_line(program: Program, seconds: float = 20) -> dict[str, Any]:
+    """What a program says first, as JSON. Raises NotStarted."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and program.running:
+        line, newline, _ = program.output().partition("\n")
+        if newline:
+            said: dict[str, Any] = json.loads(line)
+            return said
+        time.sleep(0.02)
+    raise NotStarted(program.output())

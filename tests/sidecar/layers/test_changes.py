@@ -1,0 +1,209 @@
+"""The states of a change and the order of a key's changes, on the real tables."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from s3d.layers.queue import changes
+from s3d.layers.queue.changes import Change, Queued
+from s3d.store.db import Database
+
+NOW = 1000.0
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await asyncio.to_thread(Database.open, tmp_path / "queue.db", changes.SCHEMA)
+    yield database
+    await database.close()
+
+
+async def put(db: Database, key: str, *, op: str = "put", size: int = 1, file: str | None = None) -> Queued:
+    return await db.write(
+        lambda c: changes.enqueue(
+            c, bucket="b", key=key, identity="", op=op, members={"x-amz-meta-a": "1"}, size=size, etag="e", now=NOW,
+            next_at=NOW, file=file, inline=None if file else b"x",
+        )
+    )  # fmt: skip
+
+
+async def claim(db: Database, limit: int = 10, now: float = NOW) -> list[Change]:
+    return await db.write(lambda c: changes.claim(c, now=now, limit=limit))
+
+
+async def turn(db: Database, key: str) -> int:
+    return await db.write(lambda c: changes.take_turn(c, bucket="b", key=key, identity="", now=NOW))
+
+
+async def put_back(db: Database, change: Change, state: str, next_at: float = NOW) -> str | None:
+    return await db.write(lambda c: changes.put_back(c, change, state=state, next_at=next_at, code="c", reason="r"))
+
+
+def states(db: Database, key: str = "k") -> list[tuple[int, str]]:
+    return [(change.seq, change.state) for change in changes.of_key(db, "b", key)]
+
+
+@pytest.mark.semantics("Q-2")
+async def test_a_newer_put_supersedes_one_that_has_not_started(db: Database) -> None:
+    await put(db, "k", file="old")
+    queued = await put(db, "k")
+    assert queued == Queued(2, (1,), ("old",))
+    assert states(db) == [(2, "waiting")]
+
+
+@pytest.mark.semantics("Q-2")
+@pytest.mark.parametrize("state", ["pushing", "unknown"])
+async def test_a_put_never_supersedes_one_that_is_under_way(db: Database, state: str) -> None:
+    await put(db, "k")
+    (change,) = await claim(db)
+    if state == "unknown":
+        await put_back(db, change, "unknown", next_at=changes.NEVER)
+    assert (await put(db, "k")).superseded == ()
+    assert states(db) == [(1, state), (2, "waiting")]
+
+
+@pytest.mark.semantics("Q-1")
+async def test_a_key_has_one_attempt_at_a_time_and_keys_go_side_by_side(db: Database) -> None:
+    await put(db, "k")
+    assert [change.seq for change in await claim(db)] == [1]
+    await put(db, "k")
+    await put(db, "other")
+    assert [change.seq for change in await claim(db)] == [3]
+    await db.write(lambda c: changes.settle(c, 1))
+    assert [change.seq for change in await claim(db)] == [2]
+
+
+@pytest.mark.semantics("Q-3")
+async def test_what_was_pushing_at_a_crash_is_unknown_and_goes_first(db: Database) -> None:
+    await put(db, "k")
+    await claim(db)
+    await put(db, "k")
+    await db.write(changes.recover)
+    assert states(db) == [(1, "unknown"), (2, "waiting")]
+    assert [(change.seq, change.state) for change in await claim(db)] == [(1, "unknown")]
+    assert await claim(db) == []
+
+
+@pytest.mark.semantics("Q-3")
+async def test_a_refusal_for_now_ends_an_unknown_claim(db: Database) -> None:
+    await put(db, "k")
+    await claim(db)
+    await db.write(changes.recover)
+    (change,) = await claim(db)
+    await put_back(db, change, "waiting")
+    assert states(db) == [(1, "waiting")]
+
+
+async def test_a_retry_waits_for_its_time(db: Database) -> None:
+    await put(db, "k")
+    (change,) = await claim(db)
+    await put_back(db, change, "waiting", next_at=NOW + 5)
+    assert await claim(db) == []
+    assert changes.next_due(db) == NOW + 5
+    assert [(again.seq, again.attempts) for again in await claim(db, now=NOW + 5)] == [(1, 1)]
+
+
+@pytest.mark.semantics("Q-2")
+async def test_a_refused_attempt_gives_way_to_the_newer_put_that_came_meanwhile(db: Database) -> None:
+    await put(db, "k", file="old")
+    (change,) = await claim(db)
+    await put(db, "k")
+    assert await put_back(db, change, "waiting") == "old"
+    assert states(db) == [(2, "waiting")]
+
+
+@pytest.mark.semantics("Q-9")
+async def test_a_parked_change_keeps_its_bytes_and_answers_until_a_newer_put(db: Database) -> None:
+    await put(db, "k", file="body")
+    (change,) = await claim(db)
+    await put_back(db, change, "parked")
+    visible = changes.visible(db, "b", "k")
+    assert visible is not None
+    assert (visible.seq, visible.file) == (1, "body")
+    await put(db, "k", op="delete")
+    visible = changes.visible(db, "b", "k")
+    assert visible is not None
+    assert visible.op == "delete"
+    assert states(db) == [(1, "superseded"), (2, "waiting")]
+    assert changes.files_known(db, ["body", "other"]) == {"body"}
+
+
+async def test_a_change_is_not_superseded_before_a_turn_that_was_promised_to_see_it(db: Database) -> None:
+    await put(db, "k")
+    await turn(db, "k")
+    assert (await put(db, "k")).superseded == ()
+    assert [change.seq for change in await claim(db)] == [1]
+
+
+async def test_a_turn_comes_in_its_order_and_nothing_overtakes_it(db: Database) -> None:
+    await put(db, "k")
+    seq = await turn(db, "k")
+    assert not await db.write(lambda c: changes.start_turn(c, seq))
+    await claim(db)
+    assert not await db.write(lambda c: changes.start_turn(c, seq))
+    await put(db, "k")
+    await db.write(lambda c: changes.settle(c, 1))
+    assert await claim(db) == []
+    assert await db.write(lambda c: changes.start_turn(c, seq))
+    assert await claim(db) == []
+    await db.write(lambda c: changes.end_turn(c, seq))
+    assert [change.seq for change in await claim(db)] == [3]
+
+
+async def test_a_turn_does_not_survive_its_process(db: Database) -> None:
+    await turn(db, "k")
+    seq = await turn(db, "other")
+    await db.write(lambda c: changes.start_turn(c, seq))
+    await db.write(changes.recover)
+    assert db.read("SELECT count(*) FROM change") == [(0,)]
+
+
+@pytest.mark.semantics("Q-13")
+async def test_the_tally_is_what_the_rows_say(db: Database) -> None:
+    for number in range(6):
+        await put(db, f"k{number}", size=10 + number)
+    taken = await claim(db, limit=4)
+    for change, state in zip(taken, ["waiting", "unknown", "parked", "quarantined"], strict=True):
+        await put_back(db, change, state)
+    await put(db, "k4", size=100)
+    await turn(db, "k5")
+    counted = db.read("SELECT state, count(*), sum(size) FROM change WHERE op <> 'through' GROUP BY state")
+    assert {state: (count, size) for state, (count, size) in changes.tally(db).items() if count} == {
+        state: (count, size) for state, count, size in counted
+    }
+
+
+@pytest.mark.semantics("D-4")
+async def test_a_quarantined_change_hides_what_is_older(db: Database) -> None:
+    await put(db, "k")
+    await db.write(lambda c: changes.quarantine(c, 1, "bad"))
+    visible = changes.visible(db, "b", "k")
+    assert visible is not None
+    assert visible.state == "quarantined"
+    assert await claim(db) == []
+
+
+async def test_every_unfinished_row_of_a_key_is_an_obstacle_to_a_barrier(db: Database) -> None:
+    await put(db, "k")
+    await put(db, "other")
+    ahead = {key: changes.obstacle(db, "b", key, 2, frozenset()) for key in ("k", "other", "none", None)}
+    assert {key: change and change.key for key, change in ahead.items()} == {
+        "k": "k",
+        "other": "other",
+        "none": None,
+        None: "k",
+    }
+    assert changes.obstacle(db, "b", "other", 1, frozenset()) is None
+
+
+async def test_seqs_are_never_given_twice(db: Database) -> None:
+    seqs = []
+    for key, _ in itertools.product(["k"], range(3)):
+        seqs.append((await put(db, key)).seq)
+        await claim(db)
+        await db.write(lambda c: changes.settle(c, seqs[-1]))
+    assert seqs == [1, 2, 3]
+    assert changes.newest(db) == 3

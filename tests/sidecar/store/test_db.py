@@ -1,0 +1,263 @@
+"""The database: group commit, its failures, versions. A full disk and a broken one are real ones where root may mount."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from s3d.errors import ConfigError
+from s3d.store.db import CHECKPOINT_PAGES, Database, Schema, StoreFailed, StoreFull, check_library
+
+SCHEMA = Schema(1, "CREATE TABLE item(key TEXT PRIMARY KEY, body BLOB)")
+
+
+class FailingDisk(apsw.VFS):
+    """The default disk of SQLite, whose syncs fail while it is `broken` and whose writes find no room while `full`."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.full = False
+        super().__init__("failing", "unix", makedefault=True)
+
+    def xOpen(self, name, flags):  # noqa: N802
+        return FailingFile(self, name, flags)
+
+
+class FailingFile(apsw.VFSFile):
+    def __init__(self, disk: FailingDisk, name, flags) -> None:
+        self.disk = disk
+        super().__init__("unix", name, flags)
+
+    def xSync(self, flags):  # noqa: N802
+        if self.disk.broken:
+            raise apsw.IOError("the disk is broken")
+        super().xSync(flags)
+
+    def xWrite(self, data, offset):  # noqa: N802
+        if self.disk.full:
+            raise apsw.FullError("the disk is full")
+        super().xWrite(data, offset)
+
+
+@pytest.fixture
+def disk() -> Iterator[FailingDisk]:
+    disk = FailingDisk()
+    yield disk
+    disk.unregister()
+
+
+def open_db(path: Path, schema: Schema = SCHEMA) -> Awaitable[Database]:
+    return asyncio.to_thread(Database.open, path, schema)
+
+
+def put(key: str, body: bytes = b"") -> Callable[[apsw.Connection], int]:
+    """A write that answers the number of its row."""
+
+    def apply(db: apsw.Connection) -> int:
+        db.execute("INSERT INTO item VALUES(?, ?)", (key, body))
+        return db.last_insert_rowid()
+
+    return apply
+
+
+def keys(db: Database) -> list[str]:
+    return [key for (key,) in db.read("SELECT key FROM item ORDER BY key")]
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await open_db(tmp_path / "test.db")
+    yield database
+    await database.close()
+
+
+async def test_a_write_returns_what_its_function_returns(db: Database) -> None:
+    assert [await db.write(put("a")), await db.write(put("b"))] == [1, 2]
+
+
+async def test_a_read_sees_every_answered_write(db: Database) -> None:
+    for number in range(20):
+        await db.write(put(f"{number:02}"))
+        assert len(keys(db)) == number + 1
+
+
+async def test_what_was_written_is_there_after_reopening(db: Database) -> None:
+    await db.write(put("a", b"body"))
+    await db.close()
+    again = await open_db(db.path)
+    assert again.read("SELECT key, body FROM item") == [("a", b"body")]
+    await again.close()
+
+
+async def test_writes_that_wait_together_share_a_commit(db: Database) -> None:
+    entered, go = threading.Event(), threading.Event()
+    commits: list[int] = []
+
+    def hold(connection: apsw.Connection) -> None:
+        connection.set_commit_hook(lambda: bool(commits.append(1)))
+        entered.set()
+        go.wait()
+
+    first = asyncio.ensure_future(db.write(hold))
+    await asyncio.to_thread(entered.wait)
+    others = [asyncio.ensure_future(db.write(put(str(number)))) for number in range(50)]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, *others)
+    assert len(keys(db)) == 50
+    assert len(commits) <= 2
+
+
+async def test_a_write_that_raises_undoes_only_itself(db: Database) -> None:
+    def fail(connection: apsw.Connection) -> None:
+        put("half")(connection)
+        raise LookupError("no")
+
+    results = await asyncio.gather(
+        db.write(put("a")), db.write(fail), db.write(put("a")), db.write(put("b")), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [int, LookupError, apsw.ConstraintError, int]
+    assert keys(db) == ["a", "b"]
+
+
+async def test_a_look_up_without_rows_inside_a_write_reaches_its_caller(db: Database) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await db.write(lambda connection: next(connection.execute("SELECT 1 WHERE 0")))
+
+
+async def test_a_cancelled_caller_does_not_take_its_write_back(db: Database) -> None:
+    go = threading.Event()
+    held = asyncio.ensure_future(db.write(lambda _: go.wait()))
+    leaving = asyncio.ensure_future(db.write(put("a")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    go.set()
+    await held
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await db.checkpoint()
+    assert keys(db) == ["a"]
+
+
+async def test_reading_cannot_write(db: Database) -> None:
+    with pytest.raises(apsw.ReadOnlyError):
+        db._reader.execute("DELETE FROM item")
+
+
+async def test_a_commit_is_synced_in_full(db: Database) -> None:
+    assert await db.write(lambda connection: connection.pragma("synchronous")) == 2
+    assert await db.write(lambda connection: connection.pragma("journal_mode")) == "wal"
+
+
+async def test_the_wal_stays_bounded(db: Database) -> None:
+    for number in range(40):
+        await asyncio.gather(*(db.write(put(f"{number}-{i}", bytes(16_000))) for i in range(50)))
+    assert len(keys(db)) == 2000
+    assert Path(f"{db.path}-wal").stat().st_size < 3 * CHECKPOINT_PAGES * 4096
+
+
+async def test_a_checkpoint_empties_the_wal(db: Database) -> None:
+    await db.write(put("a"))
+    await db.checkpoint()
+    assert Path(f"{db.path}-wal").stat().st_size == 0
+
+
+async def test_a_closed_database_refuses_writes(db: Database) -> None:
+    waiting = asyncio.ensure_future(db.write(put("a")))
+    await asyncio.sleep(0)
+    await db.close()
+    assert await waiting == 1
+    with pytest.raises(StoreFailed, match="is closed"):
+        await db.write(put("b"))
+
+
+@pytest.mark.semantics("D-9")
+async def test_a_newer_file_is_refused_and_left_untouched(db: Database) -> None:
+    await db.write(put("a"))
+    await db.write(lambda connection: connection.execute("PRAGMA user_version = 7"))
+    await db.close()
+    before = contents(db.path.parent)
+    with pytest.raises(ConfigError, match="newer s3d .version 7 of its tables; this one knows 1."):
+        await open_db(db.path)
+    assert contents(db.path.parent) == before
+
+
+@pytest.mark.semantics("D-9")
+async def test_an_older_file_is_migrated_step_by_step(db: Database) -> None:
+    await db.write(put("a"))
+    await db.close()
+    steps = {
+        1: "ALTER TABLE item ADD COLUMN size INTEGER",
+        2: "UPDATE item SET size = 5; CREATE INDEX by_size ON item(size)",
+    }
+    newer = await open_db(db.path, Schema(3, "never run", steps))
+    assert newer.read("SELECT key, size FROM item") == [("a", 5)]
+    await newer.close()
+    with pytest.raises(ConfigError, match="newer s3d"):
+        await open_db(db.path)
+
+
+async def test_a_migration_that_fails_changes_nothing(db: Database) -> None:
+    await db.close()
+    with pytest.raises(apsw.SQLError, match="no such table"):
+        await open_db(db.path, Schema(2, "", {1: "CREATE TABLE half(x); INSERT INTO nowhere VALUES(1)"}))
+    again = await open_db(db.path)
+    assert again.read("SELECT name FROM sqlite_master WHERE name = 'half'") == []
+    await again.close()
+
+
+@pytest.mark.parametrize("data", [b"no database" * 1000, b"SQLite format 3\0" + b"x" * 4080])
+async def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError):
+        await open_db(path)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("version", ["3.40.1", "3.44.5", "3.45.0", "3.50.6", "3.51.2"])
+def test_an_sqlite_that_can_lose_commits_is_refused(version: str) -> None:
+    with pytest.raises(ConfigError, match="can lose commits"):
+        check_library(version)
+
+
+@pytest.mark.parametrize("version", ["3.44.6", "3.50.7", "3.51.3", "3.54.1", "4.0.0"])
+def test_an_sqlite_that_keeps_commits_is_taken(version: str) -> None:
+    check_library(version)
+
+
+@pytest.mark.semantics("D-3")
+async def test_a_failed_sync_fails_the_whole_group_and_the_file_is_reopened(tmp_path: Path, disk: FailingDisk) -> None:
+    db = await open_db(tmp_path / "test.db")
+    disk.broken = True
+    results = await asyncio.gather(*(db.write(put(str(number))) for number in range(5)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreFailed}
+    with pytest.raises(StoreFailed):
+        await db.write(put("while it is broken"))
+    assert db.failure
+    disk.broken = False
+    db._reopen_at = 0
+    await db.write(put("afterwards"))
+    assert not db.failure
+    assert keys(db) == ["afterwards"]
+    await db.close()
+
+
+async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path, disk: FailingDisk) -> None:
+    db = await open_db(tmp_path / "test.db")
+    disk.full = True
+    results = await asyncio.gather(*(db.write(put(str(number))) for number in range(5)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreFull}
+    disk.full = False
+    await db.write(put("afterwards"))
+    assert keys(db) == ["afterwards"]
+    await db.close()
+
+
+def contents(directory: Path) -> dict[str, str]:
+    """The digests of all files."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}

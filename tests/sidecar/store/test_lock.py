@@ -1,0 +1,69 @@
+"""The lock of a local dir, between real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s3d.errors import ConfigError
+from s3d.store.lock import lock_dir
+
+HOLDER = """
+import sys, signal
+from pathlib import Path
+from s3d.store.lock import lock_dir
+lock = lock_dir(Path(sys.argv[1]))
+print("held", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock of tmp_path."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.semantics("D-8")
+def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"in use by another s3d \(pid {holder.pid} on .+, since 2\d\d\d-") as error:
+        lock_dir(tmp_path)
+    assert error.value.hint
+
+
+@pytest.mark.semantics("D-8")
+def test_a_second_process_waits_for_the_first_to_leave(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    threading.Timer(0.2, holder.send_signal, [signal.SIGTERM]).start()
+    lock_dir(tmp_path, wait=30).release()
+
+
+@pytest.mark.semantics("D-8")
+def test_a_killed_process_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.kill()
+    holder.wait()
+    lock = lock_dir(tmp_path)
+    assert str(os.getpid()) in (tmp_path / "lock").read_text()
+    lock.release()
+
+
+def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
+    lock = lock_dir(tmp_path)
+    lock.release()
+    lock.release()
+    lock_dir(tmp_path).release()
+
+
+def test_a_local_dir_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gone cannot be used as the local dir"):
+        lock_dir(tmp_path / "gone")

@@ -1,0 +1,92 @@
+"""Settings come from the environment and a file, and nothing that is wrong is passed over."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s3d import config
+from s3d.errors import ConfigError
+
+
+def test_defaults_need_no_environment() -> None:
+    settings = config.load({})
+    assert settings.gateway.endpoint == "http://localhost:33333"
+    assert settings.remote.endpoint is None
+    assert settings.write_queue.enabled
+    assert settings.queue_dir == settings.gateway.local_dir / "queue"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "s3d.toml"
+    file.write_text('S3D_WRITE_QUEUE_MAX_SIZE = "1Gi"\nS3D_BUCKETS = "a, b"\n')
+    settings = config.load({"S3D_CONFIG": str(file), "S3D_WRITE_QUEUE_MAX_SIZE": "2Gi"})
+    assert settings.write_queue.max_size == 2 << 30
+    assert settings.remote.buckets == ("a", "b")
+
+
+def test_the_file_may_be_the_variable_itself() -> None:
+    settings = config.load({"S3D_CONFIG": json.dumps({"S3D_DRAIN_SECONDS": "1m", "S3D_WRITE_QUEUE": False})})
+    assert settings.gateway.drain == 60
+    assert not settings.write_queue.enabled
+
+
+@pytest.mark.parametrize(
+    "text, size",
+    [("0", 0), ("1000", 1000), ("1k", 1000), ("1Ki", 1024), ("1.5Gi", 3 << 29), ("10GB", 10**10), ("2Ti", 2 << 40)],
+)
+def test_sizes_are_written_as_in_kubernetes(text: str, size: int) -> None:
+    assert config.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    "text, seconds", [("5", 5), ("500ms", 0.5), ("30s", 30), ("5m", 300), ("24h", 86400), ("7d", 604800)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    assert config.parse_duration(text) == seconds
+
+
+REFUSED = [
+    ({"S3D_LOCALDIR": "/x"}, "did you mean S3D_LOCAL_DIR"),
+    ({"S3_ENDPIONT": "http://x"}, "did you mean S3_ENDPOINT"),
+    ({"S3D_READ_CACHE": "true"}, "the read cache is not built yet"),
+    ({"S3D_READ_CACHE_MAX_SIZE": "1Gi"}, "the read cache is not built yet"),
+    ({"S3D_SYNC_FOLDER_DIR": "/x"}, "the sync folder is not built yet"),
+    ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
+    ({"S3D_WRITE_QUEUE_FILTER": "b"}, "the filters are not built yet"),
+    ({"S3D_WRITE_QUEUE_MAX_AGE": "1h"}, "is not built yet"),
+    ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
+    ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),
+    ({"S3D_WRITE_QUEUE": "perhaps"}, "S3D_WRITE_QUEUE: "),
+    ({"S3_ENDPOINT": "ftp://x"}, "S3_ENDPOINT: 'ftp://x' is not a URL"),
+    ({"S3_ENDPOINT": "http://127.0.0.1:99999"}, "is not a URL"),
+    ({"S3_ENDPOINT": "http://localhost:33333"}, "it would call itself"),
+    ({"S3_ENDPOINT": "http://127.0.0.1:33333"}, "it would call itself"),
+    ({"S3D_ENDPOINT": "http://0.0.0.0:33333"}, "is not a loopback address"),
+    ({"S3D_ENDPOINT": "https://localhost:33333"}, "speaks plain HTTP"),
+    ({"S3D_CONFIG": "{"}, "S3D_CONFIG cannot be read"),
+    ({"S3D_CONFIG": "/does/not/exist"}, "S3D_CONFIG cannot be read"),
+    ({"S3D_CONFIG": '{"AWS_SECRET_ACCESS_KEY": "x"}'}, "S3D_CONFIG holds AWS_SECRET_ACCESS_KEY"),
+    ({"S3D_CONFIG": '{"queue": 1}'}, "queue is not a setting"),
+]
+
+
+@pytest.mark.parametrize("environment, words", REFUSED)
+def test_what_is_wrong_is_refused_with_its_name(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load(environment)
+    assert words in str(refused.value)
+    assert refused.value.hint
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load({"S3D_WRITE_QUEUE_WAIT": "x", "S3D_CONNECTIONS": "1", "S3D_NONSENSE": "1"})
+    assert all(name in str(refused.value) for name in ("S3D_WRITE_QUEUE_WAIT", "S3D_CONNECTIONS", "S3D_NONSENSE"))
+
+
+@pytest.mark.parametrize(
+    "name", ["S3D_SERVICE_HOST", "S3D_PORT", "S3D_WEBHOOK_PORT_443_TCP_ADDR", "S3D_A_SERVICE_PORT"]
+)
+def test_what_a_kubelet_sets_for_services_is_not_misspelt(name: str) -> None:
+    config.load({name: "tcp://10.0.0.1:443"})
