@@ -17,7 +17,7 @@ help: ## this list
 
 demo: ## the main job, told as it happens: writes survive an outage and a kill -9 (two minutes)
 	@.ci/venv .venv-demo e2e/demo/requirements.txt
-	@.venv-demo/bin/python -m e2e.demo
+	@.venv-demo/bin/python -m e2e.demo.demo
 
 test: .venv servers ## the tests, against real S3 servers; ARGS="-k name" picks some
 	@$(PYTEST) tests $(ARGS)
