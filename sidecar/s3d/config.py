@@ -70,7 +70,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
 
 def setting(name: str, default: Any, help_text: str, **constraints: Any) -> Any:
     """Declare a field that is set by the variable `name`; `help_text` is its documentation everywhere."""
-    extra = {"setting": name}
+    extra: dict[str, Any] = {"setting": name}
     if callable(default):
         return Field(default_factory=default, description=help_text, json_schema_extra=extra, **constraints)
     return Field(default=default, description=help_text, json_schema_extra=extra, **constraints)

@@ -16,12 +16,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 
 from s3d import __version__, admin, config, door
+from s3d.admin import BucketStatus, ObjectStatus, Pending, Status
 from s3d.api import S3
-from s3d.errors import S3DError, S3Error
+from s3d.errors import S3DError
 from s3d.layers import remote
 from s3d.layers.metered import Metered
 from s3d.layers.queue import Queue, open_queue
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
+NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
 
 
 class Daemon:
@@ -58,36 +60,29 @@ class Daemon:
             reasons.append(f"the local dir failed: {self._queue.failure}")
         return reasons
 
-    def status(self) -> admin.Status:
+    def status(self) -> Status:
         """Counts of everything."""
         health = self._far.health
-        counts: dict[str, Any] = (
-            self._queue.status()
-            if self._queue
-            else {
-                "pending": {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0},
-                "states": {},
-            }
-        )
         return {
             "version": __version__,
             "started_at": self._started_at,
             "remote": {"endpoint": self._far.endpoint, "state": health.state, "since": health.since},
+            "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
+            "states": self._queue.states() if self._queue else {},
             "draining": self.draining,
-            **counts,
-        }  # type: ignore[return-value,typeddict-item]
+        }
 
-    def bucket_status(self, bucket: str) -> admin.BucketStatus:
+    def bucket_status(self, bucket: str) -> BucketStatus:
         """What is known of a bucket."""
         if self._queue is None:
-            raise S3Error("NotImplemented", "The write queue is off: nothing is ever pending", status=404)
-        return self._queue.bucket_status(bucket)  # type: ignore[return-value]
+            return {"bucket": bucket, "known": False, "writes": "through: the write queue is off", "pending": NOTHING}
+        return cast(BucketStatus, self._queue.bucket_status(bucket))
 
-    def object_status(self, bucket: str, key: str) -> admin.ObjectStatus:
+    def object_status(self, bucket: str, key: str) -> ObjectStatus:
         """What is pending for a key."""
         if self._queue is None:
             return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
-        return self._queue.object_status(bucket, key)  # type: ignore[return-value]
+        return cast(ObjectStatus, self._queue.object_status(bucket, key))
 
 
 def main(settings: config.Settings) -> int:

@@ -106,8 +106,8 @@ class Door:
                 raise
             except Exception:
                 log.exception("a bug: request %s (%s %s) failed", request_id, wire.method, path)
-                error = S3Error("InternalError", "We encountered an internal error. Please try again.", status=500)
-                return self._refuse(request, error, request_id)
+                bug = S3Error("InternalError", "We encountered an internal error. Please try again.", status=500)
+                return self._refuse(request, bug, request_id)
         finally:
             if incoming is not None:
                 await incoming.aclose()

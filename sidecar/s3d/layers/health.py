@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Health:
         self._suspect = asyncio.Event()
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["unknown", "reachable", "away"]:
         """`unknown`, `reachable` or `away`."""
         if self.away:
             return "away"

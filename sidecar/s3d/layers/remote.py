@@ -369,7 +369,7 @@ class Download:
             while block := await self._read(content):
                 yield block
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"The remote's response broke off: {error or type(error).__name__}") from error
+            raise Unavailable(f"The remote's response broke off: {str(error) or type(error).__name__}") from error
 
     async def _read(self, content: aiohttp.StreamReader) -> bytes:
         silent = 0.0

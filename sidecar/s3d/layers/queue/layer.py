@@ -263,20 +263,21 @@ class Queue:
 
     # What the status door shows.
 
-    def status(self) -> dict[str, Any]:
-        """Counts of what is pending: changes, bytes, the oldest one's age in seconds, changes by state."""
+    def pending(self) -> dict[str, Any]:
+        """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes."""
         states = changes.tally(self._db)
         oldest = changes.oldest(self._db)
         return {
-            "pending": {
-                "changes": sum(count for count, _ in states.values()),
-                "bytes": sum(size for _, size in states.values()),
-                "oldest_age_seconds": None if oldest is None else max(0.0, time.time() - oldest),
-                "parked": states["parked"][0],
-                "held": states["held"][0],
-            },
-            "states": {state: count for state, (count, _) in states.items()},
+            "changes": sum(count for count, _ in states.values()),
+            "bytes": sum(size for _, size in states.values()),
+            "oldest_age_seconds": None if oldest is None else max(0.0, time.time() - oldest),
+            "parked": states["parked"][0],
+            "held": states["held"][0],
         }
+
+    def states(self) -> dict[str, int]:
+        """Changes by state."""
+        return {state: count for state, (count, _) in changes.tally(self._db).items()}
 
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""

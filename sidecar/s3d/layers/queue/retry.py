@@ -54,4 +54,4 @@ def judge(error: S3Error) -> Verdict:
 
 def pause(attempts: int, chance: float) -> float:
     """Seconds until the next attempt: full jitter below a doubling bound; `chance` is from 0 up to 1."""
-    return chance * min(CAP, BASE * 2 ** min(attempts, 16))
+    return chance * min(CAP, BASE * 2.0 ** min(attempts, 16))
