@@ -53,7 +53,7 @@ class Incoming:
 
 def files(bodies: Bodies) -> list[str]:
     """All names in the directory but the quarantine's."""
-    return sorted(name for name in os.listdir(bodies.root) if name != "quarantine")
+    return sorted(path.name for path in bodies.root.iterdir() if path.name != "quarantine")
 
 
 async def quiet(bodies: Bodies) -> None:
@@ -108,8 +108,9 @@ async def test_many_tiny_chunks_are_gathered(bodies: Bodies) -> None:
 @pytest.mark.parametrize("size", [10, LIMIT + 1, (5 << 20) + 3])
 async def test_the_hasher_sees_every_byte_in_order(bodies: Bodies, size: int) -> None:
     digest = hashlib.md5()
-    await bodies.receive(Incoming(*(pattern(size)[at : at + 9999] for at in range(0, size, 9999))), digest.update)
-    assert digest.digest() == hashlib.md5(pattern(size)).digest()
+    data = pattern(size)
+    await bodies.receive(Incoming(*(data[at : at + 9999] for at in range(0, size, 9999))), digest.update)
+    assert digest.digest() == hashlib.md5(data).digest()
 
 
 REFUSAL = S3Error("BadDigest", "no")
@@ -211,28 +212,28 @@ async def test_a_failed_sync_of_the_directory_fails_all_who_share_it(
 
 
 async def test_one_sync_of_the_directory_serves_all_who_wait(bodies: Bodies, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first sync waits until all the files have been linked: the rest share the second."""
-    count = 20
-    go = threading.Event()
-    fsync, link = os.fsync, os.link
+    """The first sync is held until every file has been linked: the others share the second."""
+    all_wait, go = asyncio.Event(), threading.Event()
+    asked: list[asyncio.Future[None]] = []
     syncs: list[int] = []
-    links: list[str] = []
+    fsync, sync = os.fsync, bodies._names.sync
 
-    def counting_sync(fd: int) -> None:
+    def counting_fsync(fd: int) -> None:
         if fd == bodies._dir:
             syncs.append(fd)
             go.wait()
         fsync(fd)
 
-    def counting_link(source: str, target: str, **options: int) -> None:
-        link(source, target, **options)
-        links.append(target)
+    def counting_sync() -> asyncio.Future[None]:
+        asked.append(sync())
+        if len(asked) == 20:
+            all_wait.set()
+        return asked[-1]
 
-    monkeypatch.setattr(os, "fsync", counting_sync)
-    monkeypatch.setattr(os, "link", counting_link)
-    receiving = asyncio.gather(*(bodies.receive(Incoming(bytes(LIMIT + 1))) for _ in range(count)))
-    while len(links) < count:
-        await asyncio.sleep(0)
+    monkeypatch.setattr(os, "fsync", counting_fsync)
+    monkeypatch.setattr(bodies._names, "sync", counting_sync)
+    receiving = asyncio.gather(*(bodies.receive(Incoming(bytes(LIMIT + 1))) for _ in range(20)))
+    await all_wait.wait()
     go.set()
     await receiving
     assert len(syncs) == 2
@@ -329,11 +330,10 @@ async def test_a_flipped_bit_is_raised_instead_of_the_last_block(bodies: Bodies,
     data[at] ^= 1
     (bodies.root / name).write_bytes(data)
     body = bodies.open(name, len(data), hashlib.md5(pattern(3 << 20)).hexdigest())
-    seen = 0
+    blocks = body.chunks()
+    assert [len(await anext(blocks)) for _ in range(2)] == [1 << 20, 1 << 20]
     with pytest.raises(CorruptBody, match="MD5"):
-        async for block in body.chunks():
-            seen += len(block)
-    assert seen == 2 << 20
+        await anext(blocks)
     await body.aclose()
 
 
@@ -406,7 +406,7 @@ async def test_a_sweep_without_a_healthy_database_removes_nothing(left_behind: t
 async def test_a_sweep_moves_files_that_are_not_ours_aside(bodies: Bodies) -> None:
     (bodies.root / "notes.txt").write_text("mine")
     (bodies.root / "folder").mkdir()
-    swept = await bodies.sweep(lambda names: set(names), grace=-1)
+    swept = await bodies.sweep(set, grace=-1)
     assert sorted(swept.quarantined) == ["folder", "notes.txt"]
     assert files(bodies) == []
     assert (bodies.root / "quarantine" / "notes.txt").read_text() == "mine"

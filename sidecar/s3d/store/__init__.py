@@ -1,0 +1,1 @@
+"""What is on the disk: one database file and one directory of bodies. Mechanism without policy."""

@@ -1,0 +1,460 @@
+"""Bodies on disk: one directory, one file a body, named by id and never by key.
+
+A file has a name only when it is whole: it is written without one (O_TMPFILE), synced, linked, and the directory is
+synced before its id is given out. Nothing here knows which id is wanted; `sweep` is told. A failed write or sync
+abandons its file. Nobody's data is ever deleted on suspicion: a file that is not ours is moved to `quarantine/`.
+
+Disk and digest work runs in threads of its own; the event loop only gathers blocks. A body in flight holds about three
+blocks of memory, whatever its length.
+"""
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import itertools
+import math
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from errno import EINVAL, EISDIR, ENOENT, EOPNOTSUPP
+from pathlib import Path
+from typing import TypeVar
+
+from s3d.api import Body
+from s3d.errors import CorruptBody, S3Error
+from s3d.store.db import store_error, sync_dir
+
+T = TypeVar("T")
+Hasher = Callable[[bytes], None]
+
+BLOCK = 1 << 20
+"""Bytes that are written, hashed and read at a time."""
+THREADS = 16
+"""Threads for disk and digest work; a sync of a large body holds one for as long as it takes."""
+SWEEP_BATCH = 500
+"""Files that a sweep looks at at a time."""
+MAX_CHUNKS = 1000
+"""Chunks in a block; writev takes 1,024 (IOV_MAX)."""
+QUARANTINE = "quarantine"
+ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8,16}")
+DRAFT = re.compile(rf"\.draft-{ID.pattern}")
+OURS = re.compile(rf"{ID.pattern}|{DRAFT.pattern}|{QUARANTINE}|")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A received body: its bytes where it is small, else the id of its file."""
+
+    inline: bytes | None
+    id: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did, by file name."""
+
+    removed: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
+
+
+class Bodies:
+    """One directory of bodies, owned by one process and used from one event loop."""
+
+    def __init__(self, root: Path, *, inline_limit: int = 16 << 10) -> None:
+        """Make `root` where it is missing (its parent must exist). Bodies of up to `inline_limit` bytes get no file.
+
+        Blocks; meant for start-up. Raises StoreFailed.
+        """
+        self.root = root
+        self.inline_limit = inline_limit
+        # Names carry the process's own token: a sweep tells what may still be on its way to a row without asking a
+        # clock that can be set.
+        self._run = secrets.token_hex(8)
+        self._numbers = itertools.count()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-bodies")
+        try:
+            if not root.is_dir():
+                root.mkdir(mode=0o700)
+                sync_dir(root.parent)
+            if not (root / QUARANTINE).is_dir():
+                (root / QUARANTINE).mkdir(mode=0o700)
+                sync_dir(root)
+            self._dir = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._names = _Names(self._dir, self._pool)
+        except OSError as error:
+            raise store_error(error, f"{root} cannot be used") from error
+
+    async def receive(self, body: Body, hasher: Hasher | None = None) -> Stored:
+        """Take a body whole and put it on stable storage; a small one is returned instead. Closes the body.
+
+        `hasher` is given every byte in order, in a thread, never twice at a time. Raises what the body raises; S3Error
+        IncompleteBody when it ends short of its length; StoreFull and StoreFailed. Any failure, and cancellation,
+        leaves nothing behind. The caller owns the file: it deletes one that gets no row, unless the row's commit ended
+        in StoreFailed other than StoreFull, when the row may yet turn out to be stored.
+        """
+        try:
+            if body.length is not None and body.length <= self.inline_limit:
+                return await _receive_inline(body, hasher)
+            return await self._receive_file(body, hasher)
+        finally:
+            await body.aclose()
+
+    def open(self, id: str, size: int, md5: str | None = None) -> "FileBody":  # noqa: A002
+        """Open a stored body for reading; a later delete does not reach it.
+
+        With `md5` (hex), reading the whole body verifies it. Raises CorruptBody when the file is missing or is not
+        `size` bytes long; StoreFailed.
+        """
+        try:
+            fd = os.open(id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._dir)
+        except FileNotFoundError:
+            raise CorruptBody(f"the body {id} is missing") from None
+        except OSError as error:
+            raise store_error(error, f"the body {id} cannot be read") from error
+        found = os.fstat(fd).st_size
+        if found != size:
+            os.close(fd)
+            raise CorruptBody(f"the body {id} has {found} bytes, not {size}")
+        return FileBody(_File(fd, self._pool), id, size, md5)
+
+    async def delete(self, id: str) -> None:  # noqa: A002
+        """Remove a body; one that is gone is fine. It may be back after a power cut, as an orphan for `sweep`."""
+        await self._in_thread(_unlink, self._dir, id)
+
+    async def quarantine(self, id: str, reason: str) -> None:  # noqa: A002
+        """Move a body aside, with the reason in a file beside it."""
+        await self._in_thread(_quarantine, self.root, id, reason)
+
+    async def sweep(self, known: Callable[[list[str]], set[str]], grace: float) -> Swept:
+        """Remove bodies that nobody knows, and quarantine files that are not ours.
+
+        `known` gets up to 500 ids on the loop's thread and returns those that have a row; what it raises ends the sweep
+        with nothing of that batch removed. Bodies of this process and files younger than `grace` seconds stay.
+        """
+        removed: list[str] = []
+        strange: list[str] = []
+        with os.scandir(self.root) as entries:
+            while names := await self._in_thread(_old_names, entries, time.time() - grace):
+                drafts = [name for name in names if DRAFT.fullmatch(name) and self._run not in name]
+                bodies = [name for name in names if ID.fullmatch(name) and not name.startswith(self._run)]
+                wanted = known(bodies) if bodies else set()
+                orphans = drafts + [name for name in bodies if name not in wanted]
+                for name in orphans:
+                    await self._in_thread(_unlink, self._dir, name)
+                removed += orphans
+                strange += [name for name in names if not OURS.fullmatch(name)]
+        for name in strange:
+            await self._in_thread(_quarantine, self.root, name, "s3d does not make files of this name")
+        return Swept(tuple(removed), tuple(strange))
+
+    async def close(self) -> None:
+        """Wait for the threads and let go of the directory."""
+        await asyncio.to_thread(self._pool.shutdown)
+        if self._dir >= 0:
+            os.close(self._dir)
+            self._dir = -1
+
+    async def _receive_file(self, body: Body, hasher: Hasher | None) -> Stored:
+        id = f"{self._run}-{next(self._numbers):08x}"  # noqa: A001
+        with self._failing():
+            file = _File(_open_draft(self._dir, id), self._pool)
+        kept = False
+        size = 0
+        working: list[asyncio.Future[None]] = []
+        try:
+            if body.length:
+                # A full disk is found before the client sends the bytes.
+                await self._finish(file.start(_reserve, body.length))
+            async with contextlib.aclosing(_blocks(body)) as blocks:
+                async for block in blocks:
+                    size += sum(map(len, block))
+                    await self._finish(*working)
+                    working = [file.start(_write, block)]
+                    if hasher:
+                        working.append(file.start(_hash, block, hasher))
+            await self._finish(*working)
+            _check_length(body, size)
+            await self._finish(file.start(_publish, self._dir, id))
+            await self._finish(self._names.sync())
+            kept = True
+            return Stored(None, id, size)
+        finally:
+            file.close(None if kept else functools.partial(_forget, self._dir, id))
+
+    async def _finish(self, *working: asyncio.Future[None]) -> None:
+        """Wait for work on the disk, which goes on when the caller is cancelled."""
+        with self._failing():
+            for future in working:
+                await asyncio.shield(future)
+
+    async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
+        with self._failing():
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise store_error(error, f"{self.root} cannot be written") from error
+
+
+class FileBody:
+    """A stored body; replayable, and readable by several at once."""
+
+    replayable = True
+
+    def __init__(self, file: "_File", id: str, size: int, md5: str | None) -> None:  # noqa: A002
+        """Take over an open file of `size` bytes."""
+        self._file = file
+        self._id = id
+        self._size = size
+        self._md5 = md5
+
+    @property
+    def length(self) -> int:
+        """Length in bytes."""
+        return self._size
+
+    def fileno(self) -> int:
+        """Return the descriptor, for sendfile. It stays the body's own."""
+        return self._file.fd
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield blocks of up to 1 MiB, one of them read ahead. Raises CorruptBody and StoreFailed."""
+        end = self._size if end is None else min(end, self._size)
+        whole = self._md5 is not None and start == 0 and end == self._size
+        digest = hashlib.md5(usedforsecurity=False) if whole else None
+        ahead = self._file.start(_read, start, end, digest) if start < end else None
+        while ahead:
+            try:
+                block = await asyncio.shield(ahead)
+            except OSError as error:
+                raise store_error(error, f"the body {self._id} cannot be read") from error
+            start += len(block)
+            if not block:
+                raise CorruptBody(f"the body {self._id} ends before its {self._size} bytes")
+            ahead = self._file.start(_read, start, end, digest) if start < end else None
+            if digest and not ahead and digest.hexdigest() != self._md5:
+                raise CorruptBody(f"the body {self._id} does not match its MD5 {self._md5}")
+            yield block
+
+    async def aclose(self) -> None:
+        """Let go of the file, once no thread reads it any more."""
+        self._file.close()
+
+
+class _File:
+    """A descriptor that threads work on.
+
+    It is closed when the last of them is done: its number may be another file's a moment later.
+    """
+
+    def __init__(self, fd: int, pool: ThreadPoolExecutor) -> None:
+        self.fd = fd
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._working = 0
+        self._closing = False
+        self._after: Callable[[], None] | None = None
+
+    def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """Run `work(fd, *args)` in a thread. Await it shielded: a thread cannot be cancelled."""
+        with self._lock:
+            if self._closing:
+                raise ValueError("the body is closed")
+            future = asyncio.get_running_loop().run_in_executor(self._pool, self._run, work, args)
+            self._working += 1
+        # Whoever was cancelled never looks at the outcome; that is no reason for a warning.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return future
+
+    def close(self, after: Callable[[], None] | None = None) -> None:
+        """Close when nobody works on it, then run `after`, both in a thread: freeing a large file takes a while."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing, self._after = True, after
+            idle = not self._working
+        if idle:
+            try:
+                self._pool.submit(self._let_go)
+            except RuntimeError:
+                self._let_go()
+
+    def _run(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        try:
+            return work(self.fd, *args)
+        finally:
+            with self._lock:
+                self._working -= 1
+                last = self._closing and not self._working
+            if last:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+        if self._after:
+            self._after()
+
+
+class _Names:
+    """Syncs of a directory, each shared by all who began to wait before it started."""
+
+    def __init__(self, directory: int, pool: ThreadPoolExecutor) -> None:
+        self._directory = directory
+        self._pool = pool
+        self._next: asyncio.Future[None] | None = None
+        self._busy = False
+
+    def sync(self) -> asyncio.Future[None]:
+        """Put every name that is in the directory now on stable storage. Whoever shares a sync shares its OSError."""
+        waiting = self._next
+        if not waiting:
+            waiting = self._next = asyncio.get_running_loop().create_future()
+        if not self._busy:
+            self._start()
+        return waiting
+
+    def _start(self) -> None:
+        waiting, self._next = self._next, None
+        if waiting:
+            self._busy = True
+            sync = waiting.get_loop().run_in_executor(self._pool, os.fsync, self._directory)
+            sync.add_done_callback(functools.partial(self._done, waiting))
+
+    def _done(self, waiting: asyncio.Future[None], sync: asyncio.Future[None]) -> None:
+        self._busy = False
+        error = sync.exception()
+        if error:
+            waiting.set_exception(error)
+            waiting.exception()
+        else:
+            waiting.set_result(None)
+        self._start()
+
+
+async def _receive_inline(body: Body, hasher: Hasher | None) -> Stored:
+    data = b"".join([chunk async for chunk in body.chunks()])
+    _check_length(body, len(data))
+    if hasher:
+        hasher(data)
+    return Stored(data, None, len(data))
+
+
+async def _blocks(body: Body) -> AsyncGenerator[list[bytes], None]:
+    """Gather a body's chunks into lists of about a BLOCK."""
+    block: list[bytes] = []
+    room = BLOCK
+    async for chunk in body.chunks():
+        block.append(chunk)
+        room -= len(chunk)
+        if room <= 0 or len(block) == MAX_CHUNKS:
+            yield block
+            block, room = [], BLOCK
+    if block:
+        yield block
+
+
+def _check_length(body: Body, size: int) -> None:
+    if body.length is not None and body.length != size:
+        raise S3Error(
+            "IncompleteBody",
+            f"You did not provide the number of bytes specified by the Content-Length HTTP header: {size} came.",
+        )
+
+
+# What follows runs in threads.
+
+
+def _open_draft(directory: int, id: str) -> int:  # noqa: A002
+    """Open a new file that has no name yet, or a draft's name where the file system cannot do without."""
+    try:
+        return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in {EOPNOTSUPP, EISDIR, ENOENT, EINVAL}:
+            raise
+    return os.open(_draft_name(id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+
+
+def _draft_name(id: str) -> str:  # noqa: A002
+    return f".draft-{id}"
+
+
+def _reserve(fd: int, size: int) -> None:
+    os.posix_fallocate(fd, 0, size)
+
+
+def _write(fd: int, block: list[bytes]) -> None:
+    written = os.writev(fd, block)
+    rest = memoryview(b"".join(block) if written < sum(map(len, block)) else b"")[written:]
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _hash(_fd: int, block: list[bytes], hasher: Hasher) -> None:
+    for chunk in block:
+        hasher(chunk)
+
+
+def _publish(fd: int, directory: int, id: str) -> None:  # noqa: A002
+    os.fsync(fd)
+    if os.fstat(fd).st_nlink:
+        os.link(_draft_name(id), id, src_dir_fd=directory, dst_dir_fd=directory)
+        _unlink(directory, _draft_name(id))
+    else:
+        # With dst_dir_fd Python takes linkat(2), which follows this link; link(2) would not.
+        os.link(f"/proc/self/fd/{fd}", id, dst_dir_fd=directory)
+
+
+def _read(fd: int, start: int, end: int, digest: "hashlib._Hash | None") -> bytes:
+    block = os.pread(fd, min(BLOCK, end - start), start)
+    if digest:
+        digest.update(block)
+    return block
+
+
+def _forget(directory: int, id: str) -> None:  # noqa: A002
+    """Take away what an abandoned body may have left; what cannot be taken is an orphan, for `sweep`."""
+    with contextlib.suppress(OSError):
+        _unlink(directory, _draft_name(id))
+        _unlink(directory, id)
+
+
+def _unlink(directory: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _old_names(entries: Iterator[os.DirEntry[str]], before: float) -> list[str]:
+    """Take a batch of entries: the names of those last changed before a point of time, "" for the others."""
+    return [entry.name if _changed_at(entry) < before else "" for entry in itertools.islice(entries, SWEEP_BATCH)]
+
+
+def _changed_at(entry: os.DirEntry[str]) -> float:
+    """Return the time of the last write or link; for ever for an entry that has gone meanwhile."""
+    try:
+        stat = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return math.inf
+    return max(stat.st_mtime, stat.st_ctime)
+
+
+def _quarantine(root: Path, name: str, reason: str) -> None:
+    aside = root / QUARANTINE
+    target = aside / name
+    if os.path.lexists(target):
+        target = aside / f"{name}.{secrets.token_hex(4)}"
+    target.with_name(target.name + ".reason").write_text(reason + "\n")
+    with contextlib.suppress(FileNotFoundError):
+        (root / name).rename(target)
+    sync_dir(aside)
+    sync_dir(root)
