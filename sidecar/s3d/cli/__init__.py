@@ -1,0 +1,242 @@
+"""The command `s3d`.
+
+Each command's module is loaded when it is called: asking for help loads argparse and nothing else of weight, a client
+command loads an HTTP client of the standard library, and only `run` loads the daemon. Exit codes: 0 done, 1 the request
+failed, 2 the command line or the settings are wrong, 69 s3d or the remote cannot be reached (EX_UNAVAILABLE), 130 ended
+by Ctrl-C, 141 by a closed pipe; `run` ends with 75 where changes are left for the next start (EX_TEMPFAIL).
+"""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from s3d import __version__
+from s3d.cli.target import parse_header, parse_metadata, parse_object, parse_pair, parse_target
+from s3d.errors import ConfigError, S3DError, S3Error
+
+FAILED, USAGE, UNREACHABLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 69, 130, 141
+
+DESCRIPTION = """\
+A durable S3 gateway beside the application. Applications write to it as to any S3 store;
+a write is on disk before it is answered, and reaches the remote when that can be reached.
+"""
+EPILOG = """\
+examples:
+  s3d run                                  start the gateway (its settings: s3d run --help)
+  s3d put photo.jpg holiday/2026/a.jpg     store a file
+  tar c src | s3d put - backup/src.tar     store what comes through a pipe
+  s3d ls holiday/2026/                     list keys
+  s3d get holiday/2026/a.jpg > a.jpg       read it back
+  s3d status                               is the remote there, and what is still to be delivered?
+
+environment:
+  S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
+  S3D_METRICS_ENDPOINT   its metrics door (http://127.0.0.1:33334)
+  S3D_LOCAL_DIR          its local dir, where the socket for `status BUCKET/KEY` is (~/.local/state/s3d)
+  S3D_CONFIG             a JSON or TOML file of these and all other settings; the environment wins
+  NO_COLOR               no colours, also on a terminal
+
+exit codes:
+  0 done   1 failed   2 wrong usage   69 s3d or the remote cannot be reached   130 Ctrl-C
+"""
+STATUS = """\
+examples:
+  s3d status                       the daemon: remote, and what is pending
+  s3d status holiday               one bucket
+  s3d status holiday/2026/a.jpg    one object: settled, or what its changes wait for
+  s3d status --json | jq .pending.bytes
+
+A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
+daemon runs and for its user. `settled` means that nothing is pending here.
+"""
+LS = """\
+examples:
+  s3d ls                           the buckets
+  s3d ls holiday                   the first level of a bucket
+  s3d ls holiday/2026/             what is under a prefix, as far as the next /
+  s3d ls -r holiday/2026/          all keys under it
+  s3d ls -r --json holiday | jq -r .key
+
+Not on a terminal, a line is: time, size in bytes, key, separated by tabs; - stands for what a
+prefix does not have. --json prints one object a line, with the key byte for byte.
+"""
+GET = """\
+examples:
+  s3d get holiday/2026/a.jpg > a.jpg
+  s3d get holiday/2026/a.jpg -o a.jpg       appears under its name when it is complete
+  s3d get backup/src.tar -q | tar x
+
+The body goes to stdout, headers and metadata go to stderr. An answer that ends early is an error.
+"""
+PUT = """\
+examples:
+  s3d put photo.jpg holiday/2026/a.jpg
+  tar c src | s3d put - backup/src.tar
+  s3d put report.bin docs/report --content-type application/pdf -m author=Ada --tag class=public
+
+The key is stored as it is written: a//b, a/../b and d/ are keys of their own. Content-MD5 is sent, so that
+what arrives is what was read. A pipe is copied to a temporary file first, since S3 asks for the length.
+Not on a terminal, the answer is: target, size in bytes, ETag and durability (local: on the disk
+of the gateway; remote: the remote has it), separated by tabs.
+"""
+SET = """\
+examples:
+  s3d set holiday/2026/a.jpg --tag class=public --tag album=   adds or changes tags; album is empty
+  s3d set holiday/2026/a.jpg --untag class                     removes one
+  s3d set holiday --tag team=blue                              the tags of a bucket
+
+Tags that are not named stay as they are: they are read, merged and written back, so that of two
+people who do this at once the later one wins. The tags that result are printed.
+"""
+RUN = """\
+examples:
+  S3_ENDPOINT=http://127.0.0.1:9000 s3d run
+  S3D_CONFIG=/etc/s3d.toml s3d run
+  s3d run --check                  validate and show the settings, and end
+
+Credentials for the remote come as for any AWS client: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
+a profile, or the role of the machine. SIGTERM delivers what is pending until S3D_DRAIN_SECONDS are
+over; the exit code is 0 where nothing is left, else 75, and the next start delivers the rest.
+
+settings (environment, or the file that S3D_CONFIG names):
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that leaves its epilog as it is written, and can make it when somebody reads it."""
+
+    def __init__(
+        self, prog: str | None = None, *, late_epilog: Callable[[], str] | None = None, **options: Any
+    ) -> None:
+        """Take what ArgumentParser takes, and what makes the epilog."""
+        kind = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, formatter_class=kind, allow_abbrev=False, **options)
+        self.late_epilog = late_epilog
+
+    def format_help(self) -> str:
+        """The help in full."""
+        if self.late_epilog:
+            self.epilog = self.late_epilog()
+        return super().format_help()
+
+
+def describe_settings() -> str:
+    """The epilog of `run`; loading the settings' models takes a while."""
+    from s3d.cli.run import reference
+
+    return RUN + reference()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+    commands = parser()
+    options = commands.parse_args(argv)
+    if not options.command:
+        commands.print_help(sys.stderr)
+        return USAGE
+    try:
+        code = call(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, into a pipe that nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except S3DError as error:
+        return explain(error)
+    except OSError as error:
+        from s3d.cli import terminal
+
+        where = f"{error.filename}: " if error.filename else ""
+        terminal.complain(f"{where}{error.strerror or error}")
+        return FAILED
+    return code
+
+
+def call(options: argparse.Namespace) -> int:
+    """Load the command's module and call it."""
+    match options.command:
+        case "run":
+            from s3d.cli.run import run
+
+            return run(options)
+        case "status":
+            from s3d.cli.status import status
+
+            return status(options)
+        case name:
+            from s3d.cli import objects
+
+            return {"ls": objects.ls, "get": objects.get, "put": objects.put, "set": objects.set_tags}[name](options)
+
+
+def explain(error: S3DError) -> int:
+    """Tell the person what went wrong; return the exit code."""
+    from s3d.cli import terminal
+
+    terminal.complain(str(error), error.hint)
+    if isinstance(error, ConfigError):
+        return USAGE
+    if isinstance(error, S3Error):
+        return UNREACHABLE if error.status == 503 else FAILED
+    from s3d.cli.client import NotRunning
+
+    return UNREACHABLE if isinstance(error, NotRunning) else FAILED
+
+
+def parser() -> Parser:
+    """The command line."""
+    commands = Parser("s3d", description=DESCRIPTION, epilog=EPILOG)
+    commands.add_argument("--version", action="version", version=f"s3d {__version__}")
+    choices = commands.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def add(name: str, summary: str, **options: Any) -> Parser:
+        return choices.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options)
+
+    def add_json(command: Parser) -> None:
+        command.add_argument("--json", action="store_true", help="print JSON, also on a terminal")
+
+    command = add("run", "run the gateway", late_epilog=describe_settings)
+    command.add_argument("--check", action="store_true", help="only validate the settings and show them")
+    command.add_argument("--insecure", action="store_true", help="the same as S3D_INSECURE=true")
+    add_json(command)
+
+    command = add("status", "show how the gateway, a bucket or an object is doing", epilog=STATUS)
+    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/KEY]", help="what to look at")
+    add_json(command)
+
+    command = add("ls", "list the buckets, or the keys of one", epilog=LS)
+    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="where to look")
+    command.add_argument("-r", "--recursive", action="store_true", help="list every key, not the first level only")
+    add_json(command)
+
+    command = add("get", "read an object", epilog=GET)
+    command.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="what to read")
+    command.add_argument("-o", "--output", default="-", metavar="FILE", help="where to (default: stdout)")
+    command.add_argument("-q", "--quiet", action="store_true", help="no headers and metadata on stderr")
+
+    command = add("put", "store a file, or what comes through a pipe", epilog=PUT)
+    command.add_argument("file", metavar="FILE|-", help="what to store; - is stdin")
+    command.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="where to")
+    command.add_argument(
+        "-t", "--content-type", type=parse_header, metavar="TYPE", help="its media type (default: by the name)"
+    )
+    command.add_argument(
+        "-m", "--metadata", action="append", default=[], type=parse_metadata, metavar="NAME=VALUE", help="metadata"
+    )
+    command.add_argument("--tag", action="append", default=[], type=parse_pair, metavar="NAME=VALUE", help="a tag")
+    add_json(command)
+
+    command = add("set", "change the tags of an object or a bucket", epilog=SET)
+    command.add_argument("target", type=parse_target, metavar="BUCKET[/KEY]", help="whose")
+    command.add_argument("--tag", action="append", default=[], type=parse_pair, metavar="NAME=VALUE", help="set a tag")
+    command.add_argument("--untag", action="append", default=[], metavar="NAME", help="remove a tag")
+    add_json(command)
+    return commands

@@ -1,0 +1,242 @@
+"""The CLI's client of the S3 door and of the status doors: plain HTTP, unsigned, one connection a request.
+
+A key is sent as it was given, percent-encoded and never normalised: `a//b` and `a/../b` are keys like any other. What
+the door answers is bounded before it is parsed. Whatever goes wrong is an S3DError: S3Error where the door said so,
+NotRunning where nobody listens, Interrupted where the connection broke.
+"""
+
+import http.client
+import io
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote, urlencode, urlsplit
+from xml.etree import ElementTree as ET
+
+from s3d.cli import settings
+from s3d.cli.terminal import Progress
+from s3d.errors import S3DError, S3Error
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 300
+"""Silence after which a request is given up. The door answers earlier: its own limits are shorter."""
+CONTINUE_SECONDS = 5
+CONTINUE_SIZE = 1 << 20
+"""Bytes from which a body waits for the door's word: it reads this much of a body that it refuses, and no more."""
+DOCUMENT_LIMIT = 16 << 20
+BLOCK = 256 << 10
+SOCKET_NAME = "s3d.sock"
+SOCKET_PATH_LIMIT = 107
+
+HINTS = {
+    "AccessDenied": "s3d uses the credentials of its own environment, not yours",
+    "BadDigest": "the file changed while it was sent; send it again",
+    "EntityTooLarge": "a single put takes at most 5 GiB; an SDK sends more in parts",
+    "NoSuchBucket": "`s3d ls` shows the buckets",
+    "NoSuchKey": "`s3d ls BUCKET/PREFIX` shows what is there",
+    "ServiceUnavailable": "`s3d status` shows whether the remote is away; try again in a moment",
+    "SlowDown": "`s3d status` shows what is pending; try again in a moment",
+}
+
+
+class NotRunning(S3DError):
+    """Nobody listens where s3d should."""
+
+
+class Interrupted(S3DError):
+    """The connection broke."""
+
+
+def ask(
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: IO[bytes] | None = None,
+    length: int = 0,
+) -> http.client.HTTPResponse:
+    """Ask the S3 door. The answer's body is still to be read. Raises S3Error for every status from 300."""
+    url = settings.endpoint()
+    where = path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+    response = exchange(connect(url), urlsplit(url).netloc, method, where, headers or {}, body, length)
+    if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+        with response:
+            raise refusal(response)
+    return response
+
+
+def ask_document(method: str, path: str, query: Mapping[str, str] | None = None) -> ET.Element:
+    """Ask the S3 door for an XML document."""
+    with ask(method, path, query) as response:
+        return parse(read_bounded(response))
+
+
+def send_document(path: str, query: Mapping[str, str], headers: Mapping[str, str], document: bytes) -> None:
+    """Put an XML document."""
+    headers = {"Content-Type": "application/xml", **headers}
+    with ask("PUT", path, query, headers=headers, body=io.BytesIO(document), length=len(document)) as response:
+        read_bounded(response)
+
+
+def exchange(
+    sock: socket.socket,
+    host: str,
+    method: str,
+    where: str,
+    headers: Mapping[str, str],
+    body: IO[bytes] | None,
+    length: int,
+) -> http.client.HTTPResponse:
+    """Send one request over `sock` and read the headers of its answer."""
+    connection = http.client.HTTPConnection(host)
+    connection.sock = sock
+    large = body is not None and length > CONTINUE_SIZE
+    try:
+        connection.putrequest(method, where, skip_accept_encoding=True)
+        connection.putheader("Connection", "close")
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if body is not None:
+            connection.putheader("Content-Length", str(length))
+        if large:
+            connection.putheader("Expect", "100-continue")
+        connection.endheaders()
+        if body is not None and (not large or may_send(sock)):
+            send_body(connection, body, length)
+        return connection.getresponse()
+    except (http.client.HTTPException, OSError) as error:
+        connection.close()
+        raise Interrupted(
+            f"the connection to s3d broke before it answered: {str(error) or type(error).__name__}",
+            hint="whether the request was carried out is not known" if method != "GET" else "",
+        ) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def may_send(sock: socket.socket) -> bool:
+    """Whether the door wants a large body: it says 100, or nothing for a while; any other answer is the last one."""
+    go_on = b"HTTP/1.1 100"
+    sock.settimeout(CONTINUE_SECONDS)
+    try:
+        head = sock.recv(len(go_on), socket.MSG_PEEK)
+    except TimeoutError:
+        return True
+    finally:
+        sock.settimeout(ANSWER_SECONDS)
+    return bool(head) and go_on.startswith(head)
+
+
+def send_body(connection: http.client.HTTPConnection, body: IO[bytes], length: int) -> None:
+    """Send `length` bytes. A door that closes on the way has answered: the answer says why."""
+    left = length
+    with Progress(length) as progress:
+        while left:
+            block = body.read(min(BLOCK, left))
+            if not block:
+                raise S3DError(f"the file became shorter while it was sent: {left} bytes are missing")
+            try:
+                connection.send(block)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+            left -= len(block)
+            progress.add(len(block))
+
+
+def read_blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the body of an answer. Raises Interrupted where it ends before its length."""
+    expected, received = response.length, 0
+    try:
+        while block := response.read(BLOCK):
+            received += len(block)
+            yield block
+    except (http.client.HTTPException, OSError) as error:
+        raise Interrupted(
+            f"the answer broke off after {received} bytes: {str(error) or type(error).__name__}"
+        ) from None
+    if expected is not None and received != expected:
+        raise Interrupted(
+            f"the answer ended after {received} of {expected} bytes", hint="the remote may be away; try again"
+        )
+
+
+def read_bounded(response: http.client.HTTPResponse) -> bytes:
+    """Read a document into memory. Raises S3DError where it is larger than any that we ask for."""
+    blocks, size = [], 0
+    for block in read_blocks(response):
+        size += len(block)
+        if size > DOCUMENT_LIMIT:
+            raise S3DError(f"the answer is larger than {DOCUMENT_LIMIT} bytes")
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def parse(document: bytes) -> ET.Element:
+    """Parse an XML document of the door's."""
+    try:
+        return ET.fromstring(document)  # noqa: S314 -- bounded, and our own door's
+    except ET.ParseError as error:
+        raise S3DError(f"the answer is not XML: {error}", hint="does S3D_ENDPOINT name an S3 door?") from None
+
+
+def refusal(response: http.client.HTTPResponse) -> S3Error:
+    """What an answer that is no success says."""
+    code, message, hint = "", "", ""
+    document = read_bounded(response)
+    if document.lstrip().startswith(b"<"):
+        try:
+            error = ET.fromstring(document)  # noqa: S314 -- bounded, and our own door's
+            code, message, hint = (error.findtext(f"{{*}}{name}") or "" for name in ("Code", "Message", "Hint"))
+        except ET.ParseError:
+            pass
+    code = code or f"HTTP {response.status}"
+    return S3Error(code, message or response.reason, status=response.status, hint=hint or HINTS.get(code, ""))
+
+
+def connect(url: str) -> socket.socket:
+    """Connect to a door. `localhost` is 127.0.0.1, then ::1, whatever the machine's resolver thinks of it."""
+    parts = urlsplit(url)
+    hosts = ("127.0.0.1", "::1") if parts.hostname == "localhost" else (parts.hostname or "",)
+    failure = OSError("no address")
+    for host in hosts:
+        try:
+            sock = socket.create_connection((host, parts.port or 80), timeout=CONNECT_SECONDS)
+        except OSError as error:
+            failure = failure if isinstance(failure, ConnectionRefusedError) else error
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(ANSWER_SECONDS)
+            return sock
+    if isinstance(failure, ConnectionRefusedError):
+        raise NotRunning(f"s3d is not running at {url}", hint="start it with `s3d run`, or set S3D_ENDPOINT")
+    raise NotRunning(f"cannot reach s3d at {url}: {failure}", hint="S3D_ENDPOINT says where it is")
+
+
+def connect_unix(path: Path) -> socket.socket:
+    """Connect to the unix socket of a daemon. Raises NotRunning where none listens."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(ANSWER_SECONDS)
+    directory = -1
+    try:
+        address = str(path)
+        if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+            directory = os.open(path.parent, os.O_RDONLY)
+            address = f"/proc/self/fd/{directory}/{path.name}"
+        sock.connect(address)
+    except (FileNotFoundError, ConnectionRefusedError):
+        sock.close()
+        raise NotRunning(f"no s3d listens on {path}", hint="start it with `s3d run`, or set S3D_LOCAL_DIR") from None
+    except OSError as error:
+        sock.close()
+        raise NotRunning(
+            f"cannot open {path}: {error.strerror}", hint="it is open to the user that s3d runs as"
+        ) from None
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    return sock

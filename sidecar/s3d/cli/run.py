@@ -1,0 +1,62 @@
+"""`run`: read the settings and become the daemon. The only command that loads its parts."""
+
+import argparse
+import os
+import textwrap
+
+from s3d.cli import terminal
+
+WIDTH, INDENT = 100, " " * 6
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until a signal ends it; with --check, only show the settings. Raises ConfigError where they are wrong."""
+    from s3d import config
+
+    insecure = {"S3D_INSECURE": "true"} if options.insecure else {}
+    settings = config.load({**os.environ, **insecure})
+    if not options.check:
+        from s3d import daemon
+
+        return daemon.main(settings)
+    values = {
+        variable: show(getattr(getattr(settings, section), name))
+        for variable, section, name, _ in config.known_settings()
+    }
+    if options.json:
+        terminal.print_json(values)
+    elif terminal.is_terminal():
+        for name, value in values.items():
+            print(f"{terminal.paint(f'{name:<26}', 'bold')}{value}")
+    else:
+        for name, value in values.items():
+            terminal.print_fields(name, value)
+    return 0
+
+
+def show(value: object) -> str:
+    """A setting's value in the form in which it can be set."""
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return ",".join(value)
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def reference() -> str:
+    """The settings with their defaults and their help, for `s3d run --help`."""
+    from s3d import config
+
+    lines: list[str] = []
+    titles = {section: model.title for section, model in config.SECTIONS}
+    for variable, section, _, field in config.known_settings():
+        if section in titles:
+            lines += ["", f"{titles.pop(section)}:"]
+        default = show(field.get_default(call_default_factory=True, validated_data={}))
+        lines.append(f"  {variable}" + (f"={default}" if default else ""))
+        lines += textwrap.wrap(field.description or "", WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    return "\n".join(lines)

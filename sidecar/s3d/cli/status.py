@@ -1,0 +1,152 @@
+"""`status`: what the daemon says of itself, of a bucket or of an object.
+
+Counts come over the unix socket in the local dir or over the metrics door. What names buckets and keys comes over the
+socket only (SEMANTICS A-7): it has to be asked where the daemon runs.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from s3d.cli import client, settings, terminal
+from s3d.cli.client import NotRunning
+from s3d.cli.target import Target
+from s3d.errors import S3DError
+
+STATES = {
+    "waiting": "waits for its turn",
+    "pushing": "is being sent to the remote",
+    "unknown": "was sent; the remote has not answered, so it is sent again",
+    "held": "is kept back by a rule",
+    "parked": "was refused by the remote for good",
+    "superseded": "was refused, and a newer write has taken its place",
+    "quarantined": "is damaged on the local dir; it is neither sent nor deleted",
+}
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show it."""
+    target: Target | None = options.target
+    said = fetch(target)
+    if options.json:
+        terminal.print_json(said)
+    elif not terminal.is_terminal():
+        for name, value in flatten(said):
+            terminal.print_fields(name, value)
+    elif target is None:
+        terminal.print_rows(daemon_rows(said))
+    elif target.key:
+        terminal.print_rows(object_rows(said))
+    else:
+        terminal.print_rows(bucket_rows(said))
+    return 0
+
+
+def fetch(target: Target | None) -> dict[str, Any]:
+    """Ask the daemon. Raises NotRunning where it does not answer."""
+    if target is not None:
+        names = {"bucket": target.bucket, "key": target.key} if target.key else {"bucket": target.bucket}
+        return ask_socket({name: os.fsencode(value) for name, value in names.items()})
+    # Whoever names the metrics door and no local dir means another daemon than the one that may run beside.
+    named = settings.find("S3D_METRICS_ENDPOINT") and not settings.find("S3D_LOCAL_DIR")
+    if not named:
+        try:
+            return ask_socket({})
+        except NotRunning:
+            pass
+    url = settings.endpoint("S3D_METRICS_ENDPOINT")
+    try:
+        sock = client.connect(url)
+    except NotRunning:
+        raise NotRunning(
+            f"s3d is not running: nobody answers at {url} or on {settings.local_dir() / client.SOCKET_NAME}",
+            hint="start it with `s3d run`, or set S3D_METRICS_ENDPOINT or S3D_LOCAL_DIR",
+        ) from None
+    return read(client.exchange(sock, urlsplit(url).netloc, "GET", "/status", {}, None, 0))
+
+
+def ask_socket(query: dict[str, bytes]) -> dict[str, Any]:
+    """Ask over the unix socket."""
+    sock = client.connect_unix(settings.local_dir() / client.SOCKET_NAME)
+    where = "/status" + (f"?{urlencode(query, quote_via=quote, safe='')}" if query else "")
+    return read(client.exchange(sock, "localhost", "GET", where, {}, None, 0))
+
+
+def read(response: Any) -> dict[str, Any]:
+    """Read a JSON answer; raises S3DError for one that is no success."""
+    with response:
+        document = client.read_bounded(response)
+    try:
+        said = json.loads(document)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise S3DError("the status cannot be read", hint="does S3D_METRICS_ENDPOINT name s3d's metrics door?")
+    if response.status != HTTPStatus.OK:
+        raise S3DError(str(said.get("error", response.reason)), hint=str(said.get("hint", "")))
+    return said
+
+
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every value with its path: `remote.state`, `changes.0.seq`. A missing value is empty."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flatten(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, bool):
+        yield name, str(value).lower()
+    else:
+        yield name, "" if value is None else value
+
+
+def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The daemon for a person."""
+    now = time.time()
+    remote, pending = said["remote"], said["pending"]
+    draining = terminal.paint(", draining: no new requests are taken", "yellow") if said["draining"] else ""
+    yield "s3d", f"{said['version']}, runs for {terminal.show_age(now - said['started_at'])}{draining}"
+    state = remote["state"]
+    colour = {"reachable": "green", "away": "red"}.get(state, "dim")
+    word = {"unknown": "not asked yet"}.get(state, state)
+    since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
+    yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
+    if not pending["changes"]:
+        yield "pending", "nothing: the remote has everything"
+        return
+    oldest = pending["oldest_age_seconds"]
+    waited = "" if oldest is None else f", the oldest since {terminal.show_age(oldest)}"
+    yield "pending", f"{terminal.count(pending['changes'], 'change')}, {terminal.show_size(pending['bytes'])}{waited}"
+    for state, number in said["states"].items():
+        if number:
+            yield f"  {state}", f"{number:>6}  {terminal.paint(STATES.get(state, ''), 'dim')}"
+
+
+def bucket_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A bucket for a person."""
+    pending = said["pending"]
+    yield "bucket", terminal.printable(said["bucket"])
+    yield "known", "yes" if said["known"] else "no: it is looked up before its first write is accepted"
+    yield "writes", terminal.printable(str(said.get("writes", "")))
+    yield "pending", f"{terminal.count(pending['changes'], 'change')}, {terminal.show_size(pending['bytes'])}"
+
+
+def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """An object and its changes for a person."""
+    now = time.time()
+    yield "object", terminal.printable(f"{said['bucket']}/{said['key']}")
+    if not said["changes"]:
+        yield "state", f"{terminal.paint(said['state'], 'green')}: nothing is pending, the remote's word holds"
+    for change in said["changes"]:
+        size = f" of {terminal.show_size(change['size'])}" if change["op"] == "put" else ""
+        age = terminal.show_age(now - change["acked_at"])
+        yield f"{change['op']}{size}"[:9], f"accepted {age} ago; {STATES.get(change['state'], change['state'])}"
+        if change["attempts"]:
+            again = change["next_at"]
+            when = f", again in {terminal.show_age(again - now)}" if again and again > now else ""
+            yield "", f"{terminal.count(change['attempts'], 'attempt')}{when}"
+        if change["code"] or change["reason"]:
+            yield "", terminal.paint(terminal.printable(f"{change['code']}: {change['reason']}"), "yellow")
