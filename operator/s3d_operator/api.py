@@ -58,7 +58,7 @@ class Resource(BaseModel):
 
 def quantity(pattern: str) -> Any:
     """The schema of a Kubernetes quantity that `pattern` narrows."""
-    return WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": 24})
+    return WithJsonSchema({"x-kubernetes-int-or-string": True, "minimum": 0, "pattern": pattern, "maxLength": 24})
 
 
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?([kMGT]|[KMGT]i)?$"

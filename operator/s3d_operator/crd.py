@@ -95,14 +95,15 @@ def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
         out["additionalProperties"] = structural(node["additionalProperties"], definitions)
     default = node.get("default")
     if "properties" in node and default is not None:
-        out["default"] = {}  # an absent object is completed from the defaults of its members
+        # In full, since the API server judges a default by the rules before it completes it.
+        out["default"] = {name: child["default"] for name, child in out["properties"].items() if "default" in child}
     elif default not in (None, []):
         out["default"] = default
     return out
 
 
 def files() -> dict[Path, str]:
-    """What is generated: paths relative to the repository, and their text."""
+    """What is generated: paths relative to the repository, and their text. The definitions are in `crds/`."""
     crd = s3gateway()
     plain = yaml.safe_dump(crd, width=120, allow_unicode=True)
     if "{{" in plain:
