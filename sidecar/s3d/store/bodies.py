@@ -19,12 +19,13 @@ import re
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from errno import EINVAL, EISDIR, ENOENT, EOPNOTSUPP
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
@@ -35,6 +36,8 @@ Hasher = Callable[[bytes], None]
 
 BLOCK = 1 << 20
 """Bytes that are written, hashed and read at a time."""
+WRITEBACK = 8 * BLOCK
+"""Bytes after which what was written starts on its way to the disk."""
 THREADS = 16
 """Threads for disk and digest work; a sync of a large body holds one for as long as it takes."""
 SWEEP_BATCH = 500
@@ -165,6 +168,7 @@ class Bodies:
         id = f"{self._run}-{next(self._numbers):08x}"  # noqa: A001
         with self._failing():
             file = _File(_open_draft(self._dir, id), self._pool)
+        digests = _Line(self._pool)
         kept = False
         size = 0
         working: list[asyncio.Future[None]] = []
@@ -175,10 +179,12 @@ class Bodies:
             async with contextlib.aclosing(_blocks(body)) as blocks:
                 async for block in blocks:
                     size += sum(map(len, block))
-                    await self._finish(*working)
-                    working = [file.start(_write, block)]
+                    # One block is at work and one waits behind it, so that no thread waits for the loop.
+                    ahead = [file.start(_write, block)]
                     if hasher:
-                        working.append(file.start(_hash, block, hasher))
+                        ahead.append(digests.start(_hash, block, hasher))
+                    await self._finish(*working)
+                    working = ahead
             await self._finish(*working)
             _check_length(body, size)
             await self._finish(file.start(_publish, self._dir, id))
@@ -251,59 +257,79 @@ class FileBody:
         self._file.close()
 
 
-class _File:
-    """A descriptor that threads work on.
+class _Line:
+    """Work that threads do one piece after another, in the order in which it was asked for.
 
-    It is closed when the last of them is done: its number may be another file's a moment later.
+    A thread goes back to the pool after each piece, so that a busy line does not keep the others waiting.
     """
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._running = False
+
+    def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """Ask for a piece of work. Await it shielded: a thread cannot be cancelled."""
+        future: Future[T] = Future()
+        self._append(future, functools.partial(work, *args))
+        answer = asyncio.wrap_future(future)
+        # Whoever was cancelled never looks at the outcome; that is no reason for a warning.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return answer
+
+    def finish(self, work: Callable[[], None]) -> None:
+        """Ask for the last piece of all, which nobody waits for."""
+        self._append(Future(), work)
+
+    def _append(self, future: Future[Any], work: Callable[[], Any]) -> None:
+        with self._lock:
+            self._waiting.append((future, work))
+            if self._running:
+                return
+            self._running = True
+        try:
+            self._pool.submit(self._run)
+        except RuntimeError:
+            self._run()
+
+    def _run(self) -> None:
+        while True:
+            future, work = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # noqa: BLE001 (it is for whoever waits)
+                    future.set_exception(error)
+            with self._lock:
+                self._running = bool(self._waiting)
+                if not self._running:
+                    return
+            with contextlib.suppress(RuntimeError):
+                self._pool.submit(self._run)
+                return
+            # The pool is shutting down and takes nothing new; what has been asked for is still done.
+
+
+class _File:
+    """A descriptor and the line of work on it. Closing is the last piece: its number may then be another file's."""
 
     def __init__(self, fd: int, pool: ThreadPoolExecutor) -> None:
         self.fd = fd
-        self._pool = pool
-        self._lock = threading.Lock()
-        self._working = 0
-        self._closing = False
-        self._after: Callable[[], None] | None = None
+        self._line = _Line(pool)
+        self._closed = False
 
     def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
-        """Run `work(fd, *args)` in a thread. Await it shielded: a thread cannot be cancelled."""
-        with self._lock:
-            if self._closing:
-                raise ValueError("the body is closed")
-            future = asyncio.get_running_loop().run_in_executor(self._pool, self._run, work, args)
-            self._working += 1
-        # Whoever was cancelled never looks at the outcome; that is no reason for a warning.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return future
+        """Run `work(fd, *args)` after what was asked for before."""
+        if self._closed:
+            raise ValueError("the body is closed")
+        return self._line.start(work, self.fd, *args)
 
     def close(self, after: Callable[[], None] | None = None) -> None:
-        """Close when nobody works on it, then run `after`, both in a thread: freeing a large file takes a while."""
-        with self._lock:
-            if self._closing:
-                return
-            self._closing, self._after = True, after
-            idle = not self._working
-        if idle:
-            try:
-                self._pool.submit(self._let_go)
-            except RuntimeError:
-                self._let_go()
-
-    def _run(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
-        try:
-            return work(self.fd, *args)
-        finally:
-            with self._lock:
-                self._working -= 1
-                last = self._closing and not self._working
-            if last:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.fd)
-        if self._after:
-            self._after()
+        """Close when all is done, then run `after`. In a thread: freeing a large file takes a while."""
+        if not self._closed:
+            self._closed = True
+            self._line.finish(functools.partial(_close, self.fd, after))
 
 
 class _Names:
@@ -398,9 +424,13 @@ def _write(fd: int, block: list[bytes]) -> None:
     rest = memoryview(b"".join(block) if written < sum(map(len, block)) else b"")[written:]
     while rest:
         rest = rest[os.write(fd, rest) :]
+    end = os.lseek(fd, 0, os.SEEK_CUR)
+    if end % WRITEBACK < BLOCK:
+        # On dirty pages this starts their way to the disk and drops nothing: the sync at the end has little left to do.
+        os.posix_fadvise(fd, max(0, end - WRITEBACK - BLOCK), WRITEBACK + BLOCK, os.POSIX_FADV_DONTNEED)
 
 
-def _hash(_fd: int, block: list[bytes], hasher: Hasher) -> None:
+def _hash(block: list[bytes], hasher: Hasher) -> None:
     for chunk in block:
         hasher(chunk)
 
@@ -420,6 +450,14 @@ def _read(fd: int, start: int, end: int, digest: "hashlib._Hash | None") -> byte
     if digest:
         digest.update(block)
     return block
+
+
+def _close(fd: int, after: Callable[[], None] | None) -> None:
+    try:
+        os.close(fd)
+    finally:
+        if after:
+            after()
 
 
 def _forget(directory: int, id: str) -> None:  # noqa: A002
