@@ -110,7 +110,7 @@ class Remote(Resource):
     endpoint: str | None = Field(
         default=None,
         description=help_of(RemoteSettings, "endpoint"),
-        pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[^?#\s]*)?$",
+        pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~%/-]*)?$",
         max_length=512,
     )
     region: str | None = Field(

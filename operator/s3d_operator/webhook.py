@@ -11,7 +11,8 @@ import base64
 import json
 import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -68,7 +69,7 @@ class Webhook:
         self.options = options
         self.stopping = False
         self.certified = asyncio.Event()
-        self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.tls = server_context()
         self.kube = kube
         self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", read_gateway)
         secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
@@ -78,7 +79,9 @@ class Webhook:
         """Serve a Secret's certificate from the next connection on; one that cannot be used changes nothing."""
         try:
             pair = read_secret(secret)
-            load_cert(self.tls, pair.certificate, pair.key)
+            # Tried elsewhere first: a key that does not fit would leave the context with the new certificate alone.
+            for context in (server_context(), self.tls):
+                load_cert(context, pair.certificate, pair.key)
         except (ConfigError, ssl.SSLError) as error:
             log.warning("certificate not loaded: %s", error)
         else:
@@ -129,28 +132,23 @@ class Webhook:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then as long as others may still send, and finish what was asked."""
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, serving(self.health_routes(), self.options, self.options.health_port):
             watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.secret)]
-            health = await serve(self.health_routes(), self.options.host, self.options.health_port, None)
             reviews = tasks.create_task(self.serve_reviews())
             await stop.wait()
             self.stopping = True
             await asyncio.sleep(self.options.shutdown_seconds)
             reviews.cancel()
             await asyncio.wait([reviews])
-            await health.cleanup()
             for watch in watches:
                 watch.cancel()
 
     async def serve_reviews(self) -> None:
         """Serve the reviews once there is a certificate, until cancelled; then finish those that are being answered."""
         await self.certified.wait()
-        runner = await serve(self.review_routes(), self.options.host, self.options.port, self.tls)
-        log.info("serving reviews on port %d", self.options.port)
-        try:
+        async with serving(self.review_routes(), self.options, self.options.port, self.tls):
+            log.info("serving reviews on port %d", self.options.port)
             await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
 
     def review_routes(self) -> web.Application:
         """The door of the API server: one path for each way to opt in."""
@@ -180,9 +178,20 @@ def read_review(body: bytes) -> Object:
     return known
 
 
-async def serve(app: web.Application, host: str, port: int, tls: ssl.SSLContext | None) -> web.AppRunner:
-    """Start to serve; `cleanup()` of the answer ends it."""
+def server_context() -> ssl.SSLContext:
+    """A context of our side, still without a certificate."""
+    return ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, options: Options, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
+    """Serve an application; at the end, finish the requests that are being answered."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_SECONDS)
-    await runner.setup()
-    await web.TCPSite(runner, host, port, ssl_context=tls).start()
-    return runner
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, options.host, port, ssl_context=tls).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,42 @@
+"""Golden pods: a pod and a gateway, and the patch that makes one of the other.
+
+A file in golden/ holds three documents: the Pod, the S3Gateway's spec, the JSON Patch.
+`python -m tests.operator.goldens` writes the patches anew; a change in one is a change of what
+users get.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from s3d_operator.build import Image
+from s3d_operator.inject import Gateway, patch, read_gateway
+
+HERE = Path(__file__).parent / "golden"
+IMAGE = Image("registry.example/s3d:1.2.3")
+
+
+def gateway(spec: dict[str, Any], name: str = "default", created: str = "2026-01-01T00:00:00Z") -> Gateway:
+    """A gateway as the API server would give it."""
+    return read_gateway({"metadata": {"name": name, "creationTimestamp": created}, "spec": spec})
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """The pod, the gateway's spec and the patch of a golden file."""
+    pod, spec, *operations = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    return pod, spec, operations[0] if operations else []
+
+
+def write(path: Path) -> None:
+    """Write the patch that is made today into a golden file."""
+    given = path.read_text(encoding="utf-8").split("\n--- # the patch\n")[0].rstrip()
+    pod, spec, _ = read(path)
+    operations = patch(pod, gateway(spec), IMAGE).operations
+    text = yaml.safe_dump(operations, sort_keys=False, width=120)
+    path.write_text(f"{given}\n--- # the patch\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for file in sorted(HERE.glob("*.yaml")):
+        write(file)

@@ -1,0 +1,200 @@
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from s3d_operator.__main__ import parser
+from s3d_operator.build import Image
+from s3d_operator.certs import Place
+
+CHART = Path(__file__).parents[2] / "charts/s3d"
+CACHE = Path(os.environ.get("S3D_E2E_CACHE") or Path.home() / ".cache/s3d-e2e")
+HELM = shutil.which("helm", path=f"{CACHE / 'bin'}:{os.environ['PATH']}")
+pytestmark = pytest.mark.skipif(not HELM, reason="helm is not here; e2e/cluster/tools.sh helm builds it")
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(HELM), *arguments, "--kube-version", "1.31.0"], check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+@functools.cache
+def rendered(*values: str) -> str:
+    sets = [part for value in values for part in ("--set-json", value)]
+    done = helm("template", "s3d", str(CHART), "--namespace", "s3d-system", *sets)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def objects(*values: str) -> dict[tuple[str, str], dict[str, Any]]:
+    documents = filter(None, yaml.safe_load_all(rendered(*values)))
+    return {(document["kind"], document["metadata"]["name"]): document for document in documents}
+
+
+def pod_spec(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = objects()["Deployment", name]["spec"]["template"]["spec"]
+    return spec
+
+
+def test_it_lints() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout
+
+
+def test_nothing_is_generated_while_it_is_rendered() -> None:
+    assert rendered() == rendered.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    "value", ['operatr={"image":"x"}', 'sidecar.image=""', "webhook.replicas=0", "webhook.port=80"]
+)
+def test_values_that_cannot_be_meant_are_refused(value: str) -> None:
+    done = helm("template", "s3d", str(CHART), "--set-json", value)
+    assert done.returncode != 0
+    assert "values don't meet the specifications of the schema" in done.stderr
+
+
+def test_every_object_that_can_says_the_releases_namespace() -> None:
+    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"}
+    for (kind, _), raw in objects().items():
+        assert (kind in cluster_wide) != (raw["metadata"].get("namespace") == "s3d-system")
+
+
+@pytest.mark.parametrize("name", ["s3d-operator", "s3d-webhook"])
+def test_a_container_starts_with_arguments_that_the_program_takes(name: str) -> None:
+    options = parser().parse_args(pod_spec(name)["containers"][0]["args"])
+    assert options.command == {"s3d-operator": "reconcile", "s3d-webhook": "webhook"}[name]
+    assert options.namespace == "s3d-system"
+
+
+def test_the_parts_call_each_other_by_the_same_names() -> None:
+    reconcile = parser().parse_args(pod_spec("s3d-operator")["containers"][0]["args"])
+    webhook = parser().parse_args(pod_spec("s3d-webhook")["containers"][0]["args"])
+    place = Place(reconcile.namespace, reconcile.service, reconcile.secret, reconcile.configuration)
+    service = objects()["Service", place.service]
+    labels = objects()["Deployment", "s3d-webhook"]["spec"]["template"]["metadata"]["labels"]
+    assert webhook.secret == place.secret
+    assert service["spec"]["selector"].items() <= labels.items()
+    for entry in objects()["MutatingWebhookConfiguration", place.configuration]["webhooks"]:
+        called = entry["clientConfig"]["service"]
+        assert f"{called['name']}.{called['namespace']}.svc" in place.hosts
+
+
+def test_images_are_values() -> None:
+    changed = ('operator.image="r.example/operator:9"', 'sidecar={"image":"r.example/s3d:9","pullPolicy":"Never"}')
+    deployments = [raw for (kind, _), raw in objects(*changed).items() if kind == "Deployment"]
+    containers = [raw["spec"]["template"]["spec"]["containers"][0] for raw in deployments]
+    assert {container["image"] for container in containers} == {"r.example/operator:9"}
+    options = parser().parse_args(next(c["args"] for c in containers if c["name"] == "webhook"))
+    assert Image(options.image, options.pull_policy) == Image("r.example/s3d:9", "Never")
+
+
+@pytest.mark.parametrize("name", ["s3d-operator", "s3d-webhook"])
+def test_our_own_pods_may_run_where_pod_security_is_restricted(name: str) -> None:
+    spec = pod_spec(name)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["resources"]["requests"]
+        assert container["resources"]["limits"]["memory"]
+
+
+def granted(kind: str, name: str) -> set[tuple[str, str, str]]:
+    """(resource, verb, name or *) of a role."""
+    return {
+        (resource, verb, only)
+        for rule in objects()[kind, name]["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for only in rule.get("resourceNames", ["*"])
+    }
+
+
+def test_nobody_reads_secrets_but_the_one_of_the_certificate_or_writes_pods() -> None:
+    for name in ("s3d-operator", "s3d-webhook"):
+        assert not {grant for grant in granted("ClusterRole", name) if grant[0] in {"secrets", "pods", "configmaps"}}
+    assert granted("Role", "s3d-webhook") == {("secrets", verb, "s3d-webhook-tls") for verb in ("get", "list", "watch")}
+    assert granted("Role", "s3d-operator") == {
+        ("secrets", "create", "*"),
+        ("secrets", "get", "s3d-webhook-tls"),
+        ("secrets", "patch", "s3d-webhook-tls"),
+    }
+
+
+def test_the_webhook_only_reads_and_only_gateways() -> None:
+    assert granted("ClusterRole", "s3d-webhook") == {("s3gateways", verb, "*") for verb in ("get", "list", "watch")}
+
+
+def test_of_admission_the_operator_writes_its_own_configuration_alone() -> None:
+    admission = {grant for grant in granted("ClusterRole", "s3d-operator") if "webhook" in grant[0]}
+    assert admission == {("mutatingwebhookconfigurations", verb, "s3d") for verb in ("get", "patch")}
+
+
+def webhooks(*values: str) -> dict[str, dict[str, Any]]:
+    entries = objects(*values)["MutatingWebhookConfiguration", "s3d"]["webhooks"]
+    return {entry["name"].split(".")[0]: entry for entry in entries}
+
+
+def test_only_new_pods_that_opted_in_are_asked_about_and_each_by_one_entry() -> None:
+    pod, namespace = webhooks()["pod"], webhooks()["namespace"]
+    assert pod["objectSelector"] == {"matchLabels": {"s3d.dev/inject": "true"}}
+    assert namespace["objectSelector"] == {
+        "matchExpressions": [{"key": "s3d.dev/inject", "operator": "NotIn", "values": ["true", "false"]}]
+    }
+    assert namespace["namespaceSelector"]["matchLabels"] == {"s3d.dev/injection": "enabled"}
+    for entry in (pod, namespace):
+        assert entry["rules"] == [
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "resources": ["pods"],
+                "operations": ["CREATE"],
+                "scope": "Namespaced",
+            }
+        ]
+        assert entry["sideEffects"] == "None"
+        assert entry["reinvocationPolicy"] == "IfNeeded"
+        assert entry["timeoutSeconds"] <= 5
+        assert "caBundle" not in entry["clientConfig"]
+
+
+def test_who_asks_by_a_pods_label_fails_without_us_and_a_namespace_does_not() -> None:
+    assert {name: entry["failurePolicy"] for name, entry in webhooks().items()} == {
+        "pod": "Fail",
+        "namespace": "Ignore",
+    }
+
+
+def test_the_clusters_own_namespaces_and_ours_are_never_asked_about() -> None:
+    for entry in webhooks('webhook.excludedNamespaces=["mine"]').values():
+        (expression,) = entry["namespaceSelector"]["matchExpressions"]
+        assert expression["key"] == "kubernetes.io/metadata.name"
+        assert set(expression["values"]) == {"kube-system", "kube-public", "kube-node-lease", "s3d-system", "mine"}
+
+
+def test_the_webhook_is_never_absent_and_the_operator_never_twice_there() -> None:
+    webhook, operator = (objects()["Deployment", name]["spec"] for name in ("s3d-webhook", "s3d-operator"))
+    assert webhook["replicas"] >= 2
+    assert webhook["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert (operator["replicas"], operator["strategy"]) == (1, {"type": "Recreate"})
+
+
+@pytest.mark.parametrize(
+    ("value", "annotations"),
+    [("crds.keep=true", {"helm.sh/resource-policy": "keep"}), ("crds.keep=false", None)],
+)
+def test_the_definitions_stay_when_the_chart_goes_if_told_so(value: str, annotations: Any) -> None:
+    definition = objects(value)["CustomResourceDefinition", "s3gateways.s3d.dev"]
+    assert definition["metadata"].get("annotations") == annotations
+
+
+def test_the_definitions_may_come_from_elsewhere() -> None:
+    assert ("CustomResourceDefinition", "s3gateways.s3d.dev") not in objects("crds.enabled=false")

@@ -1,0 +1,116 @@
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from s3d_operator.api import CPU_PATTERN, SIZE_PATTERN
+from s3d_operator.crd import files, s3gateway
+
+ROOT = Path(__file__).parents[2]
+VERSION = s3gateway()["spec"]["versions"][0]
+SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+SPEC = SCHEMA["properties"]["spec"]["properties"]
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node of a schema and where it is."""
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            yield from nodes(schema[key], f"{path}[]")
+
+
+@pytest.mark.parametrize("path", list(files()), ids=str)
+def test_a_generated_file_is_what_the_models_say(path: Path) -> None:
+    assert (ROOT / path).read_text(encoding="utf-8") == files()[path], "run `s3d-operator crds`"
+
+
+def test_the_schema_is_structural() -> None:
+    """Every node has a type, and nothing in it is what the API server refuses."""
+    for path, node in nodes(SCHEMA):
+        assert ("type" in node) != ("x-kubernetes-int-or-string" in node), path
+        assert not node.keys() & {"$ref", "$defs", "title", "anyOf", "const", "nullable"}, path
+        assert node.get("additionalProperties") is not False, path
+
+
+def test_every_field_says_what_it_is() -> None:
+    undocumented = [path for path, node in nodes(SCHEMA) if "description" not in node and "properties" not in node]
+    assert [path for path in undocumented if path.startswith(".spec") and not path.endswith("[]")] == []
+
+
+def test_names_are_camel_case() -> None:
+    names = [name for _, node in nodes(SCHEMA) for name in node.get("properties", {})]
+    assert [name for name in names if "_" in name or name[0].isupper()] == []
+
+
+def test_what_rules_and_selectors_walk_is_bounded() -> None:
+    """The API server refuses a rule whose cost it cannot bound."""
+    for path, node in nodes(SCHEMA):
+        if node.get("type") == "array":
+            assert "maxItems" in node, path
+        if node.get("type") == "object" and "additionalProperties" in node:
+            assert "maxProperties" in node, path
+        if node.get("type") == "string" and path.startswith(".spec"):
+            assert node.keys() & {"maxLength", "enum"}, path
+
+
+def rules(schema: dict[str, Any]) -> list[str]:
+    return [rule["rule"] for rule in schema.get("x-kubernetes-validations", [])]
+
+
+def test_exactly_one_kind_of_credentials_is_given() -> None:
+    credentials = SPEC["remote"]["properties"]["credentials"]
+    assert "credentials" in SPEC["remote"]["required"]
+    (rule,) = rules(credentials)
+    assert all(f"has(self.{member})" in rule for member in credentials["properties"])
+    assert "exists_one" in rule
+
+
+def test_the_queue_fits_into_its_volume() -> None:
+    (rule,) = rules(SCHEMA["properties"]["spec"])
+    assert "writeQueue.maxSize" in rule
+    assert "volume.emptyDir.sizeLimit" in rule
+
+
+def test_an_absent_object_has_the_defaults_of_its_members() -> None:
+    assert SPEC["writeQueue"]["default"] == {"enabled": True, "maxSize": "1Gi", "maxFiles": 100_000, "waitSeconds": 30}
+    assert SPEC["resources"]["default"]["limits"] == {"memory": "256Mi"}
+    assert "default" not in SPEC["remote"]
+
+
+def test_status_is_a_subresource_with_conditions_by_type() -> None:
+    conditions = SCHEMA["properties"]["status"]["properties"]["conditions"]
+    assert VERSION["subresources"] == {"status": {}}
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+    assert set(conditions["items"]["required"]) == {
+        "type",
+        "status",
+        "observedGeneration",
+        "lastTransitionTime",
+        "reason",
+        "message",
+    }
+
+
+def test_a_person_finds_it_by_short_name_and_category() -> None:
+    names = s3gateway()["spec"]["names"]
+    assert names["shortNames"] == ["s3gw"]
+    assert names["categories"] == ["s3d"]
+
+
+def test_quantities_are_numbers_or_text() -> None:
+    patterns = {node["pattern"] for _, node in nodes(SCHEMA) if node.get("x-kubernetes-int-or-string")}
+    assert patterns == {SIZE_PATTERN, CPU_PATTERN}
+
+
+def test_the_chart_keeps_the_definitions_on_uninstall_if_told_so() -> None:
+    plain, template = files().values()
+    lines = itertools.filterfalse(lambda line: "{{" in line, template.splitlines())
+    definition = yaml.safe_load("\n".join(lines))
+    assert definition["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert definition == yaml.safe_load(plain)

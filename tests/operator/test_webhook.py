@@ -1,0 +1,259 @@
+import asyncio
+import base64
+import json
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import jsonpatch
+import pytest
+
+from s3d_operator.build import Image
+from s3d_operator.certs import Place, ensure, make_pair, to_secret
+from s3d_operator.kube import Kube
+from s3d_operator.webhook import Options, Webhook
+from tests.operator.apiserver import ApiServer
+from tests.operator.conftest import Eventually
+from tests.processes import free_port
+
+PLACE = Place("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
+SECRET = "/api/v1/namespaces/s3d-system/secrets/s3d-webhook-tls"
+SPEC = {"remote": {"endpoint": "http://minio:9000", "credentials": {"anonymous": {}}}}
+
+
+def gateway_path(name: str, namespace: str = "shop") -> str:
+    return f"/apis/s3d.dev/v1alpha1/namespaces/{namespace}/s3gateways/{name}"
+
+
+def gateway(name: str, spec: dict[str, Any] = SPEC, namespace: str = "shop") -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": namespace, "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": spec,
+    }
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"generateName": "shop-"}, "spec": {"containers": [{"name": "app"}]} | spec}
+
+
+def review(given: Any, **request: Any) -> dict[str, Any]:
+    asked = {"uid": "u-1", "operation": "CREATE", "kind": {"version": "v1", "kind": "Pod"}, "namespace": "shop"}
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": asked | {"object": given} | request,
+    }
+
+
+class Caller:
+    """The API server's side: it trusts the published authority and calls the Service by name."""
+
+    def __init__(self, webhook: Webhook, session: aiohttp.ClientSession, tls: ssl.SSLContext) -> None:
+        self.webhook, self.session, self.tls = webhook, session, tls
+
+    async def post(self, opt_in: str, document: Any) -> tuple[int, Any]:
+        url = f"https://127.0.0.1:{self.webhook.options.port}/inject/{opt_in}"
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        async with self.session.post(url, data=data, ssl=self.tls, server_hostname=PLACE.hosts[0]) as response:
+            text = await response.text()
+            return response.status, json.loads(text) if response.status == 200 else text
+
+    async def ask(self, opt_in: str, given: dict[str, Any]) -> dict[str, Any]:
+        status, answer = await self.post(opt_in, review(given))
+        assert (status, answer["apiVersion"], answer["kind"]) == (200, "admission.k8s.io/v1", "AdmissionReview")
+        verdict: dict[str, Any] = answer["response"]
+        assert verdict.pop("uid") == "u-1"
+        return verdict
+
+    async def ready(self) -> tuple[int, str]:
+        async with self.session.get(f"http://127.0.0.1:{self.webhook.options.health_port}/readyz") as response:
+            return response.status, (await response.text()).strip()
+
+
+def patch_of(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    operations: list[dict[str, Any]] = json.loads(base64.b64decode(verdict["patch"]))
+    return operations
+
+
+def trusting(authority: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority.decode())
+
+
+@pytest.fixture
+async def webhook(client: Kube) -> Webhook:
+    options = Options(
+        image=Image("s3d:1"),
+        namespace=PLACE.namespace,
+        secret=PLACE.secret,
+        host="127.0.0.1",
+        port=free_port(),
+        health_port=free_port(),
+        shutdown_seconds=0,
+    )
+    return Webhook(client, options)
+
+
+@pytest.fixture
+async def caller(webhook: Webhook, client: Kube, eventually: Eventually) -> AsyncIterator[Caller]:
+    pair = await ensure(client, PLACE, datetime.now(UTC))
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
+        tasks.create_task(webhook.run(stop))
+        caller = Caller(webhook, session, trusting(pair.authority))
+        await eventually(lambda: not webhook.unready)
+        yield caller
+        stop.set()
+
+
+async def test_a_pod_gets_its_gateway(api: ApiServer, caller: Caller, eventually: Eventually) -> None:
+    api.put(gateway_path("default"), gateway("default"))
+    await eventually(lambda: caller.webhook.gateways.objects)
+    verdict = await caller.ask("pod", pod())
+    assert (verdict["allowed"], verdict["patchType"]) == (True, "JSONPatch")
+    injected = jsonpatch.apply_patch(pod(), patch_of(verdict))
+    assert injected["spec"]["initContainers"][0]["image"] == "s3d:1"
+
+
+async def test_a_pod_that_has_it_already_is_left_as_it_is(api: ApiServer, caller: Caller) -> None:
+    api.put(gateway_path("default"), gateway("default"))
+    injected = jsonpatch.apply_patch(pod(), patch_of(await caller.ask("pod", pod())))
+    assert await caller.ask("pod", injected) == {"allowed": True}
+
+
+async def test_a_gateway_that_is_too_new_to_be_known_is_looked_up(api: ApiServer, caller: Caller) -> None:
+    api.objects[gateway_path("default")] = gateway("default")  # no event: no watch has heard of it
+    assert "patch" in await caller.ask("pod", pod())
+    assert caller.webhook.gateways.objects == {}
+
+
+async def test_a_gateway_of_another_namespace_is_none(api: ApiServer, caller: Caller) -> None:
+    api.put(gateway_path("default", "elsewhere"), gateway("default", namespace="elsewhere"))
+    assert "patch" not in await caller.ask("namespace", pod())
+
+
+@pytest.mark.parametrize("given", [pod(), pod(hostNetwork=True)], ids=["no gateway", "host network"])
+async def test_a_skip_denies_the_pod_that_asked_and_warns_in_a_namespace_that_did(
+    caller: Caller, given: dict[str, Any]
+) -> None:
+    denied, admitted = await caller.ask("pod", given), await caller.ask("namespace", given)
+    assert denied["allowed"] is False
+    assert admitted["allowed"] is True
+    (warning,) = admitted["warnings"]
+    assert denied["status"]["message"].removeprefix("s3d: ") in warning
+
+
+async def test_a_warning_of_the_injection_reaches_the_author(api: ApiServer, caller: Caller) -> None:
+    api.put(gateway_path("default"), gateway("default", SPEC | {"appCredentials": "Dummy"}))
+    given = pod(containers=[{"name": "app", "envFrom": [{"secretRef": {"name": "env"}}]}])
+    (warning,) = (await caller.ask("pod", given))["warnings"]
+    assert warning.startswith("s3d: container 'app'")
+
+
+@pytest.mark.parametrize("opt_in", ["pod", "namespace"])
+async def test_an_error_of_ours_is_never_a_denial(api: ApiServer, caller: Caller, opt_in: str) -> None:
+    """The API server is away, so whether there is a gateway is not known: the failure policy decides."""
+    api.broken = True
+    status, _ = await caller.post(opt_in, review(pod()))
+    assert status == 500
+
+
+async def test_a_pod_that_breaks_our_code_is_never_a_denial(api: ApiServer, caller: Caller) -> None:
+    api.put(gateway_path("default"), gateway("default"))
+    status, _ = await caller.post("pod", review({"metadata": {}, "spec": {"containers": [{"image": "no name"}]}}))
+    assert status == 500
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"{",
+        b"[]",
+        {"request": None},
+        review({"kind": "Deployment"}),
+        review(pod(), operation="UPDATE"),
+        review(pod(), kind={"kind": "Service"}),
+        review({"metadata": {}, "spec": {"containers": {}}}),
+    ],
+)
+async def test_what_is_no_creation_of_a_pod_is_a_bad_request(caller: Caller, document: Any) -> None:
+    status, _ = await caller.post("pod", document)
+    assert status == 400
+
+
+async def test_a_certificate_is_changed_while_serving(api: ApiServer, caller: Caller, eventually: Eventually) -> None:
+    pair = make_pair(PLACE.hosts, datetime.now(UTC))
+    version = api.put(SECRET, to_secret(pair, PLACE))["metadata"]["resourceVersion"]
+    await eventually(lambda: caller.webhook.secret._version == version)
+    async with aiohttp.ClientSession() as session:
+        later = Caller(caller.webhook, session, trusting(pair.authority))
+        assert (await later.ask("namespace", pod()))["allowed"]
+
+
+async def test_a_certificate_that_cannot_be_used_changes_nothing(
+    api: ApiServer, caller: Caller, eventually: Eventually
+) -> None:
+    broken = to_secret(make_pair(PLACE.hosts, datetime.now(UTC)), PLACE)
+    broken["data"]["tls.key"] = base64.b64encode(b"nonsense").decode()
+    version = api.put(SECRET, broken)["metadata"]["resourceVersion"]
+    await eventually(lambda: caller.webhook.secret._version == version)
+    async with aiohttp.ClientSession() as session:
+        later = Caller(caller.webhook, session, caller.tls)
+        assert (await later.ask("namespace", pod()))["allowed"]
+
+
+async def test_it_is_ready_with_a_certificate_and_its_gateways_and_not_before(
+    client: Kube, webhook: Webhook, eventually: Eventually
+) -> None:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
+        tasks.create_task(webhook.run(stop))
+        await eventually(webhook.gateways.synced.is_set)
+        caller = Caller(webhook, session, ssl.create_default_context())
+        assert await caller.ready() == (503, "no certificate yet")
+        await ensure(client, PLACE, datetime.now(UTC))
+        await eventually(webhook.certified.is_set)
+        assert await caller.ready() == (200, "ok")
+        stop.set()
+
+
+async def test_after_sigterm_it_is_unready_and_answers_on_while_others_may_still_send(
+    client: Kube, webhook: Webhook, eventually: Eventually
+) -> None:
+    webhook.options = replace(webhook.options, shutdown_seconds=3600)
+    pair = await ensure(client, PLACE, datetime.now(UTC))
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
+        run = tasks.create_task(webhook.run(stop))
+        caller = Caller(webhook, session, trusting(pair.authority))
+        await eventually(lambda: not webhook.unready)
+        stop.set()
+        await eventually(lambda: webhook.stopping)
+        assert await caller.ready() == (503, "shutting down")
+        assert (await caller.ask("namespace", pod()))["allowed"]
+        run.cancel()
+
+
+async def test_then_it_ends_and_nothing_listens_any_more(
+    client: Kube, webhook: Webhook, eventually: Eventually
+) -> None:
+    await ensure(client, PLACE, datetime.now(UTC))
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(webhook.run(stop))
+        await eventually(lambda: not webhook.unready)
+        stop.set()
+    for port in (webhook.options.port, webhook.options.health_port):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_it_ends_also_where_it_never_got_a_certificate(webhook: Webhook, eventually: Eventually) -> None:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(webhook.run(stop))
+        await eventually(webhook.gateways.synced.is_set)
+        stop.set()
