@@ -31,6 +31,8 @@ KEEP_ALIVE = 75.0
 # A body up to this size is sent in one write with its headers.
 SMALL = 64 << 10
 XML = "application/xml"
+NAME = "s3d"
+"""What the Server header says where the answer is not the remote's own."""
 
 
 class RequestBody:
@@ -137,6 +139,7 @@ class Door:
             encoded.extend(headers)
             headers, body = encoded, BytesBody(document)
         headers.setdefault("x-amz-request-id", request_id)
+        headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)
         length = body.length if body is not None else None
         if length is not None:
@@ -181,6 +184,7 @@ class Door:
         headers: Headers = CIMultiDict(error.headers)
         headers["x-amz-request-id"] = request_id
         headers["x-amz-id-2"] = self._host_id
+        headers[hdrs.SERVER] = NAME
         if request.method == "HEAD" or error.status == 304:
             return Response(status=error.status, headers=headers)
         document = encode.error(error, request_id=request_id, host_id=self._host_id, resource=request.raw_path)

@@ -104,7 +104,7 @@ class Buckets:
 
     async def _look_up(self, name: str) -> Bucket:
         _, versioning, lock, encryption = await asyncio.gather(
-            self._inner(Call("HeadBucket", {"Bucket": name})),
+            self._exists(name),
             self._ask("GetBucketVersioning", name),
             self._ask("GetObjectLockConfiguration", name),
             self._ask("GetBucketEncryption", name),
@@ -112,6 +112,19 @@ class Buckets:
         bucket = Bucket(name, *judge(versioning, lock, encryption))
         await self._remember(bucket)
         return bucket
+
+    async def _exists(self, name: str) -> None:
+        """Ask whether the bucket is there. A HEAD has no document, so its error gets the name that a PUT's would have."""
+        try:
+            await self._inner(Call("HeadBucket", {"Bucket": name}))
+        except S3Error as error:
+            if error.status == 404:
+                raise S3Error(
+                    "NoSuchBucket", "The specified bucket does not exist", status=404, details={"BucketName": name}
+                ) from error
+            if error.status == 403:
+                raise S3Error("AccessDenied", "Access Denied", status=403, details={"BucketName": name}) from error
+            raise
 
     async def _ask(self, operation: str, name: str) -> dict[str, object]:
         try:

@@ -97,7 +97,7 @@ class Queue:
 
     async def _put(self, call: Call) -> Reply:
         wire = call.wire or encoded(call)
-        if foreign := understood.foreign(wire, understood.PUT):
+        if foreign := understood.foreign(wire, "PutObject"):
             return await self._through(call, foreign[0])
         body = call.body
         if body is None or body.length is None:
@@ -131,7 +131,7 @@ class Queue:
 
     async def _delete(self, call: Call) -> Reply:
         wire = call.wire or encoded(call)
-        if foreign := understood.foreign(wire, understood.DELETE):
+        if foreign := understood.foreign(wire, "DeleteObject"):
             return await self._through(call, foreign[0])
         check_limits(call.key, 0, {})
         bucket = await self.buckets.get(call.bucket)
@@ -172,7 +172,7 @@ class Queue:
         change = changes.visible(self._db, call.bucket, call.key)
         if change is None:
             return await self._inner(call)
-        if call.wire is not None and understood.foreign(call.wire, understood.GET):
+        if call.wire is not None and understood.foreign(call.wire, call.operation):
             await self.turns.barrier(call.bucket, call.key)
             return await self._inner(call)
         if change.state == "quarantined":

@@ -6,6 +6,7 @@ kept travels with the change as headers, by lower-case name, and comes back on G
 
 from s3d.api import Wire
 from s3d.protocol import decode
+from s3d.protocol.model import OPERATIONS
 
 # Kept with the change, sent on by the push, and shown by GET and HEAD.
 CONTENT = frozenset(
@@ -28,19 +29,20 @@ VALUES = {
         "bucket-owner-full-control".split()
     ),
 }
-PUT = CONTENT | CHECKSUMS | SENT_ON | FRAMING
+PUT = CONTENT | CHECKSUMS | SENT_ON | FRAMING | {METADATA}
 GET = frozenset(
     "range if-match if-none-match if-modified-since if-unmodified-since partnumber x-amz-checksum-mode "
     "response-cache-control response-content-disposition response-content-encoding response-content-language "
     "response-content-type response-expires".split()
 )
 DELETE: frozenset[str] = frozenset()
+UNDERSTOOD = {"PutObject": PUT, "GetObject": GET, "HeadObject": GET, "DeleteObject": DELETE}
 
 
-def foreign(wire: Wire, understood: frozenset[str]) -> list[str]:
+def foreign(wire: Wire, operation: str) -> list[str]:
     """The members of a request that are not understood, or whose value is not."""
-    names = [name for name in decode.unknown_members(wire, understood) if not name.startswith(METADATA)]
-    return names + [name for name, values in VALUES.items() if wire.headers.get(name, next(iter(values))) not in values]
+    names = decode.unknown_members(wire, OPERATIONS[operation], UNDERSTOOD[operation])
+    return names + [name for name, values in VALUES.items() if wire.headers.get(name, "") not in (*values, "")]
 
 
 def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:

@@ -1,0 +1,463 @@
+"""From the wire to botocore's member names: requests of clients, responses and errors of a remote.
+
+The key is the client's bytes, percent-decoded once and never normalised (SEMANTICS A-4). Nothing is guessed: what
+cannot be read is an S3Error, and what the model does not know is reported as unknown, so that it is forwarded and not
+ignored. Documents are read with expat and not with xml.etree because its handlers let depth, number of elements and any
+document type be refused while they come, and fill the result without a tree in between.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+from xml.parsers import expat
+
+from s3d.api import AnyHeaders, Wire
+from s3d.errors import S3Error
+from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, neutral, route
+
+MAX_DEPTH = 16
+REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 200_000
+"""Bounds of a request's document: 10,000 parts with their checksums, 1,000 keys with every character escaped."""
+RESPONSE_BYTES, RESPONSE_ELEMENTS = 64 << 20, 1_000_000
+
+BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+# Headers that mean nothing to S3, or that the door, the signature and the digests have dealt with.
+MEANINGLESS = frozenset(
+    """
+    content-length x-amz-date x-amz-security-token x-amz-user-agent x-amz-content-sha256 x-amz-decoded-content-length
+    x-amz-trailer
+    """.split()
+)
+# Headers outside of x-amz-* that can change what a request means, also where the operation has no member for them.
+MEANINGFUL = frozenset(["cache-control", "expires", "range"])
+MEANINGFUL_PREFIXES = ("x-amz-", "content-", "if-")
+
+# HEAD has no document, and other answers may have none of S3's.
+CODES = {
+    301: "PermanentRedirect",
+    304: "NotModified",
+    307: "TemporaryRedirect",
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    409: "Conflict",
+    411: "MissingContentLength",
+    412: "PreconditionFailed",
+    413: "EntityTooLarge",
+    416: "InvalidRange",
+    429: "TooManyRequests",
+    500: "InternalError",
+    501: "NotImplemented",
+    503: "ServiceUnavailable",
+    507: "InsufficientStorage",
+}
+# What a client may need of an error's headers: when to come back, where to go, and what it just met.
+ERROR_HEADERS = frozenset(
+    [
+        "retry-after",
+        "x-amz-bucket-region",
+        "location",
+        "etag",
+        "last-modified",
+        "x-amz-delete-marker",
+        "x-amz-version-id",
+    ]
+)
+# Said anew by whoever answers.
+OWN_ELEMENTS = frozenset(["Code", "Message", "Resource", "RequestId", "HostId"])
+
+
+def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
+    """Bucket and key of a request, either "" where it names none.
+
+    A Host of `bucket.<domain>` names the bucket; otherwise the path does. Raises S3Error InvalidURI.
+    """
+    path = wire.path
+    if not path.startswith("/"):
+        raise _invalid_uri(path)
+    host = wire.headers.get("Host", "")
+    if not host.startswith("["):
+        name = host.partition(":")[0].lower()
+        for domain in domains:
+            if name.endswith(domain) and name[: -len(domain)].endswith("."):
+                return name[: -len(domain) - 1], _unquote(path[1:])
+    bucket, _, key = path[1:].partition("/")
+    if key and not bucket:
+        raise _invalid_uri(path)
+    return _unquote(bucket), _unquote(key)
+
+
+def query(text: str) -> list[tuple[str, str]]:
+    """Names and values of a query as sent, in order. Raises S3Error InvalidURI."""
+    pairs = []
+    for part in text.split("&"):
+        if part:
+            name, _, value = part.replace("+", " ").partition("=")
+            pairs.append((_unquote(name), _unquote(value)))
+    return pairs
+
+
+def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[str, Any]]:
+    """The operation that a request asks for, and its members but for the document.
+
+    The operation is None where the model does not know it, or where a query member is there twice; Bucket and Key are
+    there whenever they are named. Headers that a presigned URL carries in its query count as headers. ContentEncoding
+    and ContentLength are the object's, not those of aws-chunked. Raises S3Error InvalidURI or InvalidArgument.
+    """
+    bucket, key = target(wire, domains)
+    params: dict[str, Any] = {}
+    if bucket:
+        params["Bucket"] = bucket
+    if key:
+        params["Key"] = key
+    headers = wire.headers
+    names: dict[str, str] = {}
+    if wire.query:
+        pairs = query(wire.query)
+        for name, value in pairs:
+            names.setdefault(name, value)
+        if len(names) != len(pairs):
+            return None, params
+    operation = route(wire.method, bucket, key, names, headers)
+    if operation is None:
+        return None, params
+    if operation.level == "service":
+        params.clear()
+    known = operation.headers
+    metadata: dict[str, str] = {}
+    for name, value in headers.items():
+        low = name.lower()
+        member = known.get(low)
+        if member is not None:
+            _take(params, member, value)
+        elif low.startswith(METADATA) and operation.metadata:
+            _take_metadata(metadata, low, value)
+    for name, value in names.items():
+        member = operation.query.get(name)
+        if member is not None:
+            if CONTROL.search(value) and name.startswith("response-"):
+                raise _invalid_argument(name, value)
+            _take(params, member, value)
+        elif "X-Amz-Signature" in names and hoisted(name) and (low := name.lower()) not in headers:
+            if CONTROL.search(value):
+                raise _invalid_argument(name, value)
+            member = known.get(low)
+            if member is not None:
+                _take(params, member, value)
+            elif low.startswith(METADATA) and operation.metadata:
+                _take_metadata(metadata, low, value)
+    if metadata:
+        params["Metadata"] = metadata
+    if "ContentEncoding" in params:
+        _unchunk(params, headers)
+    return operation, params
+
+
+def input_xml(operation: Operation, data: bytes) -> dict[str, Any]:
+    """The document of a request as members to add to its params: `{"Delete": {"Objects": [...]}}`.
+
+    Elements that the model does not know are left out; `unknown_elements` names them. Raises S3Error MalformedXML for
+    what is no XML, has a document type, goes beyond the bounds or is another document.
+    """
+    return _input(operation, data)[0]
+
+
+def unknown_elements(operation: Operation, data: bytes) -> list[str]:
+    """Names of the elements of a request's document that the model does not know, for SEMANTICS Q-17."""
+    return _input(operation, data)[1]
+
+
+def response(operation: Operation | str, status: int, headers: AnyHeaders, body: bytes) -> dict[str, Any]:
+    """The members of a remote's success; of a streaming operation those in its headers.
+
+    Raises the S3Error of an error that comes with status 200, as copies and Complete have it.
+    """
+    if isinstance(operation, str):
+        operation = OPERATIONS[operation]
+    result: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    known = operation.response_headers
+    for name, value in headers.items():
+        low = name.lower()
+        member = known.get(low)
+        if member is not None:
+            # A remote's oddities are not the client's: an unreadable header is as good as none.
+            _take(result, member, value, strict=False)
+        elif low.startswith(METADATA) and operation.response_metadata:
+            _take_metadata(metadata, low, value)
+    if operation.response_metadata:
+        result["Metadata"] = metadata
+    payload = operation.response_payload
+    if payload is None or operation.streaming_output or not body:
+        return result
+    if payload.shape.kind == "string":
+        result[payload.name] = body.decode("utf-8", "replace")
+        return result
+    document = Document(payload.shape, text_root=operation.text_root)
+    try:
+        document.read(body, RESPONSE_BYTES, RESPONSE_ELEMENTS)
+    except ValueError as unreadable:
+        raise S3Error(
+            "InternalError", f"The remote's answer to {operation.name} cannot be read: {unreadable}", status=500
+        ) from unreadable
+    if document.root == "Error":
+        raise error(500, headers, body)
+    if payload.name:
+        result[payload.name] = document.value
+    else:
+        result.update(document.value)
+    return result
+
+
+def error(status: int, headers: AnyHeaders, body: bytes) -> S3Error:
+    """The error of a remote's response; its code comes from the status where there is no document."""
+    fields: dict[str, str] = {}
+    if body.lstrip()[:1] == b"<":
+        document = Document(None)
+        try:
+            document.read(body, REQUEST_BYTES, REQUEST_ELEMENTS)
+        except ValueError:
+            pass
+        else:
+            if document.root == "Error":
+                fields = document.value
+    return S3Error(
+        fields.get("Code") or CODES.get(status) or ("InternalError" if status >= 500 else "BadRequest"),
+        fields.get("Message") or f"The remote answered with status {status}",
+        status=status,
+        headers={name: value for name, value in headers.items() if name.lower() in ERROR_HEADERS},
+        details={name: value for name, value in fields.items() if name not in OWN_ELEMENTS},
+    )
+
+
+def unknown_members(wire: Wire, operation: Operation | None, understood: Iterable[str]) -> list[str]:
+    """Names of what a request says and `understood` (lower-case names on the wire) does not hold, for SEMANTICS Q-17.
+
+    An entry of `understood` that ends in a dash is a prefix. What stands there twice, and a header that comes in the
+    query, is never understood. The operation's own address is.
+    """
+    understood = frozenset(understood)
+    prefixes = tuple(name for name in understood if name.endswith("-"))
+    known: Mapping[str, Member] = operation.headers if operation else {}
+    literals: Mapping[str, str] = operation.literals if operation else {}
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    for name in wire.headers:
+        low = name.lower()
+        if low in seen:
+            if low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
+                found[low] = None
+            continue
+        seen.add(low)
+        if low in understood or low in MEANINGLESS or (prefixes and low.startswith(prefixes)):
+            continue
+        if low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
+            found[low] = None
+    if wire.query:
+        seen.clear()
+        for name, _ in query(wire.query):
+            low = name.lower()
+            if name in seen or hoisted(name):
+                found[low] = None
+            elif not (neutral(name) or name in literals or low in understood):
+                found[low] = None
+            seen.add(name)
+    return list(found)
+
+
+class Document:
+    """Reads one document into the members of `shape`; with no shape, the texts of the root's children by name."""
+
+    __slots__ = ("_elements", "_frames", "_left", "_parser", "_text", "_text_root", "root", "unknown", "value")
+
+    def __init__(self, shape: Shape | None, *, text_root: bool = False) -> None:
+        """Take what the root element holds; with `text_root`, its text is the only member."""
+        self.root = ""
+        self.value: dict[str, Any] = {}
+        self.unknown: list[str] = []
+        self._text_root = text_root
+        self._text: list[str] = []
+        # Of each open element: its shape (None: not in the model), its container, and where its text goes.
+        self._frames: list[tuple[Shape | None, Any, str]] = [(shape, self.value, "")]
+        self._left = 0
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text.append
+        parser.StartDoctypeDeclHandler = self._doctype
+        self._parser = parser
+
+    def read(self, data: bytes, most_bytes: int, most_elements: int) -> None:
+        """Read the whole document. Raises ValueError with the reason."""
+        if len(data) > most_bytes:
+            raise ValueError(f"it is larger than {most_bytes} bytes")
+        self._left = most_elements
+        try:
+            self._parser.Parse(data, True)
+        except expat.ExpatError as unreadable:
+            raise ValueError(str(unreadable)) from None
+        except UnicodeDecodeError as unreadable:
+            raise ValueError(str(unreadable)) from None
+
+    def _doctype(self, *_: object) -> None:
+        raise ValueError("a document type is not allowed")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("it has too many elements")
+        if len(self._frames) > MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        self._text.clear()
+        name = name.rpartition(":")[2]
+        shape, container, _ = self._frames[-1]
+        if not self.root:
+            self.root = name
+            if self._text_root and shape is not None:
+                member = next(iter(shape.members.values()))
+                self._frames.append((member.shape, container, member.name))
+            else:
+                self._frames.append((shape, container, ""))
+                self._attributes(shape, container, attributes)
+            return
+        if shape is None:
+            # Without a model, the root's children are texts.
+            self._frames.append((None, container if len(self._frames) == 2 else None, name))
+            return
+        if shape.kind == "list":
+            if name != shape.item_name or shape.item is None:
+                self._skip(name)
+                return
+            self._open(shape.item, container, None, attributes)
+            return
+        member = shape.elements.get(name) if shape.kind == "structure" else None
+        if member is None:
+            self._skip(name)
+        elif member.shape.flattened and member.shape.item is not None:
+            self._open(member.shape.item, container.setdefault(member.name, []), None, attributes)
+        else:
+            self._open(member.shape, container, member.name, attributes)
+
+    def _open(self, shape: Shape, container: Any, name: str | None, attributes: dict[str, str]) -> None:
+        """Enter an element whose value goes to `container` by `name`, or at its end where it is a list."""
+        if shape.kind not in ("structure", "list"):
+            self._frames.append((shape, container, name or ""))
+            return
+        inner: Any = {} if shape.kind == "structure" else []
+        if name is None:
+            container.append(inner)
+        else:
+            container[name] = inner
+        self._frames.append((shape, inner, ""))
+        self._attributes(shape, inner, attributes)
+
+    def _attributes(self, shape: Shape | None, container: dict[str, Any], attributes: dict[str, str]) -> None:
+        if attributes and shape is not None:
+            for member in shape.attributes:
+                if member.wire in attributes:
+                    container[member.name] = attributes[member.wire]
+
+    def _skip(self, name: str) -> None:
+        self.unknown.append(name)
+        self._frames.append((None, None, name))
+
+    def _end(self, _: str) -> None:
+        shape, container, name = self._frames.pop()
+        if shape is None:
+            if container is not None and name:
+                container[name] = "".join(self._text)
+        elif shape.parse is not None and shape.kind != "list":
+            text = "".join(self._text)
+            if text or shape.kind == "string":
+                value = shape.parse(text)
+                if isinstance(container, list):
+                    container.append(value)
+                else:
+                    container[name] = value
+        self._text.clear()
+
+
+def _input(operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]]:
+    payload = operation.payload
+    if payload is None or operation.streaming_input or not data:
+        return {}, []
+    if payload.shape.kind == "string":
+        try:
+            return {payload.name: data.decode()}, []
+        except UnicodeDecodeError:
+            raise S3Error("InvalidArgument", f"The {payload.name} is not UTF-8") from None
+    document = Document(payload.shape)
+    try:
+        document.read(data, REQUEST_BYTES, REQUEST_ELEMENTS)
+        if document.root != payload.wire:
+            raise ValueError(f"its root is {document.root}, not {payload.wire}")  # noqa: TRY301
+    except ValueError as unreadable:
+        raise S3Error(
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema",
+            hint=str(unreadable),
+        ) from unreadable
+    return {payload.name: document.value} if payload.name else document.value, document.unknown
+
+
+def _take(params: dict[str, Any], member: Member, value: str, *, strict: bool = True) -> None:
+    parse = member.shape.parse
+    if parse is None:
+        return
+    if parse is str:
+        # A header that is there twice is one list (RFC 9110, 5.3).
+        params[member.name] = f"{params[member.name]},{value}" if member.name in params else value
+        return
+    try:
+        params[member.name] = parse(value)
+    except ValueError:
+        # A condition with an unreadable date does not count (RFC 9110, 13.1.3).
+        if strict and not (member.shape.kind == "timestamp" and "If" in member.name):
+            raise _invalid_argument(member.wire, value) from None
+
+
+def _take_metadata(metadata: dict[str, str], low: str, value: str) -> None:
+    name = low[len(METADATA) :]
+    metadata[name] = f"{metadata[name]},{value}" if name in metadata else value
+
+
+def _unchunk(params: dict[str, Any], headers: AnyHeaders) -> None:
+    encodings = [part.strip() for part in params["ContentEncoding"].split(",")]
+    if "aws-chunked" not in encodings:
+        return
+    rest = ",".join(part for part in encodings if part and part != "aws-chunked")
+    if rest:
+        params["ContentEncoding"] = rest
+    else:
+        del params["ContentEncoding"]
+    decoded = headers.get("x-amz-decoded-content-length", "")
+    if decoded.isdecimal():
+        params["ContentLength"] = int(decoded)
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text and text.isascii():
+        return text
+    if BAD_ESCAPE.search(text):
+        raise _invalid_uri(text)
+    try:
+        # The server hands bytes that are no UTF-8 over as lone surrogates.
+        return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        raise _invalid_uri(text) from None
+
+
+def _invalid_uri(text: str) -> S3Error:
+    return S3Error("InvalidURI", "Couldn't parse the specified URI.", details={"URI": ascii(text)[1:-1]})
+
+
+def _invalid_argument(name: str, value: str) -> S3Error:
+    return S3Error(
+        "InvalidArgument", f"The value of {name} cannot be read", details={"ArgumentName": name, "ArgumentValue": value}
+    )

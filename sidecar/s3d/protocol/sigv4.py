@@ -1,0 +1,179 @@
+"""AWS Signature Version 4 for S3: signing what goes out, and taking the client's own signature off.
+
+Signed are Host, Content-MD5, Content-Type and every x-amz-* header: what the protocol demands, and what decides which
+bytes are stored under which name. Other headers are left out since a proxy on the way may rewrite them (Accept-Encoding,
+Expect, Range of a cache), and a signature over them would turn that into a refusal. Presigned URLs are judged by their
+time; the client's keys are not known here, so no client's signature is verified.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from urllib.parse import quote, unquote_to_bytes
+
+from multidict import CIMultiDict
+
+from s3d.api import AnyHeaders, Headers
+from s3d.errors import S3Error
+from s3d.protocol.model import SIGNATURE, hoisted, iso_date, neutral
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+LONGEST = timedelta(days=7)
+SKEW = timedelta(minutes=15)
+CANONICAL_PATH = re.compile(r"[A-Za-z0-9/_.~-]*\Z")
+SIGNED = frozenset(["host", "content-md5", "content-type"])
+AUTH_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
+V2 = frozenset(["AWSAccessKeyId", "Signature", "Expires"])
+
+
+def sign(
+    *,
+    method: str,
+    path: str,
+    query: str,
+    headers: Headers,
+    payload_hash: str,
+    access_key: str,
+    secret_key: str,
+    token: str | None,
+    region: str,
+    service: str = "s3",
+    now: datetime,
+) -> None:
+    """Add date, payload hash, token and Authorization to `headers`, which must name the Host.
+
+    `path` and `query` are percent-encoded as they are sent; `payload_hash` is the SHA-256 in hex, UNSIGNED-PAYLOAD or
+    one of the STREAMING- values.
+    """
+    now = now.astimezone(UTC)
+    day = f"{now.year:04}{now.month:02}{now.day:02}"
+    date = f"{day}T{now.hour:02}{now.minute:02}{now.second:02}Z"
+    headers.popall("Authorization", None)
+    headers["x-amz-date"] = date
+    headers["x-amz-content-sha256"] = payload_hash
+    if token:
+        headers["x-amz-security-token"] = token
+    else:
+        headers.popall("x-amz-security-token", None)
+    names, lines = canonical_headers(headers)
+    scope = f"{day}/{region}/{service}/aws4_request"
+    canonical = f"{method}\n{canonical_path(path)}\n{canonical_query(query)}\n{lines}\n{names}\n{payload_hash}"
+    # Bytes that are no UTF-8 come as lone surrogates and go out as the same bytes.
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    to_sign = f"{ALGORITHM}\n{date}\n{scope}\n{digest}"
+    signature = hmac.digest(signing_key(secret_key, day, region, service), to_sign.encode(), "sha256").hex()
+    headers["Authorization"] = (
+        f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+
+
+@lru_cache(maxsize=64)
+def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:
+    """The key of one day, region and service."""
+    key = f"AWS4{secret_key}".encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def canonical_headers(headers: AnyHeaders) -> tuple[str, str]:
+    """The names that are signed, and their lines: lower case, sorted, values trimmed, several of one name joined."""
+    values: dict[str, str] = {}
+    for name, value in headers.items():
+        low = name.lower()
+        if low in SIGNED or low.startswith("x-amz-"):
+            text = " ".join(value.split()) if " " in value or "\t" in value else value
+            values[low] = f"{values[low]},{text}" if low in values else text
+    names = sorted(values)
+    return ";".join(names), "".join([f"{name}:{values[name]}\n" for name in names])
+
+
+def canonical_path(path: str) -> str:
+    """A path decoded once and quoted anew; no dots or slashes are resolved."""
+    return path if CANONICAL_PATH.match(path) else quote(unquote_to_bytes(path), safe="/-_.~")
+
+
+def canonical_query(query: str) -> str:
+    """A query decoded once, quoted anew and sorted."""
+    if not query:
+        return ""
+    pairs = []
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.replace("+", "%20").partition("=")
+            pairs.append((_requote(name), _requote(value)))
+    pairs.sort()
+    return "&".join([f"{name}={value}" for name, value in pairs])
+
+
+def _requote(text: str) -> str:
+    return quote(unquote_to_bytes(text), safe="-_.~")
+
+
+def presigned(query: Mapping[str, str]) -> bool:
+    """Whether a query carries the signature, of version 4 or 2."""
+    return "X-Amz-Signature" in query or ("Signature" in query and "AWSAccessKeyId" in query)
+
+
+def check_presigned(query: Mapping[str, str], now: datetime) -> None:
+    """Judge the time of a presigned request; nothing for any other. Raises S3Error AccessDenied with status 403."""
+    if "X-Amz-Signature" in query:
+        try:
+            date = query["X-Amz-Date"]
+            start = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            seconds = query["X-Amz-Expires"]
+            if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 9):
+                raise ValueError(seconds)  # noqa: TRY301
+            lifetime = timedelta(seconds=int(seconds))
+        except (KeyError, ValueError):
+            raise S3Error(
+                "AuthorizationQueryParametersError",
+                "X-Amz-Date must be in the ISO8601 Long Format and X-Amz-Expires a number of seconds",
+            ) from None
+        if lifetime > LONGEST:
+            raise S3Error(
+                "AuthorizationQueryParametersError",
+                "X-Amz-Expires must be less than a week (in seconds) that is 604800",
+            )
+        if now < start - SKEW:
+            raise S3Error("AccessDenied", "Request is not valid yet", status=403)
+        _judge(start + lifetime, now)
+    elif presigned(query):
+        expires = query.get("Expires", "")
+        if not (expires.isascii() and expires.isdigit() and len(expires) < 12):
+            raise S3Error("AccessDenied", f"Invalid date (should be seconds since epoch): {expires}", status=403)
+        _judge(datetime.fromtimestamp(int(expires), UTC), now)
+
+
+def _judge(end: datetime, now: datetime) -> None:
+    if now > end:
+        details = {"Expires": iso_date(end), "ServerTime": iso_date(now)}
+        raise S3Error("AccessDenied", "Request has expired", status=403, details=details)
+
+
+def strip_auth(query: str, headers: AnyHeaders) -> tuple[str, Headers]:
+    """The query, as it was sent otherwise, and the headers without the client's signature.
+
+    Headers that a presigned URL carried in its query become headers: the new signature is one of headers, and a remote
+    takes them from the query of a presigned request only.
+    """
+    kept: Headers = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in AUTH_HEADERS)
+    if not query:
+        return query, kept
+    parts = [(part, unquote_to_bytes(part.partition("=")[0]).decode("utf-8", "replace")) for part in query.split("&")]
+    names = {name for _, name in parts}
+    version2 = V2 <= names
+    version4 = "X-Amz-Signature" in names
+    rest = []
+    for part, name in parts:
+        if (version2 and neutral(name) and name != "x-id") or name.lower() in SIGNATURE:
+            continue
+        if version4 and hoisted(name):
+            value = part.partition("=")[2].replace("+", " ")
+            kept.setdefault(name.lower(), unquote_to_bytes(value).decode("utf-8", "surrogateescape"))
+            continue
+        rest.append(part)
+    return "&".join(rest), kept
