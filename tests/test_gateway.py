@@ -223,7 +223,6 @@ ODD_KEYS = [
     "a%2Fb",
     "caf\u00e9",
     "cafe\u0301",
-    "/lead",
     "x?y#z",
     "~",
     "..",
@@ -343,6 +342,7 @@ def test_what_involves_no_pending_change_is_the_remotes_own_answer(daemon: Daemo
                 "x-amz-request-id",
                 "x-amz-id-2",
                 "server",
+                    "x-amzn-requestid",
                 "x-ratelimit-limit",
                 "x-ratelimit-remaining",
             ):
