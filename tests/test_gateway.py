@@ -342,7 +342,7 @@ def test_what_involves_no_pending_change_is_the_remotes_own_answer(daemon: Daemo
                 "x-amz-request-id",
                 "x-amz-id-2",
                 "server",
-                    "x-amzn-requestid",
+                "x-amzn-requestid",
                 "x-ratelimit-limit",
                 "x-ratelimit-remaining",
             ):

@@ -7,6 +7,7 @@ takes half an object for a whole one.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -85,10 +86,12 @@ class Door:
         self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
         self._any_host = settings.insecure
         self._host_id = secrets.token_hex(16)
+        self._run = secrets.token_hex(4).upper()
+        self._count = itertools.count(1)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        request_id = secrets.token_hex(8).upper()
+        request_id = f"{self._run}{next(self._count):08X}"
         path, _, query = request.raw_path.partition("?")
         wire = Wire(request.method, path, query, request.headers)
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None

@@ -212,7 +212,7 @@ def put(options: argparse.Namespace) -> int:
 
 def open_source(name: str) -> IO[bytes]:
     """Open what is to be stored; a pipe is copied to a temporary file first, since S3 asks for the length before."""
-    file: IO[bytes] = sys.stdin.buffer if name == "-" else Path(name).open("rb")
+    file: IO[bytes] = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115 -- the caller closes it
     if name != "-" and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)  # noqa: SIM115 -- the caller closes it

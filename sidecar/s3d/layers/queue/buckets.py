@@ -22,6 +22,8 @@ UNSETTLING = frozenset(
     "DeleteBucket CreateBucket PutBucketVersioning PutObjectLockConfiguration PutBucketEncryption "
     "DeleteBucketEncryption".split()
 )
+MOST_KNOWN = 10_000
+"""Names whose row, or absence, is kept in memory."""
 # Answers to a look-up that say "not configured here", or that this remote or identity has no such notion.
 SILENT = frozenset([400, 403, 404, 405, 501])
 
@@ -44,15 +46,17 @@ class Buckets:
         self._inner = inner
         self._health = health
         self._named = frozenset(named)
-        self._known: dict[str, Bucket] = {}
+        self._known: dict[str, Bucket | None] = {}
         self._looking: dict[str, asyncio.Future[Bucket]] = {}
 
     def remembered(self, name: str) -> Bucket | None:
         """What is known without asking; None where the bucket was never seen."""
-        bucket = self._known.get(name)
-        if bucket is None and (row := changes.remembered_bucket(self._db, name)):
-            bucket = self._known[name] = Bucket(name, *row)
-        return bucket
+        if name not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            row = changes.remembered_bucket(self._db, name)
+            self._known[name] = Bucket(name, *row) if row else None
+        return self._known[name]
 
     async def get(self, name: str) -> Bucket:
         """What is known of a bucket, asking the remote where it was never seen.
@@ -82,8 +86,8 @@ class Buckets:
 
     async def forget(self, name: str) -> None:
         """Ask again before the next put."""
-        self._known.pop(name, None)
         await self._db.write(changes.forget_bucket(name))
+        self._known.pop(name, None)
 
     async def learn(self, name: str, through: str, detail: str) -> None:
         """Remember what the remote showed of a bucket."""

@@ -23,6 +23,9 @@ class Room:
         self._limits = limits
         self._files = 0
         self._bytes = 0
+        # Never less than what is pending and reserved: a write that fits below it needs no look at the tables.
+        self._most_files = limits.max_files
+        self._most_bytes = limits.max_size
         self._freed = asyncio.Event()
 
     def freed(self) -> None:
@@ -33,9 +36,13 @@ class Room:
     async def take(self, size: int) -> AsyncIterator[None]:
         """Reserve room for one change of `size` bytes; wait for it as long as the settings say, then SlowDown."""
         if not self._fits(size):
-            await self._wait(size)
+            self._count()
+            if not self._fits(size):
+                await self._wait(size)
         self._files += 1
         self._bytes += size
+        self._most_files += 1
+        self._most_bytes += size
         try:
             yield
         finally:
@@ -44,11 +51,13 @@ class Room:
             self._freed.set()
 
     def _fits(self, size: int) -> bool:
-        files, pending = self._files, self._bytes
-        for count, total in changes.tally(self._db).values():
-            files += count
-            pending += total
-        return files < self._limits.max_files and pending + size <= self._limits.max_size
+        return self._most_files < self._limits.max_files and self._most_bytes + size <= self._limits.max_size
+
+    def _count(self) -> None:
+        """Look at the tables."""
+        pending = changes.tally(self._db).values()
+        self._most_files = self._files + sum(files for files, _ in pending)
+        self._most_bytes = self._bytes + sum(size for _, size in pending)
 
     async def _wait(self, size: int) -> None:
         try:
@@ -56,6 +65,7 @@ class Room:
                 while not self._fits(size):
                     self._freed.clear()
                     await self._freed.wait()
+                    self._count()
         except TimeoutError:
             raise S3Error(
                 "SlowDown",
