@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import random
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -400,3 +401,68 @@ def test_a_lost_answer_is_asked_for_again_before_the_next_change(
     relayed.set(mode="pass")
     eventually(lambda: drained(daemon))
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
+
+
+@pytest.mark.semantics("D-1")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+@pytest.mark.parametrize("sent", [0, 1, 16_384, 65_536, 300_000, 999_999])
+def test_a_client_that_leaves_halfway_leaves_the_old_version(daemon: Daemon, bucket: str, sent: int) -> None:
+    daemon.client().put_object(Bucket=bucket, Key="k", Body=b"old")
+    address = urlsplit(daemon.endpoint)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        head = f"PUT /{bucket}/k HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1000000\r\n\r\n"
+        connection.sendall(head.encode() + b"x" * sent)
+    eventually(lambda: drained(daemon))
+    assert daemon.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"old"
+    eventually(lambda: not [p for p in (daemon.local_dir / "queue" / "bodies").rglob("*") if p.is_file()])
+
+
+@pytest.mark.semantics("R-9")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_known_bucket_is_there_while_the_remote_is_away(away: tuple[Daemon, Relayed, str]) -> None:
+    daemon, _, bucket = away
+    s3 = daemon.client()
+    eventually(lambda: daemon.status()["remote"]["state"] == "away" or code_of(s3.list_buckets) == "")
+    assert s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
+
+
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_waiting_client_is_told_to_send_only_what_will_be_read(daemon: Daemon, bucket: str) -> None:
+    address = urlsplit(daemon.endpoint)
+    answers = {}
+    for target in (bucket, "never-was"):
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            head = f"PUT /{target}/k HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 5\r\n"
+            head += "Expect: 100-continue\r\n\r\n"
+            connection.sendall(head.encode())
+            answers[target] = connection.recv(65536).split(b"\r\n")[0]
+    assert answers == {bucket: b"HTTP/1.1 100 Continue", "never-was": b"HTTP/1.1 404 Not Found"}
+
+
+NOT_HTTP = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"NONSENSE\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+    b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"PUT /b/%zz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+    b"PUT /b/%ff HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+    b"GET /b/k HTTP/1.1\r\nHost: localhost\r\nx: " + b"y" * 20_000 + b"\r\n\r\n",
+]
+
+
+@pytest.mark.semantics("A-6")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_what_is_not_s3_gets_an_error_document(daemon: Daemon) -> None:
+    address = urlsplit(daemon.endpoint)
+    for request in NOT_HTTP:
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            connection.sendall(request)
+            answer = b""
+            while b"</Error>" not in answer and (block := connection.recv(65536)):
+                answer += block
+        assert answer[:10] in (b"HTTP/1.1 4", b"HTTP/1.0 4"), (request[:60], answer[:200])
+        assert b"<Error><Code>" in answer, (request[:60], answer)
+        assert b"<RequestId>" in answer
+    assert daemon.running

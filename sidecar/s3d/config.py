@@ -176,7 +176,6 @@ class Remote(Section):
     request_timeout: Duration = setting(
         "S3D_REQUEST_TIMEOUT", 120.0, "How long a request to the remote may go without any progress."
     )
-    connections: int = setting("S3D_CONNECTIONS", 64, "Connections to the remote at once.", ge=4, le=4096)
 
     @field_validator("endpoint")
     @classmethod

@@ -231,7 +231,7 @@ class Connection(web.RequestHandler):
         error = S3Error(code, message or "The request is not valid HTTP", status=status)
         request_id = secrets.token_hex(8).upper()
         document = encode.error(error, request_id=request_id, host_id="", resource="")
-        response = Response(status=status, body=document, headers={"Content-Type": XML, "x-amz-request-id": request_id})
+        response = Response(status=status, body=document, headers={"Content-Type": XML, "x-amz-request-id": request_id, "Server": NAME})
         response.force_close()
         return response
 
@@ -248,7 +248,7 @@ class Server(web.Server):
 async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
     """Open the door. `localhost` is both loopback addresses; that [::1] cannot be bound is not fatal.
 
-    At the end new connections are refused first, then running requests get `settings.drain` seconds to finish.
+    At the end new connections are refused first, then running requests get half of `settings.drain` to finish.
     """
     options: dict[str, Any] = {
         "keepalive_timeout": KEEP_ALIVE,
@@ -257,7 +257,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
         "access_log": None,
     }
     server = Server(door.handle, **options)
-    runner = web.ServerRunner(server, shutdown_timeout=settings.drain)
+    runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
     await runner.setup()
     url = urlsplit(settings.endpoint)
     host, port = url.hostname or "localhost", url.port or 80

@@ -81,8 +81,10 @@ def test_what_is_wrong_is_refused_with_its_name(environment: dict[str, str], wor
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        config.load({"S3D_WRITE_QUEUE_WAIT": "x", "S3D_CONNECTIONS": "1", "S3D_NONSENSE": "1"})
-    assert all(name in str(refused.value) for name in ("S3D_WRITE_QUEUE_WAIT", "S3D_CONNECTIONS", "S3D_NONSENSE"))
+        config.load({"S3D_WRITE_QUEUE_WAIT": "x", "S3D_WRITE_QUEUE_WORKERS": "0", "S3D_NONSENSE": "1"})
+    assert all(
+        name in str(refused.value) for name in ("S3D_WRITE_QUEUE_WAIT", "S3D_WRITE_QUEUE_WORKERS", "S3D_NONSENSE")
+    )
 
 
 @pytest.mark.parametrize(

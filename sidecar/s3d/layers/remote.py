@@ -94,8 +94,9 @@ class Remote:
         self._regions: dict[str, str] = {}
         self._last_bucket = ""
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
+        # No limit of connections: waiting for a free one would look like a silent remote.
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.connections, ssl=_tls()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.away_after),
             skip_auto_headers=SKIP_AUTO,

@@ -118,7 +118,7 @@ class Buckets:
         return bucket
 
     async def _exists(self, name: str) -> None:
-        """Ask whether the bucket is there. A HEAD has no document, so its error gets the name that a PUT's would have."""
+        """Ask whether the bucket is there. A HEAD has no document, so its error gets the name that a PUT's has."""
         try:
             await self._inner(Call("HeadBucket", {"Bucket": name}))
         except S3Error as error:

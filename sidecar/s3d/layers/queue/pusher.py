@@ -12,8 +12,11 @@ import hashlib
 import logging
 import random
 import time
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import quote
 
+import apsw
 from multidict import CIMultiDict
 
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
@@ -29,9 +32,12 @@ from s3d.protocol import decode
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFailed
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DOCUMENT_LIMIT = 1 << 20
+STORE_PAUSE = 1.0
+"""Seconds between two tries to write to a local dir that fails."""
 IDLE = 5.0
 """Seconds after which an idle pusher looks again by itself; whatever makes work wakes it at once."""
 
@@ -105,7 +111,7 @@ class Pusher:
             return await self._db.write(lambda db: changes.claim(db, now=time.time(), limit=free))
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
-            await asyncio.sleep(1)
+            await asyncio.sleep(STORE_PAUSE)
             return []
 
     async def _rest(self) -> None:
@@ -120,22 +126,21 @@ class Pusher:
                 await self._work.wait()
 
     async def _push(self, change: Change) -> None:
-        """Make one attempt and record what came of it. Never raises but for a bug."""
+        """Make one attempt and record what came of it. A bug costs this change another attempt, and no other its own."""
         try:
             try:
                 reply = await self._attempt(change)
             except CorruptBody as error:
-                await self._record(change, "quarantined", code="CorruptBody", reason=str(error))
                 log.error("%s is quarantined: %s", describe(change), error)
                 self._metrics.quarantined.inc()
+                await self._record(change, "quarantined", code="CorruptBody", reason=str(error))
             except S3Error as error:
                 await self._refused(change, error)
+            except Exception as bug:
+                log.exception("a bug: %s could not be pushed", describe(change))
+                await self._refused(change, S3Error("InternalError", str(bug), status=500))
             else:
                 await self._settle(change, reply)
-        except StoreFailed as error:
-            log.error(
-                "the outcome of %s cannot be recorded, it is pushed again after a restart: %s", describe(change), error
-            )
         finally:
             self._under_way.discard(change.seq)
             self._turns.moved(change.bucket)
@@ -169,7 +174,7 @@ class Pusher:
         return reply
 
     async def _settle(self, change: Change, reply: Reply) -> None:
-        await self._db.write(lambda db: changes.settle(db, change.seq))
+        await self._write(lambda db: changes.settle(db, change.seq))
         self._metrics.pushes.labels("settled").inc()
         if change.file is not None:
             await self._bodies.delete(change.file)
@@ -197,8 +202,17 @@ class Pusher:
         if state != "parked":
             self._metrics.push_retries.labels(verdict.value).inc()
 
+    async def _write(self, write: Callable[[apsw.Connection], T]) -> T:
+        """Record an outcome; while the local dir fails, this worker waits: the claim must not be forgotten."""
+        while True:
+            try:
+                return await self._db.write(write)
+            except StoreFailed as error:
+                log.error("the outcome of a push cannot be recorded: %s", error)
+                await asyncio.sleep(STORE_PAUSE)
+
     async def _record(self, change: Change, state: str, *, code: str, reason: str, next_at: float = 0) -> None:
-        orphan = await self._db.write(
+        orphan = await self._write(
             lambda db: changes.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason)
         )
         if orphan is not None:
