@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 
 BLOCK = 64 << 10
 NO_LINGER = struct.pack("ii", 1, 0)
+TCP_ESTABLISHED = 1
 MODES = ("pass", "refuse", "silence", "drop")
 Mode = Literal["pass", "refuse", "silence", "drop"]
 
@@ -156,6 +157,9 @@ class Relay:
                 self.requests += 1
                 if self.delay and self._concerns(link):
                     await asyncio.sleep(self.delay)
+                    if has_left(link.client):
+                        link.reset()
+                        return
             await self._pass_on(link.remote, block, "requests")
         with suppress(OSError):
             link.remote.write_eof()
@@ -185,6 +189,15 @@ class Relay:
 
     def _concerns(self, link: Link) -> bool:
         return not self.only or link.method in self.only
+
+
+def has_left(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other side has ended its connection, whatever it sent before.
+
+    Its process may be gone: its request must not reach the remote after what the next process sends.
+    """
+    info = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return bool(info[0] != TCP_ESTABLISHED)
 
 
 def control(port: int, **changes: Any) -> dict[str, Any]:

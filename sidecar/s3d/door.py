@@ -231,7 +231,9 @@ class Connection(web.RequestHandler):
         error = S3Error(code, message or "The request is not valid HTTP", status=status)
         request_id = secrets.token_hex(8).upper()
         document = encode.error(error, request_id=request_id, host_id="", resource="")
-        response = Response(status=status, body=document, headers={"Content-Type": XML, "x-amz-request-id": request_id, "Server": NAME})
+        response = Response(
+            status=status, body=document, headers={"Content-Type": XML, "x-amz-request-id": request_id, "Server": NAME}
+        )
         response.force_close()
         return response
 
