@@ -1,0 +1,33 @@
+"""What end-to-end tests get: the real remotes and the real daemon of the tests, and a Kubernetes cluster."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import daemon, start_daemon
+from tests.remotes import bucket, cache_dir, minio, moto, remote, versitygw
+
+__all__ = ["bucket", "daemon", "minio", "moto", "remote", "start_daemon", "versitygw"]
+
+CANNOT = 3
+"""Exit code of a script of e2e/cluster where the machine cannot have what it builds."""
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Path:
+    """The kubeconfig of the cluster that e2e/cluster/up.sh makes, or of $KUBECONFIG; skips where there can be none."""
+    if given := os.environ.get("KUBECONFIG"):
+        return Path(given)
+    scripts = Path(__file__).parent / "cluster"
+    for command in (["tools.sh", "helm", "kubeconform"], ["up.sh"]):
+        made = subprocess.run([scripts / command[0], *command[1:]], capture_output=True, text=True, check=False)
+        if made.returncode == CANNOT:
+            pytest.skip(f"no cluster here: {made.stderr.strip().splitlines()[-1]}")
+        assert made.returncode == 0, made.stderr
+    path = Path(made.stdout.strip().splitlines()[-1])
+    programs = f"{cache_dir()}/bin:{next(cache_dir().glob('node-*/bin'))}"
+    os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+    os.environ["KUBECONFIG"] = str(path)
+    return path
