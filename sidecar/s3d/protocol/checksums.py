@@ -1,8 +1,8 @@
-"""Digests of bodies: what a client sends is verified before its last block is handed on (SEMANTICS Q-5).
+"""Digests of bodies on their way: verified while they pass, kept for whoever stores them (SEMANTICS Q-5).
 
-`incoming` is what a request's body becomes: unframed, of known length, and verified against every digest that came with
-it, in a header or in a trailer. Blocks from 32 KiB on are hashed in a thread while the block is already on its way; the
-last one waits for the verdict.
+A digest that the client sent is compared before the last block is given out, and a body that is shorter or longer than
+its length is an error, so nobody stores half a body or a wrong one. Large blocks are hashed in a thread, since MD5 runs
+at some 0.6 GB/s: the event loop never waits for a digest.
 """
 
 import asyncio
@@ -11,215 +11,337 @@ import binascii
 import hashlib
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from s3d.api import AnyHeaders, Body, Wire
+from multidict import CIMultiDict
+
+from s3d.api import AnyHeaders, Body, Headers, Wire
 from s3d.errors import S3Error
-from s3d.protocol import chunked
+from s3d.protocol import chunked, decode
 
 PREFIX = "x-amz-checksum-"
-SIZES = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
-"""Bytes of each checksum."""
-THREAD_FROM = 32 << 10
-HEX_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+INLINE = 32 << 10
+"""Larger blocks are hashed in a thread."""
+HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
 
-class Digest(Protocol):
-    """A running digest."""
+class Hash(Protocol):
+    """What hashlib gives."""
 
-    def update(self, block: bytes, /) -> None:
-        """Take the next bytes."""
+    def update(self, data: bytes, /) -> None:
+        """Take bytes."""
 
     def digest(self) -> bytes:
-        """The digest of all bytes so far."""
+        """The digest of what was taken."""
 
 
-@dataclass(slots=True)
 class Crc:
-    """A running CRC of so many bytes."""
+    """A cyclic checksum in the shape of a hash."""
 
-    step: Callable[[bytes, int], int]
-    width: int
-    value: int = 0
+    __slots__ = ("_function", "_size", "_value")
 
-    def update(self, block: bytes, /) -> None:
-        """Take the next bytes."""
-        self.value = self.step(block, self.value)
+    def __init__(self, function: Callable[[bytes, int], int], size: int) -> None:
+        """Take the function that goes on from a value, and the size of the result in bytes."""
+        self._function = function
+        self._size = size
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Take bytes."""
+        self._value = self._function(data, self._value)
 
     def digest(self) -> bytes:
-        """The CRC, big-endian as S3 has it."""
-        return self.value.to_bytes(self.width, "big")
+        """The checksum, big endian."""
+        return self._value.to_bytes(self._size, "big")
 
 
-def running(name: str) -> Digest:
-    """A new digest: md5, sha1, sha256, crc32, crc32c or crc64nvme."""
-    if name in ("md5", "sha1", "sha256"):
-        return hashlib.new(name, usedforsecurity=False)
-    if name == "crc32":
-        return Crc(zlib.crc32, 4)
-    # The library is large, and few clients ask for these.
-    from awscrt import checksums as crt
+class XXHash:
+    """awscrt's xxHash in the shape of a hash."""
 
-    return Crc(*{"crc32c": (crt.crc32c, 4), "crc64nvme": (crt.crc64nvme, 8)}[name])
+    __slots__ = ("_digest", "_hash")
+
+    def __init__(self, name: str) -> None:
+        """Take the name that awscrt has for it."""
+        self._hash: Any = getattr(_awscrt().XXHash, f"new_{name}")()
+        self._digest = b""
+
+    def update(self, data: bytes, /) -> None:
+        """Take bytes."""
+        self._hash.update(data)
+
+    def digest(self) -> bytes:
+        """The hash; awscrt gives it once."""
+        self._digest = self._digest or self._hash.finalize()
+        return self._digest
+
+
+def _awscrt() -> Any:
+    from awscrt import checksums
+
+    return checksums
+
+
+ALGORITHMS: Mapping[str, Callable[[], Hash]] = {
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "sha512": hashlib.sha512,
+    "crc32": lambda: Crc(zlib.crc32, 4),
+    "crc32c": lambda: Crc(_awscrt().crc32c, 4),
+    "crc64nvme": lambda: Crc(_awscrt().crc64nvme, 8),
+    "xxhash64": lambda: XXHash("xxhash64"),
+    "xxhash3": lambda: XXHash("xxhash3_64"),
+    "xxhash128": lambda: XXHash("xxhash3_128"),
+}
+HEADERS = frozenset(PREFIX + name for name in ALGORITHMS)
+
+
+class Digests:
+    """Several digests of the same bytes."""
+
+    __slots__ = ("_hashes",)
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Take names out of ALGORITHMS."""
+        self._hashes = {name: ALGORITHMS[name]() for name in names}
+
+    def update(self, block: bytes) -> None:
+        """Take bytes; not from two threads at once."""
+        for one in self._hashes.values():
+            one.update(block)
+
+    def digest(self, name: str) -> bytes:
+        """One digest, raw."""
+        return self._hashes[name].digest()
+
+    def result(self, name: str) -> str:
+        """One digest as S3 writes it where it stands alone: md5 and sha256 in hex, the others in base64."""
+        raw = self.digest(name)
+        return raw.hex() if name in ("md5", "sha256") else to_base64(raw)
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A digest that a client sent."""
+    """The digests that a request promises, raw."""
 
-    header: str
-    """Lower-case name of the header or trailer."""
-    name: str
-    """md5, sha1, ..."""
-    value: bytes | None
-    """None while it is still to come, in a trailer."""
+    content_md5: bytes | None = None
+    content_sha256: bytes | None = None
+    checksum: tuple[str, bytes] | None = None
+    """Name of the algorithm and value."""
+    trailers: frozenset[str] = frozenset()
+    """Names of the algorithms whose value comes as a trailer."""
+    sent: Mapping[str, str] = field(default_factory=dict)
+    """What was sent, by lower-case name of the header, as it was sent."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The algorithms that verifying takes."""
+        names = set(self.trailers)
+        if self.content_md5 is not None:
+            names.add("md5")
+        if self.content_sha256 is not None:
+            names.add("sha256")
+        if self.checksum is not None:
+            names.add(self.checksum[0])
+        return frozenset(names)
 
 
-def expected(headers: AnyHeaders, *, of_body: bool = True) -> list[Expected]:
-    """The digests that a request's headers give of its body. Raises S3Error for one that is none.
+def expected(headers: AnyHeaders) -> Expected:
+    """Read the digests that the headers of a request promise.
 
-    With `of_body` False the x-amz-checksum-* headers describe something else (CompleteMultipartUpload: the object).
+    Raises S3Error InvalidDigest (Content-MD5), InvalidArgument (x-amz-content-sha256) or InvalidRequest (checksums).
     """
-    found: list[Expected] = []
-    if (md5 := headers.get("Content-MD5")) is not None:
-        found.append(Expected("content-md5", "md5", decoded(md5, 16, "Content-MD5", "InvalidDigest")))
-    payload_hash = headers.get("x-amz-content-sha256", UNSIGNED)
-    if HEX_SHA256.fullmatch(payload_hash):
-        found.append(Expected("x-amz-content-sha256", "sha256", bytes.fromhex(payload_hash)))
-    elif payload_hash != UNSIGNED and not payload_hash.startswith(chunked.STREAMING):
+    sent: dict[str, str] = {}
+    content_md5 = content_sha256 = checksum = None
+    if (text := headers.get("Content-MD5")) is not None:
+        content_md5 = _from_base64(text, 16)
+        if content_md5 is None:
+            raise S3Error("InvalidDigest", "The Content-MD5 you specified was invalid.", details={"Content-MD5": text})
+        sent["content-md5"] = text
+    payload = headers.get("x-amz-content-sha256", UNSIGNED)
+    if HEX_SHA256.match(payload):
+        content_sha256 = bytes.fromhex(payload)
+        sent["x-amz-content-sha256"] = payload
+    elif payload != UNSIGNED and payload not in chunked.SCHEMES:
         raise S3Error(
             "InvalidArgument",
-            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD or a valid sha256 value.",
-            details={"ArgumentName": "x-amz-content-sha256", "ArgumentValue": payload_hash},
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, one of the STREAMING- values or a valid sha256 value.",
+            details={"ArgumentName": "x-amz-content-sha256", "ArgumentValue": payload},
         )
-    if not of_body:
-        return found
-    sums = [name for name in SIZES if f"{PREFIX}{name}" in headers]
-    trailer = headers.get("x-amz-trailer", "").strip().lower()
-    if len(sums) + bool(trailer) > 1:
+    values = [(low, value) for name, value in headers.items() if (low := name.lower()) in HEADERS]
+    trailers = chunked.announced(headers)
+    if len(values) + len(trailers) > 1:
         raise S3Error(
             "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
         )
-    for name in sums:
-        header = PREFIX + name
-        value = decoded(headers[header], SIZES[name], header, "InvalidRequest")
-        found.append(Expected(header, name, value))
-    if trailer.startswith(PREFIX):
-        found.append(Expected(trailer, trailer.removeprefix(PREFIX), None))
-    return found
+    for name, text in values:
+        algorithm = name.removeprefix(PREFIX)
+        raw = _from_base64(text, len(Digests([algorithm]).digest(algorithm)))
+        if raw is None:
+            raise S3Error("InvalidRequest", f"Value for {name} header is invalid.")
+        checksum = algorithm, raw
+        sent[name] = text
+    if not trailers <= HEADERS:
+        raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+    return Expected(
+        content_md5, content_sha256, checksum, frozenset(name.removeprefix(PREFIX) for name in trailers), sent
+    )
 
 
-def decoded(text: str, size: int, header: str, code: str) -> bytes:
-    """A digest from base64. Raises S3Error `code` for another size or no base64."""
-    try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        value = b""
-    if len(value) != size:
-        raise S3Error(code, f"Value for {header} header is invalid.")
-    return value
-
-
-@dataclass(slots=True)
 class VerifiedBody:
-    """A request's body, without its framing. The last block comes only when every digest and the length are right."""
+    """A body that raises instead of its last block where it is not what was promised.
 
-    body: Body
-    length: int
-    wanted: list[Expected]
-    decoder: chunked.Decoder | None = None
-    replayable: bool = False
-    digests: dict[str, str] = field(default_factory=dict)
-    """After the last block: what the client sent and what was found to be so, by lower-case header name, in base64."""
+    After the last block `digests` holds md5 in hex, what else was computed (sha256 in hex), and each checksum that the
+    client sent by the name of its header, as base64.
+    """
+
+    replayable = False
+
+    def __init__(
+        self, body: Body, promise: Expected, *, trailers: Mapping[str, str] | None, names: Iterable[str]
+    ) -> None:
+        """Take the decoded body; `trailers` is filled by the time it ends."""
+        self._body = body
+        self._promise = promise
+        self._trailers = trailers
+        self._digests = Digests(promise.names | frozenset(names))
+        self._names = frozenset(names) | (promise.names & {"md5", "sha256"})
+        self.length = body.length
+        self.digests: dict[str, str] = {}
+        self.sent: dict[str, str] = dict(promise.sent)
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the object's bytes. Raises S3Error BadDigest, XAmzContentSHA256Mismatch or IncompleteBody."""
+        """Yield the blocks. Raises S3Error IncompleteBody, BadDigest or XAmzContentSHA256Mismatch."""
         if start or end is not None:
-            raise ValueError("a request body can be read once, from its start")
-        hashes = {want.name: running(want.name) for want in self.wanted}
+            raise ValueError("a body that is being received can be read once, from its start")
+        loop = asyncio.get_running_loop()
+        update = self._digests.update
         left = self.length
-        last = b""
+        held = b""
         hashing: asyncio.Future[None] | None = None
-        try:
-            async for block in self._unframed():
+        async for block in self._body.chunks():
+            if not block:
+                continue
+            if left is not None:
                 left -= len(block)
                 if left < 0:
-                    raise S3Error("IncompleteBody", "The request body is longer than its length says")
-                if hashing is not None:
-                    await hashing
-                    hashing = None
-                if len(block) < THREAD_FROM:
-                    for digest in hashes.values():
-                        digest.update(block)
-                elif hashes:
-                    loop = asyncio.get_running_loop()
-                    hashing = loop.run_in_executor(None, update_all, list(hashes.values()), block)
-                if left:
-                    yield block
-                else:
-                    last = block
-        finally:
+                    raise _incomplete()
             if hashing is not None:
                 await hashing
+                hashing = None
+            if len(block) > INLINE:
+                # While the consumer has the block before this one, and the next one comes.
+                hashing = loop.run_in_executor(None, update, block)
+            else:
+                update(block)
+            if held:
+                yield held
+            held = block
+        if hashing is not None:
+            await hashing
         if left:
-            raise S3Error("IncompleteBody", "The request body is shorter than its length says")
-        self._judge(hashes)
-        if last:
-            yield last
+            raise _incomplete()
+        self._judge()
+        if held:
+            yield held
 
     async def aclose(self) -> None:
-        """Let go of the body."""
-        await self.body.aclose()
+        """Close the body underneath."""
+        await self._body.aclose()
 
-    async def _unframed(self) -> AsyncIterator[bytes]:
-        async for raw in self.body.chunks():
-            if self.decoder is None:
-                yield raw
-            else:
-                for block in self.decoder.feed(raw):
-                    yield block
-        if self.decoder is not None:
-            self.decoder.end()
+    def _judge(self) -> None:
+        promise, digests = self._promise, self._digests
+        if promise.content_md5 is not None and digests.digest("md5") != promise.content_md5:
+            raise S3Error(
+                "BadDigest",
+                "The Content-MD5 you specified did not match what we received.",
+                details={
+                    "ExpectedDigest": to_base64(promise.content_md5),
+                    "CalculatedDigest": to_base64(digests.digest("md5")),
+                },
+            )
+        if promise.content_sha256 is not None and digests.digest("sha256") != promise.content_sha256:
+            raise S3Error(
+                "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+                details={
+                    "ClientComputedContentSHA256": promise.content_sha256.hex(),
+                    "S3ComputedContentSHA256": digests.result("sha256"),
+                },
+            )
+        if promise.checksum is not None:
+            self._judge_checksum(*promise.checksum)
+        for name in promise.trailers:
+            text = (self._trailers or {}).get(PREFIX + name, "")
+            raw = _from_base64(text, len(digests.digest(name)))
+            if raw is None:
+                raise S3Error("InvalidRequest", f"Value for {PREFIX}{name} trailing header is invalid.")
+            self._judge_checksum(name, raw)
+            self.sent[PREFIX + name] = text
+        self.digests.update((name, digests.result(name)) for name in self._names)
 
-    def _judge(self, hashes: dict[str, Digest]) -> None:
-        for want in self.wanted:
-            value = want.value
-            if value is None and self.decoder is not None:
-                text = self.decoder.trailers[want.header]
-                value = decoded(text, SIZES[want.name], want.header, "InvalidRequest")
-            found = hashes[want.name].digest()
-            if found != value:
-                raise mismatch(want)
-            self.digests[want.header] = base64.b64encode(found).decode("ascii")
+    def _judge_checksum(self, name: str, raw: bytes) -> None:
+        computed = self._digests.digest(name)
+        if computed != raw:
+            raise S3Error("BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
+        self.digests[PREFIX + name] = to_base64(computed)
 
 
-def update_all(digests: list[Digest], block: bytes) -> None:
-    """Feed a block to several digests."""
-    for digest in digests:
-        digest.update(block)
+def verify(
+    body: Body, promise: Expected, *, trailers: Mapping[str, str] | None = None, names: Iterable[str] = ("md5",)
+) -> VerifiedBody:
+    """Wrap a body so that it keeps what was promised, and gives the digests in `names` besides."""
+    return VerifiedBody(body, promise, trailers=trailers, names=names)
 
 
-def mismatch(want: Expected) -> S3Error:
-    """The answer to a digest that does not match."""
-    if want.header == "x-amz-content-sha256":
-        return S3Error(
-            "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."
-        )
-    named = "Content-MD5" if want.name == "md5" else want.name.upper()
-    return S3Error("BadDigest", f"The {named} you specified did not match the calculated checksum.")
+def incoming(body: Body, wire: Wire, *, names: Iterable[str] = ("md5",)) -> VerifiedBody:
+    """A request's body as its headers describe it: decoded where it is aws-chunked, and verified.
 
-
-def incoming(body: Body, wire: Wire) -> VerifiedBody:
-    """What a request's body is to everybody inside: unframed, verified, of known length.
-
-    Raises S3Error MissingContentLength (411) where no length was sent, and what `expected` and `decoder` raise.
+    Raises S3Error where the headers contradict themselves. Headers in the query of a presigned URL count.
     """
-    decoder = chunked.decoder(wire.headers)
-    length = decoder.length if decoder else body.length
-    if length is None:
-        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
-    of_body = wire.method != "POST" or "uploadId=" not in wire.query
-    return VerifiedBody(body, length, expected(wire.headers, of_body=of_body), decoder)
+    headers = _described(wire)
+    promise = expected(headers)
+    if chunked.is_chunked(headers):
+        decoded = chunked.wrap(body, headers)
+        return verify(decoded, promise, trailers=decoded.trailers, names=names)
+    if promise.trailers:
+        raise S3Error("InvalidRequest", "x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER")
+    return verify(body, promise, names=names)
+
+
+def _described(wire: Wire) -> AnyHeaders:
+    """The headers that describe the bytes of a body."""
+    headers = wire.headers
+    completes = wire.method == "POST" and "uploadId=" in wire.query
+    lifts = not completes and "X-Amz-Signature=" in wire.query and PREFIX in wire.query.lower()
+    if not completes and not lifts:
+        return headers
+    # What comes with a Complete are the checksums of the object, not of the document in its body.
+    kept: Headers = CIMultiDict((n, v) for n, v in headers.items() if not (completes and n.lower() in HEADERS))
+    if lifts:
+        for name, value in decode.query(wire.query):
+            if name.lower() in HEADERS:
+                kept.setdefault(name, value)
+    return kept
+
+
+def to_base64(raw: bytes) -> str:
+    """Write a digest as S3's headers have it."""
+    return base64.b64encode(raw).decode("ascii")
+
+
+def _from_base64(text: str, size: int) -> bytes | None:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return raw if len(raw) == size else None
+
+
+def _incomplete() -> S3Error:
+    return S3Error(
+        "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header"
+    )

@@ -1,7 +1,7 @@
 """The class of each operation: what the queue does with it (SEMANTICS R-3).
 
-Data only. An operation that is not in here does not exist for `model`, so a newer botocore's operations are unknown, and
-wait for their key or bucket, until somebody has thought about them.
+Data only. An operation that is not in here does not exist for `model`, so a newer botocore's operations are unknown,
+and wait for their key or bucket, until somebody has thought about them.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ class Class(StrEnum):
     LISTING = "merged listing"
     BARRIER_KEY = "barrier on a key"
     BARRIER_BUCKET = "barrier on a bucket"
-    PASS = "pass through"
+    PASS = "pass through"  # noqa: S105
     REFUSE = "refuse"
 
 
@@ -42,9 +42,10 @@ OPERATIONS = {
     """,
     Class.PASS: """
         CreateBucket HeadBucket ListBuckets GetBucketLocation
-        GetBucketAbac GetBucketAcl GetBucketEncryption GetBucketLifecycle GetBucketLifecycleConfiguration GetBucketLogging
-        GetBucketNotification GetBucketNotificationConfiguration GetBucketOwnershipControls GetBucketPolicy
-        GetBucketPolicyStatus GetBucketReplication GetBucketVersioning GetObjectLockConfiguration GetPublicAccessBlock
+        GetBucketAbac GetBucketAcl GetBucketEncryption GetBucketLifecycle GetBucketLifecycleConfiguration
+        GetBucketLogging GetBucketNotification GetBucketNotificationConfiguration GetBucketOwnershipControls
+        GetBucketPolicy GetBucketPolicyStatus GetBucketReplication GetBucketVersioning GetObjectLockConfiguration
+        GetPublicAccessBlock
         GetBucketAccelerateConfiguration PutBucketAccelerateConfiguration
         GetBucketAnalyticsConfiguration PutBucketAnalyticsConfiguration DeleteBucketAnalyticsConfiguration
         ListBucketAnalyticsConfigurations
@@ -54,7 +55,8 @@ OPERATIONS = {
         GetBucketInventoryConfiguration PutBucketInventoryConfiguration DeleteBucketInventoryConfiguration
         ListBucketInventoryConfigurations
         GetBucketMetadataConfiguration CreateBucketMetadataConfiguration DeleteBucketMetadataConfiguration
-        GetBucketMetadataTableConfiguration CreateBucketMetadataTableConfiguration DeleteBucketMetadataTableConfiguration
+        GetBucketMetadataTableConfiguration CreateBucketMetadataTableConfiguration
+        DeleteBucketMetadataTableConfiguration
         UpdateBucketMetadataAnnotationTableConfiguration UpdateBucketMetadataInventoryTableConfiguration
         UpdateBucketMetadataJournalTableConfiguration
         GetBucketMetricsConfiguration PutBucketMetricsConfiguration DeleteBucketMetricsConfiguration

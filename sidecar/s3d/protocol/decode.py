@@ -203,7 +203,9 @@ def response(operation: Operation | str, status: int, headers: AnyHeaders, body:
         document.read(body, RESPONSE_BYTES, RESPONSE_ELEMENTS)
     except ValueError as unreadable:
         raise S3Error(
-            "InternalError", f"The remote's answer to {operation.name} cannot be read: {unreadable}", status=500
+            "InternalError",
+            f"The remote's answer {status} to {operation.name} cannot be read: {unreadable}",
+            status=500,
         ) from unreadable
     if document.root == "Error":
         raise error(500, headers, body)
@@ -262,9 +264,7 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
         seen.clear()
         for name, _ in query(wire.query):
             low = name.lower()
-            if name in seen or hoisted(name):
-                found[low] = None
-            elif not (neutral(name) or name in literals or low in understood):
+            if name in seen or hoisted(name) or not (neutral(name) or name in literals or low in understood):
                 found[low] = None
             seen.add(name)
     return list(found)
@@ -320,8 +320,8 @@ class Document:
         if not self.root:
             self.root = name
             if self._text_root and shape is not None:
-                member = next(iter(shape.members.values()))
-                self._frames.append((member.shape, container, member.name))
+                only = next(iter(shape.members.values()))
+                self._frames.append((only.shape, container, only.name))
             else:
                 self._frames.append((shape, container, ""))
                 self._attributes(shape, container, attributes)

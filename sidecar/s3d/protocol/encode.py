@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Headers
 from s3d.errors import S3Error
-from s3d.protocol.model import METADATA, OPERATIONS, XSI, Member, Operation, Shape
+from s3d.protocol.model import METADATA, OPERATIONS, XSI, Member, Shape
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 PROLOGUE = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -167,11 +167,3 @@ def _members(parts: list[str], shape: Shape, value: Mapping[str, Any]) -> None:
                 _element(parts, member.wire, member.shape.item, item)
         else:
             _element(parts, member.wire, member.shape, inner)
-
-
-def is_known(operation: Operation, name: str) -> bool:
-    """Whether an operation's response has a member of that name."""
-    payload = operation.response_payload
-    return name in operation.response_members or (
-        payload is not None and name in (payload.name, *payload.shape.members)
-    )

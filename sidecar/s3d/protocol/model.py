@@ -1,9 +1,9 @@
 """The operations of S3 as botocore's model has them, compiled to what decoding and encoding need.
 
-The model is read from the installed botocore, without its documentation strings; deviations are rows of quirks.json, and
-the class of each operation is in classes.py. Loading takes some 30 ms, once, at import. A request that no operation of
-the model matches in every one of its query names is unknown, never "the nearest one": on many servers a sub-resource
-that they do not know is a plain write.
+The model is read from the installed botocore, without its documentation strings; deviations are rows of quirks.json,
+and the class of each operation is in classes.py. Loading happens once, at import. A request that no operation of the
+model matches in every one of its query names is unknown, never "the nearest one": on many servers a sub-resource that
+they do not know is a plain write.
 """
 
 import gzip
@@ -43,7 +43,7 @@ SIGNATURE = frozenset(
 SIGNATURE_V2 = frozenset(["AWSAccessKeyId", "Signature", "Expires", "content-md5", "content-type"])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """A type of the model. `parse` and `format` are there for everything that is one piece of text on the wire."""
 
@@ -62,7 +62,7 @@ class Shape:
     flattened: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Member:
     """A named part of a request or response."""
 
@@ -77,7 +77,7 @@ class Member:
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Operation:
     """One operation and everything that decoding and encoding it needs."""
 
@@ -112,6 +112,9 @@ class Operation:
     response_payload: Member | None
     text_root: bool
     """Whether the root element of the response holds the only value itself."""
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
 
 def hoisted(name: str) -> bool:

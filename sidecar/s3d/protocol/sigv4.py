@@ -1,9 +1,9 @@
 """AWS Signature Version 4 for S3: signing what goes out, and taking the client's own signature off.
 
 Signed are Host, Content-MD5, Content-Type and every x-amz-* header: what the protocol demands, and what decides which
-bytes are stored under which name. Other headers are left out since a proxy on the way may rewrite them (Accept-Encoding,
-Expect, Range of a cache), and a signature over them would turn that into a refusal. Presigned URLs are judged by their
-time; the client's keys are not known here, so no client's signature is verified.
+bytes are stored under which name. Other headers are left out since a proxy on the way may rewrite them
+(Accept-Encoding, Expect, the Range of a cache), and a signature over them would turn that into a refusal. Presigned
+URLs are judged by their time; the client's keys are not known here, so no client's signature is verified.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from s3d.protocol.model import SIGNATURE, hoisted, iso_date, neutral
 ALGORITHM = "AWS4-HMAC-SHA256"
 LONGEST = timedelta(days=7)
 SKEW = timedelta(minutes=15)
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 CANONICAL_PATH = re.compile(r"[A-Za-z0-9/_.~-]*\Z")
 SIGNED = frozenset(["host", "content-md5", "content-type"])
 AUTH_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
@@ -158,22 +159,24 @@ def strip_auth(query: str, headers: AnyHeaders) -> tuple[str, Headers]:
     """The query, as it was sent otherwise, and the headers without the client's signature.
 
     Headers that a presigned URL carried in its query become headers: the new signature is one of headers, and a remote
-    takes them from the query of a presigned request only.
+    takes them from the query of a presigned request only. Raises S3Error InvalidArgument where one has a line break.
     """
     kept: Headers = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in AUTH_HEADERS)
     if not query:
         return query, kept
     parts = [(part, unquote_to_bytes(part.partition("=")[0]).decode("utf-8", "replace")) for part in query.split("&")]
     names = {name for _, name in parts}
-    version2 = V2 <= names
+    version2 = names >= V2
     version4 = "X-Amz-Signature" in names
     rest = []
     for part, name in parts:
         if (version2 and neutral(name) and name != "x-id") or name.lower() in SIGNATURE:
             continue
         if version4 and hoisted(name):
-            value = part.partition("=")[2].replace("+", " ")
-            kept.setdefault(name.lower(), unquote_to_bytes(value).decode("utf-8", "surrogateescape"))
+            value = unquote_to_bytes(part.partition("=")[2].replace("+", " ")).decode("utf-8", "surrogateescape")
+            if CONTROL.search(value):
+                raise S3Error("InvalidArgument", f"The value of {name} cannot be a header")
+            kept.setdefault(name.lower(), value)
             continue
         rest.append(part)
     return "&".join(rest), kept
