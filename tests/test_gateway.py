@@ -466,3 +466,24 @@ def test_what_is_not_s3_gets_an_error_document(daemon: Daemon) -> None:
         assert b"<Error><Code>" in answer, (request[:60], answer)
         assert b"<RequestId>" in answer
     assert daemon.running
+
+
+@pytest.mark.semantics("Q-20")
+def test_a_bulk_delete_is_answered_key_by_key(away: tuple[Daemon, Relayed, str], remote: Remote) -> None:
+    daemon, relayed, bucket = away
+    s3 = daemon.client()
+    for key in ("a", "b"):
+        remote.client().put_object(Bucket=bucket, Key=key, Body=b"old")
+    s3.put_object(Bucket=bucket, Key="c", Body=b"new")
+    wanted: list[dict[str, str]] = [{"Key": "a"}, {"Key": "b", "VersionId": "null"}, {"Key": "c"}, {"Key": "never"}]
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": wanted})
+    assert [o["Key"] for o in answer["Deleted"]] == ["a", "c", "never"]
+    assert [(o["Key"], o["Code"]) for o in answer["Errors"]] == [("b", "ServiceUnavailable")]
+    quiet = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "x&<>\u00e9"}], "Quiet": True})
+    assert "Deleted" not in quiet
+    assert "Errors" not in quiet
+    relayed.set(mode="pass")
+    eventually(lambda: drained(daemon))
+    assert [o["Key"] for o in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == ["b"]
+    many = [{"Key": f"k{number}"} for number in range(1001)]
+    assert code_of(s3.delete_objects, Bucket=bucket, Delete={"Objects": many}) == "MalformedXML"

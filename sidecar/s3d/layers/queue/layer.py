@@ -10,24 +10,25 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
 from s3d import config
-from s3d.api import S3, Call, Headers, Reply, Wire
+from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.errors import ConfigError, CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, overlay, understood
+from s3d.layers.queue import bulk, changes, overlay, understood
 from s3d.layers.queue.buckets import UNSETTLING, Buckets
 from s3d.layers.queue.changes import Change, Queued
 from s3d.layers.queue.pusher import Pusher, open_body
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
-from s3d.protocol import encode
+from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.store.bodies import Bodies, Stored
 from s3d.store.db import Database, StoreFailed, StoreFull
@@ -86,6 +87,8 @@ class Queue:
                 return await self._put(call)
             case "DeleteObject":
                 return await self._delete(call)
+            case "DeleteObjects":
+                return await self._delete_many(call)
             case "GetObject" | "HeadObject":
                 return await self._read(call)
         if call.wire is not None and call.wire.method == "OPTIONS":
@@ -143,6 +146,59 @@ class Queue:
             await self._enqueue(call, "delete", {}, 0, "", Stored(None, None, 0))
         return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
 
+    async def _delete_many(self, call: Call) -> Reply:
+        """Answer key by key (Q-20): plain keys in one commit, the others by the remote."""
+        wire = call.wire or encoded(call)
+        bucket = await self.buckets.get(call.bucket)
+        if bucket.through or call.body is None or understood.foreign(wire, "DeleteObjects"):
+            return await self._after(call)
+        data = await read_document(call.body)
+        operation = OPERATIONS["DeleteObjects"]
+        if decode.unknown_elements(operation, data):
+            return await self._after(replace(call, body=BytesBody(data)))
+        wanted = bulk.of_document(decode.input_xml(operation, data))
+        plain = [key for key in wanted.plain if len(key.encode()) <= LONGEST_KEY]
+        async with self.room.take(0, files=len(plain)):
+            await self._enqueue_deletes(call, plain)
+        forwarded, refusal = await self._delete_rest(call, wanted.rest) if wanted.rest else ({}, None)
+        return Reply(
+            200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal)
+        )
+
+    async def _enqueue_deletes(self, call: Call, keys: list[str]) -> None:
+        now = time.time()
+        next_at = now + self._settings.delay
+        queued: list[Queued] = await self._db.write(
+            lambda db: [
+                changes.enqueue(
+                    db,
+                    bucket=call.bucket,
+                    key=key,
+                    identity=call.identity,
+                    op="delete",
+                    members={},
+                    size=0,
+                    etag="",
+                    now=now,
+                    next_at=next_at,
+                    file=None,
+                    inline=None,
+                )
+                for key in keys
+            ]
+        )
+        await self._queued(call.bucket, queued)
+
+    async def _delete_rest(self, call: Call, objects: list[Mapping[str, Any]]) -> tuple[dict[str, Any], S3Error | None]:
+        """Forward what cannot be queued, after what is pending for its keys."""
+        try:
+            for key in dict.fromkeys(o["Key"] for o in objects):
+                await self.turns.barrier(call.bucket, key)
+            params = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
+            return (await self._inner(Call("DeleteObjects", params, identity=call.identity))).result or {}, None
+        except S3Error as error:
+            return {}, error
+
     async def _enqueue(
         self, call: Call, op: str, members: dict[str, str], size: int, etag: str, stored: Stored
     ) -> None:
@@ -164,10 +220,15 @@ class Queue:
                 inline=stored.inline,
             )
         )
-        self.turns.superseded(call.bucket, queued)
+        await self._queued(call.bucket, [queued])
+
+    async def _queued(self, bucket: str, queued: list[Queued]) -> None:
+        """Tell everybody about changes that were committed, and clear what they superseded."""
         self.pusher.wake()
-        for file in queued.files:
-            await self._bodies.delete(file)
+        for one in queued:
+            self.turns.superseded(bucket, one)
+            for file in one.files:
+                await self._bodies.delete(file)
 
     async def _read(self, call: Call) -> Reply:
         """Answer GetObject and HeadObject from a pending change, else from inside (R-1, R-2)."""
@@ -369,6 +430,14 @@ def check_limits(key: str, size: int, members: dict[str, str]) -> None:
             "Your metadata headers exceed the maximum allowed metadata size",
             details={"Size": str(metadata), "MaxSizeAllowed": str(MOST_METADATA)},
         )
+
+
+async def read_document(body: Body) -> bytes:
+    """Read a request's document. Raises S3Error MalformedXML where it is too large."""
+    try:
+        return await read_all(body, bulk.LARGEST_DOCUMENT)
+    except ValueError:
+        raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
 
 
 def copy_source(source: object) -> tuple[str, str] | None:

@@ -126,7 +126,7 @@ class Pusher:
                 await self._work.wait()
 
     async def _push(self, change: Change) -> None:
-        """Make one attempt and record what came of it. A bug costs this change another attempt, and no other its own."""
+        """Make one attempt and record what came of it. A bug costs this change an attempt, and no other its own."""
         try:
             try:
                 reply = await self._attempt(change)

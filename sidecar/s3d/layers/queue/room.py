@@ -33,25 +33,25 @@ class Room:
         self._freed.set()
 
     @contextlib.asynccontextmanager
-    async def take(self, size: int) -> AsyncIterator[None]:
-        """Reserve room for one change of `size` bytes; wait for it as long as the settings say, then SlowDown."""
-        if not self._fits(size):
+    async def take(self, size: int, *, files: int = 1) -> AsyncIterator[None]:
+        """Reserve room for changes of `size` bytes in all; wait for it as long as the settings say, then SlowDown."""
+        if not self._fits(size, files):
             self._count()
-            if not self._fits(size):
-                await self._wait(size)
-        self._files += 1
+            if not self._fits(size, files):
+                await self._wait(size, files)
+        self._files += files
         self._bytes += size
-        self._most_files += 1
+        self._most_files += files
         self._most_bytes += size
         try:
             yield
         finally:
-            self._files -= 1
+            self._files -= files
             self._bytes -= size
             self._freed.set()
 
-    def _fits(self, size: int) -> bool:
-        return self._most_files < self._limits.max_files and self._most_bytes + size <= self._limits.max_size
+    def _fits(self, size: int, files: int) -> bool:
+        return self._most_files + files <= self._limits.max_files and self._most_bytes + size <= self._limits.max_size
 
     def _count(self) -> None:
         """Look at the tables."""
@@ -59,10 +59,10 @@ class Room:
         self._most_files = self._files + sum(files for files, _ in pending)
         self._most_bytes = self._bytes + sum(size for _, size in pending)
 
-    async def _wait(self, size: int) -> None:
+    async def _wait(self, size: int, files: int) -> None:
         try:
             async with asyncio.timeout(self._limits.wait):
-                while not self._fits(size):
+                while not self._fits(size, files):
                     self._freed.clear()
                     await self._freed.wait()
                     self._count()

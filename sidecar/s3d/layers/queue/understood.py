@@ -36,7 +36,14 @@ GET = frozenset(
     "response-content-type response-expires".split()
 )
 DELETE: frozenset[str] = frozenset()
-UNDERSTOOD = {"PutObject": PUT, "GetObject": GET, "HeadObject": GET, "DeleteObject": DELETE}
+DELETE_MANY = CHECKSUMS | FRAMING | {"content-type", "x-amz-sdk-checksum-algorithm"}
+UNDERSTOOD = {
+    "PutObject": PUT,
+    "GetObject": GET,
+    "HeadObject": GET,
+    "DeleteObject": DELETE,
+    "DeleteObjects": DELETE_MANY,
+}
 
 
 def foreign(wire: Wire, operation: str) -> list[str]:
