@@ -67,6 +67,7 @@ class Webhook:
 
     def __init__(self, kube: Kube, options: Options) -> None:
         self.options = options
+        self.serving = False
         self.stopping = False
         self.certified = asyncio.Event()
         self.tls = server_context()
@@ -93,7 +94,7 @@ class Webhook:
         """What keeps this replica from answering; empty when nothing does."""
         missing = {
             "shutting down": self.stopping,
-            "no certificate yet": not self.certified.is_set(),
+            "no certificate yet": not self.serving,
             "gateways not known yet": not self.gateways.synced.is_set(),
         }
         return ", ".join(reason for reason, holds in missing.items() if holds)
@@ -134,21 +135,21 @@ class Webhook:
         """Serve until `stop` is set, then as long as others may still send, and finish what was asked."""
         async with asyncio.TaskGroup() as tasks, serving(self.health_routes(), self.options, self.options.health_port):
             watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.secret)]
-            reviews = tasks.create_task(self.serve_reviews())
+            either = [tasks.create_task(event.wait()) for event in (self.certified, stop)]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await self.serve_reviews(stop)
+            for task in (*watches, *either):
+                task.cancel()
+
+    async def serve_reviews(self, stop: asyncio.Event) -> None:
+        """Serve the reviews. The door is never cancelled while it opens: a socket would listen on for nobody."""
+        async with serving(self.review_routes(), self.options, self.options.port, self.tls):
+            self.serving = True
+            log.info("serving reviews on port %d", self.options.port)
             await stop.wait()
             self.stopping = True
             await asyncio.sleep(self.options.shutdown_seconds)
-            reviews.cancel()
-            await asyncio.wait([reviews])
-            for watch in watches:
-                watch.cancel()
-
-    async def serve_reviews(self) -> None:
-        """Serve the reviews once there is a certificate, until cancelled; then finish those that are being answered."""
-        await self.certified.wait()
-        async with serving(self.review_routes(), self.options, self.options.port, self.tls):
-            log.info("serving reviews on port %d", self.options.port)
-            await asyncio.Event().wait()
 
     def review_routes(self) -> web.Application:
         """The door of the API server: one path for each way to opt in."""

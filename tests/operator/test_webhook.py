@@ -215,7 +215,7 @@ async def test_it_is_ready_with_a_certificate_and_its_gateways_and_not_before(
         caller = Caller(webhook, session, ssl.create_default_context())
         assert await caller.ready() == (503, "no certificate yet")
         await ensure(client, PLACE, datetime.now(UTC))
-        await eventually(webhook.certified.is_set)
+        await eventually(lambda: webhook.serving)
         assert await caller.ready() == (200, "ok")
         stop.set()
 
