@@ -107,6 +107,7 @@ class Stage:
     door_port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     daemon: Program | None = None
+    clients: dict[int, Any] = field(default_factory=dict)
     expected: dict[str, Version | None] = field(default_factory=dict)
     """None is a delete."""
 
@@ -121,17 +122,30 @@ class Stage:
             "S3D_AWAY_AFTER": "1s",
         }
         environment = {**KEYS, **ALONE, **settings, "PYTHONPATH": str(ROOT / "sidecar")}
+        self.clients.pop(self.door_port, None)  # its connections ended with the process before
         self.daemon = start([sys.executable, "-m", "s3d.cli", "run"], self.directory / "s3d.log", environment)
         wait_for_http(self.daemon, f"http://127.0.0.1:{self.metrics_port}/readyz", status=200)
         return self.daemon
 
     def application(self) -> Any:
         """The application's client: stock boto3, whose endpoint is s3d."""
-        return client(self.door_port)
+        return self.client(self.door_port)
 
     def auditor(self) -> Any:
         """A client that asks the remote itself, past s3d and past the relay."""
-        return client(self.remote_port)
+        return self.client(self.remote_port)
+
+    def listed(self) -> set[str]:
+        """The keys that the remote has."""
+        return {entry["Key"] for entry in self.auditor().list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+
+    def client(self, port: int) -> Any:
+        """Stock boto3, which does not repeat a request by itself."""
+        if port not in self.clients:
+            session = boto3.session.Session("Dummy", "Dummy", region_name="us-east-1")
+            settings = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+            self.clients[port] = session.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=settings)
+        return self.clients[port]
 
     def status(self) -> dict[str, Any]:
         """What s3d says about itself."""
@@ -233,7 +247,11 @@ def act(stage: Stage, kind: str) -> None:
         stage.read_back(mine)
         if (pending := stage.pending()) != len(mine):
             raise Failed(f"{len(mine)} changes should be pending, not {pending}")
-        story.good(f"{pending} changes are pending; the remote has none of them")
+        story.good(f"{pending} changes are pending")
+        if kind == "refusing":
+            if listed := stage.listed() - {f"{kind}/report.txt", f"{kind}/obsolete.txt"}:
+                raise Failed(f"the remote has {sorted(listed)} already")
+            story.good("the remote, asked past the relay, has none of them")
 
         daemon = stage.daemon
         assert daemon is not None
@@ -246,9 +264,8 @@ def act(stage: Stage, kind: str) -> None:
             raise Failed(f"{len(mine)} changes should have survived, not {stage.pending()}")
         stage.read_back(mine)
     stage.wait_until_delivered()
-    arrived = {entry["Key"] for entry in stage.auditor().list_objects_v2(Bucket=BUCKET)["Contents"]}
-    if arrived != {key for key, version in stage.expected.items() if version}:
-        raise Failed(f"the remote lists {sorted(arrived)}")
+    if stage.listed() != {key for key, version in stage.expected.items() if version}:
+        raise Failed(f"the remote lists {sorted(stage.listed())}")
 
 
 def audit(stage: Stage, *, flip: bool) -> bool:
@@ -300,13 +317,6 @@ def stage_set(story: Story) -> Iterator[Stage]:
         finally:
             if stage.daemon:
                 stage.daemon.kill()
-
-
-def client(port: int) -> Any:
-    """Stock boto3, which does not repeat a request by itself."""
-    session = boto3.session.Session("Dummy", "Dummy", region_name="us-east-1")
-    settings = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
-    return session.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=settings)
 
 
 def size(count: int) -> str:
