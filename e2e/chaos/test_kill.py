@@ -1,0 +1,152 @@
+"""SIGKILL at any moment, again and again, under load, with a remote too slow for it: nothing acknowledged is lost.
+
+The seed is printed; S3D_E2E_SEED repeats its choices (not its timing). S3D_E2E_KILLS says how many, and
+S3D_E2E_SOAK_HOURS makes them many more.
+"""
+
+import hashlib
+import os
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.chaos.ledger import ABSENT, Ledger, permitted
+from e2e.chaos.writers import Writers
+from tests.daemons import Daemon, StartDaemon
+from tests.processes import http_status
+from tests.relays import Relay
+from tests.remotes import Remote
+
+WRITERS = 8
+KEYS = 300
+SHARED = 30
+WAITING = 100
+"""Changes that wait, at least, whenever the daemon is killed under load."""
+SLOW = 2.0
+"""Seconds that each push takes."""
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+KILLS = int(os.environ.get("S3D_E2E_KILLS") or 200 + SOAK_HOURS * 1500)
+RECOVERY_KILLS = 0.1
+"""Share of kills that meet the daemon while it starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What was going on when the daemon was killed."""
+
+    requests: int
+    """Requests that were out and lost their connection."""
+    pushes: int
+    """Pushes that the relay had in its hands."""
+    waiting: int
+
+    @property
+    def is_under_load(self) -> bool:
+        return self.requests > 0 and self.pushes > 0
+
+
+@pytest.mark.chaos
+@pytest.mark.semantics("D-1")
+@pytest.mark.semantics("Q-1")
+@pytest.mark.semantics("Q-13")
+@pytest.mark.timeout(900 + SOAK_HOURS * 3600)
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+@pytest.mark.parametrize("kills", [KILLS])
+def test_each_key_ends_as_its_last_acknowledged_change(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, tmp_path: Path, kills: int
+) -> None:
+    seed = os.environ.get("S3D_E2E_SEED") or secrets.token_hex(4)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    slowed = relay(remote)
+    slowed.set(delay=SLOW)
+    daemon = start_daemon(slowed.remote, S3D_BUCKETS=bucket, S3D_LOG_LEVEL="warning")
+    ledger = Ledger(tmp_path / "ledger")
+    writers = Writers("127.0.0.1", daemon.port, bucket, ledger, divide_keys(), seed)
+    writers.start()
+    try:
+        wait_for_backlog(daemon)
+        met = []
+        for _ in range(kills):
+            if choose.random() < RECOVERY_KILLS:
+                daemon.kill()
+                daemon.start(ready=False)
+                time.sleep(choose.uniform(0, 1.0))
+            else:
+                time.sleep(choose.uniform(0.02, 0.4))
+            met.append(kill(daemon, writers, slowed.set))
+            daemon.start()
+    finally:
+        writers.stop()
+    slowed.set(delay=0.0)
+    drain(daemon)
+    left = remote_digests(remote, bucket)
+    ledger.close()
+
+    under_load = [each for each in met if each.is_under_load]
+    print(
+        f"{len(met)} kills, {len(under_load)} with a request and a push in flight, the least waiting there "
+        f"{min(each.waiting for each in under_load)}; changes: {ledger.count('acknowledged')} acknowledged, "
+        f"{ledger.count('failed')} cut off"
+    )
+    wrong = {
+        key: f"ended as {left.get(key, ABSENT)}, permitted {permitted(history)}: {history}"
+        for key, history in ledger.histories().items()
+        if left.get(key, ABSENT) not in permitted(history)
+    }
+    assert not wrong
+    assert not set(left) - set(ledger.histories())
+    assert not writers.problems
+    assert len(under_load) >= 0.75 * kills
+    assert sum(each.waiting >= WAITING for each in under_load) >= 0.75 * kills
+    assert list((daemon.local_dir / "queue" / "bodies" / "quarantine").iterdir()) == []
+
+
+def divide_keys() -> list[list[str]]:
+    """The keys of each writer: its own, and those that all share."""
+    own = [f"own/{number:03}" for number in range(KEYS - SHARED)]
+    return [own[number::WRITERS] + [f"shared/{key:02}" for key in range(SHARED)] for number in range(WRITERS)]
+
+
+def kill(daemon: Daemon, writers: Writers, relay: Any) -> Kill:
+    """Kill the daemon and say what it was doing."""
+    waiting = daemon.status()["pending"]["changes"] if is_ready(daemon) else 0
+    pushes = relay()["in_flight"]
+    flying = writers.in_flight()
+    daemon.kill()
+    while not set(flying).isdisjoint(writers.in_flight()):
+        time.sleep(0.001)
+    return Kill(sum(change.outcome == "failed" for change in flying), pushes, waiting)
+
+
+def is_ready(daemon: Daemon) -> bool:
+    return http_status(f"{daemon.metrics_endpoint}/readyz") == 200
+
+
+def wait_for_backlog(daemon: Daemon, seconds: float = 60) -> None:
+    """Wait until more changes wait than must."""
+    end = time.monotonic() + seconds
+    while daemon.status()["pending"]["changes"] < 1.2 * WAITING:
+        assert time.monotonic() < end, "the writers are too slow"
+        time.sleep(0.1)
+
+
+def drain(daemon: Daemon, seconds: float = 120) -> None:
+    """Wait until everything has been pushed."""
+    end = time.monotonic() + seconds
+    while (status := daemon.status())["pending"]["changes"]:
+        assert time.monotonic() < end, f"not drained: {status}"
+        time.sleep(0.1)
+
+
+def remote_digests(remote: Remote, bucket: str) -> dict[str, str]:
+    """The MD5 of every object's bytes, read from the remote itself."""
+    client = remote.client()
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    return {key: hashlib.md5(client.get_object(Bucket=bucket, Key=key)["Body"].read()).hexdigest() for key in keys}
