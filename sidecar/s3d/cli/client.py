@@ -95,28 +95,26 @@ def exchange(
     connection = http.client.HTTPConnection(host)
     connection.sock = sock
     large = body is not None and length > CONTINUE_SIZE
-    try:
-        connection.putrequest(method, where, skip_accept_encoding=True)
-        connection.putheader("Connection", "close")
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        if body is not None:
-            connection.putheader("Content-Length", str(length))
-        if large:
-            connection.putheader("Expect", "100-continue")
-        connection.endheaders()
-        if body is not None and (not large or may_send(sock)):
-            send_body(connection, body, length)
-        return connection.getresponse()
-    except (http.client.HTTPException, OSError) as error:
-        connection.close()
-        raise Interrupted(
-            f"the connection to s3d broke before it answered: {str(error) or type(error).__name__}",
-            hint="whether the request was carried out is not known" if method != "GET" else "",
-        ) from None
-    except BaseException:
-        connection.close()
-        raise
+    # The answer keeps the socket open until it is read.
+    with sock:
+        try:
+            connection.putrequest(method, where, skip_accept_encoding=True)
+            connection.putheader("Connection", "close")
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if body is not None:
+                connection.putheader("Content-Length", str(length))
+            if large:
+                connection.putheader("Expect", "100-continue")
+            connection.endheaders()
+            if body is not None and (not large or may_send(sock)):
+                send_body(connection, body, length)
+            return connection.getresponse()
+        except (http.client.HTTPException, OSError) as error:
+            raise Interrupted(
+                f"the connection broke before s3d answered: {str(error) or type(error).__name__}",
+                hint="" if method == "GET" else "whether the request was carried out is not known",
+            ) from None
 
 
 def may_send(sock: socket.socket) -> bool:

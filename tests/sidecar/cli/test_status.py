@@ -1,0 +1,96 @@
+import pytest
+
+from s3d.cli.status import flatten
+from tests.processes import free_port
+from tests.remotes import Remote
+
+
+@pytest.fixture
+def away(cli, moto, start_daemon, monkeypatch, tmp_path):
+    """A daemon whose remote refuses every connection."""
+    remote = Remote("away", f"http://127.0.0.1:{free_port()}", "Dummy", "Dummy", moto.program)
+    daemon = start_daemon(remote, S3D_BUCKETS="photos")
+    monkeypatch.setenv("S3D_ENDPOINT", daemon.endpoint)
+    monkeypatch.setenv("S3D_METRICS_ENDPOINT", daemon.metrics_endpoint)
+    monkeypatch.setenv("S3D_LOCAL_DIR", str(daemon.local_dir))
+    return daemon
+
+
+def test_status_is_a_value_a_line(cli, away):
+    ran = cli("status")
+    assert ran.code == 0
+    shown = dict(ran.lines)
+    assert shown["pending.changes"] == "0"
+    assert shown["draining"] == "false"
+    assert shown["remote.endpoint"].startswith("http://127.0.0.1:")
+    assert cli("status", "--json").json[0]["pending"]["changes"] == 0
+
+
+def test_a_change_that_waits_shows_in_the_status_of_its_object_and_its_bucket(cli, away):
+    assert cli("put", "-", "photos/a//b", stdin=b"12345").code == 0
+    said = cli("status", "photos/a//b", "--json").json[0]
+    assert (said["bucket"], said["key"], said["state"]) == ("photos", "a//b", said["changes"][0]["state"])
+    assert [(change["op"], change["size"]) for change in said["changes"]] == [("put", 5)]
+    assert cli("status", "photos/other", "--json").json[0]["state"] == "settled"
+    assert cli("status", "photos", "--json").json[0]["pending"] == {"changes": 1, "bytes": 5}
+    assert cli("status", "--json").json[0]["pending"]["changes"] == 1
+    assert cli("get", "-q", "photos/a//b").out == b"12345"
+
+
+def test_what_needs_a_remote_that_is_away_is_exit_code_69(cli, away):
+    ran = cli("ls", "photos")
+    assert ran.code == 69
+    assert ran.err.startswith("s3d: ServiceUnavailable: ")
+    assert "hint: " in ran.err
+
+
+def test_counts_come_over_the_metrics_door_where_there_is_no_socket(cli, away, tmp_path):
+    elsewhere = str(tmp_path)
+    assert cli("status", S3D_LOCAL_DIR=elsewhere).code == 0
+    ran = cli("status", "photos")
+    assert ran.code == 69
+    assert f"no s3d listens on {elsewhere}/s3d.sock" in ran.err
+
+
+def test_a_named_metrics_door_is_asked_rather_than_a_socket_that_happens_to_be_there(cli, away, monkeypatch, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "s3d").symlink_to(away.local_dir)
+    monkeypatch.delenv("S3D_LOCAL_DIR")
+    closed = f"http://127.0.0.1:{free_port()}"
+    assert cli("status", XDG_STATE_HOME=str(state), S3D_METRICS_ENDPOINT=closed).code == 69
+    monkeypatch.delenv("S3D_METRICS_ENDPOINT")
+    assert cli("status").code == 0
+
+
+def test_a_daemon_that_was_killed_is_not_running(cli, away):
+    away.kill()
+    assert (away.local_dir / "s3d.sock").is_socket()
+    for words in (["status"], ["status", "photos/k"]):
+        ran = cli(*words)
+        assert ran.code == 69
+        assert "s3d" in ran.err.splitlines()[0]
+        assert "hint: start it with `s3d run`" in ran.err
+
+
+def test_a_local_dir_with_a_long_path_can_be_asked(cli, away, monkeypatch, tmp_path):
+    long = tmp_path.joinpath(*["d" * 60] * 3)
+    long.parent.mkdir(parents=True)
+    long.symlink_to(away.local_dir)
+    assert cli("status", "photos", S3D_LOCAL_DIR=str(long)).code == 0
+
+
+def test_a_person_reads_sentences(cli, away, monkeypatch):
+    cli("put", "-", "photos/k", stdin=b"12345")
+    monkeypatch.setattr("s3d.cli.terminal.is_terminal", lambda _=None: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "pending   1 change, 5 B" in cli("status").out.decode()
+    assert "object    photos/k\n" in cli("status", "photos/k").out.decode()
+    assert "accepted 0 s ago; " in cli("status", "photos/k").out.decode()
+    assert "nothing is pending" in cli("status", "photos/other").out.decode()
+    assert "pending   1 change, 5 B" in cli("status", "photos").out.decode()
+
+
+def test_values_are_flattened_with_their_paths():
+    value = {"a": {"b": 1, "c": None}, "d": [{"e": True}, {"e": False}], "f": []}
+    assert list(flatten(value)) == [("a.b", 1), ("a.c", ""), ("d.0.e", "true"), ("d.1.e", "false")]
