@@ -1,9 +1,9 @@
 """One SQLite file with one writing thread, which commits together whatever has queued up.
 
-A write is answered when its COMMIT is on stable storage. What is synced, and when (WAL, synchronous=FULL): creating
-syncs the file and its directory; a commit syncs the WAL once, whatever the size of its group; a checkpoint syncs the
-WAL, copies, then syncs the database, and the first commit after it starts the WAL over and syncs the new header too.
-Checkpoints run in the writing thread between groups, after the answers have left.
+A write is answered when its COMMIT is on stable storage. What is synced, and when (WAL, synchronous=FULL): opening
+syncs the directory, for the names of file and WAL; a commit syncs the WAL once, whatever the size of its group; a
+checkpoint syncs the WAL, copies, then syncs the database, and the first commit after it starts the WAL over and syncs
+the new header too. Checkpoints run in the writing thread between groups, after the answers have left.
 
 A failed COMMIT or I/O error fails its whole group with StoreFailed and is never retried on that connection: the kernel
 may have dropped the pages that it could not write. The thread goes on with a new connection, once a checkpoint through
@@ -113,10 +113,12 @@ class Database:
         check_library(apsw.sqlite_lib_version())
         try:
             _refuse_newer(path, _version_in_header(path), schema)
-            _create(path)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             writer = _connect(path)
             try:
                 _migrate(writer, path, schema)
+                # The WAL exists by now. SQLite syncs its name with fdatasync, which POSIX lets leave out names.
+                sync_dir(path.parent)
                 reader = _connect(path)
             except BaseException:
                 writer.close()
@@ -149,7 +151,7 @@ class Database:
         """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short."""
         try:
             return self._reader.execute(sql, bindings).fetchall()
-        except FAILURES as error:
+        except (*FAILURES, apsw.BusyError) as error:
             raise store_error(error, f"{self.path} cannot be read") from error
 
     async def checkpoint(self) -> None:
@@ -211,7 +213,7 @@ class Database:
             for write in group:
                 _run_one(db, write)
             db.execute("COMMIT")
-        except (apsw.Error, StoreFailed) as error:
+        except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
             failure = self._fail(error)
             for write in group:
                 write.error = write.error or type(failure)(failure.message, hint=failure.hint)
@@ -219,7 +221,7 @@ class Database:
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
             self._connection().wal_checkpoint(mode=mode)
-        except (apsw.Error, StoreFailed) as error:
+        except Exception as error:  # noqa: BLE001 (as above)
             return self._fail(error)
         if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
             self._wal_pages = 0
@@ -275,7 +277,7 @@ class Database:
 
 
 def check_library(version: str) -> None:
-    """Refuse an SQLite whose WAL-reset bug can lose commits (https://sqlite.org/wal.html#walresetbug)."""
+    """Refuse an SQLite whose WAL-reset bug can lose commits (https://sqlite.org/wal.html)."""
     number = tuple(int(part) for part in version.split("."))
     mended = number >= (3, 51, 3) or (3, 50, 7) <= number < (3, 51) or (3, 44, 6) <= number < (3, 45)
     if not mended:
@@ -367,12 +369,6 @@ def _refuse_newer(path: Path, version: int, schema: Schema) -> None:
         )
 
 
-def _create(path: Path) -> None:
-    """Make the file, empty, and put its name on stable storage."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    sync_dir(path.parent)
-
-
 def sync_dir(path: Path) -> None:
     """Put the names in a directory on stable storage."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -393,7 +389,8 @@ def _migrate(db: apsw.Connection, path: Path, schema: Schema) -> None:
             db.execute(step)
         db.execute(f"PRAGMA user_version = {schema.version}")
         db.execute("COMMIT")
-    db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    if _version_in_header(path) != schema.version:
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def _check_pages(db: apsw.Connection, path: Path) -> None:
