@@ -84,8 +84,9 @@ def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
     if not host.startswith("["):
         name = host.partition(":")[0].lower()
         for domain in domains:
-            if name.endswith(domain) and name[: -len(domain)].endswith("."):
-                return name[: -len(domain) - 1], _unquote(path[1:])
+            bucket = name.removesuffix(f".{domain}")
+            if bucket and bucket != name:
+                return bucket, _unquote(path[1:])
     bucket, _, key = path[1:].partition("/")
     if key and not bucket:
         raise _invalid_uri(path)
@@ -168,7 +169,7 @@ def input_xml(operation: Operation, data: bytes) -> dict[str, Any]:
 
 
 def unknown_elements(operation: Operation, data: bytes) -> list[str]:
-    """Names of the elements of a request's document that the model does not know, for SEMANTICS Q-17."""
+    """Names of the outermost elements of a request's document that the model does not know, for SEMANTICS Q-17."""
     return _input(operation, data)[1]
 
 
@@ -249,14 +250,11 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
     literals: Mapping[str, str] = operation.literals if operation else {}
     found: dict[str, None] = {}
     seen: set[str] = set()
-    for name in wire.headers:
+    # keys() gives a name that is there twice once.
+    for name, _ in wire.headers.items():  # noqa: PERF102
         low = name.lower()
-        if low in seen:
-            if low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
-                found[low] = None
-            continue
-        seen.add(low)
-        if low in understood or low in MEANINGLESS or (prefixes and low.startswith(prefixes)):
+        if low not in seen and (low in understood or low in MEANINGLESS or low.startswith(prefixes)):
+            seen.add(low)
             continue
         if low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
             found[low] = None

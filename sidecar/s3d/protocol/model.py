@@ -218,6 +218,7 @@ def _lower(value: Any) -> str:
 
 SCALARS: Mapping[str, tuple[Callable[[str], Any], Callable[[Any], str]]] = {
     "string": (str, str),
+    "verbatim": (str, http_date),
     "integer": (integer, str),
     "long": (integer, str),
     "boolean": (boolean, _lower),
