@@ -185,14 +185,16 @@ class Encoder:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes and return the chunks that are full."""
-        out: list[bytes] = []
-        self._held += data
-        if len(self._held) >= self._block_size:
-            whole = bytes(self._held)
-            end = len(whole) - len(whole) % self._block_size
-            for at in range(0, end, self._block_size):
-                out += [b"%x\r\n" % self._block_size, whole[at : at + self._block_size], b"\r\n"]
-            self._held[:] = whole[end:]
+        if self._held or len(data) < self._block_size:
+            self._held += data
+            if len(self._held) < self._block_size:
+                return []
+            data = bytes(self._held)
+        end = len(data) - len(data) % self._block_size
+        view = memoryview(data)
+        head = b"%x\r\n" % self._block_size
+        out = [b"".join((head, view[at : at + self._block_size], b"\r\n")) for at in range(0, end, self._block_size)]
+        self._held[:] = data[end:]
         return out
 
     def end(self, trailers: Mapping[str, str] | None = None) -> bytes:
