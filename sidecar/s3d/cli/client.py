@@ -8,8 +8,10 @@ NotRunning where nobody listens, Interrupted where the connection broke.
 import http.client
 import io
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
@@ -184,16 +186,17 @@ def parse(document: bytes) -> ET.Element:
 
 def refusal(response: http.client.HTTPResponse) -> S3Error:
     """What an answer that is no success says."""
-    code, message, hint = "", "", ""
+    code, message = "", ""
     document = read_bounded(response)
     if document.lstrip().startswith(b"<"):
-        try:
+        with suppress(ET.ParseError):
             error = ET.fromstring(document)  # noqa: S314 -- bounded, and our own door's
-            code, message, hint = (error.findtext(f"{{*}}{name}") or "" for name in ("Code", "Message", "Hint"))
-        except ET.ParseError:
-            pass
+            code, message = error.findtext("{*}Code") or "", error.findtext("{*}Message") or ""
     code = code or f"HTTP {response.status}"
-    return S3Error(code, message or response.reason, status=response.status, hint=hint or HINTS.get(code, ""))
+    # The door says what can be done about it in brackets at the end.
+    said = re.fullmatch(r"(?s)(.+?) \(([^()]+)\)", message)
+    message, hint = said.groups() if said else (message or response.reason, HINTS.get(code, ""))
+    return S3Error(code, message, status=response.status, hint=hint)
 
 
 def connect(url: str) -> socket.socket:

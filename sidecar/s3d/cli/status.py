@@ -19,7 +19,7 @@ from s3d.cli.target import Target
 from s3d.errors import S3DError
 
 STATES = {
-    "waiting": "waits for its turn",
+    "waiting": "waits for its turn or for the remote",
     "pushing": "is being sent to the remote",
     "unknown": "was sent; the remote has not answered, so it is sent again",
     "held": "is kept back by a rule",
@@ -141,9 +141,9 @@ def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not said["changes"]:
         yield "state", f"{terminal.paint(said['state'], 'green')}: nothing is pending, the remote's word holds"
     for change in said["changes"]:
-        size = f" of {terminal.show_size(change['size'])}" if change["op"] == "put" else ""
+        size = f"{terminal.show_size(change['size'])}, " if change["op"] == "put" else ""
         age = terminal.show_age(now - change["acked_at"])
-        yield f"{change['op']}{size}"[:9], f"accepted {age} ago; {STATES.get(change['state'], change['state'])}"
+        yield change["op"], f"{size}accepted {age} ago; it {STATES.get(change['state'], change['state'])}"
         if change["attempts"]:
             again = change["next_at"]
             when = f", again in {terminal.show_age(again - now)}" if again and again > now else ""

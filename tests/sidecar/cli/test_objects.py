@@ -301,6 +301,13 @@ def test_whatever_the_door_says_is_told_in_one_line(cli, answering, response, st
     assert ran.err.splitlines()[0].startswith(said)
 
 
+def test_the_hint_of_the_door_is_a_line_of_its_own(cli, answering, response):
+    body = ERROR % (b"SlowDown", b"The queue (of changes) is full (see `s3d status`)")
+    with answering(response("503 Slow Down", body)) as door:
+        ran = cli("ls", "bucket", S3D_ENDPOINT=door.url)
+    assert ran.err == "s3d: SlowDown: The queue (of changes) is full\nhint: see `s3d status`\n"
+
+
 def test_a_put_that_gets_no_answer_has_an_unknown_outcome(cli, answering):
     with answering(b"") as door:
         ran = cli("put", "-", "bucket/k", stdin=b"x", S3D_ENDPOINT=door.url)
