@@ -487,3 +487,13 @@ def test_a_bulk_delete_is_answered_key_by_key(away: tuple[Daemon, Relayed, str],
     assert [o["Key"] for o in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == ["b"]
     many = [{"Key": f"k{number}"} for number in range(1001)]
     assert code_of(s3.delete_objects, Bucket=bucket, Delete={"Objects": many}) == "MalformedXML"
+
+
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_without_the_queue_everything_is_forwarded(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE="false")
+    put = daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
+    assert "x-s3d-durability" not in put["ResponseMetadata"]["HTTPHeaders"]
+    assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    assert daemon.status()["pending"]["changes"] == 0
+    assert daemon.terminate() == 0

@@ -250,9 +250,13 @@ class Remote:
 
     def _lost(self, error: Exception, exchange: Exchange | None, upload: "Upload | None") -> Unavailable:
         """Say what a failed exchange means, and let the remote's health know."""
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLError):
+        if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):
             self.health.failed(str(error))
             return self._unavailable(sent=False)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            if exchange is not None and not exchange.missed:
+                self.health.missed()
+            return Unavailable(f"No connection to the remote within {self.health.away_after:g} s")
         sent = exchange is not None and (upload is None or upload.finished)
         if exchange is not None and exchange.gave_up and self.health.away:
             return self._unavailable(sent=sent)
