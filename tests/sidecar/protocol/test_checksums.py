@@ -247,3 +247,12 @@ async def test_a_body_that_is_closed_closes_what_it_wraps():
 
 def test_crc32_is_that_of_zlib():
     assert base64.b64decode(value("crc32")) == zlib.crc32(DATA).to_bytes(4, "big")
+
+
+async def test_the_last_block_is_judged_when_it_has_been_hashed():
+    large = bytes(range(256)) * (16 << 10)
+    sha256 = hashlib.sha256(large).hexdigest()
+    wire = put(x_amz_checksum_crc32=value("crc32", large), x_amz_content_sha256=sha256)
+    body = checksums.incoming(Blocks([large]), wire)
+    assert await drain(body, []) == large
+    assert body.digests["x-amz-checksum-crc32"] == value("crc32", large)

@@ -242,6 +242,12 @@ def test_unknown_elements_are_named():
     assert decode.input_xml(operation, document) == {"Delete": {"Objects": [{"Key": "k"}]}}
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf-8", "US-ASCII"])
+def test_a_document_may_name_its_encoding(encoding):
+    document = f'<?xml version="1.0" encoding="{encoding}" standalone="yes"?><Delete><Quiet>true</Quiet></Delete>'
+    assert decode.input_xml(OPERATIONS["DeleteObjects"], document.encode()) == {"Delete": {"Quiet": True}}
+
+
 def test_no_document_is_no_members():
     assert decode.input_xml(OPERATIONS["CreateBucket"], b"") == {}
     assert decode.input_xml(OPERATIONS["PutObject"], b"<Delete/>") == {}
@@ -259,6 +265,10 @@ def test_no_document_is_no_members():
         b"<Delete><Object><Size>1_0</Size></Object></Delete>",
         b"<Delete>\xff</Delete>",
         b"<Delete>&undefined;</Delete>",
+        b'<?xml version="1.0" encoding="hex"?><Delete/>',
+        b'<?xml version="1.0" encoding="bogus"?><Delete/>',
+        b'<?xml version="1.0" encoding="unicode_escape"?><Delete/>',
+        b"<s3:><Delete/></s3:>",
         b'<!DOCTYPE Delete SYSTEM "http://127.0.0.1/x.dtd"><Delete/>',
         b'<!DOCTYPE d [<!ENTITY a "b">]><Delete><Object><Key>&a;</Key></Object></Delete>',
         b'<!DOCTYPE d [<!ENTITY a SYSTEM "file:///etc/passwd">]><Delete><Object><Key>&a;</Key></Object></Delete>',
@@ -266,7 +276,7 @@ def test_no_document_is_no_members():
         b"<Delete>" + b"<a/>" * (decode.REQUEST_ELEMENTS + 1) + b"</Delete>",
         b"<Delete>" + b" " * decode.REQUEST_BYTES + b"</Delete>",
     ],
-    ids=range(14),
+    ids=range(18),
 )
 def test_a_document_that_is_broken_or_hostile_is_malformed(document):
     with pytest.raises(S3Error, match="MalformedXML") as caught:

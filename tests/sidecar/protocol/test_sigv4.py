@@ -169,6 +169,8 @@ def test_a_presigned_url_of_botocore_ends_with_its_time(query):
             "AuthorizationQueryParametersError",
         ),
         ({"X-Amz-Signature": "s", "X-Amz-Date": "20260204T040506Z", "X-Amz-Expires": "60"}, "AccessDenied"),
+        ({"X-Amz-Signature": "s", "X-Amz-Date": "00010101T000000Z", "X-Amz-Expires": "60"}, "AccessDenied"),
+        ({"X-Amz-Signature": "s", "X-Amz-Date": "99991231T235959Z", "X-Amz-Expires": "604800"}, "AccessDenied"),
         ({"AWSAccessKeyId": "a", "Signature": "s"}, "AccessDenied"),
         ({"AWSAccessKeyId": "a", "Signature": "s", "Expires": "soon"}, "AccessDenied"),
     ],
