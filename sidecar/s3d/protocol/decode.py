@@ -20,6 +20,8 @@ MAX_DEPTH = 16
 REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 200_000
 """Bounds of a request's document: 10,000 parts with their checksums, 1,000 keys with every character escaped."""
 RESPONSE_BYTES, RESPONSE_ELEMENTS = 64 << 20, 1_000_000
+ENCODINGS = frozenset(["utf-8", "us-ascii"])
+"""What a document may say that it is written in."""
 
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -289,6 +291,7 @@ class Document:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text.append
         parser.StartDoctypeDeclHandler = self._doctype
+        parser.XmlDeclHandler = self._declaration
         self._parser = parser
 
     def read(self, data: bytes, most_bytes: int, most_elements: int) -> None:
@@ -303,6 +306,11 @@ class Document:
         except UnicodeDecodeError as unreadable:
             raise ValueError(str(unreadable)) from None
 
+    def _declaration(self, _: str, encoding: str | None, __: int) -> None:
+        # Another encoding would be looked up among Python's codecs, of which some are no encodings of text.
+        if encoding is not None and encoding.lower() not in ENCODINGS:
+            raise ValueError(f"its encoding is {encoding!r}, not UTF-8")
+
     def _doctype(self, *_: object) -> None:
         raise ValueError("a document type is not allowed")
 
@@ -315,7 +323,7 @@ class Document:
         self._text.clear()
         name = name.rpartition(":")[2]
         shape, container, _ = self._frames[-1]
-        if not self.root:
+        if len(self._frames) == 1:
             self.root = name
             if self._text_root and shape is not None:
                 only = next(iter(shape.members.values()))

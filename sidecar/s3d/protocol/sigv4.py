@@ -139,7 +139,8 @@ def check_presigned(query: Mapping[str, str], now: datetime) -> None:
                 "AuthorizationQueryParametersError",
                 "X-Amz-Expires must be less than a week (in seconds) that is 604800",
             )
-        if now < start - SKEW:
+        # Not start - SKEW: the client's date may be the first of all.
+        if start > now + SKEW:
             raise S3Error("AccessDenied", "Request is not valid yet", status=403)
         _judge(start + lifetime, now)
     elif presigned(query):
