@@ -1,0 +1,5 @@
+"""What the tests with stock clients get beside the real remotes and the real daemon."""
+
+from tests.relays import relay
+
+__all__ = ["relay"]
