@@ -9,17 +9,17 @@ import os
 import random
 import secrets
 import time
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from e2e.chaos.ledger import ABSENT, Ledger, permitted
 from e2e.chaos.writers import Writers
 from tests.daemons import Daemon, StartDaemon
-from tests.processes import http_status
-from tests.relays import Relay
+from tests.processes import http_status, wait_for_http
+from tests.relays import Relay, Relayed
 from tests.remotes import Remote
 
 WRITERS = 8
@@ -65,26 +65,28 @@ def test_each_key_ends_as_its_last_acknowledged_change(
     choose = random.Random(seed)
     slowed = relay(remote)
     slowed.set(delay=SLOW)
-    daemon = start_daemon(slowed.remote, S3D_BUCKETS=bucket, S3D_LOG_LEVEL="warning")
+    daemon = start_daemon(slowed.remote, S3D_BUCKETS=bucket, S3D_LOG_LEVEL="warning", S3D_LOCK_WAIT="60s")
     ledger = Ledger(tmp_path / "ledger")
     writers = Writers("127.0.0.1", daemon.port, bucket, ledger, divide_keys(), seed)
-    writers.start()
-    try:
+    met: list[Kill] = []
+    with ExitStack() as stack:
+        writers.start()
+        stack.callback(writers.stop)
         wait_for_backlog(daemon)
-        met = []
-        for _ in range(kills):
+        while len(met) < kills:
+            # The next one is loaded and waits for the local dir while this one is at work.
+            following = successor(daemon, stack)
+            time.sleep(choose.uniform(0.02, 0.4))
+            met.append(kill(daemon, writers, slowed))
             if choose.random() < RECOVERY_KILLS:
-                daemon.kill()
-                daemon.start(ready=False)
-                time.sleep(choose.uniform(0, 1.0))
-            else:
-                time.sleep(choose.uniform(0.02, 0.4))
-            met.append(kill(daemon, writers, slowed.set))
-            daemon.start()
-    finally:
+                time.sleep(choose.uniform(0.0, 0.5))
+                met.append(kill(following, writers, slowed))
+                following = successor(daemon, stack)
+            wait_for_http(following.process, f"{following.metrics_endpoint}/readyz", status=200)
+            daemon = following
         writers.stop()
-    slowed.set(delay=0.0)
-    drain(daemon)
+        slowed.set(delay=0.0)
+        drain(daemon)
     left = remote_digests(remote, bucket)
     ledger.close()
 
@@ -113,19 +115,23 @@ def divide_keys() -> list[list[str]]:
     return [own[number::WRITERS] + [f"shared/{key:02}" for key in range(SHARED)] for number in range(WRITERS)]
 
 
-def kill(daemon: Daemon, writers: Writers, relay: Any) -> Kill:
-    """Kill the daemon and say what it was doing."""
-    waiting = daemon.status()["pending"]["changes"] if is_ready(daemon) else 0
-    pushes = relay()["in_flight"]
+def successor(daemon: Daemon, stack: ExitStack) -> Daemon:
+    """Start another daemon of the same local dir and ports. It begins when the one before it is gone."""
+    following = replace(daemon, program=None)
+    stack.callback(following.kill)
+    return following.start(ready=False)
+
+
+def kill(daemon: Daemon, writers: Writers, relay: Relayed) -> Kill:
+    """Kill a daemon and say what it was doing."""
+    is_ready = http_status(f"{daemon.metrics_endpoint}/readyz") == 200
+    waiting = daemon.status()["pending"]["changes"] if is_ready else 0
+    pushes = relay.set()["in_flight"]
     flying = writers.in_flight()
     daemon.kill()
     while not set(flying).isdisjoint(writers.in_flight()):
         time.sleep(0.001)
     return Kill(sum(change.outcome == "failed" for change in flying), pushes, waiting)
-
-
-def is_ready(daemon: Daemon) -> bool:
-    return http_status(f"{daemon.metrics_endpoint}/readyz") == 200
 
 
 def wait_for_backlog(daemon: Daemon, seconds: float = 60) -> None:
