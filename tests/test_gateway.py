@@ -446,9 +446,11 @@ NOT_HTTP = [
     b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
     b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
     b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"PUT /b/%zz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
     b"PUT /b/%ff HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
     b"GET /b/k HTTP/1.1\r\nHost: localhost\r\nx: " + b"y" * 20_000 + b"\r\n\r\n",
+    b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nx-amz-meta-a: \xff\xfe\r\n\r\n",
 ]
 
 
@@ -497,3 +499,14 @@ def test_without_the_queue_everything_is_forwarded(remote: Remote, bucket: str, 
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
     assert daemon.status()["pending"]["changes"] == 0
     assert daemon.terminate() == 0
+
+
+@pytest.mark.semantics("Q-6")
+def test_metadata_beyond_ascii_travels_as_it_came(daemon: Daemon, remote: Remote, bucket: str) -> None:
+    status, _, _ = raw(
+        daemon, "PUT", f"/{bucket}/k", b"x", **{"x-amz-meta-a": "caf\u00e9 \u4e2d".encode().decode("latin-1")}
+    )
+    assert status == 200
+    pending = raw(daemon, "HEAD", f"/{bucket}/k")[1]["x-amz-meta-a"]
+    eventually(lambda: drained(daemon))
+    assert pending.encode("latin-1").decode() == "caf\u00e9 \u4e2d"

@@ -106,7 +106,7 @@ async def run(settings: config.Settings) -> int:
     async with contextlib.AsyncExitStack() as parts:
         parts.enter_context(locked(settings))
         metrics = Metrics()
-        far = await parts.enter_async_context(remote.connect(settings.remote))
+        far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         queue: Queue | None = None
         inner: S3 = far
         if settings.write_queue.enabled:

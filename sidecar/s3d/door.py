@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ KEEP_ALIVE = 75.0
 # A body up to this size is sent in one write with its headers.
 SMALL = 64 << 10
 XML = "application/xml"
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""What is left of header bytes that are not UTF-8."""
 NAME = "s3d"
 """What the Server header says where the answer is not the remote's own."""
 
@@ -101,7 +104,11 @@ class Door:
                 self._check_origin(wire)
                 operation, params = decode.request(wire, self._domains)
                 sigv4.check_presigned(first_values(query), datetime.now(UTC))
-                incoming = checksums.incoming(body, wire) if body is not None else None
+                incoming = checksums.incoming(body, wire, names=()) if body is not None else None
+                if incoming is not None and incoming.length is None:
+                    raise S3Error(
+                        "MissingContentLength", "You must provide the Content-Length HTTP header.", status=411
+                    )
                 call = Call(operation.name if operation else "", params, body=incoming, wire=wire)
                 reply = await self._serve(call)
                 return await self._respond(request, call, reply, request_id)
@@ -132,6 +139,9 @@ class Door:
                 status=403,
                 hint="S3D_DOMAINS lists the names it answers to",
             )
+        for name, value in wire.headers.items():
+            if not value.isascii() and SURROGATE.search(value):
+                raise S3Error("InvalidArgument", f"The header {name} is not UTF-8", details={"ArgumentName": name})
         if wire.headers.get("Sec-Fetch-Site") == "cross-site":
             raise S3Error("AccessDenied", "Another site's page may not use this door", status=403)
 

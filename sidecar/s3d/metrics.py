@@ -133,8 +133,11 @@ class Metrics:
         if sent:
             self.response_bytes.inc(sent)
 
-    def count_commit(self, changes: int, seconds: float) -> None:
-        """Count one durable commit of so many writes."""
+    def count_commit(self, changes: int, seconds: float, failed: bool = False) -> None:
+        """Count one commit of so many writes: durable, or failed."""
+        if failed:
+            self.store_failures.inc()
+            return
         self.commits.inc()
         self.commit_changes.observe(changes)
         self.commit_duration.observe(seconds)

@@ -29,6 +29,7 @@ from s3d import config
 from s3d.api import Body, BytesBody, Call, Headers, Reply, read_all
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.health import Exchange, Health
+from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, encode, sigv4
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,9 @@ class Target:
 class Remote:
     """The S3 store named by the settings."""
 
-    def __init__(self, settings: config.Remote) -> None:
+    def __init__(self, settings: config.Remote, metrics: Metrics) -> None:
         """Prepare the connections; nothing is sent before the first call."""
+        self._metrics = metrics
         self._settings = settings
         self._session: AioSession = get_session()
         self._credentials: Any = None
@@ -244,7 +246,9 @@ class Remote:
                     raise upload.error from error
             if not isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
                 raise
+            self._metrics.remote_requests.labels("none").inc()
             raise self._lost(error, exchange, upload) from error
+        self._metrics.remote_requests.labels(str(response.status)).inc()
         self.health.answered()
         return response
 
@@ -416,9 +420,9 @@ def _tls() -> ssl.SSLContext:
 
 
 @contextlib.asynccontextmanager
-async def connect(settings: config.Remote) -> AsyncIterator[Remote]:
+async def connect(settings: config.Remote, metrics: Metrics) -> AsyncIterator[Remote]:
     """Open the remote and keep its health watched for as long as the context lasts."""
-    remote = Remote(settings)
+    remote = Remote(settings, metrics)
     watch = asyncio.create_task(remote.health.watch())
     try:
         yield remote

@@ -55,6 +55,8 @@ FAILURES = (
 )
 log = logging.getLogger(__name__)
 
+Observer = Callable[[int, float, bool], None]
+
 
 class StoreFailed(S3DError):
     """The local dir cannot be written or read. Whether the change was stored is unknown until the next start."""
@@ -89,9 +91,12 @@ class Database:
     Any number of tasks may `write`; `read` belongs to the loop's thread and sees every answered write.
     """
 
-    def __init__(self, path: Path, writer: apsw.Connection, reader: apsw.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: apsw.Connection, reader: apsw.Connection, observe: Observer | None = None
+    ) -> None:
         """Take over two connections to the same file; `open` is the way in."""
         self.path = path
+        self._observe = observe
         self._reader = reader
         self._writer: apsw.Connection | None = writer
         self._failure: StoreFailed | None = None
@@ -104,8 +109,10 @@ class Database:
         self._thread.start()
 
     @classmethod
-    def open(cls, path: Path, schema: Schema) -> Self:
+    def open(cls, path: Path, schema: Schema, observe: Observer | None = None) -> Self:
         """Open or create the file and bring an older one up to `schema`. Blocks; meant for start-up.
+
+        `observe` is told of each commit in the writing thread: how many writes, seconds, and whether it failed.
 
         Raises ConfigError for a file of a newer version (which is left untouched), for one that is no database, for a
         file system without WAL and for an SQLite that can lose commits; StoreFailed when the disk fails.
@@ -131,7 +138,7 @@ class Database:
             ) from error
         except (*FAILURES, apsw.BusyError, OSError) as error:
             raise store_error(error, f"{path} cannot be opened") from error
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, observe)
 
     @property
     def failure(self) -> StoreFailed | None:
@@ -207,6 +214,8 @@ class Database:
         """Run a group in one transaction; the outcome is in each write."""
         if not group:
             return
+        started = time.perf_counter()
+        failed = False
         try:
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")
@@ -214,9 +223,12 @@ class Database:
                 _run_one(db, write)
             db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
+            failed = True
             failure = self._fail(error)
             for write in group:
                 write.error = write.error or type(failure)(failure.message, hint=failure.hint)
+        if self._observe:
+            self._observe(len(group), time.perf_counter() - started, failed)
 
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:

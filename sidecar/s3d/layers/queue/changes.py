@@ -200,11 +200,12 @@ def visible(db: Database, bucket: str, key: str) -> Change | None:
 
 
 def of_key(db: Database, bucket: str, key: str) -> list[Change]:
-    """All changes of a key, oldest first."""
+    """The newest hundred changes of a key, oldest first."""
     rows = db.read(
-        f"SELECT {FIELDS} FROM change WHERE bucket = ? AND key = ? AND op <> 'through' ORDER BY seq", (bucket, key)
+        f"SELECT {FIELDS} FROM change WHERE bucket = ? AND key = ? AND op <> 'through' ORDER BY seq DESC LIMIT 100",
+        (bucket, key),
     )
-    return [of_row(row) for row in rows]
+    return [of_row(row) for row in reversed(rows)]
 
 
 def obstacle(db: Database, bucket: str, key: str | None, seq: int, others: frozenset[int]) -> Change | None:

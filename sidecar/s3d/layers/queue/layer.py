@@ -381,7 +381,7 @@ async def open_queue(
     """Open the queue of the local dir: what is left in it is pushed on. Raises ConfigError (D-9) and StoreFailed."""
     directory = settings.queue_dir
     await asyncio.to_thread(make_private, directory / "bodies")
-    db = await asyncio.to_thread(Database.open, directory / "queue.db", changes.SCHEMA)
+    db = await asyncio.to_thread(Database.open, directory / "queue.db", changes.SCHEMA, metrics.count_commit)
     try:
         await adopt(db, endpoint)
         await db.write(changes.recover)
