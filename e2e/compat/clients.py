@@ -31,7 +31,7 @@ class Client(Protocol):
     def get(self, key: str) -> bytes:
         """Download an object."""
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """List the bucket."""
 
     def move(self, key: str, target: str) -> None:
@@ -61,7 +61,7 @@ class Boto3:
         data: bytes = self.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         return data
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
@@ -99,7 +99,7 @@ class AwsCli:
             self.run("s3", "cp", self._url(key), target)
             return target.read_bytes()
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return LISTED.findall(self.run("s3", "ls", "--recursive", f"s3://{self.bucket}"))
 
     def move(self, key: str, target: str) -> None:

@@ -4,19 +4,14 @@ What arrived is read from the remote by a client that bypasses s3d.
 """
 
 import hashlib
-import http.client
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
 
 import pytest
 
 from e2e.compat.clients import AwsCli, Boto3, Client, NewClient, pending, wait_until_drained
 from tests.daemons import Daemon, StartDaemon
-from tests.relays import Relay
 from tests.remotes import Remote
 
 CLIENTS = {"boto3": Boto3, "aws-cli": AwsCli}
@@ -75,7 +70,7 @@ def digest(data: bytes) -> str:
 def digests_at(remote: Remote, bucket: str) -> dict[str, str]:
     """What the remote itself has."""
     direct = Boto3(remote.endpoint, remote.access_key, remote.secret_key, bucket)
-    return {key: digest(direct.get(key)) for key in direct.keys()}
+    return {key: digest(direct.get(key)) for key in direct.names()}
 
 
 def tell_story(
@@ -97,13 +92,13 @@ def tell_story(
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(put_get_and_move, objects))
-        assert sorted(client.keys()) == sorted(f"moved/{key}" for key in objects)
+        assert sorted(client.names()) == sorted(f"moved/{key}" for key in objects)
         wait_until_drained(daemon)
         assert digests_at(remote, bucket) == {
             f"moved/{key}": digest(path.read_bytes()) for key, path in objects.items()
         }
         list(pool.map(put_again_and_delete, objects))
-        assert sorted(client.keys()) == sorted(objects)
+        assert sorted(client.names()) == sorted(objects)
     wait_until_drained(daemon)
     assert digests_at(remote, bucket) == dict.fromkeys(objects, digest(other.read_bytes()))
     return seen
@@ -118,7 +113,7 @@ def test_a_client_names_odd_keys_byte_for_byte(
     """A fact of the client, without s3d: neither normalises a key."""
     client = new_client(remote.endpoint, remote.access_key, remote.secret_key, bucket)
     client.put(key, files["small"])
-    assert Boto3(remote.endpoint, remote.access_key, remote.secret_key, bucket).keys() == [key]
+    assert Boto3(remote.endpoint, remote.access_key, remote.secret_key, bucket).names() == [key]
 
 
 @pytest.mark.remote
@@ -129,7 +124,7 @@ def test_aws_cli_appends_the_file_to_a_key_that_ends_in_a_slash(
     """A fact of the client, without s3d: only `aws s3api` can put such a key."""
     client = AwsCli(remote.endpoint, remote.access_key, remote.secret_key, bucket)
     client.run("s3", "cp", files["small"], f"s3://{bucket}/d/")
-    assert client.keys() == ["d/small"]
+    assert client.names() == ["d/small"]
 
 
 @pytest.mark.remote
