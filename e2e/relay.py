@@ -236,7 +236,8 @@ def main(words: list[str]) -> None:
     fields = {f.name: f.default for f in dataclasses.fields(Relay)}
     parser = argparse.ArgumentParser(prog="python -m e2e.relay", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("target", help="HOST:PORT of the remote")
-    parser.add_argument("--listen", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--host", default=fields["host"], help="address to listen on (default: %(default)s)")
+    parser.add_argument("--listen", type=int, default=0, help="port on it (default: a free one)")
     parser.add_argument("--control", type=int, default=0, help="control port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--mode", choices=MODES, default=fields["mode"])
     parser.add_argument("--delay", type=float, default=fields["delay"], help="seconds that each request waits")
@@ -245,7 +246,7 @@ def main(words: list[str]) -> None:
     given = parser.parse_args(words)
     host, _, port = given.target.rpartition(":")
     relay = Relay(
-        (host, int(port)), given.listen, "127.0.0.1", given.mode, given.delay, given.bandwidth, tuple(given.only)
+        (host, int(port)), given.listen, given.host, given.mode, given.delay, given.bandwidth, tuple(given.only)
     )
     with suppress(KeyboardInterrupt):
         asyncio.run(run(relay, given.control))
