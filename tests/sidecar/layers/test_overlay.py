@@ -52,12 +52,22 @@ async def test_ranges_are_those_of_s3(header: str, status: int, content_range: s
     assert (got_status, headers.get("Content-Range"), body) == (status, content_range, data)
 
 
-@pytest.mark.parametrize("header, size", [("bytes=1024-", 1024), ("bytes=-0", 1024), ("bytes=0-", 0), ("bytes=-1", 0)])
+@pytest.mark.parametrize("header, size", [("bytes=1024-", 1024), ("bytes=-0", 1024), ("bytes=0-", 0), ("bytes=-0", 0)])
 async def test_a_range_beyond_the_end_is_416(header: str, size: int) -> None:
     with pytest.raises(S3Error) as refused:
         await ask(change=pending(size), Range=header)
     assert (refused.value.status, refused.value.code) == (416, "InvalidRange")
     assert refused.value.headers["Content-Range"] == f"bytes */{size}"
+
+
+async def test_the_last_bytes_of_an_empty_object_are_all_of_it() -> None:
+    assert (await ask("HeadObject", pending(0), Range="bytes=-5"))[0] == 200
+
+
+async def test_a_304_repeats_what_caches_need() -> None:
+    change = pending(**{"cache-control": "no-cache", "content-type": "x/y"})
+    status, headers, body = await ask(change=change, IfNoneMatch="*")
+    assert (status, set(headers), body) == (304, {"ETag", "Last-Modified", "Cache-Control"}, b"")
 
 
 CONDITIONS: list[tuple[dict[str, Any], int]] = [

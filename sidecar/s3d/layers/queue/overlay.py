@@ -28,6 +28,8 @@ OVERRIDES = {
 }
 RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*")
 DEFAULT_TYPE = "binary/octet-stream"
+# What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.
+NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ def answer(operation: str, params: dict[str, Any], change: Change, open_body: Ca
     headers = describe(change)
     judged = judge(params, change)
     if judged is not None:
-        return Reply(judged, CIMultiDict((name, headers[name]) for name in ("ETag", "Last-Modified")))
+        return Reply(judged, CIMultiDict((name, headers[name]) for name in NOT_MODIFIED if name in headers))
     for member, name in OVERRIDES.items():
         if member in params:
             value = params[member]
@@ -124,12 +126,17 @@ def matches(header: str, etag: str) -> bool:
 
 
 def select(header: str, size: int) -> tuple[int, int] | None:
-    """The stretch that a Range header selects; None for one that is ignored. Raises S3Error InvalidRange."""
+    """The stretch that a Range header selects; None for one that is ignored. Raises S3Error InvalidRange.
+
+    The last bytes of an empty object are all of it: S3 answers 200.
+    """
     match = RANGE.fullmatch(header.strip())
     if not match or match.groups() == ("", ""):
         return None
     first, last = match.groups()
     if first and last and int(last) < int(first):
+        return None
+    if not first and size == 0 and int(last):
         return None
     start = int(first) if first else max(0, size - int(last))
     end = min(size, int(last) + 1) if first and last else size
