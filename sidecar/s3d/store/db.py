@@ -349,6 +349,8 @@ def _connect(path: Path) -> apsw.Connection:
         db.execute("PRAGMA synchronous = FULL")
         synchronous = db.pragma("synchronous")
         db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        # A pod's /tmp is read-only; without a temporary file even a savepoint would be an I/O error.
+        db.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
         db.close()
         raise

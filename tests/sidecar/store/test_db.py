@@ -24,6 +24,8 @@ class FailingDisk(apsw.VFS):
         super().__init__("failing", "unix", makedefault=True)
 
     def xOpen(self, name, flags):  # noqa: N802
+        if name is None:
+            raise apsw.CantOpenError("a temporary file is wanted and there is nowhere to put it")
         return FailingFile(self, name, flags)
 
 
@@ -248,6 +250,22 @@ async def test_a_failed_sync_fails_the_whole_group_and_the_file_is_reopened(tmp_
     await db.write(put("afterwards"))
     assert not db.failure
     assert keys(db) == ["afterwards"]
+    await db.close()
+
+
+async def test_no_temporary_file_is_wanted(tmp_path: Path, disk: FailingDisk) -> None:
+    """The root file system of a pod is read-only, and so is its /tmp."""
+    db = await open_db(tmp_path / "test.db")
+
+    def fill_and_change_all(connection: apsw.Connection) -> None:
+        connection.executemany("INSERT INTO item VALUES (?, zeroblob(1000))", [(str(n),) for n in range(1000)])
+        connection.execute("SAVEPOINT half")
+        connection.execute("UPDATE item SET body = zeroblob(2000), key = key || key")
+        connection.execute("SELECT count(*) FROM (SELECT body FROM item ORDER BY body, key)").fetchone()
+        connection.execute("RELEASE half")
+
+    await db.write(fill_and_change_all)
+    assert db.read("SELECT count(*) FROM item WHERE length(body) = 2000") == [(1000,)]
     await db.close()
 
 
