@@ -260,7 +260,7 @@ async def test_no_temporary_file_is_wanted(tmp_path: Path, disk: FailingDisk) ->
     def fill_and_change_all(connection: apsw.Connection) -> None:
         connection.executemany("INSERT INTO item VALUES (?, zeroblob(1000))", [(str(n),) for n in range(1000)])
         connection.execute("SAVEPOINT half")
-        connection.execute("UPDATE item SET body = zeroblob(2000), key = key || key")
+        connection.execute("UPDATE item SET body = zeroblob(2000), key = '.' || key")
         connection.execute("SELECT count(*) FROM (SELECT body FROM item ORDER BY body, key)").fetchone()
         connection.execute("RELEASE half")
 
