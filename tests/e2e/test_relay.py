@@ -96,3 +96,13 @@ async def test_dropping_the_request_arrives_and_the_reply_does_not(relay: Relay)
 async def test_an_unknown_mode_is_refused(relay: Relay):
     with pytest.raises(ValueError, match="none of pass"):
         await relay.set(mode="explode")  # type: ignore[arg-type]
+
+
+async def test_a_delayed_request_of_a_client_that_has_left_reaches_nobody(relay: Relay):
+    await relay.set(delay=0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+    writer.write(REQUEST)
+    writer.write_eof()
+    with pytest.raises(ConnectionResetError):
+        await reader.read(1)
+    await close(writer)
