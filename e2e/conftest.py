@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,15 @@ CANNOT = 3
 
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> Path:
-    """The kubeconfig of the cluster that e2e/cluster/up.sh makes, or of $KUBECONFIG; skips where there can be none."""
+def kubeconfig() -> Iterator[Path]:
+    """The kubeconfig of the cluster that e2e/cluster/up.sh makes, or of $KUBECONFIG; skips where there can be none.
+
+    A cluster that was not there before is not there afterwards, unless S3D_E2E_KEEP says so.
+    """
     if given := os.environ.get("KUBECONFIG"):
-        return Path(given)
+        yield Path(given)
+        return
+    was_there = any(cache_dir().glob("kubeconfig-*"))
     scripts = Path(__file__).parent / "cluster"
     for command in (["tools.sh", "helm", "kubeconform"], ["up.sh"]):
         made = subprocess.run([scripts / command[0], *command[1:]], capture_output=True, text=True, check=False)
@@ -30,4 +36,6 @@ def kubeconfig() -> Path:
     programs = f"{cache_dir()}/bin:{next(cache_dir().glob('node-*/bin'))}"
     os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
     os.environ["KUBECONFIG"] = str(path)
-    return path
+    yield path
+    if not was_there and not os.environ.get("S3D_E2E_KEEP"):
+        subprocess.run([scripts / "down.sh"], capture_output=True, check=True)
