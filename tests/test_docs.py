@@ -29,6 +29,22 @@ def test_the_reference_is_what_the_settings_say():
     assert written == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_names_every_command():
+    shown = subprocess.run(
+        [sys.executable, "-m", "s3d", "--help"],
+        env={"PYTHONPATH": str(ROOT / "sidecar")},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    commands = re.findall(
+        r"^    (\w+) {2,}\w", shown.partition("\ncommands:")[2].partition("\nexamples:")[0], re.MULTILINE
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(commands) > 1
+    assert [command for command in commands if f"| `s3d {command}" not in readme] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_a_link_leads_somewhere(document: Path):
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
