@@ -46,11 +46,24 @@ def digests(app: Stream) -> dict[str, str]:
     return {key: line["sha256"] for key, line in written(app).items()}
 
 
+def pod_when(changes: Stream, wanted: Callable[[Object], Any], what: str) -> Object:
+    """The pod at the first of its changes that is wanted; waits for that."""
+    change = changes.wait_for(lambda line: wanted(json.loads(line)), what)
+    pod: Object = json.loads(change)["object"]
+    return pod
+
+
 def ended(changes: Stream) -> Object:
     """The pod as it was when its object went; waits for that."""
-    gone = changes.wait_for(lambda line: json.loads(line)["type"] == "DELETED", "the end of the pod")
-    last: Object = json.loads(gone)["object"]
-    return last
+    return pod_when(changes, lambda change: change["type"] == "DELETED", "the end of the pod")
+
+
+def told_to_end(changes: Stream) -> Object:
+    """The metadata of the pod when its grace period began; at its end they say that there is none left."""
+    metadata: Object = pod_when(
+        changes, lambda change: "deletionTimestamp" in change["object"]["metadata"], "the deletion of the pod"
+    )["metadata"]
+    return metadata
 
 
 def end_of(status: Object, kind: str, name: str) -> Object:
@@ -94,9 +107,7 @@ def delete_with_a_backlog(
 ) -> tuple[Stream, Stream, Stream]:
     """Delete the pod of the test while BACKLOG waits for a remote that is away; what follows the pod."""
     relay.set(mode="refuse")
-    kubectl(
-        "create", given=kube.pod(namespace, bucket, *map(str, BACKLOG), terminationGracePeriodSeconds=5)
-    )
+    kubectl("create", given=kube.pod(namespace, bucket, *map(str, BACKLOG), terminationGracePeriodSeconds=5))
     wait(namespace, f"pod/{APP}", "condition=Ready")
     streams = followed()
     streams[0].wait_for(says("done"), "all writes")
@@ -121,7 +132,7 @@ def test_a_deleted_pod_goes_only_after_its_last_change_has_arrived_at_a_slow_rem
     assert arrived == digests(app)
     assert len(arrived) == len(BACKLOG) + 1
     assert "last-words" in arrived
-    assert_ends_in_order(pod, app, sidecar, code=0)
+    assert_ends_in_order(pod, told_to_end(changes), app, sidecar, code=0)
 
 
 @pytest.mark.semantics("Q-12")
@@ -136,20 +147,20 @@ def test_a_pod_deleted_while_the_remote_is_away_ends_within_its_grace_and_says_w
     pod = ended(changes)
 
     assert objects(remote, bucket) == {}
-    assert pod["metadata"]["deletionGracePeriodSeconds"] == 5 + 10 + 5
-    assert_ends_in_order(pod, app, sidecar, code=75)
+    assert told_to_end(changes)["deletionGracePeriodSeconds"] == 5 + 10 + 5
+    assert_ends_in_order(pod, told_to_end(changes), app, sidecar, code=75)
     left = json.loads(end_of(pod["status"], "initContainerStatuses", "s3d")["message"])
     assert (left["changes"], left["bytes"]) == (len(BACKLOG) + 1, sum(BACKLOG) + 11)
 
 
-def assert_ends_in_order(pod: Object, app: Stream, sidecar: Stream, *, code: int) -> None:
+def assert_ends_in_order(pod: Object, told_to_end: Object, app: Stream, sidecar: Stream, *, code: int) -> None:
     """The app was told first and worked to its end, then the sidecar ended by itself, all within the grace period."""
     app_end = end_of(pod["status"], "containerStatuses", APP)
     sidecar_end = end_of(pod["status"], "initContainerStatuses", "s3d")
     assert (app_end["exitCode"], sidecar_end["exitCode"]) == (0, code)
     assert time_of(app_end["finishedAt"]) <= time_of(sidecar_end["finishedAt"])
     # The deletion timestamp is the end of the grace period.
-    assert time_of(sidecar_end["finishedAt"]) <= time_of(pod["metadata"]["deletionTimestamp"])
+    assert time_of(sidecar_end["finishedAt"]) <= time_of(told_to_end["deletionTimestamp"])
     told = kube.read_line(app.wait_for(says("SIGTERM"), "SIGTERM")).at
     last = kube.read_line(app.wait_for(says("end"), "the app's end")).at
     stopping = kube.read_line(sidecar.wait_for(lambda line: "stopping" in line, "the sidecar's end")).at

@@ -1,0 +1,161 @@
+"""Who gets the gateway and who is left alone, and what the API server and kubectl say about an S3Gateway."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from e2e.cluster import kube
+from e2e.cluster.conftest import SYSTEM
+from e2e.cluster.kube import APP, Object, ask, get, kubectl, wait
+
+Gateway = Callable[..., None]
+
+ASKS, REFUSES, NOTHING = {"s3d.dev/inject": "true"}, {"s3d.dev/inject": "false"}, {}
+
+
+def submit(made: Object) -> Object:
+    """What the API server makes of an object; nothing is created."""
+    admitted: Object = json.loads(kubectl("create", "--dry-run=server", "-o", "json", given=made))
+    return admitted
+
+
+def label(namespace: str) -> None:
+    """Opt the whole namespace in."""
+    kubectl("label", "namespace", namespace, "s3d.dev/injection=enabled")
+
+
+def test_two_webhooks_are_ready_where_the_chart_says_so_and_the_person_is_told_what_to_do_next(installed: str) -> None:
+    status = get("-n", SYSTEM, "deployment", "s3d-webhook")["status"]
+    assert (status["readyReplicas"], status["replicas"]) == (2, 2)
+    assert get("-n", SYSTEM, "deployment", "s3d-operator")["status"]["readyReplicas"] == 1
+    assert "kubectl label namespace NAMESPACE s3d.dev/injection=enabled" in installed
+
+
+@pytest.mark.parametrize(
+    ("whole_namespace", "labels", "is_injected"),
+    [
+        (False, NOTHING, False),
+        (False, ASKS, True),
+        (False, REFUSES, False),
+        (True, NOTHING, True),
+        (True, ASKS, True),
+        (True, REFUSES, False),
+    ],
+)
+def test_a_pod_gets_the_gateway_by_its_label_or_by_its_namespace(
+    gateway: Gateway, namespace: str, whole_namespace: bool, labels: dict[str, str], is_injected: bool
+) -> None:
+    gateway()
+    if whole_namespace:
+        label(namespace)
+    spec = submit(kube.pod(namespace, "bucket", labels=labels))["spec"]
+    names = [container["name"] for container in spec.get("initContainers", [])]
+    environment = {each["name"]: each["value"] for each in spec["containers"][0].get("env", [])}
+    assert names == ["s3d"] * is_injected
+    assert environment.get("AWS_ENDPOINT_URL_S3") == ("http://127.0.0.1:33333" if is_injected else None)
+
+
+def test_a_pod_that_did_not_opt_in_is_what_it_would_be_without_s3d(gateway: Gateway, namespace: str) -> None:
+    gateway()
+    admitted = submit(kube.pod(namespace, "bucket", labels={}))
+    elsewhere = submit(kube.pod("default", "bucket", labels={}))
+    for each in (admitted, elsewhere):
+        for mount in each["spec"]["containers"][0]["volumeMounts"]:
+            mount["name"] = ""
+        each["spec"]["volumes"][0]["name"] = ""
+    assert admitted["spec"] == elsewhere["spec"]
+    assert "annotations" not in admitted["metadata"]
+
+
+def test_a_pod_that_asks_where_there_is_no_gateway_is_refused_with_what_to_do(namespace: str) -> None:
+    answer = ask("create", given=kube.pod(namespace, "bucket"))
+    assert answer.code != 0
+    assert "there is no S3Gateway in this namespace: create one, or take the label off" in answer.err
+
+
+def test_a_pod_of_a_namespace_that_asks_where_there_is_no_gateway_is_let_in_with_a_warning(namespace: str) -> None:
+    label(namespace)
+    answer = ask("create", "--dry-run=server", given=kube.pod(namespace, "bucket", labels={}))
+    assert answer.code == 0
+    assert "Warning: s3d: the pod runs without a gateway: there is no S3Gateway in this namespace" in answer.err
+
+
+def test_a_gateway_is_accepted_and_each_change_of_it_is_looked_at(gateway: Gateway, namespace: str) -> None:
+    gateway()
+    first = get("-n", namespace, "s3gateway", "default")
+    kubectl(
+        "-n", namespace, "patch", "s3gateway", "default", "--type=merge", "-p", '{"spec": {"drain": {"seconds": 7}}}'
+    )
+    wait(namespace, "s3gateway/default", "jsonpath={.status.observedGeneration}=2")
+    second = get("-n", namespace, "s3gateway", "default")
+
+    for generation, seen in enumerate((first, second), start=1):
+        (accepted,) = seen["status"]["conditions"]
+        assert seen["metadata"]["generation"] == seen["status"]["observedGeneration"] == generation
+        assert (accepted["type"], accepted["status"], accepted["reason"]) == ("Accepted", "True", "Accepted")
+        assert accepted["observedGeneration"] == generation
+    assert second["status"]["conditions"][0]["lastTransitionTime"] == accepted["lastTransitionTime"]
+
+
+def test_kubectl_shows_a_gateway_in_a_line(gateway: Gateway, namespace: str) -> None:
+    gateway()
+    head, line = kubectl("-n", namespace, "get", "s3gw").splitlines()
+    assert head.split() == ["NAME", "ACCEPTED", "REASON", "QUEUE", "AGE"]
+    assert line.split()[:4] == ["default", "True", "Accepted", "true"]
+    wide = kubectl("-n", namespace, "get", "s3gateways", "-o", "wide").splitlines()
+    assert wide[0].split() == [*head.split(), "ENDPOINT", "MESSAGE"]
+    assert kube.ENDPOINT in wide[1]
+    assert "durable write queue" in kubectl("explain", "s3gateway.spec.writeQueue")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"remote": {"credentials": {}}}, "credentials: give exactly one of secretRef and anonymous"),
+        (
+            {"remote": {"credentials": {"secretRef": {"name": "s3-keys"}, "anonymous": {}}}},
+            "credentials: give exactly one of secretRef and anonymous",
+        ),
+        (
+            {"writeQueue": {"maxSize": "3Gi"}, "volume": {"emptyDir": {"sizeLimit": "3Gi"}}},
+            "volume.emptyDir.sizeLimit has to be at least writeQueue.maxSize and 512Mi",
+        ),
+        (
+            {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "256Mi"}}},
+            "resources: limits.memory is below requests.memory",
+        ),
+        ({"resources": {"limits": {"cpu": "10m"}}}, "resources: limits.cpu is below requests.cpu"),
+        (
+            {"podSelector": {"matchExpressions": [{"key": "app", "operator": "In"}]}},
+            "matchExpressions: In and NotIn take values, Exists and DoesNotExist take none",
+        ),
+        (
+            {"podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists", "values": ["x"]}]}},
+            "matchExpressions: In and NotIn take values, Exists and DoesNotExist take none",
+        ),
+        ({"remote": {"credentials": {"anonymous": {}}, "endpoint": "s3.example.com"}}, "spec.remote.endpoint"),
+        ({"buckets": [{"name": "photos"}, {"name": "photos"}]}, "spec.buckets[1]: Duplicate value"),
+        ({"drain": {"seconds": -1}}, "spec.drain.seconds"),
+        ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
+    ],
+)
+def test_a_gateway_that_cannot_be_meant_is_refused_with_the_reason(
+    namespace: str, spec: dict[str, Any], message: str
+) -> None:
+    answer = ask("create", "--dry-run=server", given=kube.gateway(namespace, "photos", **spec))
+    assert answer.code != 0
+    assert message in answer.err
+
+
+def test_a_gateway_for_some_pods_leaves_the_others_alone(gateway: Gateway, namespace: str) -> None:
+    gateway(podSelector={"matchLabels": {"tier": "front"}})
+    label(namespace)
+    chosen = submit(kube.pod(namespace, "bucket", labels={"tier": "front"}))
+    other = submit(kube.pod(namespace, "bucket", labels={"tier": "back"}))
+    assert [each["name"] for each in chosen["spec"]["initContainers"]] == ["s3d"]
+    assert "initContainers" not in other["spec"]
+    refused = ask("create", "--dry-run=server", given=kube.pod(namespace, "bucket", labels={"tier": "back", **ASKS}))
+    assert "no S3Gateway of this namespace selects the pod" in refused.err
+    assert ask("-n", namespace, "get", "pod", APP).code != 0
