@@ -447,6 +447,7 @@ NOT_HTTP = [
     b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
     b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"PUT /localhost:8080%2F/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
     b"PUT /b/%zz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
     b"PUT /b/%ff HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
     b"GET /b/k HTTP/1.1\r\nHost: localhost\r\nx: " + b"y" * 20_000 + b"\r\n\r\n",

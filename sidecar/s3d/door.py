@@ -105,10 +105,7 @@ class Door:
                 operation, params = decode.request(wire, self._domains)
                 sigv4.check_presigned(first_values(query), datetime.now(UTC))
                 incoming = checksums.incoming(body, wire, names=()) if body is not None else None
-                if incoming is not None and incoming.length is None:
-                    raise S3Error(
-                        "MissingContentLength", "You must provide the Content-Length HTTP header.", status=411
-                    )
+                check_length(incoming)
                 call = Call(operation.name if operation else "", params, body=incoming, wire=wire)
                 reply = await self._serve(call)
                 return await self._respond(request, call, reply, request_id)
@@ -281,6 +278,12 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
+
+
+def check_length(body: Body | None) -> None:
+    """Refuse a body of unknown length, as S3 does."""
+    if body is not None and body.length is None:
+        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
 
 
 def split_port(host: str) -> str:

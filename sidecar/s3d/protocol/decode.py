@@ -23,6 +23,7 @@ RESPONSE_BYTES, RESPONSE_ELEMENTS = 64 << 20, 1_000_000
 ENCODINGS = frozenset(["utf-8", "us-ascii"])
 """What a document may say that it is written in."""
 
+BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -77,7 +78,8 @@ OWN_ELEMENTS = frozenset(["Code", "Message", "Resource", "RequestId", "HostId"])
 def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
     """Bucket and key of a request, either "" where it names none.
 
-    A Host of `bucket.<domain>` names the bucket; otherwise the path does. Raises S3Error InvalidURI.
+    A Host of `bucket.<domain>` names the bucket; otherwise the path does. Raises S3Error InvalidURI, and
+    InvalidBucketName for a name that no rule ever allowed: it may become part of the remote's host name.
     """
     path = wire.path
     if not path.startswith("/"):
@@ -88,11 +90,17 @@ def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
         for domain in domains:
             bucket = name.removesuffix(f".{domain}")
             if bucket and bucket != name:
-                return bucket, _unquote(path[1:])
+                return _checked(bucket), _unquote(path[1:])
     bucket, _, key = path[1:].partition("/")
     if key and not bucket:
         raise _invalid_uri(path)
-    return _unquote(bucket), _unquote(key)
+    return _checked(_unquote(bucket)), _unquote(key)
+
+
+def _checked(bucket: str) -> str:
+    if bucket and not BUCKET.fullmatch(bucket):
+        raise S3Error("InvalidBucketName", "The specified bucket is not valid.", details={"BucketName": bucket})
+    return bucket
 
 
 def query(text: str) -> list[tuple[str, str]]:

@@ -49,6 +49,8 @@ UNDERSTOOD = {
 def foreign(wire: Wire, operation: str) -> list[str]:
     """The members of a request that are not understood, or whose value is not."""
     names = decode.unknown_members(wire, OPERATIONS[operation], UNDERSTOOD[operation])
+    if wire.headers.get("x-amz-trailer", "").strip().lower() not in (*CHECKSUMS, ""):
+        names.append("x-amz-trailer")
     return names + [name for name, values in VALUES.items() if wire.headers.get(name, "") not in (*values, "")]
 
 
