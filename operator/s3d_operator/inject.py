@@ -172,14 +172,14 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
 
 def raise_grace(edit: "Edit", drain_seconds: int) -> int:
     """Give the pod time for the drain after the app's own time; answer the grace period that it has then."""
-    current = edit.pod["spec"].get("terminationGracePeriodSeconds")
-    current = DEFAULT_GRACE_SECONDS if current is None else current
+    own = edit.pod["spec"].get("terminationGracePeriodSeconds")
+    current: int = DEFAULT_GRACE_SECONDS if own is None else own
     recorded = annotations(edit.pod).get(ORIGINAL_GRACE, "")
     is_recorded = recorded.isascii() and recorded.isdecimal() and len(recorded) < 10
     grace: int = max(current, (int(recorded) if is_recorded else current) + drain_seconds + build.MARGIN_SECONDS)
     if not is_recorded:
         edit.add(str(current), "metadata", "annotations", ORIGINAL_GRACE)
-    if grace != current:
+    if grace != own:
         edit.add(grace, "spec", "terminationGracePeriodSeconds")
     return grace
 

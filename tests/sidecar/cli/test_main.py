@@ -246,7 +246,10 @@ def test_a_reader_that_leaves_early_is_no_error(s3, gateway, bucket):
 def test_ctrl_c_ends_quietly_with_130(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command, environment = process("ls", S3D_ENDPOINT=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        signal.signal(signal.SIGINT, before)
         connection, _ = listener.accept()
         with connection:
             connection.recv(100)

@@ -262,17 +262,18 @@ class Queue:
         return await self._read(call)
 
     async def _pass(self, call: Call) -> Reply:
-        if self._health.away and call.operation in ("HeadBucket", "GetBucketLocation"):
-            return self._remembered(call)
-        reply = await self._inner(call)
+        try:
+            reply = await self._inner(call)
+        except Unavailable:
+            if call.operation in ("HeadBucket", "GetBucketLocation") and self.buckets.vouched(call.bucket):
+                return self._remembered(call)
+            raise
         if call.operation in UNSETTLING and reply.status < 300:
             await self.buckets.forget(call.bucket)
         return reply
 
     def _remembered(self, call: Call) -> Reply:
         """Answer for a bucket that is known while the remote is away (R-9)."""
-        if not self.buckets.vouched(call.bucket):
-            raise Unavailable(f"The bucket {call.bucket} was never seen and the remote is away")
         region = self._region
         if call.operation == "HeadBucket":
             return Reply(200, CIMultiDict({"x-amz-bucket-region": region}))
