@@ -22,18 +22,16 @@ def kubeconfig() -> Iterator[Path]:
 
     A cluster that was not there before is not there afterwards, unless S3D_E2E_KEEP says so.
     """
-    if given := os.environ.get("KUBECONFIG"):
-        yield Path(given)
-        return
-    was_there = any(cache_dir().glob("kubeconfig-*"))
+    given = os.environ.get("KUBECONFIG")
+    was_there = given or any(cache_dir().glob("kubeconfig-*"))
     scripts = Path(__file__).parent / "cluster"
-    for command in (["tools.sh", "helm", "kubeconform"], ["up.sh"]):
+    for command in (["tools.sh", "helm", "kubeconform"], *([] if given else [["up.sh"]])):
         made = subprocess.run([scripts / command[0], *command[1:]], capture_output=True, text=True, check=False)
         if made.returncode == CANNOT:
             pytest.skip(f"no cluster here: {made.stderr.strip().splitlines()[-1]}")
         assert made.returncode == 0, made.stderr
-    path = Path(made.stdout.strip().splitlines()[-1])
-    programs = f"{cache_dir()}/bin:{next(cache_dir().glob('node-*/bin'))}"
+    path = Path(given or made.stdout.strip().splitlines()[-1])
+    programs = ":".join(map(str, [cache_dir() / "bin", *cache_dir().glob("node-*/bin")]))
     os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
     os.environ["KUBECONFIG"] = str(path)
     yield path

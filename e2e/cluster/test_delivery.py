@@ -74,7 +74,7 @@ def end_of(status: Object, kind: str, name: str) -> Object:
 
 def time_of(stamp: str) -> datetime:
     """A time of the API server."""
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    return datetime.fromisoformat(stamp)
 
 
 @pytest.mark.semantics("R-1")
