@@ -3,6 +3,7 @@
 Both offer the same five verbs over one bucket, files in and bytes out, so that one story can be told by either.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -96,7 +97,9 @@ class AwsCli:
     def get(self, key: str) -> bytes:
         with tempfile.TemporaryDirectory() as directory:
             target = Path(directory) / "got"
-            self.run("s3", "cp", self._url(key), target)
+            said = self.run("s3", "cp", self._url(key), target)
+            if not target.exists():
+                raise Refused(f"there is no file of {key!r} in {os.listdir(directory)}: {said}")
             return target.read_bytes()
 
     def names(self) -> list[str]:
