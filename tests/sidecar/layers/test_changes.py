@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3d.layers.queue import changes
-from s3d.layers.queue.changes import Change, Queued
+from s3d.layers.queue.changes import Change, New, Queued
 from s3d.store.db import Database
 
 NOW = 1000.0
@@ -22,12 +22,9 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def put(db: Database, key: str, *, op: str = "put", size: int = 1, file: str | None = None) -> Queued:
-    return await db.write(
-        lambda c: changes.enqueue(
-            c, bucket="b", key=key, identity="", op=op, members={"x-amz-meta-a": "1"}, size=size, etag="e", now=NOW,
-            next_at=NOW, file=file, inline=None if file else b"x",
-        )
-    )  # fmt: skip
+    inline = None if file else b"x"
+    new = New("b", key, "", op, NOW, NOW, {"x-amz-meta-a": "1"}, size, "e", file, inline)
+    return await db.write(lambda c: changes.enqueue(c, new))
 
 
 async def claim(db: Database, limit: int = 10, now: float = NOW) -> list[Change]:
@@ -50,7 +47,7 @@ def states(db: Database, key: str = "k") -> list[tuple[int, str]]:
 async def test_a_newer_put_supersedes_one_that_has_not_started(db: Database) -> None:
     await put(db, "k", file="old")
     queued = await put(db, "k")
-    assert queued == Queued(2, (1,), ("old",))
+    assert queued == Queued(2, ("old",))
     assert states(db) == [(2, "waiting")]
 
 
@@ -61,7 +58,7 @@ async def test_a_put_never_supersedes_one_that_is_under_way(db: Database, state:
     (change,) = await claim(db)
     if state == "unknown":
         await put_back(db, change, "unknown", next_at=changes.NEVER)
-    assert (await put(db, "k")).superseded == ()
+    await put(db, "k")
     assert states(db) == [(1, state), (2, "waiting")]
 
 
@@ -134,7 +131,7 @@ async def test_a_parked_change_keeps_its_bytes_and_answers_until_a_newer_put(db:
 async def test_a_change_is_not_superseded_before_a_turn_that_was_promised_to_see_it(db: Database) -> None:
     await put(db, "k")
     await turn(db, "k")
-    assert (await put(db, "k")).superseded == ()
+    await put(db, "k")
     assert [change.seq for change in await claim(db)] == [1]
 
 
@@ -189,14 +186,31 @@ async def test_a_quarantined_change_hides_what_is_older(db: Database) -> None:
 async def test_every_unfinished_row_of_a_key_is_an_obstacle_to_a_barrier(db: Database) -> None:
     await put(db, "k")
     await put(db, "other")
-    ahead = {key: changes.obstacle(db, "b", key, 2, frozenset()) for key in ("k", "other", "none", None)}
+    ahead = {key: changes.obstacle(db, "b", key, 2) for key in ("k", "other", "none", None)}
     assert {key: change and change.key for key, change in ahead.items()} == {
         "k": "k",
         "other": "other",
         "none": None,
         None: "k",
     }
-    assert changes.obstacle(db, "b", "other", 1, frozenset()) is None
+    assert changes.obstacle(db, "b", "other", 1) is None
+
+
+@pytest.mark.semantics("R-3")
+async def test_a_barrier_waits_for_what_took_the_place_of_what_it_waits_for(db: Database) -> None:
+    await put(db, "k")
+    await put(db, "other")
+    await put(db, "k")
+    await put(db, "k", op="delete")
+    await put(db, "late")
+    for key in ("k", None):
+        waits_for = changes.obstacle(db, "b", key, 1)
+        assert waits_for is not None
+        assert (waits_for.seq, waits_for.op) == (4, "delete")
+    assert changes.obstacle(db, "b", "late", 1) is None
+    await claim(db)
+    await db.write(lambda c: changes.settle(c, 4))
+    assert changes.obstacle(db, "b", None, 1) is None
 
 
 async def test_seqs_are_never_given_twice(db: Database) -> None:

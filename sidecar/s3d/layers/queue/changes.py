@@ -6,7 +6,7 @@ A change moves only along the states of docs/ARCHITECTURE.md, and only here.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -48,10 +48,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """What an enqueue did: the new row, the rows that it superseded and their files, now orphans."""
+    """What an enqueue did: the new row, and the files of what it superseded, now orphans."""
 
     seq: int
-    superseded: tuple[int, ...]
     files: tuple[str, ...]
 
 
@@ -62,21 +61,24 @@ def of_row(row: tuple[Any, ...]) -> Change:
     return Change(*values)
 
 
-def enqueue(
-    db: apsw.Connection,
-    *,
-    bucket: str,
-    key: str,
-    identity: str,
-    op: str,
-    members: Mapping[str, str],
-    size: int,
-    etag: str,
-    now: float,
-    next_at: float,
-    file: str | None,
-    inline: bytes | None,
-) -> Queued:
+@dataclass(frozen=True, slots=True)
+class New:
+    """A put or a delete that is to be queued. Times are Unix times; a body is `inline`, in `file`, or there is none."""
+
+    bucket: str
+    key: str
+    identity: str
+    op: str
+    now: float
+    next_at: float
+    members: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+    etag: str = ""
+    file: str | None = None
+    inline: bytes | None = None
+
+
+def enqueue(db: apsw.Connection, new: New) -> Queued:
     """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
 
     An older change that has not started is dropped, unless the turn of a request stands between the two: that request
@@ -86,22 +88,34 @@ def enqueue(
         db.execute(
             """DELETE FROM change WHERE bucket = ?1 AND key = ?2 AND op <> 'through' AND state IN ('waiting', 'held')
             AND seq > (SELECT coalesce(max(seq), 0) FROM change WHERE bucket = ?1 AND key = ?2 AND op = 'through')
-            RETURNING seq, file""",
-            (bucket, key),
+            RETURNING coalesce(since, seq), file""",
+            (new.bucket, new.key),
         )
     )
     db.execute(
         "UPDATE change SET state = 'superseded' WHERE bucket = ? AND key = ? AND state IN ('parked', 'quarantined')",
-        (bucket, key),
+        (new.bucket, new.key),
     )
     db.execute(
-        """INSERT INTO change (bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline)
-        VALUES (?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)""",
-        (bucket, key, identity, op, json.dumps(members), size, etag, now, next_at, file, inline),
+        """INSERT INTO change
+        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline)
+        VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            min((since for since, _ in dropped), default=None),
+            new.bucket,
+            new.key,
+            new.identity,
+            new.op,
+            json.dumps(dict(new.members)),
+            new.size,
+            new.etag,
+            new.now,
+            new.next_at,
+            new.file,
+            new.inline,
+        ),
     )
-    return Queued(
-        db.last_insert_rowid(), tuple(seq for seq, _ in dropped), tuple(file for _, file in dropped if file is not None)
-    )
+    return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
 
 
 def claim(db: apsw.Connection, *, now: float, limit: int) -> list[Change]:
@@ -208,21 +222,17 @@ def of_key(db: Database, bucket: str, key: str) -> list[Change]:
     return [of_row(row) for row in reversed(rows)]
 
 
-def obstacle(db: Database, bucket: str, key: str | None, seq: int, others: frozenset[int]) -> Change | None:
+def obstacle(db: Database, bucket: str, key: str | None, seq: int) -> Change | None:
     """The oldest change that a barrier on a key (on the whole bucket: None) still waits for.
 
-    It waits for what was acknowledged up to `seq`, and for `others`, which superseded some of that.
+    It waits for what was acknowledged up to `seq`, and for what took the place of that.
     """
-    where, bindings = "bucket = ?", [bucket]
-    if key is not None:
-        where, bindings = "bucket = ? AND key = ?", [bucket, key]
-    live = "op <> 'through' AND state <> 'superseded'"
+    where, bindings = ("bucket = ?", (bucket,)) if key is None else ("bucket = ? AND key = ?", (bucket, key))
     rows = db.read(
-        f"SELECT {FIELDS} FROM change WHERE {where} AND seq <= ? AND {live} ORDER BY seq LIMIT 1", (*bindings, seq)
+        f"""SELECT {FIELDS} FROM change WHERE {where} AND coalesce(since, seq) <= ? AND op <> 'through'
+        AND state <> 'superseded' ORDER BY coalesce(since, seq) LIMIT 1""",
+        (*bindings, seq),
     )
-    if not rows and others:
-        marks = ", ".join("?" * len(others))
-        rows = db.read(f"SELECT {FIELDS} FROM change WHERE seq IN ({marks}) AND {live} LIMIT 1", tuple(others))
     return of_row(rows[0]) if rows else None
 
 

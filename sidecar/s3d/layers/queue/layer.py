@@ -23,14 +23,14 @@ from s3d.errors import ConfigError, CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import bulk, changes, overlay, understood
 from s3d.layers.queue.buckets import UNSETTLING, Buckets
-from s3d.layers.queue.changes import Change, Queued
+from s3d.layers.queue.changes import Change, New, Queued
 from s3d.layers.queue.pusher import Pusher, open_body
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS, Class
-from s3d.store.bodies import Bodies, Stored
+from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFailed, StoreFull
 from s3d.store.lock import make_private
 
@@ -121,7 +121,10 @@ class Queue:
             etag = md5.hexdigest()
             members = understood.kept(wire, getattr(body, "digests", {}))
             try:
-                await self._enqueue(call, "put", members, size, etag, stored)
+                new = self._new(
+                    call, call.key, "put", members=members, size=size, etag=etag, file=stored.id, inline=stored.inline
+                )
+                await self._enqueue([new])
             except StoreFull:
                 # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
                 if stored.id is not None:
@@ -143,7 +146,7 @@ class Queue:
         if bucket.through:
             return await self._through(call, bucket.through)
         async with self.room.take(0):
-            await self._enqueue(call, "delete", {}, 0, "", Stored(None, None, 0))
+            await self._enqueue([self._new(call, call.key, "delete")])
         return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
 
     async def _delete_many(self, call: Call) -> Reply:
@@ -159,35 +162,11 @@ class Queue:
         wanted = bulk.of_document(decode.input_xml(operation, data))
         plain = [key for key in wanted.plain if len(key.encode()) <= LONGEST_KEY]
         async with self.room.take(0, files=len(plain)):
-            await self._enqueue_deletes(call, plain)
+            await self._enqueue([self._new(call, key, "delete") for key in plain])
         forwarded, refusal = await self._delete_rest(call, wanted.rest) if wanted.rest else ({}, None)
         return Reply(
             200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal)
         )
-
-    async def _enqueue_deletes(self, call: Call, keys: list[str]) -> None:
-        now = time.time()
-        next_at = now + self._settings.delay
-        queued: list[Queued] = await self._db.write(
-            lambda db: [
-                changes.enqueue(
-                    db,
-                    bucket=call.bucket,
-                    key=key,
-                    identity=call.identity,
-                    op="delete",
-                    members={},
-                    size=0,
-                    etag="",
-                    now=now,
-                    next_at=next_at,
-                    file=None,
-                    inline=None,
-                )
-                for key in keys
-            ]
-        )
-        await self._queued(call.bucket, queued)
 
     async def _delete_rest(self, call: Call, objects: list[Mapping[str, Any]]) -> tuple[dict[str, Any], S3Error | None]:
         """Forward what cannot be queued, after what is pending for its keys."""
@@ -199,34 +178,15 @@ class Queue:
         except S3Error as error:
             return {}, error
 
-    async def _enqueue(
-        self, call: Call, op: str, members: dict[str, str], size: int, etag: str, stored: Stored
-    ) -> None:
-        """Commit the change (D-2): when this returns, it is on stable storage."""
+    def _new(self, call: Call, key: str, op: str, **what: Any) -> New:
         now = time.time()
-        queued: Queued = await self._db.write(
-            lambda db: changes.enqueue(
-                db,
-                bucket=call.bucket,
-                key=call.key,
-                identity=call.identity,
-                op=op,
-                members=members,
-                size=size,
-                etag=etag,
-                now=now,
-                next_at=now + self._settings.delay,
-                file=stored.id,
-                inline=stored.inline,
-            )
-        )
-        await self._queued(call.bucket, [queued])
+        return New(call.bucket, key, call.identity, op, now, now + self._settings.delay, **what)
 
-    async def _queued(self, bucket: str, queued: list[Queued]) -> None:
-        """Tell everybody about changes that were committed, and clear what they superseded."""
+    async def _enqueue(self, news: list[New]) -> None:
+        """Commit changes together (D-2): when this returns, they are on stable storage."""
+        queued: list[Queued] = await self._db.write(lambda db: [changes.enqueue(db, new) for new in news])
         self.pusher.wake()
         for one in queued:
-            self.turns.superseded(bucket, one)
             for file in one.files:
                 await self._bodies.delete(file)
 

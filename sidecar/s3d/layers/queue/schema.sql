@@ -2,6 +2,7 @@
 
 CREATE TABLE change (
     seq        INTEGER PRIMARY KEY AUTOINCREMENT, -- order of acknowledgement
+    since      INTEGER,                           -- the oldest seq that it superseded; NULL: none. Barriers wait for it by that
     bucket     TEXT NOT NULL,
     key        TEXT NOT NULL,                     -- the client's bytes, as UTF-8
     identity   TEXT NOT NULL DEFAULT '',          -- who wrote it; pushed under the same
@@ -23,6 +24,7 @@ CREATE TABLE change (
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'unknown');
 CREATE INDEX change_key ON change (bucket, key, seq);
+CREATE INDEX change_since ON change (bucket, coalesce(since, seq)) WHERE op <> 'through' AND state <> 'superseded';
 CREATE INDEX change_due ON change (state, next_at, seq);
 CREATE INDEX change_age ON change (acked_at) WHERE state IN ('waiting', 'pushing', 'unknown');
 CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;

@@ -16,7 +16,7 @@ import apsw
 from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import changes
-from s3d.layers.queue.changes import Change, Queued
+from s3d.layers.queue.changes import Change
 from s3d.store.db import Database
 
 # How often a waiter looks at the clock and at the remote's health; what it waits for wakes it at once.
@@ -30,8 +30,6 @@ class Waiter:
     bucket: str
     key: str | None
     seq: int
-    others: set[int] = field(default_factory=set)
-    """Changes that superseded some of those waited for: the promise passes on to them."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -50,21 +48,13 @@ class Turns:
         for waiter in self._waiters.get(bucket, ()):
             waiter.woken.set()
 
-    def superseded(self, bucket: str, queued: Queued) -> None:
-        """Pass the promises on superseded changes to the one that took their place."""
-        if not queued.superseded:
-            return
-        for waiter in self._waiters.get(bucket, ()):
-            if any(seq <= waiter.seq or seq in waiter.others for seq in queued.superseded):
-                waiter.others.add(queued.seq)
-
     async def barrier(self, bucket: str, key: str | None) -> None:
         """Wait until the changes that are pending now on a key (None: anywhere in the bucket) are pushed.
 
         Raises S3Error SlowDown (503) when the remote is away, a change is held or parked, or it takes too long.
         """
         waiter = Waiter(bucket, key, changes.newest(self._db))
-        if changes.obstacle(self._db, bucket, key, waiter.seq, frozenset()) is None:
+        if changes.obstacle(self._db, bucket, key, waiter.seq) is None:
             return
         with self._waiting(waiter):
             await self._until(waiter)
@@ -106,7 +96,7 @@ class Turns:
         deadline = time.time() + self._timeout
         while True:
             waiter.woken.clear()
-            change = changes.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, frozenset(waiter.others))
+            change = changes.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq)
             if change is None:
                 return
             await self._glance(waiter, deadline, change)
