@@ -3,7 +3,6 @@
 Both offer the same five verbs over one bucket, files in and bytes out, so that one story can be told by either.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -98,8 +97,9 @@ class AwsCli:
         with tempfile.TemporaryDirectory() as directory:
             target = Path(directory) / "got"
             said = self.run("s3", "cp", self._url(key), target)
+            names = [path.name for path in Path(directory).iterdir()]
             if not target.exists():
-                raise Refused(f"there is no file of {key!r} in {os.listdir(directory)}: {said}")
+                raise Refused(f"there is no file of {key!r} in {names}: {said}")
             return target.read_bytes()
 
     def names(self) -> list[str]:
