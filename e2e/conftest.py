@@ -23,7 +23,7 @@ def kubeconfig() -> Iterator[Path]:
     A cluster that was not there before is not there afterwards, unless S3D_E2E_KEEP says so.
     """
     given = os.environ.get("KUBECONFIG")
-    was_there = given or any(cache_dir().glob("kubeconfig-*"))
+    was_there = given or (cache_dir() / f"kubeconfig-{os.environ.get('KIND_CLUSTER', 's3d')}").exists()
     scripts = Path(__file__).parent / "cluster"
     for command in (["tools.sh", "helm", "kubeconform"], *([] if given else [["up.sh"]])):
         made = subprocess.run([scripts / command[0], *command[1:]], capture_output=True, text=True, check=False)
