@@ -14,7 +14,7 @@ from e2e.compat.clients import AwsCli, Boto3, Client, NewClient, pending, wait_u
 from tests.daemons import Daemon, StartDaemon
 from tests.remotes import Remote
 
-CLIENTS = {"boto3": Boto3, "aws-cli": AwsCli}
+CLIENTS: dict[str, NewClient] = {"boto3": Boto3, "aws-cli": AwsCli}
 ODD_KEYS = {
     "double-slash": "a//b",
     "dot-dot": "a/../b",
@@ -53,8 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(params=CLIENTS)
 def new_client(request: pytest.FixtureRequest) -> NewClient:
     """Each client in turn."""
-    chosen: NewClient = CLIENTS[request.param]
-    return chosen
+    return CLIENTS[request.param]
 
 
 @pytest.fixture(params=PUSHES)
