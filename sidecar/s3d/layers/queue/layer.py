@@ -93,6 +93,13 @@ class Queue:
                 return await self._read(call)
         if call.wire is not None and call.wire.method == "OPTIONS":
             return await self._inner(call)
+        if call.wire is not None and is_form(call.wire):
+            raise S3Error(
+                "NotImplemented",
+                "A browser's form upload carries a signature of its own, which cannot be forwarded",
+                status=501,
+                hint="upload with PUT",
+            )
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:
                 return await self._pass(call)
@@ -399,6 +406,11 @@ async def read_document(body: Body) -> bytes:
         return await read_all(body, bulk.LARGEST_DOCUMENT)
     except ValueError:
         raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
+
+
+def is_form(wire: Wire) -> bool:
+    """Whether a request is a form POST, which names its key in its body."""
+    return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
 
 
 def copy_source(source: object) -> tuple[str, str] | None:
