@@ -13,7 +13,18 @@ kubeconfig=$cache/kubeconfig-$name
 "$here/tools.sh" kind
 "$here/node-image.sh" >&2
 
-if ! kind get clusters 2>/dev/null | grep -qx "$name"; then
+exists() { kind get clusters 2>/dev/null | grep -x "$name" >/dev/null; }
+answers() {
+  kind export kubeconfig --name "$name" --kubeconfig "$kubeconfig" >/dev/null 2>&1 &&
+    kubectl --kubeconfig "$kubeconfig" get --raw /readyz --request-timeout=20s >/dev/null 2>&1
+}
+
+# Nodes that were stopped with their engine do not come back as they were.
+if exists && ! answers; then
+  log "the cluster $name does not answer: it is made anew"
+  kind delete cluster --name "$name" --kubeconfig "$kubeconfig" >&2
+fi
+if ! exists; then
   {
     # failCgroupV1: the kubelet refuses the old cgroup hierarchy unless told otherwise.
     cat <<'EOF'
