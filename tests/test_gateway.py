@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -520,3 +521,27 @@ def test_a_form_upload_is_refused_rather_than_forwarded_with_a_second_signature(
     status, _, document = raw(daemon, "POST", f"/{bucket}", form, Content_Type="multipart/form-data; boundary=x")
     assert status == 501
     assert b"<Code>NotImplemented</Code>" in document
+
+
+@pytest.mark.semantics("A-4")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+@pytest.mark.parametrize("key", ["/lead", "/", "//x"])
+def test_a_leading_slash_is_part_of_what_goes_to_the_remote(
+    remote: Remote, bucket: str, tmp_path: Path, key: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        daemon = Daemon(
+            tmp_path, {**remote.environment, "S3_ENDPOINT": f"http://127.0.0.1:{port}", "S3D_BUCKETS": bucket}
+        )
+        daemon.settings["S3D_WRITE_QUEUE"] = "false"
+        try:
+            daemon.start()
+            address = urlsplit(daemon.endpoint)
+            with socket.create_connection((address.hostname, address.port), timeout=30) as client:
+                client.sendall(f"GET /{bucket}/{key} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+                asked, _ = listener.accept()
+                with asked:
+                    assert asked.recv(65536).split(b" ")[1].decode() == f"/{bucket}/{key}"
+        finally:
+            daemon.kill()

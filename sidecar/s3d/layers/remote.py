@@ -141,7 +141,13 @@ class Remote:
         elif body is None and payload_hash == UNSIGNED:
             payload_hash = EMPTY_SHA256
         return await self._request(
-            call, wire.method, quote(call.key, safe="/-_.~"), query.replace("+", "%20"), headers, body, payload_hash
+            call,
+            wire.method,
+            "/" + quote(call.key, safe="/-_.~"),
+            query.replace("+", "%20"),
+            headers,
+            body,
+            payload_hash,
         )
 
     async def _reframe(self, body: Body | None, wire_headers: Any, headers: Headers) -> tuple[Body | None, str]:
@@ -301,6 +307,7 @@ class Remote:
         )
 
     def _target(self, bucket: str, path: str) -> Target:
+        """Address a bucket, or a key of it by `path`: a slash and the key, which may itself begin with one."""
         region = self._regions.get(bucket, self.region)
         host = self._host
         if region != self.region and not self._settings.endpoint:
@@ -323,7 +330,7 @@ class Remote:
 
     async def _probe(self) -> None:
         call = Call("HeadBucket", {"Bucket": self._last_bucket})
-        target = self._target(self._last_bucket, "")
+        target = self._target(self._last_bucket, "/")
         response = await self._exchange(call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True)
         response.release()
 

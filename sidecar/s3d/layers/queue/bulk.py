@@ -26,11 +26,6 @@ class Bulk:
         """The keys that are named by nothing but their key, each once, in order."""
         return list(dict.fromkeys(o["Key"] for o in self.objects if set(o) == {"Key"}))
 
-    @property
-    def rest(self) -> list[Mapping[str, Any]]:
-        """The objects that say more: a version, an ETag."""
-        return [o for o in self.objects if set(o) != {"Key"}]
-
 
 def of_document(document: Mapping[str, Any]) -> Bulk:
     """Take a request's document. Raises S3Error MalformedXML where it names no key, or more than 1,000."""

@@ -170,7 +170,8 @@ class Queue:
         plain = [key for key in wanted.plain if len(key.encode()) <= LONGEST_KEY]
         async with self.room.take(0, files=len(plain)):
             await self._enqueue([self._new(call, key, "delete") for key in plain])
-        forwarded, refusal = await self._delete_rest(call, wanted.rest) if wanted.rest else ({}, None)
+        rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
+        forwarded, refusal = await self._delete_rest(call, rest) if rest else ({}, None)
         return Reply(
             200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal)
         )
@@ -230,11 +231,15 @@ class Queue:
 
     async def _pass(self, call: Call) -> Reply:
         try:
-            reply = await self._inner(call)
+            return await self._inward(call)
         except Unavailable:
             if call.operation in ("HeadBucket", "GetBucketLocation") and self.buckets.vouched(call.bucket):
                 return self._remembered(call)
             raise
+
+    async def _inward(self, call: Call) -> Reply:
+        """Hand a call inward; forget the bucket where the call changes what a queued write to it means."""
+        reply = await self._inner(call)
         if call.operation in UNSETTLING and reply.status < 300:
             await self.buckets.forget(call.bucket)
         return reply
@@ -255,10 +260,7 @@ class Queue:
         if call.key and writes and call.operation not in PREPARING:
             return await self._through(call, call.operation or "unknown operation")
         await self.turns.barrier(call.bucket, call.key or None)
-        reply = await self._inner(call)
-        if call.operation in UNSETTLING and reply.status < 300:
-            await self.buckets.forget(call.bucket)
-        return reply
+        return await self._inward(call)
 
     async def _through(self, call: Call, reason: str) -> Reply:
         """Send a write to the remote while the client waits, in its key's turn."""
