@@ -9,6 +9,7 @@ import pytest
 
 from s3d.layers.queue import changes
 from s3d.layers.queue.changes import Change, New, Queued
+from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
 
 NOW = 1000.0
@@ -16,7 +17,7 @@ NOW = 1000.0
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await asyncio.to_thread(Database.open, tmp_path / "queue.db", changes.SCHEMA)
+    database = await asyncio.to_thread(Database.open, tmp_path / "queue.db", SCHEMA)
     yield database
     await database.close()
 

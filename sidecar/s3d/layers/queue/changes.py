@@ -7,18 +7,15 @@ A change moves only along the states of docs/ARCHITECTURE.md, and only here.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 import apsw
 
-from s3d.store.db import Database, Schema
+from s3d.store.db import Database
 
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
-SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
-"""The tables of this version."""
 FIELDS = "seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason, file"
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
     AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""

@@ -6,36 +6,26 @@ client's own request, sent again with the digests that it came with.
 """
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import logging
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import quote
 
 import apsw
-from multidict import CIMultiDict
 
-from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.health import Health
 from s3d.layers.queue import changes, retry
-from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.changes import Change
-from s3d.layers.queue.room import Room
-from s3d.layers.queue.turns import Turns
-from s3d.metrics import Metrics
-from s3d.protocol import decode
-from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFailed
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.pushes import PUSHES
+from s3d.store.db import StoreFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-DOCUMENT_LIMIT = 1 << 20
 STORE_PAUSE = 1.0
 """Seconds between two tries to write to a local dir that fails."""
 IDLE = 5.0
@@ -45,30 +35,15 @@ IDLE = 5.0
 class Pusher:
     """The workers that drain the queue."""
 
-    def __init__(
-        self,
-        db: Database,
-        bodies: Bodies,
-        inner: S3,
-        health: Health,
-        turns: Turns,
-        buckets: Buckets,
-        room: Room,
-        metrics: Metrics,
-        workers: int,
-    ) -> None:
-        """Take how many changes may be pushed at once."""
-        self._db = db
-        self._bodies = bodies
-        self._inner = inner
-        self._health = health
-        self._turns = turns
-        self._buckets = buckets
-        self._room = room
-        self._metrics = metrics
-        self._workers = workers
+    def __init__(self, parts: Parts, work: asyncio.Event) -> None:
+        """Take the event that says that there may be something to push."""
+        self._parts = parts
+        self._db = parts.db
+        self._health = parts.health
+        self._metrics = parts.metrics
+        self._workers = parts.settings.write_queue.workers
         self._under_way: set[int] = set()
-        self._work = asyncio.Event()
+        self._work = work
         self._settled = asyncio.Event()
 
     def wake(self) -> None:
@@ -129,7 +104,7 @@ class Pusher:
         """Make one attempt and record what came of it. A bug costs this change an attempt, and no other its own."""
         try:
             try:
-                reply = await self._attempt(change)
+                reply = await PUSHES[change.op](self._parts, change)
             except CorruptBody as error:
                 log.error("%s is quarantined: %s", describe(change), error)
                 self._metrics.quarantined.inc()
@@ -143,49 +118,24 @@ class Pusher:
                 await self._settle(change, reply)
         finally:
             self._under_way.discard(change.seq)
-            self._turns.moved(change.bucket)
-            self._room.freed()
+            self._parts.turns.moved(change.bucket)
+            self._parts.room.freed()
             self._settled.set()
             self.wake()
-
-    async def _attempt(self, change: Change) -> Reply:
-        """Send the change; raise what the remote says against it, or CorruptBody."""
-        path = f"/{quote(change.bucket, safe='-_.~')}/{quote(change.key, safe='/-_.~')}"
-        params = {"Bucket": change.bucket, "Key": change.key}
-        headers: Headers = CIMultiDict(change.members)
-        if change.op == "delete":
-            reply = await self._inner(Call("DeleteObject", params, wire=Wire("DELETE", path, "", headers)))
-        else:
-            headers["Content-MD5"] = md5_base64(change.etag)
-            body = open_body(self._bodies, change)
-            wire = Wire("PUT", path, "", headers)
-            try:
-                reply = await self._inner(Call("PutObject", params, body=body, wire=wire))
-            finally:
-                await body.aclose()
-        document = await read_all(reply.body, DOCUMENT_LIMIT)
-        gone = (
-            change.op == "delete"
-            and reply.status == 404
-            and decode.error(404, reply.headers, document).code == "NoSuchKey"
-        )
-        if reply.status >= 300 and not gone:
-            raise decode.error(reply.status, reply.headers, document)
-        return reply
 
     async def _settle(self, change: Change, reply: Reply) -> None:
         await self._write(lambda db: changes.settle(db, change.seq))
         self._metrics.pushes.labels("settled").inc()
         if change.file is not None:
-            await self._bodies.delete(change.file)
+            await self._parts.bodies.delete(change.file)
         version = reply.headers.get("x-amz-version-id", "null")
         etag = reply.headers.get("ETag", "").strip('"')
         if version != "null":
-            await self._buckets.learn(change.bucket, "versioned", f"x-amz-version-id {version}")
+            await self._parts.buckets.learn(change.bucket, "versioned", f"x-amz-version-id {version}")
         elif change.op == "put" and etag and etag != change.etag:
             self._metrics.etag_mismatch.inc()
             log.warning("%s: acknowledged with ETag %s, the remote shows %s", describe(change), change.etag, etag)
-            await self._buckets.learn(change.bucket, "etag", f"{etag} where the MD5 is {change.etag}")
+            await self._parts.buckets.learn(change.bucket, "etag", f"{etag} where the MD5 is {change.etag}")
 
     async def _refused(self, change: Change, error: S3Error) -> None:
         verdict = retry.judge(error)
@@ -216,22 +166,7 @@ class Pusher:
             lambda db: changes.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason)
         )
         if orphan is not None:
-            await self._bodies.delete(orphan)
-
-
-def open_body(bodies: Bodies, change: Change) -> Body:
-    """The body of a put, verified against its MD5 when it is read whole. Raises CorruptBody."""
-    if change.file is not None:
-        return bodies.open(change.file, change.size, change.etag)
-    data = change.inline or b""
-    if len(data) != change.size or hashlib.md5(data, usedforsecurity=False).hexdigest() != change.etag:
-        raise CorruptBody(f"The body in row {change.seq} does not match its digest")
-    return BytesBody(data)
-
-
-def md5_base64(etag: str) -> str:
-    """The Content-MD5 of a body whose MD5 in hex is its ETag."""
-    return base64.b64encode(bytes.fromhex(etag)).decode()
+            await self._parts.bodies.delete(orphan)
 
 
 def describe(change: Change) -> str:

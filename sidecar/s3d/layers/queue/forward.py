@@ -1,0 +1,100 @@
+"""What is not queued: it goes to the remote, at once, behind a barrier or in its key's turn (SEMANTICS R-3 to R-7).
+
+Nothing is changed on the way but the signature. A call that changes what a queued write means makes its bucket unknown.
+"""
+
+from dataclasses import replace
+from urllib.parse import unquote
+
+from multidict import CIMultiDict
+
+from s3d.api import BytesBody, Call, Reply, Wire, read_all
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue.buckets import UNSETTLING
+from s3d.layers.queue.parts import Parts
+from s3d.protocol import encode
+
+# Multipart calls that leave the object as it is; only Complete changes it.
+PREPARING = frozenset(["CreateMultipartUpload", "UploadPart", "UploadPartCopy", "AbortMultipartUpload"])
+REASONS = frozenset(["versioned", "locked", "encrypted", "etag", "larger than the queue", "if-match", "if-none-match"])
+"""Why a write goes through, as a metric's label: what the client names must not make new ones."""
+
+
+async def pass_through(parts: Parts, call: Call) -> Reply:
+    """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9)."""
+    try:
+        return await _inward(parts, call)
+    except Unavailable:
+        if call.operation in ("HeadBucket", "GetBucketLocation") and parts.buckets.vouched(call.bucket):
+            return _remembered(parts, call)
+        raise
+
+
+async def after(parts: Parts, call: Call) -> Reply:
+    """Hand a call inward when the changes that it depends on are pushed (R-3)."""
+    source = copy_source(call.params.get("CopySource", ""))
+    if source is not None:
+        await parts.turns.barrier(*source)
+    writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
+    if call.key and writes and call.operation not in PREPARING:
+        return await through(parts, call, call.operation or "unknown operation")
+    await parts.turns.barrier(call.bucket, call.key or None)
+    return await _inward(parts, call)
+
+
+async def through(parts: Parts, call: Call, reason: str) -> Reply:
+    """Send a write to the remote while the client waits, in its key's turn."""
+    parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
+    if parts.health.away:
+        # Before the turn: nothing durable is owed to a request that cannot be served.
+        raise Unavailable(
+            f"This request must be decided by the remote ({reason}), which is away: {parts.health.reason}"
+        )
+    async with parts.turns.turn(call.bucket, call.key, call.identity):
+        reply = await parts.inner(call)
+    parts.wake()
+    if reply.status < 300:
+        reply.headers["x-s3d-durability"] = "remote"
+    return reply
+
+
+async def _inward(parts: Parts, call: Call) -> Reply:
+    reply = await parts.inner(call)
+    if call.operation in UNSETTLING and reply.status < 300:
+        await parts.buckets.forget(call.bucket)
+    return reply
+
+
+def _remembered(parts: Parts, call: Call) -> Reply:
+    region = parts.region
+    if call.operation == "HeadBucket":
+        return Reply(200, CIMultiDict({"x-amz-bucket-region": region}))
+    return Reply(200, result={"LocationConstraint": "" if region == "us-east-1" else region})
+
+
+def copy_source(source: object) -> tuple[str, str] | None:
+    """Bucket and key that a copy reads; None where the call is no copy."""
+    if not isinstance(source, str) or not source:
+        return None
+    bucket, _, key = source.removeprefix("/").partition("?")[0].partition("/")
+    return unquote(bucket), unquote(key)
+
+
+def wire_of(call: Call) -> Wire:
+    """The wire of a call: as it came, or as a call that a layer made would be sent."""
+    if call.wire is not None:
+        return call.wire
+    method, path, query, headers, _ = encode.request(call.operation, call.params)
+    return Wire(method, f"/{call.bucket}{path}", query, headers)
+
+
+async def read_document(call: Call, limit: int) -> tuple[bytes, Call]:
+    """Read a request's document: its bytes, and the call with them as its body.
+
+    Raises S3Error MalformedXML where it is larger than `limit` bytes.
+    """
+    try:
+        data = await read_all(call.body, limit)
+    except ValueError:
+        raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
+    return data, replace(call, body=BytesBody(data))

@@ -1,0 +1,40 @@
+"""What the modules of the write queue share: the tables, the bodies, the remote, and who keeps order among them.
+
+One is made when the queue is opened and lives as long as the queue. It decides nothing.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from s3d import config
+from s3d.api import S3, Call, Reply
+from s3d.layers.health import Health
+from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.room import Room
+from s3d.layers.queue.turns import Turns
+from s3d.metrics import Metrics
+from s3d.store.bodies import Bodies
+from s3d.store.db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The queue's parts."""
+
+    settings: config.Settings
+    db: Database
+    bodies: Bodies
+    inner: S3
+    health: Health
+    region: str
+    """The remote's."""
+    metrics: Metrics
+    turns: Turns
+    buckets: Buckets
+    room: Room
+    wake: Callable[[], None]
+    """Says to the pusher that there may be something to push."""
+
+
+Handler = Callable[[Parts, Call], Awaitable[Reply]]
+"""Serves the calls of one operation."""

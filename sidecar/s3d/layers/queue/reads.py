@@ -1,0 +1,50 @@
+"""Reads of one object: answered from its pending change, else from inside (SEMANTICS R-1, R-2, D-4)."""
+
+import logging
+
+from s3d.api import Call, Reply
+from s3d.errors import CorruptBody, S3Error
+from s3d.layers.queue import changes, overlay, understood
+from s3d.layers.queue.changes import Change
+from s3d.layers.queue.content import open_body
+from s3d.layers.queue.parts import Parts
+
+log = logging.getLogger(__name__)
+
+
+async def get(parts: Parts, call: Call) -> Reply:
+    """Answer GetObject and HeadObject."""
+    change = changes.visible(parts.db, call.bucket, call.key)
+    if change is None:
+        return await parts.inner(call)
+    if call.wire is not None and understood.foreign(call.wire, call.operation):
+        await parts.turns.barrier(call.bucket, call.key)
+        return await parts.inner(call)
+    check_there(change)
+    try:
+        return overlay.answer(call.operation, call.params, change, lambda: open_body(parts.bodies, change))
+    except CorruptBody as error:
+        await damaged(parts, change, error)
+        return await get(parts, call)
+
+
+def check_there(change: Change) -> None:
+    """Raise the S3Error of a read that meets a pending delete, or a change whose body is bad (D-4)."""
+    if change.state == "quarantined":
+        raise S3Error(
+            "ServiceUnavailable",
+            f"The newest version of this object is damaged on the local dir: {change.reason}",
+            status=503,
+            hint="put the object again, or see `s3d status bucket/key`",
+        )
+    if change.op == "delete":
+        raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": change.key})
+
+
+async def damaged(parts: Parts, change: Change, error: CorruptBody) -> None:
+    """Quarantine a change whose body is bad, unless it was settled meanwhile and its body went with it."""
+    again = changes.visible(parts.db, change.bucket, change.key)
+    if again is not None and again.seq == change.seq:
+        log.error("change %d is quarantined: %s", change.seq, error)
+        parts.metrics.quarantined.inc()
+        await parts.db.write(lambda db: changes.quarantine(db, change.seq, str(error)))

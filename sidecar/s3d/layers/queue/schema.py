@@ -1,0 +1,24 @@
+"""The versions of the queue's tables, and the way from one to the next (SEMANTICS D-9).
+
+A file of tables belongs to one module, which bears its name. Tables that are new in a version stand once, in a file
+that both a new database and the migration run; what a migration changes in older tables stands in `from_N.sql`.
+"""
+
+from importlib import resources
+
+from s3d.store.db import Schema
+
+
+def text(name: str) -> str:
+    """The statements of a file beside this one."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+# Tables that version 2 brought.
+NEW_IN_2: tuple[str, ...] = ()
+SCHEMA = Schema(
+    version=2,
+    sql="".join(map(text, ("changes.sql", *NEW_IN_2))),
+    migrations={1: "".join(map(text, ("from_1.sql", *NEW_IN_2)))},
+)
+"""The tables of this version."""

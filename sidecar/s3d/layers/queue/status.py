@@ -1,0 +1,58 @@
+"""What the status doors show of the queue. Read from the tables by an index; it changes nothing."""
+
+import time
+from typing import Any
+
+from s3d.layers.queue import changes
+from s3d.layers.queue.parts import Parts
+
+
+def pending(parts: Parts) -> dict[str, Any]:
+    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes."""
+    states = changes.tally(parts.db)
+    oldest = changes.oldest(parts.db)
+    return {
+        "changes": sum(count for count, _ in states.values()),
+        "bytes": sum(size for _, size in states.values()),
+        "oldest_age_seconds": None if oldest is None else max(0.0, time.time() - oldest),
+        "parked": states["parked"][0],
+        "held": states["held"][0],
+    }
+
+
+def states(parts: Parts) -> dict[str, int]:
+    """Changes by state."""
+    return {state: count for state, (count, _) in changes.tally(parts.db).items()}
+
+
+def of_bucket(parts: Parts, bucket: str) -> dict[str, Any]:
+    """What is known of a bucket, and what is pending in it."""
+    known = parts.buckets.remembered(bucket)
+    count, size = changes.bucket_tally(parts.db, bucket)
+    return {
+        "bucket": bucket,
+        "known": parts.buckets.vouched(bucket),
+        "writes": f"through: {known.through} ({known.detail})" if known and known.through else "queued",
+        "pending": {"changes": count, "bytes": size},
+    }
+
+
+def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
+    """The changes of one key, oldest first; `settled` where nothing is pending."""
+    found = changes.of_key(parts.db, bucket, key)
+    shown = [
+        {
+            "seq": change.seq,
+            "op": change.op,
+            "state": change.state,
+            "size": change.size,
+            "etag": change.etag,
+            "acked_at": change.acked_at,
+            "attempts": change.attempts,
+            "next_at": None if change.next_at >= changes.NEVER else change.next_at,
+            "code": change.code,
+            "reason": change.reason,
+        }
+        for change in found
+    ]
+    return {"bucket": bucket, "key": key, "state": found[-1].state if found else "settled", "changes": shown}

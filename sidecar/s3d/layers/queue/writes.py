@@ -1,0 +1,120 @@
+"""Writes that are queued: PutObject, DeleteObject, and DeleteObjects key by key.
+
+A write is acknowledged when it is on stable storage (SEMANTICS D-1, D-2). What the queue does not take goes through in
+its key's turn; nothing is ever taken halfway.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from multidict import CIMultiDict
+
+from s3d.api import Call, Headers, Reply
+from s3d.errors import S3Error
+from s3d.layers.queue import bulk, changes, forward, limits, understood
+from s3d.layers.queue.changes import New, Queued
+from s3d.layers.queue.parts import Parts
+from s3d.protocol import decode
+from s3d.protocol.model import OPERATIONS
+from s3d.store.db import StoreFull
+
+
+async def put(parts: Parts, call: Call) -> Reply:
+    """Queue a PutObject."""
+    wire = forward.wire_of(call)
+    if foreign := understood.foreign(wire, "PutObject"):
+        return await forward.through(parts, call, foreign[0])
+    body = call.body
+    if body is None or body.length is None:
+        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+    size = body.length
+    members = understood.kept(wire, {})
+    limits.check(call.key, size, members)
+    bucket = await parts.buckets.get(call.bucket)
+    if bucket.through:
+        return await forward.through(parts, call, bucket.through)
+    if size > parts.settings.write_queue.max_size:
+        return await forward.through(parts, call, "larger than the queue")
+    async with parts.room.take(size):
+        md5 = hashlib.md5(usedforsecurity=False)
+        stored = await parts.bodies.receive(body, md5.update)
+        etag = md5.hexdigest()
+        members = understood.kept(wire, getattr(body, "digests", {}))
+        try:
+            await enqueue(
+                parts,
+                [new(parts, call, "put", members=members, size=size, etag=etag, file=stored.id, inline=stored.inline)],
+            )
+        except StoreFull:
+            # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
+            if stored.id is not None:
+                await parts.bodies.delete(stored.id)
+            raise
+    headers: Headers = CIMultiDict({"ETag": f'"{etag}"', "x-s3d-durability": "local"})
+    sums = {name: value for name, value in members.items() if name in understood.CHECKSUMS}
+    if sums:
+        headers.update(sums)
+        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+    return Reply(200, headers)
+
+
+async def delete(parts: Parts, call: Call) -> Reply:
+    """Queue a DeleteObject."""
+    if foreign := understood.foreign(forward.wire_of(call), "DeleteObject"):
+        return await forward.through(parts, call, foreign[0])
+    limits.check(call.key, 0, {})
+    bucket = await parts.buckets.get(call.bucket)
+    if bucket.through:
+        return await forward.through(parts, call, bucket.through)
+    async with parts.room.take(0):
+        await enqueue(parts, [new(parts, call, "delete")])
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+
+
+async def delete_many(parts: Parts, call: Call) -> Reply:
+    """Answer a DeleteObjects key by key (Q-20): plain keys in one commit, the others by the remote."""
+    bucket = await parts.buckets.get(call.bucket)
+    if bucket.through or call.body is None or understood.foreign(forward.wire_of(call), "DeleteObjects"):
+        return await forward.after(parts, call)
+    data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
+    operation = OPERATIONS["DeleteObjects"]
+    if decode.unknown_elements(operation, data):
+        return await forward.after(parts, call)
+    wanted = bulk.of_document(decode.input_xml(operation, data))
+    plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
+    async with parts.room.take(0, files=len(plain)):
+        await enqueue(parts, [new(parts, replace(call, params={**call.params, "Key": key}), "delete") for key in plain])
+    rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
+    forwarded, refusal = await _delete_rest(parts, call, rest) if rest else ({}, None)
+    return Reply(200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal))
+
+
+async def _delete_rest(
+    parts: Parts, call: Call, objects: list[Mapping[str, Any]]
+) -> tuple[dict[str, Any], S3Error | None]:
+    """Forward what cannot be queued, after what is pending for its keys."""
+    try:
+        for key in dict.fromkeys(o["Key"] for o in objects):
+            await parts.turns.barrier(call.bucket, key)
+        params = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
+        return (await parts.inner(Call("DeleteObjects", params, identity=call.identity))).result or {}, None
+    except S3Error as error:
+        return {}, error
+
+
+def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
+    """A change of the call's key, not queued yet; `what` are more fields of New."""
+    now = time.time()
+    return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
+
+
+async def enqueue(parts: Parts, news: list[New]) -> None:
+    """Commit changes together (D-2): when this returns, they are on stable storage."""
+    queued: list[Queued] = await parts.db.write(lambda db: [changes.enqueue(db, one) for one in news])
+    parts.wake()
+    for one in queued:
+        for file in one.files:
+            await parts.bodies.delete(file)

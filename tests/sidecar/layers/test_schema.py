@@ -1,0 +1,45 @@
+"""A local dir of each older version opens, with what was pending in it."""
+
+import asyncio
+from pathlib import Path
+
+import apsw
+import pytest
+
+from s3d.layers.queue import changes
+from s3d.layers.queue.schema import SCHEMA
+from s3d.store.db import Database
+
+VERSION_1 = Path(__file__).with_name("version_1.sql")
+PENDING = """INSERT INTO change (bucket, key, op, state, members, size, etag, acked_at, next_at, inline)
+    VALUES ('b', 'k', 'put', 'waiting', '{"content-type": "text/x"}', 1, 'e', 1.0, 2.0, x'61')"""
+
+
+def tables(path: Path) -> list[tuple[str, str, str]]:
+    """Each column and index of a file, in words that say nothing of how it came to be."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    columns = db.execute("""SELECT t.name, c.name, c.type || ' ' || c."notnull" || ' ' || coalesce(c.dflt_value, '')
+        FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'""").fetchall()
+    others = db.execute(
+        "SELECT type, name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL"
+    ).fetchall()
+    db.close()
+    return sorted(columns + others)
+
+
+@pytest.mark.semantics("D-9")
+async def test_a_local_dir_of_version_1_is_migrated_with_what_is_pending_in_it(tmp_path: Path) -> None:
+    old = apsw.Connection(str(tmp_path / "old.db"))
+    old.execute(VERSION_1.read_text())
+    old.execute(PENDING)
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    migrated = await asyncio.to_thread(Database.open, tmp_path / "old.db", SCHEMA)
+    change = changes.visible(migrated, "b", "k")
+    assert change is not None
+    assert (change.seq, change.state, change.members, change.inline) == (1, "waiting", {"content-type": "text/x"}, b"a")
+    assert changes.tally(migrated)["waiting"] == (1, 1)
+    await migrated.close()
+    fresh = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
+    await fresh.close()
+    assert tables(tmp_path / "old.db") == tables(tmp_path / "new.db")
