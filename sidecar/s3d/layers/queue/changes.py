@@ -17,6 +17,8 @@ NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
 FIELDS = "seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason, file"
+SHOWN = "op IN ('put', 'delete', 'complete') AND state <> 'superseded'"
+"""What reads and listings answer from."""
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
     AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""
 
@@ -219,18 +221,43 @@ def of_key(db: Database, bucket: str, key: str) -> list[Change]:
     return [of_row(row) for row in reversed(rows)]
 
 
-def obstacle(db: Database, bucket: str, key: str | None, seq: int) -> Change | None:
-    """The oldest change that a barrier on a key (on the whole bucket: None) still waits for.
+def obstacle(db: Database, bucket: str, key: str | None, seq: int, prefix: str = "") -> Change | None:
+    """The oldest change that a barrier on a key (None: on all of the bucket's under `prefix`) still waits for.
 
     It waits for what was acknowledged up to `seq`, and for what took the place of that.
     """
-    where, bindings = ("bucket = ?", (bucket,)) if key is None else ("bucket = ? AND key = ?", (bucket, key))
+    where, bindings = ("bucket = ?1 AND key = ?2", (bucket, key or ""))
+    if key is None:
+        where, bindings = ("bucket = ?1 AND substr(key, 1, length(?2)) = ?2", (bucket, prefix))
     rows = db.read(
-        f"""SELECT {FIELDS} FROM change WHERE {where} AND coalesce(since, seq) <= ? AND op <> 'through'
+        f"""SELECT {FIELDS} FROM change WHERE {where} AND coalesce(since, seq) <= ?3 AND op <> 'through'
         AND state <> 'superseded' ORDER BY coalesce(since, seq) LIMIT 1""",
         (*bindings, seq),
     )
     return of_row(rows[0]) if rows else None
+
+
+def listed(db: Database, bucket: str, low: str, below: str | None, limit: int) -> list[Change]:
+    """What listings show or hide: the newest put or delete of each key from `low` up to, not including, `below`."""
+    until, bindings = ("", (bucket, low, limit)) if below is None else ("AND key < ?4", (bucket, low, limit, below))
+    rows = db.read(
+        f"""SELECT {FIELDS} FROM change WHERE bucket = ?1 AND key >= ?2 {until} AND {SHOWN} AND NOT EXISTS (
+        SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+        AND newer.seq > change.seq AND newer.{SHOWN.replace(" AND ", " AND newer.")}) ORDER BY key LIMIT ?3""",
+        bindings,
+    )
+    return [of_row(row) for row in rows]
+
+
+def any_put(db: Database, bucket: str, low: str, below: str | None) -> bool:
+    """Whether listings show a pending object from `low` up to, not including, `below`."""
+    while True:
+        found = listed(db, bucket, low, below, 500)
+        if any(change.op != "delete" for change in found):
+            return True
+        if len(found) < 500:
+            return False
+        low = found[-1].key + "\0"
 
 
 def newest(db: Database) -> int:

@@ -32,13 +32,14 @@ async def pass_through(parts: Parts, call: Call) -> Reply:
 
 async def after(parts: Parts, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
-    source = copy_source(call.params.get("CopySource", ""))
+    source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     if source is not None:
         await parts.turns.barrier(*source)
     writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
     if call.key and writes and call.operation not in PREPARING:
         return await through(parts, call, call.operation or "unknown operation")
-    await parts.turns.barrier(call.bucket, call.key or None)
+    prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
+    await parts.turns.barrier(call.bucket, call.key or None, prefix)
     return await _inward(parts, call)
 
 

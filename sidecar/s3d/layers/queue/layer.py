@@ -13,7 +13,7 @@ from s3d import config
 from s3d.api import S3, Call, Reply, Wire
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, forward, reads, status, writes
+from s3d.layers.queue import changes, forward, listing, reads, status, writes
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
@@ -36,6 +36,8 @@ HANDLERS: Mapping[str, Handler] = {
     "DeleteObjects": writes.delete_many,
     "GetObject": reads.get,
     "HeadObject": reads.get,
+    "ListObjects": listing.list_objects,
+    "ListObjectsV2": listing.list_objects,
 }
 
 

@@ -25,11 +25,12 @@ GLANCE = 0.25
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A request that waits for changes of a bucket, or of one key of it."""
+    """A request that waits for changes of one key of a bucket, or of all under a prefix."""
 
     bucket: str
     key: str | None
     seq: int
+    prefix: str = ""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -48,13 +49,13 @@ class Turns:
         for waiter in self._waiters.get(bucket, ()):
             waiter.woken.set()
 
-    async def barrier(self, bucket: str, key: str | None) -> None:
-        """Wait until the changes that are pending now on a key (None: anywhere in the bucket) are pushed.
+    async def barrier(self, bucket: str, key: str | None, prefix: str = "") -> None:
+        """Wait until the changes that are pending now on a key (None: on all under `prefix`) are pushed.
 
         Raises S3Error SlowDown (503) when the remote is away, a change is held or parked, or it takes too long.
         """
-        waiter = Waiter(bucket, key, changes.newest(self._db))
-        if changes.obstacle(self._db, bucket, key, waiter.seq) is None:
+        waiter = Waiter(bucket, key, changes.newest(self._db), prefix)
+        if self._obstacle(waiter) is None:
             return
         with self._waiting(waiter):
             await self._until(waiter)
@@ -92,11 +93,14 @@ class Turns:
             if not waiters:
                 self._waiters.pop(waiter.bucket, None)
 
+    def _obstacle(self, waiter: Waiter) -> Change | None:
+        return changes.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
+
     async def _until(self, waiter: Waiter) -> None:
         deadline = time.time() + self._timeout
         while True:
             waiter.woken.clear()
-            change = changes.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq)
+            change = self._obstacle(waiter)
             if change is None:
                 return
             await self._glance(waiter, deadline, change)

@@ -37,12 +37,18 @@ GET = frozenset(
 )
 DELETE: frozenset[str] = frozenset()
 DELETE_MANY = CHECKSUMS | FRAMING | {"content-type", "x-amz-sdk-checksum-algorithm"}
+LIST = frozenset(
+    "prefix delimiter max-keys encoding-type x-amz-request-payer x-amz-expected-bucket-owner "
+    "x-amz-optional-object-attributes".split()
+)
 UNDERSTOOD = {
     "PutObject": PUT,
     "GetObject": GET,
     "HeadObject": GET,
     "DeleteObject": DELETE,
     "DeleteObjects": DELETE_MANY,
+    "ListObjects": LIST | {"marker"},
+    "ListObjectsV2": LIST | {"continuation-token", "start-after", "fetch-owner"},
 }
 
 
