@@ -33,8 +33,12 @@ def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def pending(daemon: Daemon) -> int:
+    return int(daemon.status()["pending"]["changes"])
+
+
 def drained(daemon: Daemon) -> bool:
-    return bool(daemon.status()["pending"]["changes"] == 0)
+    return pending(daemon) == 0
 
 
 def code_of(call: Callable[..., Any], **params: Any) -> str:
@@ -195,6 +199,23 @@ def test_what_the_queue_does_not_know_waits_for_what_it_depends_on(
     s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": f"k{n}"} for n in ("", 2, 3, 4, 5)]})
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
     s3.delete_bucket(Bucket=bucket)
+
+
+@pytest.mark.semantics("R-3")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_what_a_request_waits_for_is_pushed_without_its_delay(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    s3 = daemon.client()
+    for key in ("k", "k2", "k3"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    s3.put_object_acl(Bucket=bucket, Key="k", ACL="private")
+    assert pending(daemon) == 2
+    s3.put_object(Bucket=bucket, Key="k2", Body=b"2", IfMatch=s3.head_object(Bucket=bucket, Key="k2")["ETag"])
+    assert pending(daemon) == 1
+    s3.list_object_versions(Bucket=bucket)
+    assert pending(daemon) == 0
 
 
 @pytest.mark.semantics("R-3")

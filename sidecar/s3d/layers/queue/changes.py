@@ -307,6 +307,16 @@ def expedite(db: apsw.Connection, now: float) -> None:
     db.execute("UPDATE change SET next_at = ?1 WHERE state = 'waiting' AND op <> 'through' AND next_at > ?1", (now,))
 
 
+def hurry(db: apsw.Connection, bucket: str, key: str | None, seq: int, now: float) -> None:
+    """Make due what a barrier on a key (on the whole bucket: None) waits for and nothing but its delay holds back."""
+    where, bindings = ("bucket = ?", (bucket,)) if key is None else ("bucket = ? AND key = ?", (bucket, key))
+    db.execute(
+        f"""UPDATE change SET next_at = ? WHERE {where} AND coalesce(since, seq) <= ? AND state = 'waiting'
+        AND attempts = 0 AND op <> 'through' AND next_at > ?""",
+        (now, *bindings, seq, now),
+    )
+
+
 def remembered_bucket(db: Database, name: str) -> tuple[str, str] | None:
     """What is remembered of a bucket: why its writes go through (''; they are queued), and the remote's word for it."""
     rows = db.read("SELECT through, detail FROM bucket WHERE name = ?", (name,))

@@ -147,7 +147,7 @@ def assemble(
         health,
         region,
         metrics,
-        turns=Turns(db, health, settings.gateway.barrier_timeout),
+        turns=Turns(db, health, settings.gateway.barrier_timeout, work.set),
         buckets=Buckets(db, inner, health, settings.remote.buckets),
         room=Room(db, settings.write_queue),
         wake=work.set,

@@ -2,13 +2,14 @@
 
 A *barrier* waits until the changes that a request depends on are pushed. A *turn* does the same for a request that
 writes, and then holds the key: a row without a body stands in the table for it, so nothing overtakes in either
-direction. Neither outlives its request; a turn that a crash leaves behind is dropped at the next start.
+direction. What somebody waits for is pushed at once, whatever delay the settings give it. Neither outlives its request;
+a turn that a crash leaves behind is dropped at the next start.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 import apsw
@@ -37,11 +38,12 @@ class Waiter:
 class Turns:
     """Everybody who waits for changes to be pushed."""
 
-    def __init__(self, db: Database, health: Health, timeout: float) -> None:
-        """Take the time in seconds after which a waiter gives up."""
+    def __init__(self, db: Database, health: Health, timeout: float, wake: Callable[[], None]) -> None:
+        """Take the time in seconds after which a waiter gives up, and what says that there is something to push."""
         self._db = db
         self._health = health
         self._timeout = timeout
+        self._wake = wake
         self._waiters: dict[str, set[Waiter]] = {}
 
     def moved(self, bucket: str) -> None:
@@ -103,7 +105,15 @@ class Turns:
             change = self._obstacle(waiter)
             if change is None:
                 return
+            await self._hurry(waiter, change)
             await self._glance(waiter, deadline, change)
+
+    async def _hurry(self, waiter: Waiter, change: Change) -> None:
+        """Have what is waited for pushed now where only its delay keeps it; the pause after a refusal stays."""
+        now = time.time()
+        if change.state == "waiting" and not change.attempts and change.next_at > now:
+            await self._db.write(lambda db: changes.hurry(db, waiter.bucket, waiter.key, waiter.seq, now))
+            self._wake()
 
     async def _glance(self, waiter: Waiter, deadline: float, change: Change | None) -> None:
         """Wait a moment, or until something moved; refuse where waiting is in vain."""
