@@ -51,6 +51,7 @@ class Kill:
 
 
 @pytest.mark.chaos
+@pytest.mark.fault(1)
 @pytest.mark.semantics("D-1")
 @pytest.mark.semantics("Q-1")
 @pytest.mark.semantics("Q-13")

@@ -83,6 +83,7 @@ def cut_power(tmp_path: Path) -> Callable[..., Result]:
 
 
 @pytest.mark.power
+@pytest.mark.fault(3)
 @pytest.mark.semantics("D-1")
 @pytest.mark.semantics("D-2")
 @pytest.mark.timeout(900 + SOAK_HOURS * 3600)
@@ -94,18 +95,21 @@ def test_no_answered_change_is_lost(cut_power: Callable[..., Result], cuts: int)
 
 
 @pytest.mark.power
+@pytest.mark.fault(5)
 def test_changes_are_lost_without_any_sync(cut_power: Callable[..., Result], no_sync: Path) -> None:
     result = cut_power(CUTS_WITHOUT, LD_PRELOAD=str(no_sync))
     assert {"inline", "file", "delete"} <= set(result.lost)
 
 
 @pytest.mark.power
+@pytest.mark.fault(5)
 def test_changes_are_lost_where_the_database_does_not_sync(cut_power: Callable[..., Result]) -> None:
     result = cut_power(CUTS_WITHOUT, PYTHONPATH=f"{HERE / 'unsynced'}:{ROOT / 'sidecar'}")
     assert {"inline", "delete"} <= set(result.lost)
 
 
 @pytest.mark.power
+@pytest.mark.fault(5)
 def test_files_are_lost_where_directories_are_not_synced(cut_power: Callable[..., Result], no_sync: Path) -> None:
     result = cut_power(CUTS_WITHOUT, LD_PRELOAD=str(no_sync), S3D_E2E_NO_SYNC="names")
     assert set(result.lost) == {"file"}

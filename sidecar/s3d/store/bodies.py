@@ -13,6 +13,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import logging
 import math
 import os
 import re
@@ -29,9 +30,10 @@ from typing import Any, TypeVar
 
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
-from s3d.store.db import store_error, sync_dir
+from s3d.store.db import StoreFailed, store_error, sync_dir
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 Hasher = Callable[[bytes], None]
 
 BLOCK = 1 << 20
@@ -128,8 +130,14 @@ class Bodies:
         return FileBody(_File(fd, self._pool), id, size, md5)
 
     async def delete(self, id: str) -> None:  # noqa: A002
-        """Remove a body; one that is gone is fine. It may be back after a power cut, as an orphan for `sweep`."""
-        await self._in_thread(_unlink, self._dir, id)
+        """Remove a body; one that is gone is fine. It may be back after a power cut, as an orphan for `sweep`.
+
+        One that cannot be removed is such an orphan too, and no error: the row that was its reason has gone already.
+        """
+        try:
+            await self._in_thread(_unlink, self._dir, id)
+        except StoreFailed as error:
+            log.warning("the body %s is left to the sweep: %s", id, error)
 
     async def quarantine(self, id: str, reason: str) -> None:  # noqa: A002
         """Move a body aside, with the reason in a file beside it."""

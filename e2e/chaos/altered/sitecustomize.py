@@ -1,0 +1,12 @@
+"""First in PYTHONPATH, gives constants other values: S3D_E2E_ALTER="s3d.store.bodies.THREADS=1 ..."."""
+
+import ast
+import importlib
+import os
+
+for assignment in os.environ.get("S3D_E2E_ALTER", "").split():
+    name, _, value = assignment.partition("=")
+    module, _, constant = name.rpartition(".")
+    # A name that is not there would alter nothing.
+    getattr(importlib.import_module(module), constant)
+    setattr(importlib.import_module(module), constant, ast.literal_eval(value))
