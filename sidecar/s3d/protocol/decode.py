@@ -8,6 +8,7 @@ document type be refused while they come, and fill the result without a tree in 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
@@ -103,14 +104,16 @@ def _checked(bucket: str) -> str:
     return bucket
 
 
-def query(text: str) -> list[tuple[str, str]]:
+# Of one request, the router, the presigned time and the table of understood members each look at the same query.
+@lru_cache(maxsize=16)
+def query(text: str) -> tuple[tuple[str, str], ...]:
     """Names and values of a query as sent, in order. Raises S3Error InvalidURI."""
     pairs = []
     for part in text.split("&"):
         if part:
             name, _, value = part.replace("+", " ").partition("=")
             pairs.append((_unquote(name), _unquote(value)))
-    return pairs
+    return tuple(pairs)
 
 
 def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[str, Any]]:
@@ -148,13 +151,14 @@ def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[
             _take(params, member, value)
         elif low.startswith(METADATA) and operation.metadata:
             _take_metadata(metadata, low, value)
+    presigned = "X-Amz-Signature" in names
     for name, value in names.items():
         member = operation.query.get(name)
         if member is not None:
             if CONTROL.search(value) and name.startswith("response-"):
                 raise _invalid_argument(name, value)
             _take(params, member, value)
-        elif "X-Amz-Signature" in names and hoisted(name) and (low := name.lower()) not in headers:
+        elif presigned and hoisted(name) and (low := name.lower()) not in headers:
             if CONTROL.search(value):
                 raise _invalid_argument(name, value)
             member = known.get(low)
@@ -255,7 +259,7 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
     query, is never understood. The operation's own address is.
     """
     understood = frozenset(understood)
-    prefixes = tuple(name for name in understood if name.endswith("-"))
+    prefixes = _prefixes(understood)
     known: Mapping[str, Member] = operation.headers if operation else {}
     literals: Mapping[str, str] = operation.literals if operation else {}
     found: dict[str, None] = {}
@@ -276,6 +280,11 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
                 found[low] = None
             seen.add(name)
     return list(found)
+
+
+@lru_cache(maxsize=16)
+def _prefixes(understood: frozenset[str]) -> tuple[str, ...]:
+    return tuple(name for name in understood if name.endswith("-"))
 
 
 class Document:

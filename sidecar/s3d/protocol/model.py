@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -117,12 +118,15 @@ class Operation:
         return f"<{self.name}>"
 
 
+# Both are asked of every name of every query, by several: clients use the same few names.
+@lru_cache(maxsize=512)
 def hoisted(name: str) -> bool:
     """Whether a query member is a header that a presigned URL carries (`X-Amz-Acl`, `x-amz-meta-a`)."""
     low = name.lower()
     return low.startswith("x-amz-") and low not in SIGNATURE
 
 
+@lru_cache(maxsize=512)
 def neutral(name: str) -> bool:
     """Whether a query member says nothing about what is asked."""
     return name == "x-id" or name in SIGNATURE_V2 or name.lower() in SIGNATURE
