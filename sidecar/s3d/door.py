@@ -80,6 +80,17 @@ class RequestBody:
 
 class Door:
     """One S3 front over one S3."""
+    async def whole(self) -> bytes:
+        """All bytes at once, for a small body: mostly they came in one piece with the headers."""
+        content = self._request.content
+        if self.started or not content.is_eof() or content.exception() is not None:
+            return b"".join([block async for block in self.chunks()])
+        self.started = True
+        data = content.read_nowait()
+        if self.length is not None and len(data) != self.length:
+            raise S3Error("IncompleteBody", "You did not provide the number of bytes specified by Content-Length")
+        return data
+
 
     def __init__(self, serve: S3, settings: Gateway) -> None:
         """Take what answers the calls."""

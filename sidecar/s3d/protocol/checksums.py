@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from multidict import CIMultiDict
 
-from s3d.api import AnyHeaders, Body, Headers, Wire
+from s3d.api import AnyHeaders, Body, Headers, Wire, read_small
 from s3d.errors import S3Error
 from s3d.protocol import chunked, decode
 
@@ -260,6 +260,18 @@ class VerifiedBody:
         self._judge()
         if held:
             yield held
+
+    async def whole(self) -> bytes:
+        """All bytes at once, for a body that is known to be small. Raises what `chunks` raises."""
+        data = await read_small(self._body)
+        if self.length is not None and len(data) != self.length:
+            raise _incomplete()
+        if len(data) > INLINE:
+            await asyncio.get_running_loop().run_in_executor(None, self._digests.update, data)
+        else:
+            self._digests.update(data)
+        self._judge()
+        return data
 
     async def aclose(self) -> None:
         """Close the body underneath."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from enum import Enum
 from typing import Protocol
 
-from s3d.api import AnyHeaders, Body
+from s3d.api import AnyHeaders, Body, read_small
 from s3d.errors import S3Error
 
 STREAMING = "STREAMING-"
@@ -32,6 +32,8 @@ TRAILER_SIGNATURE = "x-amz-trailer-signature"
 LONGEST_LINE = 1024
 MOST_TRAILERS = 16
 BLOCK_SIZE = 64 << 10
+LARGEST_WHOLE = 64 << 10
+"""Bytes of a framed body that are decoded in one piece."""
 
 
 class Seal(Protocol):
@@ -238,6 +240,15 @@ class Unwrapped:
         self._decoder.end()
         if held:
             yield held
+
+    async def whole(self) -> bytes:
+        """All that the frames carry, for a body that is known to be small. Raises what `chunks` raises."""
+        # The frames may outweigh what they carry.
+        if self._body.length is None or self._body.length > LARGEST_WHOLE:
+            return b"".join([block async for block in self.chunks()])
+        blocks = self._decoder.feed(await read_small(self._body))
+        self._decoder.end()
+        return b"".join(blocks)
 
     async def aclose(self) -> None:
         """Close the framed body."""

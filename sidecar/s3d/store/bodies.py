@@ -28,7 +28,7 @@ from errno import EINVAL, EISDIR, ENOENT, EOPNOTSUPP
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s3d.api import Body
+from s3d.api import Body, read_small
 from s3d.errors import CorruptBody, S3Error
 from s3d.store.db import StoreFailed, store_error, sync_dir
 
@@ -377,7 +377,7 @@ class _Names:
 
 
 async def _receive_inline(body: Body, hasher: Hasher | None) -> Stored:
-    data = b"".join([chunk async for chunk in body.chunks()])
+    data = await read_small(body)
     _check_length(body, len(data))
     if hasher:
         hasher(data)
