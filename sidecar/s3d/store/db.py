@@ -1,5 +1,10 @@
 """One SQLite file with one writing thread, which commits together whatever has queued up.
 
+The loop collects what its tasks write and sends it out as a group, one at a time. The statements of a group of short
+writes run on the loop itself, since handing each of them over costs more than running it, and SQLite lets go of the
+interpreter's lock at each step: two busy threads would take turns at every row. COMMIT, sync and everything that may
+take a while are the thread's.
+
 A write is answered when its COMMIT is on stable storage. What is synced, and when (WAL, synchronous=FULL): opening
 syncs the directory, for the names of file and WAL; a commit syncs the WAL once, whatever the size of its group; a
 checkpoint syncs the WAL, copies, then syncs the database, and the first commit after it starts the WAL over and syncs
@@ -12,6 +17,7 @@ connection: there the write was refused, and no sync has failed.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import queue
@@ -32,6 +38,8 @@ Apply = Callable[[apsw.Connection], T]
 
 GROUP = 512
 """Most writes that share one commit."""
+SHORT = 0.005
+"""Seconds after which the loop leaves the rest of a group of short writes to the thread."""
 CHECKPOINT_PAGES = 2000
 """Pages in the WAL (of 4 KiB) that make a checkpoint due."""
 WAL_LIMIT = 64 << 20
@@ -81,8 +89,28 @@ class _Write:
 
     future: asyncio.Future[Any]
     apply: Apply[Any] | None = None
+    short: bool = False
     result: Any = None
     error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is committed together, and the checkpoints that were asked for with it."""
+
+    writes: list[_Write]
+    checkpoints: list[_Write]
+    begun: bool = False
+    """Whether the loop has begun the transaction."""
+    done: int = 0
+    """How many of the writes the loop has run."""
+    error: Exception | None = None
+    """What failed there."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Whose futures these are."""
+        return (self.writes or self.checkpoints)[0].future.get_loop()
 
 
 class Database:
@@ -103,7 +131,10 @@ class Database:
         self._reopen_at = 0.0
         self._wal_pages = 0
         self._closed = False
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._waiting: list[_Write] = []
+        self._called = False
+        self._out = False
+        self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._watch_wal(writer)
         self._thread = threading.Thread(target=self._run, name=f"s3d-{path.stem}", daemon=True)
         self._thread.start()
@@ -112,7 +143,8 @@ class Database:
     def open(cls, path: Path, schema: Schema, observe: Observer | None = None) -> Self:
         """Open or create the file and bring an older one up to `schema`. Blocks; meant for start-up.
 
-        `observe` is told of each commit in the writing thread: how many writes, seconds, and whether it failed.
+        `observe` is told of each commit on the loop's thread: how many writes, seconds of the writing thread, and
+        whether it failed.
 
         Raises ConfigError for a file of a newer version (which is left untouched), for one that is no database, for a
         file system without WAL and for an SQLite that can lose commits; StoreFailed when the disk fails.
@@ -145,14 +177,16 @@ class Database:
         """Why writes fail at the moment; None while they do not."""
         return self._failure
 
-    async def write(self, apply: Apply[T]) -> T:
-        """Run `apply` in the writing thread and return its result once it is on stable storage.
+    async def write(self, apply: Apply[T], *, short: bool = False) -> T:
+        """Run `apply` in a transaction and return its result once it is on stable storage.
 
-        If `apply` raises, its own effects are undone and the exception comes out here. Raises StoreFailed when the
-        commit failed: then it may still turn out to be stored, if the process ends before the file has been reopened.
-        Cancelling the caller does not take the write back.
+        A `short` one is a handful of look-ups by index: it may run on the loop's thread, which costs less than handing
+        it over. Any other runs in the writing thread, and so does the COMMIT of all. If `apply` raises, its own effects
+        are undone and the exception comes out here. Raises StoreFailed when the commit failed: then it may still turn
+        out to be stored, if the process ends before the file has been reopened. Cancelling the caller does not take the
+        write back.
         """
-        return cast(T, await self._ask(_Write(asyncio.get_running_loop().create_future(), apply)))
+        return cast(T, await self._ask(_Write(asyncio.get_running_loop().create_future(), apply, short)))
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short."""
@@ -169,66 +203,102 @@ class Database:
         """Finish what is queued, checkpoint, close. Later writes raise StoreFailed."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._reader.close()
+            last = _Write(asyncio.get_running_loop().create_future())
+            self._enter(last)
+            try:
+                with contextlib.suppress(StoreFailed):
+                    await last.future
+            finally:
+                self._queue.put(None)
+                await asyncio.to_thread(self._thread.join)
+                self._reader.close()
+
+    # What follows runs on the loop's thread. While a group is `_out` the connection is the writing thread's alone, and
+    # what is asked meanwhile waits for the next one.
 
     async def _ask(self, write: _Write) -> Any:
         if self._closed:
             raise StoreFailed(f"{self.path} is closed")
-        self._queue.put(write)
+        self._enter(write)
         return await write.future
+
+    def _enter(self, write: _Write) -> None:
+        self._waiting.append(write)
+        if not (self._out or self._called):
+            self._call(write.future.get_loop())
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send a group out after all else that is due now: whoever is about to write shares it."""
+        self._called = True
+        loop.call_soon(self._send_out)
+
+    def _send_out(self) -> None:
+        self._called = False
+        taken = self._waiting[:GROUP]
+        del self._waiting[:GROUP]
+        group = _Group([write for write in taken if write.apply], [write for write in taken if not write.apply])
+        self._out = True
+        if group.writes and self._writer and all(write.short for write in group.writes):
+            _run_short(self._writer, group)
+        self._queue.put(group)
+
+    def _resolve(self, group: list[_Write], seconds: float, failed: bool, back: bool) -> None:
+        """Answer those who wait; with `back` the connection is the loop's again."""
+        if group and self._observe and seconds:
+            self._observe(len(group), seconds, failed)
+        for write in group:
+            if write.future.done():
+                continue
+            if write.error:
+                write.future.set_exception(write.error)
+            else:
+                write.future.set_result(write.result)
+        if back:
+            self._out = False
+            if self._waiting:
+                self._call(self._waiting[0].future.get_loop())
 
     # What follows runs in the writing thread.
 
     def _run(self) -> None:
-        more = True
-        while more:
-            group, more = self._take()
-            writes = [write for write in group if write.apply]
-            checkpoints = [write for write in group if not write.apply]
-            self._commit(writes)
-            _answer(writes)
-            if checkpoints or not more:
-                failure = self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-                for waiting in checkpoints:
-                    waiting.error = failure
-                _answer(checkpoints)
-            elif self._wal_pages >= CHECKPOINT_PAGES:
-                self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+        while group := self._queue.get():
+            seconds, failed = self._commit(group)
+            if not group.checkpoints and self._wal_pages < CHECKPOINT_PAGES:
+                _call_into(group.loop, self._resolve, group.writes, seconds, failed, True)
+                continue
+            # The answers leave before a checkpoint.
+            _call_into(group.loop, self._resolve, group.writes, seconds, failed, False)
+            failure = self._checkpoint(
+                apsw.SQLITE_CHECKPOINT_TRUNCATE if group.checkpoints else apsw.SQLITE_CHECKPOINT_PASSIVE
+            )
+            for waiting in group.checkpoints:
+                waiting.error = failure
+            _call_into(group.loop, self._resolve, group.checkpoints, 0.0, False, True)
         if self._writer:
             self._writer.close()
 
-    def _take(self) -> tuple[list[_Write], bool]:
-        """Wait for a write and take what stands behind it; False with the last group of all."""
-        group: list[_Write] = []
-        write = self._queue.get()
-        while write:
-            group.append(write)
-            if len(group) == GROUP or self._queue.empty():
-                return group, True
-            write = self._queue.get()
-        return group, False
-
-    def _commit(self, group: list[_Write]) -> None:
-        """Run a group in one transaction; the outcome is in each write."""
-        if not group:
-            return
+    def _commit(self, group: _Group) -> tuple[float, bool]:
+        """Run what the loop has not run, and commit. The outcome is in each write; how long it took, and whether it
+        failed."""
+        if not group.writes:
+            return 0.0, False
         started = time.perf_counter()
         failed = False
         try:
+            if group.error:
+                raise group.error  # noqa: TRY301 (what failed on the loop is judged here)
             db = self._connection()
-            db.execute("BEGIN IMMEDIATE")
-            for write in group:
+            if not group.begun:
+                db.execute("BEGIN IMMEDIATE")
+            for write in group.writes[group.done :]:
                 _run_one(db, write)
             db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
             failed = True
             failure = self._fail(error)
-            for write in group:
+            for write in group.writes:
                 write.error = write.error or type(failure)(failure.message, hint=failure.hint)
-        if self._observe:
-            self._observe(len(group), time.perf_counter() - started, failed)
+        return time.perf_counter() - started, failed
 
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
@@ -319,23 +389,33 @@ def _run_one(db: apsw.Connection, write: _Write) -> None:
     db.execute("RELEASE one")
 
 
-def _answer(group: list[_Write]) -> None:
-    """Wake the waiters of a group, all of them with one call into the loop."""
-    if group:
+def _run_short(db: apsw.Connection, group: _Group) -> None:
+    """Begin a group on the loop's thread and run what fits into SHORT; the rest, and every failure, is the thread's."""
+    end = time.perf_counter() + SHORT
+    try:
+        # Another program that holds the lock must not hold up the loop.
+        db.set_busy_timeout(0)
         try:
-            group[0].future.get_loop().call_soon_threadsafe(_resolve, group)
-        except RuntimeError:
-            log.debug("the loop ended before %d answers", len(group))
+            db.execute("BEGIN IMMEDIATE")
+        finally:
+            db.set_busy_timeout(BUSY_TIMEOUT)
+        group.begun = True
+        for write in group.writes:
+            if time.perf_counter() > end:
+                break
+            _run_one(db, write)
+            group.done += 1
+    except apsw.BusyError as error:
+        group.error = error if group.begun else None
+    except Exception as error:  # noqa: BLE001 (the thread judges it)
+        group.error = error
 
 
-def _resolve(group: list[_Write]) -> None:
-    for write in group:
-        if write.future.done():
-            continue
-        if write.error:
-            write.future.set_exception(write.error)
-        else:
-            write.future.set_result(write.result)
+def _call_into(loop: asyncio.AbstractEventLoop, answer: Callable[..., None], *arguments: object) -> None:
+    try:
+        loop.call_soon_threadsafe(answer, *arguments)
+    except RuntimeError:
+        log.debug("the loop ended before its answers")
 
 
 def _connect(path: Path) -> apsw.Connection:

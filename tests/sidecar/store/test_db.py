@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import apsw
 import pytest
 
 from s3d.errors import ConfigError
-from s3d.store.db import CHECKPOINT_PAGES, Database, Schema, StoreFailed, StoreFull, check_library
+from s3d.store.db import CHECKPOINT_PAGES, SHORT, Database, Schema, StoreFailed, StoreFull, check_library
 
+either_thread = pytest.mark.parametrize("short", [False, True], ids=["thread", "loop"])
 SCHEMA = Schema(1, "CREATE TABLE item(key TEXT PRIMARY KEY, body BLOB)")
 
 
@@ -81,8 +83,9 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_a_write_returns_what_its_function_returns(db: Database) -> None:
-    assert [await db.write(put("a")), await db.write(put("b"))] == [1, 2]
+@either_thread
+async def test_a_write_returns_what_its_function_returns(db: Database, short: bool) -> None:
+    assert [await db.write(put("a"), short=short), await db.write(put("b"), short=short)] == [1, 2]
 
 
 async def test_a_read_sees_every_answered_write(db: Database) -> None:
@@ -118,13 +121,43 @@ async def test_writes_that_wait_together_share_a_commit(db: Database) -> None:
     assert len(commits) <= 2
 
 
-async def test_a_write_that_raises_undoes_only_itself(db: Database) -> None:
+async def test_short_writes_run_on_the_loop_and_what_takes_long_goes_on_in_the_thread(db: Database) -> None:
+    ran: list[str] = []
+
+    def wait(connection: apsw.Connection) -> None:
+        ran.append(threading.current_thread().name)
+        end = time.perf_counter() + 2 * SHORT
+        while time.perf_counter() < end:
+            connection.execute("SELECT 1").fetchall()
+
+    def run(connection: apsw.Connection) -> None:
+        ran.append(threading.current_thread().name)
+
+    await asyncio.gather(*(db.write(write, short=True) for write in (run, wait, run)))
+    await asyncio.gather(db.write(run, short=True), db.write(run))
+    here = threading.current_thread().name
+    assert ran == [here, here, "s3d-test", "s3d-test", "s3d-test"]
+
+
+async def test_a_lock_of_another_program_holds_up_a_short_write_and_not_the_loop(db: Database) -> None:
+    other = apsw.Connection(str(db.path))
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.ensure_future(db.write(put("a"), short=True))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    other.execute("ROLLBACK")
+    other.close()
+    assert await waiting == 1
+
+
+@either_thread
+async def test_a_write_that_raises_undoes_only_itself(db: Database, short: bool) -> None:
     def fail(connection: apsw.Connection) -> None:
         put("half")(connection)
         raise LookupError("no")
 
     results = await asyncio.gather(
-        db.write(put("a")), db.write(fail), db.write(put("a")), db.write(put("b")), return_exceptions=True
+        *(db.write(write, short=short) for write in (put("a"), fail, put("a"), put("b"))), return_exceptions=True
     )
     assert [type(result) for result in results] == [int, LookupError, apsw.ConstraintError, int]
     assert keys(db) == ["a", "b"]
@@ -237,17 +270,22 @@ def test_an_sqlite_that_keeps_commits_is_taken(version: str) -> None:
 
 
 @pytest.mark.semantics("D-3")
-async def test_a_failed_sync_fails_the_whole_group_and_the_file_is_reopened(tmp_path: Path, disk: FailingDisk) -> None:
+@either_thread
+async def test_a_failed_sync_fails_the_whole_group_and_the_file_is_reopened(
+    tmp_path: Path, disk: FailingDisk, short: bool
+) -> None:
     db = await open_db(tmp_path / "test.db")
     disk.broken = True
-    results = await asyncio.gather(*(db.write(put(str(number))) for number in range(5)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(db.write(put(str(number)), short=short) for number in range(5)), return_exceptions=True
+    )
     assert {type(result) for result in results} == {StoreFailed}
     with pytest.raises(StoreFailed):
-        await db.write(put("while it is broken"))
+        await db.write(put("while it is broken"), short=short)
     assert db.failure
     disk.broken = False
     db._reopen_at = 0
-    await db.write(put("afterwards"))
+    await db.write(put("afterwards"), short=short)
     assert not db.failure
     assert keys(db) == ["afterwards"]
     await db.close()
@@ -269,13 +307,16 @@ async def test_no_temporary_file_is_wanted(tmp_path: Path, disk: FailingDisk) ->
     await db.close()
 
 
-async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path, disk: FailingDisk) -> None:
+@either_thread
+async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path, disk: FailingDisk, short: bool) -> None:
     db = await open_db(tmp_path / "test.db")
     disk.full = True
-    results = await asyncio.gather(*(db.write(put(str(number))) for number in range(5)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(db.write(put(str(number)), short=short) for number in range(5)), return_exceptions=True
+    )
     assert {type(result) for result in results} == {StoreFull}
     disk.full = False
-    await db.write(put("afterwards"))
+    await db.write(put("afterwards"), short=short)
     assert keys(db) == ["afterwards"]
     await db.close()
 

@@ -113,7 +113,9 @@ def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
 
 async def enqueue(parts: Parts, news: list[New]) -> None:
     """Commit changes together (D-2): when this returns, they are on stable storage."""
-    queued: list[Queued] = await parts.db.write(lambda db: [changes.enqueue(db, one) for one in news])
+    queued: list[Queued] = await parts.db.write(
+        lambda db: [changes.enqueue(db, one) for one in news], short=len(news) == 1
+    )
     parts.wake()
     for one in queued:
         for file in one.files:
