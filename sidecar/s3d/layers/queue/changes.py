@@ -83,18 +83,20 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     An older change that has not started is dropped, unless the turn of a request stands between the two: that request
     was promised to see it. A parked one keeps its bytes and answers no read any more.
     """
-    dropped = list(
-        db.execute(
-            """DELETE FROM change WHERE bucket = ?1 AND key = ?2 AND op <> 'through' AND state IN ('waiting', 'held')
-            AND seq > (SELECT coalesce(max(seq), 0) FROM change WHERE bucket = ?1 AND key = ?2 AND op = 'through')
-            RETURNING coalesce(since, seq), file""",
-            (new.bucket, new.key),
-        )
-    )
-    db.execute(
-        "UPDATE change SET state = 'superseded' WHERE bucket = ? AND key = ? AND state IN ('parked', 'quarantined')",
+    dropped: list[tuple[int, str | None]] = []
+    # Looking first is cheap, and mostly all: a statement that could delete opens every index.
+    older: list[tuple[Any, ...]] = db.execute(
+        """SELECT seq, coalesce(since, seq), op, state, file FROM change
+        WHERE bucket = ? AND key = ? AND state <> 'superseded' ORDER BY seq""",
         (new.bucket, new.key),
-    )
+    ).fetchall()
+    turn = max((seq for seq, _, op, _, _ in older if op == "through"), default=0)
+    for seq, since, op, state, file in older:
+        if state in ("waiting", "held") and op != "through" and seq > turn:
+            db.execute("DELETE FROM change WHERE seq = ?", (seq,))
+            dropped.append((since, file))
+        elif state in ("parked", "quarantined"):
+            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
     db.execute(
         """INSERT INTO change
         (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline)

@@ -83,6 +83,10 @@ class Pusher:
         if free <= 0:
             return []
         try:
+            # Each write wakes us, and a claim is a transaction in the writers' way.
+            due = changes.next_due(self._db)
+            if due is None or due > time.time():
+                return []
             return await self._db.write(lambda db: changes.claim(db, now=time.time(), limit=free))
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
