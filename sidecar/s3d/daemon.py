@@ -8,6 +8,7 @@ what is pending until the deadline, and end with 0 where nothing is left, else w
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
+GARBAGE = 5000
+"""Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
 
 
@@ -120,6 +123,7 @@ async def run(settings: config.Settings) -> int:
             front = door.Door(Metered(inner, metrics), settings.gateway)
             async with door.listen(front, settings.gateway):
                 daemon.listening = True
+                settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
                 log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
                 await stop.wait()
@@ -185,6 +189,14 @@ def locked(settings: config.Settings) -> Iterator[None]:
     finally:
         for lock in locks:
             lock.release()
+
+
+def settle_memory() -> None:
+    """Tell the garbage collector that what was made at start stays: the S3 model alone is most of all objects, and a
+    full collection would walk it again and again. Requests make few cycles, so it may look less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE, 20, 20)
 
 
 class JsonLines(logging.Formatter):
