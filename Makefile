@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test demo e2e soak env generate lock format clean
+.PHONY: help check test demo e2e soak bench env generate lock format clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -35,6 +35,9 @@ e2e: .venv servers cluster-parts ## stock clients, kills, power cuts, and the cl
 
 soak: .venv servers ## kills and power cuts, many more of them; HOURS=n
 	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) $(PYTEST) e2e/chaos $(ARGS)
+
+bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes; ARGS="--only small" picks some
+	@$(BIN)/python -m e2e.bench $(ARGS)
 
 env: .venv ## prints aliases: eval "$(make env)"
 	@echo "alias s3d='$(BIN)/s3d' s3d-operator='$(BIN)/s3d-operator'"
