@@ -9,18 +9,18 @@ whether it may have arrived.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-from aiobotocore.session import AioSession, get_session
 from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
@@ -52,6 +52,7 @@ TRAILER_BUFFER = 256 << 10
 PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
 DOCUMENT_LIMIT = 32 << 20
 REDIRECTS = frozenset([301, 307, 400])
+PROFILES = frozenset(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 
 
 class Request(aiohttp.ClientRequest):
@@ -79,6 +80,72 @@ class Target:
     region: str
 
 
+class Keys(NamedTuple):
+    """What requests are signed with."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class Chain:
+    """Where credentials, regions and endpoints come from: the AWS SDK's chain, in which the environment is first.
+
+    Keys in the environment are all that most daemons have, so the SDK itself, a third of a daemon's memory and of its
+    start, is loaded only where they are not.
+    """
+
+    def __init__(self, *, needed: bool) -> None:
+        """Find keys in the environment, or load the SDK where they are `needed` and not there."""
+        self._credentials: Any = None
+        self._keys = keys_in(os.environ)
+        if needed and self._keys is None:
+            self.session  # noqa: B018 (loading takes a while, which no request should wait for)
+
+    @functools.cached_property
+    def session(self) -> Any:
+        """The SDK's session."""
+        from aiobotocore.session import get_session
+
+        return get_session()
+
+    def region(self) -> str:
+        """The region that the environment or the profile names."""
+        region = os.environ.get("AWS_DEFAULT_REGION")
+        if not region and (PROFILES & os.environ.keys() or any(map(os.path.exists, profile_files()))):
+            region = self.session.get_config_variable("region")
+        return region or "us-east-1"
+
+    async def keys(self) -> Keys | None:
+        """The keys that are valid now; None where there are none."""
+        if self._keys is not None:
+            return self._keys
+        if self._credentials is None:
+            self._credentials = await self.session.get_credentials()
+        if self._credentials is None:
+            return None
+        now = await self._credentials.get_frozen_credentials()
+        return Keys(now.access_key, now.secret_key, now.token)
+
+
+def keys_in(environment: Mapping[str, str]) -> Keys | None:
+    """The keys of the environment; None where there are none, or where they expire and the SDK has to look again."""
+    access_key, secret_key = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if not access_key or not secret_key or environment.get("AWS_CREDENTIAL_EXPIRATION"):
+        return None
+    token = environment.get("AWS_SESSION_TOKEN") or environment.get("AWS_SECURITY_TOKEN")
+    return Keys(access_key, secret_key, token or None)
+
+
+def profile_files() -> tuple[str, str]:
+    """Where profiles are kept."""
+    # Path's own raises where there is no home.
+    return (
+        os.path.expanduser(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")),  # noqa: PTH111
+        os.path.expanduser(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")),  # noqa: PTH111
+    )
+
+
 class Remote:
     """The S3 store named by the settings."""
 
@@ -86,9 +153,8 @@ class Remote:
         """Prepare the connections; nothing is sent before the first call."""
         self._metrics = metrics
         self._settings = settings
-        self._session: AioSession = get_session()
-        self._credentials: Any = None
-        self.region = settings.region or self._session.get_config_variable("region") or "us-east-1"
+        self._chain = Chain(needed=not settings.anonymous)
+        self.region = settings.region or self._chain.region()
         self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
         parts = urlsplit(self.endpoint)
         self._scheme, self._host, self._base = parts.scheme, parts.netloc, parts.path
@@ -285,14 +351,12 @@ class Remote:
             if payload_hash == UNSIGNED_TRAILER:
                 headers["x-amz-content-sha256"] = payload_hash
             return
-        if self._credentials is None:
-            self._credentials = await self._session.get_credentials()
-        if self._credentials is None:
+        keys = await self._chain.keys()
+        if keys is None:
             raise Unavailable(
                 "No AWS credentials were found for the remote",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile, or S3D_ANONYMOUS=true",
             )
-        keys = await self._credentials.get_frozen_credentials()
         sigv4.sign(
             method=method,
             path=target.path,
@@ -322,8 +386,7 @@ class Remote:
         )
 
     def _aws_endpoint(self, region: str) -> str:
-        resolver = self._session.get_component("endpoint_resolver")
-        found = resolver.construct_endpoint("s3", region)
+        found = self._chain.session.get_component("endpoint_resolver").construct_endpoint("s3", region)
         if not found:
             raise ConfigError(f"AWS_REGION: {region} is not a region of AWS", hint="or set S3_ENDPOINT")
         return f"https://{found['hostname']}"
