@@ -228,13 +228,10 @@ def obstacle(db: Database, bucket: str, key: str | None, seq: int, prefix: str =
 
     It waits for what was acknowledged up to `seq`, and for what took the place of that.
     """
-    where, bindings = ("bucket = ?1 AND key = ?2", (bucket, key or ""))
-    if key is None:
-        where, bindings = ("bucket = ?1 AND substr(key, 1, length(?2)) = ?2", (bucket, prefix))
     rows = db.read(
-        f"""SELECT {FIELDS} FROM change WHERE {where} AND coalesce(since, seq) <= ?3 AND op <> 'through'
+        f"""SELECT {FIELDS} FROM change WHERE {within(key)} AND coalesce(since, seq) <= ?3 AND op <> 'through'
         AND state <> 'superseded' ORDER BY coalesce(since, seq) LIMIT 1""",
-        (*bindings, seq),
+        (bucket, prefix if key is None else key, seq),
     )
     return of_row(rows[0]) if rows else None
 
@@ -309,14 +306,18 @@ def expedite(db: apsw.Connection, now: float) -> None:
     db.execute("UPDATE change SET next_at = ?1 WHERE state = 'waiting' AND op <> 'through' AND next_at > ?1", (now,))
 
 
-def hurry(db: apsw.Connection, bucket: str, key: str | None, seq: int, now: float) -> None:
-    """Make due what a barrier on a key (on the whole bucket: None) waits for and nothing but its delay holds back."""
-    where, bindings = ("bucket = ?", (bucket,)) if key is None else ("bucket = ? AND key = ?", (bucket, key))
+def hurry(db: apsw.Connection, bucket: str, key: str | None, prefix: str, seq: int, now: float) -> None:
+    """Make due what a barrier waits for (as in `obstacle`) and nothing but its delay holds back."""
     db.execute(
-        f"""UPDATE change SET next_at = ? WHERE {where} AND coalesce(since, seq) <= ? AND state = 'waiting'
-        AND attempts = 0 AND op <> 'through' AND next_at > ?""",
-        (now, *bindings, seq, now),
+        f"""UPDATE change SET next_at = ?4 WHERE {within(key)} AND coalesce(since, seq) <= ?3 AND state = 'waiting'
+        AND attempts = 0 AND op <> 'through' AND next_at > ?4""",
+        (bucket, prefix if key is None else key, seq, now),
     )
+
+
+def within(key: str | None) -> str:
+    """The rows of a bucket (?1) with a key (?2), or with any key under a prefix (?2) where `key` is None."""
+    return "bucket = ?1 AND " + ("substr(key, 1, length(?2)) = ?2" if key is None else "key = ?2")
 
 
 def remembered_bucket(db: Database, name: str) -> tuple[str, str] | None:

@@ -112,7 +112,9 @@ class Turns:
         """Have what is waited for pushed now where only its delay keeps it; the pause after a refusal stays."""
         now = time.time()
         if change.state == "waiting" and not change.attempts and change.next_at > now:
-            await self._db.write(lambda db: changes.hurry(db, waiter.bucket, waiter.key, waiter.seq, now))
+            await self._db.write(
+                lambda db: changes.hurry(db, waiter.bucket, waiter.key, waiter.prefix, waiter.seq, now)
+            )
             self._wake()
 
     async def _glance(self, waiter: Waiter, deadline: float, change: Change | None) -> None:
