@@ -32,15 +32,15 @@ class Disk:
 
 
 @contextlib.contextmanager
-def new_disk(image: Path, mount: Path) -> Iterator[Disk]:
-    """Make and mount an empty disk. Skips the test where that cannot be done."""
+def new_disk(image: Path, mount: Path, size: int = SIZE, *options: str) -> Iterator[Disk]:
+    """Make and mount an empty disk of so many bytes, with options of mkfs.ext4. Skips the test where there is none."""
     if os.geteuid():
         pytest.skip("only root may mount a disk of its own")
     if not shutil.which("mkfs.ext4"):
         pytest.skip("no mkfs.ext4 (e2fsprogs)")
     with image.open("wb") as file:
-        file.truncate(SIZE)
-    run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        file.truncate(size)
+    run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", *options, image)
     with contextlib.ExitStack() as stack:
         try:
             disk = stack.enter_context(mounted(image, mount))

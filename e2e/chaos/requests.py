@@ -1,12 +1,15 @@
-"""Single requests of the crash tests: plain HTTP, unsigned, never repeated."""
+"""Single requests of the crash tests: plain HTTP, unsigned, never repeated; and what a daemon holds afterwards."""
 
 import http.client
+import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 from tests.daemons import Daemon
 
 BUCKET = "photos"
 OK = (200, 204)
+NOTHING, DELETED = "nothing", "deleted"
 
 
 def ask(
@@ -35,3 +38,38 @@ def get(daemon: Daemon, key: str, **headers: str) -> bytes | None:
     status, body = ask(daemon, "GET", key, **headers)
     assert status in (200, 404), f"{status} to a GET of {key}: {body!r}"
     return body if status == 200 else None
+
+
+def held(daemon: Daemon, key: str) -> bytes | str:
+    """What the local dir holds of a key while the remote is away: a put's bytes, a delete, or nothing."""
+    status, body = ask(daemon, "GET", key)
+    # Where nothing is pending, the remote is asked.
+    assert status in (200, 404) or (status == 503 and b"is away" in body), f"{status} to a GET of {key}: {body!r}"
+    return {200: body, 404: DELETED, 503: NOTHING}[status]
+
+
+def ends(daemon: Daemon, seconds: float = 0.5) -> bool:
+    """Whether the daemon's process ends within a moment."""
+    end = time.monotonic() + seconds
+    while daemon.running and time.monotonic() < end:
+        time.sleep(0.01)
+    return not daemon.running
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it does not come true"
+        time.sleep(0.05)
+
+
+def pending(daemon: Daemon) -> int:
+    """How many changes are pending."""
+    changes: int = daemon.status()["pending"]["changes"]
+    return changes
+
+
+def drained(daemon: Daemon, seconds: float = 120) -> None:
+    """Wait until nothing is pending."""
+    wait_until(lambda: pending(daemon) == 0, seconds)

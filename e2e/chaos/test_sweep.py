@@ -8,23 +8,19 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from e2e.chaos.requests import OK, ask
+from e2e.chaos.requests import DELETED, NOTHING, OK, ask, ends, held, wait_until
 from e2e.chaos.tracing import INJECTED, calls_on, traced
-from tests.daemons import ROOT, Daemon, StartDaemon
-from tests.processes import free_port, http_status
-from tests.remotes import Remote
+from tests.daemons import Daemon
+from tests.processes import http_status
 
-HERE = Path(__file__).parent
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
 STRIDES = {} if SOAK_HOURS else {"pwrite64": 5, "writev": 3, "write": 4}
 """Of the writes of pages and blocks and of the wake-ups, which are many and alike, every so many-th is swept."""
-NOTHING, DELETED = "nothing", "deleted"
 # What a write calls in the local dir to change it.
 BODY_CALLS = ("openat", "fallocate", "writev", "fadvise64", "fsync", "linkat", "unlinkat")
 LOG_CALLS = ("pwrite64", "fdatasync")
@@ -59,17 +55,7 @@ WRITES = {
     "put file": Write(OTHER, LARGE, BODY_CALLS + LOG_CALLS),
     "delete": Write(OTHER, DELETED, ("unlinkat", *LOG_CALLS)),
 }
-ALTERED = {"PYTHONPATH": f"{HERE / 'altered'}:{ROOT / 'sidecar'}"}
-ONE_THREAD = {**ALTERED, "S3D_E2E_ALTER": "s3d.store.bodies.THREADS=1"}
-
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 + SOAK_HOURS * 3600)]
-
-
-@pytest.fixture
-def lonely(start_daemon: StartDaemon, moto: Remote) -> Daemon:
-    """A daemon whose remote is away and whose bodies are written by one thread."""
-    away = {"S3_ENDPOINT": f"http://127.0.0.1:{free_port()}", "S3D_BUCKETS": "photos"}
-    return start_daemon(moto, **away, **ONE_THREAD)
 
 
 @pytest.mark.fault(2)
@@ -207,29 +193,6 @@ def send_again(daemon: Daemon, key: str, write: Write, seconds: float = 60) -> N
         assert status == 503
         assert time.monotonic() < end, "writes are not taken again"
         time.sleep(0.1)
-
-
-def ends(daemon: Daemon, seconds: float = 0.5) -> bool:
-    """Whether the daemon's process ends within a moment."""
-    end = time.monotonic() + seconds
-    while daemon.running and time.monotonic() < end:
-        time.sleep(0.01)
-    return not daemon.running
-
-
-def held(daemon: Daemon, key: str) -> bytes | str:
-    """What the local dir holds of a key: a put's bytes, a delete, or nothing, so that the remote is asked and away."""
-    status, body = ask(daemon, "GET", key)
-    assert status in (200, 404) or (status == 503 and b"is away" in body), f"{status} to a GET of {key}: {body!r}"
-    return {200: body, 404: DELETED, 503: NOTHING}[status]
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it does not come true"
-        time.sleep(0.05)
 
 
 def bodies(daemon: Daemon) -> set[str]:

@@ -6,12 +6,12 @@ import functools
 from e2e.chaos.catalogue import FAULTS
 from tests.daemons import ROOT
 
-NOT_YET = {7, 10, 11, 13, 15, 17, 19, 20, 25, 26, 28, 30, 33, 34, 35, 36, 37, 39, 41, 42, 44, 47, 49, 50, 53}
+NOT_YET = {11, 17, 20, 33, 34, 35, 36, 37, 39, 41, 42, 44, 47, 49, 50, 53}
 """Faults whose tests are still to be written."""
 
 
 @functools.cache
-def tested_faults() -> dict[int, list[str]]:
+def faults_found() -> dict[int, list[str]]:
     """The numbers that tests are marked with, each with the places (file:line)."""
     places: dict[int, list[str]] = {}
     for folder in ("tests", "e2e"):
@@ -24,8 +24,8 @@ def tested_faults() -> dict[int, list[str]]:
 
 
 def test_no_fault_of_the_catalogue_goes_without_a_test():
-    assert set(FAULTS) - set(tested_faults()) == NOT_YET
+    assert set(FAULTS) - set(faults_found()) == NOT_YET
 
 
 def test_no_test_claims_a_fault_that_the_catalogue_does_not_have():
-    assert set(tested_faults()) <= set(FAULTS)
+    assert set(faults_found()) <= set(FAULTS)

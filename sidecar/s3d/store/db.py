@@ -152,6 +152,7 @@ class Database:
         check_library(apsw.sqlite_lib_version())
         try:
             _refuse_newer(path, _version_in_header(path), schema)
+            _refuse_half(path)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             writer = _connect(path)
             try:
@@ -461,6 +462,30 @@ def _refuse_newer(path: Path, version: int, schema: Schema) -> None:
             f"{path} was written by a newer s3d (version {version} of its tables; this one knows {schema.version})",
             hint="start the newer s3d on this local dir, or give this one a local dir of its own",
         )
+
+
+def _refuse_half(path: Path) -> None:
+    """Refuse a database whose log is gone and a log whose database is: SQLite would go on with what the rest holds.
+
+    From the first start on both are there, since no connection of ours removes the log (bytes 18 and 19 of the header
+    say that there is one).
+    """
+    log_path = path.with_name(f"{path.name}-wal")
+    try:
+        with path.open("rb") as file:
+            header = file.read(20)
+    except FileNotFoundError:
+        header = b""
+    if not header and log_path.exists():
+        missing, left = path, log_path
+    elif header[18:] == b"\2\2" and not log_path.exists():
+        missing, left = log_path, path
+    else:
+        return
+    raise ConfigError(
+        f"{missing} is gone or empty, and what {left.name} holds is only a part of what was acknowledged",
+        hint=f"put it back; to start with what the local dir still holds, move {path.parent} aside and look into it",
+    )
 
 
 def sync_dir(path: Path) -> None:
