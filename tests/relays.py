@@ -1,4 +1,4 @@
-"""A relay in front of a remote, as a process of its own that tests give orders to."""
+"""Relays and fault proxies in front of a remote, each a process of its own that tests give orders to."""
 
 import json
 import sys
@@ -49,6 +49,43 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
             )
             said = first_line(program)
             return Relayed(replace(remote, endpoint=f"http://127.0.0.1:{said['port']}"), said["control"], program)
+
+        yield put_before
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """A remote behind a proxy that answers by a script."""
+
+    remote: Remote
+    """As s3d reaches it."""
+    control_port: int
+    program: Program
+
+    def set(self, *rules: dict[str, Any]) -> dict[str, Any]:
+        """Give the proxy a script; its counts."""
+        return control(self.control_port, rules=list(rules))
+
+    def stats(self) -> dict[str, Any]:
+        """What it has seen and done."""
+        return control(self.control_port)
+
+
+Faults = Callable[..., Faulty]
+
+
+@pytest.fixture
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
+    """Put fault proxies in front of remotes: `faults(remote)`, or `faults(remote, "--cert", path, "--key", path)`."""
+    with ExitStack() as programs:
+
+        def put_before(remote: Remote, *options: str | Path) -> Faulty:
+            log = tmp_path_factory.mktemp("faults") / "log"
+            command = [sys.executable, "-m", "e2e.faults", urlsplit(remote.endpoint).netloc, *options]
+            program = programs.enter_context(running(start(command, log, {"PYTHONPATH": str(ROOT)}, cwd=ROOT)))
+            said = first_line(program)
+            endpoint = f"{'https' if options else 'http'}://127.0.0.1:{said['port']}"
+            return Faulty(replace(remote, endpoint=endpoint), said["control"], program)
 
         yield put_before
 

@@ -7,10 +7,10 @@ import pytest
 from e2e.chaos.requests import BUCKET
 from tests.daemons import ROOT, Daemon, StartDaemon
 from tests.processes import free_port
-from tests.relays import relay
+from tests.relays import faults, relay
 from tests.remotes import Remote
 
-__all__ = ["relay"]
+__all__ = ["faults", "relay"]
 
 ALTERED = {"PYTHONPATH": f"{Path(__file__).parent / 'altered'}:{ROOT / 'sidecar'}"}
 

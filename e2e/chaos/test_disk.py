@@ -4,6 +4,7 @@ writes resume by themselves.
 
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import resource
@@ -142,7 +143,7 @@ def test_without_descriptors_writes_are_refused_and_resume(lonely: Daemon) -> No
     assert request("PUT", "inline", b"1")[0] == request("PUT", "file", LARGE)[0] == 200
     pid = lonely.process.pid
     limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest_descriptor(pid) + 1, limit[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free(pid), limit[1]))
     assert request("GET", "file")[0] == 503
     assert request("GET", "inline") == (200, b"1")
     assert request("PUT", "another", b"2")[0] == 200
@@ -157,10 +158,10 @@ def test_without_descriptors_writes_are_refused_and_resume(lonely: Daemon) -> No
     assert [held(lonely, key) for key in ("inline", "file", "another", "after")] == [b"1", LARGE, b"2", LARGE]
 
 
-def highest_descriptor(pid: int) -> int:
-    """The highest number of an open descriptor of a process, with every one below it in use."""
-    numbers = sorted(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
-    return numbers[-1]
+def lowest_free(pid: int) -> int:
+    """The number that the next descriptor of a process gets."""
+    taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in itertools.count() if number not in taken)
 
 
 @pytest.mark.fault(25)
