@@ -467,18 +467,18 @@ def _refuse_newer(path: Path, version: int, schema: Schema) -> None:
 def _refuse_half(path: Path) -> None:
     """Refuse a database whose log is gone and a log whose database is: SQLite would go on with what the rest holds.
 
-    From the first start on both are there, since no connection of ours removes the log (bytes 18 and 19 of the header
-    say that there is one).
+    Once the tables are made both are there, since no connection of ours removes the log: bytes 18 and 19 of the header
+    say that there is one, and 60 to 63 are the tables' version. Before that a crash may leave the one without the other.
     """
     log_path = path.with_name(f"{path.name}-wal")
     try:
         with path.open("rb") as file:
-            header = file.read(20)
+            header = file.read(64)
     except FileNotFoundError:
         header = b""
     if not header and log_path.exists():
         missing, left = path, log_path
-    elif header[18:] == b"\2\2" and not log_path.exists():
+    elif header[18:20] == b"\2\2" and any(header[60:]) and not log_path.exists():
         missing, left = log_path, path
     else:
         return

@@ -324,3 +324,26 @@ async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path, di
 def contents(directory: Path) -> dict[str, str]:
     """The digests of all files."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+
+
+@pytest.mark.semantics("D-9")
+async def test_a_first_start_that_was_cut_off_before_its_tables_is_made_good(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    path.touch()
+    unfinished = apsw.Connection(str(path))
+    unfinished.pragma("journal_mode", "WAL")
+    unfinished.close()
+    assert not path.with_name("queue.db-wal").exists()
+    db = await open_db(path)
+    assert db.read("SELECT count(*) FROM item") == [(0,)]
+    await db.close()
+
+
+async def test_a_database_whose_log_is_gone_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    await (await open_db(path)).close()
+    path.with_name("queue.db-wal").unlink()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="queue.db-wal is gone"):
+        await open_db(path)
+    assert path.read_bytes() == before
