@@ -27,7 +27,7 @@ from yarl import URL
 
 from s3d import config
 from s3d.api import Body, BytesBody, Call, Headers, Reply, read_all
-from s3d.errors import ConfigError, S3Error, Unavailable
+from s3d.errors import ConfigError, CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Exchange, Health
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, encode, sigv4
@@ -250,10 +250,13 @@ class Remote:
         if streaming:
             reply.result = None
             return reply
+        length = reply.body.length if reply.body is not None else None
         document = await read_all(reply.body, DOCUMENT_LIMIT)
         if reply.status >= 300:
             raise decode.error(reply.status, reply.headers, document)
         reply.result = decode.response(call.operation, reply.status, reply.headers, document)
+        if call.operation == "HeadObject" and length is not None:
+            reply.result["ContentLength"] = length
         reply.body = None
         return reply
 
@@ -407,7 +410,7 @@ class Upload:
         self.exchange: Exchange | None = None
         self.started = False
         self.finished = not body.length
-        self.error: S3Error | None = None
+        self.error: S3Error | CorruptBody | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the blocks; an error of the body is kept, since the client wraps what it meets here."""
@@ -422,7 +425,7 @@ class Upload:
                 if self.exchange is not None:
                     self.exchange.progress = time.monotonic()
         except Exception as error:
-            self.error = error if isinstance(error, S3Error) else None
+            self.error = error if isinstance(error, S3Error | CorruptBody) else None
             raise
 
 
