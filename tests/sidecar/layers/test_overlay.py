@@ -117,6 +117,45 @@ async def test_what_was_sent_comes_back() -> None:
     }
 
 
+@pytest.mark.semantics("Q-6")
+async def test_what_s3_shows_of_an_object_is_shown_of_a_pending_one() -> None:
+    change = pending(
+        **{
+            "x-amz-tagging": "a=b&c=",
+            "x-amz-storage-class": "STANDARD_IA",
+            "x-amz-website-redirect-location": "/there",
+            "x-amz-server-side-encryption": "AES256",
+            "x-amz-grant-read": "id=1",
+            "x-amz-expected-bucket-owner": "1",
+        }
+    )
+    headers = (await ask("HeadObject", change))[1]
+    assert {name: value for name, value in headers.items() if name.startswith("x-amz-")} == {
+        "x-amz-tagging-count": "2",
+        "x-amz-storage-class": "STANDARD_IA",
+        "x-amz-website-redirect-location": "/there",
+        "x-amz-server-side-encryption": "AES256",
+    }
+    plain = (await ask("HeadObject", pending(**{"x-amz-tagging": "", "x-amz-storage-class": "STANDARD"})))[1]
+    assert not [name for name in plain if name.startswith("x-amz-")]
+
+
+IF_RANGES = [
+    (f'"{ETAG}"', 206),
+    ("Fri, 02 Jan 2026 03:04:05 GMT", 206),
+    ('"x"', 200),
+    (f'W/"{ETAG}"', 200),
+    ("Fri, 02 Jan 2026 03:04:04 GMT", 200),
+    ("nonsense", 200),
+]
+
+
+@pytest.mark.semantics("R-1")
+@pytest.mark.parametrize("validator, status", IF_RANGES)
+async def test_a_range_of_another_version_is_the_whole_object(validator: str, status: int) -> None:
+    assert (await ask(Range="bytes=0-1", IfRange=validator))[0] == status
+
+
 async def test_checksums_show_where_they_are_asked_for_and_the_object_is_whole() -> None:
     change = pending(**{"x-amz-checksum-crc32": "AAAAAA=="})
     assert (await ask(change=change, ChecksumMode="ENABLED"))[1]["x-amz-checksum-crc32"] == "AAAAAA=="

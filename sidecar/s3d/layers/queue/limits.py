@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from s3d.errors import S3Error
-from s3d.layers.queue import understood
+from s3d.layers.queue import tags, understood
 
 LARGEST_PUT = 5 << 30
 LONGEST_KEY = 1024
@@ -34,3 +34,5 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
             "Your metadata headers exceed the maximum allowed metadata size",
             details={"Size": str(metadata), "MaxSizeAllowed": str(MOST_METADATA)},
         )
+    if tags.HEADER in members:
+        tags.check(tags.of_header(members[tags.HEADER]))

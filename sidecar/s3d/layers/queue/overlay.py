@@ -15,8 +15,9 @@ from multidict import CIMultiDict
 
 from s3d.api import Body, Headers, Reply
 from s3d.errors import S3Error
+from s3d.layers.queue import tags
 from s3d.layers.queue.changes import Change
-from s3d.layers.queue.understood import CHECKSUMS, CONTENT, METADATA
+from s3d.layers.queue.understood import CHECKSUMS, CONTENT, METADATA, SHOWN
 
 OVERRIDES = {
     "ResponseCacheControl": "Cache-Control",
@@ -28,6 +29,8 @@ OVERRIDES = {
 }
 RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*")
 DEFAULT_TYPE = "binary/octet-stream"
+# S3 does not say which class an object is in where it is the usual one.
+UNSHOWN = frozenset(["STANDARD", ""])
 # What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.
 NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
@@ -73,7 +76,11 @@ def answer(operation: str, params: dict[str, Any], change: Change, open_body: Ca
         if part != 1:
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable", status=416)
         status = 206
-    elif "Range" in params and (stretch := select(params["Range"], change.size)) is not None:
+    elif (
+        "Range" in params
+        and unchanged(params.get("IfRange"), change)
+        and (stretch := select(params["Range"], change.size)) is not None
+    ):
         status, (start, end) = 206, stretch
     if status == 206:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{change.size}"
@@ -100,8 +107,10 @@ def describe(change: Change) -> Headers:
     for name, value in change.members.items():
         if name in CONTENT:
             headers[name.title()] = value
-        elif name.startswith(METADATA):
+        elif name.startswith(METADATA) or (name in SHOWN and value not in UNSHOWN):
             headers[name] = value
+    if number := tags.count(change.members):
+        headers["x-amz-tagging-count"] = str(number)
     return headers
 
 
@@ -118,6 +127,11 @@ def judge(params: dict[str, Any], change: Change) -> int | None:
     if (moment := params.get("IfModifiedSince")) is not None and modified <= aware(moment):
         return 304
     return None
+
+
+def unchanged(validator: str | None, change: Change) -> bool:
+    """Whether an If-Range allows the range: the object is still the one that it names (RFC 9110, 13.1.5)."""
+    return validator is None or validator in (f'"{change.etag}"', http_date(change.acked_at))
 
 
 def matches(header: str, etag: str) -> bool:

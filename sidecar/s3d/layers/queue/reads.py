@@ -21,8 +21,11 @@ async def get(parts: Parts, call: Call) -> Reply:
         await parts.turns.barrier(call.bucket, call.key)
         return await parts.inner(call)
     check_there(change)
+    params = call.params
+    if call.wire is not None and "If-Range" in call.wire.headers:
+        params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
-        return overlay.answer(call.operation, call.params, change, lambda: open_body(parts.bodies, change))
+        return overlay.answer(call.operation, params, change, lambda: open_body(parts.bodies, change))
     except CorruptBody as error:
         await damaged(parts, change, error)
         return await get(parts, call)

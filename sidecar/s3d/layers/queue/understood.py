@@ -1,8 +1,11 @@
-"""The table of understood members (SEMANTICS Q-17): what a write may carry and still be queued.
+"""The table of understood members (SEMANTICS Q-17): what a call may carry and still be queued, or answered from here.
 
-A header or query member that is not in here makes its request go through: it may change what the request means. What is
-kept travels with the change as headers, by lower-case name, and comes back on GET and HEAD.
+A header, query member or element that its operation does not list makes a write go through, and a read wait for the
+remote: it may change what the request means. THROUGH says of each such member of the model why; a member that stands in
+neither is one that nobody has thought about. What is kept travels with the change as headers, by lower-case name.
 """
+
+from collections.abc import Mapping
 
 from s3d.api import Wire
 from s3d.protocol import decode
@@ -17,30 +20,39 @@ CHECKSUMS = frozenset(
     "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 "
     "x-amz-checksum-sha256".split()
 )
-# Kept and sent on, not shown.
-SENT_ON = frozenset(["x-amz-acl", "x-amz-storage-class", "x-amz-sdk-checksum-algorithm"])
+SHOWN = frozenset(["x-amz-storage-class", "x-amz-website-redirect-location", "x-amz-server-side-encryption"])
+# Kept and sent on, not shown; of the tags their number is.
+GRANTS = frozenset(
+    "x-amz-acl x-amz-grant-full-control x-amz-grant-read x-amz-grant-read-acp x-amz-grant-write-acp".split()
+)
+OWNER = "x-amz-expected-bucket-owner"
+PAYER = "x-amz-request-payer"
+SENT_ON = GRANTS | SHOWN | {OWNER, PAYER, "x-amz-tagging", "x-amz-sdk-checksum-algorithm"}
 # Said about the way the body travels; the door has dealt with them.
 FRAMING = frozenset(["content-md5", "x-amz-content-sha256", "x-amz-trailer", "x-amz-decoded-content-length"])
 # Values that may be queued; another one is for the remote to judge.
 VALUES = {
-    "x-amz-storage-class": frozenset(["STANDARD"]),
+    # Of an object in an archive only the remote can say whether it may be read (Q-14).
+    "x-amz-storage-class": frozenset(
+        ["STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"]
+    ),
     "x-amz-acl": frozenset(
         "private public-read public-read-write authenticated-read aws-exec-read bucket-owner-read "
         "bucket-owner-full-control".split()
     ),
+    # With a key of KMS the ETag is the remote's to give (Q-4).
+    "x-amz-server-side-encryption": frozenset(["AES256"]),
+    PAYER: frozenset(["requester"]),
 }
 PUT = CONTENT | CHECKSUMS | SENT_ON | FRAMING | {METADATA}
 GET = frozenset(
-    "range if-match if-none-match if-modified-since if-unmodified-since partnumber x-amz-checksum-mode "
+    "range if-match if-none-match if-modified-since if-unmodified-since if-range partnumber x-amz-checksum-mode "
     "response-cache-control response-content-disposition response-content-encoding response-content-language "
     "response-content-type response-expires".split()
-)
-DELETE: frozenset[str] = frozenset()
-DELETE_MANY = CHECKSUMS | FRAMING | {"content-type", "x-amz-sdk-checksum-algorithm"}
-LIST = frozenset(
-    "prefix delimiter max-keys encoding-type x-amz-request-payer x-amz-expected-bucket-owner "
-    "x-amz-optional-object-attributes".split()
-)
+) | {PAYER}
+DELETE = frozenset([OWNER, PAYER])
+DELETE_MANY = CHECKSUMS | FRAMING | DELETE | {"content-type", "x-amz-sdk-checksum-algorithm"}
+LIST = frozenset(["prefix", "delimiter", "max-keys", "encoding-type", "x-amz-optional-object-attributes", OWNER, PAYER])
 UNDERSTOOD = {
     "PutObject": PUT,
     "GetObject": GET,
@@ -50,6 +62,36 @@ UNDERSTOOD = {
     "ListObjects": LIST | {"marker"},
     "ListObjectsV2": LIST | {"continuation-token", "start-after", "fetch-owner"},
 }
+ELEMENTS = {"DeleteObjects": frozenset(["Delete", "Delete.Objects", "Delete.Objects.Key", "Delete.Quiet"])}
+"""What the document of an operation may hold, by path of member names. An object that has more goes through."""
+
+THROUGH: Mapping[str, str] = {
+    name: reason
+    for names, reason in {
+        "if-match if-none-match x-amz-if-match-last-modified-time x-amz-if-match-size "
+        "Delete.Objects.ETag Delete.Objects.LastModifiedTime Delete.Objects.Size": "the remote decides (R-5)",
+        "versionid Delete.Objects.VersionId": "only the remote knows its versions (Q-14)",
+        "x-amz-server-side-encryption-customer-algorithm x-amz-server-side-encryption-customer-key "
+        "x-amz-server-side-encryption-customer-key-md5 x-amz-copy-source-server-side-encryption-customer-algorithm "
+        "x-amz-copy-source-server-side-encryption-customer-key "
+        "x-amz-copy-source-server-side-encryption-customer-key-md5": "the client's key never touches the disk (Q-14)",
+        "x-amz-server-side-encryption-aws-kms-key-id x-amz-server-side-encryption-context "
+        "x-amz-server-side-encryption-bucket-key-enabled": "with a key of KMS the ETag is the remote's to give (Q-4)",
+        "x-amz-object-lock-mode x-amz-object-lock-retain-until-date x-amz-object-lock-legal-hold "
+        "x-amz-object-lock-event-hold x-amz-object-lock-event-hold-duration-days "
+        "x-amz-object-lock-event-hold-duration-years x-amz-bypass-governance-retention x-amz-mfa": "a retention must "
+        "hold when it is acknowledged, and the remote knows what is retained (Q-14)",
+        "x-amz-checksum-sha512 x-amz-checksum-md5 x-amz-checksum-xxhash64 x-amz-checksum-xxhash3 "
+        "x-amz-checksum-xxhash128": "many remotes do not know these checksums, and would not keep them",
+        "x-amz-checksum-algorithm": "the remote computes the checksum",
+        "x-amz-write-offset-bytes": "an append changes what the remote has",
+        f"{OWNER} x-amz-source-expected-bucket-owner": "only the remote knows whose bucket it is",
+        "x-amz-object-annotation-directive": "annotations are the remote's",
+    }.items()
+    for name in names.split()
+}
+"""Why a member goes through, by its lower-case name on the wire or the path of its element; it is the remote's to
+judge wherever the operation's own table does not say otherwise."""
 
 
 def foreign(wire: Wire, operation: str) -> list[str]:
@@ -79,3 +121,8 @@ def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
         else:
             del members["content-encoding"]
     return members
+
+
+def kept_of_delete(wire: Wire) -> dict[str, str]:
+    """The headers that travel with a delete."""
+    return {name: wire.headers[name] for name in DELETE if name in wire.headers}

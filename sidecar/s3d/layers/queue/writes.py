@@ -58,26 +58,30 @@ async def put(parts: Parts, call: Call) -> Reply:
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
+    if encryption := members.get("x-amz-server-side-encryption"):
+        headers["x-amz-server-side-encryption"] = encryption
     return Reply(200, headers)
 
 
 async def delete(parts: Parts, call: Call) -> Reply:
     """Queue a DeleteObject."""
-    if foreign := understood.foreign(forward.wire_of(call), "DeleteObject"):
+    wire = forward.wire_of(call)
+    if foreign := understood.foreign(wire, "DeleteObject"):
         return await forward.through(parts, call, foreign[0])
     limits.check(call.key, 0, {})
     bucket = await parts.buckets.get(call.bucket)
     if bucket.through:
         return await forward.through(parts, call, bucket.through)
     async with parts.room.take(0):
-        await enqueue(parts, [new(parts, call, "delete")])
+        await enqueue(parts, [new(parts, call, "delete", members=understood.kept_of_delete(wire))])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
 
 
 async def delete_many(parts: Parts, call: Call) -> Reply:
     """Answer a DeleteObjects key by key (Q-20): plain keys in one commit, the others by the remote."""
     bucket = await parts.buckets.get(call.bucket)
-    if bucket.through or call.body is None or understood.foreign(forward.wire_of(call), "DeleteObjects"):
+    wire = forward.wire_of(call)
+    if bucket.through or call.body is None or understood.foreign(wire, "DeleteObjects"):
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
     operation = OPERATIONS["DeleteObjects"]
@@ -85,8 +89,10 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
         return await forward.after(parts, call)
     wanted = bulk.of_document(decode.input_xml(operation, data))
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
+    members = understood.kept_of_delete(wire)
     async with parts.room.take(0, files=len(plain)):
-        await enqueue(parts, [new(parts, replace(call, params={**call.params, "Key": key}), "delete") for key in plain])
+        keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
+        await enqueue(parts, [new(parts, one, "delete", members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete_rest(parts, call, rest) if rest else ({}, None)
     return Reply(200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal))
@@ -99,7 +105,8 @@ async def _delete_rest(
     try:
         for key in dict.fromkeys(o["Key"] for o in objects):
             await parts.turns.barrier(call.bucket, key)
-        params = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
+        params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
+        params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
         return (await parts.inner(Call("DeleteObjects", params, identity=call.identity))).result or {}, None
     except S3Error as error:
         return {}, error

@@ -1,0 +1,108 @@
+"""Everything that a write of one object says, from outside: the same answers while it is pending as after the drain."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tests.daemons import Daemon, StartDaemon
+from tests.relays import Relay, Relayed
+from tests.remotes import Remote
+from tests.test_gateway import AWAY, code_of, drained, eventually
+
+Away = tuple[Daemon, Relayed, str]
+
+
+@pytest.fixture
+def away(remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon) -> Away:
+    """A daemon whose remote refuses every connection, and the relay that does."""
+    relayed = relay(remote)
+    relayed.set(mode="refuse")
+    return start_daemon(relayed.remote, S3D_BUCKETS=bucket, **AWAY), relayed, bucket
+
+
+def come_back(away: Away) -> None:
+    """Let the remote answer, and wait until it has everything."""
+    daemon, relayed, _ = away
+    relayed.set(mode="pass")
+    eventually(lambda: drained(daemon))
+
+
+def header_of(answer: dict[str, Any], name: str) -> str | None:
+    value: str | None = answer["ResponseMetadata"]["HTTPHeaders"].get(name)
+    return value
+
+
+# What a put says, what GET and HEAD show of it, and the remotes that do not keep it.
+MEMBERS: list[tuple[dict[str, Any], dict[str, str], str]] = [
+    (
+        {"CacheControl": "no-cache", "ContentLanguage": "de"},
+        {"cache-control": "no-cache", "content-language": "de"},
+        "",
+    ),
+    ({"ContentDisposition": "attachment"}, {"content-disposition": "attachment"}, ""),
+    ({"ContentEncoding": "br", "ContentType": "x/y"}, {"content-encoding": "br", "content-type": "x/y"}, ""),
+    ({"Metadata": {"a": "1", "b": "2 3"}}, {"x-amz-meta-a": "1", "x-amz-meta-b": "2 3"}, ""),
+    ({"Tagging": "a=b&c=d%20e"}, {"x-amz-tagging-count": "2"}, ""),
+    ({"StorageClass": "REDUCED_REDUNDANCY"}, {"x-amz-storage-class": "REDUCED_REDUNDANCY"}, "versitygw"),
+    ({"ServerSideEncryption": "AES256"}, {"x-amz-server-side-encryption": "AES256"}, "versitygw"),
+    ({"WebsiteRedirectLocation": "/x"}, {"x-amz-website-redirect-location": "/x"}, "minio"),
+    ({"StorageClass": "STANDARD", "RequestPayer": "requester"}, {}, ""),
+    ({"ACL": "private"}, {}, ""),
+    # The one remote that judges it calls the owner by its access key.
+    ({"ExpectedBucketOwner": "versitygw"}, {}, ""),
+]
+
+
+@pytest.mark.semantics("Q-6", "R-1")
+def test_what_a_put_says_is_shown_while_it_is_pending_and_after(away: Away, remote: Remote) -> None:
+    daemon, _, bucket = away
+    s3, there = daemon.client(), remote.client()
+    for number, (said, shown, _) in enumerate(MEMBERS):
+        put = s3.put_object(Bucket=bucket, Key=f"k{number}", Body=b"x", **said)
+        assert header_of(put, "x-s3d-durability") == "local"
+        assert shows(s3, bucket, f"k{number}", shown) == [shown, shown]
+    come_back(away)
+    for number, (_, shown, unkept) in enumerate(MEMBERS):
+        if remote.name != unkept:
+            assert shows(there, bucket, f"k{number}", shown) == [shown, shown]
+
+
+def shows(s3: Any, bucket: str, key: str, names: Iterable[str]) -> list[dict[str, str | None]]:
+    """What GET and HEAD of an object show."""
+    got = s3.get_object(Bucket=bucket, Key=key)
+    got["Body"].read()
+    head = s3.head_object(Bucket=bucket, Key=key)
+    return [{name: header_of(answer, name) for name in names} for answer in (got, head)]
+
+
+@pytest.mark.semantics("Q-14")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_clients_key_never_touches_the_disk(away: Away) -> None:
+    daemon, relayed, bucket = away
+    s3 = daemon.client()
+    key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "0123456789abcdef0123456789abcdef"}
+    refused: list[dict[str, Any]] = [
+        key,
+        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"},
+        {"StorageClass": "GLACIER"},
+        {"ObjectLockLegalHoldStatus": "ON"},
+    ]
+    for said in refused:
+        assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"clear text", **said) == "ServiceUnavailable"
+    assert daemon.status()["pending"]["changes"] == 0
+    relayed.set(mode="pass")
+    eventually(lambda: code_of(s3.list_buckets) == "")
+    put = s3.put_object(Bucket=bucket, Key="k", Body=b"clear text", StorageClass="GLACIER")
+    assert header_of(put, "x-s3d-durability") == "remote"
+    for path in daemon.local_dir.rglob("*"):
+        assert not path.is_file() or b"clear text" not in path.read_bytes()
+
+
+@pytest.mark.semantics("Q-15")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_tags_beyond_the_limits_are_refused_while_the_client_is_there(away: Away) -> None:
+    daemon, _, bucket = away
+    for header in ("&".join(f"k{n}=" for n in range(11)), "k=1&k=2", "k" * 129 + "=", "k=" + "v" * 257):
+        assert code_of(daemon.client().put_object, Bucket=bucket, Key="k", Body=b"x", Tagging=header) == "InvalidTag"
+    assert daemon.status()["pending"]["changes"] == 0
