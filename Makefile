@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test demo e2e soak bench env generate lock format clean
+.PHONY: help check test demo e2e soak bench conformance env generate lock format clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 export S3D_E2E_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3d-e2e
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job, told as it happens: writes survive an outage and a kill -9 (two minutes)
 	@.ci/venv .venv-demo e2e/demo/requirements.txt
@@ -39,6 +39,10 @@ soak: .venv servers ## kills and power cuts, many more of them; HOURS=n
 bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes; ARGS="--only small" picks some
 	@$(BIN)/python -m e2e.bench $(ARGS)
 
+conformance: .venv servers ## ceph/s3-tests through the gateway, four modes; S3TESTS_DIR=checkout, ARGS="-k versitygw" picks some
+	@.ci/venv .venv-conformance e2e/conformance/requirements.txt
+	@S3TESTS_PYTHON=$(CURDIR)/.venv-conformance/bin/python $(PYTEST) e2e/conformance/suite.py -s $(ARGS)
+
 env: .venv ## prints aliases: eval "$(make env)"
 	@echo "alias s3d='$(BIN)/s3d' s3d-operator='$(BIN)/s3d-operator'"
 
@@ -53,7 +57,7 @@ format: .venv ## formats the code
 	@ruff check --quiet --fix-only .
 
 clean: ## removes the virtual environments (the cache stays)
-	rm -rf .venv .venv-demo
+	rm -rf .venv .venv-demo .venv-conformance
 
 .PHONY: .venv servers cluster-parts
 .venv:
