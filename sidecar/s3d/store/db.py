@@ -468,7 +468,7 @@ def _refuse_half(path: Path) -> None:
     """Refuse a database whose log is gone and a log whose database is: SQLite would go on with what the rest holds.
 
     Once the tables are made both are there, since no connection of ours removes the log: bytes 18 and 19 of the header
-    say that there is one, and 60 to 63 are the tables' version. Before that a crash may leave the one without the other.
+    say that there is one, and 60 to 63 are the tables' version. Before that a crash may leave one without the other.
     """
     log_path = path.with_name(f"{path.name}-wal")
     try:

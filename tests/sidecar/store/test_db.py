@@ -344,6 +344,6 @@ async def test_a_database_whose_log_is_gone_is_refused_and_left_alone(tmp_path: 
     await (await open_db(path)).close()
     path.with_name("queue.db-wal").unlink()
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="queue.db-wal is gone"):
+    with pytest.raises(ConfigError, match=r"queue\.db-wal is gone"):
         await open_db(path)
     assert path.read_bytes() == before

@@ -24,7 +24,7 @@ Pairs = list[tuple[str, str]]
 def of_header(header: str) -> Pairs:
     """The tags of a header, in order. Raises S3Error InvalidArgument where it is no query."""
     try:
-        return decode.query(header)
+        return list(decode.query(header))
     except S3Error:
         raise S3Error(
             "InvalidArgument",
