@@ -3,7 +3,9 @@
 It keeps its ports and its local dir over a restart, so that a test can kill it and start it again.
 """
 
+import http.client
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -100,6 +102,15 @@ class Daemon:
         with urllib.request.urlopen(f"{self.metrics_endpoint}/status", timeout=10) as answer:
             status: dict[str, Any] = json.load(answer)
             return status
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """What the socket in the local dir answers, as JSON."""
+        connection = http.client.HTTPConnection("localhost", timeout=60)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(self.local_dir / "s3d.sock"))
+        with connection.sock:
+            connection.request(method, path)
+            return json.load(connection.getresponse())
 
     def cli(self, *words: str, stdin: bytes | None = None, timeout: float = 60) -> subprocess.CompletedProcess[bytes]:
         """Run the CLI against it."""

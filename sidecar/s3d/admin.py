@@ -70,6 +70,8 @@ class Status(TypedDict):
     pending: Pending
     states: dict[str, int]
     """Changes by state."""
+    paused_lanes: int
+    """Identities and buckets to which nothing is delivered just now, because the remote refuses them."""
     draining: bool
 
 
@@ -193,7 +195,13 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
         status = reports.status()
         up = {"reachable": True, "away": False}.get(status["remote"]["state"])
         pending = status["pending"]
-        metrics.show(status["states"], pending["bytes"], pending["oldest_age_seconds"], remote_up=up)
+        metrics.show(
+            status["states"],
+            pending["bytes"],
+            pending["oldest_age_seconds"],
+            paused_lanes=status["paused_lanes"],
+            remote_up=up,
+        )
     encode, content_type = choose_encoder(accept)
     # In a thread: thousands of lines take longer than a request may wait for the loop.
     page = await asyncio.to_thread(encode, metrics.registry)

@@ -72,6 +72,7 @@ class Daemon:
             "remote": {"endpoint": self._far.endpoint, "state": health.state, "since": health.since},
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
+            "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
             "draining": self.draining,
         }
 

@@ -58,6 +58,11 @@ class Metrics:
             "Age of the oldest change on its way to the remote; 0 when there is none.",
             registry=registry,
         )
+        self.paused_lanes = Gauge(
+            "s3d_queue_paused_lanes",
+            "Identities and buckets to which nothing is delivered, because the remote refuses them.",
+            registry=registry,
+        )
         self.pushes = Counter(
             "s3d_queue_pushes_total",
             "Attempts to push a change, by outcome: settled, retried, parked or unknown.",
@@ -143,10 +148,17 @@ class Metrics:
         self.commit_duration.observe(seconds)
 
     def show(
-        self, states: Mapping[str, int], pending_bytes: int, oldest_age: float | None, *, remote_up: bool | None
+        self,
+        states: Mapping[str, int],
+        pending_bytes: int,
+        oldest_age: float | None,
+        *,
+        paused_lanes: int = 0,
+        remote_up: bool | None,
     ) -> None:
-        """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way) and
-        whether the remote answers (None: not known)."""
+        """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
+        paused lanes, and whether the remote answers (None: not known)."""
+        self.paused_lanes.set(paused_lanes)
         for state in STATES:
             self.pending_changes.labels(state).set(states.get(state, 0))
         self.pending_bytes.set(pending_bytes)

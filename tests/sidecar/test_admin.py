@@ -44,6 +44,7 @@ class Told:
             "remote": {"endpoint": "http://127.0.0.1:9000", "state": "away", "since": 2.0},
             "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
             "states": {"waiting": 2, "parked": 1},
+            "paused_lanes": 1,
             "draining": False,
         }
 

@@ -16,7 +16,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -48,6 +49,8 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EXPECT_FROM = 1 << 20
 # A body up to this size is read whole to learn its trailer, which then travels as a header.
 TRAILER_BUFFER = 256 << 10
+LARGEST_SKEW = 240.0
+"""Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
 # Answers of these may take as long as the object is large.
 PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
 DOCUMENT_LIMIT = 32 << 20
@@ -161,6 +164,8 @@ class Remote:
         self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
         self._regions: dict[str, str] = {}
         self._last_bucket = ""
+        self._skew = 0.0
+        """Seconds by which the remote's clock is ahead, where it refused us for that."""
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
         # No limit of connections: waiting for a free one would look like a silent remote.
         self._client = aiohttp.ClientSession(
@@ -325,7 +330,20 @@ class Remote:
             raise self._lost(error, exchange, upload) from error
         self._metrics.remote_requests.labels(str(response.status)).inc()
         self.health.answered()
+        if response.status == 403:
+            self._note_skew(response.headers.get(hdrs.DATE, ""))
         return response
+
+    def _note_skew(self, date: str) -> None:
+        """Learn from a refusal how far the remote's clock is from ours: a signature holds for a quarter of an hour."""
+        try:
+            skew = parsedate_to_datetime(date).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return
+        skew = skew if abs(skew) > LARGEST_SKEW else 0.0
+        if abs(skew - self._skew) > LARGEST_SKEW:
+            log.warning("the remote's clock is %+.0f s from ours: requests are signed by its time from now on", skew)
+            self._skew = skew
 
     def _lost(self, error: Exception, exchange: Exchange | None, upload: "Upload | None") -> Unavailable:
         """Say what a failed exchange means, and let the remote's health know."""
@@ -358,6 +376,7 @@ class Remote:
         if keys is None:
             raise Unavailable(
                 "No AWS credentials were found for the remote",
+                code="NoCredentials",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile, or S3D_ANONYMOUS=true",
             )
         sigv4.sign(
@@ -370,7 +389,7 @@ class Remote:
             secret_key=keys.secret_key,
             token=keys.token,
             region=target.region,
-            now=datetime.now(UTC),
+            now=datetime.now(UTC) + timedelta(seconds=self._skew),
         )
 
     def _target(self, bucket: str, path: str) -> Target:

@@ -100,7 +100,7 @@ async def test_a_retry_waits_for_its_time(db: Database) -> None:
     (change,) = await claim(db)
     await put_back(db, change, "waiting", next_at=NOW + 5)
     assert await claim(db) == []
-    assert changes.next_due(db) == NOW + 5
+    assert changes.next_due(db.read) == NOW + 5
     assert [(again.seq, again.attempts) for again in await claim(db, now=NOW + 5)] == [(1, 1)]
 
 

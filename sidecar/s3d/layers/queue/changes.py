@@ -5,7 +5,7 @@ A change moves only along the states of docs/ARCHITECTURE.md, and only here.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,17 @@ from s3d.store.db import Database
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
-FIELDS = "seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason, file"
+DUE = "state = 'waiting' AND op <> 'through'"
+LARGE = 8388608
+"""Bytes above which a change is slow to push."""
+SLOW = f"(size > {LARGE} OR attempts > 0)"
+"""What may keep a worker for long: large, or tried before. The same words are in the index `change_due`."""
+FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
+    file, identity, refusals, rule"""
 SHOWN = "op IN ('put', 'delete', 'complete') AND state <> 'superseded'"
 """What reads and listings answer from."""
+Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
+"""Runs a statement that reads; its rows."""
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
     AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""
 
@@ -42,6 +50,9 @@ class Change:
     code: str
     reason: str
     file: str | None
+    identity: str = ""
+    refusals: int = 0
+    rule: str = ""
     inline: bytes | None = None
 
 
@@ -119,26 +130,105 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
 
 
-def claim(db: apsw.Connection, *, now: float, limit: int) -> list[Change]:
-    """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent."""
-    due = db.execute(
-        f"SELECT {FIELDS}, inline FROM change WHERE state = 'unknown' AND next_at <= ?1 ORDER BY next_at LIMIT ?2",
-        (now, limit),
+def claim(
+    db: apsw.Connection,
+    *,
+    now: float,
+    limit: int,
+    slow: int | None = None,
+    closed: frozenset[tuple[str, str]] = frozenset(),
+    after: tuple[str, str] = ("", ""),
+) -> list[Change]:
+    """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
+
+    At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
+    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3).
+    """
+    unknown = db.execute(
+        f"SELECT {FIELDS}, inline FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        (now, max(limit, 0)),
     )
-    claimed = [of_row(row) for row in due]
-    if len(claimed) < limit:
-        waiting = db.execute(
-            f"""SELECT {FIELDS}, inline FROM change WHERE state = 'waiting' AND next_at <= ?1 AND op <> 'through'
-            AND NOT {AHEAD} ORDER BY next_at, seq LIMIT ?2""",
-            (now, limit - len(claimed)),
-        )
-        claimed += [of_row(row) for row in waiting]
+    claimed = [of_row(row) for row in unknown]
+    slow = limit if slow is None else slow
+    for lane in lanes(rows_of(db), after):
+        if len(claimed) >= limit:
+            break
+        if lane in closed:
+            continue
+        for kind in (0, 1):
+            room = min(limit - len(claimed), slow if kind else limit)
+            if room > 0:
+                rows = db.execute(
+                    f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
+                    AND next_at <= ? AND NOT {AHEAD} ORDER BY next_at, seq LIMIT ?""",
+                    (*lane, kind, now, room),
+                ).fetchall()
+                slow -= kind * len(rows)
+                claimed += [of_row(row) for row in rows]
+    mark_claimed(db, claimed, now)
+    return claimed
+
+
+def mark_claimed(db: apsw.Connection, claimed: list[Change], now: float) -> None:
+    """Mark changes as being pushed."""
     db.executemany(
         """UPDATE change SET state = iif(state = 'waiting', 'pushing', state), attempts = attempts + 1, attempt_at = ?1,
         next_at = ?2 WHERE seq = ?3""",
         [(now, NEVER, change.seq) for change in claimed],
     )
-    return claimed
+
+
+def rows_of(db: apsw.Connection) -> Rows:
+    """Reads through the writing connection."""
+    return lambda sql, bindings: db.execute(sql, bindings).fetchall()
+
+
+def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, str]]:
+    """Every lane in which something waits, by a seek each: first those behind `after`, then the others."""
+    start, wrapped = after, after == ("", "")
+    while True:
+        rows = read(
+            f"""SELECT bucket, identity FROM change WHERE {DUE} AND (bucket, identity) > (?, ?)
+            ORDER BY bucket, identity LIMIT 1""",
+            start,
+        )
+        if not rows:
+            if wrapped:
+                return
+            start, wrapped = ("", ""), True
+            continue
+        start = (rows[0][0], rows[0][1])
+        if wrapped and after != ("", "") and start > after:
+            return
+        yield start
+
+
+def waiting_in(db: apsw.Connection, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
+    """Waiting changes of a lane whose turn it is, whatever their time; not quite the oldest first."""
+    rows = db.execute(
+        f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND NOT {AHEAD}
+        ORDER BY {SLOW}, next_at, seq LIMIT ?""",
+        (bucket, identity, limit),
+    ).fetchall()
+    return map(of_row, rows)
+
+
+def first_of_prefixes(db: apsw.Connection, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
+    """A waiting change of a lane for each first part of a key, by a seek each."""
+    start = ""
+    for _ in range(limit):
+        row = db.execute(
+            f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND key >= ?
+            AND NOT {AHEAD} ORDER BY key, seq LIMIT 1""",
+            (bucket, identity, start),
+        ).fetchone()
+        if row is None:
+            return
+        change = of_row(row)
+        yield change
+        first, slash, _ = change.key.partition("/")
+        # The character behind the slash begins what no key of this part begins with.
+        start = first + "0" if slash else change.key + "\0"
 
 
 def settle(db: apsw.Connection, seq: int) -> None:
@@ -146,9 +236,11 @@ def settle(db: apsw.Connection, seq: int) -> None:
     db.execute("DELETE FROM change WHERE seq = ? AND state IN ('pushing', 'unknown')", (seq,))
 
 
-def put_back(db: apsw.Connection, change: Change, *, state: str, next_at: float, code: str, reason: str) -> str | None:
+def put_back(
+    db: apsw.Connection, change: Change, *, state: str, next_at: float, code: str, reason: str, refusals: int = 0
+) -> str | None:
     """Record an attempt that did not settle: `waiting` (refused for now), `unknown` (no answer), `parked` (refused for
-    good) or `quarantined` (bad body).
+    good) or `quarantined` (bad body). `refusals` counts the attempts in a row that met a 4xx which nobody knows.
 
     A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and the
     id of its file returned for deletion; a parked or quarantined one is kept, superseded.
@@ -161,9 +253,9 @@ def put_back(db: apsw.Connection, change: Change, *, state: str, next_at: float,
         db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
         return change.file
     db.execute(
-        """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5
+        """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6
         WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
-        (change.seq, "superseded" if overtaken else state, next_at, code, reason),
+        (change.seq, "superseded" if overtaken else state, next_at, code, reason, refusals),
     )
     return None
 
@@ -265,12 +357,30 @@ def newest(db: Database) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def next_due(db: Database) -> float | None:
-    """When the next attempt is due (Unix time); None where nothing waits for its time."""
-    rows = db.read("""SELECT min(next_at) FROM (SELECT min(next_at) AS next_at FROM change WHERE state = 'waiting'
-        UNION ALL SELECT min(next_at) FROM change WHERE state = 'unknown')""")
-    due = rows[0][0] if rows else None
-    return None if due is None or due >= NEVER else float(due)
+def next_due(
+    read: Rows,
+    *,
+    past: float = -1.0,
+    slow: bool = True,
+    closed: frozenset[tuple[str, str]] = frozenset(),
+    most: int | None = None,
+) -> float | None:
+    """When the next change becomes due, of those that become due after `past` (Unix times); None where none does.
+
+    Slow changes count where `slow` says so, lanes in `closed` do not. Of more than `most` lanes the others are taken
+    to be due at once.
+    """
+    times = read("SELECT min(next_at) FROM change WHERE state = 'unknown' AND next_at > ?", (past,))
+    for number, lane in enumerate(lanes(read)):
+        if most is not None and number >= most:
+            return 0.0
+        for kind in () if lane in closed else (0, 1) if slow else (0,):
+            times += read(
+                f"""SELECT min(next_at) FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
+                AND next_at > ?""",
+                (*lane, kind, past),
+            )
+    return min((time for (time,) in times if time is not None and time < NEVER), default=None)
 
 
 def tally(db: Database) -> dict[str, tuple[int, int]]:
@@ -303,7 +413,7 @@ def files_known(db: Database, files: list[str]) -> set[str]:
 
 def expedite(db: apsw.Connection, now: float) -> None:
     """Make everything that waits for its time due, for the drain at the end."""
-    db.execute("UPDATE change SET next_at = ?1 WHERE state = 'waiting' AND op <> 'through' AND next_at > ?1", (now,))
+    db.execute(f"UPDATE change SET next_at = ?1 WHERE {DUE} AND next_at > ?1", (now,))
 
 
 def hurry(db: apsw.Connection, bucket: str, key: str | None, prefix: str, seq: int, now: float) -> None:

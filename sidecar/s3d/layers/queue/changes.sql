@@ -22,13 +22,18 @@ CREATE TABLE change (
     inline     BLOB,                              -- the body itself where it is small
     upload     TEXT,                              -- complete: the upload whose parts are the body; else NULL
     former     TEXT NOT NULL DEFAULT '[]',        -- JSON: ETags of older changes of this key that may still arrive (Q-3)
-    rule       TEXT NOT NULL DEFAULT ''           -- held: the rule or tag that holds it
+    rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
+    refusals   INTEGER NOT NULL DEFAULT 0         -- attempts in a row that met a 4xx which no row of the table of errors names
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'unknown');
 CREATE INDEX change_key ON change (bucket, key, seq);
 CREATE INDEX change_since ON change (bucket, coalesce(since, seq)) WHERE op <> 'through' AND state <> 'superseded';
-CREATE INDEX change_due ON change (state, next_at, seq);
+-- What may be claimed, by lane; slow is what is large or was tried before (the literal is changes.LARGE).
+CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
+    WHERE state = 'waiting' AND op <> 'through';
+CREATE INDEX change_unknown ON change (next_at) WHERE state = 'unknown';
+CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_age ON change (acked_at) WHERE state IN ('waiting', 'pushing', 'unknown');
 CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;
 

@@ -13,7 +13,7 @@ from s3d import config
 from s3d.api import S3, Call, Reply, Wire
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, forward, listing, reads, status, writes
+from s3d.layers.queue import changes, forward, lanes, listing, reads, status, writes
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
@@ -105,6 +105,10 @@ class Queue:
         """Changes by state."""
         return status.states(self._parts)
 
+    def paused_lanes(self) -> int:
+        """How many lanes are paused."""
+        return lanes.paused(self._parts.db)
+
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""
         return status.of_bucket(self._parts, bucket)
@@ -125,6 +129,7 @@ async def open_queue(
     try:
         await adopt(db, endpoint)
         await db.write(changes.recover)
+        await db.write(lanes.recover)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
             yield assemble(settings, db, bodies, inner, health, region, metrics)

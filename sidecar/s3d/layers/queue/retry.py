@@ -9,6 +9,8 @@ ATTEMPTS = 3
 """Attempts at a change that is refused with a 4xx that no row names."""
 BASE = 0.2
 CAP = 30.0
+PROBE_BASE = 1.0
+PROBE_CAP = 30.0
 
 
 class Verdict(StrEnum):
@@ -17,7 +19,7 @@ class Verdict(StrEnum):
     TRANSIENT = "transient"
     """Try again, for ever."""
     LANE = "lane"
-    """Nothing to do with this change: its identity and bucket are refused. Try again, for ever."""
+    """Nothing to do with this change: its identity and bucket are refused. The lane pauses; probes go on for ever."""
     OBJECT = "object"
     """Refused for good: park it, the others go on."""
     REHASH = "rehash"
@@ -31,7 +33,7 @@ CODES = {
         PriorRequestNotComplete ConditionalRequestConflict TooManyRequests RequestTimeTooLong IncompleteBody""",
     Verdict.LANE: """AccessDenied AllAccessDisabled AccountProblem ExpiredToken TokenRefreshRequired InvalidAccessKeyId
         InvalidToken SignatureDoesNotMatch NoSuchBucket PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed
-        RequestTimeTooSkewed QuotaExceeded NotSignedUp Forbidden InvalidSecurity""",
+        RequestTimeTooSkewed QuotaExceeded NotSignedUp Forbidden InvalidSecurity NoCredentials""",
     Verdict.OBJECT: """EntityTooLarge EntityTooSmall KeyTooLongError KeyTooLong MetadataTooLarge InvalidTag
         InvalidStorageClass InvalidURI NotImplemented InvalidObjectName XMinioInvalidObjectName MethodNotAllowed
         InvalidObjectState AccessControlListNotSupported""",
@@ -55,3 +57,8 @@ def judge(error: S3Error) -> Verdict:
 def pause(attempts: int, chance: float) -> float:
     """Seconds until the next attempt: full jitter below a doubling bound; `chance` is from 0 up to 1."""
     return chance * min(CAP, BASE * 2.0 ** min(attempts, 16))
+
+
+def probe_pause(attempts: int, chance: float) -> float:
+    """Seconds until the next probe of a paused lane: the upper half below a doubling bound."""
+    return (1 + chance) / 2 * min(PROBE_CAP, PROBE_BASE * 2.0 ** min(attempts - 1, 16))

@@ -15,7 +15,7 @@ def text(name: str) -> str:
 
 
 # Tables that version 2 brought.
-NEW_IN_2: tuple[str, ...] = ()
+NEW_IN_2: tuple[str, ...] = ("lanes.sql",)
 SCHEMA = Schema(
     version=2,
     sql="".join(map(text, ("changes.sql", *NEW_IN_2))),
