@@ -1,6 +1,7 @@
 """What an endpoint shows of a set of buckets: keys, bytes, ETags, metadata, tags. Two views can be told apart.
 
-Last-Modified is left out: it may move once, when a change is delivered (SEMANTICS Q-4).
+Last-Modified is left out: it may move once, when a change is delivered (SEMANTICS Q-4). So is the storage class
+STANDARD, which AWS does not say and some servers do.
 """
 
 import hashlib
@@ -43,7 +44,8 @@ def look(client: Any, bucket: str, entry: dict[str, Any]) -> dict[str, Any]:
         tags = {tag["Key"]: tag["Value"] for tag in client.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]}
     except ClientError as error:
         tags = {"error": error.response["Error"]["Code"]}
-    return {**listed, **{n: answer[n] for n in SHOWN if n in answer}, "sha256": digest.hexdigest(), "tags": tags}
+    headers = {name: answer[name] for name in SHOWN if answer.get(name) not in (None, "", "STANDARD")}
+    return {**listed, **headers, "sha256": digest.hexdigest(), "tags": tags}
 
 
 def difference(acknowledged: View, delivered: View) -> str:
