@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 DRAIN_BYTES = 1 << 20
 DRAIN_SECONDS = 2.0
 KEEP_ALIVE = 75.0
+READ_BUFFER = 512 << 10
+"""Bytes of a request that may wait before its connection is read no further."""
 # A body up to this size is sent in one write with its headers.
 SMALL = 64 << 10
 BODILESS = frozenset([204, 304])
@@ -43,6 +45,9 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """What is left of header bytes that are not UTF-8."""
 NAME = "s3d"
 """What the Server header says where the answer is not the remote's own."""
+
+Send = Callable[[int], Awaitable[None]]
+"""Sends a body to a socket; a body may have it beside `chunks`."""
 
 
 class RequestBody:
@@ -67,12 +72,15 @@ class RequestBody:
         left = self.length
         while True:
             try:
-                block = await content.readany()
+                # As they came: readany() would join what waits into a copy.
+                block, more = await content.readchunk()
             except (OSError, web.RequestPayloadError, asyncio.IncompleteReadError) as error:
                 raise S3Error(
                     "IncompleteBody", "The connection was closed before the whole body was sent", status=400
                 ) from error
             if not block:
+                if more:
+                    continue
                 break
             if left is not None:
                 left -= len(block)
@@ -182,7 +190,39 @@ class Door:
             return Response(status=status, headers=headers)
         if isinstance(body, BytesBody) and len(body.data) <= SMALL:
             return Response(status=status, headers=headers, body=body.data)
+        send: Send | None = getattr(body, "send", None)
+        if send is not None and (length or 0) > SMALL:
+            return await self._send(request, status, headers, body, send)
         return await self._stream(request, status, headers, body)
+
+    async def _send(
+        self, request: web.BaseRequest, status: int, headers: Headers, body: Body, send: Send
+    ) -> web.StreamResponse:
+        """Let a body that lies in a file go straight to the socket."""
+        response = web.StreamResponse(status=status, headers=headers)
+        transport = request.transport
+        try:
+            if transport is None:
+                return response
+            # Nothing may be left in the transport when another writes to its socket: drain() waits for the last byte.
+            transport.set_write_buffer_limits(0)
+            try:
+                await response.prepare(request)
+                await request.writer.drain()
+                await send(transport.get_extra_info("socket").fileno())
+            finally:
+                if not transport.is_closing():
+                    transport.set_write_buffer_limits()
+            await response.write_eof()
+        except ConnectionError:
+            raise
+        except Exception as error:
+            if not response.prepared:
+                raise
+            break_off(request, error)
+        finally:
+            await body.aclose()
+        return response
 
     async def _stream(self, request: web.BaseRequest, status: int, headers: Headers, body: Body) -> web.StreamResponse:
         response = web.StreamResponse(status=status, headers=headers)
@@ -202,9 +242,7 @@ class Door:
             except Exception as error:
                 if not response.prepared:
                     raise
-                log.warning("a response broke off: %s", error)
-                if request.transport is not None:
-                    request.transport.abort()
+                break_off(request, error)
         finally:
             await body.aclose()
         return response
@@ -322,6 +360,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
         "lingering_time": 0.0,
         "auto_decompress": False,
         "access_log": None,
+        "read_bufsize": READ_BUFFER,
     }
     server = Server(door.handle, **options)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
@@ -336,6 +375,13 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
+
+
+def break_off(request: web.BaseRequest, error: Exception) -> None:
+    """Cut the connection of a response that cannot be finished."""
+    log.warning("a response broke off: %s", error)
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def check_length(body: Body | None) -> None:

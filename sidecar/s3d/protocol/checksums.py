@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -120,6 +121,9 @@ class Digests:
     def __init__(self, names: Iterable[str]) -> None:
         """Take names out of ALGORITHMS."""
         self._hashes = {name: ALGORITHMS[name]() for name in names}
+
+    def __bool__(self) -> bool:
+        return bool(self._hashes)
 
     def update(self, block: bytes) -> None:
         """Take bytes; not from two threads at once."""
@@ -232,6 +236,7 @@ class VerifiedBody:
             raise ValueError("a body that is being received can be read once, from its start")
         loop = asyncio.get_running_loop()
         update = self._digests.update
+        largest = INLINE if self._digests else sys.maxsize
         left = self.length
         held = b""
         hashing: asyncio.Future[None] | None = None
@@ -245,7 +250,7 @@ class VerifiedBody:
             if hashing is not None:
                 await hashing
                 hashing = None
-            if len(block) > INLINE:
+            if len(block) > largest:
                 # While the consumer has the block before this one, and the next one comes.
                 hashing = loop.run_in_executor(None, update, block)
             else:

@@ -40,6 +40,8 @@ BLOCK = 1 << 20
 """Bytes that are written, hashed and read at a time."""
 WRITEBACK = 8 * BLOCK
 """Bytes after which what was written starts on its way to the disk."""
+STRETCH = 8 * BLOCK
+"""Most bytes that a thread sends at a time."""
 THREADS = 16
 """Threads for disk and digest work; a sync of a large body holds one for as long as it takes."""
 SWEEP_BATCH = 500
@@ -237,10 +239,6 @@ class FileBody:
         """Length in bytes."""
         return self._size
 
-    def fileno(self) -> int:
-        """Return the descriptor, for sendfile. It stays the body's own."""
-        return self._file.fd
-
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield blocks of up to 1 MiB, one of them read ahead. Raises CorruptBody and StoreFailed."""
         end = self._size if end is None else min(end, self._size)
@@ -259,6 +257,31 @@ class FileBody:
             if digest and not ahead and digest.hexdigest() != self._md5:
                 raise CorruptBody(f"the body {self._id} does not match its MD5 {self._md5}")
             yield block
+
+    async def send(self, socket: int, start: int = 0, end: int | None = None) -> None:
+        """Send a stretch to a non-blocking socket by sendfile(2). No byte passes through us, so none is verified.
+
+        Raises ConnectionError when the other side leaves, CorruptBody when the file ends early, and StoreFailed.
+        """
+        end = self._size if end is None else min(end, self._size)
+        # A number of our own: a thread may still hold it when the connection is gone and its number another's.
+        out = os.dup(socket)
+        try:
+            while start < end:
+                try:
+                    sent = await asyncio.shield(self._file.start(_send, out, start, end - start))
+                except BlockingIOError:
+                    await _until_writable(out)
+                    continue
+                except ConnectionError:
+                    raise
+                except OSError as error:
+                    raise store_error(error, f"the body {self._id} cannot be read") from error
+                if not sent:
+                    raise CorruptBody(f"the body {self._id} ends before its {self._size} bytes")
+                start += sent
+        finally:
+            self._file.start(_close_socket, out)
 
     async def aclose(self) -> None:
         """Let go of the file, once no thread reads it any more."""
@@ -376,6 +399,16 @@ class _Names:
         self._start()
 
 
+async def _until_writable(socket: int) -> None:
+    loop = asyncio.get_running_loop()
+    writable = asyncio.Event()
+    loop.add_writer(socket, writable.set)
+    try:
+        await writable.wait()
+    finally:
+        loop.remove_writer(socket)
+
+
 async def _receive_inline(body: Body, hasher: Hasher | None) -> Stored:
     data = await read_small(body)
     _check_length(body, len(data))
@@ -458,6 +491,14 @@ def _read(fd: int, start: int, end: int, digest: "hashlib._Hash | None") -> byte
     if digest:
         digest.update(block)
     return block
+
+
+def _send(fd: int, socket: int, start: int, size: int) -> int:
+    return os.sendfile(socket, fd, start, min(size, STRETCH))
+
+
+def _close_socket(_: int, socket: int) -> None:
+    os.close(socket)
 
 
 def _close(fd: int, after: Callable[[], None] | None) -> None:

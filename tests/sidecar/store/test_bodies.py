@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import resource
+import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -335,6 +336,65 @@ async def test_a_flipped_bit_is_raised_instead_of_the_last_block(bodies: Bodies,
     with pytest.raises(CorruptBody, match="MD5"):
         await anext(blocks)
     await body.aclose()
+
+
+def receive_slowly(sock: socket.socket) -> bytes:
+    """All that comes, in pieces that are smaller than any buffer."""
+    pieces = []
+    while piece := sock.recv(50_000):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("start, end", [(0, None), (5, None), ((1 << 20) - 1, (9 << 20) + 1), (7, 7)])
+async def test_a_stretch_goes_to_a_socket_that_is_slower(bodies: Bodies, start: int, end: int | None) -> None:
+    data = pattern(10 << 20)
+    body = bodies.open(await put_file(bodies, data), len(data))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    receiving = asyncio.ensure_future(asyncio.to_thread(receive_slowly, theirs))
+    await body.send(ours.fileno(), start, end)
+    await body.aclose()
+    ours.close()
+    # The descriptor that the threads used is closed too, else the other side would wait for ever.
+    assert await receiving == data[start:end]
+    theirs.close()
+
+
+async def test_sending_ends_when_the_other_side_leaves_or_the_caller_is_cancelled(bodies: Bodies) -> None:
+    data = pattern(10 << 20)
+    name = await put_file(bodies, data)
+    for leave in (True, False):
+        body = bodies.open(name, len(data))
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        sending = asyncio.ensure_future(body.send(ours.fileno()))
+        await asyncio.to_thread(theirs.recv, 1)
+        if leave:
+            theirs.close()
+            with pytest.raises(ConnectionError):
+                await sending
+        else:
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        await body.aclose()
+        ours.close()
+        theirs.close()
+
+
+@pytest.mark.semantics("D-4")
+async def test_a_file_that_becomes_shorter_while_it_is_sent_is_corrupt(bodies: Bodies) -> None:
+    name = await put_file(bodies, pattern(LIMIT + 1))
+    body = bodies.open(name, LIMIT + 1)
+    os.truncate(bodies.root / name, LIMIT)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with pytest.raises(CorruptBody, match="ends before"):
+        await body.send(ours.fileno())
+    await body.aclose()
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.semantics("D-4")

@@ -4,8 +4,9 @@ Pure but for the body it is given. Conditions are judged in the order of RFC 911
 range, a malformed one is ignored, one beyond the end is 416.
 """
 
+import functools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -52,6 +53,12 @@ class RangeBody:
     def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the stretch, or a part of it."""
         return self.body.chunks(self.start + start, self.end if end is None else min(self.end, self.start + end))
+
+    @property
+    def send(self) -> Callable[[int], Awaitable[None]] | None:
+        """Sends the stretch to a socket, where the body lies in a file."""
+        send = getattr(self.body, "send", None)
+        return None if send is None else functools.partial(send, start=self.start, end=self.end)
 
     async def aclose(self) -> None:
         """Let go of the body."""
