@@ -106,3 +106,72 @@ def test_tags_beyond_the_limits_are_refused_while_the_client_is_there(away: Away
     for header in ("&".join(f"k{n}=" for n in range(11)), "k=1&k=2", "k" * 129 + "=", "k=" + "v" * 257):
         assert code_of(daemon.client().put_object, Bucket=bucket, Key="k", Body=b"x", Tagging=header) == "InvalidTag"
     assert daemon.status()["pending"]["changes"] == 0
+
+
+def tags_of(s3: Any, bucket: str, key: str) -> list[tuple[str, str]]:
+    return [(tag["Key"], tag["Value"]) for tag in s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]]
+
+
+def tagging(**tags: str) -> dict[str, Any]:
+    return {"TagSet": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+@pytest.mark.semantics("Q-19", "D-1", "D-6", "R-1", "Q-15")
+def test_tags_of_a_pending_put_are_folded_into_it(away: Away, remote: Remote) -> None:
+    daemon, _, bucket = away
+    s3, there = daemon.client(), remote.client()
+    for key in ("k", "deleted", "cli"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x", Tagging="old=1")
+        assert tags_of(s3, bucket, key) == [("old", "1")]
+    put = s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=tagging(a="1", b="c d+e"))
+    deleted = s3.delete_object_tagging(Bucket=bucket, Key="deleted")
+    assert [header_of(answer, "x-s3d-durability") for answer in (put, deleted)] == ["local", "local"]
+    assert daemon.cli("set", f"{bucket}/cli", "--tag", "new=2").returncode == 0
+    assert code_of(s3.put_object_tagging, Bucket=bucket, Key="k", Tagging=tagging(k="v" * 257)) == "InvalidTag"
+    many = tagging(**{f"k{n}": "" for n in range(11)})
+    assert code_of(s3.put_object_tagging, Bucket=bucket, Key="k", Tagging=many) == "InvalidTag"
+    s3.delete_object(Bucket=bucket, Key="gone")
+    assert code_of(s3.put_object_tagging, Bucket=bucket, Key="gone", Tagging=tagging(a="1")) == "NoSuchKey"
+    assert code_of(s3.get_object_tagging, Bucket=bucket, Key="gone") == "NoSuchKey"
+    assert daemon.status()["pending"]["changes"] == 4
+    answers = {"k": [("a", "1"), ("b", "c d+e")], "deleted": [], "cli": [("new", "2"), ("old", "1")]}
+    for key, tags in answers.items():
+        assert sorted(tags_of(s3, bucket, key)) == tags
+        counted = {"x-amz-tagging-count": str(len(tags)) if tags else None}
+        assert shows(s3, bucket, key, counted) == [counted, counted]
+    come_back(away)
+    for key, tags in answers.items():
+        assert sorted(tags_of(there, bucket, key)) == tags
+
+
+@pytest.mark.semantics("Q-19", "Q-1", "R-1")
+def test_tags_of_a_put_under_way_are_pushed_after_it(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
+) -> None:
+    relayed = relay(remote)
+    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket)
+    s3 = daemon.client()
+    relayed.set(mode="drop", only=["PUT"])
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1", Tagging="old=1")
+    eventually(lambda: daemon.status()["states"]["unknown"] == 1)
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=tagging(a="1"))
+    assert daemon.status()["pending"]["changes"] == 2
+    assert tags_of(s3, bucket, "k") == [("a", "1")]
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
+    relayed.set(mode="pass")
+    eventually(lambda: drained(daemon))
+    assert tags_of(remote.client(), bucket, "k") == [("a", "1")]
+
+
+@pytest.mark.semantics("Q-19")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_tags_without_a_pending_put_go_through(away: Away, remote: Remote) -> None:
+    daemon, relayed, bucket = away
+    remote.client().put_object(Bucket=bucket, Key="k", Body=b"x")
+    s3 = daemon.client()
+    assert code_of(s3.put_object_tagging, Bucket=bucket, Key="k", Tagging=tagging(a="1")) == "ServiceUnavailable"
+    relayed.set(mode="pass")
+    eventually(lambda: code_of(s3.list_buckets) == "")
+    put = s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=tagging(a="1"))
+    assert header_of(put, "x-s3d-durability") == "remote"
+    assert tags_of(remote.client(), bucket, "k") == [("a", "1")]

@@ -6,7 +6,7 @@ A change moves only along the states of docs/ARCHITECTURE.md, and only here.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apsw
@@ -15,6 +15,8 @@ from s3d.store.db import Database
 
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
+TAGGING = "x-amz-tagging"
+"""The member of a put that holds its tags, and the only one of a change of tags."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
 DUE = "state = 'waiting' AND op <> 'through'"
 LARGE = 8388608
@@ -108,12 +110,17 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
             dropped.append((since, file))
         elif state in ("parked", "quarantined"):
             db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
+    _insert(db, new, min((since for since, _ in dropped), default=None))
+    return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
+
+
+def _insert(db: apsw.Connection, new: New, since: int | None) -> None:
     db.execute(
         """INSERT INTO change
         (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline)
         VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)""",
         (
-            min((since for since, _ in dropped), default=None),
+            since,
             new.bucket,
             new.key,
             new.identity,
@@ -127,7 +134,55 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
             new.inline,
         ),
     )
-    return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
+
+
+def retag(db: apsw.Connection, new: New) -> bool:
+    """Queue a change of tags (Q-19): fold it into the put that is to be pushed, or add a row behind one under way.
+
+    False, and nothing done, where no put is pending, or the turn of a request stands behind it. Tags "" are none.
+    """
+    rows = db.execute(
+        "SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND state <> 'superseded' ORDER BY seq DESC",
+        (new.bucket, new.key),
+    )
+    found: list[tuple[Any, ...]] = rows.fetchall()
+    for seq, op, state in found:
+        if op not in ("put", "tag") or state == "quarantined":
+            return False
+        if op == "tag" and state in ("waiting", "held"):
+            db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(dict(new.members)), seq))
+            return True
+        if op == "tag" and state == "parked":
+            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
+        elif op == "put":
+            if state in ("pushing", "unknown"):
+                _insert(db, new, None)
+            else:
+                _fold(db, seq, new.members[TAGGING])
+            return True
+    return False
+
+
+def _absorb(db: apsw.Connection, seq: int) -> None:
+    """Make the tags that wait behind a put part of it: it is not under way any more."""
+    behind: list[tuple[Any, ...]] = db.execute(
+        """DELETE FROM change WHERE op = 'tag' AND state IN ('waiting', 'held') AND seq > ?1 AND (bucket, key) =
+        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING members""",
+        (seq,),
+    ).fetchall()
+    for (members,) in behind:
+        _fold(db, seq, json.loads(members)[TAGGING])
+
+
+def _fold(db: apsw.Connection, seq: int, tagging: str) -> None:
+    """Give a put other tags."""
+    rows: list[tuple[Any, ...]] = db.execute("SELECT members FROM change WHERE seq = ?", (seq,)).fetchall()
+    for (text,) in rows:
+        members = json.loads(text)
+        members.pop(TAGGING, None)
+        if tagging:
+            members[TAGGING] = tagging
+        db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(members), seq))
 
 
 def claim(
@@ -243,10 +298,14 @@ def put_back(
     good) or `quarantined` (bad body). `refusals` counts the attempts in a row that met a 4xx which nobody knows.
 
     A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and the
-    id of its file returned for deletion; a parked or quarantined one is kept, superseded.
+    id of its file returned for deletion; a parked or quarantined one is kept, superseded. Tags that waited for a put
+    become part of it.
     """
+    if state != "unknown":
+        _absorb(db, change.seq)
     overtaken = state != "unknown" and db.execute(
-        """SELECT count(*) > 0 AND sum(op = 'through') = 0 FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
+        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through') = 0, 0)
+        FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
         (change.bucket, change.key, change.seq),
     ).fetchone() == (1,)
     if overtaken and state == "waiting":
@@ -262,6 +321,7 @@ def put_back(
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
     """Set a change aside whose body is bad, whatever its state (D-4)."""
+    _absorb(db, seq)
     db.execute(
         "UPDATE change SET state = 'quarantined', code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'",
         (reason, seq),
@@ -297,9 +357,22 @@ def recover(db: apsw.Connection) -> None:
 
 
 def visible(db: Database, bucket: str, key: str) -> Change | None:
-    """The change that reads of a key answer from (R-2), with its inline body; None where nothing is pending."""
+    """The change that reads of a key answer from (R-2), with its inline body; None where nothing is pending.
+
+    Its tags are those of a change of tags behind it. A change of tags whose put is settled comes as itself.
+    """
+    change = _newest(db, bucket, key, "op <> 'through'")
+    if change is None or change.op != "tag":
+        return change
+    tagged = _newest(db, bucket, key, "op NOT IN ('through', 'tag')")
+    if tagged is None:
+        return change
+    return replace(tagged, members={**tagged.members, TAGGING: change.members[TAGGING]})
+
+
+def _newest(db: Database, bucket: str, key: str, ops: str) -> Change | None:
     rows = db.read(
-        f"""SELECT {FIELDS}, inline FROM change WHERE bucket = ? AND key = ? AND op <> 'through'
+        f"""SELECT {FIELDS}, inline FROM change WHERE bucket = ? AND key = ? AND {ops}
         AND state <> 'superseded' ORDER BY seq DESC LIMIT 1""",
         (bucket, key),
     )

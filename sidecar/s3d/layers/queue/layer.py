@@ -13,7 +13,7 @@ from s3d import config
 from s3d.api import S3, Call, Reply, Wire
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, forward, lanes, listing, reads, status, writes
+from s3d.layers.queue import changes, forward, lanes, listing, reads, status, tagging, writes
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
@@ -34,6 +34,9 @@ HANDLERS: Mapping[str, Handler] = {
     "PutObject": writes.put,
     "DeleteObject": writes.delete,
     "DeleteObjects": writes.delete_many,
+    "PutObjectTagging": tagging.put,
+    "DeleteObjectTagging": tagging.delete,
+    "GetObjectTagging": tagging.get,
     "GetObject": reads.get,
     "HeadObject": reads.get,
     "ListObjects": listing.list_objects,

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
+from s3d.layers.queue import tags
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import md5_base64, open_body
 from s3d.layers.queue.parts import Parts
@@ -45,7 +46,15 @@ async def delete(parts: Parts, change: Change) -> Reply:
         raise
 
 
-PUSHES: Mapping[str, Push] = {"put": put, "delete": delete}
+async def tag(parts: Parts, change: Change) -> Reply:
+    """Push a change of tags, after the put that it is about."""
+    pairs = tags.of_header(change.members[tags.HEADER])
+    if not pairs:
+        return await parts.inner(Call("DeleteObjectTagging", named(change)))
+    return await parts.inner(Call("PutObjectTagging", {**named(change), "Tagging": tags.to_result(pairs)}))
+
+
+PUSHES: Mapping[str, Push] = {"put": put, "delete": delete, "tag": tag}
 """By op of the change."""
 
 

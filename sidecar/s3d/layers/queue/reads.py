@@ -4,7 +4,7 @@ import logging
 
 from s3d.api import Call, Reply
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import changes, overlay, understood
+from s3d.layers.queue import changes, overlay, tags, understood
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.parts import Parts
@@ -17,6 +17,8 @@ async def get(parts: Parts, call: Call) -> Reply:
     change = changes.visible(parts.db, call.bucket, call.key)
     if change is None:
         return await parts.inner(call)
+    if change.op == "tag":
+        return tagged(await parts.inner(call), change)
     if call.wire is not None and understood.foreign(call.wire, call.operation):
         await parts.turns.barrier(call.bucket, call.key)
         return await parts.inner(call)
@@ -29,6 +31,15 @@ async def get(parts: Parts, call: Call) -> Reply:
     except CorruptBody as error:
         await damaged(parts, change, error)
         return await get(parts, call)
+
+
+def tagged(reply: Reply, change: Change) -> Reply:
+    """The remote's answer for an object whose tags are pending: it shows how many they will be."""
+    if reply.status < 300 and reply.result is None:
+        reply.headers.popall("x-amz-tagging-count", None)
+        if number := tags.count(change.members):
+            reply.headers["x-amz-tagging-count"] = str(number)
+    return reply
 
 
 def check_there(change: Change) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from s3d.errors import S3Error
+from s3d.layers.queue.changes import TAGGING
 from s3d.protocol import decode
 
-HEADER = "x-amz-tagging"
+HEADER = TAGGING
 MOST = 10
 LONGEST_KEY, LONGEST_VALUE = 128, 256
 """In characters."""

@@ -51,7 +51,8 @@ GET = frozenset(
     "response-content-type response-expires".split()
 ) | {PAYER}
 DELETE = frozenset([OWNER, PAYER])
-DELETE_MANY = CHECKSUMS | FRAMING | DELETE | {"content-type", "x-amz-sdk-checksum-algorithm"}
+DOCUMENT = CHECKSUMS | FRAMING | {"content-type", "x-amz-sdk-checksum-algorithm"}
+DELETE_MANY = DOCUMENT | DELETE
 LIST = frozenset(["prefix", "delimiter", "max-keys", "encoding-type", "x-amz-optional-object-attributes", OWNER, PAYER])
 UNDERSTOOD = {
     "PutObject": PUT,
@@ -61,8 +62,14 @@ UNDERSTOOD = {
     "DeleteObjects": DELETE_MANY,
     "ListObjects": LIST | {"marker"},
     "ListObjectsV2": LIST | {"continuation-token", "start-after", "fetch-owner"},
+    "PutObjectTagging": DOCUMENT | {PAYER},
+    "DeleteObjectTagging": frozenset[str](),
+    "GetObjectTagging": frozenset([PAYER]),
 }
-ELEMENTS = {"DeleteObjects": frozenset(["Delete", "Delete.Objects", "Delete.Objects.Key", "Delete.Quiet"])}
+ELEMENTS = {
+    "DeleteObjects": frozenset("Delete Delete.Objects Delete.Objects.Key Delete.Quiet".split()),
+    "PutObjectTagging": frozenset("Tagging Tagging.TagSet Tagging.TagSet.Key Tagging.TagSet.Value".split()),
+}
 """What the document of an operation may hold, by path of member names. An object that has more goes through."""
 
 THROUGH: Mapping[str, str] = {
