@@ -1,5 +1,6 @@
 """Everything that a write of one object says, from outside: the same answers while it is pending as after the drain."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from tests.daemons import Daemon, StartDaemon
 from tests.relays import Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, code_of, drained, eventually
+from tests.test_gateway import AWAY, code_of, data_of, drained, eventually
 
 Away = tuple[Daemon, Relayed, str]
 
@@ -175,3 +176,62 @@ def test_tags_without_a_pending_put_go_through(away: Away, remote: Remote) -> No
     put = s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=tagging(a="1"))
     assert header_of(put, "x-s3d-durability") == "remote"
     assert tags_of(remote.client(), bucket, "k") == [("a", "1")]
+
+
+@pytest.mark.semantics("Q-19", "D-1", "D-6", "R-1")
+def test_a_copy_of_a_pending_put_is_queued(away: Away, remote: Remote) -> None:
+    daemon, _, bucket = away
+    s3, there = daemon.client(), remote.client()
+    small, large = b"x", data_of(300_000)
+    source = {"ContentType": "text/x", "Metadata": {"a": "1"}, "Tagging": "a=1"}
+    s3.put_object(Bucket=bucket, Key="small +%", Body=small, **source)
+    s3.put_object(Bucket=bucket, Key="large", Body=large, **source)
+    replaced: dict[str, Any] = {
+        "MetadataDirective": "REPLACE", "ContentType": "x/y", "Metadata": {"b": "2"},
+        "TaggingDirective": "REPLACE", "Tagging": "b=2",
+    }  # fmt: skip
+    copies: dict[str, tuple[str, dict[str, Any]]] = {
+        "c1": ("small +%", {}),
+        "c2": ("large", {}),
+        "c3": ("large", replaced),
+        "c4": ("c3", {"CopySourceIfMatch": f'"{hashlib.md5(large).hexdigest()}"'}),
+        "large": ("large", replaced),
+    }
+    for key, (name, said) in copies.items():
+        copied = s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": name}, **said)
+        assert header_of(copied, "x-s3d-durability") == "local"
+        head = s3.head_object(Bucket=bucket, Key=key)
+        assert copied["CopyObjectResult"]["ETag"] == head["ETag"]
+        assert copied["CopyObjectResult"]["LastModified"] == head["LastModified"]
+    own = {"Bucket": bucket, "Key": "c1", "CopySource": {"Bucket": bucket, "Key": "c1"}}
+    assert code_of(s3.copy_object, **own) == "InvalidRequest"
+    assert code_of(s3.copy_object, **own, CopySourceIfMatch='"x"') == "PreconditionFailed"
+    unseen = {"Bucket": bucket, "Key": "c5", "CopySource": {"Bucket": bucket, "Key": "not pending"}}
+    assert code_of(s3.copy_object, **unseen) == "ServiceUnavailable"
+    s3.put_object(Bucket=bucket, Key="small +%", Body=b"newer")
+    s3.delete_object(Bucket=bucket, Key="c3")
+    assert code_of(s3.copy_object, Bucket=bucket, Key="c5", CopySource=f"{bucket}/c3") == "NoSuchKey"
+
+    def state(client: Any, key: str) -> tuple[Any, ...]:
+        got = client.get_object(Bucket=bucket, Key=key)
+        return got["Body"].read(), got["ETag"], got["ContentType"], got["Metadata"], tags_of(client, bucket, key)
+
+    keys = ["c1", "c2", "c4", "large"]
+    before = [state(s3, key) for key in keys]
+    assert [data for data, *_ in before] == [small, large, large, large]
+    assert [described for _, _, *described in before] == [
+        ["text/x", {"a": "1"}, [("a", "1")]], ["text/x", {"a": "1"}, [("a", "1")]],
+        ["x/y", {"b": "2"}, [("b", "2")]], ["x/y", {"b": "2"}, [("b", "2")]],
+    ]  # fmt: skip
+    come_back(away)
+    assert [state(there, key) for key in keys] == before
+
+
+@pytest.mark.semantics("Q-19", "R-3")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_copy_of_what_is_not_pending_is_the_remotes(daemon: Daemon, remote: Remote, bucket: str) -> None:
+    s3 = daemon.client()
+    remote.client().put_object(Bucket=bucket, Key="there", Body=b"x")
+    copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/there")
+    assert header_of(copied, "x-s3d-durability") == "remote"
+    assert remote.client().get_object(Bucket=bucket, Key="copy")["Body"].read() == b"x"

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from errno import EINVAL, EISDIR, ENOENT, EOPNOTSUPP
+from errno import EINVAL, EISDIR, EMLINK, ENOENT, EOPNOTSUPP, EPERM
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +101,7 @@ class Bodies:
     async def receive(self, body: Body, hasher: Hasher | None = None) -> Stored:
         """Take a body whole and put it on stable storage; a small one is returned instead. Closes the body.
 
+        The bytes of a body that is stored here already are shared: it is read and verified, and gets one name more.
         `hasher` is given every byte in order, in a thread, never twice at a time. Raises what the body raises; S3Error
         IncompleteBody when it ends short of its length; StoreFull and StoreFailed. Any failure, and cancellation,
         leaves nothing behind. The caller owns the file: it deletes one that gets no row, unless the row's commit ended
@@ -109,6 +110,8 @@ class Bodies:
         try:
             if body.length is not None and body.length <= self.inline_limit:
                 return await _receive_inline(body, hasher)
+            if isinstance(body, FileBody) and (shared := await self._share(body, hasher)):
+                return shared
             return await self._receive_file(body, hasher)
         finally:
             await body.aclose()
@@ -204,6 +207,25 @@ class Bodies:
         finally:
             file.close(None if kept else functools.partial(_forget, self._dir, id))
 
+    async def _share(self, body: "FileBody", hasher: Hasher | None) -> Stored | None:
+        """Give a stored body another name; None where it has none any more, or cannot have one more."""
+        id = f"{self._run}-{next(self._numbers):08x}"  # noqa: A001
+        line = _Line(self._pool)
+        kept = False
+        try:
+            with self._failing():
+                if not await asyncio.shield(line.start(_link, self._dir, body.id, id)):
+                    return None
+            await self._finish(self._names.sync())
+            async for block in body.chunks():
+                if hasher:
+                    await asyncio.shield(line.start(hasher, block))
+            kept = True
+            return Stored(None, id, body.length)
+        finally:
+            if not kept:
+                line.finish(functools.partial(_forget, self._dir, id))
+
     async def _finish(self, *working: asyncio.Future[None]) -> None:
         """Wait for work on the disk, which goes on when the caller is cancelled."""
         with self._failing():
@@ -230,7 +252,7 @@ class FileBody:
     def __init__(self, file: "_File", id: str, size: int, md5: str | None) -> None:  # noqa: A002
         """Take over an open file of `size` bytes."""
         self._file = file
-        self._id = id
+        self.id = id
         self._size = size
         self._md5 = md5
 
@@ -249,13 +271,13 @@ class FileBody:
             try:
                 block = await asyncio.shield(ahead)
             except OSError as error:
-                raise store_error(error, f"the body {self._id} cannot be read") from error
+                raise store_error(error, f"the body {self.id} cannot be read") from error
             start += len(block)
             if not block:
-                raise CorruptBody(f"the body {self._id} ends before its {self._size} bytes")
+                raise CorruptBody(f"the body {self.id} ends before its {self._size} bytes")
             ahead = self._file.start(_read, start, end, digest) if start < end else None
             if digest and not ahead and digest.hexdigest() != self._md5:
-                raise CorruptBody(f"the body {self._id} does not match its MD5 {self._md5}")
+                raise CorruptBody(f"the body {self.id} does not match its MD5 {self._md5}")
             yield block
 
     async def send(self, socket: int, start: int = 0, end: int | None = None) -> None:
@@ -484,6 +506,16 @@ def _publish(fd: int, directory: int, id: str) -> None:  # noqa: A002
     else:
         # With dst_dir_fd Python takes linkat(2), which follows this link; link(2) would not.
         os.link(f"/proc/self/fd/{fd}", id, dst_dir_fd=directory)
+
+
+def _link(directory: int, id: str, name: str) -> bool:  # noqa: A002
+    try:
+        os.link(id, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError as error:
+        if error.errno in {ENOENT, EMLINK, EPERM, EOPNOTSUPP}:
+            return False
+        raise
+    return True
 
 
 def _read(fd: int, start: int, end: int, digest: "hashlib._Hash | None") -> bytes:

@@ -397,6 +397,41 @@ async def test_a_file_that_becomes_shorter_while_it_is_sent_is_corrupt(bodies: B
     theirs.close()
 
 
+async def test_a_stored_body_is_shared_and_outlives_its_first_name(bodies: Bodies) -> None:
+    data = pattern(300_000)
+    first = await bodies.receive(Incoming(data))
+    assert first.id is not None
+    md5 = hashlib.md5()
+    second = await bodies.receive(bodies.open(first.id, len(data), hashlib.md5(data).hexdigest()), md5.update)
+    assert second.id not in (None, first.id)
+    assert md5.hexdigest() == hashlib.md5(data).hexdigest()
+    assert (bodies.root / first.id).stat().st_nlink == 2
+    await bodies.delete(first.id)
+    assert second.id is not None
+    assert (bodies.root / second.id).read_bytes() == data
+
+
+async def test_a_stored_body_whose_name_is_gone_is_copied(bodies: Bodies) -> None:
+    data = pattern(300_000)
+    first = await bodies.receive(Incoming(data))
+    assert first.id is not None
+    opened = bodies.open(first.id, len(data))
+    await bodies.delete(first.id)
+    second = await bodies.receive(opened)
+    assert second.id is not None
+    assert (bodies.root / second.id).read_bytes() == data
+
+
+async def test_a_damaged_body_is_not_shared(bodies: Bodies) -> None:
+    data = pattern(300_000)
+    first = await bodies.receive(Incoming(data))
+    assert first.id is not None
+    with pytest.raises(CorruptBody):
+        await bodies.receive(bodies.open(first.id, len(data), "0" * 32))
+    await quiet(bodies)
+    assert files(bodies) == [first.id]
+
+
 @pytest.mark.semantics("D-4")
 async def test_a_missing_or_short_file_is_corrupt(bodies: Bodies) -> None:
     name = await put_file(bodies, pattern(LIMIT + 1))

@@ -13,7 +13,7 @@ from s3d import config
 from s3d.api import S3, Call, Reply, Wire
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, forward, lanes, listing, reads, status, tagging, writes
+from s3d.layers.queue import changes, copies, forward, lanes, listing, reads, status, tagging, writes
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
@@ -32,6 +32,7 @@ ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
 HANDLERS: Mapping[str, Handler] = {
     "PutObject": writes.put,
+    "CopyObject": copies.copy,
     "DeleteObject": writes.delete,
     "DeleteObjects": writes.delete_many,
     "PutObjectTagging": tagging.put,

@@ -43,8 +43,16 @@ VALUES = {
     # With a key of KMS the ETag is the remote's to give.
     "x-amz-server-side-encryption": frozenset(["AES256"]),
     PAYER: frozenset(["requester"]),
+    "x-amz-metadata-directive": frozenset(["COPY", "REPLACE"]),
+    "x-amz-tagging-directive": frozenset(["COPY", "REPLACE"]),
 }
 PUT = CONTENT | CHECKSUMS | SENT_ON | FRAMING | {METADATA}
+COPY = (
+    CONTENT
+    | (SENT_ON - {"x-amz-sdk-checksum-algorithm"})
+    | {METADATA, "x-amz-content-sha256", "x-amz-metadata-directive", "x-amz-tagging-directive", "x-amz-copy-source"}
+    | {f"x-amz-copy-source-if-{name}" for name in ("match", "none-match", "modified-since", "unmodified-since")}
+)
 GET = frozenset(
     "range if-match if-none-match if-modified-since if-unmodified-since if-range partnumber x-amz-checksum-mode "
     "response-cache-control response-content-disposition response-content-encoding response-content-language "
@@ -56,6 +64,7 @@ DELETE_MANY = DOCUMENT | DELETE
 LIST = frozenset(["prefix", "delimiter", "max-keys", "encoding-type", "x-amz-optional-object-attributes", OWNER, PAYER])
 UNDERSTOOD = {
     "PutObject": PUT,
+    "CopyObject": COPY,
     "GetObject": GET,
     "HeadObject": GET,
     "DeleteObject": DELETE,
