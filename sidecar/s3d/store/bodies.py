@@ -298,9 +298,9 @@ class FileBody:
                 except ConnectionError:
                     raise
                 except OSError as error:
-                    raise store_error(error, f"the body {self._id} cannot be read") from error
+                    raise store_error(error, f"the body {self.id} cannot be read") from error
                 if not sent:
-                    raise CorruptBody(f"the body {self._id} ends before its {self._size} bytes")
+                    raise CorruptBody(f"the body {self.id} ends before its {self._size} bytes")
                 start += sent
         finally:
             self._file.start(_close_socket, out)
