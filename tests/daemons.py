@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import Program, free_port, start, wait_for_http
+from tests.processes import NotStarted, Program, free_port, start, wait_for_http
 from tests.remotes import Remote, client, credentials
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +97,17 @@ class Daemon:
     def client(self, **config: Any) -> Any:
         """A stock boto3 client of the S3 door."""
         return client(self.endpoint, **config)
+
+    def warm(self, bucket: str) -> None:
+        """Put and delete once and wait for both: from now on the queue takes plain writes to the bucket (Q-14)."""
+        s3 = self.client()
+        s3.put_object(Bucket=bucket, Key="warm", Body=b"")
+        s3.delete_object(Bucket=bucket, Key="warm")
+        end = time.monotonic() + 60
+        while self.status()["pending"]["changes"]:
+            if time.monotonic() > end:
+                raise NotStarted("what was written is not delivered")
+            time.sleep(0.05)
 
     def status(self) -> dict[str, Any]:
         """What /status says."""

@@ -200,6 +200,11 @@ class WriteQueue(Section):
         0.0,
         "How long a change waits before its first push; overwrites meanwhile cost no push.",
     )
+    zombie_window: Duration = setting(
+        "S3D_WRITE_QUEUE_ZOMBIE_WINDOW",
+        900.0,
+        "How long after its delivery a change is kept whose older attempts may still arrive, to be put right.",
+    )
     workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
 
 

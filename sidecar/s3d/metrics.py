@@ -84,6 +84,11 @@ class Metrics:
         self.etag_mismatch = Counter(
             "s3d_queue_etag_mismatch_total", "Pushes after which the remote showed another ETag.", registry=registry
         )
+        self.late_arrivals = Counter(
+            "s3d_queue_late_arrivals_total",
+            "Changes pushed again because an older attempt at their key arrived after them.",
+            registry=registry,
+        )
         self.quarantined = Counter(
             "s3d_queue_quarantined_total", "Changes whose stored body did not match its digest.", registry=registry
         )

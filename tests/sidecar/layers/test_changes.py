@@ -156,7 +156,10 @@ async def test_a_turn_does_not_survive_its_process(db: Database) -> None:
     seq = await turn(db, "other")
     await db.write(lambda c: changes.start_turn(c, seq))
     await db.write(changes.recover)
-    assert db.read("SELECT count(*) FROM change") == [(0,)]
+    assert changes.obstacle(db, "b", None, 10) is None
+    assert sum(count for count, _ in changes.tally(db).values()) == 0
+    await put(db, "other")
+    assert [change.key for change in await claim(db)] == ["other"]
 
 
 @pytest.mark.semantics("Q-13")

@@ -5,7 +5,7 @@ A change moves only along the states of docs/ARCHITECTURE.md, and only here.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,10 +13,15 @@ import apsw
 
 from s3d.store.db import Database
 
+Table = list[tuple[Any, ...]]
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 TAGGING = "x-amz-tagging"
 """The member of a put that holds its tags, and the only one of a change of tags."""
+NOBODY = "[]"
+"""The column `former` where nothing of the key may still arrive."""
+ANY = "?"
+"""In `former`: a write that was sent through and of which nobody knows the ETag."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
 DUE = "state = 'waiting' AND op <> 'through'"
 LARGE = 8388608
@@ -25,7 +30,9 @@ SLOW = f"(size > {LARGE} OR attempts > 0)"
 """What may keep a worker for long: large, or tried before. The same words are in the index `change_due`."""
 FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
     file, identity, refusals, rule"""
-SHOWN = "op IN ('put', 'delete', 'complete') AND state <> 'superseded'"
+PENDING = "state <> 'superseded' AND state <> 'settled'"
+"""What reads, barriers and counts are about; the other two are only kept."""
+SHOWN = f"op IN ('put', 'delete', 'complete') AND {PENDING}"
 """What reads and listings answer from."""
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 """Runs a statement that reads; its rows."""
@@ -98,27 +105,30 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     """
     dropped: list[tuple[int, str | None]] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
-    older: list[tuple[Any, ...]] = db.execute(
-        """SELECT seq, coalesce(since, seq), op, state, file FROM change
-        WHERE bucket = ? AND key = ? AND state <> 'superseded' ORDER BY seq""",
+    older: Table = db.execute(
+        f"""SELECT seq, coalesce(since, seq), op, state, file, former FROM change
+        WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
         (new.bucket, new.key),
     ).fetchall()
-    turn = max((seq for seq, _, op, _, _ in older if op == "through"), default=0)
-    for seq, since, op, state, file in older:
+    turn = max((seq for seq, _, op, _, _, _ in older if op == "through"), default=0)
+    late: list[str] = []
+    for seq, since, op, state, file, former in older:
         if state in ("waiting", "held") and op != "through" and seq > turn:
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
             dropped.append((since, file))
+            late.append(former)
         elif state in ("parked", "quarantined"):
             db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
-    _insert(db, new, min((since for since, _ in dropped), default=None))
+            late.append(former)
+    _insert(db, new, min((since for since, _ in dropped), default=None), merged(late))
     return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
 
 
-def _insert(db: apsw.Connection, new: New, since: int | None) -> None:
+def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY) -> None:
     db.execute(
         """INSERT INTO change
-        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline)
-        VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)""",
+        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, former)
+        VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
@@ -132,6 +142,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None) -> None:
             new.next_at,
             new.file,
             new.inline,
+            former,
         ),
     )
 
@@ -142,7 +153,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
     False, and nothing done, where no put is pending, or the turn of a request stands behind it. Tags "" are none.
     """
     rows = db.execute(
-        "SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND state <> 'superseded' ORDER BY seq DESC",
+        f"SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq DESC",
         (new.bucket, new.key),
     )
     found: list[tuple[Any, ...]] = rows.fetchall()
@@ -286,9 +297,49 @@ def first_of_prefixes(db: apsw.Connection, bucket: str, identity: str, *, limit:
         start = first + "0" if slash else change.key + "\0"
 
 
-def settle(db: apsw.Connection, seq: int) -> None:
-    """Drop a change that the remote has confirmed."""
-    db.execute("DELETE FROM change WHERE seq = ? AND state IN ('pushing', 'unknown')", (seq,))
+def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0) -> tuple[str, ...]:
+    """Drop a change that the remote has confirmed; the ids of the files that nothing refers to any more.
+
+    Where an attempt at its key of the last `window` seconds may still arrive, a put or delete is kept as settled, in
+    place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
+    """
+    rows: Table = db.execute(
+        """SELECT new.op, new.file, new.former, old.seq, old.file, old.former FROM change AS new
+        LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
+        WHERE new.seq = ? AND new.state IN ('pushing', 'unknown')""",
+        (seq,),
+    ).fetchall()
+    if not rows:
+        return ()
+    op, file, former = rows[0][:3]
+    before = [(old, file, former) for _, _, _, old, file, former in rows if old is not None]
+    late = merged([former, *(former for _, _, former in before)], now - window)
+    db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _, _ in before])
+    orphans = [old_file for _, old_file, _ in before]
+    if late == NOBODY or op not in ("put", "delete"):
+        db.execute("DELETE FROM change WHERE seq = ?", (seq,))
+        orphans.append(file)
+    else:
+        db.execute("UPDATE change SET state = 'settled', former = ?, next_at = ? WHERE seq = ?", (late, now, seq))
+    return tuple(orphan for orphan in orphans if orphan is not None)
+
+
+def merged(formers: Iterable[str], since: float = 0.0) -> str:
+    """Several values of the column `former` as one: the latest attempt of each ETag, without those before `since`."""
+    latest: dict[str, float] = {}
+    for former in formers:
+        if former != NOBODY:
+            for etag, at in json.loads(former):
+                latest[etag] = max(at, latest.get(etag, 0.0))
+    kept = [[etag, at] for etag, at in latest.items() if at >= since]
+    return json.dumps(kept) if kept else NOBODY
+
+
+def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
+    """Note at a row that an attempt which was sent and not answered may still arrive, with this ETag ("": a delete)."""
+    rows: Table = db.execute("SELECT former FROM change WHERE seq = ?", (seq,)).fetchall()
+    for (former,) in rows:
+        db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, json.dumps([[etag, at]])]), seq))
 
 
 def put_back(
@@ -309,14 +360,28 @@ def put_back(
         (change.bucket, change.key, change.seq),
     ).fetchone() == (1,)
     if overtaken and state == "waiting":
+        _hand_over(db, change)
         db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
         return change.file
+    if state == "unknown":
+        may_arrive(db, change.seq, change.etag, next_at)
     db.execute(
         """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6
         WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
         (change.seq, "superseded" if overtaken else state, next_at, code, reason, refusals),
     )
     return None
+
+
+def _hand_over(db: apsw.Connection, change: Change) -> None:
+    """Leave to the next change of the key what an overtaken one knew."""
+    rows: Table = db.execute(
+        "SELECT seq, former FROM change WHERE bucket = ? AND key = ? AND seq >= ? ORDER BY seq LIMIT 2",
+        (change.bucket, change.key, change.seq),
+    ).fetchall()
+    (_, former), *rest = rows
+    for seq, other in rest:
+        db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, other]), seq))
 
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
@@ -349,9 +414,68 @@ def end_turn(db: apsw.Connection, seq: int) -> None:
     db.execute("DELETE FROM change WHERE seq = ? AND op = 'through'", (seq,))
 
 
+def lose_turn(db: apsw.Connection, seq: int, *, etag: str, now: float) -> None:
+    """Leave the line without an answer: what was sent may still arrive, with this ETag (ANY: nobody knows) (Q-3)."""
+    may_arrive(db, seq, etag, now)
+    db.execute("UPDATE change SET state = 'settled', next_at = ? WHERE seq = ? AND op = 'through'", (now, seq))
+
+
+def drop_kept(db: apsw.Connection, bucket: str, key: str) -> tuple[str, ...]:
+    """Let go of the settled body of a key that something else has replaced; the ids of files. What may arrive stays."""
+    rows: Table = db.execute(
+        "SELECT seq, file FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
+        (bucket, key),
+    ).fetchall()
+    db.executemany(
+        "UPDATE change SET op = 'through', file = NULL, inline = NULL WHERE seq = ?", [(seq,) for seq, _ in rows]
+    )
+    return tuple(file for _, file in rows if file is not None)
+
+
+def kept_since(db: Database) -> float | None:
+    """When the oldest change that is kept was settled (Unix time); None where none is kept."""
+    moment: float | None = db.read("SELECT min(next_at) FROM change WHERE state = 'settled'")[0][0]
+    return moment
+
+
+def kept(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
+    """Changes that were settled at `until` or before, with the ETags of attempts that may have arrived since."""
+    rows = db.read(
+        f"SELECT former, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        (until, limit),
+    )
+    return [(of_row(row[1:]), tuple(etag for etag, _ in json.loads(row[0]))) for row in rows]
+
+
+def release(db: apsw.Connection, seq: int) -> str | None:
+    """Drop a settled change; the id of its file."""
+    rows: Table = db.execute("DELETE FROM change WHERE seq = ? AND state = 'settled' RETURNING file", (seq,)).fetchall()
+    return rows[0][0] if rows else None
+
+
+def push_again(db: apsw.Connection, change: Change, now: float) -> bool:
+    """Push a settled change once more; False where a newer one has taken the key."""
+    db.execute(
+        """UPDATE change SET state = 'waiting', next_at = ?, attempts = 0 WHERE seq = ? AND state = 'settled'
+        AND NOT EXISTS (SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+        AND newer.seq > change.seq)""",
+        (now, change.seq),
+    )
+    return db.changes() > 0
+
+
 def recover(db: apsw.Connection) -> None:
-    """Make the tables true after a crash: attempts under way are unknown (Q-3), clients of turns are gone."""
-    db.execute("DELETE FROM change WHERE state IN ('waiting', 'pushing') AND op = 'through'")
+    """Make the tables true after a crash: attempts under way are unknown (Q-3), clients of turns are gone.
+
+    What a turn had sent may still arrive: its row goes on as that of a lost answer.
+    """
+    db.execute("DELETE FROM change WHERE state = 'waiting' AND op = 'through'")
+    rows: Table = db.execute(
+        "SELECT seq, op, etag, coalesce(attempt_at, acked_at) FROM change WHERE state = 'pushing'"
+    ).fetchall()
+    for seq, op, etag, at in rows:
+        may_arrive(db, seq, ANY if op == "through" else etag, at)
+    db.execute("UPDATE change SET state = 'settled', next_at = acked_at WHERE state = 'pushing' AND op = 'through'")
     db.execute("UPDATE change SET state = 'unknown', next_at = 0 WHERE state = 'pushing'")
     db.execute("UPDATE change SET next_at = 0 WHERE state = 'unknown'")
 
@@ -373,7 +497,7 @@ def visible(db: Database, bucket: str, key: str) -> Change | None:
 def _newest(db: Database, bucket: str, key: str, ops: str) -> Change | None:
     rows = db.read(
         f"""SELECT {FIELDS}, inline FROM change WHERE bucket = ? AND key = ? AND {ops}
-        AND state <> 'superseded' ORDER BY seq DESC LIMIT 1""",
+        AND {PENDING} ORDER BY seq DESC LIMIT 1""",
         (bucket, key),
     )
     return of_row(rows[0]) if rows else None
@@ -382,7 +506,8 @@ def _newest(db: Database, bucket: str, key: str, ops: str) -> Change | None:
 def of_key(db: Database, bucket: str, key: str) -> list[Change]:
     """The newest hundred changes of a key, oldest first."""
     rows = db.read(
-        f"SELECT {FIELDS} FROM change WHERE bucket = ? AND key = ? AND op <> 'through' ORDER BY seq DESC LIMIT 100",
+        f"""SELECT {FIELDS} FROM change WHERE bucket = ? AND key = ? AND op <> 'through' AND state <> 'settled'
+        ORDER BY seq DESC LIMIT 100""",
         (bucket, key),
     )
     return [of_row(row) for row in reversed(rows)]
@@ -395,7 +520,7 @@ def obstacle(db: Database, bucket: str, key: str | None, seq: int, prefix: str =
     """
     rows = db.read(
         f"""SELECT {FIELDS} FROM change WHERE {within(key)} AND coalesce(since, seq) <= ?3 AND op <> 'through'
-        AND state <> 'superseded' ORDER BY coalesce(since, seq) LIMIT 1""",
+        AND {PENDING} ORDER BY coalesce(since, seq) LIMIT 1""",
         (bucket, prefix if key is None else key, seq),
     )
     return of_row(rows[0]) if rows else None
@@ -464,7 +589,9 @@ def tally(db: Database) -> dict[str, tuple[int, int]]:
 def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:
     """Changes and bytes that are pending in one bucket."""
     rows = db.read(
-        "SELECT count(*), coalesce(sum(size), 0) FROM change WHERE bucket = ? AND op <> 'through'", (bucket,)
+        """SELECT count(*), coalesce(sum(size), 0) FROM change WHERE bucket = ? AND op <> 'through'
+        AND state <> 'settled'""",
+        (bucket,),
     )
     return rows[0][0], rows[0][1]
 

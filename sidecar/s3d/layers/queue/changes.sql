@@ -7,7 +7,7 @@ CREATE TABLE change (
     key        TEXT NOT NULL,                     -- the client's bytes, as UTF-8
     identity   TEXT NOT NULL DEFAULT '',          -- who wrote it; pushed under the same
     op         TEXT NOT NULL,                     -- put, delete, tag, complete; through: the turn of a request that is written through
-    state      TEXT NOT NULL,                     -- waiting, pushing, unknown, held, parked, superseded, quarantined
+    state      TEXT NOT NULL,                     -- waiting, pushing, unknown, held, parked, superseded, quarantined; settled: kept for a while (Q-3)
     members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the request headers that travel with it, lower-case name to value
     size       INTEGER NOT NULL DEFAULT 0,        -- bytes of the body
     etag       TEXT NOT NULL DEFAULT '',          -- as acknowledged, without quotes; for a single put the body's MD5
@@ -21,14 +21,16 @@ CREATE TABLE change (
     file       TEXT,                              -- id of the body's file; NULL: in the row, or none
     inline     BLOB,                              -- the body itself where it is small
     upload     TEXT,                              -- complete: the upload whose parts are the body; else NULL
-    former     TEXT NOT NULL DEFAULT '[]',        -- JSON: ETags of older changes of this key that may still arrive (Q-3)
+    former     TEXT NOT NULL DEFAULT '[]',        -- JSON: [ETag, Unix time] of attempts at this key that may still arrive (Q-3)
     rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
     refusals   INTEGER NOT NULL DEFAULT 0         -- attempts in a row that met a 4xx which no row of the table of errors names
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'unknown');
 CREATE INDEX change_key ON change (bucket, key, seq);
-CREATE INDEX change_since ON change (bucket, coalesce(since, seq)) WHERE op <> 'through' AND state <> 'superseded';
+CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
+    WHERE op <> 'through' AND state <> 'superseded' AND state <> 'settled';
+CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
 -- What may be claimed, by lane; slow is what is large or was tried before (the literal is changes.LARGE).
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
     WHERE state = 'waiting' AND op <> 'through';

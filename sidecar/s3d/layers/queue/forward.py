@@ -10,12 +10,14 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue import changes
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import encode
 
 # Multipart calls that leave the object as it is; only Complete changes it.
 PREPARING = frozenset(["CreateMultipartUpload", "UploadPart", "UploadPartCopy", "AbortMultipartUpload"])
+REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
 REASONS = frozenset(["versioned", "locked", "encrypted", "etag", "larger than the queue", "if-match", "if-none-match"])
 """Why a write goes through, as a metric's label: what the client names must not make new ones."""
 
@@ -51,12 +53,24 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
         raise Unavailable(
             f"This request must be decided by the remote ({reason}), which is away: {parts.health.reason}"
         )
-    async with parts.turns.turn(call.bucket, call.key, call.identity):
+    async with parts.turns.turn(call.bucket, call.key, call.identity) as turn:
+        if call.operation == "DeleteObject" and "VersionId" not in call.params:
+            turn.etag = ""
         reply = await parts.inner(call)
+        if reply.status < 300 and call.operation in REPLACING:
+            await _drop_kept(parts, call)
     parts.wake()
     if reply.status < 300:
         reply.headers["x-s3d-durability"] = "remote"
     return reply
+
+
+async def _drop_kept(parts: Parts, call: Call) -> None:
+    """Let go of the settled change of a key that a request has replaced."""
+    if changes.kept_since(parts.db) is None:
+        return
+    for file in await parts.db.write(lambda db: changes.drop_kept(db, call.bucket, call.key)):
+        await parts.bodies.delete(file)
 
 
 async def _inward(parts: Parts, call: Call) -> Reply:

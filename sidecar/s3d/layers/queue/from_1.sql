@@ -9,3 +9,7 @@ CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts
     WHERE state = 'waiting' AND op <> 'through';
 CREATE INDEX change_unknown ON change (next_at) WHERE state = 'unknown';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
+DROP INDEX change_since;
+CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
+    WHERE op <> 'through' AND state <> 'superseded' AND state <> 'settled';
+CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';

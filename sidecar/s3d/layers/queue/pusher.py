@@ -18,7 +18,7 @@ import apsw
 
 from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import changes, lanes, retry
+from s3d.layers.queue import changes, lanes, retry, zombies
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.lanes import Claimed
@@ -67,6 +67,7 @@ class Pusher:
     async def run(self) -> None:
         """Push for life."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(zombies.watch(self._parts))
             while True:
                 await self._health.present()
                 self._work.clear()
@@ -141,10 +142,11 @@ class Pusher:
             self.wake()
 
     async def _settle(self, change: Change, reply: Reply) -> None:
-        await self._write(lambda db: changes.settle(db, change.seq))
+        window = self._parts.settings.write_queue.zombie_window
+        orphans = await self._write(lambda db: changes.settle(db, change.seq, now=time.time(), window=window))
         self._metrics.pushes.labels("settled").inc()
-        if change.file is not None:
-            await self._parts.bodies.delete(change.file)
+        for file in orphans:
+            await self._parts.bodies.delete(file)
         version = reply.headers.get("x-amz-version-id", "null")
         etag = reply.headers.get("ETag", "").strip('"')
         if version != "null":

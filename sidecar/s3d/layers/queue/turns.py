@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from s3d.errors import S3Error
+from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import changes
 from s3d.layers.queue.changes import Change
@@ -33,6 +33,16 @@ class Waiter:
     seq: int
     prefix: str = ""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Turn:
+    """The turn of a request that is written through."""
+
+    etag: str | None = None
+    """The ETag that the request gives the object, "" where it deletes it; None as long as nobody knows."""
+    lost: bool = False
+    """Whether it was sent and stayed unanswered."""
 
 
 class Turns:
@@ -63,14 +73,18 @@ class Turns:
             await self._until(waiter)
 
     @contextlib.asynccontextmanager
-    async def turn(self, bucket: str, key: str, identity: str) -> AsyncIterator[None]:
-        """Hold a key for a request that is written through, after everything that was acknowledged before it."""
+    async def turn(self, bucket: str, key: str, identity: str) -> AsyncIterator["Turn"]:
+        """Hold a key for a request that is written through, after everything that was acknowledged before it.
+
+        One that ends without an answer may still arrive, and is remembered at the key for that.
+        """
         waiter = Waiter(bucket, key, 0)
         with self._waiting(waiter):
             now = time.time()
             seq, started = await asyncio.shield(
                 self._db.write(lambda db: _stand_in_line(db, bucket=bucket, key=key, identity=identity, now=now))
             )
+            turn: Turn | None = None
             try:
                 waiter.seq = seq - 1
                 while not started:
@@ -79,9 +93,14 @@ class Turns:
                     started = await self._db.write(lambda db: changes.start_turn(db, seq))
                     if not started:
                         await self._glance(waiter, now + self._timeout, None)
-                yield
+                turn = Turn()
+                try:
+                    yield turn
+                except BaseException as error:
+                    turn.lost = not isinstance(error, S3Error) or (isinstance(error, Unavailable) and error.sent)
+                    raise
             finally:
-                await asyncio.shield(self._db.write(lambda db: changes.end_turn(db, seq)))
+                await asyncio.shield(self._db.write(lambda db: _leave(db, seq, turn)))
                 self.moved(bucket)
 
     @contextlib.contextmanager
@@ -133,6 +152,13 @@ class Turns:
 def _stand_in_line(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> tuple[int, bool]:
     seq = changes.take_turn(db, bucket=bucket, key=key, identity=identity, now=now)
     return seq, changes.start_turn(db, seq)
+
+
+def _leave(db: apsw.Connection, seq: int, turn: Turn | None) -> None:
+    if turn is not None and turn.lost:
+        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=time.time())
+    else:
+        changes.end_turn(db, seq)
 
 
 def refusal(change: Change | None, why: str) -> S3Error:
