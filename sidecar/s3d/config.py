@@ -205,6 +205,11 @@ class WriteQueue(Section):
         900.0,
         "How long after its delivery a change is kept whose older attempts may still arrive, to be put right.",
     )
+    max_upload_age: Duration = setting(
+        "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
+        86400.0,
+        "How long a multipart upload may go without a new part before it is dropped.",
+    )
     workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
 
 

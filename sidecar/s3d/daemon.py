@@ -159,7 +159,11 @@ async def background(queue: Queue | None) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
         running = []
         if queue is not None:
-            running = [tasks.create_task(queue.pusher.run()), tasks.create_task(sweep(queue))]
+            running = [
+                tasks.create_task(queue.pusher.run()),
+                tasks.create_task(queue.look_after_uploads()),
+                tasks.create_task(sweep(queue)),
+            ]
         yield
         for task in running:
             task.cancel()

@@ -375,3 +375,10 @@ def _incomplete() -> S3Error:
     return S3Error(
         "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header"
     )
+
+
+def combined(name: str, first: bytes, second: bytes, length: int) -> bytes:
+    """The CRC of two stretches of bytes, one behind the other, by their CRCs and the length of the second in bytes."""
+    combine = getattr(_awscrt(), f"combine_{name}")
+    value: int = combine(int.from_bytes(first, "big"), int.from_bytes(second, "big"), length)
+    return value.to_bytes(SIZES[name], "big")

@@ -29,7 +29,7 @@ LARGE = 8388608
 SLOW = f"(size > {LARGE} OR attempts > 0)"
 """What may keep a worker for long: large, or tried before. The same words are in the index `change_due`."""
 FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
-    file, identity, refusals, rule"""
+    file, identity, refusals, rule, upload"""
 PENDING = "state <> 'superseded' AND state <> 'settled'"
 """What reads, barriers and counts are about; the other two are only kept."""
 SHOWN = f"op IN ('put', 'delete', 'complete') AND {PENDING}"
@@ -62,6 +62,8 @@ class Change:
     identity: str = ""
     refusals: int = 0
     rule: str = ""
+    upload: str | None = None
+    """Of a completed upload: whose parts are the body."""
     inline: bytes | None = None
 
 
@@ -82,7 +84,10 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A put or a delete that is to be queued. Times are Unix times; a body is `inline`, in `file`, or there is none."""
+    """A change that is to be queued. Times are Unix times.
+
+    Its body is `inline`, in `file`, in the parts of `upload`, or there is none.
+    """
 
     bucket: str
     key: str
@@ -95,6 +100,7 @@ class New:
     etag: str = ""
     file: str | None = None
     inline: bytes | None = None
+    upload: str | None = None
 
 
 def enqueue(db: apsw.Connection, new: New) -> Queued:
@@ -127,8 +133,8 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
 def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY) -> None:
     db.execute(
         """INSERT INTO change
-        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, former)
-        VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former)
+        VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
@@ -142,6 +148,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.next_at,
             new.file,
             new.inline,
+            new.upload,
             former,
         ),
     )

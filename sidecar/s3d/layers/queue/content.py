@@ -5,8 +5,17 @@ import hashlib
 
 from s3d.api import Body, BytesBody
 from s3d.errors import CorruptBody
+from s3d.layers.queue import joined
 from s3d.layers.queue.changes import Change
+from s3d.layers.queue.parts import Parts
 from s3d.store.bodies import Bodies
+
+
+def open_change(parts: Parts, change: Change) -> Body:
+    """The body of a put, or of a completed upload: its parts one after another. Raises CorruptBody."""
+    if change.upload is not None:
+        return joined.open_parts(parts.db, parts.bodies, parts.staging, change.upload)
+    return open_body(parts.bodies, change)
 
 
 def open_body(bodies: Bodies, change: Change) -> Body:

@@ -15,8 +15,6 @@ from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import encode
 
-# Multipart calls that leave the object as it is; only Complete changes it.
-PREPARING = frozenset(["CreateMultipartUpload", "UploadPart", "UploadPartCopy", "AbortMultipartUpload"])
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
 REASONS = frozenset(["versioned", "locked", "encrypted", "etag", "larger than the queue", "if-match", "if-none-match"])
 """Why a write goes through, as a metric's label: what the client names must not make new ones."""
@@ -38,7 +36,7 @@ async def after(parts: Parts, call: Call) -> Reply:
     if source is not None:
         await parts.turns.barrier(*source)
     writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
-    if call.key and writes and call.operation not in PREPARING:
+    if call.key and writes:
         return await through(parts, call, call.operation or "unknown operation")
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)

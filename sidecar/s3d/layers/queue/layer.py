@@ -13,7 +13,21 @@ from s3d import config
 from s3d.api import S3, Call, Reply, Wire
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, copies, forward, lanes, listing, reads, status, tagging, writes
+from s3d.layers.queue import (
+    changes,
+    copies,
+    forward,
+    inprogress,
+    lanes,
+    listing,
+    multipart,
+    reads,
+    status,
+    tagging,
+    upkeep,
+    uploads,
+    writes,
+)
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
@@ -35,6 +49,13 @@ HANDLERS: Mapping[str, Handler] = {
     "CopyObject": copies.copy,
     "DeleteObject": writes.delete,
     "DeleteObjects": writes.delete_many,
+    "CreateMultipartUpload": multipart.create,
+    "UploadPart": multipart.upload_part,
+    "UploadPartCopy": multipart.copy_part,
+    "CompleteMultipartUpload": multipart.complete,
+    "AbortMultipartUpload": multipart.abort,
+    "ListParts": multipart.list_parts,
+    "ListMultipartUploads": inprogress.list_uploads,
     "PutObjectTagging": tagging.put,
     "DeleteObjectTagging": tagging.delete,
     "GetObjectTagging": tagging.get,
@@ -84,9 +105,15 @@ class Queue:
     async def sweep(self) -> None:
         """Remove bodies without a row, left by a crash between the two (D-2), and set strange files aside (D-4)."""
         parts = self._parts
-        swept = await parts.bodies.sweep(lambda files: changes.files_known(parts.db, files), ORPHAN_GRACE)
+        swept = await parts.bodies.sweep(
+            lambda files: changes.files_known(parts.db, files) | uploads.files_known(parts.db, files), ORPHAN_GRACE
+        )
         for name in swept.quarantined:
             log.error("a strange file in the directory of bodies is quarantined: %s", name)
+
+    async def look_after_uploads(self) -> None:
+        """Run for life: expire, clean up and spill uploads."""
+        await upkeep.run(self._parts)
 
     @property
     def failure(self) -> str:

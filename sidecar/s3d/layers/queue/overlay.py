@@ -6,7 +6,7 @@ range, a malformed one is ignored, one beyond the end is 416.
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -19,6 +19,7 @@ from s3d.errors import S3Error
 from s3d.layers.queue import tags
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.understood import CHECKSUMS, CONTENT, METADATA, SHOWN
+from s3d.layers.queue.uploads import Part
 
 OVERRIDES = {
     "ResponseCacheControl": "Cache-Control",
@@ -65,9 +66,12 @@ class RangeBody:
         await self.body.aclose()
 
 
-def answer(operation: str, params: dict[str, Any], change: Change, open_body: Callable[[], Body]) -> Reply:
+def answer(
+    operation: str, params: dict[str, Any], change: Change, open_body: Callable[[], Body], parts: Sequence[Part] = ()
+) -> Reply:
     """Answer GetObject or HeadObject from a pending put. `open_body` is called only where bytes are sent.
 
+    `parts` are those of a completed upload, where the client asks for one of them.
     Raises S3Error PreconditionFailed (412), InvalidRange (416) or InvalidPartNumber (416).
     """
     headers = describe(change)
@@ -79,10 +83,16 @@ def answer(operation: str, params: dict[str, Any], change: Change, open_body: Ca
             value = params[member]
             headers[name] = format_datetime(value, usegmt=True) if isinstance(value, datetime) else str(value)
     status, start, end = 200, 0, change.size
-    if (part := params.get("PartNumber")) is not None:
-        if part != 1:
+    sums = {name: value for name, value in change.members.items() if name in CHECKSUMS}
+    if (number := params.get("PartNumber")) is not None:
+        if not 1 <= number <= max(1, len(parts)):
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable", status=416)
         status = 206
+        if parts:
+            start = sum(part.size for part in parts[: number - 1])
+            end = start + parts[number - 1].size
+            headers["x-amz-mp-parts-count"] = str(len(parts))
+            sums = {name: value for name, value in parts[number - 1].sums.items() if name in sums}
     elif (
         "Range" in params
         and unchanged(params.get("IfRange"), change)
@@ -92,11 +102,9 @@ def answer(operation: str, params: dict[str, Any], change: Change, open_body: Ca
     if status == 206:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{change.size}"
     whole = end - start == change.size
-    if params.get("ChecksumMode") == "ENABLED" and whole:
-        sums = {name: value for name, value in change.members.items() if name in CHECKSUMS}
+    if params.get("ChecksumMode") == "ENABLED" and sums and (whole or number is not None):
         headers.update(sums)
-        if sums:
-            headers["x-amz-checksum-type"] = "FULL_OBJECT"
+        headers["x-amz-checksum-type"] = change.members.get("x-amz-checksum-type", "FULL_OBJECT")
     if operation == "HeadObject":
         headers["Content-Length"] = str(end - start)
         return Reply(status, headers)

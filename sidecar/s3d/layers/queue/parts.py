@@ -4,13 +4,14 @@ One is made when the queue is opened and lives as long as the queue. It decides 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from s3d import config
 from s3d.api import S3, Call, Reply
 from s3d.layers.health import Health
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.room import Room
+from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.store.bodies import Bodies
@@ -34,6 +35,7 @@ class Parts:
     room: Room
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
+    staging: Staging = field(default_factory=Staging)
 
 
 Handler = Callable[[Parts, Call], Awaitable[Reply]]

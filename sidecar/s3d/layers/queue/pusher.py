@@ -138,6 +138,7 @@ class Pusher:
             self._under_way.pop(change.seq, None)
             self._parts.turns.moved(change.bucket)
             self._parts.room.freed()
+            self._parts.staging.wake()
             self._settled.set()
             self.wake()
 
@@ -151,7 +152,7 @@ class Pusher:
         etag = reply.headers.get("ETag", "").strip('"')
         if version != "null":
             await self._parts.buckets.learn(change.bucket, "versioned", f"x-amz-version-id {version}")
-        elif change.op == "put" and etag and etag != change.etag:
+        elif change.op in ("put", "complete") and etag and etag != change.etag:
             self._metrics.etag_mismatch.inc()
             log.warning("%s: acknowledged with ETag %s, the remote shows %s", describe(change), change.etag, etag)
             await self._parts.buckets.learn(change.bucket, "etag", f"{etag} where the MD5 is {change.etag}")

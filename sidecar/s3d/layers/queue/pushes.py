@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import tags
+from s3d.layers.queue import assembly, tags
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import md5_base64, open_body
 from s3d.layers.queue.parts import Parts
@@ -54,7 +54,7 @@ async def tag(parts: Parts, change: Change) -> Reply:
     return await parts.inner(Call("PutObjectTagging", {**named(change), "Tagging": tags.to_result(pairs)}))
 
 
-PUSHES: Mapping[str, Push] = {"put": put, "delete": delete, "tag": tag}
+PUSHES: Mapping[str, Push] = {"put": put, "delete": delete, "tag": tag, "complete": assembly.push}
 """By op of the change."""
 
 

@@ -4,9 +4,9 @@ import logging
 
 from s3d.api import Call, Reply
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import changes, overlay, tags, understood
+from s3d.layers.queue import changes, overlay, tags, understood, uploads
 from s3d.layers.queue.changes import Change
-from s3d.layers.queue.content import open_body
+from s3d.layers.queue.content import open_change
 from s3d.layers.queue.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ async def get(parts: Parts, call: Call) -> Reply:
     if call.wire is not None and "If-Range" in call.wire.headers:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
-        return overlay.answer(call.operation, params, change, lambda: open_body(parts.bodies, change))
+        members = uploads.parts_of(parts.db, change.upload) if change.upload and "PartNumber" in params else ()
+        return overlay.answer(call.operation, params, change, lambda: open_change(parts, change), members)
     except CorruptBody as error:
         await damaged(parts, change, error)
         return await get(parts, call)

@@ -1,7 +1,7 @@
 """Room in the queue (SEMANTICS Q-7): a write is taken whole or not at all.
 
 What is pending is read from the tables; what is being received is reserved here until it is committed or has failed.
-Changes of every state count, parked and held ones too.
+Changes of every state count, parked and held ones too, and so do the parts of open uploads.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
-from s3d.layers.queue import changes
+from s3d.layers.queue import changes, uploads
 from s3d.store.db import Database
 
 
@@ -55,7 +55,7 @@ class Room:
 
     def _count(self) -> None:
         """Look at the tables."""
-        pending = changes.tally(self._db).values()
+        pending = [*changes.tally(self._db).values(), uploads.staged(self._db)]
         self._most_files = self._files + sum(files for files, _ in pending)
         self._most_bytes = self._bytes + sum(size for _, size in pending)
 

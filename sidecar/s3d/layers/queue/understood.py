@@ -62,7 +62,26 @@ DELETE = frozenset([OWNER, PAYER])
 DOCUMENT = CHECKSUMS | FRAMING | {"content-type", "x-amz-sdk-checksum-algorithm"}
 DELETE_MANY = DOCUMENT | DELETE
 LIST = frozenset(["prefix", "delimiter", "max-keys", "encoding-type", "x-amz-optional-object-attributes", OWNER, PAYER])
+# What multipart calls may carry and be staged here; anything else makes the upload go through.
+CREATE = (PUT - CHECKSUMS - FRAMING) | {"x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-content-sha256"}
+UPLOAD = frozenset(["uploadid", OWNER, PAYER])
+PART = UPLOAD | CONTENT | CHECKSUMS | FRAMING | {"partnumber", "x-amz-sdk-checksum-algorithm"}
+COPY_PART = UPLOAD | frozenset(
+    "partnumber x-amz-content-sha256 x-amz-copy-source x-amz-copy-source-range x-amz-copy-source-if-match "
+    "x-amz-copy-source-if-none-match x-amz-copy-source-if-modified-since x-amz-copy-source-if-unmodified-since".split()
+)
+COMPLETE = (
+    UPLOAD
+    | CHECKSUMS
+    | FRAMING
+    | {"content-type", "x-amz-checksum-type", "x-amz-mp-object-size", "x-amz-sdk-checksum-algorithm"}
+)
 UNDERSTOOD = {
+    "CreateMultipartUpload": CREATE,
+    "UploadPart": PART,
+    "UploadPartCopy": COPY_PART,
+    "CompleteMultipartUpload": COMPLETE,
+    "AbortMultipartUpload": UPLOAD,
     "PutObject": PUT,
     "CopyObject": COPY,
     "GetObject": GET,

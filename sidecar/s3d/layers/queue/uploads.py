@@ -1,0 +1,370 @@
+"""The SQL of multipart uploads: every statement on the tables `upload`, `part` and `litter`, and nothing else.
+
+    open -> complete -> landed -> finished      one transaction closes it and queues the change; the remote confirmed it
+    open -> spilling -> spilled -> finished     its parts go to the remote's upload; the rest goes through
+    open, complete -> doomed -> finished        aborted, expired or superseded while the remote holds parts of it
+    open -> finished                            the same while it does not; a finished one is forgotten after a while
+
+Functions that take a connection first are run by the store's writing thread inside its transaction; the others read.
+A file that a row lets go of becomes litter in the same transaction.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import apsw
+
+from s3d.errors import S3Error
+from s3d.store.db import Database
+
+OPEN = ("open", "spilling", "spilled")
+"""States in which a client may go on with its upload."""
+UPLOAD = """id, bucket, key, identity, state, members, algorithm, kind, began_at, touched_at, parts, bytes, remote,
+    asked_at, answer"""
+PART = "number, size, etag, sums, at, file, landed"
+STAGED = "('open', 'spilling', 'spilled')"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One row of `upload`. Times are Unix times."""
+
+    id: str
+    bucket: str
+    key: str
+    identity: str
+    state: str
+    members: Mapping[str, str]
+    algorithm: str
+    kind: str
+    began_at: float
+    touched_at: float
+    parts: int = 0
+    bytes: int = 0
+    remote: str | None = None
+    asked_at: float | None = None
+    answer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of `part`, its inline body only where it was asked for."""
+
+    number: int
+    size: int
+    etag: str
+    sums: Mapping[str, str]
+    at: float
+    file: str | None = None
+    landed: str | None = None
+    inline: bytes | None = None
+
+
+def begin(db: apsw.Connection, upload: Upload) -> None:
+    """Add an upload."""
+    db.execute(
+        """INSERT INTO upload (id, bucket, key, identity, state, members, algorithm, kind, began_at, touched_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            upload.id,
+            upload.bucket,
+            upload.key,
+            upload.identity,
+            upload.state,
+            json.dumps(dict(upload.members)),
+            upload.algorithm,
+            upload.kind,
+            upload.began_at,
+            upload.touched_at,
+        ),
+    )
+
+
+def find(db: Database, upload_id: str) -> Upload | None:
+    """An upload by its id; None for one that is not ours."""
+    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE id = ?", (upload_id,))
+    return _upload(rows[0]) if rows else None
+
+
+def is_remotes(db: Database, bucket: str, remote: str) -> bool:
+    """Whether an upload at the remote is one of ours."""
+    return bool(db.read("SELECT 1 FROM upload WHERE bucket = ? AND remote = ? LIMIT 1", (bucket, remote)))
+
+
+def parts_of(db: Database, upload_id: str, *, after: int = 0, limit: int = 10_000) -> list[Part]:
+    """Parts of an upload by number, without their inline bodies."""
+    rows = db.read(
+        f"SELECT {PART} FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?", (upload_id, after, limit)
+    )
+    return [_part(row) for row in rows]
+
+
+def part_of(db: Database, upload_id: str, number: int) -> Part | None:
+    """One part, with its inline body."""
+    rows = db.read(f"SELECT {PART}, inline FROM part WHERE upload = ? AND number = ?", (upload_id, number))
+    return _part(rows[0]) if rows else None
+
+
+def sizes_of(db: Database, upload_id: str) -> list[int]:
+    """Sizes of the parts in their order."""
+    return [size for (size,) in db.read("SELECT size FROM part WHERE upload = ? ORDER BY number", (upload_id,))]
+
+
+def store_part(db: apsw.Connection, upload_id: str, part: Part) -> str:
+    """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
+
+    A part whose bytes came here while the upload spilled is spilled after the others.
+    """
+    found = db.execute(f"SELECT state FROM upload WHERE id = ? AND state IN {STAGED}", (upload_id,)).fetchone()
+    if found is None:
+        raise no_such_upload(upload_id)
+    state: str = found[0]
+    db.execute("DELETE FROM part WHERE upload = ? AND number = ?", (upload_id, part.number))
+    db.execute(
+        """INSERT INTO part (upload, number, size, etag, sums, at, file, inline, landed)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            upload_id,
+            part.number,
+            part.size,
+            part.etag,
+            json.dumps(dict(part.sums)),
+            part.at,
+            part.file,
+            part.inline,
+            part.landed,
+        ),
+    )
+    if state == "spilled" and part.landed is None:
+        state = "spilling"
+    db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (part.at, state, upload_id))
+    return state
+
+
+def close(
+    db: apsw.Connection, upload_id: str, chosen: Iterable[Part], answer: Mapping[str, Any], now: float, state: str
+) -> None:
+    """Close an open upload over the parts that Complete names; the others go (Q-16).
+
+    `state` is `complete` where a change is queued in the same transaction, `finished` where the remote has made the
+    object. Raises S3Error NoSuchUpload where it is not open any more, InvalidPart where a part was replaced meanwhile.
+    """
+    wanted = {part.number: part.etag for part in chosen}
+    allowed = "('open')" if state == "complete" else STAGED
+    if db.execute(f"SELECT 1 FROM upload WHERE id = ? AND state IN {allowed}", (upload_id,)).fetchone() is None:
+        raise no_such_upload(upload_id)
+    if state == "complete":
+        there: dict[int, str] = dict(db.execute("SELECT number, etag FROM part WHERE upload = ?", (upload_id,)))
+        for number, etag in wanted.items():
+            if there.get(number) != etag:
+                raise invalid_part(upload_id, number, etag)
+        surplus = [(upload_id, number) for number in there if number not in wanted]
+        db.executemany("DELETE FROM part WHERE upload = ? AND number = ?", surplus)
+    else:
+        db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
+    db.execute(
+        """UPDATE upload SET state = ?1, answer = ?2, touched_at = ?3, remote = iif(?1 = 'finished', NULL, remote)
+        WHERE id = ?4""",
+        (state, json.dumps(answer), now, upload_id),
+    )
+
+
+def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
+    """Drop an upload and its parts. Where the remote may hold parts of it, it is doomed until they are gone there too.
+
+    Raises S3Error NoSuchUpload where it is not open any more.
+    """
+    found = db.execute(
+        f"SELECT remote, asked_at FROM upload WHERE id = ? AND state IN {STAGED}", (upload_id,)
+    ).fetchone()
+    if found is None:
+        raise no_such_upload(upload_id)
+    db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
+    state = "finished" if found == (None, None) else "doomed"
+    db.execute("UPDATE upload SET state = ?, touched_at = ? WHERE id = ?", (state, now, upload_id))
+
+
+def spill(db: apsw.Connection, upload_id: str) -> None:
+    """Let an open upload go to the remote, and stay there."""
+    db.execute("UPDATE upload SET state = 'spilling' WHERE id = ? AND state = 'open'", (upload_id,))
+
+
+def spilled(db: apsw.Connection, upload_id: str) -> bool:
+    """Note that the remote has all parts, where it is so."""
+    db.execute(
+        """UPDATE upload SET state = 'spilled' WHERE id = ?1 AND state = 'spilling' AND remote IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM part WHERE upload = ?1 AND landed IS NULL)""",
+        (upload_id,),
+    )
+    return db.changes() > 0
+
+
+def ask(db: apsw.Connection, upload_id: str, now: float) -> None:
+    """Note, before the remote is asked for an upload of its own, that it may have begun one."""
+    db.execute("UPDATE upload SET asked_at = ? WHERE id = ?", (now, upload_id))
+
+
+def unasked(db: apsw.Connection, upload_id: str) -> None:
+    """Note that the remote began none."""
+    db.execute("UPDATE upload SET asked_at = NULL WHERE id = ?", (upload_id,))
+
+
+def begun(db: apsw.Connection, upload_id: str, remote: str) -> None:
+    """Keep the id of the remote's upload, before the first byte goes there."""
+    db.execute("UPDATE upload SET remote = ?, asked_at = NULL WHERE id = ?", (remote, upload_id))
+
+
+def lost(db: apsw.Connection, upload_id: str, *, whole: bool) -> None:
+    """Note that the remote does not have the parts any more, or (`whole`) not even the upload: they are sent anew."""
+    db.execute("UPDATE part SET landed = NULL WHERE upload = ?", (upload_id,))
+    if whole:
+        db.execute("UPDATE upload SET remote = NULL, asked_at = NULL WHERE id = ?", (upload_id,))
+
+
+def part_landed(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, drop: bool) -> None:
+    """Note that the remote has a part, by its ETag there; with `drop`, its bytes go from here.
+
+    A part that was replaced meanwhile stays to be sent.
+    """
+    emptied = ", file = NULL, inline = NULL" if drop else ""
+    db.execute(
+        f"UPDATE part SET landed = ?{emptied} WHERE upload = ? AND number = ? AND etag = ? AND file IS ?",
+        (etag, upload_id, part.number, part.etag, part.file),
+    )
+
+
+def landed(db: apsw.Connection, upload_id: str) -> None:
+    """Note that the remote has confirmed the object of a completed upload."""
+    db.execute("UPDATE upload SET state = 'landed' WHERE id = ? AND state = 'complete'", (upload_id,))
+
+
+def rid(db: apsw.Connection, upload_id: str) -> None:
+    """Note that the remote holds nothing of a doomed upload any more."""
+    db.execute(
+        "UPDATE upload SET state = 'finished', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'doomed'",
+        (upload_id,),
+    )
+
+
+def forget_finished(db: apsw.Connection, before: float) -> None:
+    """Forget finished uploads that nobody will ask about again, a few at a time."""
+    db.execute(
+        """DELETE FROM upload WHERE id IN
+        (SELECT id FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 500)""",
+        (before,),
+    )
+
+
+def expired(db: Database, before: float) -> list[str]:
+    """Ids of some open uploads that nobody has touched since."""
+    found: list[str] = []
+    for state in OPEN:
+        rows = db.read("SELECT id FROM upload WHERE state = ? AND touched_at < ? LIMIT 100", (state, before))
+        found += [row[0] for row in rows]
+    return found
+
+
+def any_finished(db: Database, before: float) -> bool:
+    """Whether there are finished uploads to forget."""
+    return bool(db.read("SELECT 1 FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 1", (before,)))
+
+
+def in_state(db: Database, state: str) -> list[Upload]:
+    """Some uploads in a state, the longest untouched first."""
+    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = ? ORDER BY touched_at LIMIT 100", (state,))
+    return [_upload(row) for row in rows]
+
+
+def largest_open(db: Database) -> Upload | None:
+    """The open upload that holds the most bytes here."""
+    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 1")
+    return _upload(rows[0]) if rows else None
+
+
+def staged(db: Database) -> tuple[int, int]:
+    """Parts and bytes of the open uploads that are here."""
+    rows = db.read(f"SELECT coalesce(sum(parts), 0), coalesce(sum(bytes), 0) FROM upload WHERE state IN {STAGED}")
+    return rows[0][0], rows[0][1]
+
+
+def staying(db: Database) -> int:
+    """Bytes of the open uploads that are not on their way to the remote."""
+    return int(db.read("SELECT coalesce(sum(bytes), 0) FROM upload WHERE state = 'open'")[0][0])
+
+
+def open_in(
+    db: Database, bucket: str, *, prefix: str = "", after: tuple[str, str] = ("", ""), limit: int = 1000
+) -> list[Upload]:
+    """Open uploads of a bucket by key, then by id; after a key and an id."""
+    rows = db.read(
+        f"""SELECT {UPLOAD} FROM upload WHERE bucket = ?1 AND state IN {STAGED} AND (key, id) > (?2, ?3)
+        AND key >= ?4 AND substr(key, 1, length(?4)) = ?4 ORDER BY key, id LIMIT ?5""",
+        (bucket, *after, prefix, limit),
+    )
+    return [_upload(row) for row in rows]
+
+
+def concern(db: Database, bucket: str) -> bool:
+    """Whether a list of a bucket's uploads is another one here than at the remote."""
+    return bool(
+        db.read(
+            f"""SELECT 1 FROM upload WHERE bucket = ?1 AND state IN {STAGED} UNION ALL
+            SELECT 1 FROM upload WHERE bucket = ?1 AND remote IS NOT NULL LIMIT 1""",
+            (bucket,),
+        )
+    )
+
+
+def litter(db: Database) -> list[tuple[str, str]]:
+    """Files to delete, each with the upload that it was of."""
+    return [(file, upload) for file, upload in db.read("SELECT file, upload FROM litter LIMIT 1000")]
+
+
+def swept(db: apsw.Connection, files: Iterable[str]) -> None:
+    """Note that files are gone."""
+    db.executemany("DELETE FROM litter WHERE file = ?", [(file,) for file in files])
+
+
+def files_known(db: Database, files: Iterable[str]) -> set[str]:
+    """Those of the given body files that a part refers to, or that are deleted by another way than the sweep."""
+    return {
+        file
+        for file in files
+        if db.read("SELECT 1 FROM part WHERE file = ?1 UNION ALL SELECT 1 FROM litter WHERE file = ?1 LIMIT 1", (file,))
+    }
+
+
+def no_such_upload(upload_id: str) -> S3Error:
+    """The answer to an id that names no open upload."""
+    return S3Error(
+        "NoSuchUpload",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed.",
+        status=404,
+        details={"UploadId": upload_id},
+    )
+
+
+def invalid_part(upload_id: str, number: int, etag: str) -> S3Error:
+    """The answer to a Complete that names a part which is not there."""
+    return S3Error(
+        "InvalidPart",
+        "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified "
+        "entity tag may not match the part's entity tag.",
+        details={"UploadId": upload_id, "PartNumber": str(number), "ETag": etag},
+    )
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    values = list(row)
+    values[5] = json.loads(values[5])
+    values[14] = json.loads(values[14] or "{}")
+    return Upload(*values)
+
+
+def _part(row: tuple[Any, ...]) -> Part:
+    values = list(row)
+    values[3] = json.loads(values[3])
+    return Part(*values)
