@@ -22,7 +22,7 @@ from s3d.layers.queue.changes import Change
 from s3d.layers.queue.completion import ELEMENTS
 from s3d.layers.queue.content import md5_base64
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.understood import CONTENT, METADATA
+from s3d.layers.queue.understood import CONTENT, METADATA, OWNER, PAYER
 from s3d.layers.queue.uploads import Part, Upload
 from s3d.protocol import decode, encode
 
@@ -182,6 +182,7 @@ async def complete(parts: Parts, upload: Upload, change: Change) -> Reply:
         listed.append(one)
     params = {**named(upload), "UploadId": upload.remote, "MultipartUpload": {"Parts": listed}}
     method, _, query, headers, document = encode.request("CompleteMultipartUpload", params)
+    headers.update((name, change.members[name]) for name in (OWNER, PAYER) if name in change.members)
     if upload.kind == "FULL_OBJECT":
         name = f"x-amz-checksum-{upload.algorithm}"
         if name in change.members:

@@ -15,9 +15,21 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
-from s3d.api import Body, BytesBody, Call, Headers, Reply, read_all
+from s3d.api import Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import assembly, changes, completion, forward, limits, reads, spill, understood, uploads, writes
+from s3d.layers.queue import (
+    assembly,
+    changes,
+    completion,
+    forward,
+    limits,
+    overlay,
+    reads,
+    spill,
+    understood,
+    uploads,
+    writes,
+)
 from s3d.layers.queue.changes import Queued
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.uploads import Part, Upload
@@ -75,7 +87,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     goes = understood.foreign(wire, "UploadPart") or body.length > parts.settings.write_queue.max_size
     if goes or upload.state != "open":
         return await through(parts, upload, call, number)
-    part = await receive(parts, upload, number, body, sent, payload_sum(wire.headers))
+    part = await receive(parts, upload, number, body, sent, travelling(wire))
     headers: Headers = CIMultiDict({"ETag": f'"{part.etag}"', **LOCAL})
     headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
     return Reply(200, headers)
@@ -169,7 +181,7 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
             raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
     else:
         body = BytesBody(b"")
-    part = await receive(parts, upload, number, body, "", {})
+    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(forward.wire_of(call)))
     copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
     copied |= completion.elements(part.sums)
     return Reply(200, CIMultiDict(LOCAL), result={"CopyPartResult": copied})
@@ -232,7 +244,8 @@ async def complete(parts: Parts, call: Call) -> Reply:
     operation = OPERATIONS["CompleteMultipartUpload"]
     listed = completion.of_document(decode.input_xml(operation, data))
     wire = forward.wire_of(call)
-    simple = not understood.foreign(wire, call.operation) and not decode.unknown_elements(operation, data)
+    foreign = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
+    simple = not foreign and understood.plain_parts(listed)
     if simple and upload.state == "open" and completion.can_judge(upload, wire.headers):
         reply = await complete_here(parts, upload, call, listed)
         if reply is not None:
@@ -246,6 +259,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
     answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
+    kept |= understood.kept_of_delete(wire)
     new = writes.new(
         parts, call, "complete", members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
     )
@@ -297,6 +311,9 @@ async def abort(parts: Parts, call: Call) -> Reply:
     upload = ours(parts, call)
     if upload is None:
         return await parts.inner(call)
+    moment = call.params.get("IfMatchInitiatedTime")
+    if moment is not None and int(moment.timestamp()) != int(upload.began_at):
+        raise overlay.failed("x-amz-if-match-initiated-time")
     await parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
     parts.staging.wake()
     parts.room.freed()
@@ -366,10 +383,11 @@ def number_of(call: Call) -> int:
     return number
 
 
-def payload_sum(headers: Any) -> dict[str, str]:
-    """The SHA-256 that a request signed its body with."""
-    value = headers.get("x-amz-content-sha256", "")
-    return {"x-amz-content-sha256": value} if len(value) == 64 else {}
+def travelling(wire: Wire) -> dict[str, str]:
+    """The headers that travel with a part, but for the checksums of its body."""
+    value = wire.headers.get("x-amz-content-sha256", "")
+    signed = {"x-amz-content-sha256": value} if len(value) == 64 else {}
+    return signed | understood.kept_of_delete(wire)
 
 
 def too_large(size: int, most: int) -> S3Error:

@@ -5,7 +5,7 @@ remote: it may change what the request means. THROUGH says of each such member o
 neither is one that nobody has thought about. What is kept travels with the change as headers, by lower-case name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from s3d.api import Wire
 from s3d.protocol import decode
@@ -81,7 +81,7 @@ UNDERSTOOD = {
     "UploadPart": PART,
     "UploadPartCopy": COPY_PART,
     "CompleteMultipartUpload": COMPLETE,
-    "AbortMultipartUpload": UPLOAD,
+    "AbortMultipartUpload": UPLOAD | {"x-amz-if-match-initiated-time"},
     "PutObject": PUT,
     "CopyObject": COPY,
     "GetObject": GET,
@@ -95,6 +95,12 @@ UNDERSTOOD = {
     "GetObjectTagging": frozenset([PAYER]),
 }
 ELEMENTS = {
+    "CompleteMultipartUpload": frozenset(
+        "MultipartUpload MultipartUpload.Parts MultipartUpload.Parts.ETag MultipartUpload.Parts.PartNumber "
+        "MultipartUpload.Parts.ChecksumCRC32 MultipartUpload.Parts.ChecksumCRC32C "
+        "MultipartUpload.Parts.ChecksumCRC64NVME MultipartUpload.Parts.ChecksumSHA1 "
+        "MultipartUpload.Parts.ChecksumSHA256".split()
+    ),
     "DeleteObjects": frozenset("Delete Delete.Objects Delete.Objects.Key Delete.Quiet".split()),
     "PutObjectTagging": frozenset("Tagging Tagging.TagSet Tagging.TagSet.Key Tagging.TagSet.Value".split()),
 }
@@ -117,7 +123,9 @@ THROUGH: Mapping[str, str] = {
         "x-amz-object-lock-event-hold-duration-years x-amz-bypass-governance-retention x-amz-mfa": "a retention must "
         "hold when it is acknowledged, and the remote knows what is retained (Q-14)",
         "x-amz-checksum-sha512 x-amz-checksum-md5 x-amz-checksum-xxhash64 x-amz-checksum-xxhash3 "
-        "x-amz-checksum-xxhash128": "many remotes do not know these checksums, and would not keep them",
+        "x-amz-checksum-xxhash128 MultipartUpload.Parts.ChecksumSHA512 MultipartUpload.Parts.ChecksumMD5 "
+        "MultipartUpload.Parts.ChecksumXXHASH64 MultipartUpload.Parts.ChecksumXXHASH3 "
+        "MultipartUpload.Parts.ChecksumXXHASH128": "many remotes do not know these checksums, and would not keep them",
         "x-amz-checksum-algorithm": "the remote computes the checksum",
         "x-amz-write-offset-bytes": "an append changes what the remote has",
         f"{OWNER} x-amz-source-expected-bucket-owner": "only the remote knows whose bucket it is",
@@ -158,6 +166,12 @@ def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
     return members
 
 
+def plain_parts(listed: Iterable[Mapping[str, object]]) -> bool:
+    """Whether the lines of a Complete say nothing that is not understood."""
+    known = {path.rpartition(".")[2] for path in ELEMENTS["CompleteMultipartUpload"]}
+    return all(line.keys() <= known for line in listed)
+
+
 def kept_of_delete(wire: Wire) -> dict[str, str]:
-    """The headers that travel with a delete."""
+    """The headers that travel with a delete, or with any other call that has no more than these."""
     return {name: wire.headers[name] for name in DELETE if name in wire.headers}

@@ -26,7 +26,7 @@ CREATE TABLE part (
     number  INTEGER NOT NULL,                     -- the client's
     size    INTEGER NOT NULL,                     -- in bytes; the boundary that the ETag depends on (Q-4)
     etag    TEXT NOT NULL,                        -- as answered, without quotes: the MD5, or the remote's own where it went through
-    sums    TEXT NOT NULL DEFAULT '{}',           -- JSON: checksums and payload hash by lower-case header name
+    sums    TEXT NOT NULL DEFAULT '{}',           -- JSON: the headers that travel with it: checksums, payload hash, owner
     at      REAL NOT NULL,                        -- Unix time; LastModified
     file    TEXT,                                 -- id of the body's file; NULL: in the row, or at the remote alone
     inline  BLOB,                                 -- the body itself where it is small
