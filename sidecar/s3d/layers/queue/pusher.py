@@ -57,6 +57,8 @@ class Pusher:
         self._passed: dict[tuple[str, str], float] = {}
         """By lane, when the attempt began that was the latest to succeed (Unix time)."""
         self._latest = ("", "")
+        self._more = False
+        """Whether the last claim took all that it might: then the next one need not look whether something is due."""
         self._work = work
         self._settled = asyncio.Event()
 
@@ -102,10 +104,15 @@ class Pusher:
         try:
             # Each write wakes us, and a claim is a transaction in the writers' way.
             now = time.time()
-            due = lanes.next_due(self._db, slow=slow > 0, refused=bool(self._refused))
-            if due is None or due > now:
-                return Claimed([], due)
-            return await self._db.write(lambda db: lanes.claim(db, now=now, limit=free, slow=slow, after=self._latest))
+            if not self._more:
+                due = lanes.next_due(self._db, slow=slow > 0, refused=bool(self._refused))
+                if due is None or due > now:
+                    return Claimed([], due)
+            claimed = await self._db.write(
+                lambda db: lanes.claim(db, now=now, limit=free, slow=slow, after=self._latest)
+            )
+            self._more = len(claimed.changes) >= free
+            return claimed
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
             await asyncio.sleep(STORE_PAUSE)
