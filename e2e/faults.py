@@ -295,6 +295,7 @@ def main(words: list[str]) -> None:
     """Run a proxy as a process."""
     parser = argparse.ArgumentParser(prog="python -m e2e.faults", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("target", help="HOST:PORT of the remote")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--listen", type=int, default=0, help="port (default: a free one)")
     parser.add_argument("--control", type=int, default=0, help="control port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--cert", help="speak TLS with this certificate")
@@ -306,7 +307,7 @@ def main(words: list[str]) -> None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(given.cert, given.key)
     with suppress(KeyboardInterrupt):
-        asyncio.run(run(Proxy((host, int(port)), tls, port=given.listen), given.control))
+        asyncio.run(run(Proxy((host, int(port)), tls, given.host, given.listen), given.control))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
             command = [sys.executable, "-m", "e2e.faults", urlsplit(remote.endpoint).netloc, *options]
             program = programs.enter_context(running(start(command, log, {"PYTHONPATH": str(ROOT)}, cwd=ROOT)))
             said = first_line(program)
-            endpoint = f"{'https' if options else 'http'}://127.0.0.1:{said['port']}"
+            endpoint = f"{'https' if '--cert' in options else 'http'}://127.0.0.1:{said['port']}"
             return Faulty(replace(remote, endpoint=endpoint), said["control"], program)
 
         yield put_before

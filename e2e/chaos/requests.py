@@ -1,5 +1,6 @@
 """Single requests of the crash tests: plain HTTP, unsigned, never repeated; and what a daemon holds afterwards."""
 
+import hashlib
 import http.client
 import time
 from collections.abc import Callable
@@ -62,6 +63,16 @@ def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < end, "it does not come true"
         time.sleep(0.05)
+
+
+def digest(body: bytes) -> str:
+    """What stands for a body in what is compared."""
+    return hashlib.md5(body).hexdigest()
+
+
+def states(daemon: Daemon) -> dict[str, int]:
+    """Changes by state, without the states that have none."""
+    return {state: count for state, count in daemon.status()["states"].items() if count}
 
 
 def pending(daemon: Daemon) -> int:

@@ -59,9 +59,9 @@ def framed_length(size: int) -> int:
     return size + sum(len(f"{length:x}") + 4 for length in frames) + end
 
 
-def put(endpoint: str, path: str, size: int, **headers: str) -> Answer:
-    """Put an object of so many bytes."""
-    return send(endpoint, path, blocks(size), {"Content-Length": str(size), **spelt(headers)})
+def put(endpoint: str, path: str, size: int, *, timeout: float = 120, **headers: str) -> Answer:
+    """Put an object of so many bytes; `timeout` is for each step of it, in seconds."""
+    return send(endpoint, path, blocks(size), {"Content-Length": str(size), **spelt(headers)}, timeout)
 
 
 def put_framed(endpoint: str, path: str, size: int, **headers: str) -> Answer:
@@ -76,9 +76,9 @@ def put_framed(endpoint: str, path: str, size: int, **headers: str) -> Answer:
     return send(endpoint, path, framed(size), {**framing, **spelt(headers)})
 
 
-def send(endpoint: str, path: str, body: Iterator[bytes], headers: dict[str, str]) -> Answer:
+def send(endpoint: str, path: str, body: Iterator[bytes], headers: dict[str, str], timeout: float = 120) -> Answer:
     """Send a body block by block."""
-    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=120)
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=timeout)
     try:
         connection.putrequest("PUT", path)
         for name, value in headers.items():

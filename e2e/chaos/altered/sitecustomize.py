@@ -1,8 +1,14 @@
-"""First in PYTHONPATH, gives constants other values: S3D_E2E_ALTER="s3d.store.bodies.THREADS=1 ..."."""
+"""First in PYTHONPATH: joins the control group S3D_E2E_CGROUP before there is anything to account for, and gives
+constants other values, S3D_E2E_ALTER="s3d.store.bodies.THREADS=1 ...".
+"""
 
 import ast
 import importlib
 import os
+from pathlib import Path
+
+if group := os.environ.get("S3D_E2E_CGROUP"):
+    Path(group, "cgroup.procs").write_text(str(os.getpid()))
 
 for assignment in os.environ.get("S3D_E2E_ALTER", "").split():
     name, _, value = assignment.partition("=")

@@ -1,0 +1,94 @@
+"""A hundred thousand changes that are not delivered yet cost a start and a listing next to nothing.
+
+Both are measured beside what they are compared with, in one run.
+"""
+
+import http.client
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from e2e.chaos.requests import pending
+from tests.daemons import Daemon, StartDaemon
+from tests.remotes import Remote
+
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+CHANGES = int(os.environ.get("S3D_E2E_CHANGES") or (100_000 if SOAK_HOURS else 10_000))
+WRITERS = 8
+OBJECTS = 1500
+"""Objects of the remote, among whose keys those of the changes lie."""
+STARTS = 3
+PAGES = 15
+SLOWER_START = 1.5
+SLOWER_PAGE = 0.05
+
+
+@pytest.mark.chaos
+@pytest.mark.semantics("Q-13")
+@pytest.mark.timeout(900 + SOAK_HOURS * 3600)
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_many_pending_changes_slow_neither_a_start_nor_a_listing(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    client = remote.client()
+    for number in range(OBJECTS):
+        client.put_object(Bucket=bucket, Key=f"key/{number:06}-there", Body=b"1")
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="24h")
+    empty = [seconds_to_ready(daemon) for _ in range(STARTS)]
+    put_many(daemon, bucket)
+    assert pending(daemon) == CHANGES
+    full = [seconds_to_ready(daemon) for _ in range(STARTS)]
+    assert pending(daemon) == CHANGES
+
+    alone = client.list_objects_v2
+    through = daemon.client().list_objects_v2
+    pages = {
+        name: [seconds(lambda list_=list_: list_(Bucket=bucket, Prefix="key/")) for _ in range(PAGES)]
+        for name, list_ in (("alone", alone), ("through", through))
+    }
+    merged = [entry["Key"] for entry in through(Bucket=bucket, Prefix="key/")["Contents"]]
+    expected = sorted(
+        [f"key/{number:06}-there" for number in range(OBJECTS)] + [f"key/{number:06}" for number in range(CHANGES)]
+    )
+    print(
+        f"{CHANGES} changes: ready after {statistics.median(full):.2f} s, empty {statistics.median(empty):.2f} s; "
+        f"a page takes {1000 * statistics.median(pages['through']):.0f} ms, "
+        f"the remote's {1000 * statistics.median(pages['alone']):.0f} ms"
+    )
+    assert merged == expected[:1000]
+    assert statistics.median(full) <= SLOWER_START * statistics.median(empty)
+    assert statistics.median(pages["through"]) <= statistics.median(pages["alone"]) + SLOWER_PAGE
+
+
+def put_many(daemon: Daemon, bucket: str) -> None:
+    """Put as many objects as there are to be changes."""
+
+    def put_some(first: int) -> None:
+        connection = http.client.HTTPConnection(urlsplit(daemon.endpoint).netloc, timeout=120)
+        for number in range(first, CHANGES, WRITERS):
+            connection.request("PUT", f"/{bucket}/key/{number:06}", body=b"%d" % number)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+        connection.close()
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(put_some, range(WRITERS)))
+
+
+def seconds_to_ready(daemon: Daemon) -> float:
+    """End the daemon by SIGKILL and start it: how long until it is ready."""
+    daemon.kill()
+    return seconds(daemon.start)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
