@@ -30,6 +30,8 @@ PUTS: dict[str, dict[str, Any]] = {
         "Expires": datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC),
         "Metadata": {"plain": "a", "with-dash": "b  c", "empty": ""},
     },
+    "page.html": {},
+    "untyped.txt": {"ContentType": "", "CacheControl": ""},
     "private": {"ACL": "private", "StorageClass": "STANDARD"},
     "md5": {"ContentMD5": base64.b64encode(hashlib.md5(BODY).digest()).decode()},
     "sha256": {"ChecksumAlgorithm": "SHA256"},

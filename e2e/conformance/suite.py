@@ -14,8 +14,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,13 @@ class Pause:
     remote: Remote
     kill: bool
     path: Path
-    failed: list[str] = field(default_factory=list)
+    shown: Any = None
+    """A client of the gateway, kept over its restarts."""
+    delivered: Any = None
+    """A client of the remote."""
+
+    def __post_init__(self) -> None:
+        self.shown, self.delivered = self.daemon.client(), self.remote.client()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -87,17 +94,17 @@ class Pause:
 
     def compare(self, prefix: str) -> str:
         """What the gateway showed of a test's buckets and the remote does not have; "" where there is nothing."""
-        shown = views.take(self.daemon.client(), prefix)
+        shown = views.take(self.shown, prefix)
         if self.kill:
             self.daemon.kill()
             self.daemon.start()
-        left = self.delivered([name for name in shown if "/" not in name])
-        return left or views.difference(shown, views.take(self.remote.client(), prefix))
+        left = self.deliver([name for name in shown if "/" not in name])
+        return left or views.difference(shown, views.take(self.delivered, prefix))
 
-    def delivered(self, buckets: list[str]) -> str:
+    def deliver(self, buckets: list[str]) -> str:
         """Wait until nothing is pending; what is left in vain. A listing of versions has its bucket pushed first."""
         for bucket in buckets:
-            self.daemon.client().list_object_versions(Bucket=bucket, MaxKeys=1)
+            self.shown.list_object_versions(Bucket=bucket, MaxKeys=1)
         end = time.monotonic() + DELIVERY
         while (pending := self.daemon.status()["pending"])["changes"]:
             if pending["parked"] or pending["held"] or time.monotonic() > end:

@@ -18,7 +18,7 @@ from s3d.api import Body, Headers, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue import tags
 from s3d.layers.queue.changes import Change
-from s3d.layers.queue.understood import CHECKSUMS, CONTENT, METADATA, SHOWN
+from s3d.layers.queue.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, METADATA, SHOWN
 from s3d.layers.queue.uploads import Part
 
 OVERRIDES = {
@@ -30,7 +30,6 @@ OVERRIDES = {
     "ResponseExpires": "Expires",
 }
 RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*")
-DEFAULT_TYPE = "binary/octet-stream"
 # S3 does not say which class an object is in where it is the usual one.
 UNSHOWN = frozenset(["STANDARD", ""])
 # What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.

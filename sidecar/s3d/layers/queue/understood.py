@@ -15,6 +15,7 @@ from s3d.protocol.model import OPERATIONS
 CONTENT = frozenset(
     ["content-type", "content-encoding", "content-disposition", "content-language", "cache-control", "expires"]
 )
+DEFAULT_TYPE = "binary/octet-stream"
 METADATA = "x-amz-meta-"
 CHECKSUMS = frozenset(
     "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 "
@@ -146,7 +147,11 @@ def foreign(wire: Wire, operation: str) -> list[str]:
 
 
 def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
-    """The headers that travel with a put: what was sent, plus the checksum that came in its trailer."""
+    """The headers that travel with a put: what was sent, plus the checksum that came in its trailer.
+
+    A content header without a value says nothing. The type is always said: a remote may make one up from the key's
+    ending, and another one would be shown after the push than before it.
+    """
     members: dict[str, str] = {}
     for name, value in wire.headers.items():
         low = name.lower()
@@ -163,6 +168,8 @@ def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
             members["content-encoding"] = rest
         else:
             del members["content-encoding"]
+    members = {name: value for name, value in members.items() if value or name not in CONTENT}
+    members.setdefault("content-type", DEFAULT_TYPE)
     return members
 
 
