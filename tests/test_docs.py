@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from s3d.cli import QUEUE_ACTIONS
 from s3d.config import known_settings
 from tests.daemons import ROOT
 
@@ -43,6 +44,19 @@ def test_the_readme_names_every_command():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(commands) > 1
     assert [command for command in commands if f"| `s3d {command}" not in readme] == []
+
+
+@pytest.mark.parametrize("action", list(QUEUE_ACTIONS))
+def test_the_operating_guide_names_every_queue_command(action: str):
+    assert f"    s3d queue {action} " in (ROOT / "docs" / "OPERATING.md").read_text(encoding="utf-8")
+
+
+def test_the_operating_guide_names_metrics_that_are_there():
+    guide = (ROOT / "docs" / "OPERATING.md").read_text(encoding="utf-8")
+    source = (ROOT / "sidecar" / "s3d" / "metrics.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(s3d_\w+?)[`{]", guide))
+    assert named
+    assert [name for name in named if f'"{name}"' not in source] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -2,9 +2,11 @@
 
 The metrics door listens on S3D_METRICS_ENDPOINT, in a pod on the pod's address: it is read-only and shows counts, never
 a bucket or a key (SEMANTICS A-7). What names them is answered on the unix socket in the local dir only, which nobody
-but its owner may open. Both answer from what the daemon knows: no answer in here waits for the remote.
+but its owner may open, and so is what changes anything, by POST. Both answer from what the daemon knows: no answer in
+here waits for the remote.
 
-A connection carries one request and ends after CONNECTION_SECONDS, whatever its other side does.
+A connection carries one request and ends after CONNECTION_SECONDS, whatever its other side does; but for an export over
+the socket, which takes as long as the object is large.
 """
 
 import asyncio
@@ -15,13 +17,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from s3d.api import Body
 from s3d.config import Gateway
 from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
@@ -34,6 +38,9 @@ CONNECTIONS = 64
 """Connections at once to each of the doors; more are closed at once."""
 LIMITS: dict[str, Any] = {"access_log": None, "lingering_time": 0, "max_line_size": 8190, "max_field_size": 8190}
 """For aiohttp. A line holds the longest key, every byte of it percent-encoded."""
+LASTING: set[asyncio.BaseProtocol] = set()
+"""Connections over which something large is sent just now: they may last."""
+Response = TypeVar("Response", bound=web.StreamResponse)
 
 
 class RemoteStatus(TypedDict):
@@ -75,6 +82,21 @@ class Status(TypedDict):
     draining: bool
 
 
+class LaneStatus(TypedDict):
+    """Identity and bucket that the remote refuses. Times are Unix times."""
+
+    bucket: str
+    identity: str
+    state: str
+    """trying: other changes are tried, to tell the lane from the object; paused."""
+    since: float
+    code: str
+    reason: str
+    attempts: int
+    probe_at: float
+    """When the next change is tried."""
+
+
 class BucketStatus(TypedDict):
     """One bucket, as the gateway knows it."""
 
@@ -99,6 +121,8 @@ class ChangeStatus(TypedDict):
     """When it is pushed at the earliest; None: not by itself."""
     code: str
     reason: str
+    rule: str
+    """What holds it, where it is held."""
 
 
 class ObjectStatus(TypedDict):
@@ -108,6 +132,19 @@ class ObjectStatus(TypedDict):
     key: str
     state: str
     changes: list[ChangeStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which changes a request is about: all, those of a bucket, those under a prefix of it, or one."""
+
+    bucket: str = ""
+    prefix: str = ""
+    seq: int | None = None
+    after: int = 0
+    """Only those behind this one (the next page)."""
+    upto: int | None = None
+    """flush: the newest change that is waited for; None: the newest there is."""
 
 
 class Reports(Protocol):
@@ -125,6 +162,26 @@ class Reports(Protocol):
 
     def object_status(self, bucket: str, key: str) -> ObjectStatus:
         """One object, with its newest changes, at most a hundred."""
+
+    # What names buckets and keys, or changes anything: asked over the socket only.
+
+    def lanes(self) -> list[LaneStatus]:
+        """The lanes that the remote refuses."""
+
+    def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of the changes that wait for a person."""
+
+    def body(self, seq: int) -> Body | None:
+        """The body of one of them; None where it has none. Raises S3Error where there is no such change."""
+
+    async def retry(self, chosen: Chosen) -> dict[str, Any]:
+        """Try parked changes again: how many, and which were left alone."""
+
+    async def discard(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop changes that wait for a person: how many."""
+
+    async def flush(self, chosen: Chosen) -> dict[str, Any]:
+        """How much of what was pending when it was first asked is left, and what of it waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +222,19 @@ async def close(listener: asyncio.Server, server: web.Server) -> None:
 
 def handler(
     reports: Reports, metrics: Metrics, *, shows_keys: bool
-) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """The handler of one door."""
+    changing = {"/queue/retry": reports.retry, "/queue/discard": reports.discard, "/flush": reports.flush}
 
-    async def handle(request: web.BaseRequest) -> web.Response:
-        if request.method not in {"GET", "HEAD"}:
-            return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow="GET, HEAD"))
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         # As sent: a key that a URL library has normalised is another key.
         path, _, query = request.raw_path.partition("?")
+        change = changing.get(path) if shows_keys else None
+        allowed = ("POST",) if change else ("GET", "HEAD")
+        if request.method not in allowed:
+            return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow=", ".join(allowed)))
+        if change:
+            return finish(await asked(query, change))
         match path:
             case "/healthz":
                 return finish(web.Response(text="ok\n"))
@@ -183,10 +245,66 @@ def handler(
                 return finish(await scrape(reports, metrics, request.headers.get("Accept", "")))
             case "/status":
                 return finish(report(reports, query, shows_keys=shows_keys))
+            case "/queue" if shows_keys:
+                return finish(await asked(query, partial(list_kept, reports)))
+            case "/queue/body" if shows_keys:
+                return await send_body(request, reports, query)
             case _:
                 return finish(answer(404, {"error": f"there is no {path[:100]}"}))
 
     return handle
+
+
+async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Response:
+    """Answer a request about chosen changes."""
+    try:
+        return answer(200, await serve(choose(query)))
+    except S3DError as error:
+        return refused(error)
+
+
+async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """A page of what waits for a person."""
+    return {"changes": reports.kept(chosen)}
+
+
+async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:
+    """Send the body of a change that waits for a person. Where it breaks off, so does the connection."""
+    try:
+        body = reports.body(choose(query).seq or 0)
+    except S3DError as error:
+        return finish(refused(error))
+    if body is None:
+        return finish(answer(404, {"error": "a delete has no body"}))
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    response.content_length = body.length
+    finish(response)
+    LASTING.add(request.protocol)
+    try:
+        await response.prepare(request)
+        async for block in body.chunks():
+            await response.write(block)
+        await response.write_eof()
+    except S3DError:
+        if request.transport is not None:
+            request.transport.abort()
+    finally:
+        LASTING.discard(request.protocol)
+        await body.aclose()
+    return response
+
+
+def choose(query: str) -> Chosen:
+    """Read which changes a request is about. Raises S3Error (400)."""
+    names: dict[str, Callable[[str], Any]] = {"bucket": str, "prefix": str, "seq": int, "after": int, "upto": int}
+    try:
+        given = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=5)
+        chosen = Chosen(**{name: names[name](values[-1]) for name, values in given.items()})
+    except (ValueError, KeyError):
+        raise S3Error("InvalidRequest", "the query cannot be read", hint=f"its names are {', '.join(names)}") from None
+    if chosen.prefix and not chosen.bucket:
+        raise S3Error("InvalidRequest", "a prefix is in a bucket", hint="?bucket=B&prefix=P")
+    return chosen
 
 
 async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Response:
@@ -223,12 +341,18 @@ def report(reports: Reports, query: str, *, shows_keys: bool) -> web.Response:
     try:
         if key:
             return answer(200, reports.object_status(bucket, key))
-        return answer(200, reports.bucket_status(bucket) if bucket else reports.status())
+        if bucket:
+            return answer(200, reports.bucket_status(bucket))
+        status = reports.status()
+        return answer(200, {**status, "lanes": reports.lanes()} if shows_keys else status)
     except S3DError as error:
-        if not shows_keys:
-            return answer(503, {"error": "the status cannot be read"})
-        code = error.status if isinstance(error, S3Error) else 503
-        return answer(code, {"error": error.message, "hint": error.hint})
+        return refused(error) if shows_keys else answer(503, {"error": "the status cannot be read"})
+
+
+def refused(error: S3DError) -> web.Response:
+    """The answer to a request that failed, in full: for the socket."""
+    code = error.status if isinstance(error, S3Error) else 503
+    return answer(code, {"error": error.message, "hint": error.hint})
 
 
 def answer(status: int, value: Any, **headers: str) -> web.Response:
@@ -241,7 +365,7 @@ def answer(status: int, value: Any, **headers: str) -> web.Response:
     )
 
 
-def finish(response: web.Response) -> web.Response:
+def finish(response: Response) -> Response:
     """Mark an answer as the last of its connection, and as true for this moment only."""
     response.headers["Cache-Control"] = "no-store"
     response.force_close()
@@ -260,7 +384,7 @@ def bounded(server: web.Server, loop: asyncio.AbstractEventLoop) -> Callable[[],
     """Bound a server's connections in number and time (aiohttp has no deadline for headers)."""
 
     def end(protocol: web.RequestHandler) -> None:
-        if protocol.transport is not None:
+        if protocol.transport is not None and protocol not in LASTING:
             protocol.transport.abort()
 
     def accept() -> asyncio.BaseProtocol:

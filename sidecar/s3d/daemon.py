@@ -17,13 +17,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from s3d import __version__, admin, config, door
-from s3d.admin import BucketStatus, ObjectStatus, Pending, Status
-from s3d.api import S3
-from s3d.errors import S3DError
+from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
+from s3d.api import S3, Body
+from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
 from s3d.layers.queue import Queue, open_queue
@@ -88,6 +88,38 @@ class Daemon:
             return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
         return cast(ObjectStatus, self._queue.object_status(bucket, key))
 
+    def lanes(self) -> list[LaneStatus]:
+        """The lanes that the remote refuses."""
+        return cast(list[LaneStatus], self._queue.lanes()) if self._queue else []
+
+    def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of the changes that wait for a person."""
+        return self._queue.kept(chosen.bucket, chosen.prefix, chosen.seq, chosen.after) if self._queue else []
+
+    def body(self, seq: int) -> Body | None:
+        """The body of one of them. Raises S3Error where there is no such change."""
+        if self._queue is None:
+            raise S3Error("NoSuchChange", "The write queue is off", status=404)
+        return self._queue.body(seq)
+
+    async def retry(self, chosen: Chosen) -> dict[str, Any]:
+        """Try parked changes again."""
+        if self._queue is None:
+            return {"changes": 0, "left": []}
+        return await self._queue.retry(chosen.bucket, chosen.prefix, chosen.seq)
+
+    async def discard(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop changes that wait for a person."""
+        if self._queue is None:
+            return {"changes": 0, "bytes": 0}
+        return await self._queue.discard(chosen.bucket, chosen.prefix, chosen.seq)
+
+    async def flush(self, chosen: Chosen) -> dict[str, Any]:
+        """How much is left of what was pending."""
+        if self._queue is None:
+            return {"upto": 0, "changes": 0, "bytes": 0, "kept": [], "lanes": []}
+        return await self._queue.flush(chosen.bucket, chosen.prefix, chosen.upto)
+
 
 def main(settings: config.Settings) -> int:
     """Run until a signal ends it; return the exit code. Raises S3DError where it cannot start."""
@@ -148,7 +180,11 @@ async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, 
         log.info("drained: everything is delivered")
         return 0
     log.warning(
-        "left on the local dir: %d changes, %d bytes; the next start delivers them", left["changes"], left["bytes"]
+        "left on the local dir: %d changes, %d bytes, %d of them parked and %d held; the next start goes on",
+        left["changes"],
+        left["bytes"],
+        pending["parked"],
+        pending["held"],
     )
     return LEFT_BEHIND
 

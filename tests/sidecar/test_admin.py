@@ -17,9 +17,10 @@ import pytest
 import uvloop
 
 from s3d import admin
-from s3d.admin import Doors, ObjectStatus, Status
+from s3d.admin import Chosen, Doors, ObjectStatus, Status
+from s3d.api import Body, BytesBody
 from s3d.config import Gateway
-from s3d.errors import ConfigError, S3DError
+from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
 
 SECRET = "clinic/patient-4711.pdf"
@@ -31,6 +32,7 @@ class Told:
 
     reasons: list[str] = field(default_factory=list)
     broken: bool = False
+    chosen: list[Chosen] = field(default_factory=list)
 
     def ready(self) -> list[str]:
         return self.reasons
@@ -55,6 +57,30 @@ class Told:
         if self.broken:
             raise S3DError(f"cannot read {key}", hint="look at the disk")
         return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
+
+    def lanes(self) -> list[admin.LaneStatus]:
+        return []
+
+    def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
+        self.chosen.append(chosen)
+        return [{"seq": 1, "key": SECRET}]
+
+    def body(self, seq: int) -> Body | None:
+        if seq != 1:
+            raise S3Error("NoSuchChange", status=404)
+        return BytesBody(b"body")
+
+    async def retry(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"changes": 1}
+
+    async def discard(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"changes": 2}
+
+    async def flush(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"changes": 3}
 
 
 @dataclass
@@ -165,10 +191,10 @@ async def test_metrics_are_served_while_the_status_cannot_be_read(tmp_path):
 
 async def test_status_is_json_on_both_doors(tmp_path):
     async with doors(tmp_path) as client:
-        for answer in (await client.tcp("/status"), await client.unix("/status")):
+        for answer, more in ((await client.tcp("/status"), {}), (await client.unix("/status"), {"lanes": []})):
             assert answer.status == 200
             assert answer.headers["Content-Type"].startswith("application/json")
-            assert answer.json == Told().status()
+            assert answer.json == {**Told().status(), **more}
 
 
 @pytest.mark.semantics("A-7")
@@ -328,3 +354,40 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path):
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(visit()) == (200, 200)
     assert not (tmp_path / "s3d.sock").exists()
+
+
+CHANGING = ["/queue/retry", "/queue/discard", "/flush"]
+
+
+@pytest.mark.semantics("A-7")
+@pytest.mark.parametrize("path", CHANGING)
+async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path, path):
+    told = Told()
+    async with doors(tmp_path, told) as client:
+        assert (await client.tcp(path, "POST")).status == 405
+        assert (await client.tcp(path)).status == 404
+        assert (await client.unix(path)).status == 405
+        assert told.chosen == []
+        assert (await client.unix(f"{path}?bucket=b&prefix=a%2Fb%2520", "POST")).status == 200
+        assert told.chosen == [Chosen("b", "a/b%20")]
+
+
+@pytest.mark.semantics("A-7")
+@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1"])
+async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path, path):
+    async with doors(tmp_path) as client:
+        assert (await client.tcp(path)).status == 404
+        assert (await client.unix(path)).status == 200
+
+
+async def test_the_body_of_a_change_comes_as_it_is(tmp_path):
+    async with doors(tmp_path) as client:
+        assert (await client.unix("/queue/body?seq=1")).body == b"body"
+        assert (await client.unix("/queue/body?seq=2")).status == 404
+
+
+@pytest.mark.parametrize("query", ["seq=x", "nonsense=1", "prefix=p", "%"])
+async def test_a_choice_that_is_not_understood_is_refused(tmp_path, query):
+    async with doors(tmp_path) as client:
+        assert (await client.unix(f"/queue?{query}")).status == 400
+        assert (await client.unix(f"/queue/discard?{query}", "POST")).status == 400

@@ -3,7 +3,7 @@
 Each command's module is loaded when it is called: asking for help loads argparse and nothing else of weight, a client
 command loads an HTTP client of the standard library, and only `run` loads the daemon. Exit codes: 0 done, 1 the request
 failed, 2 the command line or the settings are wrong, 69 s3d or the remote cannot be reached (EX_UNAVAILABLE), 130 ended
-by Ctrl-C, 141 by a closed pipe; `run` ends with 75 where changes are left for the next start (EX_TEMPFAIL).
+by Ctrl-C, 141 by a closed pipe; `run` and `flush` end with 75 where changes are left (EX_TEMPFAIL).
 """
 
 import argparse
@@ -31,6 +31,8 @@ examples:
   s3d ls holiday/2026/                     list keys
   s3d get holiday/2026/a.jpg > a.jpg       read it back
   s3d status                               is the remote there, and what is still to be delivered?
+  s3d flush holiday                        wait until it is delivered
+  s3d queue list                           what waits for a person: parked, held, damaged
 
 environment:
   S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
@@ -40,7 +42,7 @@ environment:
   NO_COLOR               no colours, also on a terminal
 
 exit codes:
-  0 done   1 failed   2 wrong usage   69 s3d or the remote cannot be reached   130 Ctrl-C
+  0 done   1 failed   2 wrong usage   69 s3d or the remote cannot be reached   75 changes are left   130 Ctrl-C
 """
 STATUS = """\
 examples:
@@ -59,6 +61,7 @@ examples:
   s3d ls holiday/2026/             what is under a prefix, as far as the next /
   s3d ls -r holiday/2026/          all keys under it
   s3d ls -r --json holiday | jq -r .key
+  s3d ls -r --pending holiday      only what is not delivered yet, also while the remote is away
 
 Not on a terminal, a line is: time, size in bytes, key, separated by tabs; - stands for what a
 prefix does not have. --json prints one object a line, with the key byte for byte.
@@ -91,6 +94,25 @@ examples:
 Tags that are not named stay as they are: they are read, merged and written back, so that of two
 people who do this at once the later one wins. The tags that result are printed.
 """
+QUEUE = """\
+examples:
+  s3d queue list                              what waits for a person: parked, held, damaged, superseded
+  s3d queue list holiday/2026/                the same under a prefix
+  s3d queue retry holiday                     try what was refused again, and the bucket at once if it is paused
+  s3d queue export holiday/2026/a.jpg -o /tmp writes change-N.json and change-N.body, never over a file
+  s3d queue discard --seq 7 --yes             drop it for good
+
+Not on a terminal, a line of `list` is: number, state, operation, size in bytes, BUCKET/KEY and why it
+waits, separated by tabs. All of this is asked over the socket in S3D_LOCAL_DIR, where the daemon runs.
+"""
+FLUSH = """\
+examples:
+  s3d flush                                   wait until everything that is pending now is delivered
+  s3d flush holiday/2026/ --timeout 60        wait for a prefix, for a minute at most
+
+The exit code is 0 when all of it is delivered, and 75 when the time is over, or when something of it is
+parked, held or damaged: that is named. Writes that come meanwhile are not waited for.
+"""
 RUN = """\
 examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
@@ -103,6 +125,12 @@ over; the exit code is 0 where nothing is left, else 75, and the next start deli
 
 settings (environment, or the file that S3D_CONFIG names):
 """
+QUEUE_ACTIONS = {
+    "list": "show what waits for a person",
+    "retry": "try again what the remote refused",
+    "export": "write bodies and members to files",
+    "discard": "drop changes for good",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -171,6 +199,14 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.status import status
 
             return status(options)
+        case "queue":
+            from s3d.cli.queue import queue
+
+            return queue(options)
+        case "flush":
+            from s3d.cli.queue import flush
+
+            return flush(options)
         case name:
             from s3d.cli import objects
 
@@ -215,6 +251,7 @@ def parser() -> Parser:
     command = add("ls", "list the buckets, or the keys of one", epilog=LS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="where to look")
     command.add_argument("-r", "--recursive", action="store_true", help="list every key, not the first level only")
+    command.add_argument("--pending", action="store_true", help="only what is not delivered yet")
     add_json(command)
 
     command = add("get", "read an object", epilog=GET)
@@ -239,4 +276,23 @@ def parser() -> Parser:
     command.add_argument("--tag", action="append", default=[], type=parse_pair, metavar="NAME=VALUE", help="set a tag")
     command.add_argument("--untag", action="append", default=[], metavar="NAME", help="remove a tag")
     add_json(command)
+    command = add("flush", "wait until what is pending now is delivered", epilog=FLUSH)
+    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
+    command.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
+    add_json(command)
+
+    command = add("queue", "list, retry, export or discard what waits for a person", epilog=QUEUE)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in QUEUE_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        choice.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="which")
+        choice.add_argument("--seq", type=int, metavar="N", help="the one with this number")
+        if action in ("retry", "discard"):
+            choice.add_argument("--all", action="store_true", help="all of them, in every bucket")
+        if action == "discard":
+            choice.add_argument("--yes", action="store_true", help="do not ask")
+        if action == "export":
+            choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
+            choice.add_argument("--force", action="store_true", help="write over files that are there")
+        add_json(choice)
     return commands

@@ -71,9 +71,11 @@ def ask(
     return response
 
 
-def ask_document(method: str, path: str, query: Mapping[str, str] | None = None) -> ET.Element:
+def ask_document(
+    method: str, path: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> ET.Element:
     """Ask the S3 door for an XML document."""
-    with ask(method, path, query) as response:
+    with ask(method, path, query, headers=headers) as response:
         return parse(read_bounded(response))
 
 

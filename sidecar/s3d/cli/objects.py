@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape
 from s3d.cli import terminal
 from s3d.cli.client import BLOCK, ask, ask_document, read_blocks, read_bounded, send_document
 from s3d.cli.target import Target
-from s3d.errors import S3DError, S3Error
+from s3d.errors import ConfigError, S3DError, S3Error
 
 PUT_LIMIT = 5 << 30
 SPOOL_MEMORY = 8 << 20
@@ -49,22 +49,28 @@ def ls(options: argparse.Namespace) -> int:
     """List the buckets, or the keys of one."""
     target: Target | None = options.target
     if target is None:
+        if options.pending:
+            raise ConfigError("--pending lists the keys of one bucket", hint="s3d ls --pending BUCKET")
         for bucket in ask_document("GET", "/").iterfind("{*}Buckets/{*}Bucket"):
             print_bucket(bucket.findtext("{*}Name", ""), bucket.findtext("{*}CreationDate", ""), as_json=options.json)
         return 0
-    for entry in list_keys(target, recursive=options.recursive):
+    for entry in list_keys(target, recursive=options.recursive, pending=options.pending):
         print_entry(entry, as_json=options.json)
     return 0
 
 
-def list_keys(target: Target, *, recursive: bool) -> Iterator[Entry]:
-    """Yield everything whose key begins with the target's, page by page, in the byte order of S3."""
+def list_keys(target: Target, *, recursive: bool, pending: bool = False) -> Iterator[Entry]:
+    """Yield everything whose key begins with the target's, page by page, in the byte order of S3.
+
+    With `pending` only what the remote does not have yet, which needs no remote.
+    """
+    headers = {"x-s3d-listing": "pending"} if pending else {}
     query = {"list-type": "2", "encoding-type": "url", "prefix": target.key}
     if not recursive:
         query["delimiter"] = "/"
     bucket = Target(target.bucket)
     while True:
-        page = ask_document("GET", bucket.path, query)
+        page = ask_document("GET", bucket.path, query, headers)
         plain = page.findtext("{*}EncodingType") != "url"
         yield from sorted(page_entries(page, plain=plain), key=lambda entry: os.fsencode(entry.name))
         token = page.findtext("{*}NextContinuationToken", "")

@@ -114,6 +114,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     word = {"unknown": "not asked yet"}.get(state, state)
     since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
     yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
+    for lane in said.get("lanes", ()):
+        if lane["state"] == "paused":
+            waits = terminal.show_age(now - lane["since"])
+            text = f"{lane['bucket']} for {waits}: {lane['code']}: {lane['reason']}"
+            yield "paused", terminal.paint(terminal.printable(text), "red")
     if not pending["changes"]:
         yield "pending", "nothing: the remote has everything"
         return
@@ -148,5 +153,7 @@ def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             again = change["next_at"]
             when = f", again in {terminal.show_age(again - now)}" if again and again > now else ""
             yield "", f"{terminal.count(change['attempts'], 'attempt')}{when}"
+        if change.get("rule"):
+            yield "", terminal.paint(terminal.printable(f"held by {change['rule']}"), "yellow")
         if change["code"] or change["reason"]:
             yield "", terminal.paint(terminal.printable(f"{change['code']}: {change['reason']}"), "yellow")

@@ -23,6 +23,8 @@ NOBODY = "[]"
 ANY = "?"
 """In `former`: a write that was sent through and of which nobody knows the ETag."""
 ACTIVE = "('waiting', 'pushing', 'unknown')"
+KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
+"""What waits for a person."""
 DUE = "state = 'waiting' AND op <> 'through'"
 LARGE = 8388608
 """Bytes above which a change is slow to push."""
@@ -607,6 +609,65 @@ def oldest(db: Database) -> float | None:
     """When the oldest change that is to be pushed was acknowledged (Unix time)."""
     rows = db.read(f"SELECT acked_at FROM change WHERE state IN {ACTIVE} ORDER BY acked_at LIMIT 1")
     return rows[0][0] if rows else None
+
+
+def kept(db: Database, bucket: str, prefix: str, seq: int | None, after: int, limit: int) -> list[Change]:
+    """Changes that wait for a person, in order, behind `after`: of a bucket ("": all), under a prefix, or one alone."""
+    rows = db.read(
+        f"""SELECT {FIELDS} FROM change WHERE {KEPT} AND op <> 'through' AND seq > ?1
+        AND (?2 = '' OR (bucket = ?2 AND substr(key, 1, length(?3)) = ?3)) AND (?4 IS NULL OR seq = ?4)
+        ORDER BY seq LIMIT ?5""",
+        (after, bucket, prefix, seq, limit),
+    )
+    return [of_row(row) for row in rows]
+
+
+def with_inline(db: Database, change: Change) -> Change:
+    """A change with its inline body."""
+    rows = db.read(f"SELECT {FIELDS}, inline FROM change WHERE seq = ?", (change.seq,))
+    return of_row(rows[0]) if rows else change
+
+
+def unpark(db: apsw.Connection, some: list[Change], now: float) -> list[int]:
+    """Make those wait for their turn again that are parked; their seqs."""
+    moved = []
+    for change in some:
+        db.execute(
+            "UPDATE change SET state = 'waiting', next_at = ?, refusals = 0 WHERE seq = ? AND state = 'parked'",
+            (now, change.seq),
+        )
+        if db.changes():
+            moved.append(change.seq)
+    return moved
+
+
+def discard(db: apsw.Connection, some: list[Change]) -> list[Change]:
+    """Drop those that still wait for a person; which they were."""
+    gone = []
+    for change in some:
+        db.execute(f"DELETE FROM change WHERE seq = ? AND {KEPT}", (change.seq,))
+        if db.changes():
+            gone.append(change)
+    return gone
+
+
+def left(db: apsw.Connection, bucket: str, prefix: str, seq: int) -> tuple[int, int]:
+    """Changes and bytes on their way to the remote of those that were acknowledged up to `seq`, or took their place."""
+    rows: list[tuple[Any, ...]] = db.execute(
+        f"""SELECT count(*), coalesce(sum(size), 0) FROM change WHERE state IN {ACTIVE} AND op <> 'through'
+        AND coalesce(since, seq) <= ?1 AND (?2 = '' OR (bucket = ?2 AND substr(key, 1, length(?3)) = ?3))""",
+        (seq, bucket, prefix),
+    ).fetchall()
+    return rows[0][0], rows[0][1]
+
+
+def hurry_all(db: apsw.Connection, bucket: str, prefix: str, seq: int, now: float) -> None:
+    """Make due what was acknowledged up to `seq`."""
+    db.execute(
+        f"""UPDATE change SET next_at = ?1 WHERE {DUE} AND next_at > ?1 AND coalesce(since, seq) <= ?2
+        AND (?3 = '' OR (bucket = ?3 AND substr(key, 1, length(?4)) = ?4))""",
+        (now, seq, bucket, prefix),
+    )
 
 
 def files_known(db: Database, files: list[str]) -> set[str]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from s3d import config
-from s3d.api import S3, Call, Reply, Wire
+from s3d.api import S3, Body, Call, Reply, Wire
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import (
@@ -21,6 +21,7 @@ from s3d.layers.queue import (
     lanes,
     listing,
     multipart,
+    parked,
     reads,
     status,
     tagging,
@@ -147,6 +148,32 @@ class Queue:
     def object_status(self, bucket: str, key: str) -> dict[str, Any]:
         """The changes of one key."""
         return status.of_object(self._parts, bucket, key)
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """The lanes that the remote refuses."""
+        return status.of_lanes(self._parts)
+
+    # What waits for a person, and what a person asks for.
+
+    def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
+        """A page of what waits for a person."""
+        return parked.listed(self._parts, bucket, prefix, seq, after)
+
+    def body(self, seq: int) -> Body | None:
+        """The body of one of those. Raises S3Error."""
+        return parked.body(self._parts, seq)
+
+    async def retry(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+        """Try parked changes again."""
+        return await parked.retry(self._parts, bucket, prefix, seq)
+
+    async def discard(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+        """Drop changes that wait for a person."""
+        return await parked.discard(self._parts, bucket, prefix, seq)
+
+    async def flush(self, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
+        """How much is left of what was acknowledged up to the change `upto`; None: hurry what is pending now."""
+        return await parked.flush(self._parts, bucket, prefix, upto)
 
 
 @contextlib.asynccontextmanager

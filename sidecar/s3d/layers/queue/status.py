@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from s3d.layers.queue import changes
+from s3d.layers.queue import changes, lanes
 from s3d.layers.queue.parts import Parts
 
 
@@ -52,7 +52,25 @@ def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
             "next_at": None if change.next_at >= changes.NEVER else change.next_at,
             "code": change.code,
             "reason": change.reason,
+            "rule": change.rule,
         }
         for change in found
     ]
     return {"bucket": bucket, "key": key, "state": found[-1].state if found else "settled", "changes": shown}
+
+
+def of_lanes(parts: Parts) -> list[dict[str, Any]]:
+    """The lanes that the remote refuses, the longest first."""
+    return [
+        {
+            "bucket": lane.bucket,
+            "identity": lane.identity,
+            "state": lane.state,
+            "since": lane.since,
+            "code": lane.code,
+            "reason": lane.reason,
+            "attempts": lane.attempts,
+            "probe_at": lane.probe_at,
+        }
+        for lane in lanes.shut(parts.db)
+    ]

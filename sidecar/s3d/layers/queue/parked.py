@@ -1,0 +1,168 @@
+"""What waits for a person: changes that are parked, held, quarantined, or superseded after they were (SEMANTICS Q-9).
+
+They can be listed, tried again, read for an export, or discarded; nothing else ever drops them. A change that is on its
+way to the remote is none of these, and is left alone by everything in here.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import apsw
+
+from s3d.api import Body
+from s3d.errors import CorruptBody, S3Error
+from s3d.layers.queue import changes, lanes
+from s3d.layers.queue.changes import Change
+from s3d.layers.queue.content import open_body
+from s3d.layers.queue.parts import Parts
+
+PAGE = 500
+"""Changes that are looked at, tried again or discarded in one go."""
+SHOWN = 20
+"""Changes that are named to whoever waits for a flush."""
+
+
+def listed(parts: Parts, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
+    """A page of them in the order of their acknowledgement, behind the change `after`."""
+    return [describe(change) for change in changes.kept(parts.db, bucket, prefix, seq, after, PAGE)]
+
+
+def describe(change: Change) -> dict[str, Any]:
+    """A change with everything that is known of it but its body. Times are Unix times."""
+    return {
+        "seq": change.seq,
+        "bucket": change.bucket,
+        "key": change.key,
+        "op": change.op,
+        "state": change.state,
+        "size": change.size,
+        "etag": change.etag,
+        "acked_at": change.acked_at,
+        "attempts": change.attempts,
+        "code": change.code,
+        "reason": change.reason,
+        "rule": change.rule,
+        "members": dict(change.members),
+    }
+
+
+async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+    """Try parked changes again, and the probes of paused lanes at once. What cannot be tried stays and says why."""
+    again: list[int] = []
+    left: list[dict[str, Any]] = []
+    after = 0
+    while page := changes.kept(parts.db, bucket, prefix, seq, after, PAGE):
+        after = page[-1].seq
+        now = time.time()
+        tried = await parts.db.write(lambda db, page=page, now=now: changes.unpark(db, page, now))  # type: ignore[misc]
+        again += tried
+        left += [{**describe(change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)]
+    if seq is None:
+        now = time.time()
+        await parts.db.write(lambda db: lanes.hasten(db, now, bucket))
+    parts.wake()
+    return {"changes": len(again), "left": left[:PAGE]}
+
+
+WHY = {
+    "held": "a rule holds it: `s3d set --tag s3d.upload=true` on the object, or on its bucket, releases it",
+    "quarantined": "its body is damaged: export what is left of it, then put the object again or discard it",
+    "superseded": "a newer write has taken its place: export or discard it",
+    "parked": "it was moved by somebody else just now",
+}
+"""Why a change of a state is not tried again."""
+
+
+async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+    """Drop changes and their bodies for good. Reads of their keys then answer from the remote."""
+    dropped = size = after = 0
+    while page := changes.kept(parts.db, bucket, prefix, seq, after, PAGE):
+        after = page[-1].seq
+        gone = await parts.db.write(lambda db, page=page: changes.discard(db, page))  # type: ignore[misc]
+        for change in gone:
+            dropped += 1
+            size += change.size
+            if change.file is not None:
+                await parts.bodies.delete(change.file)
+            parts.turns.moved(change.bucket)
+    parts.room.freed()
+    parts.wake()
+    return {"changes": dropped, "bytes": size}
+
+
+def body(parts: Parts, seq: int) -> Body | None:
+    """The body of a change; None where it has none. Raises S3Error (404) where no such change waits for a person."""
+    found = changes.kept(parts.db, "", "", seq, 0, 1)
+    if not found:
+        raise S3Error("NoSuchChange", f"No change that waits for a person has the number {seq}", status=404)
+    return None if found[0].op == "delete" else Remains(parts, found[0])
+
+
+async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
+    """How much is left of what was pending when `upto` was the newest change, and what of it waits for a person.
+
+    Without `upto` the newest one is meant, and everything up to it is hurried.
+    """
+    first, newest = upto is None, changes.newest(parts.db)
+    until = newest if upto is None else upto
+    now = time.time()
+
+    def look(db: apsw.Connection) -> tuple[int, int]:
+        if first:
+            changes.hurry_all(db, bucket, prefix, until, now)
+            lanes.hasten(db, now, bucket)
+        return changes.left(db, bucket, prefix, until)
+
+    # In the writing thread: it may be a long count, and the loop must not wait for it.
+    count, size = await parts.db.write(look)
+    if first:
+        parts.wake()
+    waits = changes.kept(parts.db, bucket, prefix, None, 0, SHOWN)
+    shut = [lane for lane in lanes.shut(parts.db) if lane.bucket == bucket or not bucket]
+    return {
+        "upto": until,
+        "changes": count,
+        "bytes": size,
+        "kept": [describe(change) for change in waits if change.state != "superseded" and change.seq <= until],
+        "lanes": [{"bucket": lane.bucket, "code": lane.code, "reason": lane.reason} for lane in shut],
+    }
+
+
+class Remains:
+    """The body of a change as it is on the disk: a damaged one to its end, and then the error that says so."""
+
+    replayable = False
+
+    def __init__(self, parts: Parts, change: Change) -> None:
+        """Take the change."""
+        self._parts = parts
+        self._change = change
+
+    @property
+    def length(self) -> int | None:
+        """Length in bytes, as it was acknowledged; None where the body is damaged."""
+        return None if self._change.state == "quarantined" else self._change.size
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield what is there."""
+        change = self._change
+        if change.state != "quarantined":
+            body = open_body(self._parts.bodies, changes.with_inline(self._parts.db, change))
+        elif change.file is not None:
+            # Without a digest it is read as it is.
+            body = self._parts.bodies.open(change.file, change.size)
+        else:
+            yield changes.with_inline(self._parts.db, change).inline or b""
+            return
+        try:
+            async for block in body.chunks(start, end):
+                yield block
+        except CorruptBody:
+            if change.state != "quarantined":
+                raise
+        finally:
+            await body.aclose()
+
+    async def aclose(self) -> None:
+        """Nothing is open between two blocks that the iterator does not close itself."""

@@ -1,0 +1,198 @@
+"""What waits for a person, by the command and over the socket; and waiting for what does not."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import Daemon, StartDaemon
+from tests.refusals import Refuse, Refusing
+from tests.remotes import Remote
+from tests.test_gateway import code_of, drained, eventually, raw
+
+pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
+
+
+@dataclass
+class Stage:
+    """A daemon with three parked changes: bad/1, bad/2 (large) and a delete of bad/3."""
+
+    daemon: Daemon
+    proxy: Refusing
+    bucket: str
+
+    def lines(self, *words: str) -> list[list[str]]:
+        """The records that a command prints."""
+        ran = self.daemon.cli(*words)
+        assert ran.returncode == 0, ran.stderr
+        return [line.split("\t") for line in ran.stdout.decode().splitlines()]
+
+
+@pytest.fixture
+def stage(remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon) -> Stage:
+    proxy = refusing(remote)
+    remote.client().put_object(Bucket=bucket, Key="bad/1", Body=b"older")
+    remote.client().put_object(Bucket=bucket, Key="bad/3", Body=b"older")
+    proxy.set({"path": f"/{bucket}/bad", "status": 400, "code": "EntityTooLarge"})
+    daemon = start_daemon(proxy.remote)
+    s3 = daemon.client()
+    s3.put_object(Bucket=bucket, Key="bad/1", Body=b"one", Metadata={"a": "b"})
+    s3.put_object(Bucket=bucket, Key="bad/2", Body=b"2" * 300_000)
+    s3.delete_object(Bucket=bucket, Key="bad/3")
+    eventually(lambda: daemon.status()["states"]["parked"] == 3)
+    return Stage(daemon, proxy, bucket)
+
+
+@pytest.mark.semantics("Q-9")
+def test_a_parked_change_is_listed_and_answers_reads(stage: Stage) -> None:
+    rows = stage.lines("queue", "list")
+    assert [row[1:5] for row in rows] == [
+        ["parked", "put", "3", f"{stage.bucket}/bad/1"],
+        ["parked", "put", "300000", f"{stage.bucket}/bad/2"],
+        ["parked", "delete", "0", f"{stage.bucket}/bad/3"],
+    ]
+    assert all(row[5].startswith("EntityTooLarge") for row in rows)
+    assert len(stage.lines("queue", "list", f"{stage.bucket}/bad/2")) == 1
+    assert stage.lines("queue", "list", "another") == []
+    (one,) = (
+        json.loads(line)
+        for line in stage.daemon.cli("queue", "list", "--json", "--seq", rows[0][0]).stdout.splitlines()
+    )
+    assert one["members"]["x-amz-meta-a"] == "b"
+    assert stage.daemon.client().get_object(Bucket=stage.bucket, Key="bad/1")["Body"].read() == b"one"
+
+
+@pytest.mark.semantics("Q-9")
+def test_a_parked_change_that_is_tried_again_arrives(stage: Stage, remote: Remote) -> None:
+    stage.proxy.set()
+    assert stage.lines("queue", "retry", f"{stage.bucket}/bad/1") == [["1"]]
+    eventually(lambda: stage.daemon.status()["pending"]["changes"] == 2)
+    assert remote.client().get_object(Bucket=stage.bucket, Key="bad/1")["Body"].read() == b"one"
+    assert stage.lines("queue", "retry", "--all") == [["2"]]
+    eventually(lambda: drained(stage.daemon))
+    assert code_of(remote.client().head_object, Bucket=stage.bucket, Key="bad/3") == "404"
+    assert stage.daemon.cli("queue", "retry").returncode == 2
+
+
+@pytest.mark.semantics("Q-9")
+def test_an_export_is_the_bytes_and_the_members_and_overwrites_nothing(stage: Stage, tmp_path: Path) -> None:
+    rows = stage.lines("queue", "export", stage.bucket, "-o", str(tmp_path))
+    assert [int(row[1]) for row in rows] == [3, 300_000, 0]
+    first, second, third = (row[2:] for row in rows)
+    assert Path(first[1]).read_bytes() == b"one"
+    assert json.loads(Path(first[0]).read_text())["members"]["x-amz-meta-a"] == "b"
+    assert Path(second[1]).read_bytes() == b"2" * 300_000
+    assert len(third) == 1
+    assert len(list(tmp_path.iterdir())) == 5
+    Path(first[1]).write_bytes(b"mine")
+    again = stage.daemon.cli("queue", "export", stage.bucket, "-o", str(tmp_path))
+    assert again.returncode == 1
+    assert b"--force" in again.stderr
+    assert Path(first[1]).read_bytes() == b"mine"
+    stage.lines("queue", "export", stage.bucket, "-o", str(tmp_path), "--force")
+    assert Path(first[1]).read_bytes() == b"one"
+    assert stage.daemon.status()["states"]["parked"] == 3
+
+
+@pytest.mark.semantics("Q-9", "D-1")
+def test_a_change_is_discarded_when_somebody_says_so_and_not_before(stage: Stage) -> None:
+    refused = stage.daemon.cli("queue", "discard", stage.bucket)
+    assert (refused.returncode, stage.daemon.status()["states"]["parked"]) == (2, 3)
+    assert b"--yes" in refused.stderr
+    assert stage.lines("queue", "discard", f"{stage.bucket}/bad/1", "--yes") == [["1", "3"]]
+    stage.proxy.set()
+    s3 = stage.daemon.client()
+    assert s3.get_object(Bucket=stage.bucket, Key="bad/1")["Body"].read() == b"older"
+    assert code_of(s3.get_object, Bucket=stage.bucket, Key="bad/3") == "NoSuchKey"
+    assert stage.lines("queue", "discard", "--all", "--yes") == [["2", "300000"]]
+    assert drained(stage.daemon)
+    bodies = stage.daemon.local_dir / "queue" / "bodies"
+    assert not [path for path in bodies.rglob("*") if path.is_file()]
+
+
+@pytest.mark.semantics("Q-9")
+def test_a_newer_write_takes_the_key_of_a_parked_one_which_stays_exportable(
+    stage: Stage, remote: Remote, tmp_path: Path
+) -> None:
+    stage.proxy.set()
+    s3 = stage.daemon.client()
+    s3.put_object(Bucket=stage.bucket, Key="bad/1", Body=b"newer")
+    s3.delete_object(Bucket=stage.bucket, Key="bad/2")
+    eventually(
+        lambda: (
+            stage.daemon.status()["states"] | {"superseded": 2, "parked": 1, "waiting": 0}
+            == stage.daemon.status()["states"]
+        )
+    )
+    eventually(lambda: remote.client().get_object(Bucket=stage.bucket, Key="bad/1")["Body"].read() == b"newer")
+    assert s3.get_object(Bucket=stage.bucket, Key="bad/1")["Body"].read() == b"newer"
+    assert code_of(s3.get_object, Bucket=stage.bucket, Key="bad/2") == "NoSuchKey"
+    said = stage.daemon.cli("queue", "retry", f"{stage.bucket}/bad/1")
+    assert said.returncode == 1
+    assert b"a newer write has taken its place" in said.stderr
+    ((_, _, _, body),) = stage.lines("queue", "export", f"{stage.bucket}/bad/1", "-o", str(tmp_path))
+    assert Path(body).read_bytes() == b"one"
+
+
+@pytest.mark.semantics("Q-9", "R-3")
+def test_a_barrier_that_meets_a_parked_change_says_so_at_once_and_names_it(stage: Stage) -> None:
+    stage.proxy.set()
+    status, headers, document = raw(stage.daemon, "GET", f"/{stage.bucket}/bad/1?acl")
+    assert status == 503
+    assert b"<PendingKey>bad/1</PendingKey>" in document
+    assert b"is parked" in document
+    assert "retry-after" in headers
+
+
+@pytest.mark.semantics("Q-7")
+def test_parked_changes_count_to_the_limits_until_they_are_discarded(
+    remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
+) -> None:
+    proxy = refusing(remote)
+    daemon = start_daemon(proxy.remote, S3D_WRITE_QUEUE_MAX_FILES="1", S3D_WRITE_QUEUE_WAIT="100ms")
+    proxy.set({"path": f"/{bucket}/bad", "status": 400, "code": "EntityTooLarge"})
+    s3 = daemon.client()
+    s3.put_object(Bucket=bucket, Key="bad", Body=b"x")
+    eventually(lambda: daemon.status()["states"]["parked"] == 1)
+    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x") == "SlowDown"
+    assert daemon.cli("queue", "discard", "--all", "--yes").returncode == 0
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+
+def test_a_flush_ends_when_what_was_pending_is_delivered(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    s3 = daemon.client()
+    for number in range(5):
+        s3.put_object(Bucket=bucket, Key=f"now/{number}", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="later", Body=b"x")
+    ran = daemon.cli("flush", f"{bucket}/now/")
+    assert ran.returncode == 0, ran.stderr
+    assert [o["Key"] for o in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == [
+        f"now/{n}" for n in range(5)
+    ]
+    assert daemon.cli("flush").returncode == 0
+    assert drained(daemon)
+    assert daemon.cli("flush").returncode == 0
+
+
+def test_a_flush_names_what_it_cannot_deliver(stage: Stage) -> None:
+    ran = stage.daemon.cli("flush")
+    assert ran.returncode == 75
+    assert f"{stage.bucket}/bad/1".encode() in ran.stderr
+    assert b"EntityTooLarge" in ran.stderr
+    stage.proxy.set({"path": f"/{stage.bucket}/", "status": 403, "code": "InvalidAccessKeyId"})
+    stage.daemon.client().put_object(Bucket=stage.bucket, Key="k", Body=b"x")
+    eventually(lambda: stage.daemon.status()["paused_lanes"] == 1)
+    ran = stage.daemon.cli("flush", f"{stage.bucket}/k", "--timeout", "0.5")
+    assert ran.returncode == 75
+    assert b"InvalidAccessKeyId" in ran.stderr
+
+
+@pytest.mark.semantics("Q-12")
+def test_what_is_left_at_the_end_is_counted_by_what_it_waits_for(stage: Stage) -> None:
+    assert stage.daemon.terminate() == 75
+    assert "3 changes, 300003 bytes" in stage.daemon.output()
+    assert "3 of them parked" in stage.daemon.output()
