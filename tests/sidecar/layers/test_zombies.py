@@ -43,7 +43,7 @@ async def settle(db: Database, seq: int, now: float = NOW) -> tuple[str, ...]:
 
 
 def kept(db: Database) -> list[tuple[int, tuple[str, ...]]]:
-    return [(change.seq, late) for change, late in changes.kept(db, 1e9, 10)]
+    return [(change.seq, late) for change, late in changes.settled(db, 1e9, 10)]
 
 
 async def attempt_unanswered(db: Database) -> Change:
@@ -133,11 +133,11 @@ async def test_a_kept_change_is_pushed_again_unless_a_newer_one_has_taken_the_ke
     await put(db, "e1")
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
-    (change, _), *_ = changes.kept(db, NOW, 10)
+    (change, _), *_ = changes.settled(db, NOW, 10)
     await put(db, "e2")
     assert not await db.write(lambda c: changes.push_again(c, change, NOW))
     assert await settle(db, (await claim(db)).seq) == ()
-    ((change, _),) = changes.kept(db, NOW, 10)
+    ((change, _),) = changes.settled(db, NOW, 10)
     assert await db.write(lambda c: changes.push_again(c, change, NOW))
     assert changes.tally(db)["waiting"] == (1, 1)
     assert (await claim(db)).etag == "e2"

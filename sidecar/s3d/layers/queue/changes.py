@@ -447,7 +447,7 @@ def kept_since(db: Database) -> float | None:
     return moment
 
 
-def kept(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
+def settled(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
     """Changes that were settled at `until` or before, with the ETags of attempts that may have arrived since."""
     rows = db.read(
         f"SELECT former, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ? ORDER BY next_at LIMIT ?",

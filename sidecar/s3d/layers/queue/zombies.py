@@ -32,7 +32,7 @@ async def watch(parts: Parts) -> None:
         await parts.health.present()
         window = parts.settings.write_queue.zombie_window
         try:
-            for change, late in changes.kept(parts.db, time.time() - window, AT_ONCE):
+            for change, late in changes.settled(parts.db, time.time() - window, AT_ONCE):
                 await look(parts, change, late)
         except Unavailable as error:
             log.debug("a settled change could not be looked at: %s", error)
