@@ -46,7 +46,11 @@ async def push(parts: Parts, change: Change) -> Reply:
     if upload is None:
         raise CorruptBody("its upload is missing")
     if upload.state == "landed":
-        return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+        if change.state == "unknown":
+            return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+        # It was settled, and an older change of the key arrived after it.
+        await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
+        upload = uploads.find(parts.db, upload_id) or upload
     # Also after a part that stayed unanswered, which costs a HEAD and nothing else.
     unknown = change.state == "unknown"
     for again in (False, True):
@@ -144,7 +148,7 @@ async def send(parts: Parts, upload: Upload, *, drop: bool) -> None:
 
 async def _send_some(parts: Parts, upload: Upload, todo: Iterator[Part], *, drop: bool) -> None:
     for part in todo:
-        async with parts.staging.slots, parts.staging.alone(f"{upload.id} {part.number}"):
+        async with parts.staging.alone(f"{upload.id} {part.number}"), parts.staging.slots:
             await _send_one(parts, upload, part.number, drop=drop)
 
 

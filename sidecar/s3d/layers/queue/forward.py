@@ -3,6 +3,7 @@
 Nothing is changed on the way but the signature. A call that changes what a queued write means makes its bucket unknown.
 """
 
+import time
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -10,7 +11,7 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import changes
+from s3d.layers.queue import changes, uploads
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import encode
@@ -63,6 +64,14 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
     return reply
 
 
+async def unordered(parts: Parts, call: Call) -> Reply:
+    """Send on a write that leaves every object as it is, at once."""
+    reply = await parts.inner(call)
+    if reply.status < 300:
+        reply.headers["x-s3d-durability"] = "remote"
+    return reply
+
+
 async def _drop_kept(parts: Parts, call: Call) -> None:
     """Let go of the settled change of a key that a request has replaced."""
     if changes.kept_since(parts.db) is None:
@@ -75,6 +84,10 @@ async def _inward(parts: Parts, call: Call) -> Reply:
     reply = await parts.inner(call)
     if call.operation in UNSETTLING and reply.status < 300:
         await parts.buckets.forget(call.bucket)
+    if call.operation == "DeleteBucket" and reply.status < 300:
+        # As on the remote, they do not keep a bucket, and go with it.
+        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
+        parts.staging.wake()
     return reply
 
 

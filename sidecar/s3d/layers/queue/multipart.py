@@ -4,6 +4,7 @@ A part is on stable storage before its 200; Complete makes one change of them in
 belongs to the remote, and so does what only the remote can judge: then the upload spills and its calls are sent on.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -19,7 +20,6 @@ from s3d.api import Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
 from s3d.layers.queue import (
     assembly,
-    changes,
     completion,
     forward,
     limits,
@@ -30,7 +30,6 @@ from s3d.layers.queue import (
     uploads,
     writes,
 )
-from s3d.layers.queue.changes import Queued
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.uploads import Part, Upload
 from s3d.protocol import checksums, decode
@@ -47,14 +46,14 @@ async def create(parts: Parts, call: Call) -> Reply:
     """Begin an upload."""
     wire = forward.wire_of(call)
     if understood.foreign(wire, "CreateMultipartUpload"):
-        return await parts.inner(call)
+        return await forward.unordered(parts, call)
     members = understood.kept(wire, {})
     members.pop("x-amz-content-sha256", None)
     limits.check(call.key, 0, members)
     algorithm, kind = completion.promised(wire.headers)
     bucket = await parts.buckets.get(call.bucket)
     if bucket.through:
-        return await parts.inner(call)
+        return await forward.unordered(parts, call)
     if algorithm:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
         if "x-amz-checksum-type" in wire.headers:
@@ -74,7 +73,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     """Take one part."""
     upload = ours(parts, call)
     if upload is None:
-        return await parts.inner(call)
+        return await forward.unordered(parts, call)
     number = number_of(call)
     body = call.body
     if body is None or body.length is None:
@@ -162,7 +161,7 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
     if upload is None or source is None:
         if source is not None:
             await parts.turns.barrier(*source)
-        return await parts.inner(call)
+        return await forward.unordered(parts, call)
     number = number_of(call)
     versioned = "versionId=" in str(call.params.get("CopySource", ""))
     if upload.state != "open" or versioned or understood.foreign(forward.wire_of(call), "UploadPartCopy"):
@@ -254,7 +253,12 @@ async def complete(parts: Parts, call: Call) -> Reply:
 
 
 async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply | None:
-    """Queue the object, its parts and the end of its upload in one transaction; None where it has spilled meanwhile."""
+    """Queue the object, its parts and the end of its upload in one transaction.
+
+    None where it has spilled meanwhile, or its bucket's writes go through by now.
+    """
+    if (await parts.buckets.get(call.bucket)).through:
+        return None
     wire = forward.wire_of(call)
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
     answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
@@ -264,28 +268,34 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
         parts, call, "complete", members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
     )
 
-    def write(db: apsw.Connection) -> Queued:
+    def close(db: apsw.Connection) -> None:
         uploads.close(db, upload.id, made.parts, answer, new.now, "complete")
-        return changes.enqueue(db, new)
 
     try:
-        queued = await parts.db.write(write)
+        await writes.enqueue(parts, [new], first=close)
     except S3Error as error:
         again = uploads.find(parts.db, upload.id)
         if error.code != "NoSuchUpload" or again is None:
             raise
         return answered(again.answer) if again.answer else None
-    parts.wake()
     parts.staging.wake()
-    for file in queued.files:
-        await parts.bodies.delete(file)
     return answered(answer)
 
 
 async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply:
     """Let the remote make the object, in its key's turn, once it has all parts (R-5)."""
     spill.refuse_away(parts)
-    upload = await spill.spill(parts, upload.id)
+    try:
+        async with asyncio.timeout(parts.settings.gateway.barrier_timeout):
+            upload = await spill.spill(parts, upload.id)
+    except TimeoutError:
+        raise S3Error(
+            "SlowDown",
+            "This upload is on its way to the remote, which must decide it",
+            status=503,
+            headers={"Retry-After": "5"},
+            hint="its parts go on travelling; complete it again",
+        ) from None
     document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
     call = replace(call, wire=completion.without_digest(forward.wire_of(call)))
@@ -310,7 +320,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     """Drop an upload; what the remote holds of it is dropped in the background."""
     upload = ours(parts, call)
     if upload is None:
-        return await parts.inner(call)
+        return await forward.unordered(parts, call)
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
         raise overlay.failed("x-amz-if-match-initiated-time")

@@ -186,6 +186,15 @@ def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
     db.execute("UPDATE upload SET state = ?, touched_at = ? WHERE id = ?", (state, now, upload_id))
 
 
+def abort_all(db: apsw.Connection, bucket: str, now: float) -> None:
+    """Drop all open uploads of a bucket that is gone."""
+    rows: list[tuple[Any, ...]] = db.execute(
+        f"SELECT id FROM upload WHERE bucket = ? AND state IN {STAGED}", (bucket,)
+    ).fetchall()
+    for (upload_id,) in rows:
+        abort(db, upload_id, now)
+
+
 def spill(db: apsw.Connection, upload_id: str) -> None:
     """Let an open upload go to the remote, and stay there."""
     db.execute("UPDATE upload SET state = 'spilling' WHERE id = ? AND state = 'open'", (upload_id,))
@@ -220,7 +229,11 @@ def lost(db: apsw.Connection, upload_id: str, *, whole: bool) -> None:
     """Note that the remote does not have the parts any more, or (`whole`) not even the upload: they are sent anew."""
     db.execute("UPDATE part SET landed = NULL WHERE upload = ?", (upload_id,))
     if whole:
-        db.execute("UPDATE upload SET remote = NULL, asked_at = NULL WHERE id = ?", (upload_id,))
+        db.execute(
+            """UPDATE upload SET remote = NULL, asked_at = NULL, state = iif(state = 'landed', 'complete', state)
+            WHERE id = ?""",
+            (upload_id,),
+        )
 
 
 def part_landed(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, drop: bool) -> None:
@@ -237,7 +250,10 @@ def part_landed(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, d
 
 def landed(db: apsw.Connection, upload_id: str) -> None:
     """Note that the remote has confirmed the object of a completed upload."""
-    db.execute("UPDATE upload SET state = 'landed' WHERE id = ? AND state = 'complete'", (upload_id,))
+    db.execute(
+        "UPDATE upload SET state = 'landed', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'complete'",
+        (upload_id,),
+    )
 
 
 def rid(db: apsw.Connection, upload_id: str) -> None:

@@ -6,10 +6,11 @@ its key's turn; nothing is ever taken halfway.
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
@@ -118,11 +119,18 @@ def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
     return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
 
 
-async def enqueue(parts: Parts, news: list[New]) -> None:
-    """Commit changes together (D-2): when this returns, they are on stable storage."""
-    queued: list[Queued] = await parts.db.write(
-        lambda db: [changes.enqueue(db, one) for one in news], short=len(news) == 1
-    )
+async def enqueue(parts: Parts, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None) -> None:
+    """Commit changes together (D-2): when this returns, they are on stable storage.
+
+    `first` is run before them in the same transaction; what it raises comes out, and nothing is done.
+    """
+
+    def write(db: apsw.Connection) -> list[Queued]:
+        if first is not None:
+            first(db)
+        return [changes.enqueue(db, one) for one in news]
+
+    queued = await parts.db.write(write, short=len(news) == 1 and first is None)
     parts.wake()
     for one in queued:
         for file in one.files:
