@@ -535,15 +535,6 @@ def test_metadata_beyond_ascii_travels_as_it_came(daemon: Daemon, remote: Remote
     assert pending.encode("latin-1").decode() == "caf\u00e9 \u4e2d"
 
 
-@pytest.mark.semantics("R-4")
-@pytest.mark.parametrize("remote", ["moto"], indirect=True)
-def test_a_form_upload_is_refused_rather_than_forwarded_with_a_second_signature(daemon: Daemon, bucket: str) -> None:
-    form = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n--x--\r\n'
-    status, _, document = raw(daemon, "POST", f"/{bucket}", form, Content_Type="multipart/form-data; boundary=x")
-    assert status == 501
-    assert b"<Code>NotImplemented</Code>" in document
-
-
 @pytest.mark.semantics("A-4")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 @pytest.mark.parametrize("key", ["/lead", "/", "//x"])

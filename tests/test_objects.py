@@ -1,6 +1,8 @@
 """Everything that a write of one object says, from outside: the same answers while it is pending as after the drain."""
 
+import base64
 import hashlib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from tests.daemons import Daemon, StartDaemon
 from tests.relays import Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, code_of, data_of, drained, eventually
+from tests.test_gateway import AWAY, code_of, data_of, drained, eventually, raw
 
 Away = tuple[Daemon, Relayed, str]
 
@@ -235,3 +237,127 @@ def test_a_copy_of_what_is_not_pending_is_the_remotes(daemon: Daemon, remote: Re
     copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/there")
     assert header_of(copied, "x-s3d-durability") == "remote"
     assert remote.client().get_object(Bucket=bucket, Key="copy")["Body"].read() == b"x"
+
+
+def post(daemon: Daemon, bucket: str, file: bytes, **fields: str) -> tuple[int, dict[str, str], bytes]:
+    """Post a form as a browser does."""
+    names = {name: name if name.startswith("success_") else name.replace("_", "-") for name in fields}
+    parts = [f'--x\r\nContent-Disposition: form-data; name="{names[name]}"\r\n\r\n{value}\r\n'
+             for name, value in fields.items()]  # fmt: skip
+    head = "".join(parts) + '--x\r\nContent-Disposition: form-data; name="file"; filename="f.txt"\r\n\r\n'
+    form = head.encode() + file + b"\r\n--x--\r\n"
+    return raw(daemon, "POST", f"/{bucket}", form, Content_Type="multipart/form-data; boundary=x")
+
+
+def policy(bucket: str, *conditions: Any, expiration: str = "2100-01-01T00:00:00Z") -> dict[str, str]:
+    """A policy and the signature that nobody looks at."""
+    document = {"expiration": expiration, "conditions": [{"bucket": bucket}, *conditions]}
+    return {"policy": base64.b64encode(json.dumps(document).encode()).decode(), "signature": "s"}
+
+
+@pytest.mark.semantics("R-1", "R-4", "Q-6", "D-1", "D-6", "A-1")
+def test_a_form_is_a_put(away: Away, remote: Remote) -> None:
+    daemon, _, bucket = away
+    s3, there = daemon.client(), remote.client()
+    xml = "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>"
+    large = data_of(300_000)
+    covers = policy(bucket, ["starts-with", "$key", "up/"], ["starts-with", "$x-amz-meta-a", ""],
+                    ["eq", "$Content-Type", "text/x"], ["starts-with", "$tagging", ""], ["content-length-range", 1, 300_000])  # fmt: skip  # noqa: E501
+    said = {"x_amz_meta_a": "1", "Content_Type": "text/x", "tagging": xml}
+    status, headers, _ = post(daemon, bucket, large, key="up/${filename}", **said, **covers)
+    assert (status, headers["x-s3d-durability"]) == (204, "local")
+    assert headers["etag"] == f'"{hashlib.md5(large).hexdigest()}"'
+    status, headers, document = post(daemon, bucket, b"x", key="k&1", acl="private", success_action_status="201")
+    assert (status, headers["x-s3d-durability"]) == (201, "local")
+    for element in (f"<Bucket>{bucket}</Bucket>", "<Key>k&amp;1</Key>", f"/{bucket}/k%261</Location>"):
+        assert element in document.decode()
+    assert post(daemon, bucket, b"x", key="k2", success_action_status="200")[0] == 200
+    there_to = "http://127.0.0.1/done?a=b"
+    status, headers, _ = post(daemon, bucket, b"x", key="k 3", success_action_redirect=there_to)
+    etag = hashlib.md5(b"x").hexdigest()
+    assert (status, headers["location"]) == (303, f"{there_to}&bucket={bucket}&key=k%203&etag=%22{etag}%22")
+
+    def state(client: Any, key: str) -> tuple[Any, ...]:
+        got = client.get_object(Bucket=bucket, Key=key)
+        return got["Body"].read(), got["ContentType"], got["Metadata"], tags_of(client, bucket, key)
+
+    keys = ["up/f.txt", "k&1", "k2", "k 3"]
+    before = [state(s3, key) for key in keys]
+    assert before[0] == (large, "text/x", {"a": "1"}, [("a", "1")])
+    assert [data for data, *_ in before[1:]] == [b"x"] * 3
+    come_back(away)
+    assert [state(there, key) for key in keys] == before
+
+
+REFUSED_FORMS: list[tuple[dict[str, str], str]] = [
+    ({}, "InvalidArgument"),
+    ({"key": "k", "signature": "s"}, "InvalidArgument"),
+    ({"key": "k", "policy": "e30="}, "InvalidArgument"),
+    ({"key": "k", "policy": "e30=", "signature": "s"}, "InvalidPolicyDocument"),
+    ({"key": "k", **policy("{bucket}", {"key": "other"})}, "AccessDenied"),
+    ({"key": "k", **policy("{bucket}", {"key": "k"}, expiration="2020-01-01T00:00:00Z")}, "AccessDenied"),
+    ({"key": "k", "x_amz_meta_a": "1", **policy("{bucket}", {"key": "k"})}, "AccessDenied"),
+    ({"key": "k", **policy("{bucket}", {"key": "k"}, ["content-length-range", 0, 2])}, "EntityTooLarge"),
+    ({"key": "k", **policy("{bucket}", {"key": "k"}, ["content-length-range", 4, 9])}, "EntityTooSmall"),
+    ({"key": "k", "content_md5": base64.b64encode(bytes(16)).decode()}, "BadDigest"),
+    ({"key": "k", "x_amz_checksum_crc32": "AAAAAA=="}, "BadDigest"),
+    ({"key": "k", "tagging": "<Tagging>"}, "MalformedXML"),
+    ({"key": "k" * 1025}, "KeyTooLongError"),
+    ({"key": "k" * 30_000}, "MaxPostPreDataLengthExceededError"),
+]
+
+
+@pytest.mark.semantics("A-1", "Q-5", "Q-15")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_form_that_says_too_much_or_too_little_leaves_nothing(away: Away) -> None:
+    daemon, _, bucket = away
+    for fields, code in REFUSED_FORMS:
+        if "policy" in fields:
+            document = base64.b64decode(fields["policy"]).replace(b"{bucket}", bucket.encode())
+            fields = {**fields, "policy": base64.b64encode(document).decode()}  # noqa: PLW2901
+        status, _, answer = post(daemon, bucket, b"abc", **fields)
+        assert f"<Code>{code}</Code>" in answer.decode(), fields
+        assert status == (403 if code == "AccessDenied" else 400)
+    form = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n--x--\r\n'
+    headers = {"Content_Type": "multipart/form-data; boundary=x"}
+    assert b"exactly one file" in raw(daemon, "POST", f"/{bucket}", form, **headers)[2]
+    assert raw(daemon, "POST", f"/{bucket}/k", form, **headers)[0] == 405
+    assert raw(daemon, "POST", f"/{bucket}?new", form, **headers)[0] == 501
+    assert raw(daemon, "POST", f"/{bucket}", form, x_amz_acl="private", **headers)[0] == 501
+    assert daemon.status()["pending"]["changes"] == 0
+
+
+@pytest.mark.semantics("Q-14", "R-4")
+@pytest.mark.parametrize("remote", ["minio"], indirect=True)
+def test_a_form_to_a_bucket_with_versions_is_a_signed_put(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    versions = {"Status": "Enabled"}
+    remote.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration=versions)
+    daemon = start_daemon(remote)
+    status, headers, _ = post(daemon, bucket, data_of(300_000), key="k")
+    assert (status, headers["x-s3d-durability"]) == (204, "remote")
+    there = remote.client().get_object(Bucket=bucket, Key="k")
+    assert there["Body"].read() == data_of(300_000)
+    assert headers["x-amz-version-id"] == there["VersionId"]
+    assert not [path for path in (daemon.local_dir / "queue" / "bodies").glob("*") if path.is_file()]
+
+
+@pytest.mark.semantics("Q-14")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_form_with_a_clients_key_is_not_stored_here(daemon: Daemon, remote: Remote, bucket: str) -> None:
+    bodies = daemon.local_dir / "queue" / "bodies"
+    key = b"0123456789abcdef0123456789abcdef"
+    named = {
+        "x_amz_server_side_encryption_customer_algorithm": "AES256",
+        "x_amz_server_side_encryption_customer_key": base64.b64encode(key).decode(),
+        "x_amz_server_side_encryption_customer_key_MD5": base64.b64encode(hashlib.md5(key).digest()).decode(),
+    }
+    before = bodies.stat().st_mtime_ns
+    status, headers, _ = post(daemon, bucket, data_of(300_000), key="k", **named)
+    assert (status, headers["x-s3d-durability"]) == (204, "remote")
+    assert bodies.stat().st_mtime_ns == before
+    there = remote.client().get_object(Bucket=bucket, Key="k", SSECustomerAlgorithm="AES256", SSECustomerKey=key)
+    assert there["Body"].read() == data_of(300_000)
+    assert post(daemon, bucket, data_of(300_000), key="k")[0] == 204
+    assert bodies.stat().st_mtime_ns != before

@@ -22,6 +22,7 @@ from s3d.layers.queue import (
     listing,
     multipart,
     parked,
+    posts,
     reads,
     status,
     tagging,
@@ -90,12 +91,7 @@ class Queue:
         if call.wire is not None and call.wire.method == "OPTIONS":
             return await self._parts.inner(call)
         if call.wire is not None and is_form(call.wire):
-            raise S3Error(
-                "NotImplemented",
-                "A browser's form upload carries a signature of its own, which cannot be forwarded",
-                status=501,
-                hint="upload with PUT",
-            )
+            return await posts.post(self._parts, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:
                 return await forward.pass_through(self._parts, call)
