@@ -361,3 +361,31 @@ def test_a_form_with_a_clients_key_is_not_stored_here(daemon: Daemon, remote: Re
     assert there["Body"].read() == data_of(300_000)
     assert post(daemon, bucket, data_of(300_000), key="k")[0] == 204
     assert bodies.stat().st_mtime_ns != before
+
+
+@pytest.mark.semantics("R-1")
+@pytest.mark.parametrize("remote", ["moto", "minio"], indirect=True)
+def test_attributes_of_a_pending_put_are_those_of_the_remote(away: Away, remote: Remote) -> None:
+    daemon, _, bucket = away
+    s3, there = daemon.client(), remote.client()
+    unsummed = daemon.client(request_checksum_calculation="when_required")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
+    unsummed.put_object(Bucket=bucket, Key="unsummed", Body=b"abc")
+    wanted = ["ETag", "ObjectSize", "StorageClass"]
+    summed = [*wanted, "Checksum"] if remote.name == "minio" else wanted
+    before = attributes_of(s3, bucket, "k", summed)
+    assert before["ETag"] == hashlib.md5(b"abc").hexdigest()
+    assert attributes_of(s3, bucket, "unsummed", wanted)["ObjectSize"] == 3
+    only = {"Bucket": bucket, "Key": "unsummed", "ObjectAttributes": ["Checksum"]}
+    assert code_of(s3.get_object_attributes, **only) == "SlowDown"
+    s3.delete_object(Bucket=bucket, Key="gone")
+    assert code_of(s3.get_object_attributes, Bucket=bucket, Key="gone", ObjectAttributes=["ETag"]) == "NoSuchKey"
+    come_back(away)
+    assert attributes_of(there, bucket, "k", summed) == before
+
+
+def attributes_of(s3: Any, bucket: str, key: str, wanted: list[str]) -> dict[str, Any]:
+    answer = s3.get_object_attributes(Bucket=bucket, Key=key, ObjectAttributes=wanted)
+    answer.pop("LastModified")
+    answer.pop("ResponseMetadata")
+    return dict(answer)

@@ -174,3 +174,27 @@ async def test_a_single_put_has_one_part() -> None:
     assert (await ask(PartNumber=1))[0] == 206
     with pytest.raises(S3Error, match="InvalidPartNumber"):
         await ask(PartNumber=2)
+
+
+SUM = {"x-amz-checksum-crc32": "AAAAAA=="}
+ATTRIBUTES: list[tuple[list[str], dict[str, str], dict[str, Any] | None]] = [
+    (["ETag"], {}, {"ETag": ETAG}),
+    (["ObjectSize", "StorageClass"], {}, {"ObjectSize": 1024, "StorageClass": "STANDARD"}),
+    (["StorageClass"], {"x-amz-storage-class": "STANDARD_IA"}, {"StorageClass": "STANDARD_IA"}),
+    (["ObjectParts"], {}, {}),
+    (["Checksum"], SUM, {"Checksum": {"ChecksumCRC32": "AAAAAA==", "ChecksumType": "FULL_OBJECT"}}),
+    (["ETag", "Checksum"], {}, None),
+    (["Colour"], {}, None),
+    ([], {}, None),
+]
+
+
+@pytest.mark.semantics("R-1")
+@pytest.mark.parametrize("wanted, members, result", ATTRIBUTES)
+def test_attributes_are_those_that_are_known(
+    wanted: list[str], members: dict[str, str], result: dict[str, Any] | None
+) -> None:
+    reply = overlay.attributes(wanted, pending(**members))
+    assert (reply and reply.result) == result
+    if reply:
+        assert dict(reply.headers) == {"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"}

@@ -63,6 +63,7 @@ HANDLERS: Mapping[str, Handler] = {
     "GetObjectTagging": tagging.get,
     "GetObject": reads.get,
     "HeadObject": reads.get,
+    "GetObjectAttributes": reads.attributes,
     "ListObjects": listing.list_objects,
     "ListObjectsV2": listing.list_objects,
 }

@@ -6,7 +6,7 @@ range, a malformed one is ignored, one beyond the end is 416.
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -20,6 +20,7 @@ from s3d.layers.queue import tags
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, METADATA, SHOWN
 from s3d.layers.queue.uploads import Part
+from s3d.protocol.model import OPERATIONS
 
 OVERRIDES = {
     "ResponseCacheControl": "Cache-Control",
@@ -29,6 +30,7 @@ OVERRIDES = {
     "ResponseContentType": "Content-Type",
     "ResponseExpires": "Expires",
 }
+RESPONSE_HEADERS = OPERATIONS["HeadObject"].response_headers
 RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*")
 # S3 does not say which class an object is in where it is the usual one.
 UNSHOWN = frozenset(["STANDARD", ""])
@@ -109,6 +111,28 @@ def answer(
         return Reply(status, headers)
     body = open_body()
     return Reply(status, headers, body=body if whole else RangeBody(body, start, end))
+
+
+ATTRIBUTES = frozenset(["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"])
+
+
+def attributes(wanted: Iterable[str], change: Change) -> Reply | None:
+    """Answer GetObjectAttributes from a pending put; None for what only the remote can say.
+
+    That is a checksum that the client did not send (R-1), and an attribute that S3 does not know.
+    """
+    wanted = set(wanted)
+    sums = {RESPONSE_HEADERS[name].name: value for name, value in change.members.items() if name in CHECKSUMS}
+    if not wanted or wanted - ATTRIBUTES or ("Checksum" in wanted and not sums):
+        return None
+    result: dict[str, Any] = {
+        "ETag": change.etag,
+        "Checksum": {**sums, "ChecksumType": "FULL_OBJECT"},
+        "StorageClass": change.members.get("x-amz-storage-class", "STANDARD"),
+        "ObjectSize": change.size,
+    }
+    headers: Headers = CIMultiDict({"Last-Modified": http_date(change.acked_at)})
+    return Reply(200, headers, result={name: value for name, value in result.items() if name in wanted})
 
 
 def describe(change: Change) -> Headers:

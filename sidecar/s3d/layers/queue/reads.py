@@ -34,6 +34,22 @@ async def get(parts: Parts, call: Call) -> Reply:
         return await get(parts, call)
 
 
+async def attributes(parts: Parts, call: Call) -> Reply:
+    """Answer GetObjectAttributes."""
+    change = changes.visible(parts.db, call.bucket, call.key)
+    if change is None or change.op == "tag":
+        return await parts.inner(call)
+    answer = None
+    if call.wire is None or not understood.foreign(call.wire, call.operation):
+        check_there(change)
+        if change.op == "put":
+            answer = overlay.attributes(call.params.get("ObjectAttributes", ()), change)
+    if answer is None:
+        await parts.turns.barrier(call.bucket, call.key)
+        return await parts.inner(call)
+    return answer
+
+
 def tagged(reply: Reply, change: Change) -> Reply:
     """The remote's answer for an object whose tags are pending: it shows how many they will be."""
     if reply.status < 300 and reply.result is None:

@@ -59,6 +59,7 @@ GET = frozenset(
     "response-cache-control response-content-disposition response-content-encoding response-content-language "
     "response-content-type response-expires".split()
 ) | {PAYER}
+ATTRIBUTES = frozenset(["x-amz-object-attributes", "x-amz-max-parts", "x-amz-part-number-marker", PAYER])
 DELETE = frozenset([OWNER, PAYER])
 DOCUMENT = CHECKSUMS | FRAMING | {"content-type", "x-amz-sdk-checksum-algorithm"}
 DELETE_MANY = DOCUMENT | DELETE
@@ -87,6 +88,7 @@ UNDERSTOOD = {
     "CopyObject": COPY,
     "GetObject": GET,
     "HeadObject": GET,
+    "GetObjectAttributes": ATTRIBUTES,
     "DeleteObject": DELETE,
     "DeleteObjects": DELETE_MANY,
     "ListObjects": LIST | {"marker"},
