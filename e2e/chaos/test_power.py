@@ -26,7 +26,7 @@ from tests.remotes import credentials
 HERE = Path(__file__).parent
 BUCKET = "photos"
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
-CUTS = int(os.environ.get("S3D_E2E_CUTS") or 50 + SOAK_HOURS * 1000)
+CUTS = int(os.environ.get("S3D_E2E_CUTS") or 30 + SOAK_HOURS * 1000)
 CUTS_WITHOUT = 9
 INLINE, FILE = 4000, 50_000
 JUDGES = 2
