@@ -134,6 +134,7 @@ class Database:
         self._waiting: list[_Write] = []
         self._called = False
         self._out = False
+        self._looking = False
         self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._watch_wal(writer)
         self._thread = threading.Thread(target=self._run, name=f"s3d-{path.stem}", daemon=True)
@@ -192,8 +193,14 @@ class Database:
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short."""
         try:
+            if not (self._looking or self._out):
+                # Nothing is written before the next group goes out, so until then one snapshot serves all look-ups:
+                # beginning and ending one for each takes locks, a third of the time of a short look-up.
+                self._reader.execute("BEGIN")
+                self._looking = True
             return self._reader.execute(sql, bindings).fetchall()
         except (*FAILURES, apsw.BusyError) as error:
+            self._look_away()
             raise store_error(error, f"{self.path} cannot be read") from error
 
     async def checkpoint(self) -> None:
@@ -223,6 +230,13 @@ class Database:
         self._enter(write)
         return await write.future
 
+    def _look_away(self) -> None:
+        """End the reader's snapshot: while there is one, the WAL cannot start over."""
+        if self._looking:
+            self._looking = False
+            with contextlib.suppress(apsw.Error):
+                self._reader.execute("COMMIT")
+
     def _enter(self, write: _Write) -> None:
         self._waiting.append(write)
         if not (self._out or self._called):
@@ -235,6 +249,7 @@ class Database:
 
     def _send_out(self) -> None:
         self._called = False
+        self._look_away()
         taken = self._waiting[:GROUP]
         del self._waiting[:GROUP]
         group = _Group([write for write in taken if write.apply], [write for write in taken if not write.apply])

@@ -199,6 +199,25 @@ async def test_the_wal_stays_bounded(db: Database) -> None:
     assert wal_size(db) < 3 * CHECKPOINT_PAGES * 4096
 
 
+async def test_look_ups_in_between_do_not_keep_the_wal_from_starting_over(db: Database) -> None:
+    for number in range(40):
+        writes = [asyncio.ensure_future(db.write(put(f"{number}-{i}", bytes(16_000)), short=True)) for i in range(50)]
+        while not all(write.done() for write in writes):
+            await asyncio.sleep(0)
+            db.read("SELECT count(*) FROM item WHERE key = '0-0'")
+        assert len(keys(db)) == 50 * (number + 1)
+    assert wal_size(db) < 3 * CHECKPOINT_PAGES * 4096
+
+
+async def test_a_look_up_that_fails_is_followed_by_one_that_sees_what_was_written(db: Database) -> None:
+    await db.write(put("a"))
+    with pytest.raises(apsw.SQLError):
+        db.read("SELECT nothing FROM item")
+    assert keys(db) == ["a"]
+    await db.write(put("b"))
+    assert keys(db) == ["a", "b"]
+
+
 async def test_a_checkpoint_empties_the_wal(db: Database) -> None:
     await db.write(put("a"))
     await db.checkpoint()
