@@ -39,11 +39,12 @@ LARGE, FORWARDED = 1000, 64
 HELD = {"S3D_WRITE_QUEUE_DELAY": "1h"}
 """What is put stays pending: accepting and delivering are measured apart."""
 DRAIN_LIMIT = 120.0
-# What the goals were set by: milliseconds of the processor for a request, of s3d and of the limit beside it.
+# What the goals were set by: of s3d, and of what was measured with them.
 CPU_OF_PUT = 0.2 / 0.096
 CPU_OF_GET = 0.1 / 0.047
 P50_OF_PUT = 0.7 / 0.48
 P50_OF_LIST = 20 / 54
+READY = 0.5 / 0.3
 
 
 class Run:
@@ -74,7 +75,7 @@ def small(run: Run) -> None:
         peer.client.create_bucket(Bucket=BUCKET)
     s3d = place.s3d(remote, **HELD)
     servers = [bare, durable, s3d, *peers]
-    run.add(at_most("ready", "s", s3d.ready, {p.name: p.ready for p in (bare, *peers)}, {"": 0.5}))
+    run.add(at_most("ready", "s", s3d.ready, {p.name: p.ready for p in (bare, *peers)}, {"bare": READY}))
     run.add(at_most("resident, idle", "MB", mega(s3d.idle), {p.name: mega(p.idle) for p in (bare, *peers)}, {"": 60}))
 
     keys = [f"k/{number:05}" for number in range(KEYS)]
