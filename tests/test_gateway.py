@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import random
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -161,6 +162,14 @@ def test_a_bucket_that_nobody_vouches_for_takes_no_put_while_the_remote_is_away(
     s3.put_object(Bucket="unseen", Key="k2", Body=b"x")
     s3.head_bucket(Bucket="unseen")
     assert code_of(s3.put_object, Bucket="never-was", Key="k", Body=b"x") == "ServiceUnavailable"
+
+
+@pytest.mark.semantics("R-7")
+def test_an_empty_body_is_forwarded(daemon: Daemon, remote: Remote) -> None:
+    name = f"made-{secrets.token_hex(6)}"
+    assert raw(daemon, "PUT", f"/{name}", b"")[0] == 200
+    remote.client().head_bucket(Bucket=name)
+    assert raw(daemon, "DELETE", f"/{name}", b"")[0] == 204
 
 
 @pytest.mark.semantics("R-6")

@@ -79,7 +79,8 @@ class RequestBody:
                     "IncompleteBody", "The connection was closed before the whole body was sent", status=400
                 ) from error
             if not block:
-                if more:
+                # An empty block ends a chunk of the wire, but without a body it comes for ever.
+                if more and not content.at_eof():
                     continue
                 break
             if left is not None:
