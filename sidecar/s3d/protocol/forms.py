@@ -27,6 +27,7 @@ PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)')
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 DOLLAR = re.compile(r"\\(\\|\$)")
+EXPIRATION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 FILENAME = "${filename}"
 # What a policy need not mention.
 EXEMPT = frozenset(["x-amz-signature", "signature", "awsaccesskeyid", "file", "policy", "bucket"])
@@ -291,6 +292,8 @@ def policy(text: str) -> Policy:
         raise invalid("it is no JSON in base64") from None
     if not isinstance(document, dict) or not isinstance(document.get("expiration"), str):
         raise invalid("it has no expiration")
+    if not EXPIRATION.fullmatch(document["expiration"]):
+        raise invalid("its expiration is not written as 2030-12-01T12:00:00.000Z")
     if not isinstance(document.get("conditions"), list):
         raise invalid("it has no list of conditions")
     try:
