@@ -160,6 +160,7 @@ def test_a_kill_halfway_through_a_push_leaves_no_upload_behind(
 
 @pytest.mark.remote
 @pytest.mark.semantics("Q-15")
+@pytest.mark.semantics("R-5")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_complete_is_judged_as_the_remote_would(away: tuple[Daemon, Relayed], bucket: str) -> None:
     s3 = away[0].client()
@@ -180,6 +181,8 @@ def test_complete_is_judged_as_the_remote_would(away: tuple[Daemon, Relayed], bu
     assert refused(two, MpuObjectSize=1) == "InvalidRequest"
     assert code_of(s3.upload_part, **upload.name, UploadId=upload.id, PartNumber=10_001) == "InvalidArgument"
     assert code_of(s3.upload_part, Bucket=bucket, Key="other", UploadId=upload.id, PartNumber=1) == "NoSuchUpload"
+    # What only the remote can judge is not guessed while it is away, and leaves the upload as it was.
+    assert refused(two, IfNoneMatch="*") == "ServiceUnavailable"
     assert upload.complete(MultipartUpload={"Parts": [two]})["ETag"].endswith('-1"')
     assert s3.head_object(**upload.name)["ContentLength"] == LEAST
     assert code_of(s3.upload_part, **upload.name, UploadId=upload.id, PartNumber=1) == "NoSuchUpload"
@@ -502,3 +505,29 @@ def test_an_upload_that_the_remote_began_goes_on_there(daemon: Daemon, remote: R
     assert [p["Size"] for p in upload.s3.list_parts(**upload.name, UploadId=upload.id)["Parts"]] == [LEAST, 4]
     upload.complete()
     assert remote.client().get_object(**upload.name)["Body"].read() == upload.data
+
+
+@pytest.mark.remote
+@pytest.mark.semantics("D-4")
+@pytest.mark.semantics("Q-5")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_a_damaged_part_is_never_pushed_and_never_read(
+    away: tuple[Daemon, Relayed], remote: Remote, bucket: str
+) -> None:
+    daemon, relayed = away
+    upload = Uploading(daemon.client(), bucket, "k")
+    upload.part(1, data_of(LEAST))
+    upload.part(2, data_of(MIB))
+    upload.complete()
+    bodies = daemon.local_dir / "queue" / "bodies"
+    damaged = min((bodies / name for name in bodies_of(daemon)), key=lambda path: path.stat().st_size)
+    with damaged.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"damage")
+    relayed.set(mode="pass")
+    eventually(lambda: daemon.status()["states"]["quarantined"] == 1)
+    assert code_of(daemon.client().get_object, **upload.name) == "ServiceUnavailable"
+    assert code_of(remote.client().get_object, **upload.name) == "NoSuchKey"
+    eventually(lambda: uploads_of(remote, bucket, "k") == [])
+    daemon.client().put_object(**upload.name, Body=b"newer")
+    eventually(lambda: code_of(remote.client().get_object, **upload.name) == "")

@@ -120,13 +120,18 @@ async def test_a_settled_upload_keeps_its_answer_for_a_while(db: Database) -> No
 
 
 @pytest.mark.semantics("Q-9")
-async def test_a_parked_upload_that_is_overwritten_keeps_its_parts(db: Database) -> None:
+async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_none_at_the_remote(db: Database) -> None:
     await begin(db)
-    await complete(db, await part(db, 1, file="f"))
+    one = await part(db, 1, file="f")
+    await complete(db, one)
     (change,) = await db.write(lambda c: changes.claim(c, now=NOW, limit=1))
+    await db.write(lambda c: uploads.begun(c, "u", "r"))
+    await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=False))
     await db.write(lambda c: changes.put_back(c, change, state="parked", next_at=NOW, code="c", reason="r"))
+    assert [stray.remote for stray in uploads.strays(db)] == ["r"]
+    assert uploads.is_remotes(db, "b", "r")
     await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "put", NOW, NOW)))
-    assert (litter(db), [p.file for p in uploads.parts_of(db, "u")]) == ([], ["f"])
+    assert (litter(db), [(p.file, p.landed) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
 
 
 @pytest.mark.semantics("Q-16")

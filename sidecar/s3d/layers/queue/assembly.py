@@ -23,7 +23,7 @@ from s3d.layers.queue.completion import ELEMENTS
 from s3d.layers.queue.content import md5_base64
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.understood import CONTENT, METADATA, OWNER, PAYER
-from s3d.layers.queue.uploads import Part, Upload
+from s3d.layers.queue.uploads import Part, Stray, Upload
 from s3d.protocol import decode, encode
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,13 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     several such nothing is adopted: another's upload is never taken.
     """
     params = {"Bucket": upload.bucket, "Prefix": upload.key}
-    reply = await parts.inner(Call("ListMultipartUploads", params, identity=upload.identity))
+    try:
+        reply = await parts.inner(Call("ListMultipartUploads", params, identity=upload.identity))
+    except Unavailable:
+        raise
+    except S3Error as error:
+        log.warning("whether %s/%s has an upload that we began cannot be told: %s", upload.bucket, upload.key, error)
+        return None
     since = (upload.asked_at or 0) + _ahead(reply.headers) - CLOCK_GRACE
     found: list[str] = []
     for one in (reply.result or {}).get("Uploads", ()):
@@ -222,13 +228,24 @@ async def abort(parts: Parts, upload: Upload) -> None:
     if remote is None and upload.asked_at is not None:
         remote = await adopt(parts, upload)
     if remote is not None:
-        try:
-            params = {**named(upload), "UploadId": remote}
-            await parts.inner(Call("AbortMultipartUpload", params, identity=upload.identity))
-        except S3Error as error:
-            if error.status != 404:
-                raise
+        await drop(parts, Stray(upload.bucket, remote, upload.key, upload.identity))
     await parts.db.write(lambda db: uploads.rid(db, upload.id))
+
+
+async def catch(parts: Parts, stray: Stray) -> None:
+    """Make the remote drop an upload that nobody goes on with."""
+    await drop(parts, stray)
+    await parts.db.write(lambda db: uploads.caught(db, stray))
+
+
+async def drop(parts: Parts, stray: Stray) -> None:
+    """Abort an upload at the remote."""
+    params = {"Bucket": stray.bucket, "Key": stray.key, "UploadId": stray.remote}
+    try:
+        await parts.inner(Call("AbortMultipartUpload", params, identity=stray.identity))
+    except S3Error as error:
+        if error.status != 404:
+            raise
 
 
 async def _answer(parts: Parts, call: Call) -> dict[str, Any]:

@@ -62,7 +62,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     upload = Upload(
         secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, now, now
     )
-    await parts.db.write(lambda db: uploads.begin(db, upload))
+    await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
@@ -104,7 +104,7 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
         part = Part(number, size, digests.result("md5"), sums, time.time(), stored.id, inline=stored.inline)
         try:
-            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part))
+            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part), short=True)
         except (StoreFull, S3Error):
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:

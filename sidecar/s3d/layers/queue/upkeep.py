@@ -14,7 +14,7 @@ import time
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue import assembly, retry, spill, uploads
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.uploads import Upload
+from s3d.layers.queue.uploads import Stray, Upload
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -74,33 +74,37 @@ class Far:
         if self._parts.health.away:
             return
         now = time.monotonic()
-        due = [*uploads.in_state(self._parts.db, "doomed"), *uploads.in_state(self._parts.db, "spilling")]
-        self._later = {one.id: self._later[one.id] for one in due if one.id in self._later}
-        for upload in due:
+        due: list[tuple[str, Upload | Stray]] = [(one.id, one) for one in uploads.in_state(self._parts.db, "doomed")]
+        due += [(one.id, one) for one in uploads.in_state(self._parts.db, "spilling")]
+        due += [(f"{one.bucket} {one.remote}", one) for one in uploads.strays(self._parts.db)]
+        self._later = {name: self._later[name] for name, _ in due if name in self._later}
+        for name, one in due:
             if len(self._under_way) >= MOVED_AT_ONCE:
                 return
-            if upload.id in self._under_way or self._later.get(upload.id, (0.0, 0))[0] > now:
+            if name in self._under_way or self._later.get(name, (0.0, 0))[0] > now:
                 continue
-            self._under_way.add(upload.id)
-            tasks.create_task(self._move(upload))
+            self._under_way.add(name)
+            tasks.create_task(self._move(name, one))
 
-    async def _move(self, upload: Upload) -> None:
+    async def _move(self, name: str, what: Upload | Stray) -> None:
         parts = self._parts
         try:
-            if upload.state == "doomed":
-                await assembly.abort(parts, upload)
+            if isinstance(what, Stray):
+                await assembly.catch(parts, what)
+            elif what.state == "doomed":
+                await assembly.abort(parts, what)
             else:
-                await spill.spill(parts, upload.id)
+                await spill.spill(parts, what.id)
         except (S3Error, CorruptBody, StoreFailed) as error:
-            if isinstance(error, S3Error) and error.code == "NoSuchUpload":
-                await self._lose(upload)
+            if isinstance(error, S3Error) and error.code == "NoSuchUpload" and isinstance(what, Upload):
+                await self._lose(what)
                 return
-            attempts = self._later.get(upload.id, (0.0, 0))[1] + 1
+            attempts = self._later.get(name, (0.0, 0))[1] + 1
             pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
-            self._later[upload.id] = (time.monotonic() + pause, attempts)
-            log.warning("upload %s of %s/%s is tried again: %s", upload.id, upload.bucket, upload.key, error)
+            self._later[name] = (time.monotonic() + pause, attempts)
+            log.warning("the upload %s of %s/%s is tried again: %s", name, what.bucket, what.key, error)
         finally:
-            self._under_way.discard(upload.id)
+            self._under_way.discard(name)
             parts.room.freed()
             parts.staging.wake()
 

@@ -1,4 +1,4 @@
-"""The SQL of multipart uploads: every statement on the tables `upload`, `part` and `litter`, and nothing else.
+"""The SQL of multipart uploads: every statement on `upload`, `part`, `litter` and `stray`, and nothing else.
 
     open -> complete -> landed -> finished      one transaction closes it and queues the change; the remote confirmed it
     open -> spilling -> spilled -> finished     its parts go to the remote's upload; the rest goes through
@@ -62,6 +62,16 @@ class Part:
     inline: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """An upload at the remote that nobody goes on with."""
+
+    bucket: str
+    remote: str
+    key: str
+    identity: str
+
+
 def begin(db: apsw.Connection, upload: Upload) -> None:
     """Add an upload."""
     db.execute(
@@ -90,7 +100,13 @@ def find(db: Database, upload_id: str) -> Upload | None:
 
 def is_remotes(db: Database, bucket: str, remote: str) -> bool:
     """Whether an upload at the remote is one of ours."""
-    return bool(db.read("SELECT 1 FROM upload WHERE bucket = ? AND remote = ? LIMIT 1", (bucket, remote)))
+    return bool(
+        db.read(
+            """SELECT 1 FROM upload WHERE bucket = ?1 AND remote = ?2 UNION ALL
+            SELECT 1 FROM stray WHERE bucket = ?1 AND remote = ?2 LIMIT 1""",
+            (bucket, remote),
+        )
+    )
 
 
 def parts_of(db: Database, upload_id: str, *, after: int = 0, limit: int = 10_000) -> list[Part]:
@@ -293,6 +309,16 @@ def in_state(db: Database, state: str) -> list[Upload]:
     return [_upload(row) for row in rows]
 
 
+def strays(db: Database) -> list[Stray]:
+    """Some uploads at the remote that are to be aborted."""
+    return [Stray(*row) for row in db.read("SELECT bucket, remote, key, identity FROM stray LIMIT 100")]
+
+
+def caught(db: apsw.Connection, stray: Stray) -> None:
+    """Note that the remote has dropped an upload."""
+    db.execute("DELETE FROM stray WHERE bucket = ? AND remote = ?", (stray.bucket, stray.remote))
+
+
 def largest_open(db: Database) -> Upload | None:
     """The open upload that holds the most bytes here."""
     rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 1")
@@ -327,7 +353,8 @@ def concern(db: Database, bucket: str) -> bool:
     return bool(
         db.read(
             f"""SELECT 1 FROM upload WHERE bucket = ?1 AND state IN {STAGED} UNION ALL
-            SELECT 1 FROM upload WHERE bucket = ?1 AND remote IS NOT NULL LIMIT 1""",
+            SELECT 1 FROM upload WHERE bucket = ?1 AND remote IS NOT NULL UNION ALL
+            SELECT 1 FROM stray WHERE bucket = ?1 LIMIT 1""",
             (bucket,),
         )
     )

@@ -62,3 +62,19 @@ CREATE TRIGGER upload_of_change AFTER DELETE ON change WHEN OLD.upload IS NOT NU
     UPDATE upload SET touched_at = unixepoch('now', 'subsec'),
         state = iif(state = 'landed' OR (remote IS NULL AND asked_at IS NULL), 'finished', 'doomed') WHERE id = OLD.upload;
 END;
+
+-- Uploads at the remote that nobody goes on with, to be aborted: of changes that are parked or quarantined with their parts.
+CREATE TABLE stray (
+    bucket   TEXT NOT NULL,
+    remote   TEXT NOT NULL,                       -- the remote's id
+    key      TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    PRIMARY KEY (bucket, remote)
+) WITHOUT ROWID;
+CREATE TRIGGER stray_of_change AFTER UPDATE OF state ON change
+WHEN NEW.upload IS NOT NULL AND NEW.state IN ('parked', 'quarantined', 'superseded') AND OLD.state <> NEW.state BEGIN
+    UPDATE part SET landed = NULL WHERE upload = NEW.upload AND landed IS NOT NULL;
+    INSERT OR IGNORE INTO stray SELECT bucket, remote, key, identity FROM upload
+        WHERE id = NEW.upload AND remote IS NOT NULL;
+    UPDATE upload SET remote = NULL WHERE id = NEW.upload AND remote IS NOT NULL;
+END;
