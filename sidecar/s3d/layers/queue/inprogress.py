@@ -50,6 +50,10 @@ class Query:
         head, found, _ = key[len(self.prefix) :].partition(self.delimiter)
         return self.prefix + head + found if found else ""
 
+    def shows(self, key: str) -> bool:
+        """Whether a key is shown by itself."""
+        return key.startswith(self.prefix) and not self.rolled(key)
+
 
 async def list_uploads(parts: Parts, call: Call) -> Reply:
     """List the open uploads of a bucket; while the remote is away only on demand for what is pending."""
@@ -115,19 +119,42 @@ def ours(parts: Parts, query: Query, most: int) -> Iterator[Entry]:
 
 
 async def remotes(parts: Parts, call: Call, query: Query) -> AsyncIterator[Entry]:
+    """The remote's entries behind the markers, without the uploads that are ours."""
+    if query.id_marker and uploads.find(parts.db, query.id_marker) is None and query.shows(query.key_marker):
+        for entry in await rest_of_key(parts, call, query):
+            yield entry
+    asked = {"Prefix": query.prefix, "Delimiter": query.delimiter, "KeyMarker": query.key_marker}
+    async for entry in pages(parts, call, asked):
+        yield entry
+
+
+async def rest_of_key(parts: Parts, call: Call, query: Query) -> list[Entry]:
+    """The remote's uploads of the marker's key that follow the marker's id.
+
+    The key is asked for by itself: not every remote takes the id that it gave as a marker.
+    """
+    found: list[Entry] = []
+    async for entry in pages(parts, call, {"Prefix": query.key_marker}):
+        if entry.name != query.key_marker:
+            break
+        found.append(entry)
+    ids = [entry.upload_id for entry in found]
+    if query.id_marker in ids:
+        return found[ids.index(query.id_marker) + 1 :]
+    return [entry for entry in found if entry.upload_id > query.id_marker]
+
+
+async def pages(parts: Parts, call: Call, asked: dict[str, str]) -> AsyncIterator[Entry]:
     """The remote's entries, page by page, without the uploads that are ours."""
-    asked: dict[str, Any] = {"Bucket": query.bucket, "MaxUploads": MOST, "EncodingType": "url"}
-    asked |= {"Prefix": query.prefix or None, "Delimiter": query.delimiter or None}
-    asked["KeyMarker"] = query.key_marker or None
-    if query.id_marker and uploads.find(parts.db, query.id_marker) is None:
-        asked["UploadIdMarker"] = query.id_marker
+    params: dict[str, Any] = {"Bucket": call.bucket, "MaxUploads": MOST, "EncodingType": "url"}
+    params.update((name, value) for name, value in asked.items() if value)
     while True:
-        page = (await parts.inner(Call("ListMultipartUploads", asked, identity=call.identity))).result or {}
+        page = (await parts.inner(Call("ListMultipartUploads", params, identity=call.identity))).result or {}
         plain = unquote_plus if page.get("EncodingType") == "url" else str
         entries = [Entry(plain(one.get("Prefix", ""))) for one in page.get("CommonPrefixes", ())]
         for one in page.get("Uploads", ()):
             key = plain(one.get("Key", ""))
-            if not uploads.is_remotes(parts.db, query.bucket, one.get("UploadId", "")):
+            if not uploads.is_remotes(parts.db, call.bucket, one.get("UploadId", "")):
                 entries.append(Entry(key, one.get("UploadId", ""), {**one, "Key": key}))
         # Stable: of one key, the remote's own order stays.
         entries.sort(key=lambda entry: entry.name)
@@ -135,10 +162,10 @@ async def remotes(parts: Parts, call: Call, query: Query) -> AsyncIterator[Entry
             yield entry
         if not page.get("IsTruncated") or not page.get("NextKeyMarker"):
             return
-        following = (plain(page["NextKeyMarker"]), page.get("NextUploadIdMarker", ""))
-        if following == (asked.get("KeyMarker"), asked.get("UploadIdMarker", "")):
+        following = (plain(page["NextKeyMarker"]), page.get("NextUploadIdMarker") or None)
+        if following == (params.get("KeyMarker"), params.get("UploadIdMarker")):
             return
-        asked["KeyMarker"], asked["UploadIdMarker"] = following[0], following[1] or None
+        params["KeyMarker"], params["UploadIdMarker"] = following
 
 
 def merged(theirs: list[Entry], mine: list[Entry]) -> list[Entry]:
