@@ -349,6 +349,26 @@ def test_a_full_queue_says_so_and_takes_nothing_halfway(
     assert remote.client().head_object(Bucket=bucket, Key="larger")["ContentLength"] == 200_000
 
 
+@pytest.mark.semantics("Q-7")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_while_the_oldest_change_is_too_old_new_writes_are_refused_and_nothing_is_dropped(
+    away: tuple[Daemon, Relayed, str], remote: Remote
+) -> None:
+    daemon, relayed, bucket = away
+    daemon.kill()
+    daemon.settings |= {"S3D_WRITE_QUEUE_MAX_AGE": "1s", "S3D_WRITE_QUEUE_WAIT": "100ms"}
+    daemon.start()
+    s3 = daemon.client()
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    eventually(lambda: code_of(s3.put_object, Bucket=bucket, Key="k2", Body=b"2") == "SlowDown")
+    assert code_of(s3.delete_object, Bucket=bucket, Key="k") == "SlowDown"
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
+    relayed.set(mode="pass")
+    eventually(lambda: code_of(s3.put_object, Bucket=bucket, Key="k2", Body=b"2") == "")
+    eventually(lambda: drained(daemon))
+    assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
+
+
 @pytest.mark.semantics("Q-14")
 @pytest.mark.parametrize("remote", ["moto", "versitygw", "minio"], indirect=True)
 def test_a_versioned_bucket_is_written_through(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:

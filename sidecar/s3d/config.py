@@ -31,7 +31,6 @@ NOT_BUILT = {
     "S3D_SYNC_FOLDER": "the sync folder is",
     "S3D_FUSE_MOUNT": "the FUSE mount is",
     "S3D_WRITE_QUEUE_FILTER": "the filters are",
-    "S3D_WRITE_QUEUE_MAX_AGE": "the age limit of the write queue is",
     "S3D_OPA": "asking Open Policy Agent is",
 }
 
@@ -192,6 +191,16 @@ class WriteQueue(Section):
     dir: Path | None = setting("S3D_WRITE_QUEUE_DIR", None, "Directory of the queue. Unset: LOCAL_DIR/queue.")
     max_size: Bytes = setting("S3D_WRITE_QUEUE_MAX_SIZE", "10Gi", "Bytes that may be pending at once.")
     max_files: int = setting("S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", ge=1)
+    max_age: Duration = setting(
+        "S3D_WRITE_QUEUE_MAX_AGE",
+        0.0,
+        "While the oldest change on its way is older, new writes wait as at any limit; 0: it may be any age.",
+    )
+    ballast: Bytes = setting(
+        "S3D_WRITE_QUEUE_BALLAST",
+        "16Mi",
+        "Room on the disk that is kept for the drain: new writes are refused before it is used up.",
+    )
     wait: Duration = setting(
         "S3D_WRITE_QUEUE_WAIT", 30.0, "How long a write waits for room in a full queue, then 503 SlowDown."
     )

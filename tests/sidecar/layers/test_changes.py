@@ -151,6 +151,16 @@ async def test_a_turn_comes_in_its_order_and_nothing_overtakes_it(db: Database) 
     assert [change.seq for change in await claim(db)] == [3]
 
 
+@pytest.mark.semantics("Q-9")
+@pytest.mark.parametrize("state", ["parked", "quarantined"])
+async def test_a_turn_does_not_start_behind_what_waits_for_a_person(db: Database, state: str) -> None:
+    await put(db, "k")
+    (change,) = await claim(db)
+    await put_back(db, change, state)
+    seq = await turn(db, "k")
+    assert not await db.write(lambda c: changes.start_turn(c, seq))
+
+
 async def test_a_turn_does_not_survive_its_process(db: Database) -> None:
     await turn(db, "k")
     seq = await turn(db, "other")

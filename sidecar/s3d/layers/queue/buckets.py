@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from s3d.api import S3, Call
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import changes
+from s3d.layers.queue import changes, holds
 from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -107,13 +107,15 @@ class Buckets:
         return await asyncio.shield(future)
 
     async def _look_up(self, name: str) -> Bucket:
-        _, versioning, lock, encryption = await asyncio.gather(
+        _, versioning, lock, encryption, tags = await asyncio.gather(
             self._exists(name),
             self._ask("GetBucketVersioning", name),
             self._ask("GetObjectLockConfiguration", name),
             self._ask("GetBucketEncryption", name),
+            self._ask("GetBucketTagging", name),
         )
         bucket = Bucket(name, *judge(versioning, lock, encryption))
+        await self._db.write(holds.remember_first(name, tags, time.time()))
         await self._remember(bucket)
         return bucket
 

@@ -4,6 +4,7 @@ Functions that take a connection first are run by the store's writing thread ins
 A change moves only along the states of docs/ARCHITECTURE.md, and only here.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,13 @@ from typing import Any
 
 import apsw
 
+from s3d.layers.queue import holds
 from s3d.store.db import Database
 
 Table = list[tuple[Any, ...]]
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
-TAGGING = "x-amz-tagging"
+TAGGING = holds.TAGGING
 """The member of a put that holds its tags, and the only one of a change of tags."""
 NOBODY = "[]"
 """The column `former` where nothing of the key may still arrive."""
@@ -133,16 +135,18 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
 
 
 def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY) -> None:
+    rule = holds.rule_of(db, new.bucket, new.op, new.members)
     db.execute(
         """INSERT INTO change
-        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former)
-        VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
+        rule) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
             new.key,
             new.identity,
             new.op,
+            "held" if rule else "waiting",
             json.dumps(dict(new.members)),
             new.size,
             new.etag,
@@ -152,6 +156,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.inline,
             new.upload,
             former,
+            rule,
         ),
     )
 
@@ -179,6 +184,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
                 _insert(db, new, None)
             else:
                 _fold(db, seq, new.members[TAGGING])
+                _judge_hold(db, seq, new.next_at)
             return True
     return False
 
@@ -203,6 +209,39 @@ def _fold(db: apsw.Connection, seq: int, tagging: str) -> None:
         if tagging:
             members[TAGGING] = tagging
         db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(members), seq))
+
+
+def _judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
+    """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
+    rows: Table = db.execute(
+        "SELECT bucket, op, members, state FROM change WHERE seq = ? AND state IN ('waiting', 'held')", (seq,)
+    ).fetchall()
+    for bucket, op, members, state in rows:
+        rule = holds.rule_of(db, bucket, op, json.loads(members))
+        if rule:
+            db.execute("UPDATE change SET state = 'held', rule = ? WHERE seq = ?", (rule, seq))
+        elif state == "held":
+            db.execute("UPDATE change SET state = 'waiting', rule = '', next_at = ? WHERE seq = ?", (next_at, seq))
+
+
+def judge_holds(db: apsw.Connection, bucket: str, after: int, limit: int, now: float) -> int | None:
+    """Judge the next `limit` changes of a bucket behind `after` anew; the seq of the last, None where none are left."""
+    rows: Table = db.execute(
+        """SELECT seq FROM change WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
+        AND op <> 'through' ORDER BY seq LIMIT ?""",
+        (bucket, after, limit),
+    ).fetchall()
+    for (seq,) in rows:
+        _judge_hold(db, seq, now)
+    return rows[-1][0] if len(rows) == limit else None
+
+
+def buckets_with_waiting(db: Database, limit: int) -> list[str]:
+    """Buckets in which something waits or is held, up to `limit`."""
+    names = dict.fromkeys(bucket for bucket, _ in itertools.islice(lanes(db.read), limit))
+    for (bucket,) in db.read("SELECT DISTINCT bucket FROM change WHERE state = 'held' LIMIT ?", (limit,)):
+        names[bucket] = None
+    return list(names)[:limit]
 
 
 def claim(
@@ -379,6 +418,8 @@ def put_back(
         WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
         (change.seq, "superseded" if overtaken else state, next_at, code, reason, refusals),
     )
+    if state == "waiting":
+        _judge_hold(db, change.seq, next_at)
     return None
 
 
@@ -413,8 +454,13 @@ def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now:
 
 
 def start_turn(db: apsw.Connection, seq: int) -> bool:
-    """Claim the key for a request whose turn it is; False while something is ahead of it."""
-    db.execute(f"UPDATE change SET state = 'pushing' WHERE seq = ? AND state = 'waiting' AND NOT {AHEAD}", (seq,))
+    """Claim the key for a request whose turn it is; False while something is ahead of it, on its way or kept back."""
+    db.execute(
+        f"""UPDATE change SET state = 'pushing' WHERE seq = ? AND state = 'waiting' AND NOT {AHEAD} AND NOT EXISTS (
+        SELECT 1 FROM change AS stuck WHERE stuck.bucket = change.bucket AND stuck.key = change.key
+        AND stuck.seq < change.seq AND stuck.state IN ('held', 'parked', 'quarantined'))""",
+        (seq,),
+    )
     return db.changes() > 0
 
 

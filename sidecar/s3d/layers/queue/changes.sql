@@ -36,6 +36,7 @@ CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts
     WHERE state = 'waiting' AND op <> 'through';
 CREATE INDEX change_unknown ON change (next_at) WHERE state = 'unknown';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
+CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
 CREATE INDEX change_age ON change (acked_at) WHERE state IN ('waiting', 'pushing', 'unknown');
 CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;
 

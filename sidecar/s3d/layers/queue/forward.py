@@ -3,6 +3,7 @@
 Nothing is changed on the way but the signature. A call that changes what a queued write means makes its bucket unknown.
 """
 
+import contextlib
 import time
 from dataclasses import replace
 from urllib.parse import unquote
@@ -11,7 +12,7 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import changes, uploads
+from s3d.layers.queue import changes, releases, uploads
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import encode
@@ -88,6 +89,9 @@ async def _inward(parts: Parts, call: Call) -> Reply:
         # As on the remote, they do not keep a bucket, and go with it.
         await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
         parts.staging.wake()
+    if call.operation in releases.RETAGGING and reply.status < 300:
+        with contextlib.suppress(S3Error):
+            await releases.ask(parts, call.bucket)
     return reply
 
 

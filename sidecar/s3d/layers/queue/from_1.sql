@@ -9,6 +9,7 @@ CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts
     WHERE state = 'waiting' AND op <> 'through';
 CREATE INDEX change_unknown ON change (next_at) WHERE state = 'unknown';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
+CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
 DROP INDEX change_since;
 CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
     WHERE op <> 'through' AND state <> 'superseded' AND state <> 'settled';

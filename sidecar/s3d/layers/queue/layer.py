@@ -30,10 +30,11 @@ from s3d.layers.queue import (
     uploads,
     writes,
 )
+from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
-from s3d.layers.queue.room import Room
+from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.schema import SCHEMA
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -83,6 +84,8 @@ class Queue:
         try:
             return await self._serve(call)
         except StoreFailed as error:
+            if isinstance(error, StoreFull):
+                await self._parts.ballast.drop()
             raise refuse_store(error) from error
 
     async def _serve(self, call: Call) -> Reply:
@@ -187,7 +190,9 @@ async def open_queue(
         await db.write(lanes.recover)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
-            yield assemble(settings, db, bodies, inner, health, region, metrics)
+            ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
+            await ballast.lay()
+            yield assemble(settings, db, bodies, ballast, inner, health, region, metrics)
         finally:
             await bodies.close()
     finally:
@@ -195,7 +200,14 @@ async def open_queue(
 
 
 def assemble(
-    settings: config.Settings, db: Database, bodies: Bodies, inner: S3, health: Health, region: str, metrics: Metrics
+    settings: config.Settings,
+    db: Database,
+    bodies: Bodies,
+    ballast: Ballast,
+    inner: S3,
+    health: Health,
+    region: str,
+    metrics: Metrics,
 ) -> Queue:
     """Put the parts together."""
     work = asyncio.Event()
@@ -209,7 +221,8 @@ def assemble(
         metrics,
         turns=Turns(db, health, settings.gateway.barrier_timeout, work.set),
         buckets=Buckets(db, inner, health, settings.remote.buckets),
-        room=Room(db, settings.write_queue),
+        room=Room(db, settings.write_queue, ballast),
+        ballast=ballast,
         wake=work.set,
     )
     return Queue(parts, Pusher(parts, work))
@@ -237,13 +250,7 @@ def is_form(wire: Wire) -> bool:
 def refuse_store(error: StoreFailed) -> S3Error:
     """The 503 of a write or read that the local dir failed (D-3, Q-7)."""
     if isinstance(error, StoreFull):
-        return S3Error(
-            "SlowDown",
-            "The local dir is full",
-            status=503,
-            headers={"Retry-After": "5"},
-            hint="writes resume by themselves as changes are delivered",
-        )
+        return disk_full()
     return S3Error(
         "ServiceUnavailable",
         f"The local dir failed: {error}",

@@ -14,7 +14,7 @@ from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue import changes, lanes
 from s3d.layers.queue.changes import Change
-from s3d.layers.queue.content import open_body
+from s3d.layers.queue.content import open_change
 from s3d.layers.queue.parts import Parts
 
 PAGE = 500
@@ -86,6 +86,7 @@ async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> di
             if change.file is not None:
                 await parts.bodies.delete(change.file)
             parts.turns.moved(change.bucket)
+    parts.staging.wake()
     parts.room.freed()
     parts.wake()
     return {"changes": dropped, "bytes": size}
@@ -147,8 +148,8 @@ class Remains:
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield what is there."""
         change = self._change
-        if change.state != "quarantined":
-            body = open_body(self._parts.bodies, changes.with_inline(self._parts.db, change))
+        if change.state != "quarantined" or change.upload is not None:
+            body = open_change(self._parts, changes.with_inline(self._parts.db, change))
         elif change.file is not None:
             # Without a digest it is read as it is.
             body = self._parts.bodies.open(change.file, change.size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from s3d import config
 from s3d.api import S3, Call, Reply
 from s3d.layers.health import Health
+from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.staging import Staging
@@ -33,6 +34,7 @@ class Parts:
     turns: Turns
     buckets: Buckets
     room: Room
+    ballast: Ballast
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
     staging: Staging = field(default_factory=Staging)

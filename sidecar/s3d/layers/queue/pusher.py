@@ -18,13 +18,13 @@ import apsw
 
 from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import changes, lanes, retry, zombies
+from s3d.layers.queue import changes, lanes, releases, retry, zombies
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.lanes import Claimed
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.pushes import PUSHES
-from s3d.store.db import StoreFailed
+from s3d.store.db import StoreFailed, StoreFull
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class Pusher:
         """Push for life."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(zombies.watch(self._parts))
+            tasks.create_task(releases.watch(self._parts))
+            tasks.create_task(self._parts.ballast.watch())
             while True:
                 await self._health.present()
                 self._work.clear()
@@ -115,8 +117,13 @@ class Pusher:
             return claimed
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
+            await self._make_room(error)
             await asyncio.sleep(STORE_PAUSE)
             return Claimed([], None)
+
+    async def _make_room(self, error: StoreFailed) -> None:
+        if isinstance(error, StoreFull):
+            await self._parts.ballast.drop()
 
     async def _rest(self, due: float | None) -> None:
         """Wait until something becomes due or there is news. What waits for its turn is news when that comes."""
@@ -237,15 +244,13 @@ class Pusher:
         """Hash the body of a put once more, which the remote says arrived otherwise; a bad one is quarantined."""
         if change.op != "put":
             return True
-        body = open_body(self._parts.bodies, change)
         try:
-            async for _ in body.chunks():
-                pass
+            async with contextlib.aclosing(open_body(self._parts.bodies, change)) as body:
+                async for _ in body.chunks():
+                    pass
         except CorruptBody as error:
             await self._quarantine(change, error)
             return False
-        finally:
-            await body.aclose()
         return True
 
     async def _quarantine(self, change: Change, error: CorruptBody) -> None:
@@ -260,6 +265,7 @@ class Pusher:
                 return await self._db.write(write)
             except StoreFailed as error:
                 log.error("the outcome of a push cannot be recorded: %s", error)
+                await self._make_room(error)
                 await asyncio.sleep(STORE_PAUSE)
 
     async def _record(
