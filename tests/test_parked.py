@@ -8,6 +8,7 @@ import pytest
 
 from tests.daemons import Daemon, StartDaemon
 from tests.refusals import Refuse, Refusing
+from tests.relays import Relay
 from tests.remotes import Remote
 from tests.test_gateway import code_of, drained, eventually, raw
 
@@ -196,3 +197,31 @@ def test_what_is_left_at_the_end_is_counted_by_what_it_waits_for(stage: Stage) -
     assert stage.daemon.terminate() == 75
     assert "3 changes, 300003 bytes" in stage.daemon.output()
     assert "3 of them parked" in stage.daemon.output()
+
+
+@pytest.mark.semantics("R-1")
+def test_what_is_pending_can_be_listed_while_the_remote_is_away(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
+) -> None:
+    relayed = relay(remote)
+    relayed.set(mode="refuse")
+    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket, S3D_AWAY_AFTER="1s")
+    daemon.client().put_object(Bucket=bucket, Key="a/1", Body=b"x")
+    daemon.client().put_object(Bucket=bucket, Key="b", Body=b"xy")
+    ran = daemon.cli("ls", "-r", "--pending", bucket)
+    assert ran.returncode == 0, ran.stderr
+    assert [line.split(b"\t")[1:] for line in ran.stdout.splitlines()] == [[b"1", b"a/1"], [b"2", b"b"]]
+    assert daemon.cli("ls", "--pending").returncode == 2
+
+
+@pytest.mark.semantics("Q-8", "A-7")
+def test_a_paused_lane_is_named_on_the_socket_and_counted_on_the_metrics_door(stage: Stage) -> None:
+    stage.proxy.set({"path": f"/{stage.bucket}/", "status": 403, "code": "InvalidAccessKeyId"})
+    stage.daemon.client().put_object(Bucket=stage.bucket, Key="k", Body=b"x")
+    eventually(lambda: stage.daemon.status()["paused_lanes"] == 1)
+    shown = dict(stage.lines("status"))
+    assert (shown["lanes.0.bucket"], shown["lanes.0.code"]) == (stage.bucket, "InvalidAccessKeyId")
+    assert "lanes" not in stage.daemon.status()
+    stage.proxy.set()
+    assert stage.daemon.cli("queue", "retry", stage.bucket).returncode == 0
+    eventually(lambda: stage.daemon.status()["paused_lanes"] == 0)

@@ -226,8 +226,9 @@ def _judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
 
 def judge_holds(db: apsw.Connection, bucket: str, after: int, limit: int, now: float) -> int | None:
     """Judge the next `limit` changes of a bucket behind `after` anew; the seq of the last, None where none are left."""
+    # By number, so that all calls together walk the table once.
     rows: Table = db.execute(
-        """SELECT seq FROM change WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
+        """SELECT seq FROM change NOT INDEXED WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
         AND op <> 'through' ORDER BY seq LIMIT ?""",
         (bucket, after, limit),
     ).fetchall()
@@ -239,8 +240,13 @@ def judge_holds(db: apsw.Connection, bucket: str, after: int, limit: int, now: f
 def buckets_with_waiting(db: Database, limit: int) -> list[str]:
     """Buckets in which something waits or is held, up to `limit`."""
     names = dict.fromkeys(bucket for bucket, _ in itertools.islice(lanes(db.read), limit))
-    for (bucket,) in db.read("SELECT DISTINCT bucket FROM change WHERE state = 'held' LIMIT ?", (limit,)):
-        names[bucket] = None
+    last = ""
+    for _ in range(limit):
+        rows = db.read("SELECT bucket FROM change WHERE state = 'held' AND bucket > ? ORDER BY bucket LIMIT 1", (last,))
+        if not rows:
+            break
+        last = rows[0][0]
+        names[last] = None
     return list(names)[:limit]
 
 
