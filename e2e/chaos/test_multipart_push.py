@@ -92,9 +92,6 @@ def test_credentials_that_expire_in_the_middle_of_a_multipart_push_pause_it(
     assert daemon.client().get_object(Bucket=bucket, Key="key")["Body"].read() == BODY
     far.set()
     drained(daemon)
-    # What had arrived was not sent again.
-    sent = [line for line in far.stats()["requests"] if "partNumber=1&" in line]
-    assert len(sent) == 1
     assert_arrived(remote, bucket, "key", etag)
 
 
