@@ -89,6 +89,7 @@ def test_each_key_ends_as_its_last_acknowledged_change(
         slowed.set(delay=0.0)
         drain(daemon)
     left = remote_digests(remote, bucket)
+    uploads = remote.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     ledger.close()
 
     under_load = [each for each in met if each.is_under_load]
@@ -104,6 +105,7 @@ def test_each_key_ends_as_its_last_acknowledged_change(
     }
     assert not wrong
     assert not set(left) - set(ledger.histories())
+    assert not uploads
     assert not writers.problems
     assert len(under_load) >= 0.75 * kills
     assert sum(each.waiting >= WAITING for each in under_load) >= 0.75 * kills
