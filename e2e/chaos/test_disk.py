@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from e2e.chaos.disks import Disk, new_disk, run
-from e2e.chaos.requests import NOTHING, ask, drained, held, pending, put, wait_until
+from e2e.chaos.requests import NOTHING, ask, digest, drained, held, pending, put, wait_until
+from e2e.chaos.test_kill import remote_digests
 from e2e.chaos.test_sweep import bodies, fault
 from e2e.chaos.tracing import traced
 from tests.daemons import Daemon
@@ -83,6 +84,39 @@ def test_on_a_full_disk_writes_are_refused_and_reads_and_the_drain_go_on(on_disk
     assert at.put("after", LARGE) == 200
     drained(at.daemon)
     assert_delivered(at, {"after"})
+
+
+@pytest.mark.fault(20)
+@pytest.mark.semantics("Q-7")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_a_disk_that_is_full_at_the_start_is_read_and_drained(on_disk: Callable[..., Setting]) -> None:
+    at = on_disk(2 * SMALL_DISK)
+    expected = {f"inline/{number}": b"%d" % number for number in range(5)}
+    expected |= {f"file/{number}": LARGE[number:] for number in range(5)}
+    for key, body in expected.items():
+        assert at.put(key, body) == 200
+    at.daemon.kill()
+    filler = at.disk.mount / "filler"
+    fill_to_the_brim(filler)
+    at.daemon.start()
+    for key, body in expected.items():
+        assert at.get(key) == body
+    assert [at.put("refused/inline", b"x"), at.put("refused/file", LARGE)] == [503, 503]
+    at.far.set(mode="pass")
+    drained(at.daemon)
+    assert remote_digests(at.far.remote, at.bucket) == {key: digest(body) for key, body in expected.items()}
+    filler.unlink()
+    wait_until(lambda: at.put("after", b"1") == 200)
+
+
+def fill_to_the_brim(filler: Path) -> None:
+    """Write a file until not a byte is left on its disk."""
+    with filler.open("wb", buffering=0) as file:
+        for block in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(block)) == block:
+                    pass
+        os.fsync(file.fileno())
 
 
 @pytest.mark.fault(26)

@@ -326,6 +326,26 @@ def test_beyond_a_limit_writes_are_told_to_slow_down_until_there_is_room(
     assert len(remote_digests(remote, bucket)) == 11
 
 
+@pytest.mark.fault(50)
+@pytest.mark.semantics("Q-7")
+def test_while_the_oldest_change_is_too_old_writes_are_told_to_slow_down(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
+) -> None:
+    far = relay(remote)
+    far.set(mode="refuse")
+    limits = {"S3D_WRITE_QUEUE_MAX_AGE": "2s", "S3D_WRITE_QUEUE_WAIT": "200ms"}
+    daemon = start_daemon(far.remote, S3D_BUCKETS=bucket, **limits)
+    assert put(daemon, "old", b"1", bucket=bucket) == 200
+    wait_until(lambda: daemon.status()["pending"]["oldest_age_seconds"] > 2)
+    status, retry_after, document = refused_put(daemon, f"/{bucket}/more", b"2")
+    assert (status, retry_after > 0, b"<Code>SlowDown</Code>" in document) == (503, True, True)
+    far.set(mode="pass")
+    drained(daemon)
+    assert put(daemon, "more", b"2", bucket=bucket) == 200
+    drained(daemon)
+    assert remote_digests(remote, bucket) == {"old": digest(b"1"), "more": digest(b"2")}
+
+
 def refused_put(daemon: Daemon, path: str, body: bytes) -> tuple[int, int, bytes]:
     """Status, Retry-After and document of a put that is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
