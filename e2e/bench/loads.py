@@ -89,8 +89,10 @@ def run_wrk(server: Server, requests: Path, connections: int, seconds: float, si
     return said
 
 
-async def run_own(server: Server, requests: str, connections: int, seconds: float, size: int) -> dict[str, float]:
-    """The load by a client of our own, in this process."""
+async def run_own(
+    server: Server, requests: str, connections: int, seconds: float, size: int, *, once: bool = False
+) -> dict[str, float]:
+    """The load by a client of our own, in this process; with `once`, each request is sent once."""
     lines = [line.split(" ", 1) for line in requests.splitlines()]
     body = b"s" * size
     head = f"HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
@@ -108,7 +110,7 @@ async def run_own(server: Server, requests: str, connections: int, seconds: floa
         nonlocal errors
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         at = first
-        while (sent := time.perf_counter()) < started + seconds:
+        while (sent := time.perf_counter()) < started + seconds and not (once and at >= len(made)):
             writer.write(made[at % len(made)])
             at += connections
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
