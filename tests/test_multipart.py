@@ -508,11 +508,10 @@ def test_an_upload_that_the_remote_began_goes_on_there(daemon: Daemon, remote: R
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("D-4")
-@pytest.mark.semantics("Q-5")
+@pytest.mark.semantics("D-4", "Q-5", "Q-9")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
-def test_a_damaged_part_is_never_pushed_and_never_read(
-    away: tuple[Daemon, Relayed], remote: Remote, bucket: str
+def test_a_damaged_part_is_never_pushed_and_never_read_but_exported_as_it_is(
+    away: tuple[Daemon, Relayed], remote: Remote, bucket: str, tmp_path: Path
 ) -> None:
     daemon, relayed = away
     upload = Uploading(daemon.client(), bucket, "k")
@@ -529,5 +528,9 @@ def test_a_damaged_part_is_never_pushed_and_never_read(
     assert code_of(daemon.client().get_object, **upload.name) == "ServiceUnavailable"
     assert code_of(remote.client().get_object, **upload.name) == "NoSuchKey"
     eventually(lambda: uploads_of(remote, bucket, "k") == [])
+    assert daemon.cli("queue", "export", bucket, "-o", str(tmp_path)).returncode == 0
+    exported = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
+    seam = LEAST + 1000
+    assert exported == upload.data[:seam] + b"damage" + upload.data[seam + 6 :]
     daemon.client().put_object(**upload.name, Body=b"newer")
     eventually(lambda: code_of(remote.client().get_object, **upload.name) == "")

@@ -12,7 +12,7 @@ import apsw
 
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import changes, lanes
+from s3d.layers.queue import changes, joined, lanes
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_change
 from s3d.layers.queue.parts import Parts
@@ -148,8 +148,12 @@ class Remains:
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield what is there."""
         change = self._change
-        if change.state != "quarantined" or change.upload is not None:
-            body = open_change(self._parts, changes.with_inline(self._parts.db, change))
+        if change.state != "quarantined":
+            body: Body = open_change(self._parts, changes.with_inline(self._parts.db, change))
+        elif change.upload is not None:
+            body = joined.open_parts(
+                self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
+            )
         elif change.file is not None:
             # Without a digest it is read as it is.
             body = self._parts.bodies.open(change.file, change.size)
