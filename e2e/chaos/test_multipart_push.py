@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.chaos.requests import drained, pending, states, wait_until
-from e2e.chaos.test_remote import attempts
+from e2e.chaos.test_remote import newest
 from tests.daemons import Daemon, StartDaemon
 from tests.relays import Faults, Relay
 from tests.remotes import Remote
@@ -86,7 +86,7 @@ def test_credentials_that_expire_in_the_middle_of_a_multipart_push_pause_it(
     far.set({"method": "PUT", "path": "partNumber=[34]", "status": 400, "code": "ExpiredToken"})
     daemon = start_daemon(far.remote, S3D_BUCKETS=bucket)
     etag = upload(daemon, bucket, "key")
-    wait_until(lambda: attempts(daemon, "key", bucket)["code"] == "ExpiredToken")
+    wait_until(lambda: newest(daemon, "key", bucket)["code"] == "ExpiredToken")
     assert pending(daemon) == 1
     assert "parked" not in states(daemon)
     assert daemon.client().get_object(Bucket=bucket, Key="key")["Body"].read() == BODY

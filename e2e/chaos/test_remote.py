@@ -40,7 +40,7 @@ pytestmark = [
 ]
 
 
-def attempts(daemon: Daemon, key: str, bucket: str) -> dict[str, Any]:
+def newest(daemon: Daemon, key: str, bucket: str) -> dict[str, Any]:
     """The newest change of a key, as `s3d status` shows it."""
     shown = daemon.cli("status", "--json", f"{bucket}/{key}")
     assert shown.returncode == 0, shown.stderr
@@ -129,8 +129,8 @@ def test_a_wrong_clock_is_named_and_nothing_is_lost(
     drained(daemon)
     clock.set(-20 * 60)
     assert put(daemon, "key", b"2", bucket=bucket) == 200
-    wait_until(lambda: bool(attempts(daemon, "key", bucket)["code"]))
-    said = attempts(daemon, "key", bucket)
+    wait_until(lambda: bool(newest(daemon, "key", bucket)["code"]))
+    said = newest(daemon, "key", bucket)
     assert (said["code"], said["state"]) == ("RequestTimeTooSkewed", "waiting")
     clock.set(0)
     drained(daemon)
@@ -150,7 +150,7 @@ def test_changes_of_a_bucket_that_was_deleted_wait_until_it_is_back(
     client.delete_bucket(Bucket=bucket)
     for number in range(10):
         assert put(daemon, f"key/{number}", b"%d" % number, bucket=bucket) == 200
-    wait_until(lambda: attempts(daemon, "key/0", bucket)["code"] == "NoSuchBucket")
+    wait_until(lambda: newest(daemon, "key/0", bucket)["code"] == "NoSuchBucket")
     assert pending(daemon) == 10
     assert "parked" not in states(daemon)
     assert bucket not in [each["Name"] for each in client.list_buckets()["Buckets"]]
@@ -174,8 +174,12 @@ def test_one_change_that_the_remote_never_takes_holds_up_none_of_a_thousand(
         assert set(pool.map(lambda key: put(daemon, key, key.encode(), bucket=bucket), keys)) == {200}
     wait_until(lambda: states(daemon) == {"parked": 1}, 120)
     assert remote_digests(remote, bucket) == {key: digest(key.encode()) for key in keys[1:]}
-    assert attempts(daemon, "poison", bucket)["code"] == "EntityTooLarge"
+    assert newest(daemon, "poison", bucket)["code"] == "EntityTooLarge"
     assert ask(daemon, "GET", "poison", bucket=bucket) == (200, b"poison")
+    far.set()
+    assert daemon.cli("queue", "retry", f"{bucket}/poison").returncode == 0
+    drained(daemon)
+    assert len(remote_digests(remote, bucket)) == 1000
 
 
 @pytest.mark.fault(47)

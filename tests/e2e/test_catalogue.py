@@ -7,7 +7,7 @@ from e2e.chaos.catalogue import FAULTS
 from tests.daemons import ROOT
 
 NOT_YET = {42}
-"""Faults whose tests are still to be written."""
+"""What a conflict comes to (SEMANTICS Q-18) is not built."""
 
 
 @functools.cache
