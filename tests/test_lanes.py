@@ -1,5 +1,6 @@
 """What a remote refuses: paused lanes, parked changes, and what goes on beside them."""
 
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -203,6 +204,14 @@ def test_slow_objects_hold_up_no_others(
     eventually(lambda: all(state_of(daemon, bucket, f"slow{number}")["attempts"] for number in range(5)))
     proxy.set({**slow, "delay": 3600})
     eventually(lambda: daemon.status()["states"]["pushing"] == 3)
+    # The other two are long due, and get no worker.
+    eventually(
+        lambda: all(
+            (change := state_of(daemon, bucket, f"slow{number}"))["state"] == "pushing"
+            or change["next_at"] < time.time() - 1
+            for number in range(5)
+        )
+    )
     for number in range(20):
         s3.put_object(Bucket=bucket, Key=f"quick{number}", Body=b"x")
     eventually(lambda: remote.client().list_objects_v2(Bucket=bucket, Prefix="quick")["KeyCount"] == 20)
