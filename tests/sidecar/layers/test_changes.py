@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from s3d.layers.queue import changes
@@ -235,3 +236,20 @@ async def test_seqs_are_never_given_twice(db: Database) -> None:
         await db.write(lambda c: changes.settle(c, seqs[-1]))
     assert seqs == [1, 2, 3]
     assert changes.newest(db) == 3
+
+
+@pytest.mark.parametrize("waiting", [10, 500])
+async def test_a_lane_is_found_by_a_seek_however_much_waits_in_it(db: Database, waiting: int) -> None:
+    steps: list[int] = []
+
+    def look(connection: apsw.Connection) -> list[tuple[str, str]]:
+        for number in range(waiting):
+            changes.enqueue(connection, New("b", f"k{number}", "", "put", NOW, NOW, size=1, inline=b"x"))
+        connection.set_progress_handler(lambda: bool(steps.append(1)), 1)
+        try:
+            return list(changes.lanes(changes.rows_of(connection)))
+        finally:
+            connection.set_progress_handler(None)
+
+    assert await db.write(look) == [("b", "")]
+    assert len(steps) < 300

@@ -307,10 +307,14 @@ def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, 
     """Every lane in which something waits, by a seek each: first those behind `after`, then the others."""
     start, wrapped = after, after == ("", "")
     while True:
+        # Two seeks, since for a row value SQLite walks all that is equal in the first column.
         rows = read(
-            f"""SELECT bucket, identity FROM change WHERE {DUE} AND (bucket, identity) > (?, ?)
-            ORDER BY bucket, identity LIMIT 1""",
+            f"SELECT bucket, identity FROM change WHERE {DUE} AND bucket = ? AND identity > ? "
+            "ORDER BY identity LIMIT 1",
             start,
+        ) or read(
+            f"SELECT bucket, identity FROM change WHERE {DUE} AND bucket > ? ORDER BY bucket, identity LIMIT 1",
+            start[:1],
         )
         if not rows:
             if wrapped:
