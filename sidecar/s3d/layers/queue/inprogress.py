@@ -125,7 +125,9 @@ async def remotes(parts: Parts, call: Call, query: Query) -> AsyncIterator[Entry
             yield entry
     asked = {"Prefix": query.prefix, "Delimiter": query.delimiter, "KeyMarker": query.key_marker}
     async for entry in pages(parts, call, asked):
-        yield entry
+        # A prefix that was given as the marker comes again from remotes that only compare keys with it.
+        if entry.name > query.key_marker:
+            yield entry
 
 
 async def rest_of_key(parts: Parts, call: Call, query: Query) -> list[Entry]:
