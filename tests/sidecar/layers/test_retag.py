@@ -136,3 +136,30 @@ async def test_newer_tags_take_the_place_of_refused_ones(db: Database) -> None:
     assert rows(db) == [("put", "pushing", None), ("tag", "superseded", "a=b"), ("tag", "waiting", "c=d")]
     assert change.seq
     assert shown(db) == "c=d"
+
+
+@pytest.mark.semantics("Q-3", "Q-19")
+async def test_a_put_that_is_kept_has_the_tags_that_were_pushed_after_it(db: Database) -> None:
+    await put(db, "old=1")
+    (change,) = await claim(db)
+    await put_back(db, change, "unknown")
+    await retag(db, "a=b")
+    await db.write(lambda c: changes.settle(c, change.seq, now=NOW, window=900.0))
+    (tags,) = await claim(db)
+    await put_back(db, tags, "unknown")
+    await db.write(lambda c: changes.settle(c, tags.seq, now=NOW, window=900.0))
+    ((kept, late),) = changes.settled(db, 1e9, 10)
+    assert (kept.seq, kept.members[TAGGING], late) == (change.seq, "a=b", ("e",))
+    assert changes.visible(db, "b", "k") is None
+    await db.write(lambda c: changes.tag_settled(c, "b", "k", ""))
+    ((kept, _),) = changes.settled(db, 1e9, 10)
+    assert kept.members == {"x-amz-meta-a": "1"}
+
+
+@pytest.mark.semantics("Q-3", "Q-19")
+async def test_tags_are_not_folded_into_a_put_that_is_settled(db: Database) -> None:
+    await put(db, "old=1")
+    (change,) = await claim(db)
+    await put_back(db, change, "unknown")
+    await db.write(lambda c: changes.settle(c, change.seq, now=NOW, window=900.0))
+    assert not await retag(db, "a=b")

@@ -370,6 +370,14 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     if not rows:
         return ()
     op, file, former = rows[0][:3]
+    if op == "tag":
+        # The put that it is about may be kept, and is then pushed again with these tags.
+        tagging: Table = db.execute(
+            "DELETE FROM change WHERE seq = ? RETURNING bucket, key, members", (seq,)
+        ).fetchall()
+        for bucket, key, members in tagging:
+            tag_settled(db, bucket, key, json.loads(members)[TAGGING])
+        return ()
     before = [(old, file, former) for _, _, _, old, file, former in rows if old is not None]
     late = merged([former, *(former for _, _, former in before)], now - window)
     db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _, _ in before])
@@ -380,6 +388,15 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     else:
         db.execute("UPDATE change SET state = 'settled', former = ?, next_at = ? WHERE seq = ?", (late, now, seq))
     return tuple(orphan for orphan in orphans if orphan is not None)
+
+
+def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> None:
+    """Give the put that is kept of a key the tags that the remote has taken since; "": none."""
+    kept: Table = db.execute(
+        "SELECT seq FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op = 'put'", (bucket, key)
+    ).fetchall()
+    for (seq,) in kept:
+        _fold(db, seq, tagging)
 
 
 def merged(formers: Iterable[str], since: float = 0.0) -> str:
@@ -421,7 +438,7 @@ def put_back(
         _hand_over(db, change)
         db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
         return change.file
-    if state == "unknown":
+    if state == "unknown" and change.op != "tag":
         may_arrive(db, change.seq, change.etag, next_at)
     db.execute(
         """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6

@@ -21,20 +21,31 @@ LARGEST_DOCUMENT = 64 << 10
 
 async def put(parts: Parts, call: Call) -> Reply:
     """Answer PutObjectTagging."""
-    if call.body is None or not pending(parts, call):
+    queued = pending(parts, call)
+    if call.body is None or not (queued or changes.kept_since(parts.db) is not None):
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, LARGEST_DOCUMENT)
     operation = OPERATIONS["PutObjectTagging"]
     if decode.unknown_elements(operation, data):
         return await forward.after(parts, call)
     pairs = tags.of_document(decode.input_xml(operation, data))
+    if not queued:
+        return await through(parts, call, tags.to_header(pairs))
     tags.check(pairs)
     return await retag(parts, call, tags.to_header(pairs), 200)
 
 
 async def delete(parts: Parts, call: Call) -> Reply:
     """Answer DeleteObjectTagging."""
-    return await (retag(parts, call, "", 204) if pending(parts, call) else forward.after(parts, call))
+    return await (retag(parts, call, "", 204) if pending(parts, call) else through(parts, call, ""))
+
+
+async def through(parts: Parts, call: Call, header: str) -> Reply:
+    """Hand a change of tags inward; a put that is kept must not bring its old ones back (Q-3)."""
+    reply = await forward.after(parts, call)
+    if reply.status < 300 and "VersionId" not in call.params and changes.kept_since(parts.db) is not None:
+        await parts.db.write(lambda db: changes.tag_settled(db, call.bucket, call.key, header))
+    return reply
 
 
 async def get(parts: Parts, call: Call) -> Reply:
@@ -68,6 +79,6 @@ async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
     async with parts.room.take(0):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if not queued:
-        return await forward.after(parts, call)
+        return await through(parts, call, header)
     parts.wake()
     return Reply(status, CIMultiDict({"x-s3d-durability": "local"}))
