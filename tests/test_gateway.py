@@ -234,7 +234,7 @@ def test_what_needs_the_remote_is_503_while_it_is_away(away: tuple[Daemon, Relay
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
     for method, path in (
         ("GET", f"/{bucket}?list-type=2"),
-        ("GET", f"/{bucket}/k?tagging"),
+        ("GET", f"/{bucket}/k?acl"),
         ("GET", f"/{bucket}/other"),
         ("GET", "/"),
         ("PUT", f"/{bucket}/k?renameObject"),

@@ -59,11 +59,13 @@ def test_what_is_denied_alone_is_parked_and_its_lane_goes_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_WRITE_QUEUE_DELAY="1s")
+    daemon = start_daemon(proxy.remote)
     s3 = daemon.client()
     proxy.set({"path": f"/{bucket}/secret/", "method": "PUT", "status": 403, "code": "AccessDenied"})
     for number in range(4):
         s3.put_object(Bucket=bucket, Key=f"secret/{number}", Body=b"x")
+    # What passed before the denial says nothing of what the lane may do now.
+    eventually(lambda: state_of(daemon, bucket, "secret/1")["code"] == "AccessDenied")
     s3.put_object(Bucket=bucket, Key="open/1", Body=b"x")
     s3.put_object(Bucket=bucket, Key="plain", Body=b"x")
     eventually(lambda: daemon.status()["states"]["parked"] == 4)

@@ -70,7 +70,7 @@ def test_a_bad_network_loses_nothing_and_holds_no_worker_for_ever(
     settings = {"S3D_AWAY_AFTER": "20s"} if slow else {"S3D_AWAY_AFTER": "1s", "S3D_REQUEST_TIMEOUT": "3s"}
     daemon = start_daemon(far.remote, S3D_BUCKETS=bucket, **settings)
     expected = (
-        {"first": b"first"}
+        {"first": LARGE[:5_000]}
         | {f"key/{number}": LARGE[number : number + 20_000] for number in range(20)}
         | {"large": LARGE}
     )
@@ -140,16 +140,20 @@ def test_a_wrong_clock_is_named_and_nothing_is_lost(
 @pytest.mark.fault(39)
 @pytest.mark.semantics("Q-8")
 def test_changes_of_a_bucket_that_was_deleted_wait_until_it_is_back(
-    remote: Remote, bucket: str, start_daemon: StartDaemon
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_BUCKETS=bucket)
+    far = relay(remote)
+    daemon = start_daemon(far.remote, S3D_BUCKETS=bucket)
     client = remote.client()
     assert put(daemon, "before", b"0", bucket=bucket) == 200
     drained(daemon)
+    # While it is away nobody can know that the bucket goes.
+    far.set(mode="refuse")
     client.delete_object(Bucket=bucket, Key="before")
     client.delete_bucket(Bucket=bucket)
     for number in range(10):
         assert put(daemon, f"key/{number}", b"%d" % number, bucket=bucket) == 200
+    far.set(mode="pass")
     wait_until(lambda: newest(daemon, "key/0", bucket)["code"] == "NoSuchBucket")
     assert pending(daemon) == 10
     assert "parked" not in states(daemon)
