@@ -6,7 +6,9 @@ caller's AWS configuration reaches it.
 
 import contextlib
 import http.client
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+PORTS = range(20_000, 30_000)
+_ports = itertools.count(random.choice(PORTS))
 
 
 class NotStarted(Exception):
@@ -86,11 +91,19 @@ def running(program: Program) -> Iterator[Program]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on just now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on just now.
+
+    It is none of those that the kernel gives to connections, so that it stays free until it is listened on; processes
+    that test side by side begin at different ones.
+    """
+    for _ in PORTS:
+        port = PORTS[0] + (next(_ports) - PORTS[0]) % len(PORTS)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((host, port))
+                return port
+    raise NotStarted(f"no port between {PORTS[0]} and {PORTS[-1]} is free")
 
 
 def http_status(url: str, timeout: float = 2) -> int | None:

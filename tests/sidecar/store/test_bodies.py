@@ -465,7 +465,7 @@ async def left_behind(bodies: Bodies) -> AsyncIterator[tuple[Bodies, str, str]]:
     await store.close()
 
 
-@pytest.mark.semantics("D-2")
+@pytest.mark.semantics("D-2", "D-5")
 async def test_a_sweep_removes_what_has_no_row(left_behind: tuple[Bodies, str, str]) -> None:
     bodies, wanted, orphan = left_behind
     (bodies.root / f".draft-{orphan}").write_bytes(b"half")
@@ -486,6 +486,7 @@ async def test_a_sweep_leaves_what_this_process_received(bodies: Bodies) -> None
     assert files(bodies) == [name]
 
 
+@pytest.mark.semantics("D-5")
 async def test_a_sweep_without_a_healthy_database_removes_nothing(left_behind: tuple[Bodies, str, str]) -> None:
     bodies, wanted, orphan = left_behind
 
