@@ -491,6 +491,22 @@ def test_a_waiting_client_is_told_to_send_only_what_will_be_read(daemon: Daemon,
     assert answers == {bucket: b"HTTP/1.1 100 Continue", "never-was": b"HTTP/1.1 404 Not Found"}
 
 
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(
+    daemon: Daemon, bucket: str, expect: str
+) -> None:
+    address = urlsplit(daemon.endpoint)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        head = f"PUT /never-was/k HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 3000000\r\n{expect}\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while block := connection.recv(65536):
+            answer += block
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
 NOT_HTTP = [
     b"GET / HTTP/1.1\r\n\r\n",
     b"NONSENSE\r\n\r\n",

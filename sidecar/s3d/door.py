@@ -125,6 +125,7 @@ class Door:
         wire = Wire(request.method, path, query, request.headers)
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
+        response: web.StreamResponse | None = None
         try:
             try:
                 self._check_origin(wire)
@@ -136,20 +137,24 @@ class Door:
                 check_length(incoming)
                 call = Call(operation.name if operation else "", params, body=incoming, wire=wire)
                 reply = await self._serve(call)
-                return await self._respond(request, call, reply, request_id)
+                response = await self._respond(request, call, reply, request_id)
             except S3Error as error:
-                return self._refuse(request, error, request_id)
+                response = self._refuse(request, error, request_id)
             except (asyncio.CancelledError, ConnectionError):
                 raise
             except Exception:
                 log.exception("a bug: request %s (%s %s) failed", request_id, wire.method, path)
                 bug = S3Error("InternalError", "We encountered an internal error. Please try again.", status=500)
-                return self._refuse(request, bug, request_id)
+                response = self._refuse(request, bug, request_id)
         finally:
             if incoming is not None:
                 await incoming.aclose()
             if body is not None and not request.content.is_eof():
+                if response is not None:
+                    # A client that is not told would send its next request into a connection that is being closed.
+                    response.force_close()
                 await self._drain(request, body)
+        return response
 
     def _check_origin(self, wire: Wire) -> None:
         """Refuse other people's host names and what a browser sends for another site (A-3)."""
