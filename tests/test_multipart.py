@@ -141,7 +141,7 @@ def test_a_kill_halfway_through_a_push_leaves_no_upload_behind(
 ) -> None:
     relayed = relay(remote)
     daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket)
-    relayed.set(bandwidth=4 * MIB)
+    relayed.set(bandwidth=MIB // 4)
     upload = Uploading(daemon.client(), bucket, "k")
     for number in (1, 2, 3):
         upload.part(number, data_of(LEAST, number))
@@ -366,7 +366,7 @@ def test_a_complete_whose_answer_is_lost_is_settled_by_what_the_remote_shows(
 ) -> None:
     relayed = relay(remote)
     daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket)
-    relayed.set(bandwidth=4 * MIB)
+    relayed.set(bandwidth=MIB // 4)
     upload = Uploading(daemon.client(), bucket, "k")
     upload.part(1, data_of(LEAST, 1))
     upload.part(2, b"tail")
