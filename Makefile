@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test demo e2e soak bench conformance env generate lock format clean
+.PHONY: help check test demo e2e soak bench conformance clients env generate lock format clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -42,6 +42,9 @@ bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes;
 conformance: .venv servers ## ceph/s3-tests through the gateway, four modes; S3TESTS_DIR=checkout, ARGS="-k versitygw" picks some
 	@.ci/venv .venv-conformance e2e/conformance/requirements.txt
 	@S3TESTS_PYTHON=$(CURDIR)/.venv-conformance/bin/python $(PYTEST) e2e/conformance/suite.py -s $(ARGS)
+
+clients: .venv servers ## real clients through the gateway; S3D_CLIENTS=script that runs them
+	@$(PYTEST) e2e/conformance/clients.py -s $(ARGS)
 
 env: .venv ## prints aliases: eval "$(make env)"
 	@echo "alias s3d='$(BIN)/s3d' s3d-operator='$(BIN)/s3d-operator'"

@@ -1,0 +1,56 @@
+"""Real S3 clients through the gateway, against what the remote alone serves to them.
+
+`make clients` runs it; S3D_CLIENTS names a script that takes an endpoint and a file, and writes a line of
+scenario, `ok`, `FAIL` or `absent`, seconds and last words for each; neither it nor the clients are part of this
+repository. A scenario that passes on the remote alone passes in each mode.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from e2e.conformance.suite import MODES, Outcome, place, remote
+from tests.daemons import StartDaemon
+from tests.remotes import Remote
+
+__all__ = ["place", "remote"]
+
+WAYS = ("alone", *(mode for mode in MODES if mode != "killed"))
+LONGEST_RUN = 3600
+"""In seconds, for all scenarios of one run."""
+
+
+def scenarios(place: Path, remote: Remote, endpoint: str, way: str) -> dict[str, Outcome]:
+    """Run every scenario, or those that S3D_CLIENT_SCENARIOS names; how each of them ended."""
+    if "S3D_CLIENTS" not in os.environ:
+        pytest.fail("S3D_CLIENTS must name the script that runs the clients")
+    output = place / f"{remote.name}-{way}.tsv"
+    account = {"AWS_ACCESS_KEY_ID": remote.access_key, "AWS_SECRET_ACCESS_KEY": remote.secret_key}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "S3D_"))}
+    words = [os.environ["S3D_CLIENTS"], endpoint, str(output), *os.environ.get("S3D_CLIENT_SCENARIOS", "").split()]
+    with (place / f"{remote.name}-{way}.log").open("wb") as log:
+        subprocess.run(words, env={**environment, **account}, stdout=log, stderr=log, timeout=LONGEST_RUN, check=False)
+    lines = [line.split("\t") for line in output.read_text().splitlines()]
+    return {name: Outcome(word, reason) for name, word, _, reason in lines}
+
+
+@pytest.mark.timeout(2 * LONGEST_RUN)
+def test_the_gateway_serves_every_client_that_the_remote_serves(
+    remote: Remote, place: Path, start_daemon: StartDaemon
+) -> None:
+    alone = {
+        name for name, outcome in scenarios(place, remote, remote.endpoint, "alone").items() if outcome.word == "ok"
+    }
+    lost: dict[str, dict[str, Outcome]] = {}
+    print(f"{remote.name}, alone: {len(alone)} scenarios passed")
+    for mode in WAYS[1:]:
+        daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
+        outcomes = scenarios(place, remote, daemon.endpoint, mode)
+        daemon.terminate()
+        kept = {name for name, outcome in outcomes.items() if outcome.word == "ok"}
+        lost[mode] = {name: outcomes[name] for name in sorted(alone - kept)}
+        print(f"{remote.name}, {mode}: kept {len(kept & alone)} of {len(alone)}, gained {sorted(kept - alone)}")
+        print("".join(f"  lost {name}: {outcome.reason}\n" for name, outcome in lost[mode].items()), end="")
+    assert not any(lost.values())
