@@ -343,6 +343,25 @@ def test_a_form_to_a_bucket_with_versions_is_a_signed_put(
     assert not [path for path in (daemon.local_dir / "queue" / "bodies").glob("*") if path.is_file()]
 
 
+@pytest.mark.semantics("A-1", "R-4")
+@pytest.mark.parametrize("remote", ["minio"], indirect=True)
+def test_a_form_is_a_put_where_there_is_no_queue(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE="false")
+    covers = policy(bucket, ["starts-with", "$key", "up/"], ["content-length-range", 1, 300_000])
+    etag = f'"{hashlib.md5(data_of(300_000)).hexdigest()}"'
+    status, headers, _ = post(daemon, bucket, data_of(300_000), key="up/${filename}", **covers)
+    assert (status, headers["etag"]) == (204, etag)
+    assert remote.client().get_object(Bucket=bucket, Key="up/f.txt")["Body"].read() == data_of(300_000)
+    for key, size, code in [
+        ("other", 1, "AccessDenied"),
+        ("up/0", 0, "EntityTooSmall"),
+        ("up/1", 300_001, "EntityTooLarge"),
+    ]:
+        assert f"<Code>{code}</Code>" in post(daemon, bucket, data_of(size), key=key, **covers)[2].decode()
+    assert post(daemon, f"no-{bucket}", b"x", key="k")[0] == 404
+    assert [o["Key"] for o in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == ["up/f.txt"]
+
+
 @pytest.mark.semantics("Q-14")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_form_with_a_clients_key_is_not_stored_here(daemon: Daemon, remote: Remote, bucket: str) -> None:

@@ -26,7 +26,7 @@ from s3d.api import S3, Body
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
-from s3d.layers.queue import Queue, open_queue
+from s3d.layers.queue import Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.store.lock import lock_dir, make_private
 
@@ -144,7 +144,7 @@ async def run(settings: config.Settings) -> int:
         metrics = Metrics()
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         queue: Queue | None = None
-        inner: S3 = far
+        inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
             queue = await parts.enter_async_context(
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)

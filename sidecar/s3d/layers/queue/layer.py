@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from s3d import config
-from s3d.api import S3, Body, Call, Reply, Wire
+from s3d.api import S3, Body, Call, Reply
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import (
@@ -94,7 +94,7 @@ class Queue:
             return await handler(self._parts, call)
         if call.wire is not None and call.wire.method == "OPTIONS":
             return await self._parts.inner(call)
-        if call.wire is not None and is_form(call.wire):
+        if call.wire is not None and posts.is_form(call.wire):
             return await posts.post(self._parts, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:
@@ -240,11 +240,6 @@ async def adopt(db: Database, endpoint: str) -> None:
             hint=f"start once with S3_ENDPOINT={owner} to deliver them, or use another S3D_LOCAL_DIR",
         )
     await db.write(changes.assign_to(endpoint))
-
-
-def is_form(wire: Wire) -> bool:
-    """Whether a request is a form POST, which names its key in its body."""
-    return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
 
 
 def refuse_store(error: StoreFailed) -> S3Error:

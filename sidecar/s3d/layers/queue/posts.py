@@ -1,8 +1,8 @@
 """A browser's form POST, which becomes a PutObject (SEMANTICS A-1, R-3).
 
 The form's file has no length before its end, so it is received first and put then; its bytes are written once. Where
-they must not touch the disk (SSE-C), the file must be the form's last part, and is streamed to the remote. With no keys
-set the signature is not looked at; the policy is judged all the same.
+they must not touch the disk (SSE-C) and where there is no queue, the file must be the form's last part, and is streamed
+to the remote. With no keys set the signature is not looked at; the policy is judged all the same.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from urllib.parse import quote, urlsplit
 
 from multidict import CIMultiDict
 
-from s3d.api import Body, BytesBody, Call, Headers, Reply, Wire
+from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
 from s3d.errors import S3Error
-from s3d.layers.queue import limits, tags, understood, writes
+from s3d.layers.queue import forward, limits, tags, understood, writes
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import checksums, decode, encode, forms
 from s3d.protocol.model import OPERATIONS
@@ -29,8 +29,48 @@ SIGNING = frozenset("algorithm credential date signature security-token".split()
 FIELD = re.compile(rf"x-amz-(?!({'|'.join(SIGNING)})$).+")
 
 
+def is_form(wire: Wire) -> bool:
+    """Whether a request is a form POST, which names its key in its body."""
+    return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
+
+
 async def post(parts: Parts, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
+    form, put = await read(call)
+    await parts.buckets.get(call.bucket)
+    if any(name.lower().startswith(CUSTOMER) for name in forward.wire_of(put).headers):
+        put.body = streamed(call, form, put)
+        return done(form.fields, call, put, await writes.put(parts, put))
+    stored = await receive(parts, incoming(form, put), length_of(call))
+    try:
+        put.body = open_stored(parts, stored)
+        reply = await writes.put(parts, put)
+    finally:
+        if put.body is not None:
+            await put.body.aclose()
+        if stored.id is not None:
+            await asyncio.shield(parts.bodies.delete(stored.id))
+    return done(form.fields, call, put, reply)
+
+
+def without_queue(inner: S3) -> S3:
+    """Where there is no queue: forms become puts that are streamed, everything else goes inward.
+
+    The remote never gets the form itself, whose signature is by a key that it need not know (A-1).
+    """
+
+    async def serve(call: Call) -> Reply:
+        if call.operation or call.wire is None or not is_form(call.wire):
+            return await inner(call)
+        form, put = await read(call)
+        put.body = streamed(call, form, put)
+        return done(form.fields, call, put, await inner(put))
+
+    return serve
+
+
+async def read(call: Call) -> tuple[forms.Form, Call]:
+    """Read and judge a form up to its file; with it the put that it asks for, which has no body yet."""
     wire = call.wire
     if wire is None or call.body is None or call.key or not call.bucket:
         raise S3Error("MethodNotAllowed", "A form is posted to a bucket", status=405)
@@ -55,27 +95,28 @@ async def post(parts: Parts, call: Call) -> Reply:
     path = f"/{quote(call.bucket, safe='-_.~')}/{quote(key, safe='/-_.~')}"
     put.wire = Wire("PUT", path, "", headers_of(form.fields))
     limits.check(key, 0, understood.kept(put.wire, {}))
-    await parts.buckets.get(call.bucket)
-    total = call.body.length or 0
-    if any(name.lower().startswith(CUSTOMER) for name in put.wire.headers):
-        form.file.length = form.file.presumed(total)
-        put.body = checksums.incoming(form.file, put.wire, names=())
-        return done(form.fields, wire, put, await writes.put(parts, put))
-    stored = await receive(parts, checksums.incoming(form.file, put.wire, names=()), total)
-    try:
-        put.body = open_stored(parts, stored)
-        reply = await writes.put(parts, put)
-    finally:
-        if put.body is not None:
-            await put.body.aclose()
-        if stored.id is not None:
-            await asyncio.shield(parts.bodies.delete(stored.id))
-    return done(form.fields, wire, put, reply)
+    return form, put
 
 
-def done(fields: Mapping[str, str], wire: Wire, put: Call, reply: Reply) -> Reply:
+def incoming(form: forms.Form, put: Call) -> Body:
+    """The file, verified by what the form says of it."""
+    return checksums.incoming(form.file, forward.wire_of(put), names=())
+
+
+def length_of(call: Call) -> int:
+    """The length of a whole form, in bytes."""
+    return (call.body.length if call.body else None) or 0
+
+
+def streamed(call: Call, form: forms.Form, put: Call) -> Body:
+    """The file with a length: it must be the last part of its form."""
+    form.file.length = form.file.presumed(length_of(call))
+    return incoming(form, put)
+
+
+def done(fields: Mapping[str, str], call: Call, put: Call, reply: Reply) -> Reply:
     """The answer to the form; the remote's own where it refused the put."""
-    return reply if reply.status >= 300 else answer(fields, wire, put.bucket, put.key, reply)
+    return reply if reply.status >= 300 else answer(fields, forward.wire_of(call), put.bucket, put.key, reply)
 
 
 def allowed(form: forms.Form, bucket: str, now: datetime) -> None:
