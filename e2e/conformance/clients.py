@@ -17,7 +17,6 @@ from tests.remotes import Remote
 
 __all__ = ["place", "remote"]
 
-WAYS = ("alone", *(mode for mode in MODES if mode != "killed"))
 LONGEST_RUN = 3600
 """In seconds, for all scenarios of one run."""
 
@@ -36,21 +35,31 @@ def scenarios(place: Path, remote: Remote, endpoint: str, way: str) -> dict[str,
     return {name: Outcome(word, reason) for name, word, _, reason in lines}
 
 
+@pytest.fixture(scope="module")
+def alone() -> dict[str, set[str]]:
+    """The scenarios that pass on a remote alone, by its name, as soon as they have run on it."""
+    return {}
+
+
 @pytest.mark.timeout(2 * LONGEST_RUN)
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "killed"])
 def test_the_gateway_serves_every_client_that_the_remote_serves(
-    remote: Remote, place: Path, start_daemon: StartDaemon
+    remote: Remote, place: Path, mode: str, start_daemon: StartDaemon, alone: dict[str, set[str]]
 ) -> None:
-    alone = {
-        name for name, outcome in scenarios(place, remote, remote.endpoint, "alone").items() if outcome.word == "ok"
-    }
-    lost: dict[str, dict[str, Outcome]] = {}
-    print(f"{remote.name}, alone: {len(alone)} scenarios passed")
-    for mode in WAYS[1:]:
-        daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
-        outcomes = scenarios(place, remote, daemon.endpoint, mode)
-        daemon.terminate()
-        kept = {name for name, outcome in outcomes.items() if outcome.word == "ok"}
-        lost[mode] = {name: outcomes[name] for name in sorted(alone - kept)}
-        print(f"{remote.name}, {mode}: kept {len(kept & alone)} of {len(alone)}, gained {sorted(kept - alone)}")
-        print("".join(f"  lost {name}: {outcome.reason}\n" for name, outcome in lost[mode].items()), end="")
-    assert not any(lost.values())
+    if remote.name not in alone:
+        alone[remote.name] = passed(scenarios(place, remote, remote.endpoint, "alone"))
+        print(f"{remote.name}, alone: {len(alone[remote.name])} scenarios passed")
+    known = alone[remote.name]
+    daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
+    outcomes = scenarios(place, remote, daemon.endpoint, mode)
+    kept = passed(outcomes)
+    lost, gained = sorted(known - kept), sorted(kept - known)
+    print(f"{remote.name}, {mode}: kept {len(known & kept)} of {len(known)}, lost {len(lost)}, gained {gained}")
+    print("".join(f"  lost {name}: {outcomes[name].reason}\n" for name in lost), end="")
+    assert not lost
+    assert daemon.running
+
+
+def passed(outcomes: dict[str, Outcome]) -> set[str]:
+    """The scenarios that passed."""
+    return {name for name, outcome in outcomes.items() if outcome.word == "ok"}
