@@ -255,6 +255,30 @@ def policy(bucket: str, *conditions: Any, expiration: str = "2100-01-01T00:00:00
     return {"policy": base64.b64encode(json.dumps(document).encode()).decode(), "signature": "s"}
 
 
+@pytest.mark.semantics("R-1", "Q-4")
+@pytest.mark.parametrize("remote", ["minio"], indirect=True)
+def test_a_pending_object_shows_the_encryption_that_its_bucket_gives_it(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
+) -> None:
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    remote.client().put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    relayed = relay(remote)
+    daemon = start_daemon(relayed.remote, **AWAY)
+    daemon.warm(bucket)
+    relayed.set(mode="refuse")
+    s3 = daemon.client()
+    put = s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
+    assert header_of(put, "x-s3d-durability") == "local"
+    pending = [one["ServerSideEncryption"] for one in (put, s3.head_object(Bucket=bucket, Key="k"))]
+    relayed.set(mode="pass")
+    eventually(lambda: drained(daemon))
+    there = remote.client().head_object(Bucket=bucket, Key="k")
+    assert {*pending, there["ServerSideEncryption"]} == {"AES256"}
+    assert there["ETag"] == put["ETag"]
+    s3.delete_bucket_encryption(Bucket=bucket)
+    assert "ServerSideEncryption" not in s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
+
+
 @pytest.mark.semantics("R-1", "R-4", "Q-6", "D-1", "D-6", "A-1")
 def test_a_form_is_a_put(away: Away, remote: Remote) -> None:
     daemon, _, bucket = away

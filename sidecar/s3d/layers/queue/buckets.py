@@ -30,7 +30,10 @@ SILENT = frozenset([400, 403, 404, 405, 501])
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is known of a bucket: why its writes go through ("": they are queued), in the remote's own word."""
+    """What is known of a bucket: why its writes go through ("": they are queued), in the remote's own word.
+
+    Of a bucket whose writes are queued, that word is how it encrypts a write that does not say so itself.
+    """
 
     name: str
     through: str = ""
@@ -83,6 +86,11 @@ class Buckets:
     def vouched(self, name: str) -> bool:
         """Whether a bucket was seen, or the settings vouch for it."""
         return name in self._named or self.remembered(name) is not None
+
+    def encryption(self, name: str) -> str:
+        """How the bucket encrypts a queued write that does not say so itself; "" where it does not."""
+        bucket = self.remembered(name)
+        return bucket.detail if bucket is not None and not bucket.through else ""
 
     async def forget(self, name: str) -> None:
         """Ask again before the next put."""
@@ -142,7 +150,7 @@ class Buckets:
 
 
 def judge(versioning: dict, lock: dict, encryption: dict) -> tuple[str, str]:  # type: ignore[type-arg]
-    """Why writes to a bucket like this go through, and the remote's word for it; two "" where they need not.
+    """Why writes to a bucket like this go through ("" where they need not), and the remote's word.
 
     A version id, a retention and the ETag of an encrypted object are the remote's to give (Q-4, Q-14).
     """
@@ -152,6 +160,6 @@ def judge(versioning: dict, lock: dict, encryption: dict) -> tuple[str, str]:  #
         return "locked", "object lock"
     for rule in encryption.get("ServerSideEncryptionConfiguration", {}).get("Rules", []):
         algorithm = rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", "")
-        if algorithm and algorithm != "AES256":
-            return "encrypted", algorithm
+        if algorithm:
+            return ("" if algorithm == "AES256" else "encrypted"), algorithm
     return "", ""

@@ -18,7 +18,7 @@ from s3d.api import Body, Headers, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue import tags
 from s3d.layers.queue.changes import Change
-from s3d.layers.queue.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, METADATA, SHOWN
+from s3d.layers.queue.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
 from s3d.layers.queue.uploads import Part
 from s3d.protocol.model import OPERATIONS
 
@@ -68,14 +68,22 @@ class RangeBody:
 
 
 def answer(
-    operation: str, params: dict[str, Any], change: Change, open_body: Callable[[], Body], parts: Sequence[Part] = ()
+    operation: str,
+    params: dict[str, Any],
+    change: Change,
+    open_body: Callable[[], Body],
+    parts: Sequence[Part] = (),
+    encryption: str = "",
 ) -> Reply:
     """Answer GetObject or HeadObject from a pending put. `open_body` is called only where bytes are sent.
 
-    `parts` are those of a completed upload, where the client asks for one of them.
+    `parts` are those of a completed upload, where the client asks for one of them; `encryption` is what the bucket does
+    to an object that does not say itself how it is encrypted.
     Raises S3Error PreconditionFailed (412), InvalidRange (416) or InvalidPartNumber (416).
     """
     headers = describe(change)
+    if encryption:
+        headers.setdefault(ENCRYPTION, encryption)
     judged = judge(params, change)
     if judged is not None:
         return Reply(judged, CIMultiDict((name, headers[name]) for name in NOT_MODIFIED if name in headers))

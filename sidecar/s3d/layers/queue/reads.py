@@ -28,7 +28,8 @@ async def get(parts: Parts, call: Call) -> Reply:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
         members = uploads.parts_of(parts.db, change.upload) if change.upload and "PartNumber" in params else ()
-        return overlay.answer(call.operation, params, change, lambda: open_change(parts, change), members)
+        encryption = parts.buckets.encryption(call.bucket)
+        return overlay.answer(call.operation, params, change, lambda: open_change(parts, change), members, encryption)
     except CorruptBody as error:
         await damaged(parts, change, error)
         return await get(parts, call)

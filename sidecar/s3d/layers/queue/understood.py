@@ -21,7 +21,8 @@ CHECKSUMS = frozenset(
     "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 "
     "x-amz-checksum-sha256".split()
 )
-SHOWN = frozenset(["x-amz-storage-class", "x-amz-website-redirect-location", "x-amz-server-side-encryption"])
+ENCRYPTION = "x-amz-server-side-encryption"
+SHOWN = frozenset(["x-amz-storage-class", "x-amz-website-redirect-location", ENCRYPTION])
 # Kept and sent on, not shown; of the tags their number is.
 GRANTS = frozenset(
     "x-amz-acl x-amz-grant-full-control x-amz-grant-read x-amz-grant-read-acp x-amz-grant-write-acp".split()
@@ -42,7 +43,7 @@ VALUES = {
         "bucket-owner-full-control".split()
     ),
     # With a key of KMS the ETag is the remote's to give.
-    "x-amz-server-side-encryption": frozenset(["AES256"]),
+    ENCRYPTION: frozenset(["AES256"]),
     PAYER: frozenset(["requester"]),
     "x-amz-metadata-directive": frozenset(["COPY", "REPLACE"]),
     "x-amz-tagging-directive": frozenset(["COPY", "REPLACE"]),

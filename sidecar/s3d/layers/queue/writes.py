@@ -59,8 +59,8 @@ async def put(parts: Parts, call: Call) -> Reply:
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
-    if encryption := members.get("x-amz-server-side-encryption"):
-        headers["x-amz-server-side-encryption"] = encryption
+    if encryption := members.get(understood.ENCRYPTION) or parts.buckets.encryption(call.bucket):
+        headers[understood.ENCRYPTION] = encryption
     return Reply(200, headers)
 
 
