@@ -2,7 +2,7 @@
 
 `make clients` runs it; S3D_CLIENTS names a script that takes an endpoint and a file, and writes a line of
 scenario, `ok`, `FAIL` or `absent`, seconds and last words for each; neither it nor the clients are part of this
-repository. A scenario that passes on the remote alone passes in each mode.
+repository. `base/REMOTE-clients.txt` has the scenarios that pass on the remote alone; each of them passes in each mode.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conformance.suite import MODES, Outcome, place, remote
+from e2e.conformance.suite import HERE, MODES, Outcome, listed, place, remote
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
 
@@ -35,26 +35,28 @@ def scenarios(place: Path, remote: Remote, endpoint: str, way: str) -> dict[str,
     return {name: Outcome(word, reason) for name, word, _, reason in lines}
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[str, set[str]]:
-    """The scenarios that pass on a remote alone, by its name, as soon as they have run on it."""
-    return {}
+def base(remote: Remote) -> set[str]:
+    """The scenarios that the remote alone serves."""
+    return set(listed(HERE / "base" / f"{remote.name}-clients.txt"))
+
+
+@pytest.mark.timeout(2 * LONGEST_RUN)
+def test_the_remote_alone_serves_its_base(remote: Remote, place: Path) -> None:
+    outcomes = scenarios(place, remote, remote.endpoint, "alone")
+    print(f"{remote.name} alone: {len(passed(outcomes))} of {len(outcomes)} passed")
+    assert not (base(remote) & set(outcomes)) - passed(outcomes)
 
 
 @pytest.mark.timeout(2 * LONGEST_RUN)
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "killed"])
 def test_the_gateway_serves_every_client_that_the_remote_serves(
-    remote: Remote, place: Path, mode: str, start_daemon: StartDaemon, alone: dict[str, set[str]]
+    remote: Remote, place: Path, mode: str, start_daemon: StartDaemon
 ) -> None:
-    if remote.name not in alone:
-        alone[remote.name] = passed(scenarios(place, remote, remote.endpoint, "alone"))
-        print(f"{remote.name}, alone: {len(alone[remote.name])} scenarios passed")
-    known = alone[remote.name]
     daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
     outcomes = scenarios(place, remote, daemon.endpoint, mode)
-    kept = passed(outcomes)
-    lost, gained = sorted(known - kept), sorted(kept - known)
-    print(f"{remote.name}, {mode}: kept {len(known & kept)} of {len(known)}, lost {len(lost)}, gained {gained}")
+    asked, kept = base(remote) & set(outcomes), passed(outcomes)
+    lost, gained = sorted(asked - kept), sorted(kept - base(remote))
+    print(f"{remote.name}, {mode}: kept {len(asked & kept)} of {len(asked)}, lost {len(lost)}, gained {gained}")
     print("".join(f"  lost {name}: {outcomes[name].reason}\n" for name in lost), end="")
     assert not lost
     assert daemon.running
