@@ -49,7 +49,7 @@ clients: .venv servers ## real clients through the gateway; S3D_CLIENTS=script t
 env: .venv ## prints aliases: eval "$(make env)"
 	@echo "alias s3d='$(BIN)/s3d' s3d-operator='$(BIN)/s3d-operator'"
 
-generate: .venv ## writes crds/ and docs/settings.md from the settings' models
+generate: .venv ## writes crds/, docs/settings.md, the chart's values and dist/install.yaml from what they come from
 	@.ci/generate
 
 lock: .venv ## writes the lock files; ARGS=--upgrade takes newer versions

@@ -2,6 +2,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from s3d_operator.__main__ import parser
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
 
-CHART = Path(__file__).parents[2] / "charts/s3d"
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/s3d"
 CACHE = Path(os.environ.get("S3D_E2E_CACHE") or Path.home() / ".cache/s3d-e2e")
 HELM = shutil.which("helm", path=f"{CACHE / 'bin'}:{os.environ['PATH']}")
 pytestmark = pytest.mark.skipif(not HELM, reason="helm is not here; e2e/cluster/tools.sh helm builds it")
@@ -27,7 +29,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 @functools.cache
 def rendered(*values: str) -> str:
     sets = [part for value in values for part in ("--set-json", value)]
-    done = helm("template", "s3d", str(CHART), "--namespace", "s3d-system", *sets)
+    done = helm("template", "s3d", str(CHART), "--namespace", "s3d-system", "--skip-tests", *sets)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -47,17 +49,51 @@ def test_it_lints() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.checklist(25)
 def test_nothing_is_generated_while_it_is_rendered() -> None:
     assert rendered() == rendered.__wrapped__()
 
 
+def refusal(*values: str) -> str:
+    """What helm says to values that it must refuse."""
+    done = helm("template", "s3d", str(CHART), *(part for value in values for part in ("--set-json", value)))
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.checklist(53)
 @pytest.mark.parametrize(
-    "value", ['operatr={"image":"x"}', 'sidecar.image=""', "webhook.replicas=0", "webhook.port=80"]
+    "value",
+    [
+        'operatr={"image":"x"}',
+        "webhook.replica=3",
+        'sidecar.image=""',
+        "sidecar.image=null",
+        "webhook.replicas=0",
+        "webhook.port=80",
+        "webhook.port=8080",
+    ],
 )
 def test_values_that_cannot_be_meant_are_refused(value: str) -> None:
-    done = helm("template", "s3d", str(CHART), "--set-json", value)
-    assert done.returncode != 0
-    assert "values don't meet the specifications of the schema" in done.stderr
+    said = refusal(value)
+    assert "values don't meet the specifications of the schema" in said
+    assert value.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in said
+
+
+@pytest.mark.checklist(53)
+def test_the_schema_is_that_of_the_values(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, CHART.parent / "values.py", tmp_path], check=True)
+    for name in ("values.yaml", "values.schema.json", "README.md"):
+        assert (CHART / name).read_text() == (tmp_path / "charts/s3d" / name).read_text(), "make generate writes it"
+
+
+@pytest.mark.checklist(55)
+def test_the_plain_install_is_the_chart_with_its_default_values() -> None:
+    said = (ROOT / "dist/install.yaml").read_text()
+    head, _, rest = said.partition("---\n")
+    namespace = yaml.safe_load(head)
+    assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", "s3d-system")
+    assert f"---\n{rest}" == rendered(), "make generate writes it"
 
 
 def test_every_object_that_can_says_the_releases_namespace() -> None:
@@ -187,6 +223,7 @@ def test_the_webhook_is_never_absent_and_the_operator_never_twice_there() -> Non
     assert (operator["replicas"], operator["strategy"]) == (1, {"type": "Recreate"})
 
 
+@pytest.mark.checklist(54)
 @pytest.mark.parametrize(
     ("value", "annotations"),
     [("crds.keep=true", {"helm.sh/resource-policy": "keep"}), ("crds.keep=false", None)],
@@ -196,11 +233,17 @@ def test_the_definitions_stay_when_the_chart_goes_if_told_so(value: str, annotat
     assert definition["metadata"].get("annotations") == annotations
 
 
+@pytest.mark.checklist(54)
+def test_the_definitions_are_templates_so_that_an_upgrade_changes_them() -> None:
+    assert not (CHART / "crds").exists(), "what is in there, helm installs and never looks at again"
+
+
+@pytest.mark.checklist(54)
 def test_the_definitions_may_come_from_elsewhere() -> None:
     assert ("CustomResourceDefinition", "s3gateways.s3d.dev") not in objects("crds.enabled=false")
 
 
-OLD = Path(__file__).parents[2] / "e2e/cluster/fixtures/s3d-8e7ca0e.tgz"
+OLD = ROOT / "e2e/cluster/fixtures/s3d-8e7ca0e.tgz"
 
 
 @functools.cache

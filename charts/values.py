@@ -1,0 +1,263 @@
+"""The values of the chart, each once: name, default, what may be given, what it does.
+
+Everything that says something about values comes from here: `make generate` writes charts/s3d/values.yaml (with the
+descriptions as comments), values.schema.json (unknown names are refused) and README.md. What values mean together is
+checked by the templates (`s3d.check`), since a schema's messages would not say what to do.
+
+Usage: python charts/values.py FOLDER; writes FOLDER/charts/s3d/...
+"""
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+WIDTH = 118
+KUBERNETES = "1.31"
+IMAGES = "0.1.0"
+
+Filled = Annotated[str, Field(min_length=1)]
+Json = dict[str, Any]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+FailurePolicy = Literal["Fail", "Ignore"]
+
+
+class Section(BaseModel):
+    """A part of the values."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        validate_default=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class Resources(Section):
+    """Resources of a container."""
+
+    requests: Json = Field(default={}, description="What it is scheduled with.")
+    limits: Json = Field(default={}, description="What it may not exceed.")
+
+
+class Operator(Section):
+    """What the operator runs from: the reconciler and the webhook are two Deployments of one image."""
+
+    image: Filled = Field(
+        default=f"s3d-operator:{IMAGES}",
+        description="Image of the reconciler and of the webhook: a name with a tag, a digest or both.",
+    )
+    pull_policy: PullPolicy = Field(default="IfNotPresent", description="When the image is pulled.")
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "20m", "memory": "96Mi"}, limits={"memory": "256Mi"}),
+        description="Of the reconciler. It has one replica: no admission waits for it.",
+    )
+
+
+class Sidecar(Section):
+    """What pods get. Only the owner of the chart chooses images: the author of an S3Gateway cannot."""
+
+    image: Filled = Field(default=f"s3d:{IMAGES}", description="Image of the sidecar, tag or digest included.")
+    pull_policy: PullPolicy = Field(default="IfNotPresent", description="When the image is pulled.")
+
+
+class FailurePolicies(Section):
+    """What happens while no replica answers."""
+
+    pod_label: FailurePolicy = Field(
+        default="Fail",
+        description="Pods that ask by their own label. Fail, since a pod that runs without the gateway it asked for "
+        "loses writes.",
+    )
+    namespace_label: FailurePolicy = Field(default="Ignore", description="Pods of a labelled namespace.")
+
+
+class Webhook(Section):
+    """What gives pods their sidecar."""
+
+    replicas: int = Field(
+        default=2, ge=1, description="With two or more replicas, pods are injected also while one is replaced."
+    )
+    port: int = Field(
+        default=10250,
+        ge=1024,
+        le=65535,
+        json_schema_extra={"not": {"const": 8080}},
+        description="Port of the container. API servers outside of the cluster's network are often let through to 443 "
+        "and 10250 alone. 8080 is the port of health and metrics.",
+    )
+    timeout_seconds: int = Field(
+        default=5, ge=1, le=10, description="How long the API server waits for an answer, in seconds."
+    )
+    failure_policy: FailurePolicies = Field(
+        default=FailurePolicies(), description="What happens while no replica answers."
+    )
+    excluded_namespaces: list[Filled] = Field(
+        default=[],
+        description="Namespaces that are never looked at, besides kube-system, kube-public, kube-node-lease and the "
+        "release's own.",
+    )
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "20m", "memory": "80Mi"}, limits={"memory": "256Mi"}),
+        description="Of each replica.",
+    )
+
+
+class Crds(Section):
+    """The CustomResourceDefinitions."""
+
+    enabled: bool = Field(default=True, description="Install them with the chart, and upgrade them with it.")
+    keep: bool = Field(
+        default=True, description="Keep them, and with them every S3Gateway, when the chart is uninstalled."
+    )
+
+
+class PullSecret(Section):
+    """A reference to a Secret."""
+
+    name: Filled = Field(description="Its name.")
+
+
+class Values(Section):
+    """Values of the chart s3d."""
+
+    operator: Operator = Field(default=Operator(), description=Operator.__doc__)
+    sidecar: Sidecar = Field(default=Sidecar(), description=Sidecar.__doc__)
+    webhook: Webhook = Field(default=Webhook(), description=Webhook.__doc__)
+    crds: Crds = Field(default=Crds(), description=Crds.__doc__)
+    image_pull_secrets: list[PullSecret] = Field(
+        default=[],
+        description="Secrets of the release's namespace with which its own images are pulled. A pod that gets a "
+        "sidecar pulls with its own.",
+    )
+    node_selector: dict[str, str] = Field(default={}, description="Nodes that the chart's own pods may run on.")
+    tolerations: list[Json] = Field(default=[], description="Taints that the chart's own pods tolerate.")
+
+
+def leaves(section: Section, path: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Yield the path, default and description of each value."""
+    for name, field in type(section).model_fields.items():
+        at, value = f"{path}{field.alias}", getattr(section, name)
+        if opens(value):
+            yield from leaves(value, f"{at}.")
+        else:
+            yield at, plain(value), field.description or ""
+
+
+def opens(value: object) -> bool:
+    """Whether a value is shown member by member."""
+    return isinstance(value, Section) and not isinstance(value, Resources)
+
+
+def plain(value: Any) -> Any:
+    """A default as YAML knows it."""
+    return value.model_dump() if isinstance(value, Section) else value
+
+
+def flow(value: Any) -> str:
+    """A default in one line of YAML."""
+    if value == "":
+        return '""'
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).removesuffix("...\n").strip()
+
+
+def values_yaml(section: Section, indent: str = "") -> Iterator[str]:
+    """Yield the lines of values.yaml."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if not indent and name != next(iter(type(section).model_fields)):
+            yield ""
+        comment = f"{indent}# "
+        yield from textwrap.wrap(
+            field.description or "",
+            WIDTH,
+            initial_indent=comment,
+            subsequent_indent=comment,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if opens(value):
+            yield f"{indent}{field.alias}:"
+            yield from values_yaml(value, f"{indent}  ")
+        elif isinstance(value, Resources):
+            yield f"{indent}{field.alias}:"
+            yield from (f"{indent}  {part}: {flow(given)}" for part, given in value.model_dump().items())
+        else:
+            yield f"{indent}{field.alias}: {flow(plain(value))}"
+
+
+def schema() -> Json:
+    """The JSON schema, without references: what cannot be meant is refused before anything is rendered."""
+    # As it is written, every member is there: a template meets no value that somebody took away with null.
+    made = Values.model_json_schema(by_alias=True, mode="serialization")
+    definitions = made.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inlined(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            rest = {key: value for key, value in node.items() if key != "$ref"}
+            node = {**definitions[node["$ref"].removeprefix("#/$defs/")], **rest}
+        members = {key: inlined(value) for key, value in node.items() if key not in {"title", "default", "properties"}}
+        if "properties" in node:
+            # A member may be called title or default.
+            members["properties"] = {name: inlined(value) for name, value in node["properties"].items()}
+        return members
+
+    out: Json = {"$schema": "http://json-schema.org/draft-07/schema#", **inlined(made)}
+    # Helm hands these to every chart.
+    out["properties"]["global"] = {"type": "object"}
+    return out
+
+
+README = f"""\
+# The chart of s3d
+
+Generated from `charts/values.py` by `make generate`.
+
+    helm install s3d charts/s3d -n s3d-system --create-namespace
+
+What to do next is in the notes that this prints.
+
+| needs | |
+|---|---|
+| Kubernetes | {KUBERNETES} or newer: native sidecars that get their SIGTERM, match conditions, admission policies |
+| Helm | 3.14 or newer; none with `dist/install.yaml` |
+
+## Values
+
+A name that is not in this table is refused.
+
+| value | default | what it does |
+|---|---|---|
+"""
+
+
+def readme() -> str:
+    """The chart's README."""
+    rows = (f"| `{path}` | `{flow(value)}` | {text} |\n" for path, value, text in leaves(Values()))
+    return README + "".join(rows)
+
+
+def main(folder: Path) -> None:
+    """Write all that is generated."""
+    chart = folder / "charts/s3d"
+    chart.mkdir(parents=True, exist_ok=True)
+    head = "# Generated from charts/values.py by `make generate`; do not edit.\n\n"
+    (chart / "values.yaml").write_text(head + "\n".join(values_yaml(Values())) + "\n", encoding="utf-8")
+    (chart / "values.schema.json").write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
+    (chart / "README.md").write_text(readme(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
