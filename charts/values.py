@@ -48,7 +48,18 @@ class Resources(Section):
     limits: Json = Field(default={}, description="What it may not exceed.")
 
 
-class Operator(Section):
+class Placed(Section):
+    """What both Deployments have."""
+
+    affinity: Json = Field(default={}, description="Affinity of its pods.")
+    priority_class_name: str = Field(
+        default="", description="PriorityClass of its pods, so that others go first where a node is full."
+    )
+    pod_annotations: dict[str, str] = Field(default={}, description="Annotations of its pods.")
+    pod_labels: dict[str, str] = Field(default={}, description="Labels of its pods, besides the chart's.")
+
+
+class Operator(Placed):
     """What the operator runs from: the reconciler and the webhook are two Deployments of one image."""
 
     image: Filled = Field(
@@ -80,7 +91,20 @@ class FailurePolicies(Section):
     namespace_label: FailurePolicy = Field(default="Ignore", description="Pods of a labelled namespace.")
 
 
-class Webhook(Section):
+class Budget(Section):
+    """A PodDisruptionBudget."""
+
+    enabled: bool = Field(
+        default=True,
+        description="A PodDisruptionBudget for the webhook; there is one only where it has two or more replicas, "
+        "since it would keep a node from being drained else.",
+    )
+    max_unavailable: int | Filled = Field(
+        default=1, description="How many replicas an eviction may take away at once, as a number or a percentage."
+    )
+
+
+class Webhook(Placed):
     """What gives pods their sidecar."""
 
     replicas: int = Field(
@@ -108,6 +132,13 @@ class Webhook(Section):
     resources: Resources = Field(
         default=Resources(requests={"cpu": "20m", "memory": "80Mi"}, limits={"memory": "256Mi"}),
         description="Of each replica.",
+    )
+    pod_disruption_budget: Budget = Field(
+        default=Budget(), description="What an eviction may do to the webhook: a drained node asks first."
+    )
+    topology_spread_constraints: list[Json] = Field(
+        default=[],
+        description="How its pods are spread, in place of the chart's own constraint: over nodes, as far as possible.",
     )
 
 
@@ -139,6 +170,24 @@ class Values(Section):
         "sidecar pulls with its own.",
     )
     node_selector: dict[str, str] = Field(default={}, description="Nodes that the chart's own pods may run on.")
+    pod_security_context: Json = Field(
+        default={
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        description="Security context of the chart's own pods, as the profile `restricted` wants it. Where the "
+        "platform gives out users itself (OpenShift), set runAsUser and runAsGroup to null.",
+    )
+    security_context: Json = Field(
+        default={
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        description="Security context of their containers.",
+    )
     tolerations: list[Json] = Field(default=[], description="Taints that the chart's own pods tolerate.")
 
 

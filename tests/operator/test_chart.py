@@ -1,4 +1,5 @@
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -131,6 +132,84 @@ def test_images_are_values() -> None:
     assert Image(options.image, options.pull_policy) == Image("r.example/s3d:9", "Never")
 
 
+PLACED = """
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: []}]}}}
+  priorityClassName: high
+  podAnnotations: {a.example/b: c}
+  podLabels: {team: storage}
+"""
+EVERYTHING = f"""
+operator: {PLACED}
+webhook: {PLACED}
+  topologySpreadConstraints: [{{maxSkew: 2, topologyKey: topology.kubernetes.io/zone}}]
+  podDisruptionBudget: {{maxUnavailable: 50%}}
+imagePullSecrets: [{{name: registry}}]
+nodeSelector: {{disk: fast}}
+tolerations: [{{key: dedicated, operator: Exists}}]
+podSecurityContext: {{runAsUser: 1234}}
+securityContext: {{readOnlyRootFilesystem: false}}
+"""
+"""Values that change all that can be changed beside the rest; one rendering for many tests."""
+
+
+def everything() -> dict[tuple[str, str], dict[str, Any]]:
+    return objects(*(f"{name}={json.dumps(value)}" for name, value in yaml.safe_load(EVERYTHING).items()))
+
+
+@pytest.mark.checklist(56)
+@pytest.mark.checklist(61)
+@pytest.mark.parametrize("name", ["s3d-operator", "s3d-webhook"])
+def test_where_and_as_whom_our_own_pods_run_are_values(name: str) -> None:
+    template = everything()["Deployment", name]["spec"]["template"]
+    spec, metadata = template["spec"], template["metadata"]
+    assert "nodeAffinity" in spec["affinity"]
+    assert spec["priorityClassName"] == "high"
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux", "disk": "fast"}
+    assert spec["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert spec["securityContext"]["runAsUser"] == 1234
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is False
+    assert metadata["annotations"] == {"a.example/b": "c"}
+    assert metadata["labels"]["team"] == "storage"
+    plain = pod_spec(name)
+    assert not {"affinity", "priorityClassName", "tolerations", "imagePullSecrets"} & plain.keys()
+
+
+@pytest.mark.checklist(56)
+def test_replicas_are_spread_over_nodes_unless_told_otherwise() -> None:
+    (ours,) = pod_spec("s3d-webhook")["topologySpreadConstraints"]
+    assert (ours["topologyKey"], ours["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    (given,) = everything()["Deployment", "s3d-webhook"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert given["topologyKey"] == "topology.kubernetes.io/zone"
+
+
+@pytest.mark.checklist(56)
+def test_a_drained_node_takes_one_replica_at_a_time_but_never_waits_for_the_only_one() -> None:
+    budget = objects()["PodDisruptionBudget", "s3d-webhook"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels_of("s3d-webhook").items()
+    assert everything()["PodDisruptionBudget", "s3d-webhook"]["spec"]["maxUnavailable"] == "50%"
+    assert not [kind for kind, _ in objects("webhook.replicas=1") if kind == "PodDisruptionBudget"]
+    assert not [
+        kind for kind, _ in objects("webhook.podDisruptionBudget.enabled=false") if kind == "PodDisruptionBudget"
+    ]
+
+
+def labels_of(name: str) -> dict[str, str]:
+    """Labels of a Deployment's pods."""
+    labels: dict[str, str] = objects()["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+    return labels
+
+
+@pytest.mark.checklist(30)
+def test_a_token_is_mounted_where_it_is_used_and_nowhere_else() -> None:
+    for name in ("s3d-operator", "s3d-webhook"):
+        assert objects()["ServiceAccount", name]["automountServiceAccountToken"] is False
+        assert pod_spec(name)["automountServiceAccountToken"] is True
+
+
+@pytest.mark.checklist(22)
 @pytest.mark.parametrize("name", ["s3d-operator", "s3d-webhook"])
 def test_our_own_pods_may_run_where_pod_security_is_restricted(name: str) -> None:
     spec = pod_spec(name)
@@ -154,9 +233,15 @@ def granted(kind: str, name: str) -> set[tuple[str, str, str]]:
     }
 
 
+@pytest.mark.checklist(28)
 def test_nobody_reads_secrets_but_the_one_of_the_certificate_or_writes_pods() -> None:
+    reads = {"get", "list", "watch"}
     for name in ("s3d-operator", "s3d-webhook"):
-        assert not {grant for grant in granted("ClusterRole", name) if grant[0] in {"secrets", "pods", "configmaps"}}
+        grants = granted("ClusterRole", name)
+        assert not {grant for grant in grants if grant[0] == "secrets"}
+        assert not {grant for grant in grants if grant[0].startswith("pods") and grant[1] not in reads}
+        assert not {grant for grant in grants if grant[0] in {"jobs", "deployments", "statefulsets", "cronjobs"}}
+        assert not {grant for grant in grants if "*" in grant[:2]}
     assert granted("Role", "s3d-webhook") == {("secrets", verb, "s3d-webhook-tls") for verb in ("get", "list", "watch")}
     assert granted("Role", "s3d-operator") == {
         ("secrets", "create", "*"),
@@ -165,10 +250,12 @@ def test_nobody_reads_secrets_but_the_one_of_the_certificate_or_writes_pods() ->
     }
 
 
+@pytest.mark.checklist(28)
 def test_the_webhook_only_reads_and_only_gateways() -> None:
     assert granted("ClusterRole", "s3d-webhook") == {("s3gateways", verb, "*") for verb in ("get", "list", "watch")}
 
 
+@pytest.mark.checklist(29)
 def test_of_admission_the_operator_writes_its_own_configuration_alone() -> None:
     admission = {grant for grant in granted("ClusterRole", "s3d-operator") if "webhook" in grant[0]}
     assert admission == {("mutatingwebhookconfigurations", verb, "s3d") for verb in ("get", "patch")}

@@ -20,24 +20,45 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* What every pod of ours is: unprivileged, and gone where its node wants it gone. */}}
+{{/* What every pod of ours is: unprivileged, and gone where its node wants it gone: (list . .Values.webhook). */}}
 {{- define "s3d.pod" -}}
-{{- with .Values.imagePullSecrets }}
+{{- $root := index . 0 -}}
+{{- $own := index . 1 -}}
+automountServiceAccountToken: true
+enableServiceLinks: false
+{{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65534
-  runAsGroup: 65534
-  seccompProfile: {type: RuntimeDefault}
+  {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
+{{- with $own.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 nodeSelector:
-  kubernetes.io/os: linux
-  {{- with .Values.nodeSelector }}
+  {{- toYaml (merge (dict) $root.Values.nodeSelector (dict "kubernetes.io/os" "linux")) | nindent 2 }}
+{{- with $own.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Metadata of the pods of a component: (list . "webhook" .Values.webhook). */}}
+{{- define "s3d.podMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $own := index . 2 -}}
+labels:
+  {{- with $own.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .Values.tolerations }}
-tolerations:
+  {{- include "s3d.labels" $root | nindent 2 }}
+  app.kubernetes.io/component: {{ index . 1 }}
+{{- with $own.podAnnotations }}
+annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
@@ -46,7 +67,5 @@ tolerations:
 image: {{ .Values.operator.image | quote }}
 imagePullPolicy: {{ .Values.operator.pullPolicy }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL]}
+  {{- toYaml .Values.securityContext | nindent 2 }}
 {{- end }}
