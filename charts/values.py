@@ -142,6 +142,31 @@ class Webhook(Placed):
     )
 
 
+class CertManager(Section):
+    """cert-manager issues the webhook's certificate and publishes its CA."""
+
+    enabled: bool = Field(default=False, description="Let cert-manager issue the certificate.")
+    issuer_ref: Json = Field(
+        default={},
+        description="Issuer or ClusterIssuer that signs it, and that says its CA in the Secret. Unset: a CA "
+        "of the chart's own, made by cert-manager.",
+    )
+
+
+class Certificate(Section):
+    """The webhook's certificate. By default the operator makes one, keeps it in a Secret and renews it."""
+
+    cert_manager: CertManager = Field(default=CertManager(), description=CertManager.__doc__)
+    existing_secret: str = Field(
+        default="",
+        description="Secret of the release's namespace with tls.crt and tls.key for SERVICE.NAMESPACE.svc, where the "
+        "certificate comes from you. It is loaded anew when it changes.",
+    )
+    ca_bundle: str = Field(
+        default="", description="CA of that certificate, as PEM. While it is replaced, give the old and the new one."
+    )
+
+
 class Crds(Section):
     """The CustomResourceDefinitions."""
 
@@ -163,6 +188,7 @@ class Values(Section):
     operator: Operator = Field(default=Operator(), description=Operator.__doc__)
     sidecar: Sidecar = Field(default=Sidecar(), description=Sidecar.__doc__)
     webhook: Webhook = Field(default=Webhook(), description=Webhook.__doc__)
+    certificate: Certificate = Field(default=Certificate(), description=Certificate.__doc__)
     crds: Crds = Field(default=Crds(), description=Crds.__doc__)
     image_pull_secrets: list[PullSecret] = Field(
         default=[],

@@ -45,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
     reconcile.add_argument(
         "--configuration", default="s3d", help="MutatingWebhookConfiguration that gets the CA (%(default)s)"
     )
+    reconcile.add_argument(
+        "--no-certificate",
+        action="store_true",
+        help="leave the Secret and the CA to others, such as cert-manager (default: make and publish them)",
+    )
     crds.add_argument(
         "directory",
         nargs="?",
@@ -104,7 +109,13 @@ def run_reconcile(options: argparse.Namespace) -> int:
     from s3d_operator.kube import find_server
 
     server = find_server()
-    place = Place(options.namespace or server.namespace, options.service, options.secret, options.configuration)
+    place = Place(
+        options.namespace or server.namespace,
+        options.service,
+        options.secret,
+        options.configuration,
+        issued=not options.no_certificate,
+    )
     asyncio.run(reconcile.run(server, place, options.health_port))
     return 0
 

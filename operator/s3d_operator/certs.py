@@ -40,12 +40,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the certificate is for and where it is kept."""
+    """What the certificate is for and where it is kept; `issued` by us, or by somebody who also publishes the CA."""
 
     namespace: str
     service: str
     secret: str
     configuration: str
+    issued: bool = True
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -135,8 +136,8 @@ def to_secret(pair: Pair, place: Place) -> Object:
 
 
 def read_secret(secret: Object) -> Pair:
-    """The pair that a Secret keeps. Raises ConfigError where it keeps none."""
-    data = secret.get("data") or {}
+    """The pair that a Secret keeps; one that is not ours may lack the CA. Raises ConfigError where it keeps none."""
+    data = {"ca.crt": "", **(secret.get("data") or {})}
     try:
         return Pair(*(base64.b64decode(data[name]) for name in ("tls.crt", "tls.key", "ca.crt")))
     except (KeyError, ValueError) as error:
@@ -159,8 +160,8 @@ def serves(pair: Pair, hosts: Sequence[str], now: datetime) -> bool:
 
 
 async def keep(kube: Kube, place: Place) -> None:
-    """See to it for ever that the Secret holds a pair and the webhook configuration its CA."""
-    while True:
+    """See to it for ever that the Secret holds a pair and the webhook configuration its CA, where both are ours."""
+    while place.issued:
         try:
             await publish(kube, place, await ensure(kube, place, datetime.now(UTC)))
         except S3DError as error:

@@ -1,5 +1,6 @@
 import base64
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,18 @@ import pytest
 from cryptography import x509
 
 from s3d.errors import ConfigError
-from s3d_operator.certs import CONFIGURATIONS, LIFETIME, Place, ensure, make_pair, publish, read_secret, serves
+from s3d_operator.certs import (
+    CONFIGURATIONS,
+    LIFETIME,
+    Place,
+    ensure,
+    keep,
+    make_pair,
+    publish,
+    read_secret,
+    serves,
+    to_secret,
+)
 from s3d_operator.kube import Kube, load_cert
 from tests.operator.apiserver import ApiServer
 
@@ -98,6 +110,23 @@ async def test_a_secret_that_holds_something_else_is_left_alone(api: ApiServer, 
     with pytest.raises(ConfigError, match="s3d-webhook-tls"):
         await ensure(client, PLACE, NOW)
     assert api.objects[SECRET]["data"] == {"mine": "eA=="}
+
+
+@pytest.mark.checklist(59)
+async def test_a_certificate_of_others_is_neither_made_nor_published(api: ApiServer, client: Kube) -> None:
+    api.put(CONFIGURATION, {"metadata": {"name": "s3d"}, "webhooks": [{"name": "a", "clientConfig": {}}]})
+    before = api.objects.copy()
+    await keep(client, replace(PLACE, issued=False))
+    assert api.objects == before
+
+
+@pytest.mark.checklist(59)
+def test_a_certificate_of_others_may_come_without_the_authority_that_signed_it() -> None:
+    pair = make_pair(PLACE.hosts, NOW)
+    secret = to_secret(pair, PLACE)
+    del secret["data"]["ca.crt"]
+    assert read_secret(secret) == replace(pair, authority=b"")
+    assert not serves(read_secret(secret), PLACE.hosts, NOW), "ours has one"
 
 
 async def test_the_authority_is_published_and_nothing_else_of_the_configuration_changes(

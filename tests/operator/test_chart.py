@@ -1,3 +1,4 @@
+import base64
 import functools
 import json
 import os
@@ -259,6 +260,78 @@ def test_the_webhook_only_reads_and_only_gateways() -> None:
 def test_of_admission_the_operator_writes_its_own_configuration_alone() -> None:
     admission = {grant for grant in granted("ClusterRole", "s3d-operator") if "webhook" in grant[0]}
     assert admission == {("mutatingwebhookconfigurations", verb, "s3d") for verb in ("get", "patch")}
+
+
+PEM = "-----BEGIN CERTIFICATE-----\\nQQ==\\n-----END CERTIFICATE-----"
+BY_CERT_MANAGER = "certificate.certManager.enabled=true"
+BY_US = ('certificate.existingSecret="mine"', f'certificate.caBundle="{PEM}"')
+
+
+def args_of(name: str, *values: str) -> list[str]:
+    args: list[str] = objects(*values)["Deployment", name]["spec"]["template"]["spec"]["containers"][0]["args"]
+    return args
+
+
+@pytest.mark.checklist(59)
+def test_by_default_the_operator_issues_the_certificate() -> None:
+    assert not parser().parse_args(args_of("s3d-operator")).no_certificate
+    assert not [kind for kind, _ in objects() if kind in {"Certificate", "Issuer"}]
+
+
+@pytest.mark.checklist(59)
+@pytest.mark.parametrize("values", [(BY_CERT_MANAGER,), BY_US])
+def test_where_others_issue_the_certificate_the_operator_does_not_and_may_not(values: tuple[str, ...]) -> None:
+    made = objects(*values)
+    assert parser().parse_args(args_of("s3d-operator", *values)).no_certificate
+    assert ("Role", "s3d-operator") not in made
+    assert ("RoleBinding", "s3d-operator") not in made
+    rules = made["ClusterRole", "s3d-operator"]["rules"]
+    assert not [rule for rule in rules if "mutatingwebhookconfigurations" in rule["resources"]]
+
+
+@pytest.mark.checklist(59)
+def test_cert_manager_issues_for_the_name_that_is_called_and_publishes_the_authority() -> None:
+    made = objects(BY_CERT_MANAGER)
+    leaf, authority = (made["Certificate", name]["spec"] for name in ("s3d-webhook-tls", "s3d-webhook-tls-ca"))
+    place = Place("s3d-system", "s3d-webhook", leaf["secretName"], "s3d")
+    assert set(leaf["dnsNames"]) == set(place.hosts)
+    assert made["Issuer", leaf["issuerRef"]["name"]]["spec"] == {"ca": {"secretName": authority["secretName"]}}
+    assert made["Issuer", authority["issuerRef"]["name"]]["spec"] == {"selfSigned": {}}
+    annotations = made["MutatingWebhookConfiguration", "s3d"]["metadata"]["annotations"]
+    assert annotations == {"cert-manager.io/inject-ca-from": "s3d-system/s3d-webhook-tls"}
+    assert parser().parse_args(args_of("s3d-webhook", BY_CERT_MANAGER)).secret == leaf["secretName"]
+
+
+@pytest.mark.checklist(59)
+def test_cert_manager_issues_from_an_issuer_that_is_there() -> None:
+    issuer = 'certificate.certManager={"enabled":true,"issuerRef":{"kind":"ClusterIssuer","name":"corp"}}'
+    made = objects(issuer)
+    assert made["Certificate", "s3d-webhook-tls"]["spec"]["issuerRef"] == {"kind": "ClusterIssuer", "name": "corp"}
+    assert not [name for kind, name in made if kind == "Issuer" or name.endswith("-ca")]
+
+
+@pytest.mark.checklist(59)
+def test_a_certificate_of_ones_own_is_read_from_its_secret_and_its_authority_is_in_the_configuration() -> None:
+    made = objects(*BY_US)
+    assert parser().parse_args(args_of("s3d-webhook", *BY_US)).secret == "mine"
+    assert made["Role", "s3d-webhook"]["rules"][0]["resourceNames"] == ["mine"]
+    for entry in made["MutatingWebhookConfiguration", "s3d"]["webhooks"]:
+        assert base64.b64decode(entry["clientConfig"]["caBundle"]).startswith(b"-----BEGIN CERTIFICATE-----\n")
+
+
+@pytest.mark.checklist(59)
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((BY_CERT_MANAGER, *BY_US), "exclude each other"),
+        (BY_US[:1], "needs certificate.caBundle"),
+        (BY_US[1:], "needs certificate.existingSecret"),
+        ((BY_US[0], 'certificate.caBundle="QUJD"'), "has to be PEM"),
+        (('certificate.certManager.issuerRef={"name":"x"}',), "needs certificate.certManager.enabled"),
+    ],
+)
+def test_a_certificate_comes_from_one_place_and_whole(values: tuple[str, ...], said: str) -> None:
+    assert said in refusal(*values)
 
 
 def webhooks(*values: str) -> dict[str, dict[str, Any]]:

@@ -69,3 +69,34 @@ imagePullPolicy: {{ .Values.operator.pullPolicy }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 {{- end }}
+
+{{/* The Secret of the webhook's certificate. */}}
+{{- define "s3d.secret" -}}
+{{- .Values.certificate.existingSecret | default (printf "%s-webhook-tls" (include "s3d.name" .)) }}
+{{- end }}
+
+{{/* Not empty where the operator makes the certificate and publishes its CA. */}}
+{{- define "s3d.issues" -}}
+{{- if not (or .Values.certificate.certManager.enabled .Values.certificate.existingSecret) }}yes{{ end }}
+{{- end }}
+
+{{/* What values mean together; every rendering asks. */}}
+{{- define "s3d.check" -}}
+{{- with .Values.certificate }}
+{{- if and .certManager.enabled (or .existingSecret .caBundle) }}
+{{- fail "certificate: certManager.enabled and existingSecret exclude each other; the certificate comes from one of them" }}
+{{- end }}
+{{- if and .existingSecret (not .caBundle) }}
+{{- fail "certificate.existingSecret needs certificate.caBundle, the PEM of the CA: the API server would trust no replica" }}
+{{- end }}
+{{- if and .caBundle (not .existingSecret) }}
+{{- fail "certificate.caBundle needs certificate.existingSecret, the Secret with tls.crt and tls.key that it has signed" }}
+{{- end }}
+{{- if and .caBundle (not (contains "-----BEGIN CERTIFICATE-----" .caBundle)) }}
+{{- fail "certificate.caBundle has to be PEM (-----BEGIN CERTIFICATE-----), not encoded once more; --set-file reads it from a file" }}
+{{- end }}
+{{- if and .certManager.issuerRef (not .certManager.enabled) }}
+{{- fail "certificate.certManager.issuerRef needs certificate.certManager.enabled" }}
+{{- end }}
+{{- end }}
+{{- end }}
