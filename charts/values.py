@@ -26,6 +26,7 @@ Filled = Annotated[str, Field(min_length=1)]
 Json = dict[str, Any]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 FailurePolicy = Literal["Fail", "Ignore"]
+Validation = Literal["Deny", "Warn", "Off"]
 
 
 class Section(BaseModel):
@@ -167,6 +168,29 @@ class Certificate(Section):
     )
 
 
+class AdmissionPolicy(Section):
+    """A ValidatingAdmissionPolicy: does a pod that opted in have its sidecar, after all webhooks had their turn?"""
+
+    pod_label: Validation = Field(
+        default="Deny", description="For pods that ask by their own label: Deny, Warn or Off."
+    )
+    namespace_label: Validation = Field(
+        default="Warn",
+        description="For pods of a labelled namespace: Deny, Warn or Off. Deny refuses also those that no S3Gateway "
+        "selects.",
+    )
+
+
+class NetworkPolicy(Section):
+    """What may reach the chart's own pods."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Let nothing in but reviews, probes and scrapes, from anywhere: neither the API server nor "
+        "the kubelet is a pod that a rule could name. What goes out is not limited.",
+    )
+
+
 class Crds(Section):
     """The CustomResourceDefinitions."""
 
@@ -189,6 +213,8 @@ class Values(Section):
     sidecar: Sidecar = Field(default=Sidecar(), description=Sidecar.__doc__)
     webhook: Webhook = Field(default=Webhook(), description=Webhook.__doc__)
     certificate: Certificate = Field(default=Certificate(), description=Certificate.__doc__)
+    admission_policy: AdmissionPolicy = Field(default=AdmissionPolicy(), description=AdmissionPolicy.__doc__)
+    network_policy: NetworkPolicy = Field(default=NetworkPolicy(), description=NetworkPolicy.__doc__)
     crds: Crds = Field(default=Crds(), description=Crds.__doc__)
     image_pull_secrets: list[PullSecret] = Field(
         default=[],

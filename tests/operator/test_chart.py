@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from s3d_operator import build
 from s3d_operator.__main__ import parser
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
@@ -101,7 +102,9 @@ def test_the_plain_install_is_the_chart_with_its_default_values() -> None:
 def test_every_object_that_can_says_the_releases_namespace() -> None:
     cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"}
     for (kind, _), raw in objects().items():
-        assert (kind in cluster_wide) != (raw["metadata"].get("namespace") == "s3d-system")
+        assert (kind in cluster_wide or kind.startswith("ValidatingAdmissionPolicy")) != (
+            raw["metadata"].get("namespace") == "s3d-system"
+        )
 
 
 @pytest.mark.parametrize("name", ["s3d-operator", "s3d-webhook"])
@@ -374,6 +377,60 @@ def test_the_clusters_own_namespaces_and_ours_are_never_asked_about() -> None:
         (expression,) = entry["namespaceSelector"]["matchExpressions"]
         assert expression["key"] == "kubernetes.io/metadata.name"
         assert set(expression["values"]) == {"kube-system", "kube-public", "kube-node-lease", "s3d-system", "mine"}
+
+
+@pytest.mark.checklist(11)
+def test_a_pod_that_lost_its_sidecar_is_denied_where_it_asked_and_warned_of_where_its_namespace_did() -> None:
+    for asker, action in (("pod", "Deny"), ("namespace", "Warn")):
+        binding = objects()["ValidatingAdmissionPolicyBinding", f"s3d-{asker}"]["spec"]
+        assert binding == {"policyName": f"s3d-{asker}", "validationActions": [action]}
+        policy = objects()["ValidatingAdmissionPolicy", f"s3d-{asker}"]["spec"]
+        asked, constraints = webhooks()[asker], policy["matchConstraints"]
+        for member in ("namespaceSelector", "objectSelector", "matchPolicy"):
+            assert constraints[member] == asked[member], "the policy judges those that the webhook is asked about"
+        assert constraints["resourceRules"] == asked["rules"]
+        assert policy["matchConditions"] == asked["matchConditions"]
+        assert policy["failurePolicy"] == asked["failurePolicy"]
+        (validation,) = policy["validations"]
+        assert validation["expression"] == (
+            "has(object.spec.initContainers) && object.spec.initContainers.exists(c,"
+            " c.name == 's3d' && has(c.restartPolicy) && c.restartPolicy == 'Always')"
+        )
+    assert build.NAME == "s3d"
+
+
+@pytest.mark.checklist(11)
+@pytest.mark.checklist(61)
+def test_what_the_policy_does_is_a_value_for_either_way_to_ask() -> None:
+    made = objects('admissionPolicy.podLabel="Warn"', 'admissionPolicy.namespaceLabel="Off"')
+    policies = {name for kind, name in made if kind.startswith("ValidatingAdmissionPolicy")}
+    assert policies == {"s3d-pod"}
+    assert made["ValidatingAdmissionPolicyBinding", "s3d-pod"]["spec"]["validationActions"] == ["Warn"]
+
+
+@pytest.mark.checklist(57)
+def test_reviews_come_in_at_10250_unless_told_otherwise() -> None:
+    (port,) = (each for each in pod_spec("s3d-webhook")["containers"][0]["ports"] if each["name"] == "reviews")
+    assert port["containerPort"] == parser().parse_args(args_of("s3d-webhook")).port == 10250
+    moved = objects("webhook.port=9443")["Deployment", "s3d-webhook"]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "reviews", "containerPort": 9443} in moved["ports"]
+    assert parser().parse_args(args_of("s3d-webhook", "webhook.port=9443")).port == 9443
+    (service_port,) = objects()["Service", "s3d-webhook"]["spec"]["ports"]
+    assert (service_port["port"], service_port["targetPort"]) == (443, "reviews")
+
+
+@pytest.mark.checklist(57)
+def test_a_network_policy_lets_in_what_has_to_come_from_anywhere() -> None:
+    assert not [name for kind, name in objects() if kind == "NetworkPolicy"]
+    made = objects("networkPolicy.enabled=true")
+    for name, wanted in (("s3d-webhook", {"reviews", "health"}), ("s3d-operator", {"health"})):
+        spec = made["NetworkPolicy", name]["spec"]
+        (rule,) = spec["ingress"]
+        assert "from" not in rule
+        ports = {each["name"] for each in pod_spec(name)["containers"][0]["ports"]}
+        assert {each["port"] for each in rule["ports"]} == ports == wanted
+        assert spec["policyTypes"] == ["Ingress"]
+        assert spec["podSelector"]["matchLabels"].items() <= labels_of(name).items()
 
 
 def test_the_webhook_is_never_absent_and_the_operator_never_twice_there() -> None:

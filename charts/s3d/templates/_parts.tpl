@@ -70,6 +70,36 @@ securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 {{- end }}
 
+{{/* Whom the webhook and the policy look at: (list . "pod") for those who ask themselves, (list . "namespace"). */}}
+{{- define "s3d.asked" -}}
+{{- $root := index . 0 -}}
+{{- $asker := index . 1 -}}
+{{- $excluded := concat (list "kube-system" "kube-public" "kube-node-lease" $root.Release.Namespace) $root.Values.webhook.excludedNamespaces -}}
+namespaceSelector:
+  {{- if eq $asker "namespace" }}
+  matchLabels:
+    s3d.dev/injection: enabled
+  {{- end }}
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values: {{ $excluded | uniq | toJson }}
+objectSelector:
+  {{- if eq $asker "pod" }}
+  matchLabels:
+    s3d.dev/inject: "true"
+  {{- else }}
+  matchExpressions:
+    - {key: s3d.dev/inject, operator: NotIn, values: ["true", "false"]}
+  {{- end }}
+{{- end }}
+
+{{/* A mirror of a static pod is there already. */}}
+{{- define "s3d.conditions" -}}
+- name: not-a-static-pod
+  expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
+{{- end }}
+
 {{/* The Secret of the webhook's certificate. */}}
 {{- define "s3d.secret" -}}
 {{- .Values.certificate.existingSecret | default (printf "%s-webhook-tls" (include "s3d.name" .)) }}
