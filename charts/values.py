@@ -191,6 +191,33 @@ class NetworkPolicy(Section):
     )
 
 
+class Jobs(Section):
+    """Jobs that deliver what is pending in a claim whose pod is gone."""
+
+    namespaces: list[Filled] = Field(
+        default=[],
+        description="Namespaces in which the operator may create them. Who creates a Job creates pods, and a pod can "
+        "mount any Secret of its namespace: name those alone where that is meant. They have to exist.",
+    )
+
+
+class Drain(Section):
+    """What is pending after a pod's end."""
+
+    jobs: Jobs = Field(default=Jobs(), description=Jobs.__doc__)
+
+
+class Trial(Section):
+    """`helm test`: a pod that puts and gets an object through its sidecar."""
+
+    namespace: str = Field(
+        default="",
+        description="Namespace with an S3Gateway to try, remote included. Unset: one is made for the time of the test, "
+        "with a gateway whose remote is nowhere; it shows injection and queue.",
+    )
+    bucket: Filled = Field(default="helm-test", description="Bucket of the object.")
+
+
 class Crds(Section):
     """The CustomResourceDefinitions."""
 
@@ -215,6 +242,8 @@ class Values(Section):
     certificate: Certificate = Field(default=Certificate(), description=Certificate.__doc__)
     admission_policy: AdmissionPolicy = Field(default=AdmissionPolicy(), description=AdmissionPolicy.__doc__)
     network_policy: NetworkPolicy = Field(default=NetworkPolicy(), description=NetworkPolicy.__doc__)
+    drain: Drain = Field(default=Drain(), description=Drain.__doc__)
+    test: Trial = Field(default=Trial(), description=Trial.__doc__)
     crds: Crds = Field(default=Crds(), description=Crds.__doc__)
     image_pull_secrets: list[PullSecret] = Field(
         default=[],

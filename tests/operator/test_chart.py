@@ -13,8 +13,10 @@ import yaml
 
 from s3d_operator import build
 from s3d_operator.__main__ import parser
+from s3d_operator.api import parse_gateway
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
+from tests.daemons import Daemon
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/s3d"
@@ -458,6 +460,87 @@ def test_the_definitions_are_templates_so_that_an_upgrade_changes_them() -> None
 @pytest.mark.checklist(54)
 def test_the_definitions_may_come_from_elsewhere() -> None:
     assert ("CustomResourceDefinition", "s3gateways.s3d.dev") not in objects("crds.enabled=false")
+
+
+@functools.cache
+def tested(*values: str) -> dict[str, dict[str, Any]]:
+    """What `helm test` creates, by kind."""
+    sets = [part for value in values for part in ("--set-json", value)]
+    shown = ("--namespace", "s3d-system", "--show-only", "templates/test.yaml")
+    done = helm("template", "s3d", str(CHART), *shown, *sets)
+    assert done.returncode == 0, done.stderr
+    return {raw["kind"]: raw for raw in yaml.safe_load_all(done.stdout)}
+
+
+@pytest.mark.checklist(60)
+def test_what_is_tried_opts_in_outside_of_the_releases_namespace_and_goes_when_it_succeeded() -> None:
+    made = tested()
+    assert set(made) == {"Namespace", "S3Gateway", "Pod"}
+    namespace = made["Namespace"]["metadata"]["name"]
+    assert made["Pod"]["metadata"]["labels"]["s3d.dev/inject"] == "true"
+    order = []
+    for kind in ("Namespace", "S3Gateway", "Pod"):
+        metadata = made[kind]["metadata"]
+        assert kind == "Namespace" or metadata["namespace"] == namespace
+        assert metadata["annotations"]["helm.sh/hook"] == "test"
+        assert metadata["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        order.append(int(metadata["annotations"]["helm.sh/hook-weight"]))
+    assert order == sorted(order)
+    excluded = webhooks()["pod"]["namespaceSelector"]["matchExpressions"][0]["values"]
+    assert namespace not in excluded
+
+
+@pytest.mark.checklist(60)
+def test_what_is_tried_may_be_a_gateway_that_is_there() -> None:
+    made = tested('test={"namespace":"shop","bucket":"photos"}', 'sidecar.image="r.example/s3d:9"')
+    assert set(made) == {"Pod"}
+    assert made["Pod"]["metadata"]["namespace"] == "shop"
+    (container,) = made["Pod"]["spec"]["containers"]
+    assert container["image"] == "r.example/s3d:9"
+    assert container["args"][1] == "photos"
+
+
+@pytest.mark.checklist(60)
+def test_what_is_tried_goes_in_and_comes_out_although_its_remote_is_nowhere(tmp_path: Path) -> None:
+    spec = tested()["S3Gateway"]["spec"]
+    gateway = parse_gateway(spec)
+    assert gateway.remote.credentials.anonymous is not None
+    settings = {"S3_ENDPOINT": spec["remote"]["endpoint"], "S3D_ANONYMOUS": "true"}
+    daemon = Daemon(tmp_path, {**settings, "S3D_BUCKETS": gateway.buckets[0].name})
+    (container,) = tested()["Pod"]["spec"]["containers"]
+    command = [sys.executable, *container["command"][1:], *container["args"]]
+
+    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+
+    try:
+        daemon.start()
+        done = run(AWS_ENDPOINT_URL_S3=daemon.endpoint)
+    finally:
+        daemon.kill()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "came back the same" in done.stdout
+    assert "did not give this pod the gateway" in run().stderr
+
+
+@pytest.mark.checklist(28)
+def test_jobs_may_be_created_in_the_namespaces_that_are_named_and_nowhere_else() -> None:
+    def roles(*values: str) -> dict[str, Any]:
+        return {
+            raw["metadata"]["namespace"]: raw["rules"]
+            for (kind, name), raw in objects(*values).items()
+            if (kind, name) == ("Role", "s3d-drain")
+        }
+
+    assert roles() == {}
+    made = roles('drain.jobs.namespaces=["shop"]')
+    assert set(made) == {"shop"}
+    granted_there = {
+        (resource, verb) for rule in made["shop"] for resource in rule["resources"] for verb in rule["verbs"]
+    }
+    assert ("jobs", "create") in granted_there
+    assert {resource for resource, _ in granted_there} == {"jobs", "persistentvolumeclaims"}
+    assert {verb for resource, verb in granted_there if resource == "persistentvolumeclaims"} == {"get", "list"}
 
 
 OLD = ROOT / "e2e/cluster/fixtures/s3d-8e7ca0e.tgz"
