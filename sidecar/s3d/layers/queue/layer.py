@@ -211,6 +211,8 @@ def assemble(
 ) -> Queue:
     """Put the parts together."""
     work = asyncio.Event()
+    metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
+    metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
     parts = Parts(
         settings,
         db,
