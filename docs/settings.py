@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic_core import PydanticUndefined
 
-from s3d.config import SECTIONS, Bytes, Duration, Names, setting_name
+from s3d.config import SECTIONS, Bytes, Duration, Names, reloads, setting_name
 
 INTRODUCTION = """\
 # Settings
@@ -18,6 +18,8 @@ Every setting is an environment variable, or a member of the file that `S3D_CONF
 object in the variable itself); the environment wins. A name that begins with `S3D_` and is not known is refused with a
 suggestion. Sizes are written `512Mi`, `10Gi` or `1000`; durations `500ms`, `30s`, `5m`, `24h` or a number of seconds;
 lists with commas.
+
+Settings that say *reloads* are taken over while s3d runs from the file `settings.json` in `S3D_CONFIG_DIR`.
 
 Credentials for the remote are not settings: they are found by the AWS credential chain (environment, profile, container
 or instance role) and stand in no file of s3d's.
@@ -63,7 +65,8 @@ def lines() -> Iterator[str]:
             computed = field.default is PydanticUndefined
             default = "`~/.local/state/s3d`" if computed else shown(field.default)
             value = kind(field.annotation, tuple(field.metadata))
-            yield f"| `{setting_name(field)}` | {value} | {default} | {field.description} |"
+            text = f"{field.description}{' *Reloads.*' * reloads(field)}"
+            yield f"| `{setting_name(field)}` | {value} | {default} | {text} |"
         yield ""
 
 

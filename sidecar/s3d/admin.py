@@ -50,6 +50,8 @@ class RemoteStatus(TypedDict):
     state: Literal["unknown", "reachable", "away"]
     since: float | None
     """Unix time of the latest change of state."""
+    credentials: Literal["unknown", "found", "missing", "not required"]
+    """Whether there is something to sign with; unknown until a request needs it."""
 
 
 class Tally(TypedDict):

@@ -23,6 +23,8 @@ from s3d.errors import ConfigError
 
 UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+VOLUME_MARGIN = 512 << 20
+"""What stays free of a volume: tables, bodies on their way in, the file system itself."""
 SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
@@ -67,16 +69,19 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
 
 
-def setting(name: str, default: Any, help_text: str, **constraints: Any) -> Any:
-    """Declare a field that is set by the variable `name`; `help_text` is its documentation everywhere."""
-    extra: dict[str, Any] = {"setting": name}
+def setting(name: str, default: Any, help_text: str, *, reloads: bool = False, **constraints: Any) -> Any:
+    """Declare a field that is set by the variable `name`; `help_text` is its documentation everywhere.
+
+    With `reloads` everybody who uses it looks at it each time, so that `reload` may change it.
+    """
+    extra: dict[str, Any] = {"setting": name, "reloads": reloads}
     if callable(default):
         return Field(default_factory=default, description=help_text, json_schema_extra=extra, **constraints)
     return Field(default=default, description=help_text, json_schema_extra=extra, **constraints)
 
 
 class Section(BaseModel):
-    """The settings of one part."""
+    """The settings of one part. Only `reload` ever changes them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
     title: ClassVar[str]
@@ -106,6 +111,17 @@ class Gateway(Section):
     title = "The daemon"
     local_dir: Path = setting(
         "S3D_LOCAL_DIR", local_dir, "Directory that s3d owns; everything that has to survive a crash is in it."
+    )
+    volume_size: Bytes = setting(
+        "S3D_VOLUME_SIZE",
+        0,
+        "Size of the local dir's volume, where it has one: the queue may grow to 512Mi below it. 0: not checked.",
+    )
+    config_dir: Path | None = setting(
+        "S3D_CONFIG_DIR",
+        None,
+        "Directory whose settings.json is looked at again and again: what it says of settings that reload is taken "
+        "over while s3d runs, and goes before what it was started with.",
     )
     endpoint: str = setting(
         "S3D_ENDPOINT", "http://localhost:33333", "Where the S3 door listens, and where the CLI looks for it."
@@ -139,7 +155,7 @@ class Gateway(Section):
         "S3D_LOG_FORMAT", "auto", "text, json, or auto: text on a terminal and JSON elsewhere."
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "S3D_LOG_LEVEL", "info", "The least level logged."
+        "S3D_LOG_LEVEL", "info", "The least level logged.", reloads=True
     )
 
     _check_urls = field_validator("endpoint", "metrics_endpoint")(check_http_url)
@@ -162,6 +178,12 @@ class Remote(Section):
         "S3D_CHECKSUMS",
         "when_supported",
         "when_required: a trailing checksum is verified here, and not sent on to a remote that refuses trailers.",
+    )
+    credentials_dir: Path | None = setting(
+        "S3D_CREDENTIALS_DIR",
+        None,
+        "Directory with the files accessKeyID, secretAccessKey and, if there is one, sessionToken; read again as they "
+        "change. Unset: the AWS credential chain.",
     )
     anonymous: bool = setting("S3D_ANONYMOUS", False, "Send requests unsigned, to a remote that asks for no keys.")
     buckets: Names = setting(
@@ -189,12 +211,15 @@ class WriteQueue(Section):
     title = "The write queue"
     enabled: bool = setting("S3D_WRITE_QUEUE", True, "Accept writes durably and deliver them in the background.")
     dir: Path | None = setting("S3D_WRITE_QUEUE_DIR", None, "Directory of the queue. Unset: LOCAL_DIR/queue.")
-    max_size: Bytes = setting("S3D_WRITE_QUEUE_MAX_SIZE", "10Gi", "Bytes that may be pending at once.")
-    max_files: int = setting("S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", ge=1)
+    max_size: Bytes = setting("S3D_WRITE_QUEUE_MAX_SIZE", "10Gi", "Bytes that may be pending at once.", reloads=True)
+    max_files: int = setting(
+        "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", reloads=True, ge=1
+    )
     max_age: Duration = setting(
         "S3D_WRITE_QUEUE_MAX_AGE",
         0.0,
         "While the oldest change on its way is older, new writes wait as at any limit; 0: it may be any age.",
+        reloads=True,
     )
     ballast: Bytes = setting(
         "S3D_WRITE_QUEUE_BALLAST",
@@ -202,22 +227,28 @@ class WriteQueue(Section):
         "Room on the disk that is kept for the drain: new writes are refused before it is used up.",
     )
     wait: Duration = setting(
-        "S3D_WRITE_QUEUE_WAIT", 30.0, "How long a write waits for room in a full queue, then 503 SlowDown."
+        "S3D_WRITE_QUEUE_WAIT",
+        30.0,
+        "How long a write waits for room in a full queue, then 503 SlowDown.",
+        reloads=True,
     )
     delay: Duration = setting(
         "S3D_WRITE_QUEUE_DELAY",
         0.0,
         "How long a change waits before its first push; overwrites meanwhile cost no push.",
+        reloads=True,
     )
     zombie_window: Duration = setting(
         "S3D_WRITE_QUEUE_ZOMBIE_WINDOW",
         900.0,
         "How long after its delivery a change is kept whose older attempts may still arrive, to be put right.",
+        reloads=True,
     )
     max_upload_age: Duration = setting(
         "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
         86400.0,
         "How long a multipart upload may go without a new part before it is dropped.",
+        reloads=True,
     )
     workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
 
@@ -256,6 +287,47 @@ def known_settings() -> Iterator[tuple[str, str, str, FieldInfo]]:
     for section, model in SECTIONS:
         for name, field in model.model_fields.items():
             yield setting_name(field), section, name, field
+
+
+def reloadable() -> frozenset[str]:
+    """The variables of the settings that `reload` may change."""
+    return frozenset(variable for variable, _, _, field in known_settings() if reloads(field))
+
+
+def reloads(field: FieldInfo) -> bool:
+    """Whether a setting may change while the daemon runs."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra["reloads"])
+
+
+def reload(settings: Settings, values: Mapping[str, Any]) -> list[str]:
+    """Take over those of `values` that reload, all or none; answer the variables that changed.
+
+    The sections are changed in place: their readers hold them. Raises ConfigError and changes nothing.
+    """
+    places = {variable: (section, name) for variable, section, name, _ in known_settings()}
+    if fixed := sorted(values.keys() - reloadable()):
+        raise ConfigError(f"{', '.join(fixed)} cannot change while s3d runs", hint="restart it with other settings")
+    wanted: dict[str, dict[str, Any]] = {}
+    for variable, value in values.items():
+        section, name = places[variable]
+        wanted.setdefault(section, {})[name] = value
+    try:
+        new = {
+            section: (old := getattr(settings, section)).__class__(**{**old.__dict__, **changes})
+            for section, changes in wanted.items()
+        }
+    except ValidationError as error:
+        problems = "; ".join(f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise ConfigError(problems, hint="see docs/settings.md") from None
+    check_room(settings.model_copy(update=new))
+    changed = []
+    for variable in sorted(values):
+        section, name = places[variable]
+        old, now = getattr(settings, section), getattr(new[section], name)
+        if getattr(old, name) != now:
+            old.__dict__[name] = now
+            changed.append(variable)
+    return changed
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -323,6 +395,11 @@ def read_file(source: str) -> dict[str, Any]:
         raise ConfigError(
             f"S3D_CONFIG cannot be read: {error}", hint="give a JSON object, or a .json or .toml file"
         ) from None
+    return check_names(values)
+
+
+def check_names(values: object) -> dict[str, Any]:
+    """Refuse what is not an object of settings. Raises ConfigError."""
     if not isinstance(values, dict):
         raise ConfigError("S3D_CONFIG is not an object of names and values", hint='such as {"S3D_BUCKETS": "photos"}')
     secrets = sorted(name for name in values if name.startswith("AWS_") and name != "AWS_REGION")
@@ -346,6 +423,7 @@ def check_together(settings: Settings) -> None:
             f"S3D_ENDPOINT: {door.hostname} is not a loopback address, and everyone who reaches the door acts as s3d",
             hint="listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
         )
+    check_room(settings)
     if settings.remote.endpoint:
         remote = urlsplit(settings.remote.endpoint)
         ports = {"http": 80, "https": 443}
@@ -354,6 +432,16 @@ def check_together(settings: Settings) -> None:
             raise ConfigError(
                 "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
             )
+
+
+def check_room(settings: Settings) -> None:
+    """Refuse a queue that could outgrow its volume: a kubelet evicts the pod whose emptyDir does, at once."""
+    size, most = settings.gateway.volume_size, settings.write_queue.max_size
+    if settings.write_queue.enabled and size and most + VOLUME_MARGIN > size:
+        raise ConfigError(
+            f"S3D_WRITE_QUEUE_MAX_SIZE: {most} bytes and 512Mi do not fit into the volume of {size} bytes",
+            hint="lower it, or give s3d a larger volume and say so in S3D_VOLUME_SIZE",
+        )
 
 
 def is_loopback(host: str) -> bool:

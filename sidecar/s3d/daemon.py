@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
+RELOAD_INTERVAL = 2.0
+"""Seconds between two looks at S3D_CONFIG_DIR."""
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
@@ -69,7 +71,12 @@ class Daemon:
         return {
             "version": __version__,
             "started_at": self._started_at,
-            "remote": {"endpoint": self._far.endpoint, "state": health.state, "since": health.since},
+            "remote": {
+                "endpoint": self._far.endpoint,
+                "state": health.state,
+                "since": health.since,
+                "credentials": self._far.credentials,
+            },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
             "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
@@ -139,6 +146,8 @@ async def run(settings: config.Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    watched = Watched(settings)
+    await watched.look()
     async with contextlib.AsyncExitStack() as parts:
         parts.enter_context(locked(settings))
         metrics = Metrics()
@@ -152,7 +161,7 @@ async def run(settings: config.Settings) -> int:
             inner = queue
         daemon = Daemon(settings, far, queue)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
-        async with background(queue):
+        async with background(queue, watched):
             front = door.Door(Metered(inner, metrics), settings.gateway)
             async with door.listen(front, settings.gateway):
                 daemon.listening = True
@@ -190,12 +199,12 @@ async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, 
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[None]:
     """Run what runs for life; a bug in it ends the daemon instead of going unseen."""
     async with asyncio.TaskGroup() as tasks:
-        running = []
+        running = [tasks.create_task(watched.run())]
         if queue is not None:
-            running = [
+            running += [
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),
                 tasks.create_task(sweep(queue)),
@@ -213,6 +222,48 @@ async def sweep(queue: Queue) -> None:
         except S3DError as error:
             log.error("the sweep of the bodies failed: %s", error)
         await asyncio.sleep(SWEEP_INTERVAL)
+
+
+class Watched:
+    """The settings in S3D_CONFIG_DIR: taken over as they change.
+
+    A file that is missing, empty or wrong changes nothing: the last settings stay.
+    """
+
+    def __init__(self, settings: config.Settings) -> None:
+        """Take the settings that are changed; nothing is read yet."""
+        self._settings = settings
+        self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
+        self._seen = ""
+
+    async def run(self) -> None:
+        """Look for life."""
+        while self._path is not None:
+            await asyncio.sleep(RELOAD_INTERVAL)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take over what the file says now, if it says anything new."""
+        text = await asyncio.to_thread(read_if_there, self._path) if self._path else ""
+        if not text.strip() or text == self._seen:
+            return
+        self._seen = text
+        try:
+            changed = config.reload(self._settings, config.check_names(json.loads(text)))
+        except (S3DError, ValueError) as error:
+            log.error("%s is not taken over, the last settings stay: %s", self._path, error)
+            return
+        if changed:
+            logging.getLogger().setLevel(self._settings.gateway.log_level.upper())
+            log.info("settings reloaded: %s", ", ".join(changed))
+
+
+def read_if_there(path: Path) -> str:
+    """A file's text; empty where there is none or it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 @contextlib.contextmanager

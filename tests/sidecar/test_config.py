@@ -92,3 +92,33 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 )
 def test_what_a_kubelet_sets_for_services_is_not_misspelt(name: str) -> None:
     config.load({name: "tcp://10.0.0.1:443"})
+
+
+def test_what_reloads_changes_the_section_that_others_hold() -> None:
+    settings = config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "1Gi"})
+    held = settings.write_queue
+    changed = config.reload(settings, {"S3D_WRITE_QUEUE_MAX_SIZE": "2Gi", "S3D_WRITE_QUEUE_WAIT": 30})
+    assert changed == ["S3D_WRITE_QUEUE_MAX_SIZE"]
+    assert held.max_size == 2 << 30
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"S3D_BUCKETS": "b"}, "S3D_BUCKETS cannot change while s3d runs"),
+        ({"S3D_WRITE_QUEUE_MAX_SIZE": "1Mi", "S3D_WRITE_QUEUE_WAIT": "soon"}, "'soon' is not a duration"),
+        ({"S3D_WRITE_QUEUE_MAX_SIZE": "2.6Gi"}, "do not fit into the volume"),
+    ],
+)
+def test_what_cannot_be_reloaded_changes_nothing(values: dict[str, object], words: str) -> None:
+    settings = config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "1Gi", "S3D_VOLUME_SIZE": "3Gi"})
+    before = settings.model_copy(deep=True)
+    with pytest.raises(ConfigError, match=words):
+        config.reload(settings, values)
+    assert settings == before
+
+
+def test_a_queue_that_could_outgrow_its_volume_is_refused() -> None:
+    with pytest.raises(ConfigError, match="do not fit into the volume"):
+        config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi"})
+    config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi", "S3D_WRITE_QUEUE": "false"})

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import os
 import ssl
 import time
@@ -18,7 +19,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -56,6 +58,9 @@ PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", 
 DOCUMENT_LIMIT = 32 << 20
 REDIRECTS = frozenset([301, 307, 400])
 PROFILES = frozenset(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
+KEY_FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
+KEY_SECONDS = 2.0
+"""How old keys from files may be."""
 
 
 class Request(aiohttp.ClientRequest):
@@ -89,6 +94,41 @@ class Keys(NamedTuple):
     access_key: str
     secret_key: str
     token: str | None
+
+
+class KeyFiles:
+    """Keys in the files of a directory, as a Secret is mounted; changed ones are used from some seconds later on.
+
+    Where the files are gone or cannot be read, the last keys stay.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Take the directory; nothing is read yet."""
+        self._directory = directory
+        self._keys: Keys | None = None
+        self._read_at = -math.inf
+
+    async def keys(self) -> Keys | None:
+        """The keys that are valid now; None where there never were any."""
+        if time.monotonic() - self._read_at >= KEY_SECONDS:
+            self._read_at = time.monotonic()
+            self._keys = await asyncio.to_thread(read_keys, self._directory) or self._keys
+        return self._keys
+
+
+def read_keys(directory: Path) -> Keys | None:
+    """The keys in a directory; None where they are not all there."""
+    try:
+        # A kubelet changes all files of a volume at once, by the link that the names in it lead through.
+        there = (directory / "..data").resolve() if (directory / "..data").exists() else directory
+        found = [
+            (there / name).read_text(encoding="utf-8").strip() if (there / name).exists() else "" for name in KEY_FILES
+        ]
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read: %s", directory, error)
+        return None
+    access_key, secret_key, token = found
+    return Keys(access_key, secret_key, token or None) if access_key and secret_key else None
 
 
 class Chain:
@@ -156,7 +196,12 @@ class Remote:
         """Prepare the connections; nothing is sent before the first call."""
         self._metrics = metrics
         self._settings = settings
-        self._chain = Chain(needed=not settings.anonymous)
+        self._files = KeyFiles(settings.credentials_dir) if settings.credentials_dir else None
+        self._chain = Chain(needed=not settings.anonymous and not self._files)
+        self.credentials: Literal["unknown", "found", "missing", "not required"] = (
+            "not required" if settings.anonymous else "unknown"
+        )
+        """What is known of them: `missing` where the last look found none."""
         self.region = settings.region or self._chain.region()
         self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
         parts = urlsplit(self.endpoint)
@@ -372,7 +417,7 @@ class Remote:
             if payload_hash == UNSIGNED_TRAILER:
                 headers["x-amz-content-sha256"] = payload_hash
             return
-        keys = await self._chain.keys()
+        keys = await self.find_keys()
         if keys is None:
             raise Unavailable(
                 "No AWS credentials were found for the remote",
@@ -391,6 +436,12 @@ class Remote:
             region=target.region,
             now=datetime.now(UTC) + timedelta(seconds=self._skew),
         )
+
+    async def find_keys(self) -> Keys | None:
+        """The keys to sign with, and note whether there are any."""
+        keys = await (self._files or self._chain).keys()
+        self.credentials = "missing" if keys is None else "found"
+        return keys
 
     def _target(self, bucket: str, path: str) -> Target:
         """Address a bucket, or a key of it by `path`: a slash and the key, which may itself begin with one."""
@@ -515,6 +566,8 @@ def _tls() -> ssl.SSLContext:
 async def connect(settings: config.Remote, metrics: Metrics) -> AsyncIterator[Remote]:
     """Open the remote and keep its health watched for as long as the context lasts."""
     remote = Remote(settings, metrics)
+    if settings.credentials_dir and not settings.anonymous:
+        await remote.find_keys()
     watch = asyncio.create_task(remote.health.watch())
     try:
         yield remote

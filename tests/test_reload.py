@@ -1,0 +1,98 @@
+"""What changes under a running daemon: its limits by S3D_CONFIG_DIR, its keys by S3D_CREDENTIALS_DIR."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from s3d.layers import remote as wire
+from s3d.layers.remote import KeyFiles, Keys
+from tests.daemons import StartDaemon
+from tests.remotes import Remote
+
+
+def until(holds: Callable[[], Any]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end, "did not come to hold"
+        time.sleep(0.02)
+
+
+def mount(directory: Path, files: dict[str, str]) -> None:
+    """Put files where they are seen all at once, as a kubelet does."""
+    data = directory / f"..{time.monotonic_ns()}"
+    data.mkdir(parents=True)
+    for name, text in files.items():
+        (data / name).write_text(text)
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    (directory / "..new").symlink_to(data.name)
+    (directory / "..new").rename(directory / "..data")
+
+
+@pytest.mark.semantics("Q-7")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+@pytest.mark.checklist(36)
+def test_a_limit_that_is_changed_beside_a_running_daemon_holds_from_then_on(
+    start_daemon: StartDaemon, remote: Remote, bucket: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "config"
+    mount(directory, {"settings.json": json.dumps({"S3D_WRITE_QUEUE_MAX_FILES": 1})})
+    daemon = start_daemon(
+        remote,
+        S3D_CONFIG_DIR=str(directory),
+        S3D_BUCKETS=bucket,
+        S3D_WRITE_QUEUE_WAIT="0s",
+        S3D_WRITE_QUEUE_DELAY="1h",
+    )
+    s3 = daemon.client(retries={"total_max_attempts": 1})
+    s3.put_object(Bucket=bucket, Key="1", Body=b"")
+    with pytest.raises(ClientError, match="SlowDown"):
+        s3.put_object(Bucket=bucket, Key="2", Body=b"")
+
+    mount(directory, {"settings.json": json.dumps({"S3D_WRITE_QUEUE_MAX_FILES": 2})})
+    until(lambda: daemon.output().count("settings reloaded: S3D_WRITE_QUEUE_MAX_FILES") == 2)
+    s3.put_object(Bucket=bucket, Key="2", Body=b"")
+    wrong = ("{", '{"S3D_BUCKETS": "other"}', '{"S3D_WRITE_QUEUE_MAX_FILES": 0}')
+    for number, text in enumerate(wrong, start=1):
+        mount(directory, {"settings.json": text})
+        until(lambda number=number: daemon.output().count("is not taken over") == number)
+    mount(directory, {"settings.json": ""})
+    with pytest.raises(ClientError, match="SlowDown"):
+        s3.put_object(Bucket=bucket, Key="3", Body=b"")
+
+
+@pytest.mark.semantics("R-6")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_keys_that_come_later_deliver_what_was_taken_before(
+    start_daemon: StartDaemon, remote: Remote, bucket: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "identity"
+    directory.mkdir()
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    daemon = start_daemon(remote, S3D_CREDENTIALS_DIR=str(directory), S3D_BUCKETS=bucket, **none)
+    daemon.client().put_object(Bucket=bucket, Key="k", Body=b"early")
+    assert daemon.status()["remote"]["credentials"] == "missing"
+
+    mount(directory, {"accessKeyID": remote.access_key, "secretAccessKey": remote.secret_key + "\n"})
+    until(lambda: daemon.status()["pending"]["changes"] == 0)
+    assert daemon.status()["remote"]["credentials"] == "found"
+    assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"early"
+
+
+async def test_keys_that_change_in_their_files_are_used_and_those_that_go_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "KEY_SECONDS", 0.0)
+    files = KeyFiles(tmp_path)
+    assert await files.keys() is None
+    mount(tmp_path, {"accessKeyID": "one", "secretAccessKey": "s", "sessionToken": "t"})
+    assert await files.keys() == Keys("one", "s", "t")
+    mount(tmp_path, {"accessKeyID": "two", "secretAccessKey": "s"})
+    assert await files.keys() == Keys("two", "s", None)
+    mount(tmp_path, {})
+    assert await files.keys() == Keys("two", "s", None)
