@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -110,45 +109,6 @@ def test_kubectl_shows_a_gateway_in_a_line(gateway: Gateway, namespace: str) -> 
     assert wide[0].split() == [*head.split(), "ENDPOINT", "MESSAGE"]
     assert kube.ENDPOINT in wide[1]
     assert "durable write queue" in kubectl("explain", "s3gateway.spec.writeQueue")
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"remote": {"credentials": {}}}, "credentials: give exactly one of secretRef and anonymous"),
-        (
-            {"remote": {"credentials": {"secretRef": {"name": "s3-keys"}, "anonymous": {}}}},
-            "credentials: give exactly one of secretRef and anonymous",
-        ),
-        (
-            {"writeQueue": {"maxSize": "3Gi"}, "volume": {"emptyDir": {"sizeLimit": "3Gi"}}},
-            "volume.emptyDir.sizeLimit has to be at least writeQueue.maxSize and 512Mi",
-        ),
-        (
-            {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "256Mi"}}},
-            "resources: limits.memory is below requests.memory",
-        ),
-        ({"resources": {"limits": {"cpu": "10m"}}}, "resources: limits.cpu is below requests.cpu"),
-        (
-            {"podSelector": {"matchExpressions": [{"key": "app", "operator": "In"}]}},
-            "matchExpressions: In and NotIn take values, Exists and DoesNotExist take none",
-        ),
-        (
-            {"podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists", "values": ["x"]}]}},
-            "matchExpressions: In and NotIn take values, Exists and DoesNotExist take none",
-        ),
-        ({"remote": {"credentials": {"anonymous": {}}, "endpoint": "s3.example.com"}}, "spec.remote.endpoint"),
-        ({"buckets": [{"name": "photos"}, {"name": "photos"}]}, "spec.buckets[1]: Duplicate value"),
-        ({"drain": {"seconds": -1}}, "spec.drain.seconds"),
-        ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
-    ],
-)
-def test_a_gateway_that_cannot_be_meant_is_refused_with_the_reason(
-    namespace: str, spec: dict[str, Any], message: str
-) -> None:
-    answer = ask("create", "--dry-run=server", given=kube.gateway(namespace, "photos", **spec))
-    assert answer.code != 0
-    assert message in answer.err
 
 
 def test_a_gateway_for_some_pods_leaves_the_others_alone(gateway: Gateway, namespace: str) -> None:

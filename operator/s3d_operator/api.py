@@ -26,7 +26,14 @@ INJECT = f"{GROUP}/inject"
 INJECTION = f"{GROUP}/injection"
 GATEWAY = f"{GROUP}/gateway"
 ENDPOINT_ENV = f"{GROUP}/endpoint-env"
+ON_MISSING = f"{GROUP}/on-missing"
+OWN = {
+    name: f"{GROUP}/{name.replace('_', '-')}"
+    for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit", "drain_seconds")
+}
+# Label that an injected pod gets, with the gateway's name, and annotations.
 INJECTED = f"{GROUP}/injected"
+CONFIG_HASH = f"{GROUP}/config-hash"
 ORIGINAL_GRACE = f"{GROUP}/termination-grace-period-seconds"
 
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -86,6 +93,30 @@ class SecretReference(Resource):
     )
 
 
+class WebIdentity(Resource):
+    """A role of AWS that the pod's service account may take on (IRSA). The token and the variables are ours."""
+
+    role_arn: str = Field(
+        alias="roleARN",
+        description="The role, such as arn:aws:iam::123456789012:role/photos. Its trust policy names the account.",
+        pattern=r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$",
+        max_length=2048,
+    )
+    audience: str = Field(
+        default="sts.amazonaws.com",
+        description="Whom the token is for, as the identity provider in AWS expects it.",
+        min_length=1,
+        max_length=253,
+    )
+    expiration_seconds: int = Field(
+        default=3600, description="How long a token is valid; the kubelet renews it in time.", ge=600, le=86_400
+    )
+
+
+class PodIdentity(Resource):
+    """EKS Pod Identity: the agent of the node gives keys for the pod's service account. The token is ours."""
+
+
 class Anonymous(Resource):
     """No credentials: requests to the remote are not signed."""
 
@@ -93,15 +124,39 @@ class Anonymous(Resource):
 class Credentials(Resource):
     """Who the gateway is to the remote; exactly one of the members."""
 
-    secret_ref: SecretReference | None = Field(default=None, description="Access keys from a Secret beside the pod.")
+    secret_ref: SecretReference | None = Field(
+        default=None,
+        description="Access keys from a Secret beside the pod; keys that are changed there are used without a restart.",
+    )
+    web_identity: WebIdentity | None = Field(
+        default=None, description="A role of AWS, by a token of the pod's service account (IRSA)."
+    )
+    pod_identity: PodIdentity | None = Field(
+        default=None, description="Keys from the EKS Pod Identity agent, for the pod's service account."
+    )
     anonymous: Anonymous | None = Field(default=None, description="Send requests unsigned.")
 
     rules: ClassVar = (
         Rule(
-            "[has(self.secretRef), has(self.anonymous)].exists_one(x, x)",
-            "credentials: give exactly one of secretRef and anonymous",
+            "[has(self.secretRef), has(self.webIdentity), has(self.podIdentity), has(self.anonymous)].exists_one(x, x)",
+            "credentials: give exactly one of secretRef, webIdentity, podIdentity and anonymous",
         ),
     )
+
+
+class ConfigMapKey(Resource):
+    """A key of a ConfigMap of the same namespace."""
+
+    name: Name = Field(description="Name of the ConfigMap.")
+    key: str = Field(
+        default="ca.crt", description="The key in it.", pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=253
+    )
+
+
+class CaBundle(Resource):
+    """Whom to trust for the remote's certificate, in place of the authorities of the image."""
+
+    config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap beside the pod.")
 
 
 class Remote(Resource):
@@ -123,7 +178,26 @@ class Remote(Resource):
         default="Auto",
         description="How buckets are named to the remote. Auto: in the path if `endpoint` is given, else in the host.",
     )
+    checksums: Literal["WhenSupported", "WhenRequired"] = Field(
+        default="WhenSupported",
+        description="WhenRequired: a trailing checksum is verified here, and not sent on to a remote that refuses "
+        "trailers.",
+    )
+    ca_bundle: CaBundle | None = Field(
+        default=None, description="Whom to trust for the remote's certificate. Unset: the authorities of the image."
+    )
+    away_after_seconds: int = Field(default=5, description=help_of(RemoteSettings, "away_after"), ge=1, le=300)
+    request_timeout_seconds: int = Field(
+        default=120, description=help_of(RemoteSettings, "request_timeout"), ge=1, le=3600
+    )
     credentials: Credentials = Field(description="Who the gateway is to the remote; exactly one of the members.")
+
+    rules: ClassVar = (
+        Rule(
+            "!has(self.caBundle) || !has(self.endpoint) || self.endpoint.startsWith('https://')",
+            "remote.caBundle is for an endpoint that begins with https://",
+        ),
+    )
 
 
 class Bucket(Resource):
@@ -166,7 +240,29 @@ class WriteQueue(Resource):
     enabled: bool = Field(default=True, description=help_of(WriteQueueSettings, "enabled"))
     max_size: Size = Field(default="1Gi", description=help_of(WriteQueueSettings, "max_size"))
     max_files: int = Field(default=100_000, description=help_of(WriteQueueSettings, "max_files"), ge=1, le=100_000_000)
+    max_age_seconds: int = Field(default=0, description=help_of(WriteQueueSettings, "max_age"), ge=0, le=31_536_000)
     wait_seconds: int = Field(default=30, description=help_of(WriteQueueSettings, "wait"), ge=0, le=3600)
+    delay_seconds: int = Field(default=0, description=help_of(WriteQueueSettings, "delay"), ge=0, le=86_400)
+    barrier_seconds: int = Field(default=25, description=help_of(Daemon, "barrier_timeout"), ge=0, le=3600)
+    zombie_window_seconds: int = Field(
+        default=900, description=help_of(WriteQueueSettings, "zombie_window"), ge=0, le=86_400
+    )
+    max_upload_age_seconds: int = Field(
+        default=86_400, description=help_of(WriteQueueSettings, "max_upload_age"), ge=60, le=31_536_000
+    )
+    ballast: Size = Field(default="16Mi", description=help_of(WriteQueueSettings, "ballast"))
+    workers: int = Field(default=16, description=help_of(WriteQueueSettings, "workers"), ge=1, le=1024)
+
+    rules: ClassVar = (
+        Rule(
+            "quantity(string(self.maxSize)).compareTo(quantity('1Mi')) >= 0",
+            "writeQueue.maxSize is below 1Mi: most writes would go past the queue; enabled: false switches it off",
+        ),
+        Rule(
+            "quantity(string(self.ballast)).compareTo(quantity('256Mi')) <= 0",
+            "writeQueue.ballast is above 256Mi: it has to fit into the volume beside the queue",
+        ),
+    )
 
 
 class EmptyDir(Resource):
@@ -177,13 +273,67 @@ class EmptyDir(Resource):
     )
 
 
-class Volume(Resource):
-    """Where the gateway keeps what has to survive a crash."""
+class Claim(Resource):
+    """A claim: what is pending in it outlives the pod, and the next pod that mounts it goes on."""
 
-    empty_dir: EmptyDir = Field(
-        default=EmptyDir(),
+    claim_name: Name | None = Field(
+        default=None,
+        description="A PersistentVolumeClaim of the namespace. One pod at a time has it: a second one waits for it.",
+    )
+    template: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] | None = Field(
+        default=None,
+        description="A volumeClaimTemplate of the pod's StatefulSet, by name: each of its pods has a claim of its own.",
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.claimName) != has(self.template)",
+            "volume.persistentVolumeClaim: give exactly one of claimName and template",
+        ),
+    )
+
+
+class Ephemeral(Resource):
+    """A claim that is made for the pod and dies with it, as an emptyDir does."""
+
+    storage_class_name: Name | None = Field(default=None, description="Kind of storage. Unset: the cluster's default.")
+    size: Size = Field(default="3Gi", description="How much of it.")
+
+
+class Volume(Resource):
+    """Where the gateway keeps what has to survive a crash; exactly one of the members."""
+
+    empty_dir: EmptyDir | None = Field(
+        default=None,
         description="A volume of the node: it survives the sidecar's crash, not the pod's deletion.",
     )
+    persistent_volume_claim: Claim | None = Field(
+        default=None,
+        description="A claim: it outlives the pod. For one pod at a time, or for the pods of a StatefulSet. Where the "
+        "storage belongs to root, the pod needs an fsGroup.",
+    )
+    ephemeral: Ephemeral | None = Field(
+        default=None, description="A claim that is made for the pod and dies with it, as an emptyDir does."
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "[has(self.emptyDir), has(self.persistentVolumeClaim), has(self.ephemeral)].exists_one(x, x)",
+            "volume: give exactly one of emptyDir, persistentVolumeClaim and ephemeral",
+        ),
+    )
+
+    @property
+    def size(self) -> int | str | None:
+        """How much fits into it; None where only the cluster knows."""
+        if self.empty_dir:
+            return self.empty_dir.size_limit
+        return self.ephemeral.size if self.ephemeral else None
+
+    @property
+    def outlives(self) -> bool:
+        """Whether what is in it is there after its pod has gone."""
+        return self.persistent_volume_claim is not None
 
 
 class Drain(Resource):
@@ -216,14 +366,23 @@ class Resources(Resource):
 
     requests: Requests = Field(default=Requests(), description="What the sidecar is scheduled with.")
     limits: Limits = Field(default=Limits(), description="What the sidecar may not exceed.")
+    quality: Literal["Burstable", "Guaranteed"] = Field(
+        default="Burstable",
+        description="Guaranteed: the requests are the limits, so that a pod of that class stays one.",
+    )
 
     rules: ClassVar = (
         Rule(
-            "quantity(string(self.limits.memory)).compareTo(quantity(string(self.requests.memory))) >= 0",
+            "self.quality != 'Guaranteed' || has(self.limits.cpu)",
+            "resources: quality Guaranteed needs limits.cpu, since the requests are the limits",
+        ),
+        Rule(
+            "self.quality == 'Guaranteed'"
+            " || quantity(string(self.limits.memory)).compareTo(quantity(string(self.requests.memory))) >= 0",
             "resources: limits.memory is below requests.memory",
         ),
         Rule(
-            "!has(self.limits.cpu)"
+            "!has(self.limits.cpu) || self.quality == 'Guaranteed'"
             " || quantity(string(self.limits.cpu)).compareTo(quantity(string(self.requests.cpu))) >= 0",
             "resources: limits.cpu is below requests.cpu",
         ),
@@ -244,7 +403,9 @@ class S3GatewaySpec(Resource):
         default=None, description="Which of the pods that opted in. Unset: all of the namespace."
     )
     write_queue: WriteQueue = Field(default=WriteQueue(), description="The durable write queue.")
-    volume: Volume = Field(default=Volume(), description="Where the gateway keeps what has to survive a crash.")
+    volume: Volume = Field(
+        default=Volume(empty_dir=EmptyDir()), description="Where the gateway keeps what has to survive a crash."
+    )
     app_credentials: Literal["None", "Dummy"] = Field(
         default="None",
         description="Dummy: containers without any AWS identity get access keys that mean nothing, since stock SDKs "
@@ -252,13 +413,33 @@ class S3GatewaySpec(Resource):
     )
     drain: Drain = Field(default=Drain(), description="The end of a pod.")
     resources: Resources = Field(default=Resources(), description="Resources of the sidecar.")
+    log_level: Literal["Debug", "Info", "Warning", "Error"] = Field(
+        default="Info", description=help_of(Daemon, "log_level")
+    )
 
     rules: ClassVar = (
+        *(
+            Rule(
+                f"!self.writeQueue.enabled || !has(self.volume.{kind})"
+                " || quantity(string(self.writeQueue.maxSize)).add(quantity('512Mi'))"
+                f".compareTo(quantity(string(self.volume.{kind}.{size}))) <= 0",
+                f"volume.{kind}.{size} has to be at least writeQueue.maxSize and 512Mi: {why}",
+            )
+            for kind, size, why in (
+                (
+                    "emptyDir",
+                    "sizeLimit",
+                    "the kubelet evicts a pod whose volume outgrows its limit, and what is queued is lost",
+                ),
+                ("ephemeral", "size", "a full volume fails writes before the queue's own limit does"),
+            )
+        ),
         Rule(
-            "!self.writeQueue.enabled || quantity(string(self.writeQueue.maxSize)).add(quantity('512Mi'))"
-            ".compareTo(quantity(string(self.volume.emptyDir.sizeLimit))) <= 0",
-            "volume.emptyDir.sizeLimit has to be at least writeQueue.maxSize and 512Mi: the kubelet evicts a pod whose "
-            "volume outgrows its limit, and what is queued is lost",
+            "!has(self.volume.persistentVolumeClaim) || !has(oldSelf.volume.persistentVolumeClaim) || "
+            "(has(self.remote.endpoint) ? self.remote.endpoint : '')"
+            " == (has(oldSelf.remote.endpoint) ? oldSelf.remote.endpoint : '')",
+            "remote.endpoint is immutable with volume.persistentVolumeClaim: what is pending in the claim is for the "
+            "old one; make another S3Gateway",
         ),
     )
 
@@ -276,13 +457,40 @@ class Condition(Resource):
     message: str = Field(description="Why, for a person, with what can be done.", max_length=32768)
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
+class Pods(Resource):
+    """The pods of a gateway."""
+
+    injected: Count = Field(default=0, description="Pods that have the gateway.")
+    outdated: Count = Field(
+        default=0, description="Those of them that were made by another spec; what is reloaded does not count."
+    )
+    uninjected: Count = Field(default=0, description="Pods that opted in, would get this gateway and run without it.")
+    unreachable: Count = Field(default=0, description="Pods whose gateway runs and did not say what is pending.")
+
+
+class PendingChanges(Resource):
+    """What is accepted and not in the remote yet, of all pods; of those that cannot be reached, what they said last."""
+
+    changes: Count = Field(default=0, description="Writes and deletes.")
+    bytes: Count = Field(default=0, description="Bytes of the writes.")
+    oldest_age_seconds: Count | None = Field(
+        default=None, description="Age of the oldest that is on its way; unset: there is none."
+    )
+    parked: Count = Field(default=0, description="Those that the remote refuses: they wait for a person.")
+
+
 class S3GatewayStatus(Resource):
     """What the operator has seen of a gateway."""
 
     observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
+    pods: Pods | None = Field(default=None, description="The pods of the gateway.")
+    pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Accepted: the spec can be used.",
+        description="Ready, Accepted, CredentialsResolved, RemoteReachable, DataAtRisk, Conflicted.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -1,13 +1,16 @@
-"""From a gateway's spec to what a pod gets: settings, the sidecar container, its volume. Pure.
+"""From a gateway's spec to what a pod gets: settings, the sidecar container, its volumes. Pure.
 
 Containers and volumes are the API's own JSON, as dicts. Secrets appear as references alone; the settings hold none.
+What may change under a running pod comes to it a second time, by a ConfigMap that wins and may be missing.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from s3d_operator.api import S3GatewaySpec
+from s3d.config import reloadable
+from s3d_operator.api import Cpu, S3GatewaySpec, Size
 
 NAME = "s3d"
 DOOR_PORT = 33333
@@ -16,17 +19,22 @@ HEALTH_PORT = 33334
 # `bucket.localhost`, which does not resolve everywhere.
 ENDPOINT = f"http://127.0.0.1:{DOOR_PORT}"
 LOCAL_DIR = "/var/lib/s3d"
+CONFIG_DIR = "/etc/s3d/config"
+CONFIG_FILE = "settings.json"
+CA_DIR, CA_FILE = "/etc/s3d/ca", "ca.crt"
+IDENTITY_DIR = "/var/run/secrets/s3d.dev/identity"
+CONFIG, CA, IDENTITY = f"{NAME}-config", f"{NAME}-ca", f"{NAME}-identity"
+VOLUMES = frozenset({NAME, CONFIG, CA, IDENTITY})
 USER = 65534
 # What the kubelet needs between the end of the drain and the end of the grace period.
 MARGIN_SECONDS = 5
 # Start-up waits for a lock that another process holds, at most as long as that one may drain.
 STARTUP_SECONDS = 60
 DEFAULT_REGION = "us-east-1"
-SECRET_KEYS = (
-    ("AWS_ACCESS_KEY_ID", "accessKeyID", False),
-    ("AWS_SECRET_ACCESS_KEY", "secretAccessKey", False),
-    ("AWS_SESSION_TOKEN", "sessionToken", True),
-)
+# The agent of EKS Pod Identity, on every node (EKS user guide, "Pod Identity agent").
+POD_IDENTITY_AGENT = "http://169.254.170.23/v1/credentials"
+POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
+POD_IDENTITY_SECONDS = 86_400
 
 Object = dict[str, Any]
 
@@ -39,28 +47,74 @@ class Image:
     pull_policy: str = "IfNotPresent"
 
 
-def settings(spec: S3GatewaySpec, *, grace_seconds: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a pod asks for itself, by annotations, in place of what its gateway says."""
+
+    cpu_request: Cpu | None = None
+    cpu_limit: Cpu | None = None
+    memory_request: Size | None = None
+    memory_limit: Size | None = None
+    drain_seconds: int | None = None
+
+
+NOTHING_OWN = Own()
+
+
+def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN) -> dict[str, Any]:
     """The daemon's settings by name, for a pod that has `grace_seconds` to end."""
-    remote, queue = spec.remote, spec.write_queue
+    remote, queue, credentials = spec.remote, spec.write_queue, spec.remote.credentials
     values: dict[str, Any] = {
         "S3D_LOCAL_DIR": LOCAL_DIR,
+        "S3D_VOLUME_SIZE": spec.volume.size,
+        "S3D_CONFIG_DIR": CONFIG_DIR,
         "S3D_ENDPOINT": f"http://localhost:{DOOR_PORT}",
         "S3D_METRICS_ENDPOINT": f"http://0.0.0.0:{HEALTH_PORT}",
         "S3D_TERMINATION_LOG": "/dev/termination-log",
         "S3D_LOG_FORMAT": "json",
+        "S3D_LOG_LEVEL": spec.log_level.lower(),
         "S3D_LOCK_WAIT": grace_seconds,
-        "S3D_DRAIN_SECONDS": spec.drain.seconds,
+        "S3D_DRAIN_SECONDS": drain_seconds(spec, own),
+        "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
         "S3_ENDPOINT": remote.endpoint,
         "AWS_REGION": region(spec),
         "S3D_ADDRESSING": remote.addressing.lower(),
-        "S3D_ANONYMOUS": remote.credentials.anonymous is not None,
+        "S3D_CHECKSUMS": {"WhenSupported": "when_supported", "WhenRequired": "when_required"}[remote.checksums],
+        "S3D_CREDENTIALS_DIR": IDENTITY_DIR if credentials.secret_ref else None,
+        "S3D_ANONYMOUS": credentials.anonymous is not None,
+        "S3D_AWAY_AFTER": remote.away_after_seconds,
+        "S3D_REQUEST_TIMEOUT": remote.request_timeout_seconds,
         "S3D_BUCKETS": ",".join(bucket.name for bucket in spec.buckets),
         "S3D_WRITE_QUEUE": queue.enabled,
         "S3D_WRITE_QUEUE_MAX_SIZE": queue.max_size,
         "S3D_WRITE_QUEUE_MAX_FILES": queue.max_files,
+        "S3D_WRITE_QUEUE_MAX_AGE": queue.max_age_seconds,
+        "S3D_WRITE_QUEUE_BALLAST": queue.ballast,
         "S3D_WRITE_QUEUE_WAIT": queue.wait_seconds,
+        "S3D_WRITE_QUEUE_DELAY": queue.delay_seconds,
+        "S3D_WRITE_QUEUE_ZOMBIE_WINDOW": queue.zombie_window_seconds,
+        "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": queue.max_upload_age_seconds,
+        "S3D_WRITE_QUEUE_WORKERS": queue.workers,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def reloaded(spec: S3GatewaySpec) -> dict[str, Any]:
+    """Those of the settings that a running daemon takes over."""
+    names = reloadable()
+    return {name: value for name, value in settings(spec, grace_seconds=0).items() if name in names}
+
+
+def config_hash(spec: S3GatewaySpec) -> str:
+    """What tells pods of one spec from those of another; what is reloaded is not part of it."""
+    fixed = {name: value for name, value in settings(spec, grace_seconds=0).items() if name not in reloadable()}
+    rest = spec.model_dump(mode="json", include={"remote", "volume", "app_credentials", "resources"})
+    return hashlib.sha256(json.dumps([fixed, rest], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def config_map(gateway: str) -> str:
+    """The name of the ConfigMap of a gateway."""
+    return f"{gateway}-s3d"
 
 
 def region(spec: S3GatewaySpec) -> str:
@@ -68,36 +122,39 @@ def region(spec: S3GatewaySpec) -> str:
     return spec.remote.region or DEFAULT_REGION
 
 
-def sidecar(spec: S3GatewaySpec, image: Image, *, grace_seconds: int, bounds_storage: bool) -> Object:
+def drain_seconds(spec: S3GatewaySpec, own: Own) -> int:
+    """How long the end of the pod may push."""
+    return spec.drain.seconds if own.drain_seconds is None else own.drain_seconds
+
+
+def sidecar(
+    spec: S3GatewaySpec, image: Image, *, grace_seconds: int, bounds_storage: bool, own: Own = NOTHING_OWN
+) -> Object:
     """The native sidecar, an entry of `initContainers`.
 
     With `bounds_storage` it has a limit on ephemeral storage: where any container of a pod has one, the kubelet evicts
     the pod whose volumes outgrow their sum, and that sum has to hold the queue. Where none has, none is set, since it
     would then bound the app's volumes too.
     """
-    config = json.dumps(settings(spec, grace_seconds=grace_seconds), separators=(",", ":"))
-    environment: list[Object] = [
-        {"name": "S3D_CONFIG", "value": config},
-        # The pod's other containers are sent to s3d by AWS_ENDPOINT_URL_S3; s3d itself must never be.
-        {"name": "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "value": "true"},
-    ]
-    if secret := spec.remote.credentials.secret_ref:
-        environment += [
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, "optional": optional}}}
-            for name, key, optional in SECRET_KEYS
-        ]
+    config = json.dumps(settings(spec, grace_seconds=grace_seconds, own=own), separators=(",", ":"))
     return {
         "name": NAME,
         "image": image.name,
         "imagePullPolicy": image.pull_policy,
         "args": ["run"],
         "restartPolicy": "Always",
-        "env": environment,
+        "env": [
+            {"name": "S3D_CONFIG", "value": config},
+            # The pod's other containers are sent to s3d by AWS_ENDPOINT_URL_S3; s3d itself must never be.
+            {"name": "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "value": "true"},
+            *({"name": name, "value": value} for name, value in identity_environment(spec).items()),
+            *([{"name": "AWS_CA_BUNDLE", "value": f"{CA_DIR}/{CA_FILE}"}] if spec.remote.ca_bundle else []),
+        ],
         "ports": [{"name": "s3d-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         "startupProbe": probe("/readyz", period=1, failures=grace_seconds + STARTUP_SECONDS),
         "readinessProbe": probe("/readyz", period=5, failures=3),
         "livenessProbe": probe("/healthz", period=10, failures=6),
-        "resources": resources(spec, bounds_storage=bounds_storage),
+        "resources": resources(spec, bounds_storage=bounds_storage, own=own),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -108,8 +165,32 @@ def sidecar(spec: S3GatewaySpec, image: Image, *, grace_seconds: int, bounds_sto
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": [{"name": NAME, "mountPath": LOCAL_DIR}],
+        "volumeMounts": mounts(spec),
     }
+
+
+def identity_environment(spec: S3GatewaySpec) -> Object:
+    """Where the AWS SDK finds the identity; nothing for keys, which are files that the daemon reads itself.
+
+    The region is beside it because the SDK asks the region's STS.
+    """
+    credentials = spec.remote.credentials
+    if web := credentials.web_identity:
+        return {
+            "AWS_ROLE_ARN": web.role_arn,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{IDENTITY_DIR}/token",
+            "AWS_ROLE_SESSION_NAME": NAME,
+            "AWS_REGION": region(spec),
+            "AWS_DEFAULT_REGION": region(spec),
+        }
+    if credentials.pod_identity:
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": POD_IDENTITY_AGENT,
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": f"{IDENTITY_DIR}/token",
+            "AWS_REGION": region(spec),
+            "AWS_DEFAULT_REGION": region(spec),
+        }
+    return {}
 
 
 def probe(path: str, *, period: int, failures: int) -> Object:
@@ -122,18 +203,81 @@ def probe(path: str, *, period: int, failures: int) -> Object:
     }
 
 
-def resources(spec: S3GatewaySpec, *, bounds_storage: bool) -> Object:
+def resources(spec: S3GatewaySpec, *, bounds_storage: bool, own: Own = NOTHING_OWN) -> Object:
     """Requests and limits of the sidecar."""
     requests, limits = spec.resources.requests, spec.resources.limits
+    cpu_limit, memory_limit = own.cpu_limit or limits.cpu, own.memory_limit or limits.memory
+    cpu, memory = own.cpu_request or requests.cpu, own.memory_request or requests.memory
+    if spec.resources.quality == "Guaranteed":
+        cpu, memory = own.cpu_request or cpu_limit or cpu, own.memory_request or memory_limit
     out: Object = {
-        "requests": {"cpu": requests.cpu, "memory": requests.memory},
-        "limits": {"memory": limits.memory} | ({"cpu": limits.cpu} if limits.cpu is not None else {}),
+        "requests": {"cpu": cpu, "memory": memory},
+        "limits": {"memory": memory_limit} | ({"cpu": cpu_limit} if cpu_limit is not None else {}),
     }
-    if bounds_storage:
+    if bounds_storage and spec.volume.empty_dir:
         out["limits"]["ephemeral-storage"] = spec.volume.empty_dir.size_limit
     return out
 
 
-def volume(spec: S3GatewaySpec) -> Object:
+def mounts(spec: S3GatewaySpec) -> list[Object]:
+    """Where the sidecar sees its volumes."""
+    claim = spec.volume.persistent_volume_claim
+    out: list[Object] = [
+        {"name": claim.template if claim and claim.template else NAME, "mountPath": LOCAL_DIR},
+        {"name": CONFIG, "mountPath": CONFIG_DIR, "readOnly": True},
+    ]
+    if identity_sources(spec):
+        out.append({"name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": True})
+    if spec.remote.ca_bundle:
+        out.append({"name": CA, "mountPath": CA_DIR, "readOnly": True})
+    return out
+
+
+def volumes(spec: S3GatewaySpec, gateway: str) -> list[Object]:
+    """The volumes of the pod that the sidecar needs; a StatefulSet's own claim is there already."""
+    config: Object = {"name": CONFIG, "configMap": {"name": config_map(gateway), "optional": True}}
+    out = [*local_volume(spec), config]
+    if sources := identity_sources(spec):
+        out.append({"name": IDENTITY, "projected": {"sources": sources}})
+    if bundle := spec.remote.ca_bundle:
+        item = {"key": bundle.config_map_ref.key, "path": CA_FILE}
+        out.append({"name": CA, "configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
+    return out
+
+
+def local_volume(spec: S3GatewaySpec) -> list[Object]:
     """The volume of the local dir."""
-    return {"name": NAME, "emptyDir": {"sizeLimit": spec.volume.empty_dir.size_limit}}
+    volume = spec.volume
+    if claim := volume.persistent_volume_claim:
+        return [{"name": NAME, "persistentVolumeClaim": {"claimName": claim.claim_name}}] if claim.claim_name else []
+    if ephemeral := volume.ephemeral:
+        wanted: Object = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": ephemeral.size}},
+        }
+        if ephemeral.storage_class_name:
+            wanted["storageClassName"] = ephemeral.storage_class_name
+        return [{"name": NAME, "ephemeral": {"volumeClaimTemplate": {"spec": wanted}}}]
+    return [{"name": NAME, "emptyDir": {"sizeLimit": volume.size}}]
+
+
+def identity_sources(spec: S3GatewaySpec) -> list[Object]:
+    """What the volume of the identity is projected from: keys, or a token for nobody but whom it is shown to."""
+    credentials = spec.remote.credentials
+    if secret := credentials.secret_ref:
+        keys = [{"key": key, "path": key} for key in ("accessKeyID", "secretAccessKey")]
+        token = [{"key": "sessionToken", "path": "sessionToken"}]
+        return [
+            {"secret": {"name": secret.name, "items": keys}},
+            {"secret": {"name": secret.name, "items": token, "optional": True}},
+        ]
+    if web := credentials.web_identity:
+        return [token_source(web.audience, web.expiration_seconds)]
+    if credentials.pod_identity:
+        return [token_source(POD_IDENTITY_AUDIENCE, POD_IDENTITY_SECONDS)]
+    return []
+
+
+def token_source(audience: str, seconds: int) -> Object:
+    """A token of the pod's service account, bound to an audience."""
+    return {"serviceAccountToken": {"path": "token", "audience": audience, "expirationSeconds": seconds}}

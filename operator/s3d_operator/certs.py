@@ -147,6 +147,11 @@ def read_secret(secret: Object) -> Pair:
         ) from None
 
 
+def expiry(pair: Pair) -> datetime:
+    """When a pair runs out."""
+    return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc
+
+
 def serves(pair: Pair, hosts: Sequence[str], now: datetime) -> bool:
     """Whether a pair can be used now, and for `hosts`."""
     try:

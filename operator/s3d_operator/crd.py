@@ -9,23 +9,32 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.api import API_VERSION, GROUP, VERSION, Resource, S3GatewaySpec, S3GatewayStatus
+from s3d_operator.api import API_VERSION, GROUP, VERSION, Resource, Rule, S3GatewaySpec, S3GatewayStatus
 
 GENERATED = "# Generated from operator/s3d_operator/api.py by `s3d-operator crds`; do not edit.\n"
 S3_GATEWAY = "s3gateways"
+
+NAME_RULE = Rule(
+    "size(self.metadata.name) <= 63", "metadata.name is longer than 63 letters: it is the value of a label of the pods"
+)
 
 Schema = dict[str, Any]
 
 
 def s3gateway() -> dict[str, Any]:
     """The definition of S3Gateway."""
+    condition = ".status.conditions[?(@.type=='{}')].{}"
     columns = [
-        ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", 0),
-        ("Reason", "string", ".status.conditions[?(@.type=='Accepted')].reason", 0),
-        ("Queue", "boolean", ".spec.writeQueue.enabled", 0),
+        ("Ready", "string", condition.format("Ready", "status"), 0),
+        ("Reason", "string", condition.format("Ready", "reason"), 0),
+        ("Pods", "integer", ".status.pods.injected", 0),
+        ("Pending", "integer", ".status.pending.changes", 0),
+        ("Oldest", "integer", ".status.pending.oldestAgeSeconds", 0),
+        ("At-Risk", "string", condition.format("DataAtRisk", "status"), 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
+        ("Parked", "integer", ".status.pending.parked", 1),
         ("Endpoint", "string", ".spec.remote.endpoint", 1),
-        ("Message", "string", ".status.conditions[?(@.type=='Accepted')].message", 1),
+        ("Message", "string", condition.format("Ready", "message"), 1),
     ]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -57,6 +66,7 @@ def s3gateway() -> dict[str, Any]:
                             "type": "object",
                             "description": f"S3Gateway of {API_VERSION}: {S3GatewaySpec.__doc__}",
                             "required": ["spec"],
+                            "x-kubernetes-validations": [NAME_RULE._asdict()],
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
@@ -96,10 +106,17 @@ def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
     default = node.get("default")
     if "properties" in node and default is not None:
         # In full, since the API server judges a default by the rules before it completes it.
-        out["default"] = {name: child["default"] for name, child in out["properties"].items() if "default" in child}
+        out["default"] = given(default)
     elif default not in (None, []):
         out["default"] = default
     return out
+
+
+def given(default: Any) -> Any:
+    """A default without what it leaves unset."""
+    if not isinstance(default, dict):
+        return default
+    return {name: given(value) for name, value in default.items() if value not in (None, [])}
 
 
 def files() -> dict[Path, str]:

@@ -6,19 +6,69 @@ the user or another webhook has set is never overwritten.
 """
 
 import copy
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from s3d.config import parse_bytes
 from s3d.errors import ConfigError
 from s3d_operator import build
-from s3d_operator.api import ENDPOINT_ENV, GATEWAY, INJECT, INJECTED, ORIGINAL_GRACE, LabelSelector, S3GatewaySpec
+from s3d_operator.api import (
+    CONFIG_HASH,
+    CPU_PATTERN,
+    ENDPOINT_ENV,
+    GATEWAY,
+    INJECT,
+    INJECTED,
+    ON_MISSING,
+    ORIGINAL_GRACE,
+    OWN,
+    SIZE_PATTERN,
+    LabelSelector,
+    S3GatewaySpec,
+)
 from s3d_operator.api import parse_gateway as parse_spec
-from s3d_operator.build import Image, Object
+from s3d_operator.build import Image, Object, Own
 
 # The proxies of meshes start first, or nothing after them reaches the network; they are no apps.
 MESH_PROXIES = frozenset({"istio-proxy", "linkerd-proxy"})
 MESH = MESH_PROXIES | {"istio-init", "istio-validation", "linkerd-init", "linkerd-network-validator"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """How a mesh is told that an inbound port is none of its business.
+
+    A kubelet's probes of our port would otherwise be asked for the mesh's TLS: injected native sidecars are not among
+    the probes that a mesh rewrites. The annotation is for a mesh whose webhook or CNI plugin comes after us, the option
+    of the init container for one that came before.
+    """
+
+    asks: frozenset[tuple[str, str]]
+    """Labels or annotations by which a pod asks for the mesh."""
+    proxy: str
+    annotation: str
+    init: str
+    option: str
+
+
+MESHES = (
+    Mesh(
+        frozenset({("sidecar.istio.io/inject", "true")}),
+        "istio-proxy",
+        "traffic.sidecar.istio.io/excludeInboundPorts",
+        "istio-init",
+        "-d",
+    ),
+    Mesh(
+        frozenset({("linkerd.io/inject", "enabled"), ("linkerd.io/inject", "ingress")}),
+        "linkerd-proxy",
+        "config.linkerd.io/skip-inbound-ports",
+        "linkerd-init",
+        "--inbound-ports-to-ignore",
+    ),
+)
 # Any of these means that a container has an AWS identity, or is told where to find one.
 IDENTITY = frozenset(
     {
@@ -33,11 +83,16 @@ IDENTITY = frozenset(
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     }
 )
 PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 DIRECT = ("127.0.0.1", "localhost")
 DEFAULT_GRACE_SECONDS = 30
+DAY_SECONDS = 86_400
+# What the annotations that a pod asks by look like, by the first word of their name.
+OWN_PATTERNS = {"cpu": (CPU_PATTERN, "100m or 2"), "memory": (SIZE_PATTERN, "256Mi or 1Gi"), "drain": (r"\d+", "60")}
 # Skips that a look at the API server may turn round, since what is known of the gateways may be late.
 PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway"})
 # What makes an entry of a list the same entry.
@@ -52,6 +107,11 @@ class Gateway:
     created: str
     spec: S3GatewaySpec | None
     problem: str = ""
+
+    @property
+    def rank(self) -> tuple[str, str]:
+        """Where it stands among those that select the same pod: the oldest, then the first by name, gets it."""
+        return self.created, self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +143,16 @@ def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
     """Choose the gateway of a pod among those of its namespace: the one it names, else the oldest that selects it."""
     if skip := unsuitable(pod):
         return skip
-    gateways = sorted(gateways, key=lambda gateway: (gateway.created, gateway.name))
+    gateways = sorted(gateways, key=lambda gateway: gateway.rank)
     if name := annotations(pod).get(GATEWAY):
         named = [gateway for gateway in gateways if gateway.name == name]
         if not named:
             return Skip("NoSuchGateway", f"annotation {GATEWAY} names S3Gateway {name!r}, which this namespace lacks")
-        return named[0] if named[0].spec else invalid(named[0])
+        return usable(pod, named[0])
     labels = pod["metadata"].get("labels") or {}
     for gateway in gateways:
         if gateway.spec and selects(gateway.spec.pod_selector, labels):
-            return gateway
+            return usable(pod, gateway)
     for gateway in gateways:
         if not gateway.spec:
             return invalid(gateway)
@@ -101,6 +161,57 @@ def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
             "NotSelected", "no S3Gateway of this namespace selects the pod: compare spec.podSelector and labels"
         )
     return Skip("NoGateway", "there is no S3Gateway in this namespace: create one, or take the label off")
+
+
+def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
+    """The gateway, unless it or what the pod asks for beside it cannot be had."""
+    if gateway.spec is None:
+        return invalid(gateway)
+    try:
+        own = read_own(pod)
+    except ConfigError as error:
+        return Skip("InvalidAnnotation", f"{error.message}: {error.hint}")
+    claim = gateway.spec.volume.persistent_volume_claim
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
+    if claim and claim.template and "persistentVolumeClaim" not in volumes.get(claim.template, {}):
+        return Skip(
+            "NoSuchClaim",
+            f"S3Gateway {gateway.name!r} keeps its queue in the claim {claim.template!r}, which the pod lacks: it is "
+            "for pods of a StatefulSet with a volumeClaimTemplate of that name",
+        )
+    limited = build.resources(gateway.spec, bounds_storage=False, own=own)
+    for what, amount in (("cpu", cores), ("memory", parse_bytes)):
+        asked, limit = limited["requests"][what], limited["limits"].get(what)
+        if limit is not None and amount(asked) > amount(limit):  # type: ignore[operator]
+            names = f"{OWN[f'{what}_request']} and {OWN[f'{what}_limit']}"
+            return Skip(
+                "InvalidAnnotation",
+                f"the request of {what}, {asked}, is above the limit, {limit}: see annotations {names}",
+            )
+    return gateway
+
+
+def cores(value: int | str) -> float:
+    """A quantity of processor time as a number of processors."""
+    text = str(value)
+    return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+
+
+def read_own(pod: Object) -> Own:
+    """What a pod asks for itself, in place of what its gateway says. Raises ConfigError."""
+    found: dict[str, Any] = {}
+    for field, annotation in OWN.items():
+        if (value := annotations(pod).get(annotation)) is None:
+            continue
+        pattern, example = OWN_PATTERNS[field.partition("_")[0]]
+        if not re.fullmatch(pattern, value, re.ASCII) or len(value) > 24:
+            raise ConfigError(f"annotation {annotation}: {value!r} cannot be used", hint=f"write for example {example}")
+        found[field] = int(value) if field == "drain_seconds" else value
+    if found.get("drain_seconds", 0) > DAY_SECONDS:
+        raise ConfigError(f"annotation {OWN['drain_seconds']}: that is too long", hint="a day, 86400, is the most")
+    if annotations(pod).get(ON_MISSING) not in {None, "Deny"}:
+        raise ConfigError(f"annotation {ON_MISSING} is not Deny", hint="that is all that can be asked for")
+    return Own(**found)
 
 
 def invalid(gateway: Gateway) -> Skip:
@@ -129,8 +240,9 @@ def unsuitable(pod: Object) -> Skip | None:
                 return Skip(
                     "PortTaken", f"container {container['name']!r} uses port {port['containerPort']}, which s3d needs"
                 )
-    if ours is None and any(volume["name"] == build.NAME for volume in spec.get("volumes") or []):
-        return Skip("NameTaken", f"volume {build.NAME!r} is not the sidecar's: rename it")
+    taken = sorted(build.VOLUMES & {volume["name"] for volume in spec.get("volumes") or []})
+    if ours is None and taken:
+        return Skip("NameTaken", f"volume {taken[0]!r} is not the sidecar's: rename it")
     return None
 
 
@@ -153,20 +265,50 @@ def selects(selector: LabelSelector | None, labels: dict[str, str]) -> bool:
     return True
 
 
+def overlap(one: LabelSelector | None, other: LabelSelector | None) -> bool:
+    """Whether there are labels that both selectors match. Exact: requirements on different keys do not meet."""
+    needs: dict[str, list[tuple[str, frozenset[str]]]] = {}
+    for selector in filter(None, (one, other)):
+        for key, value in selector.match_labels.items():
+            needs.setdefault(key, []).append(("In", frozenset({value})))
+        for requirement in selector.match_expressions:
+            needs.setdefault(requirement.key, []).append((requirement.operator, frozenset(requirement.values)))
+    for requirements in needs.values():
+        operators = {operator for operator, _ in requirements}
+        if "DoesNotExist" in operators and operators & {"In", "Exists"}:
+            return False
+        chosen = [values for operator, values in requirements if operator == "In"]
+        refused = frozenset[str]().union(*(values for operator, values in requirements if operator == "NotIn"))
+        if chosen and not frozenset.intersection(*chosen) - refused:
+            return False
+    return True
+
+
 def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
     """Make the JSON Patch that gives `pod` the sidecar of `gateway`, or what of it is missing."""
     if gateway.spec is None:
         raise ValueError("a gateway without a spec is not wanted by any pod")
+    own = read_own(pod)
     edit = Edit(pod)
     warnings: list[str] = []
+    edit.child("metadata", "labels", default={})
+    if INJECTED not in edit.pod["metadata"]["labels"]:
+        edit.add(gateway.name, "metadata", "labels", INJECTED)
     edit.child("metadata", "annotations", default={})
-    if INJECTED not in annotations(edit.pod):
-        edit.add(gateway.name, "metadata", "annotations", INJECTED)
-    grace = raise_grace(edit, gateway.spec.drain.seconds)
-    add_sidecar(edit, gateway.spec, image, grace)
+    if CONFIG_HASH not in annotations(edit.pod):
+        edit.add(build.config_hash(gateway.spec), "metadata", "annotations", CONFIG_HASH)
+    grace = raise_grace(edit, build.drain_seconds(gateway.spec, own))
+    add_sidecar(edit, gateway, own, image, grace)
+    spare_port(edit)
     if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
         for path in apps(edit.pod["spec"]):
             warnings += add_environment(edit, path, gateway.spec)
+    has_group = (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
+    if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
+        warnings.append(
+            "the pod has no securityContext.fsGroup: where the storage of the claim belongs to root, the gateway "
+            "cannot write to it and does not start"
+        )
     return Injection(edit.operations, warnings)
 
 
@@ -184,10 +326,13 @@ def raise_grace(edit: "Edit", drain_seconds: int) -> int:
     return grace
 
 
-def add_sidecar(edit: "Edit", spec: S3GatewaySpec, image: Image, grace_seconds: int) -> None:
-    """Put the sidecar before everything but a mesh's proxy, so that init containers can use it too; and its volume."""
+def add_sidecar(edit: "Edit", gateway: Gateway, own: Own, image: Image, grace_seconds: int) -> None:
+    """Put the sidecar before everything but a mesh's proxy, so that init containers can use it too; and its volumes."""
+    if gateway.spec is None:
+        raise ValueError("a gateway without a spec is not wanted by any pod")
     pod = edit.pod["spec"]
-    sidecar = build.sidecar(spec, image, grace_seconds=grace_seconds, bounds_storage=has_storage_limit(pod))
+    bounds = has_storage_limit(pod)
+    sidecar = build.sidecar(gateway.spec, image, grace_seconds=grace_seconds, bounds_storage=bounds, own=own)
     index = position(pod)
     if index is None:
         inits = edit.child("spec", "initContainers", default=[])
@@ -195,9 +340,37 @@ def add_sidecar(edit: "Edit", spec: S3GatewaySpec, image: Image, grace_seconds: 
         edit.add(sidecar, "spec", "initContainers", index)
     else:
         complete(edit, ("spec", "initContainers", index), sidecar)
-    volumes = edit.child("spec", "volumes", default=[])
-    if not any(volume["name"] == build.NAME for volume in volumes):
-        edit.add(build.volume(spec), "spec", "volumes", "-")
+    there = {volume["name"] for volume in edit.child("spec", "volumes", default=[])}
+    for volume in build.volumes(gateway.spec, gateway.name):
+        if volume["name"] not in there:
+            edit.add(volume, "spec", "volumes", "-")
+
+
+def spare_port(edit: "Edit") -> None:
+    """Keep a mesh from taking the kubelet's probes of the sidecar."""
+    port = str(build.HEALTH_PORT)
+    metadata, spec = edit.pod["metadata"], edit.pod["spec"]
+    said = set((metadata.get("labels") or {}).items()) | set(annotations(edit.pod).items())
+    for mesh in MESHES:
+        if not (mesh.asks & said or any(container["name"] == mesh.proxy for container in containers(spec))):
+            continue
+        spared = annotations(edit.pod).get(mesh.annotation) or ""
+        if port not in ports_of(spared):
+            edit.add(",".join([*ports_of(spared), port]), "metadata", "annotations", mesh.annotation)
+        for index, container in enumerate(spec.get("initContainers") or []):
+            if container["name"] != mesh.init:
+                continue
+            words = container.get("args") or []
+            lists = [words[at + 1] for at, word in enumerate(words[:-1]) if word == mesh.option]
+            if lists and port not in ports_of(lists[-1]):
+                # Said again at the end: of an option that is there twice the last one counts.
+                for word in (mesh.option, ",".join([*ports_of(lists[-1]), port])):
+                    edit.add(word, "spec", "initContainers", index, "args", "-")
+
+
+def ports_of(text: str) -> list[str]:
+    """The ports of a list with commas."""
+    return [port.strip() for port in text.split(",") if port.strip()]
 
 
 def complete(edit: "Edit", path: tuple[str | int, ...], want: Object) -> None:

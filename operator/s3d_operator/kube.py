@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -132,15 +133,21 @@ class Kube:
         await self._session.close()
 
     async def request(
-        self, method: str, path: str, body: Object | list[Object] | None = None, *, seconds: float = TIMEOUT_SECONDS
+        self,
+        method: str,
+        path: str,
+        body: Object | list[Object] | None = None,
+        *,
+        seconds: float = TIMEOUT_SECONDS,
+        kind: str = "",
     ) -> Object:
         """Make one request and answer its JSON; a list as body of a PATCH is a JSON Patch, an object a merge patch.
 
         Raises ApiError with the server's answer, and OSError or TimeoutError where there is none.
         """
-        kind = "application/json"
-        if method == "PATCH":
-            kind = f"application/{'json' if isinstance(body, list) else 'merge'}-patch+json"
+        if not kind:
+            patches = "json" if isinstance(body, list) else "merge"
+            kind = f"application/{patches}-patch+json" if method == "PATCH" else "application/json"
         headers = await self.identity() | {"Content-Type": kind}
         data = None if body is None else json.dumps(body)
         async with self._session.request(
@@ -154,6 +161,11 @@ class Kube:
             await refuse(response)
             answer: Object = await response.json(content_type=None)
             return answer
+
+    async def apply(self, path: str, raw: Object, manager: str) -> Object:
+        """Apply an object server-side: what it says is `manager`'s from now on, what it does not say stays as it is."""
+        query = f"fieldManager={manager}&force=true"
+        return await self.request("PATCH", f"{path}?{query}", raw, kind="application/apply-patch+yaml")
 
     async def identity(self) -> dict[str, str]:
         """The Authorization header; a service account's token is renewed in its file."""
@@ -196,13 +208,17 @@ class Watch:
     """The objects of a list, kept as the API server has them.
 
     `objects` maps (namespace, name) to what `read` makes of an object; it is empty until `synced` is set and keeps its
-    last state while the server is away.
+    last state while the server is away. `gone` is told of each object that is deleted while it is watched.
     """
 
-    def __init__(self, kube: Kube, path: str, read: Callable[[Object], Any]) -> None:
+    def __init__(
+        self, kube: Kube, path: str, read: Callable[[Object], Any], gone: Callable[[Object], None] = lambda _: None
+    ) -> None:
         self.objects: dict[tuple[str, str], Any] = {}
         self.synced = asyncio.Event()
-        self._kube, self._path, self._read = kube, path, read
+        self.heard_at = time.monotonic()
+        """When the server last said anything, by the monotonic clock; it speaks once a minute at least."""
+        self._kube, self._path, self._read, self._gone = kube, path, read, gone
         self._version = ""
 
     async def run(self) -> None:
@@ -227,11 +243,14 @@ class Watch:
         answer = await self._kube.request("GET", self._path)
         self.objects = {key_of(raw): self._read(raw) for raw in answer.get("items") or []}
         self._version = answer["metadata"]["resourceVersion"]
+        self.heard_at = time.monotonic()
         self.synced.set()
 
     def _apply(self, kind: str, raw: Object) -> None:
+        self.heard_at = time.monotonic()
         if kind == "DELETED":
             self.objects.pop(key_of(raw), None)
+            self._gone(raw)
         elif kind != "BOOKMARK":
             self.objects[key_of(raw)] = self._read(raw)
         self._version = raw["metadata"]["resourceVersion"]

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from s3d.errors import ConfigError
-from s3d_operator.api import API_VERSION
+from s3d_operator.api import API_VERSION, ON_MISSING
 from s3d_operator.build import Image
-from s3d_operator.certs import read_secret, secrets_path
+from s3d_operator.certs import expiry, read_secret, secrets_path
 from s3d_operator.crd import S3_GATEWAY
-from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, patch, read_gateway, wanted
+from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, annotations, patch, read_gateway, wanted
 from s3d_operator.kube import Kube, Object, Watch, load_cert
+from s3d_operator.metrics import WebhookMetrics, scrape
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
@@ -44,6 +45,14 @@ class Options:
     port: int = 10250
     health_port: int = 8080
     shutdown_seconds: float = 5
+
+
+def denies(opt_in: str, pod: Object) -> bool:
+    """Whether a pod that gets no gateway is refused: one that asked itself always is, another where it says so.
+
+    What a person who asked does not get must be plain (KUBERNETES.md, decision 2).
+    """
+    return opt_in == "pod" or annotations(pod).get(ON_MISSING) == "Deny"
 
 
 def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool) -> Object:
@@ -72,6 +81,7 @@ class Webhook:
         self.certified = asyncio.Event()
         self.tls = server_context()
         self.kube = kube
+        self.metrics = WebhookMetrics()
         self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", read_gateway)
         secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
         self.secret = Watch(kube, secret, self.certify)
@@ -87,6 +97,7 @@ class Webhook:
             log.warning("certificate not loaded: %s", error)
         else:
             self.certified.set()
+            self.metrics.certificate_expiry.set(expiry(pair).timestamp())
             log.info("certificate loaded")
 
     @property
@@ -101,14 +112,30 @@ class Webhook:
 
     async def review(self, request: web.Request) -> web.Response:
         """Answer one AdmissionReview."""
-        asked = read_review(await request.read())
-        namespace, pod = asked["namespace"], asked["object"]
-        choice = await self.choose(namespace, pod)
-        verdict = decide(pod, choice, self.options.image, denies=request.match_info["opt_in"] == "pod")
+        opt_in = request.match_info["opt_in"]
+        with self.metrics.duration.time():
+            try:
+                asked = read_review(await request.read())
+                namespace, pod = asked["namespace"], asked["object"]
+                choice = await self.choose(namespace, pod)
+                verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod))
+            except Exception as error:
+                reason = "BadRequest" if isinstance(error, web.HTTPBadRequest) else type(error).__name__
+                self.metrics.admissions.labels(opt_in, "error", reason).inc()
+                raise
+        self.count(opt_in, choice, verdict)
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
         log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         return web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
+
+    def count(self, opt_in: str, choice: Gateway | Skip, verdict: Object) -> None:
+        """Count an answer."""
+        if isinstance(choice, Skip):
+            result, reason = ("skipped" if verdict["allowed"] else "denied"), choice.reason
+        else:
+            result, reason = ("injected" if "patch" in verdict else "unchanged"), ""
+        self.metrics.admissions.labels(opt_in, result, reason).inc()
 
     async def choose(self, namespace: str, pod: Object) -> Gateway | Skip:
         """Choose a pod's gateway; a missing one may merely be new, so the API server is asked before saying so."""
@@ -130,6 +157,11 @@ class Webhook:
     async def readiness(self, request: web.Request) -> web.Response:
         """Ready: it has a certificate, knows the gateways and is not about to end."""
         return web.Response(status=503 if self.unready else 200, text=f"{self.unready or 'ok'}\n")
+
+    async def scrape(self, request: web.Request) -> web.Response:
+        """What it has counted."""
+        self.metrics.show(heard_at=self.gateways.heard_at)
+        return await scrape(self.metrics, request)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then as long as others may still send, and finish what was asked."""
@@ -158,8 +190,9 @@ class Webhook:
         return app
 
     def health_routes(self) -> web.Application:
-        """The door of the kubelet."""
+        """The door of the kubelet, and of Prometheus."""
         app = web.Application()
+        app.router.add_get("/metrics", self.scrape)
         app.router.add_get("/healthz", self.health)
         app.router.add_get("/readyz", self.readiness)
         return app

@@ -10,9 +10,22 @@ from tests.operator.goldens import IMAGE
 
 SECRET = {"secretRef": {"name": "s3-keys"}}
 FULL = {
-    "remote": {"endpoint": "https://s3.example.com", "region": "eu-1", "addressing": "Virtual", "credentials": SECRET},
+    "remote": {"endpoint": "https://s3.example.com", "region": "eu-1", "addressing": "Virtual", "credentials": SECRET}
+    | {"checksums": "WhenRequired", "awayAfterSeconds": 3, "requestTimeoutSeconds": 60},
     "buckets": [{"name": "photos"}, {"name": "logs"}],
-    "writeQueue": {"enabled": True, "maxSize": "1.5Gi", "maxFiles": 7, "waitSeconds": 3},
+    "writeQueue": {
+        "maxSize": "1.5Gi",
+        "maxFiles": 7,
+        "maxAgeSeconds": 50,
+        "waitSeconds": 3,
+        "delaySeconds": 2,
+        "barrierSeconds": 9,
+        "zombieWindowSeconds": 60,
+        "maxUploadAgeSeconds": 3600,
+        "ballast": "8Mi",
+        "workers": 4,
+    },
+    "logLevel": "Debug",
     "drain": {"seconds": 90},
 }
 LEAST = {"remote": {"credentials": {"anonymous": {}}}}
@@ -41,10 +54,38 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert not settings.remote.anonymous
     assert settings.write_queue.max_size == 3 << 29
     assert settings.write_queue.max_files == 7
+    assert settings.write_queue.max_age == 50
     assert settings.write_queue.wait == 3
+    assert settings.write_queue.delay == 2
+    assert settings.write_queue.zombie_window == 60
+    assert settings.write_queue.max_upload_age == 3600
+    assert settings.write_queue.ballast == 8 << 20
+    assert settings.write_queue.workers == 4
+    assert settings.remote.checksums == "when_required"
+    assert (settings.remote.away_after, settings.remote.request_timeout) == (3, 60)
+    assert str(settings.remote.credentials_dir) == build.IDENTITY_DIR
+    assert settings.gateway.barrier_timeout == 9
+    assert settings.gateway.log_level == "debug"
+    assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90
     assert settings.gateway.lock_wait == 125
     assert str(settings.gateway.local_dir) == build.LOCAL_DIR
+
+
+def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
+    ours = {"S3D_INSECURE": "the door is the pod's own", "S3D_WRITE_QUEUE_DIR": "one volume holds all"}
+    ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
+    said = build.settings(spec(FULL), grace_seconds=1).keys()
+    assert {name for name, *_ in config.known_settings()} - said == ours.keys()
+
+
+@pytest.mark.checklist(36)
+def test_what_is_reloaded_is_what_the_daemon_reloads() -> None:
+    settings = loaded(FULL)
+    assert config.reload(settings, build.reloaded(spec(FULL))) == []
+    changed = config.reload(settings, build.reloaded(spec(FULL | {"writeQueue": {"maxFiles": 8}})))
+    assert "S3D_WRITE_QUEUE_MAX_FILES" in changed
+    assert settings.write_queue.max_files == 8
 
 
 def test_the_least_that_can_be_said_is_enough() -> None:
@@ -58,23 +99,8 @@ def test_the_least_that_can_be_said_is_enough() -> None:
 
 def test_every_size_of_the_schema_is_one_that_the_daemon_reads() -> None:
     for size in ("0", "17", "1k", "2.5M", "3Gi", "1Ti", 4096):
-        settings = loaded(LEAST | {"writeQueue": {"maxSize": size}})
+        settings = loaded(LEAST | {"writeQueue": {"maxSize": size}, "volume": {"emptyDir": {"sizeLimit": "2T"}}})
         assert settings.write_queue.max_size == config.parse_bytes(size)
-
-
-def test_keys_are_references_to_a_secret_and_the_session_token_may_be_missing() -> None:
-    references = {
-        entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in sidecar(FULL)["env"] if "valueFrom" in entry
-    }
-    assert references == {
-        "AWS_ACCESS_KEY_ID": {"name": "s3-keys", "key": "accessKeyID", "optional": False},
-        "AWS_SECRET_ACCESS_KEY": {"name": "s3-keys", "key": "secretAccessKey", "optional": False},
-        "AWS_SESSION_TOKEN": {"name": "s3-keys", "key": "sessionToken", "optional": True},
-    }
-
-
-def test_an_anonymous_gateway_has_no_keys() -> None:
-    assert not [entry for entry in sidecar(LEAST)["env"] if "valueFrom" in entry]
 
 
 def test_the_daemon_never_follows_the_endpoint_that_the_apps_get() -> None:

@@ -59,26 +59,11 @@ def test_what_rules_and_selectors_walk_is_bounded() -> None:
             assert node.keys() & {"maxLength", "enum"}, path
 
 
-def rules(schema: dict[str, Any]) -> list[str]:
-    return [rule["rule"] for rule in schema.get("x-kubernetes-validations", [])]
-
-
-def test_exactly_one_kind_of_credentials_is_given() -> None:
-    credentials = SPEC["remote"]["properties"]["credentials"]
-    assert "credentials" in SPEC["remote"]["required"]
-    (rule,) = rules(credentials)
-    assert all(f"has(self.{member})" in rule for member in credentials["properties"])
-    assert "exists_one" in rule
-
-
-def test_the_queue_fits_into_its_volume() -> None:
-    (rule,) = rules(SCHEMA["properties"]["spec"])
-    assert "writeQueue.maxSize" in rule
-    assert "volume.emptyDir.sizeLimit" in rule
-
-
 def test_an_absent_object_has_the_defaults_of_its_members() -> None:
-    assert SPEC["writeQueue"]["default"] == {"enabled": True, "maxSize": "1Gi", "maxFiles": 100_000, "waitSeconds": 30}
+    queue = {name: child["default"] for name, child in SPEC["writeQueue"]["properties"].items()}
+    assert SPEC["writeQueue"]["default"] == queue
+    assert SPEC["volume"]["default"] == {"emptyDir": {"sizeLimit": "3Gi"}}
+    assert "default" not in SPEC["volume"]["properties"]["emptyDir"]
     assert SPEC["resources"]["default"]["limits"] == {"memory": "256Mi"}
     assert "default" not in SPEC["remote"]
 

@@ -1,4 +1,5 @@
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3d_operator import build
-from s3d_operator.api import ENDPOINT_ENV, GATEWAY, INJECT, ORIGINAL_GRACE, S3GatewaySpec
-from s3d_operator.inject import Gateway, Skip, patch, wanted
+from s3d_operator.api import (
+    CONFIG_HASH,
+    ENDPOINT_ENV,
+    GATEWAY,
+    INJECT,
+    INJECTED,
+    ORIGINAL_GRACE,
+    LabelSelector,
+    S3GatewaySpec,
+)
+from s3d_operator.inject import Gateway, Skip, overlap, patch, ports_of, selects, wanted
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
 ANONYMOUS = {"remote": {"credentials": {"anonymous": {}}}}
@@ -57,8 +67,18 @@ containers = st.fixed_dictionaries(
         "restartPolicy": st.just("Always"),
         "resources": st.just({"limits": {"ephemeral-storage": "1Gi"}}) | st.just({}) | st.none(),
         "unknown": st.integers(),
+        "args": st.lists(
+            st.sampled_from(["-d", "15090", "--inbound-ports-to-ignore", "4190, 4191", "33334", ""]), max_size=5
+        ),
     },
 )
+SELF = [
+    ("s3d.dev/cpu-limit", "2"),
+    ("s3d.dev/memory-request", "100Mi"),
+    ("s3d.dev/drain-seconds", "5"),
+    ("traffic.sidecar.istio.io/excludeInboundPorts", "8080"),
+    ("linkerd.io/inject", "enabled"),
+]
 pods = st.fixed_dictionaries(
     {
         "metadata": st.fixed_dictionaries(
@@ -68,6 +88,8 @@ pods = st.fixed_dictionaries(
                 | st.dictionaries(
                     st.sampled_from([ORIGINAL_GRACE, ENDPOINT_ENV, "a/b~c"]), st.sampled_from(["7", "false", "²", ""])
                 )
+                | st.lists(st.sampled_from(SELF)).map(dict),
+                "labels": st.none() | st.just({"app": "shop", "sidecar.istio.io/inject": "true"}),
             },
         ),
         "spec": st.fixed_dictionaries(
@@ -81,18 +103,34 @@ pods = st.fixed_dictionaries(
         ),
     }
 )
+ROLE = "arn:aws:iam::123456789012:role/photos"
+CREDENTIALS: list[dict[str, Any]] = [
+    {"anonymous": {}},
+    {"secretRef": {"name": "s3-keys"}},
+    {"webIdentity": {"roleARN": ROLE}},
+    {"podIdentity": {}},
+]
+VOLUMES: list[dict[str, Any]] = [
+    {"emptyDir": {"sizeLimit": "2Gi"}},
+    {"persistentVolumeClaim": {"claimName": "queue"}},
+    {"ephemeral": {"storageClassName": "fast"}},
+]
 specs = st.builds(
-    lambda credentials, app, drain: {
-        "remote": {"credentials": credentials},
+    lambda credentials, app, drain, volume, bundle: {
+        "remote": {"credentials": credentials} | bundle,
         "appCredentials": app,
         "drain": {"seconds": drain},
+        "volume": volume,
     },
-    st.sampled_from([{"anonymous": {}}, {"secretRef": {"name": "s3-keys"}}]),
+    st.sampled_from(CREDENTIALS),
     st.sampled_from(["None", "Dummy"]),
     st.integers(0, 300),
+    st.sampled_from(VOLUMES),
+    st.sampled_from([{}, {"caBundle": {"configMapRef": {"name": "corp-ca"}}}]),
 )
 
 
+@pytest.mark.checklist(7)
 @given(pods, specs)
 def test_injecting_twice_is_injecting_once(given: dict[str, Any], spec: dict[str, Any]) -> None:
     chosen = gateway(spec)
@@ -100,6 +138,7 @@ def test_injecting_twice_is_injecting_once(given: dict[str, Any], spec: dict[str
     assert patch(injected, chosen, IMAGE).operations == []
 
 
+@pytest.mark.checklist(9)
 @given(pods, specs)
 def test_a_patch_is_made_of_additions_and_leaves_the_pod_that_it_was_made_for_alone(
     given: dict[str, Any], spec: dict[str, Any]
@@ -122,17 +161,22 @@ def assert_kept(before: Any, after: Any, path: str = "") -> None:
         own = [entry for entry in after if not (isinstance(entry, dict) and entry.get("name") == build.NAME)]
         for index, (old, new) in enumerate(zip(before, own[: len(before)], strict=True)):
             assert_kept(old, new, f"{path}/{index}")
+    elif path.endswith("/excludeInboundPorts"):
+        assert ports_of(after)[: len(ports_of(before))] == ports_of(before)
     elif path == "/spec/terminationGracePeriodSeconds":
         assert after >= (30 if before is None else before)
     elif path != f"/metadata/annotations/{ORIGINAL_GRACE}" and before is not None:
         assert after == before
 
 
+@pytest.mark.checklist(8)
+@pytest.mark.checklist(19)
 @given(pods, specs)
 def test_nothing_that_the_user_has_set_is_overwritten(given: dict[str, Any], spec: dict[str, Any]) -> None:
     assert_kept(given, inject(given, gateway(spec)))
 
 
+@pytest.mark.checklist(10)
 @given(pods, specs)
 def test_every_app_container_meets_the_gateway_after_it_has_started(
     given: dict[str, Any], spec: dict[str, Any]
@@ -182,8 +226,19 @@ def test_a_container_without_dummy_keys_says_why() -> None:
         (pod({"containers": [{"name": "s3d"}]}), "NameTaken"),
         (pod({"initContainers": [{"name": "s3d", "env": [{"name": "MODE"}]}]}), "NameTaken"),
         (pod({"volumes": [{"name": "s3d"}]}), "NameTaken"),
+        (pod({"volumes": [{"name": "s3d-identity"}]}), "NameTaken"),
+        (pod(annotations={"s3d.dev/cpu-limit": "fast"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/cpu-limit": "10m"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/memory-limit": "1GB"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/memory-limit": "63Mi"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/memory-request": "1Gi"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/drain-seconds": "-1"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/drain-seconds": "86401"}), "InvalidAnnotation"),
+        (pod(annotations={"s3d.dev/on-missing": "Skip"}), "InvalidAnnotation"),
     ],
 )
+@pytest.mark.checklist(21)
+@pytest.mark.checklist(39)
 def test_a_pod_that_cannot_have_a_sidecar_is_skipped(given: dict[str, Any], reason: str) -> None:
     choice = wanted(given, [gateway(ANONYMOUS)])
     assert isinstance(choice, Skip)
@@ -206,6 +261,7 @@ TWIN = selecting("twin", OLD, {"matchExpressions": [{"key": "app", "operator": "
 BROKEN = gateway({"remote": {}}, "broken", OLD)
 
 
+@pytest.mark.checklist(35)
 @pytest.mark.parametrize(
     ("metadata", "gateways", "chosen"),
     [
@@ -257,3 +313,252 @@ def test_the_settings_hold_no_secret_and_nothing_that_kubernetes_would_expand() 
     text = str(build.settings(spec, grace_seconds=30))
     assert "s3-keys" not in text
     assert "$" not in text
+
+
+def mounted(injected: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The volumes of the sidecar by where it sees them."""
+    volumes = {volume["name"]: volume for volume in injected["spec"]["volumes"]}
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in sidecar(injected)["volumeMounts"]}
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+@pytest.mark.checklist(30)
+def test_keys_are_files_of_their_secret_and_the_session_token_may_be_missing() -> None:
+    injected = inject(pod(), gateway({"remote": {"credentials": {"secretRef": {"name": "s3-keys"}}}}))
+    keys, token = mounted(injected)[build.IDENTITY_DIR]["projected"]["sources"]
+    assert keys["secret"]["name"] == token["secret"]["name"] == "s3-keys"
+    assert [item["path"] for item in keys["secret"]["items"]] == ["accessKeyID", "secretAccessKey"]
+    assert "optional" not in keys["secret"]
+    assert token["secret"]["optional"] is True
+    assert not [entry for entry in sidecar(injected)["env"] if "valueFrom" in entry]
+
+
+@pytest.mark.checklist(30)
+@pytest.mark.checklist(31)
+def test_a_web_identity_needs_no_other_webhook() -> None:
+    wanted = {"webIdentity": {"roleARN": ROLE, "audience": "sts.example", "expirationSeconds": 900}}
+    injected = inject(pod(), gateway({"remote": {"region": "eu-1", "credentials": wanted}}))
+    (source,) = mounted(injected)[build.IDENTITY_DIR]["projected"]["sources"]
+    assert source == {"serviceAccountToken": {"path": "token", "audience": "sts.example", "expirationSeconds": 900}}
+    told = environment(sidecar(injected))
+    assert told["AWS_ROLE_ARN"] == ROLE
+    assert told["AWS_WEB_IDENTITY_TOKEN_FILE"] == f"{build.IDENTITY_DIR}/token"
+    assert told["AWS_REGION"] == "eu-1"
+
+
+@pytest.mark.checklist(31)
+def test_what_another_webhook_has_given_the_sidecar_of_an_identity_is_completed() -> None:
+    chosen = gateway({"remote": {"credentials": {"webIdentity": {"roleARN": ROLE}}}})
+    injected = inject(pod(), chosen)
+    half = copy.deepcopy(injected)
+    sidecar(half)["env"] = [e for e in sidecar(half)["env"] if e["name"] != "AWS_WEB_IDENTITY_TOKEN_FILE"]
+    half["spec"]["volumes"] = [v for v in half["spec"]["volumes"] if v["name"] != build.IDENTITY]
+    assert environment(sidecar(inject(half, chosen))) == environment(sidecar(injected))
+    assert mounted(inject(half, chosen)) == mounted(injected)
+
+
+@pytest.mark.checklist(31)
+def test_pod_identity_is_the_agents_with_a_token_for_it_alone() -> None:
+    injected = inject(pod(), gateway({"remote": {"credentials": {"podIdentity": {}}}}))
+    (source,) = mounted(injected)[build.IDENTITY_DIR]["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "pods.eks.amazonaws.com"
+    told = environment(sidecar(injected))
+    assert told["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://169.254.170.23/v1/credentials"
+    assert told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == f"{build.IDENTITY_DIR}/token"
+
+
+@pytest.mark.checklist(30)
+def test_an_anonymous_gateway_has_no_identity() -> None:
+    injected = inject(pod(), gateway(ANONYMOUS))
+    assert build.IDENTITY_DIR not in mounted(injected)
+    assert environment(sidecar(injected)).keys() == {"S3D_CONFIG", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"}
+
+
+def test_an_authority_of_its_own_is_a_file_of_its_config_map() -> None:
+    bundle = {"configMapRef": {"name": "corp-ca", "key": "root.pem"}}
+    injected = inject(pod(), gateway({"remote": {"caBundle": bundle, "credentials": {"anonymous": {}}}}))
+    told = environment(sidecar(injected))["AWS_CA_BUNDLE"]
+    volume = mounted(injected)[str(Path(told).parent)]
+    assert volume["configMap"] == {"name": "corp-ca", "items": [{"key": "root.pem", "path": Path(told).name}]}
+
+
+@pytest.mark.checklist(36)
+def test_settings_are_reloaded_from_a_directory_of_a_config_map_that_may_be_missing() -> None:
+    injected = inject(pod(), gateway(ANONYMOUS, "shop"))
+    volume = mounted(injected)[build.CONFIG_DIR]
+    assert volume["configMap"] == {"name": "shop-s3d", "optional": True}
+    assert not [mount for mount in sidecar(injected)["volumeMounts"] if "subPath" in mount]
+
+
+@pytest.mark.parametrize(
+    ("volume", "made"),
+    [
+        ({"emptyDir": {"sizeLimit": "2Gi"}}, {"emptyDir": {"sizeLimit": "2Gi"}}),
+        (
+            {"persistentVolumeClaim": {"claimName": "queue"}},
+            {"persistentVolumeClaim": {"claimName": "queue"}},
+        ),
+        (
+            {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
+            {
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "accessModes": ["ReadWriteOnce"],
+                            "resources": {"requests": {"storage": "5Gi"}},
+                            "storageClassName": "fast",
+                        }
+                    }
+                }
+            },
+        ),
+    ],
+)
+def test_the_local_dir_is_on_the_volume_that_the_gateway_says(volume: dict[str, Any], made: dict[str, Any]) -> None:
+    injected = inject(pod(), gateway(ANONYMOUS | {"volume": volume}))
+    assert mounted(injected)[build.LOCAL_DIR] == {"name": build.NAME} | made
+
+
+def test_a_stateful_sets_own_claim_is_the_volume_of_its_pod() -> None:
+    chosen = gateway(ANONYMOUS | {"volume": {"persistentVolumeClaim": {"template": "queue"}}})
+    claim = {"name": "queue", "persistentVolumeClaim": {"claimName": "queue-shop-0"}}
+    assert mounted(inject(pod({"volumes": [claim]}), chosen))[build.LOCAL_DIR] == claim
+    choice = wanted(pod(), [chosen])
+    assert isinstance(choice, Skip)
+    assert choice.reason == "NoSuchClaim"
+
+
+@pytest.mark.parametrize(("group", "warned"), [(None, True), (1000, False)])
+def test_a_claim_without_a_group_of_the_pods_is_warned_about(group: int | None, warned: bool) -> None:
+    chosen = gateway(ANONYMOUS | {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}})
+    context = {} if group is None else {"fsGroup": group}
+    warnings = patch(pod({"securityContext": context}), chosen, IMAGE).warnings
+    assert [("fsGroup" in warning) for warning in warnings] == [True] * warned
+
+
+@pytest.mark.checklist(39)
+def test_requests_and_a_limit_of_memory_are_always_there() -> None:
+    assert sidecar(inject(pod(), gateway(ANONYMOUS)))["resources"] == {
+        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "limits": {"memory": "256Mi"},
+    }
+
+
+@pytest.mark.checklist(39)
+def test_a_guaranteed_sidecar_requests_what_its_limits_are() -> None:
+    wanted = {"quality": "Guaranteed", "limits": {"cpu": "200m", "memory": "300Mi"}}
+    made = sidecar(inject(pod(), gateway(ANONYMOUS | {"resources": wanted})))["resources"]
+    assert made["requests"] == made["limits"] == {"cpu": "200m", "memory": "300Mi"}
+
+
+@pytest.mark.checklist(39)
+@pytest.mark.checklist(14)
+def test_a_pod_may_say_otherwise_than_its_gateway() -> None:
+    own = {"cpu-request": "1", "cpu-limit": "1500m", "memory-request": "128Mi", "memory-limit": "1Gi"}
+    own |= {"drain-seconds": "7"}
+    injected = inject(pod(annotations={f"s3d.dev/{name}": value for name, value in own.items()}), gateway(ANONYMOUS))
+    assert sidecar(injected)["resources"] == {
+        "requests": {"cpu": "1", "memory": "128Mi"},
+        "limits": {"cpu": "1500m", "memory": "1Gi"},
+    }
+    assert json.loads(environment(sidecar(injected))["S3D_CONFIG"])["S3D_DRAIN_SECONDS"] == 7
+    assert injected["spec"]["terminationGracePeriodSeconds"] == 30 + 7 + 5
+    assert injected["metadata"]["annotations"][ORIGINAL_GRACE] == "30"
+
+
+@pytest.mark.checklist(32)
+@pytest.mark.parametrize("name", ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_PROFILE"])
+def test_dummy_keys_never_stand_before_another_identity(name: str) -> None:
+    given = pod({"containers": [{"name": "app", "env": [{"name": name, "value": "x"}]}]})
+    injected = inject(given, gateway(ANONYMOUS | {"appCredentials": "Dummy"}))
+    assert "AWS_ACCESS_KEY_ID" not in environment(injected["spec"]["containers"][0])
+
+
+ISTIO = [
+    {"name": "istio-init", "args": ["istio-iptables", "-p", "15001", "-d", "15090,15021", "--log_as_json"]},
+    {"name": "istio-proxy", "restartPolicy": "Always"},
+]
+LINKERD = [{"name": "linkerd-init", "args": ["--inbound-ports-to-ignore", "4190"]}, {"name": "linkerd-proxy"}]
+
+
+@pytest.mark.checklist(10)
+@pytest.mark.parametrize(
+    ("given", "annotation", "option"),
+    [
+        (pod({"initContainers": ISTIO}), "traffic.sidecar.istio.io/excludeInboundPorts", ["-d", "15090,15021,33334"]),
+        (
+            pod({"initContainers": LINKERD}),
+            "config.linkerd.io/skip-inbound-ports",
+            ["--inbound-ports-to-ignore", "4190,33334"],
+        ),
+        (
+            pod(labels={"sidecar.istio.io/inject": "true"}),
+            "traffic.sidecar.istio.io/excludeInboundPorts",
+            None,
+        ),
+        (pod(annotations={"linkerd.io/inject": "enabled"}), "config.linkerd.io/skip-inbound-ports", None),
+    ],
+)
+def test_a_mesh_lets_the_kubelets_probes_of_the_sidecar_through(
+    given: dict[str, Any], annotation: str, option: list[str] | None
+) -> None:
+    injected = inject(given, gateway(ANONYMOUS))
+    assert injected["metadata"]["annotations"][annotation] == "33334"
+    if option:
+        assert injected["spec"]["initContainers"][0]["args"][-2:] == option
+        assert [each["name"] for each in injected["spec"]["initContainers"]][2] == build.NAME
+
+
+@pytest.mark.checklist(10)
+def test_ports_that_were_spared_before_still_are_and_without_a_mesh_nothing_is_said() -> None:
+    annotation = "traffic.sidecar.istio.io/excludeInboundPorts"
+    meshed = pod(labels={"sidecar.istio.io/inject": "true"}, annotations={annotation: "8080, 9090"})
+    assert inject(meshed, gateway(ANONYMOUS))["metadata"]["annotations"][annotation] == "8080,9090,33334"
+    assert annotation not in inject(pod(), gateway(ANONYMOUS))["metadata"]["annotations"]
+
+
+@pytest.mark.checklist(37)
+def test_a_pod_says_by_which_gateway_and_by_which_of_its_specs_it_was_made() -> None:
+    injected = inject(pod(), gateway(ANONYMOUS, "shop"))
+    assert injected["metadata"]["labels"][INJECTED] == "shop"
+    hashes = {
+        inject(pod(), gateway(ANONYMOUS | more))["metadata"]["annotations"][CONFIG_HASH]
+        for more in ({}, {"writeQueue": {"maxFiles": 7}}, {"podSelector": {}}, {"drain": {"seconds": 1}})
+    }
+    assert hashes == {
+        injected["metadata"]["annotations"][CONFIG_HASH],
+        build.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}})),
+    }
+
+
+requirements = st.builds(
+    lambda key, operator, values: {
+        "key": key,
+        "operator": operator,
+        "values": values if operator in {"In", "NotIn"} else [],
+    },
+    st.sampled_from(["app", "tier"]),
+    st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+    st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=2),
+)
+selectors = st.builds(
+    lambda labels, expressions: LabelSelector.model_validate({"matchLabels": labels, "matchExpressions": expressions}),
+    st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), max_size=2),
+    st.lists(requirements, max_size=3),
+)
+every_pod = [
+    {key: value for key, value in {"app": app, "tier": tier}.items() if value}
+    for app in ("", "a", "b", "c")
+    for tier in ("", "a", "b", "c")
+]
+
+
+@pytest.mark.checklist(35)
+@given(selectors | st.none(), selectors | st.none())
+def test_two_selectors_overlap_where_a_pod_can_have_the_labels_of_both(
+    one: LabelSelector | None, other: LabelSelector | None
+) -> None:
+    assert overlap(one, other) == any(selects(one, labels) and selects(other, labels) for labels in every_pod)

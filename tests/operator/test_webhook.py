@@ -68,6 +68,11 @@ class Caller:
         assert verdict.pop("uid") == "u-1"
         return verdict
 
+    async def metrics(self) -> dict[str, float]:
+        async with self.session.get(f"http://127.0.0.1:{self.webhook.options.health_port}/metrics") as response:
+            lines = [line for line in (await response.text()).splitlines() if not line.startswith("#")]
+            return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
     async def ready(self) -> tuple[int, str]:
         async with self.session.get(f"http://127.0.0.1:{self.webhook.options.health_port}/readyz") as response:
             return response.status, (await response.text()).strip()
@@ -123,6 +128,7 @@ async def test_a_pod_that_has_it_already_is_left_as_it_is(api: ApiServer, caller
     assert await caller.ask("pod", injected) == {"allowed": True}
 
 
+@pytest.mark.checklist(34)
 async def test_a_gateway_that_is_too_new_to_be_known_is_looked_up(api: ApiServer, caller: Caller) -> None:
     api.objects[gateway_path("default")] = gateway("default")  # no event: no watch has heard of it
     assert "patch" in await caller.ask("pod", pod())
@@ -134,6 +140,7 @@ async def test_a_gateway_of_another_namespace_is_none(api: ApiServer, caller: Ca
     assert "patch" not in await caller.ask("namespace", pod())
 
 
+@pytest.mark.checklist(34)
 @pytest.mark.parametrize("given", [pod(), pod(hostNetwork=True)], ids=["no gateway", "host network"])
 async def test_a_skip_denies_the_pod_that_asked_and_warns_in_a_namespace_that_did(
     caller: Caller, given: dict[str, Any]
@@ -145,6 +152,41 @@ async def test_a_skip_denies_the_pod_that_asked_and_warns_in_a_namespace_that_di
     assert denied["status"]["message"].removeprefix("s3d: ") in warning
 
 
+@pytest.mark.checklist(34)
+async def test_a_pod_of_a_namespace_may_ask_to_be_refused_rather_than_to_run_without(caller: Caller) -> None:
+    asks = pod() | {"metadata": {"annotations": {"s3d.dev/on-missing": "Deny", "s3d.dev/gateway": "gone"}}}
+    denied = await caller.ask("namespace", asks)
+    assert denied["allowed"] is False
+    assert "'gone'" in denied["status"]["message"]
+
+
+@pytest.mark.checklist(51)
+@pytest.mark.checklist(21)
+async def test_what_was_answered_is_counted_by_result_and_reason(api: ApiServer, caller: Caller) -> None:
+    await caller.ask("pod", pod(hostNetwork=True))
+    await caller.ask("namespace", pod(hostNetwork=True))
+    api.put(gateway_path("default"), gateway("default"))
+    injected = jsonpatch.apply_patch(pod(), patch_of(await caller.ask("pod", pod())))
+    await caller.ask("pod", injected)
+    api.broken = True
+    await caller.post("pod", review({"metadata": {}, "spec": {"containers": [{"image": "no name"}]}}))
+    await caller.post("pod", b"{")
+    seen = await caller.metrics()
+    for opt_in, result, reason in (
+        ("pod", "denied", "HostNetwork"),
+        ("namespace", "skipped", "HostNetwork"),
+        ("pod", "injected", ""),
+        ("pod", "unchanged", ""),
+        ("pod", "error", "KeyError"),
+        ("pod", "error", "BadRequest"),
+    ):
+        name = f's3d_webhook_admissions_total{{opt_in="{opt_in}",reason="{reason}",result="{result}"}}'
+        assert seen[name] == 1, name
+    assert seen["s3d_webhook_admission_duration_seconds_count"] == 6
+    assert seen["s3d_webhook_certificate_expiry_timestamp_seconds"] > datetime.now(UTC).timestamp()
+    assert 0 <= seen["s3d_webhook_cache_age_seconds"] < 60
+
+
 async def test_a_warning_of_the_injection_reaches_the_author(api: ApiServer, caller: Caller) -> None:
     api.put(gateway_path("default"), gateway("default", SPEC | {"appCredentials": "Dummy"}))
     given = pod(containers=[{"name": "app", "envFrom": [{"secretRef": {"name": "env"}}]}])
@@ -152,6 +194,7 @@ async def test_a_warning_of_the_injection_reaches_the_author(api: ApiServer, cal
     assert warning.startswith("s3d: container 'app'")
 
 
+@pytest.mark.checklist(6)
 @pytest.mark.parametrize("opt_in", ["pod", "namespace"])
 async def test_an_error_of_ours_is_never_a_denial(api: ApiServer, caller: Caller, opt_in: str) -> None:
     """The API server is away, so whether there is a gateway is not known: the failure policy decides."""
@@ -160,6 +203,7 @@ async def test_an_error_of_ours_is_never_a_denial(api: ApiServer, caller: Caller
     assert status == 500
 
 
+@pytest.mark.checklist(6)
 async def test_a_pod_that_breaks_our_code_is_never_a_denial(api: ApiServer, caller: Caller) -> None:
     api.put(gateway_path("default"), gateway("default"))
     status, _ = await caller.post("pod", review({"metadata": {}, "spec": {"containers": [{"image": "no name"}]}}))

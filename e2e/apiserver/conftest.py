@@ -1,0 +1,149 @@
+"""etcd and kube-apiserver, those of the cluster's node, alone on loopback: no kubelet, no controllers, a few seconds.
+
+Skipped where the machine cannot have the two programs; e2e/cluster/node-binaries.sh builds them.
+"""
+
+import contextlib
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from s3d_operator.crd import s3gateway
+from s3d_operator.kube import ApiError, Kube, Server
+from tests.processes import free_port, running, start, wait_for_http
+from tests.remotes import cache_dir
+
+HERE = Path(__file__).parent
+TOKEN = "admin-of-the-tests"
+GATEWAYS = "/apis/s3d.dev/v1alpha1/namespaces/default/s3gateways"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each test in this folder needs programs of the cluster."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An API server with our definitions in it."""
+    found = sorted(cache_dir().glob("node-v*/bin/kube-apiserver"))
+    if not found or not found[-1].with_name("etcd").exists():
+        pytest.skip("no kube-apiserver here; e2e/cluster/node-binaries.sh builds it")
+    programs, directory = found[-1].parent, tmp_path_factory.mktemp("apiserver")
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    (directory / "accounts.key").write_bytes(key)
+    (directory / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
+    client, peer, port = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    store = [programs / "etcd", "--data-dir", directory / "etcd", "--unsafe-no-fsync"]
+    store += [f"--{kind}-client-urls=http://{client}" for kind in ("listen", "advertise")]
+    store += [f"--listen-peer-urls=http://{peer}", f"--initial-advertise-peer-urls=http://{peer}"]
+    store += [f"--initial-cluster=default=http://{peer}"]
+    api = [
+        programs / "kube-apiserver",
+        f"--etcd-servers=http://{client}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        f"--secure-port={port.rpartition(':')[2]}",
+        f"--cert-dir={directory}",
+        f"--token-auth-file={directory}/tokens.csv",
+        "--authorization-mode=RBAC",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--service-account-issuer=https://tests",
+        f"--service-account-key-file={directory}/accounts.key",
+        f"--service-account-signing-key-file={directory}/accounts.key",
+        "--disable-admission-plugins=ServiceAccount",
+    ]
+    with contextlib.ExitStack() as stack:
+        etcd = stack.enter_context(running(start(store, directory / "etcd.log", {})))
+        wait_for_http(etcd, f"http://{client}/health", status=200)
+        program = stack.enter_context(running(start(api, directory / "apiserver.log", {})))
+        server = Server(f"https://{port}", trusting_nobody(), TOKEN)
+        kubectl = Kubectl(programs / "kubectl", server)
+        kubectl.until_ready(program)
+        kubectl("apply", "--server-side", given=s3gateway())
+        kubectl("wait", "--for=condition=Established", "crd/s3gateways.s3d.dev", "--timeout=60s")
+        yield server
+
+
+def trusting_nobody() -> ssl.SSLContext:
+    """A context for a server of our own on loopback."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+class Kubectl:
+    """kubectl, as the administrator."""
+
+    def __init__(self, program: Path, server: Server) -> None:
+        self.words = [str(program), f"--server={server.url}", f"--token={server.token}", "--insecure-skip-tls-verify"]
+
+    def run(self, *words: str, given: Any = None) -> subprocess.CompletedProcess[str]:
+        """Run it, with an object on its standard input; it may fail."""
+        command = [*self.words, *words, *(["-f", "-"] if given else [])]
+        text = yaml.safe_dump(given) if given else None
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+
+    def __call__(self, *words: str, given: Any = None) -> str:
+        """Its output; it must not fail."""
+        done = self.run(*words, given=given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def until_ready(self, program: Any) -> None:
+        """Wait until the server answers."""
+        while self.run("get", "--raw", "/readyz").returncode or self.run("get", "namespace", "default").returncode:
+            assert program.running, program.output()[-4000:]
+
+
+@pytest.fixture
+def kubectl(server: Server) -> Kubectl:
+    """The program, for this API server."""
+    return Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
+
+
+@pytest.fixture
+async def kube(server: Server) -> AsyncIterator[Kube]:
+    """Our own client of it."""
+    async with Kube(server) as kube:
+        yield kube
+
+
+class Gateways:
+    """The S3Gateways of the namespace `default`."""
+
+    def __init__(self, kube: Kube) -> None:
+        self.kube = kube
+
+    async def create(self, name: str, spec: dict[str, Any], *, dry: bool = False) -> dict[str, Any]:
+        """Create one, as strictly as kubectl does."""
+        raw = {"apiVersion": "s3d.dev/v1alpha1", "kind": "S3Gateway", "metadata": {"name": name}, "spec": spec}
+        query = "?fieldValidation=Strict" + ("&dryRun=All" if dry else "")
+        return await self.kube.request("POST", GATEWAYS + query, raw)
+
+    async def refusal(self, name: str, spec: dict[str, Any]) -> str:
+        """Why the API server refuses one."""
+        with pytest.raises(ApiError) as refused:
+            await self.create(name, spec, dry=True)
+        return str(refused.value)
+
+
+@pytest.fixture
+async def gateways(kube: Kube) -> AsyncIterator[Gateways]:
+    """The S3Gateways; none is left."""
+    yield Gateways(kube)
+    with contextlib.suppress(aiohttp.ClientError):
+        await kube.request("DELETE", GATEWAYS)

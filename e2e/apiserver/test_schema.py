@@ -1,0 +1,251 @@
+"""What the API server makes of an S3Gateway: defaults, and each rule with a spec that breaks it."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
+from s3d_operator.api import Resource, S3GatewaySpec, parse_gateway
+from s3d_operator.crd import NAME_RULE, s3gateway
+from s3d_operator.kube import ApiError, Kube
+
+KEYS = {"secretRef": {"name": "s3-keys"}}
+LEAST = {"remote": {"credentials": KEYS}}
+ROLE = {"roleARN": "arn:aws:iam::123456789012:role/photos"}
+FULL: dict[str, Any] = {
+    "remote": {
+        "endpoint": "https://s3.example.com",
+        "region": "eu-1",
+        "addressing": "Virtual",
+        "checksums": "WhenRequired",
+        "caBundle": {"configMapRef": {"name": "corp-ca"}},
+        "awayAfterSeconds": 3,
+        "requestTimeoutSeconds": 60,
+        "credentials": {"webIdentity": ROLE | {"audience": "sts.example.com", "expirationSeconds": 900}},
+    },
+    "buckets": [{"name": "photos"}, {"name": "logs"}],
+    "podSelector": {
+        "matchLabels": {"app": "shop"},
+        "matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}],
+    },
+    "writeQueue": {
+        "enabled": True,
+        "maxSize": "2Gi",
+        "maxFiles": 7,
+        "maxAgeSeconds": 60,
+        "waitSeconds": 3,
+        "delaySeconds": 1,
+        "barrierSeconds": 5,
+        "zombieWindowSeconds": 60,
+        "maxUploadAgeSeconds": 3600,
+        "ballast": "8Mi",
+        "workers": 4,
+    },
+    "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
+    "appCredentials": "Dummy",
+    "drain": {"seconds": 90},
+    "resources": {
+        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "limits": {"cpu": 1, "memory": "512Mi"},
+        "quality": "Guaranteed",
+    },
+    "logLevel": "Debug",
+}
+GUARANTEED = {"quality": "Guaranteed", "limits": {"memory": "256Mi"}}
+CREDENTIALS = "credentials: give exactly one of secretRef, webIdentity, podIdentity and anonymous"
+VOLUME = "volume: give exactly one of emptyDir, persistentVolumeClaim and ephemeral"
+CLAIM = "volume.persistentVolumeClaim: give exactly one of claimName and template"
+SELECTOR = "matchExpressions: In and NotIn take values, Exists and DoesNotExist take none"
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"remote": {"credentials": {}}}, CREDENTIALS),
+    ({"remote": {"credentials": KEYS | {"anonymous": {}}}}, CREDENTIALS),
+    ({"remote": {"credentials": {"webIdentity": ROLE, "podIdentity": {}}}}, CREDENTIALS),
+    (
+        {
+            "remote": {
+                "endpoint": "http://minio:9000",
+                "caBundle": {"configMapRef": {"name": "ca"}},
+                "credentials": KEYS,
+            }
+        },
+        "remote.caBundle is for an endpoint that begins with https://",
+    ),
+    ({"volume": {}}, VOLUME),
+    ({"volume": {"emptyDir": {}, "ephemeral": {}}}, VOLUME),
+    ({"volume": {"persistentVolumeClaim": {}}}, CLAIM),
+    ({"volume": {"persistentVolumeClaim": {"claimName": "a", "template": "b"}}}, CLAIM),
+    (
+        {"writeQueue": {"maxSize": "3Gi"}, "volume": {"emptyDir": {"sizeLimit": "3Gi"}}},
+        "volume.emptyDir.sizeLimit has to be at least writeQueue.maxSize and 512Mi",
+    ),
+    ({"writeQueue": {"maxSize": "3Gi"}}, "volume.emptyDir.sizeLimit has to be at least writeQueue.maxSize and 512Mi"),
+    (
+        {"writeQueue": {"maxSize": 3 << 30}, "volume": {"ephemeral": {"size": "3Gi"}}},
+        "volume.ephemeral.size has to be at least writeQueue.maxSize and 512Mi",
+    ),
+    ({"writeQueue": {"maxSize": "1023Ki"}}, "writeQueue.maxSize is below 1Mi"),
+    ({"writeQueue": {"ballast": "257Mi"}}, "writeQueue.ballast is above 256Mi"),
+    (
+        {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "256Mi"}}},
+        "resources: limits.memory is below requests.memory",
+    ),
+    ({"resources": {"limits": {"cpu": "10m"}}}, "resources: limits.cpu is below requests.cpu"),
+    ({"resources": GUARANTEED}, "resources: quality Guaranteed needs limits.cpu"),
+    ({"podSelector": {"matchExpressions": [{"key": "app", "operator": "In"}]}}, SELECTOR),
+    ({"podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists", "values": ["x"]}]}}, SELECTOR),
+]
+MALFORMED: list[tuple[dict[str, Any], str]] = [
+    ({"remote": {"credentials": KEYS, "endpoint": "s3.example.com"}}, "spec.remote.endpoint"),
+    ({"remote": {"credentials": {"secretRef": {"name": "S3_Keys"}}}}, "spec.remote.credentials.secretRef.name"),
+    (
+        {"remote": {"credentials": {"secretRef": {"name": "a", "namespace": "b"}}}},
+        'unknown field "spec.remote.credentials.secretRef.namespace"',
+    ),
+    ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, "webIdentity.roleARN"),
+    ({"remote": {"credentials": {"webIdentity": ROLE | {"expirationSeconds": 599}}}}, "webIdentity.expirationSeconds"),
+    ({"buckets": [{"name": "photos"}, {"name": "photos"}]}, "spec.buckets[1]: Duplicate value"),
+    ({"buckets": [{"name": "a/b"}]}, "spec.buckets[0].name"),
+    ({"drain": {"seconds": -1}}, "spec.drain.seconds"),
+    ({"writeQueue": {"maxSize": "-1Gi"}}, "spec.writeQueue.maxSize"),
+    ({"writeQueue": {"workers": 0}}, "spec.writeQueue.workers"),
+    ({"resources": {"limits": {"memory": "lots"}}}, "spec.resources.limits.memory"),
+    ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
+    ({"image": "mine"}, 'unknown field "spec.image"'),
+]
+
+
+def rules(schema: dict[str, Any]) -> list[str]:
+    """The messages of all rules of a schema."""
+    found = [rule["message"] for rule in schema.get("x-kubernetes-validations", [])]
+    children = [*schema.get("properties", {}).values(), schema.get("items", {}), schema.get("additionalProperties", {})]
+    return found + [message for child in filter(None, children) for message in rules(child)]
+
+
+@pytest.mark.checklist(47)
+@pytest.mark.parametrize(("spec", "message"), REFUSED, ids=lambda value: value[:60] if isinstance(value, str) else "")
+async def test_a_spec_that_breaks_a_rule_is_refused_with_its_message(
+    gateways: Gateways, spec: dict[str, Any], message: str
+) -> None:
+    assert message in await gateways.refusal("refused", LEAST | spec)
+
+
+@pytest.mark.checklist(47)
+@pytest.mark.checklist(33)
+@pytest.mark.parametrize(("spec", "message"), MALFORMED, ids=lambda value: value[:60] if isinstance(value, str) else "")
+async def test_a_value_that_cannot_be_meant_is_refused_with_its_place(
+    gateways: Gateways, spec: dict[str, Any], message: str
+) -> None:
+    assert message in await gateways.refusal("refused", LEAST | spec)
+
+
+@pytest.mark.checklist(47)
+def test_each_rule_has_a_spec_that_breaks_it() -> None:
+    broken = [message for _, message in REFUSED]
+    elsewhere = ["remote.endpoint is immutable with volume.persistentVolumeClaim", "metadata.name is longer"]
+    schema = s3gateway()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for rule in rules(schema):
+        assert any(rule.startswith(message) for message in broken + elsewhere), rule
+
+
+@pytest.mark.checklist(47)
+async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Gateways) -> None:
+    claim = {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}}
+    made = await gateways.create("kept", LEAST | claim)
+    path, endpoint = f"{GATEWAYS}/kept", {"spec": {"remote": {"endpoint": "http://minio:9000"}}}
+    with pytest.raises(ApiError, match=r"remote\.endpoint is immutable with volume\.persistentVolumeClaim"):
+        await kube.request("PATCH", path, endpoint)
+    await kube.request("PATCH", path, {"spec": {"writeQueue": {"maxFiles": 7}}})
+    without = {"spec": {"volume": {"persistentVolumeClaim": None, "emptyDir": {}}} | endpoint["spec"]}
+    changed = await kube.request("PATCH", path, without)
+    assert changed["metadata"]["generation"] == made["metadata"]["generation"] + 2
+
+
+@pytest.mark.checklist(47)
+async def test_a_name_that_is_no_value_of_a_label_is_refused(gateways: Gateways) -> None:
+    assert NAME_RULE.message in await gateways.refusal("a" * 64, LEAST)
+    await gateways.create("a" * 63, LEAST, dry=True)
+
+
+async def test_the_api_server_completes_what_is_not_said_as_the_models_do(gateways: Gateways) -> None:
+    for spec in (LEAST, LEAST | {"volume": {"emptyDir": {}}, "resources": {}, "writeQueue": {}, "drain": {}}):
+        made = await gateways.create("least", spec, dry=True)
+        assert made["spec"] == dumped(parse_gateway(spec))
+
+
+async def test_all_that_can_be_said_is_kept_and_read(gateways: Gateways) -> None:
+    completed = copy.deepcopy(FULL)
+    completed["remote"]["caBundle"]["configMapRef"]["key"] = "ca.crt"
+    made = await gateways.create("full", FULL, dry=True)
+    assert made["spec"] == completed
+    assert dumped(parse_gateway(made["spec"])) == completed
+    assert everything(S3GatewaySpec) - set(paths(FULL)) == {
+        "remote.credentials.secretRef",
+        "remote.credentials.podIdentity",
+        "remote.credentials.anonymous",
+        "volume.emptyDir",
+        "volume.persistentVolumeClaim",
+        "remote.caBundle.configMapRef.key",
+        "remote.credentials.secretRef.name",
+        "volume.emptyDir.sizeLimit",
+        "volume.persistentVolumeClaim.claimName",
+        "volume.persistentVolumeClaim.template",
+    }
+
+
+@pytest.mark.parametrize("credentials", [KEYS, {"webIdentity": ROLE}, {"podIdentity": {}}, {"anonymous": {}}])
+async def test_each_kind_of_credentials_is_taken(gateways: Gateways, credentials: dict[str, Any]) -> None:
+    await gateways.create("kind", {"remote": {"credentials": credentials}}, dry=True)
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"emptyDir": {"sizeLimit": "1536Mi"}},
+        {"persistentVolumeClaim": {"claimName": "queue"}},
+        {"persistentVolumeClaim": {"template": "queue"}},
+        {"ephemeral": {}},
+    ],
+)
+async def test_each_kind_of_volume_is_taken(gateways: Gateways, volume: dict[str, Any]) -> None:
+    await gateways.create("kind", LEAST | {"volume": volume}, dry=True)
+
+
+@pytest.mark.checklist(48)
+def test_the_definition_applies_server_side_and_a_second_time_changes_nothing(kubectl: Kubectl) -> None:
+    """It was applied once: a rule whose cost could not be bounded would have been refused then."""
+    before = kubectl("get", "crd", "s3gateways.s3d.dev", "-o", "jsonpath={.metadata.resourceVersion}")
+    kubectl("apply", "--server-side", given=s3gateway())
+    assert kubectl("get", "crd", "s3gateways.s3d.dev", "-o", "jsonpath={.metadata.resourceVersion}") == before
+
+
+def dumped(spec: Resource) -> dict[str, Any]:
+    """A spec as the API has it: nothing that is unset."""
+
+    def without_unset(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without_unset(each) for name, each in value.items() if each not in (None, [])}
+        return [without_unset(each) for each in value] if isinstance(value, list) else value
+
+    kept: dict[str, Any] = without_unset(spec.model_dump(mode="json", by_alias=True))
+    return kept
+
+
+def paths(value: Any, path: str = "") -> list[str]:
+    """Where something stands in a spec."""
+    if not isinstance(value, dict):
+        return []
+    at = {f"{path}.{name}".lstrip("."): each for name, each in value.items()}
+    return [*at, *(below for place, each in at.items() for below in paths(each, place))]
+
+
+def everything(model: type[Resource]) -> set[str]:
+    """Every field of a spec that is not in a list, or a label."""
+    from s3d_operator.crd import schema_of
+
+    def walk(schema: dict[str, Any], path: str = "") -> list[str]:
+        at = {f"{path}.{name}".lstrip("."): child for name, child in schema.get("properties", {}).items()}
+        return [*at, *(below for place, child in at.items() for below in walk(child, place))]
+
+    return set(walk(schema_of(model)))
