@@ -463,7 +463,7 @@ def test_the_definitions_may_come_from_elsewhere() -> None:
 
 
 @functools.cache
-def tested(*values: str) -> dict[str, dict[str, Any]]:
+def helm_test(*values: str) -> dict[str, dict[str, Any]]:
     """What `helm test` creates, by kind."""
     sets = [part for value in values for part in ("--set-json", value)]
     shown = ("--namespace", "s3d-system", "--show-only", "templates/test.yaml")
@@ -474,7 +474,7 @@ def tested(*values: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.checklist(60)
 def test_what_is_tried_opts_in_outside_of_the_releases_namespace_and_goes_when_it_succeeded() -> None:
-    made = tested()
+    made = helm_test()
     assert set(made) == {"Namespace", "S3Gateway", "Pod"}
     namespace = made["Namespace"]["metadata"]["name"]
     assert made["Pod"]["metadata"]["labels"]["s3d.dev/inject"] == "true"
@@ -492,7 +492,7 @@ def test_what_is_tried_opts_in_outside_of_the_releases_namespace_and_goes_when_i
 
 @pytest.mark.checklist(60)
 def test_what_is_tried_may_be_a_gateway_that_is_there() -> None:
-    made = tested('test={"namespace":"shop","bucket":"photos"}', 'sidecar.image="r.example/s3d:9"')
+    made = helm_test('test={"namespace":"shop","bucket":"photos"}', 'sidecar.image="r.example/s3d:9"')
     assert set(made) == {"Pod"}
     assert made["Pod"]["metadata"]["namespace"] == "shop"
     (container,) = made["Pod"]["spec"]["containers"]
@@ -502,12 +502,12 @@ def test_what_is_tried_may_be_a_gateway_that_is_there() -> None:
 
 @pytest.mark.checklist(60)
 def test_what_is_tried_goes_in_and_comes_out_although_its_remote_is_nowhere(tmp_path: Path) -> None:
-    spec = tested()["S3Gateway"]["spec"]
+    spec = helm_test()["S3Gateway"]["spec"]
     gateway = parse_gateway(spec)
     assert gateway.remote.credentials.anonymous is not None
     settings = {"S3_ENDPOINT": spec["remote"]["endpoint"], "S3D_ANONYMOUS": "true"}
     daemon = Daemon(tmp_path, {**settings, "S3D_BUCKETS": gateway.buckets[0].name})
-    (container,) = tested()["Pod"]["spec"]["containers"]
+    (container,) = helm_test()["Pod"]["spec"]["containers"]
     command = [sys.executable, *container["command"][1:], *container["args"]]
 
     def run(**environment: str) -> subprocess.CompletedProcess[str]:
