@@ -191,6 +191,55 @@ class NetworkPolicy(Section):
     )
 
 
+class Monitor(Section):
+    """What Prometheus scrapes."""
+
+    enabled: bool = Field(default=False, description="Make it.")
+    interval: Filled = Field(default="30s", description="How often it is scraped.")
+
+
+class PrometheusRule(Section):
+    """Alerts."""
+
+    enabled: bool = Field(default=False, description="Make it.")
+    oldest_seconds: int = Field(
+        default=900, ge=1, description="Age of the oldest change on its way to a remote that alarms, in seconds."
+    )
+    queue_percent: int = Field(default=80, ge=1, le=100, description="Filling of a queue that alarms, in percent.")
+
+
+class Dashboard(Section):
+    """A dashboard for Grafana's sidecar, in a ConfigMap."""
+
+    enabled: bool = Field(default=False, description="Make it.")
+    labels: dict[str, str] = Field(
+        default={"grafana_dashboard": "1"}, description="Labels by which Grafana's sidecar finds it."
+    )
+
+
+class Monitoring(Section):
+    """For Prometheus and Grafana. Monitors and rule are of kinds that the Prometheus operator defines."""
+
+    when_missing: Literal["Fail", "Skip", "Render"] = Field(
+        default="Fail",
+        description="What becomes of a monitor or rule whose kind the cluster does not know: Fail, Skip or Render.",
+    )
+    labels: dict[str, str] = Field(
+        default={}, description="Labels of monitors and rule, by which a Prometheus chooses what is its own."
+    )
+    service_monitor: Monitor = Field(
+        default=Monitor(), description="A ServiceMonitor for webhook and reconciler, and the Service it names."
+    )
+    pod_monitor: Monitor = Field(
+        default=Monitor(), description="A PodMonitor for the sidecars of all namespaces, by the name of their port."
+    )
+    prometheus_rule: PrometheusRule = Field(
+        default=PrometheusRule(),
+        description="A PrometheusRule. Those about webhook and reconciler are in it with the ServiceMonitor alone.",
+    )
+    dashboard: Dashboard = Field(default=Dashboard(), description=Dashboard.__doc__)
+
+
 class Jobs(Section):
     """Jobs that deliver what is pending in a claim whose pod is gone."""
 
@@ -242,6 +291,7 @@ class Values(Section):
     certificate: Certificate = Field(default=Certificate(), description=Certificate.__doc__)
     admission_policy: AdmissionPolicy = Field(default=AdmissionPolicy(), description=AdmissionPolicy.__doc__)
     network_policy: NetworkPolicy = Field(default=NetworkPolicy(), description=NetworkPolicy.__doc__)
+    monitoring: Monitoring = Field(default=Monitoring(), description=Monitoring.__doc__)
     drain: Drain = Field(default=Drain(), description=Drain.__doc__)
     test: Trial = Field(default=Trial(), description=Trial.__doc__)
     crds: Crds = Field(default=Crds(), description=Crds.__doc__)

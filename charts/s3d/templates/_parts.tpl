@@ -130,3 +130,18 @@ objectSelector:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* Not empty where an object for Prometheus is wanted and can be: (list . .Values.monitoring.podMonitor "PodMonitor"). */}}
+{{- define "s3d.monitors" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 2 -}}
+{{- $missing := $root.Values.monitoring.whenMissing -}}
+{{- if (index . 1).enabled -}}
+{{- $versions := $root.Capabilities.APIVersions -}}
+{{- if or (eq $missing "Render") ($versions.Has "monitoring.coreos.com/v1") ($versions.Has (print "monitoring.coreos.com/v1/" $kind)) -}}
+yes
+{{- else if eq $missing "Fail" -}}
+{{- fail (printf "monitoring: the cluster knows no %s: install the Prometheus operator's definitions, or set monitoring.whenMissing to Skip or Render" $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
