@@ -194,7 +194,7 @@ def test_a_condition_is_never_guessed(away: tuple[Daemon, Relayed, str]) -> None
 def test_what_the_queue_does_not_know_waits_for_what_it_depends_on(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1s")
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1s")
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
@@ -215,7 +215,7 @@ def test_what_the_queue_does_not_know_waits_for_what_it_depends_on(
 def test_what_a_request_waits_for_is_pushed_without_its_delay(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1h")
     s3 = daemon.client()
     for key in ("k", "k2", "k3"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"x")
@@ -422,7 +422,7 @@ def test_a_bucket_may_be_named_by_the_host(daemon: Daemon, bucket: str) -> None:
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_silence_is_noticed_and_ends(remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon) -> None:
     relayed = relay(remote)
-    daemon = start_daemon(relayed.remote, **{**AWAY, "S3D_AWAY_AFTER": "300ms"})
+    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket, **{**AWAY, "S3D_AWAY_AFTER": "300ms"})
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     eventually(lambda: drained(daemon))

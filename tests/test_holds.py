@@ -41,7 +41,7 @@ def test_a_tag_on_the_object_holds_it_and_another_releases_it(daemon: Daemon, re
 
 @pytest.mark.semantics("Q-11")
 def test_a_tag_put_on_a_waiting_object_holds_it(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1h")
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": HELD})
@@ -109,9 +109,8 @@ def test_a_held_change_is_superseded_by_a_newer_write_and_refuses_a_barrier_at_o
 def test_held_changes_count_to_size_and_files_and_never_to_age(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(
-        remote, S3D_WRITE_QUEUE_MAX_FILES="2", S3D_WRITE_QUEUE_WAIT="100ms", S3D_WRITE_QUEUE_MAX_AGE="1ms"
-    )
+    limits = {"S3D_WRITE_QUEUE_MAX_FILES": "2", "S3D_WRITE_QUEUE_WAIT": "100ms", "S3D_WRITE_QUEUE_MAX_AGE": "1ms"}
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, **limits)
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="held", Body=b"x", Tagging="s3d.upload=false")
     s3.put_object(Bucket=bucket, Key="held2", Body=b"x", Tagging="s3d.upload=false")

@@ -25,7 +25,7 @@ def test_a_refused_lane_pauses_keeps_everything_and_goes_on_by_itself(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_AWAY_AFTER="60s")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=f"{bucket},{bucket}-2", S3D_AWAY_AFTER="60s")
     s3 = daemon.client()
     remote.client().create_bucket(Bucket=f"{bucket}-2")
     s3.put_object(Bucket=bucket, Key="before", Body=b"x")
@@ -59,7 +59,7 @@ def test_what_is_denied_alone_is_parked_and_its_lane_goes_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1s")
     s3 = daemon.client()
     proxy.set({"path": f"/{bucket}/secret/", "method": "PUT", "status": 403, "code": "AccessDenied"})
     for number in range(4):
@@ -108,7 +108,7 @@ def test_what_is_refused_for_good_is_parked_and_the_others_go_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, rule: dict[str, Any], attempts: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
     s3 = daemon.client()
     proxy.set({"path": f"/{bucket}/bad", "method": "PUT", **rule})
     s3.put_object(Bucket=bucket, Key="bad", Body=b"x")
@@ -129,7 +129,7 @@ def test_what_is_refused_for_now_is_tried_until_it_passes(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, rule: dict[str, Any]
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
     proxy.set({"path": f"/{bucket}/k", "method": "PUT", **rule})
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
     eventually(lambda: state_of(daemon, bucket, "k").get("attempts", 0) > 4)
@@ -144,7 +144,7 @@ def test_a_body_that_the_remote_saw_otherwise_is_hashed_again(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, size: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
     proxy.set({"path": f"/{bucket}/k", "method": "PUT", "status": 400, "code": "BadDigest"})
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x" * size)
     eventually(lambda: state_of(daemon, bucket, "k").get("attempts", 0) > 3)
@@ -173,7 +173,7 @@ def test_a_clock_that_is_wrong_is_named_and_the_remotes_time_is_learnt(
 def test_a_bucket_that_was_deleted_there_pauses_its_lane_and_is_never_made_anew(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote)
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket)
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="k", Body=b"1")
     eventually(lambda: drained(daemon))
@@ -196,7 +196,7 @@ def test_slow_objects_hold_up_no_others(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, size: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_WRITE_QUEUE_WORKERS="4", S3D_AWAY_AFTER="60s")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_WORKERS="4", S3D_AWAY_AFTER="60s")
     s3 = daemon.client()
     slow = {"path": f"/{bucket}/slow", "method": "PUT", "status": 503, "code": "SlowDown"}
     # What is small is not slow before it was tried once.

@@ -36,7 +36,7 @@ def stage(remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaem
     remote.client().put_object(Bucket=bucket, Key="bad/1", Body=b"older")
     remote.client().put_object(Bucket=bucket, Key="bad/3", Body=b"older")
     proxy.set({"path": f"/{bucket}/bad", "status": 400, "code": "EntityTooLarge"})
-    daemon = start_daemon(proxy.remote)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="bad/1", Body=b"one", Metadata={"a": "b"})
     s3.put_object(Bucket=bucket, Key="bad/2", Body=b"2" * 300_000)
@@ -151,7 +151,7 @@ def test_parked_changes_count_to_the_limits_until_they_are_discarded(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_WRITE_QUEUE_MAX_FILES="1", S3D_WRITE_QUEUE_WAIT="100ms")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_MAX_FILES="1", S3D_WRITE_QUEUE_WAIT="100ms")
     proxy.set({"path": f"/{bucket}/bad", "status": 400, "code": "EntityTooLarge"})
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="bad", Body=b"x")
@@ -164,7 +164,7 @@ def test_parked_changes_count_to_the_limits_until_they_are_discarded(
 def test_a_flush_ends_when_what_was_pending_is_delivered(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1h")
     s3 = daemon.client()
     for number in range(5):
         s3.put_object(Bucket=bucket, Key=f"now/{number}", Body=b"x")

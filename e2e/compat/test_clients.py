@@ -57,9 +57,9 @@ def new_client(request: pytest.FixtureRequest) -> NewClient:
 
 
 @pytest.fixture(params=PUSHES)
-def gateway(remote: Remote, start_daemon: StartDaemon, request: pytest.FixtureRequest) -> Daemon:
+def gateway(remote: Remote, bucket: str, start_daemon: StartDaemon, request: pytest.FixtureRequest) -> Daemon:
     """A daemon that pushes at once, and one that lets two seconds pass."""
-    return start_daemon(remote, S3D_WRITE_QUEUE_DELAY=PUSHES[request.param])
+    return start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY=PUSHES[request.param])
 
 
 def digest(data: bytes) -> str:

@@ -52,7 +52,7 @@ def forget_most_resident(daemon: Daemon) -> None:
 def test_a_put_is_queued_and_the_pending_object_read(
     remote: Remote, bucket: str, start_daemon: StartDaemon, digest: str
 ) -> None:
-    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1h")
     put = streams.put(daemon.endpoint, f"/{bucket}/k", GIGABYTE)
     assert (put.status, put.headers["x-s3d-durability"]) == (200, "local")
     assert most_resident(daemon) < LIMIT
@@ -66,7 +66,7 @@ def test_a_put_is_queued_and_the_pending_object_read(
 def test_a_queued_put_is_pushed_and_the_object_forwarded_to_a_slow_client(
     remote: Remote, bucket: str, start_daemon: StartDaemon, digest: str
 ) -> None:
-    daemon = start_daemon(remote)
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket)
     assert streams.put(daemon.endpoint, f"/{bucket}/k", GIGABYTE).status == 200
     wait_until_drained(daemon)
     assert most_resident(daemon) < LIMIT

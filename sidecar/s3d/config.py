@@ -238,6 +238,12 @@ class WriteQueue(Section):
         "How long a change waits before its first push; overwrites meanwhile cost no push.",
         reloads=True,
     )
+    unproven: Literal["Queue", "Refuse"] = setting(
+        "S3D_WRITE_QUEUE_UNPROVEN",
+        "Queue",
+        "While the remote is away, writes unlike any that it has answered yet: Queue takes them, Refuse says 503.",
+        reloads=True,
+    )
     zombie_window: Duration = setting(
         "S3D_WRITE_QUEUE_ZOMBIE_WINDOW",
         900.0,

@@ -22,6 +22,8 @@ UNSETTLING = frozenset(
     "DeleteBucket CreateBucket PutBucketVersioning PutObjectLockConfiguration PutBucketEncryption "
     "DeleteBucketEncryption".split()
 )
+REFUTED = "refuted"
+"""Of a bucket that the settings name and the remote refuses."""
 MOST_KNOWN = 10_000
 """Names whose row, or absence, is kept in memory."""
 # Answers to a look-up that say "not configured here", or that this remote or identity has no such notion.
@@ -67,25 +69,37 @@ class Buckets:
         Raises the remote's own error (NoSuchBucket, AccessDenied), or Unavailable where it is away and nothing vouches.
         """
         bucket = self.remembered(name)
-        if bucket is not None:
+        if bucket is not None and bucket.through != REFUTED:
             return bucket
         if self._health.away:
-            if name in self._named:
+            if self.vouched(name):
                 return Bucket(name)
             raise Unavailable(
-                f"The bucket {name} was never seen and the remote is away",
+                f"The bucket {name} was {'refused' if bucket else 'never seen'} and the remote is away",
                 hint=f"to write to it before it is seen, name it in S3D_BUCKETS={name}",
             )
         try:
             return await self._look_up_once(name)
         except Unavailable:
-            if name in self._named:
+            if self.vouched(name):
                 return Bucket(name)
             raise
 
     def vouched(self, name: str) -> bool:
-        """Whether a bucket was seen, or the settings vouch for it."""
-        return name in self._named or self.remembered(name) is not None
+        """Whether a bucket was seen, or the settings vouch for it and the remote has not said otherwise."""
+        bucket = self.remembered(name)
+        return name in self._named if bucket is None else bucket.through != REFUTED
+
+    def named(self, name: str) -> bool:
+        """Whether the settings vouch for a bucket and the remote has not said otherwise: it is there and writable."""
+        return name in self._named and self.vouched(name)
+
+    async def refute(self, name: str, code: str) -> None:
+        """Note that the remote says of a bucket that it is not there, or not ours; the settings' word is void."""
+        if name in self._named:
+            await self._remember(Bucket(name, REFUTED, code))
+        else:
+            await self.forget(name)
 
     def encryption(self, name: str) -> str:
         """How the bucket encrypts a queued write that does not say so itself; "" where it does not."""
@@ -97,10 +111,12 @@ class Buckets:
         await self._db.write(changes.forget_bucket(name))
         self._known.pop(name, None)
 
-    async def learn(self, name: str, through: str, detail: str) -> None:
-        """Remember what the remote showed of a bucket."""
-        log.warning("writes to bucket %s go through from now on: %s (%s)", name, through, detail)
-        await self._remember(Bucket(name, through, detail))
+    async def learn(self, bucket: Bucket) -> None:
+        """Remember what the remote showed of a bucket. Raises StoreFailed."""
+        if (known := self.remembered(bucket.name)) is not None and known.through == bucket.through:
+            return
+        log.warning("bucket %s is not as it was before: %s (%s)", bucket.name, bucket.through, bucket.detail)
+        await self._remember(bucket)
 
     async def _remember(self, bucket: Bucket) -> None:
         await self._db.write(changes.remember_bucket(bucket.name, bucket.through, bucket.detail, time.time()))
@@ -133,10 +149,12 @@ class Buckets:
             await self._inner(Call("HeadBucket", {"Bucket": name}))
         except S3Error as error:
             if error.status == 404:
+                await self.refute(name, "NoSuchBucket")
                 raise S3Error(
                     "NoSuchBucket", "The specified bucket does not exist", status=404, details={"BucketName": name}
                 ) from error
             if error.status == 403:
+                await self.refute(name, "AccessDenied")
                 raise S3Error("AccessDenied", "Access Denied", status=403, details={"BucketName": name}) from error
             raise
 

@@ -556,7 +556,8 @@ def recover(db: apsw.Connection) -> None:
         "SELECT seq, op, etag, coalesce(attempt_at, acked_at) FROM change WHERE state = 'pushing'"
     ).fetchall()
     for seq, op, etag, at in rows:
-        may_arrive(db, seq, ANY if op == "through" else etag, at)
+        if op != "tag":
+            may_arrive(db, seq, ANY if op == "through" else etag, at)
     db.execute("UPDATE change SET state = 'settled', next_at = acked_at WHERE state = 'pushing' AND op = 'through'")
     db.execute("UPDATE change SET state = 'unknown', next_at = 0 WHERE state = 'pushing'")
     db.execute("UPDATE change SET next_at = 0 WHERE state = 'unknown'")
@@ -618,6 +619,14 @@ def listed(db: Database, bucket: str, low: str, below: str | None, limit: int) -
         bindings,
     )
     return [of_row(row) for row in rows]
+
+
+def kept_back(db: Database, bucket: str) -> bool:
+    """Whether a put in a bucket is held or parked."""
+    return any(
+        db.read(f"SELECT 1 FROM change WHERE {which} AND bucket = ? AND op IN ('put', 'complete') LIMIT 1", (bucket,))
+        for which in ("state = 'held'", f"{KEPT} AND state = 'parked'")
+    )
 
 
 def any_put(db: Database, bucket: str, low: str, below: str | None) -> bool:

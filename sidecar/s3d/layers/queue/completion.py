@@ -194,10 +194,15 @@ def _check_kind(upload: Upload, headers: AnyHeaders) -> None:
 
 def etag_of(parts: Sequence[Part]) -> str:
     """The ETag of an object that is made of parts, without quotes."""
+    return joined_etag([part.etag for part in parts])
+
+
+def joined_etag(etags: Sequence[str]) -> str:
+    """The same by the parts' ETags. Raises ValueError where one is not hexadecimal."""
     md5 = hashlib.md5(usedforsecurity=False)
-    for part in parts:
-        md5.update(bytes.fromhex(part.etag))
-    return f"{md5.hexdigest()}-{len(parts)}"
+    for etag in etags:
+        md5.update(bytes.fromhex(etag))
+    return f"{md5.hexdigest()}-{len(etags)}"
 
 
 def checksum_of(algorithm: str, kind: str, parts: Sequence[Part]) -> str:

@@ -18,7 +18,18 @@ from s3d.layers.queue.parts import Parts
 from s3d.protocol import encode
 
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
-REASONS = frozenset(["versioned", "locked", "encrypted", "etag", "larger than the queue", "if-match", "if-none-match"])
+REASONS = frozenset(
+    [
+        "versioned",
+        "locked",
+        "encrypted",
+        "etag",
+        "larger than the queue",
+        "if-match",
+        "if-none-match",
+        "first of its shape",
+    ]
+)
 """Why a write goes through, as a metric's label: what the client names must not make new ones."""
 
 
@@ -43,6 +54,27 @@ async def after(parts: Parts, call: Call) -> Reply:
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)
     return await _inward(parts, call)
+
+
+async def delete_bucket(parts: Parts, call: Call) -> Reply:
+    """Answer DeleteBucket: after the bucket's pending changes, but a put that nobody pushes is in it for good (R-9)."""
+    _check_empty(parts, call)
+    try:
+        return await after(parts, call)
+    except S3Error:
+        _check_empty(parts, call)
+        raise
+
+
+def _check_empty(parts: Parts, call: Call) -> None:
+    if changes.kept_back(parts.db, call.bucket):
+        raise S3Error(
+            "BucketNotEmpty",
+            "The bucket you tried to delete is not empty: a put in it is held or parked",
+            status=409,
+            details={"BucketName": call.bucket},
+            hint="see `s3d status`",
+        )
 
 
 async def through(parts: Parts, call: Call, reason: str) -> Reply:
@@ -85,6 +117,7 @@ async def _inward(parts: Parts, call: Call) -> Reply:
     reply = await parts.inner(call)
     if call.operation in UNSETTLING and reply.status < 300:
         await parts.buckets.forget(call.bucket)
+        await parts.shapes.forget(call.bucket)
     if call.operation == "DeleteBucket" and reply.status < 300:
         # As on the remote, they do not keep a bucket, and go with it.
         await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))

@@ -20,6 +20,17 @@ HELD_OPS = frozenset(["put", "delete", "complete"])
 
 def rule_of(db: apsw.Connection, bucket: str, op: str, members: Mapping[str, str]) -> str:
     """The rule that holds a change, in words; "" where none does."""
+    return _rule(lambda sql, bindings: db.execute(sql, bindings).fetchall(), bucket, op, members)
+
+
+def rule_now(db: Database, bucket: str, op: str, members: Mapping[str, str]) -> str:
+    """The rule that would hold a change if it was queued now."""
+    return _rule(db.read, bucket, op, members)
+
+
+def _rule(
+    read: Callable[[str, tuple[str]], list[tuple[Any, ...]]], bucket: str, op: str, members: Mapping[str, str]
+) -> str:
     if op not in HELD_OPS:
         return ""
     header = members.get(TAGGING, "")
@@ -27,7 +38,7 @@ def rule_of(db: apsw.Connection, bucket: str, op: str, members: Mapping[str, str
     own = dict(parse_qsl(header, keep_blank_values=True)).get(TAG) if "upload" in header else None
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
-    rows = db.execute("SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'", (bucket,)).fetchall()
+    rows = read("SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'", (bucket,))
     return f"the tag {TAG}=false of the bucket" if rows else ""
 
 

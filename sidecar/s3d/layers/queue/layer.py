@@ -36,6 +36,7 @@ from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.shapes import Shapes
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol.model import OPERATIONS, Class
@@ -52,6 +53,7 @@ HANDLERS: Mapping[str, Handler] = {
     "CopyObject": copies.copy,
     "DeleteObject": writes.delete,
     "DeleteObjects": writes.delete_many,
+    "DeleteBucket": forward.delete_bucket,
     "CreateMultipartUpload": multipart.create,
     "UploadPart": multipart.upload_part,
     "UploadPartCopy": multipart.copy_part,
@@ -225,6 +227,7 @@ def assemble(
         buckets=Buckets(db, inner, health, settings.remote.buckets),
         room=Room(db, settings.write_queue, ballast),
         ballast=ballast,
+        shapes=Shapes(db),
         wake=work.set,
     )
     return Queue(parts, Pusher(parts, work))
@@ -242,6 +245,7 @@ async def adopt(db: Database, endpoint: str) -> None:
             hint=f"start once with S3_ENDPOINT={owner} to deliver them, or use another S3D_LOCAL_DIR",
         )
     await db.write(changes.assign_to(endpoint))
+    await Shapes(db).forget("")
 
 
 def refuse_store(error: StoreFailed) -> S3Error:

@@ -24,6 +24,7 @@ from s3d.layers.queue import (
     forward,
     limits,
     overlay,
+    proving,
     reads,
     spill,
     understood,
@@ -54,6 +55,8 @@ async def create(parts: Parts, call: Call) -> Reply:
     bucket = await parts.buckets.get(call.bucket)
     if bucket.through:
         return await forward.unordered(parts, call)
+    if (reply := await proving.begin(parts, call, members)) is not None:
+        return reply
     if algorithm:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
         if "x-amz-checksum-type" in wire.headers:
@@ -235,7 +238,7 @@ async def complete(parts: Parts, call: Call) -> Reply:
     """Make an object of the parts that the client names."""
     upload = uploads.find(parts.db, call.params.get("UploadId", ""))
     if upload is None:
-        return await forward.through(parts, call, call.operation)
+        return await proving.complete(parts, call)
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
         return answered(upload.answer)
     check_open(upload, call)
@@ -320,6 +323,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     """Drop an upload; what the remote holds of it is dropped in the background."""
     upload = ours(parts, call)
     if upload is None:
+        parts.shapes.ended(call.params.get("UploadId", ""))
         return await forward.unordered(parts, call)
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):

@@ -16,9 +16,8 @@ from typing import TypeVar
 
 import apsw
 
-from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import changes, lanes, releases, retry, zombies
+from s3d.layers.queue import changes, lanes, proving, releases, retry, zombies
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.lanes import Claimed
@@ -146,7 +145,9 @@ class Pusher:
                 log.exception("a bug: %s could not be pushed", describe(change))
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
-                await self._settle(change, reply)
+                # Before anybody sees it delivered.
+                await proving.delivered(self._parts, change, reply)
+                await self._settle(change)
                 await self._opened(change, began)
         finally:
             self._under_way.pop(change.seq, None)
@@ -156,20 +157,12 @@ class Pusher:
             self._settled.set()
             self.wake()
 
-    async def _settle(self, change: Change, reply: Reply) -> None:
+    async def _settle(self, change: Change) -> None:
         window = self._parts.settings.write_queue.zombie_window
         orphans = await self._write(lambda db: changes.settle(db, change.seq, now=time.time(), window=window))
         self._metrics.pushes.labels("settled").inc()
         for file in orphans:
             await self._parts.bodies.delete(file)
-        version = reply.headers.get("x-amz-version-id", "null")
-        etag = reply.headers.get("ETag", "").strip('"')
-        if version != "null":
-            await self._parts.buckets.learn(change.bucket, "versioned", f"x-amz-version-id {version}")
-        elif change.op in ("put", "complete") and etag and etag != change.etag:
-            self._metrics.etag_mismatch.inc()
-            log.warning("%s: acknowledged with ETag %s, the remote shows %s", describe(change), change.etag, etag)
-            await self._parts.buckets.learn(change.bucket, "etag", f"{etag} where the MD5 is {change.etag}")
 
     async def _opened(self, change: Change, began: float) -> None:
         """Note that a lane delivers."""
@@ -182,6 +175,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
+        await proving.refused(self._parts, change, error)
         verdict = retry.judge(error)
         state, refusals = "waiting", 0
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
@@ -228,7 +222,7 @@ class Pusher:
                 error,
             )
         if error.code == "NoSuchBucket":
-            await self._parts.buckets.forget(change.bucket)
+            await self._parts.buckets.refute(change.bucket, error.code)
 
     def _denied_alone(self, change: Change) -> bool:
         """Whether others of its lane were delivered since a change was denied before: then it is denied for itself."""

@@ -15,7 +15,7 @@ def text(name: str) -> str:
 
 
 # Tables that version 2 brought.
-NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
+NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql", "shapes.sql")
 SCHEMA = Schema(
     version=2,
     sql="".join(map(text, ("changes.sql", *NEW_IN_2))),

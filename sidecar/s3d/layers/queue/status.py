@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from s3d.layers.queue import changes, lanes
+from s3d.layers.queue import buckets, changes, lanes
 from s3d.layers.queue.parts import Parts
 
 
@@ -29,10 +29,13 @@ def of_bucket(parts: Parts, bucket: str) -> dict[str, Any]:
     """What is known of a bucket, and what is pending in it."""
     known = parts.buckets.remembered(bucket)
     count, size = changes.bucket_tally(parts.db, bucket)
+    writes = f"through: {known.through} ({known.detail})" if known and known.through else "queued"
+    if known and known.through == buckets.REFUTED:
+        writes = f"refused: {known.detail}"
     return {
         "bucket": bucket,
         "known": parts.buckets.vouched(bucket),
-        "writes": f"through: {known.through} ({known.detail})" if known and known.through else "queued",
+        "writes": writes,
         "pending": {"changes": count, "bytes": size},
     }
 

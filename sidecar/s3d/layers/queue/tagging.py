@@ -9,7 +9,7 @@ import time
 from multidict import CIMultiDict
 
 from s3d.api import Call, Reply
-from s3d.layers.queue import changes, forward, tags, understood
+from s3d.layers.queue import changes, forward, proving, tags, understood
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.reads import check_there
 from s3d.protocol import decode
@@ -72,10 +72,11 @@ def pending(parts: Parts, call: Call) -> bool:
 
 async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
     """Give a pending put other tags; where there is none any more, the remote's object."""
+    members = {tags.HEADER: header}
+    if (reply := await proving.first_tags(parts, call, members, lambda: through(parts, call, header))) is not None:
+        return reply
     now = time.time()
-    new = changes.New(
-        call.bucket, call.key, call.identity, "tag", now, now + parts.settings.write_queue.delay, {tags.HEADER: header}
-    )
+    new = changes.New(call.bucket, call.key, call.identity, "tag", now, now + parts.settings.write_queue.delay, members)
     async with parts.room.take(0):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if not queued:

@@ -14,8 +14,8 @@ import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
-from s3d.errors import S3Error
-from s3d.layers.queue import bulk, changes, forward, limits, understood
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue import bulk, changes, forward, limits, proving, understood
 from s3d.layers.queue.changes import New, Queued
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import decode
@@ -39,6 +39,8 @@ async def put(parts: Parts, call: Call) -> Reply:
         return await forward.through(parts, call, bucket.through)
     if size > parts.settings.write_queue.max_size:
         return await forward.through(parts, call, "larger than the queue")
+    if (reply := await proving.first(parts, call, "put", members)) is not None:
+        return reply
     async with parts.room.take(size):
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await parts.bodies.receive(body, md5.update)
@@ -73,8 +75,11 @@ async def delete(parts: Parts, call: Call) -> Reply:
     bucket = await parts.buckets.get(call.bucket)
     if bucket.through:
         return await forward.through(parts, call, bucket.through)
+    members = understood.kept_of_delete(wire)
+    if (reply := await proving.first(parts, call, "delete", members)) is not None:
+        return reply
     async with parts.room.take(0):
-        await enqueue(parts, [new(parts, call, "delete", members=understood.kept_of_delete(wire))])
+        await enqueue(parts, [new(parts, call, "delete", members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
 
 
@@ -91,6 +96,13 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     wanted = bulk.of_document(decode.input_xml(operation, data))
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
     members = understood.kept_of_delete(wire)
+    if plain and (shape := proving.first_of_bulk(parts, call, members)) is not None:
+        forwarded, refusal = await _delete_rest(parts, call, list(wanted.objects))
+        await proving.learn_of_bulk(parts, shape, forwarded)
+        if not (isinstance(refusal, Unavailable) and not refusal.sent) and getattr(refusal, "code", "") != "SlowDown":
+            durability: Headers = CIMultiDict({"x-s3d-durability": "remote"})
+            return Reply(200, durability, result=bulk.answer(wanted, [], forwarded, refusal))
+        proving.unproven(parts)
     async with parts.room.take(0, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
         await enqueue(parts, [new(parts, one, "delete", members=members) for one in keyed])
