@@ -9,9 +9,42 @@ from tests.daemons import Daemon, StartDaemon
 from tests.refusals import Refuse
 from tests.relays import Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, away, code_of, eventually, raw
+from tests.test_gateway import AWAY, away, code_of, drained, eventually, raw
 
 __all__ = ["away"]
+
+
+@pytest.mark.semantics("Q-14")
+@pytest.mark.parametrize("remote", ["moto", "versitygw", "minio"], indirect=True)
+def test_a_versioned_bucket_may_be_queued_for_and_each_change_is_a_version(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
+) -> None:
+    there, relayed = remote.client(), relay(remote)
+    there.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    daemon = start_daemon(relayed.remote, S3D_WRITE_QUEUE_VERSIONED="Queue", S3D_BUCKETS=bucket, **AWAY)
+    daemon.warm(bucket)
+    relayed.set(mode="refuse")
+    s3 = daemon.client()
+    eventually(lambda: code_of(s3.list_buckets) != "")
+    for body in (b"1", b"22"):
+        put = s3.put_object(Bucket=bucket, Key="k", Body=body)
+        assert "VersionId" not in put
+    assert "VersionId" not in s3.delete_object(Bucket=bucket, Key="k")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"4444")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"4444"
+    assert code_of(s3.get_object, Bucket=bucket, Key="k", VersionId="null") == "SlowDown"
+    relayed.set(mode="pass")
+    eventually(lambda: code_of(s3.list_buckets) == "")
+    # It names a version, so it waits for all that is pending on the key.
+    code_of(s3.head_object, Bucket=bucket, Key="k", VersionId="null")
+    listed = there.list_object_versions(Bucket=bucket, Prefix="k")
+    assert [version["Size"] for version in listed["Versions"]] == [4, 2, 1]
+    assert len(listed["DeleteMarkers"]) == 1
+    eventually(lambda: drained(daemon))
+    assert (
+        s3.put_object(Bucket=bucket, Key="k", Body=b"5")["ResponseMetadata"]["HTTPHeaders"]["x-s3d-durability"]
+        == "local"
+    )
 
 
 SSE_C_KEY = b"0123456789abcdef0123456789abcdef"

@@ -243,6 +243,9 @@ class WriteQueue(Resource):
     max_age_seconds: int = Field(default=0, description=help_of(WriteQueueSettings, "max_age"), ge=0, le=31_536_000)
     wait_seconds: int = Field(default=30, description=help_of(WriteQueueSettings, "wait"), ge=0, le=3600)
     delay_seconds: int = Field(default=0, description=help_of(WriteQueueSettings, "delay"), ge=0, le=86_400)
+    versioned: Literal["Through", "Queue"] = Field(
+        default="Through", description=help_of(WriteQueueSettings, "versioned")
+    )
     unproven: Literal["Queue", "Refuse"] = Field(default="Queue", description=help_of(WriteQueueSettings, "unproven"))
     barrier_seconds: int = Field(default=25, description=help_of(Daemon, "barrier_timeout"), ge=0, le=3600)
     zombie_window_seconds: int = Field(

@@ -238,6 +238,11 @@ class WriteQueue(Section):
         "How long a change waits before its first push; overwrites meanwhile cost no push.",
         reloads=True,
     )
+    versioned: Literal["Through", "Queue"] = setting(
+        "S3D_WRITE_QUEUE_VERSIONED",
+        "Through",
+        "Writes to versioned or locked buckets: Through gives the client its version id; Queue pushes each in order.",
+    )
     unproven: Literal["Queue", "Refuse"] = setting(
         "S3D_WRITE_QUEUE_UNPROVEN",
         "Queue",

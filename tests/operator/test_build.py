@@ -19,6 +19,7 @@ FULL = {
         "maxAgeSeconds": 50,
         "waitSeconds": 3,
         "delaySeconds": 2,
+        "versioned": "Queue",
         "unproven": "Refuse",
         "barrierSeconds": 9,
         "zombieWindowSeconds": 60,
@@ -58,6 +59,7 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.write_queue.max_age == 50
     assert settings.write_queue.wait == 3
     assert settings.write_queue.delay == 2
+    assert settings.write_queue.versioned == "Queue"
     assert settings.write_queue.unproven == "Refuse"
     assert settings.write_queue.zombie_window == 60
     assert settings.write_queue.max_upload_age == 3600

@@ -22,6 +22,8 @@ UNSETTLING = frozenset(
     "DeleteBucket CreateBucket PutBucketVersioning PutObjectLockConfiguration PutBucketEncryption "
     "DeleteBucketEncryption".split()
 )
+VERSIONS = frozenset(["versioned", "locked"])
+"""Of a bucket that keeps every write."""
 REFUTED = "refuted"
 """Of a bucket that the settings name and the remote refuses."""
 MOST_KNOWN = 10_000
@@ -45,8 +47,11 @@ class Bucket:
 class Buckets:
     """The buckets that were seen."""
 
-    def __init__(self, db: Database, inner: S3, health: Health, named: tuple[str, ...]) -> None:
-        """Take the names that the settings vouch for."""
+    def __init__(
+        self, db: Database, inner: S3, health: Health, named: tuple[str, ...], *, queue_versioned: bool = False
+    ) -> None:
+        """Take the names that the settings vouch for, and whether versioned buckets are queued for."""
+        self._queue_versioned = queue_versioned
         self._db = db
         self._inner = inner
         self._health = health
@@ -93,6 +98,15 @@ class Buckets:
     def named(self, name: str) -> bool:
         """Whether the settings vouch for a bucket and the remote has not said otherwise: it is there and writable."""
         return name in self._named and self.vouched(name)
+
+    def through(self, bucket: Bucket) -> str:
+        """Why writes to a bucket go through under these settings; "" where they are queued."""
+        return "" if self._queue_versioned and bucket.through in VERSIONS else bucket.through
+
+    def ordered(self, name: str) -> bool:
+        """Whether each write to a bucket is a version of its own, so that none supersedes another."""
+        bucket = self.remembered(name)
+        return bucket is not None and bucket.through in VERSIONS
 
     async def refute(self, name: str, code: str) -> None:
         """Note that the remote says of a bucket that it is not there, or not ours; the settings' word is void."""

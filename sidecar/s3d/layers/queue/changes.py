@@ -105,6 +105,8 @@ class New:
     file: str | None = None
     inline: bytes | None = None
     upload: str | None = None
+    ordered: bool = False
+    """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> Queued:
@@ -123,7 +125,7 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     turn = max((seq for seq, _, op, _, _, _ in older if op == "through"), default=0)
     late: list[str] = []
     for seq, since, op, state, file, former in older:
-        if state in ("waiting", "held") and op != "through" and seq > turn:
+        if state in ("waiting", "held") and op != "through" and seq > turn and not (new.ordered and state == "waiting"):
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
             dropped.append((since, file))
             late.append(former)
@@ -139,7 +141,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
     db.execute(
         """INSERT INTO change
         (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
-        rule) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        rule, ordered) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
@@ -157,6 +159,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.upload,
             former,
             rule,
+            new.ordered,
         ),
     )
 
@@ -430,7 +433,7 @@ def put_back(
     if state != "unknown":
         _absorb(db, change.seq)
     overtaken = state != "unknown" and db.execute(
-        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through') = 0, 0)
+        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
         FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
         (change.bucket, change.key, change.seq),
     ).fetchone() == (1,)

@@ -23,7 +23,8 @@ CREATE TABLE change (
     upload     TEXT,                              -- complete: the upload whose parts are the body; else NULL
     former     TEXT NOT NULL DEFAULT '[]',        -- JSON: [ETag, Unix time] of attempts at this key that may still arrive (Q-3)
     rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
-    refusals   INTEGER NOT NULL DEFAULT 0         -- attempts in a row that met a 4xx which no row of the table of errors names
+    refusals   INTEGER NOT NULL DEFAULT 0,        -- attempts in a row that met a 4xx which no row of the table of errors names
+    ordered    INTEGER NOT NULL DEFAULT 0         -- 1: it took the place of no older change, each of which is a version (Q-14)
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'unknown');

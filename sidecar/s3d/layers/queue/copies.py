@@ -34,7 +34,7 @@ async def copy(parts: Parts, call: Call) -> Reply:
     if wire is None or source is None or "?" in call.params["CopySource"] or understood.foreign(wire, "CopyObject"):
         return await forward.after(parts, call)
     change = changes.visible(parts.db, *source)
-    if change is None or change.op not in ("put", "delete") or (await parts.buckets.get(call.bucket)).through:
+    if change is None or change.op not in ("put", "delete") or await _goes_through(parts, call.bucket):
         return await forward.after(parts, call)
     check_there(change)
     judge(call.params, change)
@@ -55,6 +55,10 @@ async def copy(parts: Parts, call: Call) -> Reply:
         await damaged(parts, change, error)
         return await copy(parts, call)
     return reply if reply.status >= 300 else answer(parts, call, reply)
+
+
+async def _goes_through(parts: Parts, bucket: str) -> bool:
+    return bool(parts.buckets.through(await parts.buckets.get(bucket)))
 
 
 def judge(params: Mapping[str, Any], change: Change) -> None:

@@ -224,7 +224,9 @@ def assemble(
         region,
         metrics,
         turns=Turns(db, health, settings.gateway.barrier_timeout, work.set),
-        buckets=Buckets(db, inner, health, settings.remote.buckets),
+        buckets=Buckets(
+            db, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
+        ),
         room=Room(db, settings.write_queue, ballast),
         ballast=ballast,
         shapes=Shapes(db),

@@ -53,7 +53,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     limits.check(call.key, 0, members)
     algorithm, kind = completion.promised(wire.headers)
     bucket = await parts.buckets.get(call.bucket)
-    if bucket.through:
+    if parts.buckets.through(bucket):
         return await forward.unordered(parts, call)
     if (reply := await proving.begin(parts, call, members)) is not None:
         return reply
@@ -260,7 +260,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
 
     None where it has spilled meanwhile, or its bucket's writes go through by now.
     """
-    if (await parts.buckets.get(call.bucket)).through:
+    if parts.buckets.through(await parts.buckets.get(call.bucket)):
         return None
     wire = forward.wire_of(call)
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)

@@ -193,7 +193,7 @@ async def learn(parts: Parts, shape: Shape, headers: AnyHeaders, etag: str) -> N
     try:
         if found.through:
             await parts.buckets.learn(found)
-        await parts.shapes.learn(shape, DOUBTED if found.through else PROVEN)
+        await parts.shapes.learn(shape, DOUBTED if parts.buckets.through(found) else PROVEN)
     except StoreFailed as error:
         log.error("what the remote showed of bucket %s cannot be kept: %s", shape.bucket, error)
 

@@ -35,8 +35,8 @@ async def put(parts: Parts, call: Call) -> Reply:
     members = understood.kept(wire, {})
     limits.check(call.key, size, members)
     bucket = await parts.buckets.get(call.bucket)
-    if bucket.through:
-        return await forward.through(parts, call, bucket.through)
+    if reason := parts.buckets.through(bucket):
+        return await forward.through(parts, call, reason)
     if size > parts.settings.write_queue.max_size:
         return await forward.through(parts, call, "larger than the queue")
     if (reply := await proving.first(parts, call, "put", members)) is not None:
@@ -73,8 +73,8 @@ async def delete(parts: Parts, call: Call) -> Reply:
         return await forward.through(parts, call, foreign[0])
     limits.check(call.key, 0, {})
     bucket = await parts.buckets.get(call.bucket)
-    if bucket.through:
-        return await forward.through(parts, call, bucket.through)
+    if reason := parts.buckets.through(bucket):
+        return await forward.through(parts, call, reason)
     members = understood.kept_of_delete(wire)
     if (reply := await proving.first(parts, call, "delete", members)) is not None:
         return reply
@@ -87,7 +87,7 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     """Answer a DeleteObjects key by key (Q-20): plain keys in one commit, the others by the remote."""
     bucket = await parts.buckets.get(call.bucket)
     wire = forward.wire_of(call)
-    if bucket.through or call.body is None or understood.foreign(wire, "DeleteObjects"):
+    if parts.buckets.through(bucket) or call.body is None or understood.foreign(wire, "DeleteObjects"):
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
     operation = OPERATIONS["DeleteObjects"]
@@ -128,6 +128,7 @@ async def _delete_rest(
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
     now = time.time()
+    what.setdefault("ordered", parts.buckets.ordered(call.bucket))
     return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
 
 
