@@ -137,6 +137,38 @@ def test_a_wrong_clock_is_named_and_nothing_is_lost(
     assert remote_digests(remote, bucket) == {"before": digest(b"1"), "key": digest(b"2")}
 
 
+@pytest.mark.fault(42)
+@pytest.mark.semantics("Q-18")
+@pytest.mark.parametrize("mode", ["Overwrite", "Park"])
+def test_what_somebody_else_writes_meanwhile_is_overwritten_aloud_or_both_are_kept(
+    mode: str, remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, clock: Clock
+) -> None:
+    far, there = relay(remote), remote.client()
+    daemon = start_daemon(far.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_CONFLICT=mode, **clock.environment)
+    for key in ("key", "deleted", "untouched"):
+        assert put(daemon, key, b"before", bucket=bucket) == 200
+    drained(daemon)
+    far.set(mode="refuse")
+    for key in ("key", "untouched"):
+        assert put(daemon, key, b"ours", bucket=bucket) == 200
+    assert ask(daemon, "DELETE", "deleted", bucket=bucket)[0] == 204
+    for key in ("key", "deleted"):
+        there.put_object(Bucket=bucket, Key=key, Body=b"foreign")
+    clock.jump(10)
+    far.set(mode="pass")
+    kept = 2 if mode == "Park" else 0
+    wait_until(lambda: pending(daemon) == kept and states(daemon).get("parked", 0) == kept)
+    foreign = {} if mode == "Overwrite" else {"key": digest(b"foreign"), "deleted": digest(b"foreign")}
+    assert remote_digests(remote, bucket) == {"key": digest(b"ours"), "untouched": digest(b"ours")} | foreign
+    assert ask(daemon, "GET", "key", bucket=bucket) == (200, b"ours")
+    warned = [line for line in daemon.output().splitlines() if "somebody else wrote the key" in line]
+    assert len(warned) == 2
+    assert all(digest(b"foreign") in line for line in warned)
+    assert any(digest(b"ours") in line for line in warned)
+    for key in ("key", "deleted") if kept else ():
+        assert newest(daemon, key, bucket)["code"] == "Conflict"
+
+
 @pytest.mark.fault(39)
 @pytest.mark.semantics("Q-8")
 def test_changes_of_a_bucket_that_was_deleted_wait_until_it_is_back(

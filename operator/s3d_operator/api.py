@@ -247,6 +247,12 @@ class WriteQueue(Resource):
         default="Through", description=help_of(WriteQueueSettings, "versioned")
     )
     unproven: Literal["Queue", "Refuse"] = Field(default="Queue", description=help_of(WriteQueueSettings, "unproven"))
+    conflict: Literal["Overwrite", "Park"] = Field(
+        default="Overwrite", description=help_of(WriteQueueSettings, "conflict")
+    )
+    conflict_check_after_seconds: int = Field(
+        default=5, description=help_of(WriteQueueSettings, "conflict_check_after"), ge=0, le=86_400
+    )
     barrier_seconds: int = Field(default=25, description=help_of(Daemon, "barrier_timeout"), ge=0, le=3600)
     zombie_window_seconds: int = Field(
         default=900, description=help_of(WriteQueueSettings, "zombie_window"), ge=0, le=86_400

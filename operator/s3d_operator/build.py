@@ -94,6 +94,8 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN)
         "S3D_WRITE_QUEUE_DELAY": queue.delay_seconds,
         "S3D_WRITE_QUEUE_VERSIONED": queue.versioned,
         "S3D_WRITE_QUEUE_UNPROVEN": queue.unproven,
+        "S3D_WRITE_QUEUE_CONFLICT": queue.conflict,
+        "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER": queue.conflict_check_after_seconds,
         "S3D_WRITE_QUEUE_ZOMBIE_WINDOW": queue.zombie_window_seconds,
         "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": queue.max_upload_age_seconds,
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,

@@ -249,6 +249,18 @@ class WriteQueue(Section):
         "While the remote is away, writes unlike any that it has answered yet: Queue takes them, Refuse says 503.",
         reloads=True,
     )
+    conflict: Literal["Overwrite", "Park"] = setting(
+        "S3D_WRITE_QUEUE_CONFLICT",
+        "Overwrite",
+        "Where somebody else wrote a key while its change waited: Overwrite pushes and logs, Park keeps both.",
+        reloads=True,
+    )
+    conflict_check_after: Duration = setting(
+        "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER",
+        5.0,
+        "How long a change waits before its push looks for such a write first.",
+        reloads=True,
+    )
     zombie_window: Duration = setting(
         "S3D_WRITE_QUEUE_ZOMBIE_WINDOW",
         900.0,

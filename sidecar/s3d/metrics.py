@@ -129,6 +129,12 @@ class Metrics:
         self.etag_mismatch = Counter(
             "s3d_queue_etag_mismatch_total", "Pushes after which the remote showed another ETag.", registry=registry
         )
+        self.conflicts = Counter(
+            "s3d_queue_conflicts_total",
+            "Changes whose key somebody else wrote while they waited, by outcome: overwritten or parked.",
+            ("outcome",),
+            registry=registry,
+        )
         self.late_arrivals = Counter(
             "s3d_queue_late_arrivals_total",
             "Changes pushed again because an older attempt at their key arrived after them.",

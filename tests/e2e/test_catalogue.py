@@ -6,9 +6,6 @@ import functools
 from e2e.chaos.catalogue import FAULTS
 from tests.daemons import ROOT
 
-NOT_YET = {42}
-"""What a conflict comes to (SEMANTICS Q-18) is not built."""
-
 
 @functools.cache
 def faults_found() -> dict[int, list[str]]:
@@ -24,7 +21,7 @@ def faults_found() -> dict[int, list[str]]:
 
 
 def test_no_fault_of_the_catalogue_goes_without_a_test():
-    assert set(FAULTS) - set(faults_found()) == NOT_YET
+    assert set(FAULTS) <= set(faults_found())
 
 
 def test_no_test_claims_a_fault_that_the_catalogue_does_not_have():

@@ -253,3 +253,47 @@ async def test_a_lane_is_found_by_a_seek_however_much_waits_in_it(db: Database, 
 
     assert await db.write(look) == [("b", "")]
     assert len(steps) < 300
+
+
+async def put_upon(db: Database, base: str | None, etag: str) -> None:
+    new = New("b", "k", "", "put", NOW, NOW, {}, 1, etag, inline=b"x", base=base)
+    await db.write(lambda c: changes.enqueue(c, new))
+
+
+def base(db: Database) -> str | None:
+    newest = changes.of_key(db, "b", "k")[-1]
+    return changes.base_of(db, newest)[0]
+
+
+@pytest.mark.semantics("Q-18")
+async def test_a_change_is_made_upon_what_was_seen_or_what_the_one_before_it_leaves_at_the_remote(db: Database) -> None:
+    await put_upon(db, None, "never looked")
+    assert base(db) is None
+    await put_upon(db, "seen", "1")
+    assert base(db) == "seen"
+    await put_upon(db, None, "2")
+    assert base(db) == "seen"
+    (change,) = await claim(db)
+    await put_upon(db, "seen", "3")
+    await db.write(lambda c: changes.settle(c, change.seq, shown="2"))
+    assert base(db) == "2"
+    await turn(db, "k")
+    await put_upon(db, "2", "4")
+    (change,) = await claim(db)
+    await db.write(lambda c: changes.settle(c, change.seq))
+    seq = change.seq + 1
+    await db.write(lambda c: changes.start_turn(c, seq))
+    await db.write(lambda c: changes.end_turn(c, seq, made=changes.ANY))
+    assert base(db) == changes.ANY
+
+
+@pytest.mark.semantics("Q-3", "Q-18")
+async def test_what_an_attempt_of_ours_may_have_left_is_known_to_be_ours(db: Database) -> None:
+    await put_upon(db, "seen", "1")
+    (change,) = await claim(db)
+    await put_back(db, change, "unknown", next_at=NOW)
+    await put_upon(db, "seen", "2")
+    (change,) = await claim(db)
+    await db.write(lambda c: changes.settle(c, change.seq, now=NOW, window=900.0))
+    newest = changes.of_key(db, "b", "k")[-1]
+    assert changes.base_of(db, newest) == ("1", frozenset(["1"]))

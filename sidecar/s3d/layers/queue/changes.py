@@ -105,6 +105,8 @@ class New:
     file: str | None = None
     inline: bytes | None = None
     upload: str | None = None
+    base: str | None = None
+    """The ETag that was last seen for the key; "" where there was no object, None where nobody looked (Q-18)."""
     ordered: bool = False
     """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
 
@@ -118,13 +120,15 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     dropped: list[tuple[int, str | None]] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(
-        f"""SELECT seq, coalesce(since, seq), op, state, file, former FROM change
+        f"""SELECT seq, coalesce(since, seq), op, state, file, former, base_etag FROM change
         WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
         (new.bucket, new.key),
     ).fetchall()
-    turn = max((seq for seq, _, op, _, _, _ in older if op == "through"), default=0)
+    turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
     late: list[str] = []
-    for seq, since, op, state, file, former in older:
+    for seq, since, op, state, file, former, base in older:
+        if new.base is None and op not in ("through", "tag"):
+            new = replace(new, base=base)
         if state in ("waiting", "held") and op != "through" and seq > turn and not (new.ordered and state == "waiting"):
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
             dropped.append((since, file))
@@ -141,7 +145,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
     db.execute(
         """INSERT INTO change
         (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
-        rule, ordered) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        rule, ordered, base_etag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
@@ -160,6 +164,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             former,
             rule,
             new.ordered,
+            new.base,
         ),
     )
 
@@ -358,21 +363,22 @@ def first_of_prefixes(db: apsw.Connection, bucket: str, identity: str, *, limit:
         start = first + "0" if slash else change.key + "\0"
 
 
-def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0) -> tuple[str, ...]:
-    """Drop a change that the remote has confirmed; the ids of the files that nothing refers to any more.
+def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0, shown: str = "") -> tuple[str, ...]:
+    """Drop a change that the remote has confirmed, showing this ETag; the ids of files that nothing refers to any more.
 
     Where an attempt at its key of the last `window` seconds may still arrive, a put or delete is kept as settled, in
     place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
     """
     rows: Table = db.execute(
-        """SELECT new.op, new.file, new.former, old.seq, old.file, old.former FROM change AS new
+        """SELECT new.op, new.file, new.former, old.seq, old.file, old.former, new.bucket, new.key, new.etag
+        FROM change AS new
         LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
         WHERE new.seq = ? AND new.state IN ('pushing', 'unknown')""",
         (seq,),
     ).fetchall()
     if not rows:
         return ()
-    op, file, former = rows[0][:3]
+    op, file, former, *_, bucket, key, etag = rows[0]
     if op == "tag":
         # The put that it is about may be kept, and is then pushed again with these tags.
         tagging: Table = db.execute(
@@ -381,7 +387,8 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
         for bucket, key, members in tagging:
             tag_settled(db, bucket, key, json.loads(members)[TAGGING])
         return ()
-    before = [(old, file, former) for _, _, _, old, file, former in rows if old is not None]
+    _rebase(db, bucket, key, seq, shown or etag)
+    before = [(old, file, former) for _, _, _, old, file, former, *_ in rows if old is not None]
     late = merged([former, *(former for _, _, former in before)], now - window)
     db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _, _ in before])
     orphans = [old_file for _, old_file, _ in before]
@@ -391,6 +398,34 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     else:
         db.execute("UPDATE change SET state = 'settled', former = ?, next_at = ? WHERE seq = ?", (late, now, seq))
     return tuple(orphan for orphan in orphans if orphan is not None)
+
+
+def _rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:
+    """Note at the change behind `seq` what it finds at the remote: an ETag of ours."""
+    behind: Table = db.execute(
+        "SELECT seq FROM change WHERE bucket = ? AND key = ? AND seq > ? ORDER BY seq LIMIT 1", (bucket, key, seq)
+    ).fetchall()
+    for (later,) in behind:
+        db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, later))
+
+
+def base_of(db: Database, change: Change) -> tuple[str | None, frozenset[str]]:
+    """The base of a change, ANY where it is ours and not known, and the ETags that attempts of ours may have made."""
+    rows = db.read(
+        "SELECT seq, base_etag, former FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
+        (change.bucket, change.key, change.seq),
+    )
+    ours = {etag for _, _, former in rows for etag, _ in json.loads(former)}
+    return next((base for seq, base, _ in rows if seq == change.seq), None), frozenset(ours)
+
+
+def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
+    """A write that gives a change another base."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, seq))
+
+    return write
 
 
 def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> None:
@@ -494,9 +529,13 @@ def start_turn(db: apsw.Connection, seq: int) -> bool:
     return db.changes() > 0
 
 
-def end_turn(db: apsw.Connection, seq: int) -> None:
-    """Leave the line."""
-    db.execute("DELETE FROM change WHERE seq = ? AND op = 'through'", (seq,))
+def end_turn(db: apsw.Connection, seq: int, *, made: str | None = None) -> None:
+    """Leave the line; `made` is the ETag that the request gave the object, None where it left it as it was."""
+    rows: Table = db.execute(
+        "DELETE FROM change WHERE seq = ? AND op = 'through' RETURNING bucket, key", (seq,)
+    ).fetchall()
+    for bucket, key in rows if made is not None else ():
+        _rebase(db, bucket, key, seq, made or "")
 
 
 def lose_turn(db: apsw.Connection, seq: int, *, etag: str, now: float) -> None:
@@ -817,9 +856,26 @@ def belongs_to(db: Database) -> str | None:
 
 
 def assign_to(endpoint: str) -> Callable[[apsw.Connection], None]:
-    """A write that makes the changes belong to a remote."""
+    """A write that makes the changes belong to a remote, of which nothing is known yet."""
 
     def write(db: apsw.Connection) -> None:
         db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)", (endpoint,))
+        db.execute("DELETE FROM meta WHERE name = 'honoured'")
+
+    return write
+
+
+def honoured(db: Database) -> frozenset[str]:
+    """The conditions on a put that the remote is known to honour, as names of headers (Q-18)."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'honoured'")
+    return frozenset(rows[0][0].split()) if rows else frozenset()
+
+
+def honour(conditions: Iterable[str]) -> Callable[[apsw.Connection], None]:
+    """A write that remembers them."""
+    value = " ".join(sorted(conditions))
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('honoured', ?)", (value,))
 
     return write

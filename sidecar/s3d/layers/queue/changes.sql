@@ -12,7 +12,7 @@ CREATE TABLE change (
     size       INTEGER NOT NULL DEFAULT 0,        -- bytes of the body
     etag       TEXT NOT NULL DEFAULT '',          -- as acknowledged, without quotes; for a single put the body's MD5
     acked_at   REAL NOT NULL,                     -- Unix time; Last-Modified while pending
-    base_etag  TEXT,                              -- ETag that this gateway last saw for the key; NULL: never saw one
+    base_etag  TEXT,                              -- ETag that this gateway last saw for the key; '': no object, '?': one of ours, NULL: never looked
     attempts   INTEGER NOT NULL DEFAULT 0,
     next_at    REAL NOT NULL,                     -- Unix time before which it is not pushed
     attempt_at REAL,                              -- Unix time of the latest attempt
@@ -69,6 +69,6 @@ CREATE TABLE bucket (
 ) WITHOUT ROWID;
 
 CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to
+    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put
     value TEXT NOT NULL
 ) WITHOUT ROWID;

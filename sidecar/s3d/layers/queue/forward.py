@@ -15,9 +15,14 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import changes, releases, uploads
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.turns import Turn
 from s3d.protocol import encode
 
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
+KEEPING = frozenset(
+    "PutObjectTagging DeleteObjectTagging PutObjectAcl PutObjectRetention PutObjectLegalHold RestoreObject".split()
+)
+"""Writes after which the object's ETag is what it was."""
 REASONS = frozenset(
     [
         "versioned",
@@ -48,6 +53,8 @@ async def after(parts: Parts, call: Call) -> Reply:
     source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     if source is not None:
         await parts.turns.barrier(*source)
+        if "RenameSource" in call.params:
+            parts.sights.forget(*source)
     writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
     if call.key and writes:
         return await through(parts, call, call.operation or "unknown operation")
@@ -89,12 +96,26 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
         reply = await parts.inner(call)
+        if reply.status < 300 and call.operation == "PutObject":
+            turn.etag = reply.headers.get("ETag", "").strip('"') or None
+        turn.changed = reply.status < 300 and call.operation not in KEEPING
         if reply.status < 300 and call.operation in REPLACING:
             await _drop_kept(parts, call)
+        await _see(parts, call, reply, turn)
     parts.wake()
     if reply.status < 300:
         reply.headers["x-s3d-durability"] = "remote"
     return reply
+
+
+async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
+    """Note what a request has made of the object, and what the remote honours (Q-18)."""
+    if reply.status == 412 and call.operation == "PutObject" and call.wire is not None:
+        await parts.sights.refused(call.wire.headers)
+    if turn.changed and turn.etag is not None:
+        parts.sights.saw(call.bucket, call.key, turn.etag)
+    elif turn.changed:
+        parts.sights.forget(call.bucket, call.key)
 
 
 async def unordered(parts: Parts, call: Call) -> Reply:

@@ -37,6 +37,7 @@ from s3d.layers.queue.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.schema import SCHEMA
 from s3d.layers.queue.shapes import Shapes
+from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol.model import OPERATIONS, Class
@@ -230,6 +231,7 @@ def assemble(
         room=Room(db, settings.write_queue, ballast),
         ballast=ballast,
         shapes=Shapes(db),
+        sights=Sights(db),
         wake=work.set,
     )
     return Queue(parts, Pusher(parts, work))

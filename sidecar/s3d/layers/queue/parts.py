@@ -13,6 +13,7 @@ from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.shapes import Shapes
+from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -37,6 +38,7 @@ class Parts:
     room: Room
     ballast: Ballast
     shapes: Shapes
+    sights: Sights
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
     staging: Staging = field(default_factory=Staging)

@@ -16,13 +16,13 @@ from typing import TypeVar
 
 import apsw
 
+from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import changes, lanes, proving, releases, retry, zombies
+from s3d.layers.queue import changes, conflicts, lanes, proving, releases, retry, zombies
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.lanes import Claimed
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.pushes import PUSHES
 from s3d.store.db import StoreFailed, StoreFull
 
 T = TypeVar("T")
@@ -136,9 +136,12 @@ class Pusher:
         began = time.time()
         try:
             try:
-                reply = await PUSHES[change.op](self._parts, change)
+                reply = await conflicts.push(self._parts, change)
             except CorruptBody as error:
                 await self._quarantine(change, error)
+            except conflicts.Conflict as error:
+                await self._record(change, "parked", code=error.code, reason=error.message, next_at=time.time())
+                self._metrics.pushes.labels("parked").inc()
             except S3Error as error:
                 await self._judge(change, error)
             except Exception as bug:
@@ -147,7 +150,7 @@ class Pusher:
             else:
                 # Before anybody sees it delivered.
                 await proving.delivered(self._parts, change, reply)
-                await self._settle(change)
+                await self._settle(change, reply)
                 await self._opened(change, began)
         finally:
             self._under_way.pop(change.seq, None)
@@ -157,9 +160,15 @@ class Pusher:
             self._settled.set()
             self.wake()
 
-    async def _settle(self, change: Change) -> None:
+    async def _settle(self, change: Change, reply: Reply) -> None:
         window = self._parts.settings.write_queue.zombie_window
-        orphans = await self._write(lambda db: changes.settle(db, change.seq, now=time.time(), window=window))
+        shown = reply.headers.get("ETag", "").strip('"') or change.etag
+        if change.op != "tag":
+            # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
+            self._parts.sights.saw(change.bucket, change.key, shown)
+        orphans = await self._write(
+            lambda db: changes.settle(db, change.seq, now=time.time(), window=window, shown=shown)
+        )
         self._metrics.pushes.labels("settled").inc()
         for file in orphans:
             await self._parts.bodies.delete(file)

@@ -16,7 +16,10 @@ async def get(parts: Parts, call: Call) -> Reply:
     """Answer GetObject and HeadObject."""
     change = changes.visible(parts.db, call.bucket, call.key)
     if change is None:
-        return await parts.inner(call)
+        before = parts.sights.of(call.bucket, call.key)
+        reply = await parts.inner(call)
+        parts.sights.read(call, reply, before)
+        return reply
     if change.op == "tag":
         return tagged(await parts.inner(call), change)
     if call.wire is not None and understood.foreign(call.wire, call.operation):

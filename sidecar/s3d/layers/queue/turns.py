@@ -41,6 +41,8 @@ class Turn:
 
     etag: str | None = None
     """The ETag that the request gives the object, "" where it deletes it; None as long as nobody knows."""
+    changed: bool = False
+    """Whether it was answered, and the object is another now."""
     lost: bool = False
     """Whether it was sent and stayed unanswered."""
 
@@ -157,8 +159,10 @@ def _stand_in_line(db: apsw.Connection, *, bucket: str, key: str, identity: str,
 def _leave(db: apsw.Connection, seq: int, turn: Turn | None) -> None:
     if turn is not None and turn.lost:
         changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=time.time())
-    else:
+    elif turn is None or not turn.changed:
         changes.end_turn(db, seq)
+    else:
+        changes.end_turn(db, seq, made=changes.ANY if turn.etag is None else turn.etag)
 
 
 def refusal(change: Change | None, why: str) -> S3Error:

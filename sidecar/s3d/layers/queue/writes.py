@@ -118,6 +118,7 @@ async def _delete_rest(
     try:
         for key in dict.fromkeys(o["Key"] for o in objects):
             await parts.turns.barrier(call.bucket, key)
+            parts.sights.forget(call.bucket, key)
         params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
         params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
         return (await parts.inner(Call("DeleteObjects", params, identity=call.identity))).result or {}, None
@@ -129,6 +130,7 @@ def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
     now = time.time()
     what.setdefault("ordered", parts.buckets.ordered(call.bucket))
+    what.setdefault("base", parts.sights.of(call.bucket, call.key))
     return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
 
 

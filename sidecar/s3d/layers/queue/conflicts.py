@@ -1,0 +1,151 @@
+"""Somebody else wrote a key while a change of it waited (SEMANTICS Q-18): found out before the push, and settled as
+the settings say.
+
+What the change was made upon is its base: the ETag that this gateway last saw for the key. What the remote shows is
+compared with it, by a condition on the push or by a HEAD before it. What an older attempt of ours may have made is no
+conflict, and neither is what cannot be told.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from s3d.api import Call, Reply
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue import changes
+from s3d.layers.queue.changes import ANY, Change
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.pushes import PUSHES
+
+log = logging.getLogger(__name__)
+
+ROUNDING = 1.0
+"""Seconds by which the remote's stamps, which count whole ones, may be off."""
+UNMET = frozenset(["PreconditionFailed", "NotImplemented"])
+"""Errors by which a condition is refused, or not known after all."""
+
+
+class Conflict(S3Error):
+    """Somebody else wrote the object while the change waited, and the settings keep both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the remote shows of a key."""
+
+    etag: str
+    """Without quotes; "" where there is no object."""
+    written_at: float
+    """By our clock (Unix time); 0 where the remote does not say."""
+
+
+async def push(parts: Parts, change: Change) -> Reply:
+    """Push a change; one that waited for long is compared with what is there first.
+
+    Raises what a push raises, and Conflict.
+    """
+    after = parts.settings.write_queue.conflict_check_after
+    if change.op == "tag" or time.time() - change.acked_at <= after:
+        return await PUSHES[change.op](parts, change)
+    base, ours = changes.base_of(parts.db, change)
+    if condition := condition_on(parts, change, base):
+        try:
+            return await PUSHES[change.op](parts, replace(change, members={**change.members, **condition}))
+        except S3Error as error:
+            if error.code not in UNMET:
+                raise
+    await compare(parts, change, base, ours)
+    return await PUSHES[change.op](parts, change)
+
+
+def condition_on(parts: Parts, change: Change, base: str | None) -> Mapping[str, str]:
+    """The condition that says that the base is still there; none where the remote is not known to honour it."""
+    if change.op != "put" or base is None or base == ANY:
+        return {}
+    name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
+    return {name: value} if parts.sights.honours(name) else {}
+
+
+async def compare(parts: Parts, change: Change, base: str | None, ours: frozenset[str]) -> None:
+    """Compare what is there with a change's base; `ours` are ETags that our own attempts may have made.
+
+    Raises Conflict where they differ and the settings keep both, and Unavailable where the remote does not answer.
+    """
+    shown = await look(parts, change)
+    wanted = "" if change.op == "delete" else change.etag
+    if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
+        return
+    if base is None and (not shown.etag or shown.written_at <= change.acked_at + ROUNDING):
+        return
+    if not shown.etag:
+        await check_bucket(parts, change)
+    there, expected = shown.etag or "no object", "an older object" if base is None else base or "no object"
+    park = parts.settings.write_queue.conflict == "Park"
+    log.warning(
+        "%s of %s/%s (change %d, ETag %s): somebody else wrote the key, the remote shows %s instead of %s; %s",
+        change.op,
+        change.bucket,
+        change.key,
+        change.seq,
+        wanted or "none",
+        there,
+        expected,
+        "both are kept" if park else "it is overwritten",
+    )
+    parts.metrics.conflicts.labels("parked" if park else "overwritten").inc()
+    # From now on this is what was seen: a person who has the change tried again means it.
+    parts.sights.saw(change.bucket, change.key, shown.etag)
+    await parts.db.write(changes.based_on(change.seq, shown.etag))
+    if park:
+        raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
+
+
+async def look(parts: Parts, change: Change) -> Shown | None:
+    """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
+    now = time.time()
+    try:
+        reply = await parts.inner(
+            Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}, identity=change.identity)
+        )
+    except Unavailable as error:
+        raise not_sent(error) from error
+    except S3Error as error:
+        if error.status == 404:
+            return Shown("", 0.0)
+        if error.status == 429 or (error.status >= 500 and error.status != 501):
+            raise
+        # The push meets the same, and is told why.
+        return None
+    result = reply.result or {}
+    modified = result.get("LastModified")
+    ahead = remote_time(reply.headers.get("Date", ""), now) - now
+    written_at = modified.timestamp() - ahead if isinstance(modified, datetime) else 0.0
+    return Shown(str(result.get("ETag", "")).strip('"'), written_at)
+
+
+async def check_bucket(parts: Parts, change: Change) -> None:
+    """Raise what a push would meet where it is the bucket that is gone. An object's HEAD does not tell."""
+    try:
+        await parts.inner(Call("HeadBucket", {"Bucket": change.bucket}, identity=change.identity))
+    except Unavailable as error:
+        raise not_sent(error) from error
+    except S3Error as error:
+        if error.status == 404:
+            raise S3Error("NoSuchBucket", "The specified bucket does not exist", status=404) from error
+
+
+def not_sent(error: Unavailable) -> Unavailable:
+    """The same of a request before the push: of the change nothing was sent."""
+    return Unavailable(error.message, code=error.code, hint=error.hint)
+
+
+def remote_time(date: str, now: float) -> float:
+    """The remote's clock by the Date of an answer (Unix time); ours where it says none."""
+    try:
+        said = parsedate_to_datetime(date)
+    except ValueError:
+        return now
+    return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()

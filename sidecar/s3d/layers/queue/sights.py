@@ -1,0 +1,62 @@
+"""What this gateway has seen of objects at the remote (SEMANTICS Q-18): the ETag that it last saw for a key, and which
+conditions on a put the remote is known to honour.
+
+ETags are kept in memory, for the keys used last: a change takes its own along in the table, and what is forgotten is as
+good as never seen. Nothing is asked here.
+"""
+
+from collections.abc import Mapping
+
+from s3d.api import AnyHeaders, Call, Reply
+from s3d.layers.queue import changes
+from s3d.store.db import Database
+
+MOST = 20_000
+"""Keys whose ETag is kept in memory."""
+CONDITIONS = ("if-match", "if-none-match")
+
+
+class Sights:
+    """The sights."""
+
+    def __init__(self, db: Database) -> None:
+        """Take the tables."""
+        self._db = db
+        self._etags: dict[tuple[str, str], str] = {}
+        self._honoured: frozenset[str] | None = None
+
+    def of(self, bucket: str, key: str) -> str | None:
+        """The ETag that was last seen, without quotes; "" where no object was, None where nobody looked."""
+        return self._etags.get((bucket, key))
+
+    def saw(self, bucket: str, key: str, etag: str) -> None:
+        """Note an ETag, "" for no object."""
+        self._etags.pop((bucket, key), None)
+        if len(self._etags) >= MOST:
+            del self._etags[next(iter(self._etags))]
+        self._etags[bucket, key] = etag
+
+    def forget(self, bucket: str, key: str) -> None:
+        """Note that an object is another now, and nobody knows which."""
+        self._etags.pop((bucket, key), None)
+
+    def read(self, call: Call, reply: Reply, before: str | None) -> None:
+        """Note what a GET or HEAD showed, unless something else was seen since `before`."""
+        if call.params.get("VersionId") is None and self.of(call.bucket, call.key) == before:
+            etag = "" if reply.status == 404 else reply.headers.get("ETag", "").strip('"')
+            if etag or reply.status == 404:
+                self.saw(call.bucket, call.key, etag)
+
+    def honours(self, condition: str) -> bool:
+        """Whether the remote is known to refuse a put for this header's sake."""
+        if self._honoured is None:
+            self._honoured = changes.honoured(self._db)
+        return condition in self._honoured
+
+    async def refused(self, headers: AnyHeaders | Mapping[str, str]) -> None:
+        """Learn from a put with these headers that was answered with 412."""
+        used = [name for name in CONDITIONS if name in headers]
+        if len(used) == 1 and not self.honours(used[0]):
+            honoured = frozenset([*used, *(self._honoured or ())])
+            await self._db.write(changes.honour(honoured))
+            self._honoured = honoured
