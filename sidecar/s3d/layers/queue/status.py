@@ -41,8 +41,12 @@ def of_bucket(parts: Parts, bucket: str) -> dict[str, Any]:
 
 
 def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
-    """The changes of one key, oldest first; `settled` where nothing is pending."""
+    """The changes of one key, oldest first, and the state of the newest; `settled` where nothing is pending.
+
+    What a newer change has superseded is listed as long as it is kept, and says nothing of the object any more (Q-9).
+    """
     found = changes.of_key(parts.db, bucket, key)
+    state = next((change.state for change in reversed(found) if change.state != "superseded"), "settled")
     shown = [
         {
             "seq": change.seq,
@@ -59,7 +63,7 @@ def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
         }
         for change in found
     ]
-    return {"bucket": bucket, "key": key, "state": found[-1].state if found else "settled", "changes": shown}
+    return {"bucket": bucket, "key": key, "state": state, "changes": shown}
 
 
 def of_lanes(parts: Parts) -> list[dict[str, Any]]:
