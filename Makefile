@@ -19,7 +19,7 @@ demo: ## the main job, told as it happens: writes survive an outage and a kill -
 	@.ci/venv .venv-demo e2e/demo/requirements.txt
 	@.venv-demo/bin/python -m e2e.demo.demo
 
-test: .venv servers ## the tests, against real S3 servers; ARGS="-k name" picks some
+test: .venv servers chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
 	@$(PYTEST) tests -n auto --maxprocesses 4 $(ARGS)
 
 check: .venv ## format, lint, types, import floors, spelling, generated files (under a minute)
@@ -62,13 +62,18 @@ format: .venv ## formats the code
 clean: ## removes the virtual environments (the cache stays)
 	rm -rf .venv .venv-demo .venv-conformance
 
-.PHONY: .venv servers cluster-parts
+.PHONY: .venv servers chart-tools cluster-parts
 .venv:
 	@.ci/venv .venv requirements-dev.txt
 
 # Exit code 3 says that this machine cannot have a part; its tests are skipped then, each with the reason.
 servers:
 	@e2e/cluster/tools.sh versitygw minio || [ $$? = 3 ]
+
+# What renders and judges the chart.
+chart-tools: .venv
+	@{ e2e/cluster/tools.sh helm kubeconform && e2e/cluster/schemas.sh; } || [ $$? = 3 ]
+	@e2e/cluster/prometheus.sh || [ $$? = 3 ]
 
 # The cluster itself is brought up by the first test that asks for it.
 cluster-parts:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/s3d"
 CACHE = Path(os.environ.get("S3D_E2E_CACHE") or Path.home() / ".cache/s3d-e2e")
 PROGRAMS = f"{CACHE / 'bin'}:{os.environ['PATH']}"
-HELM, PROMTOOL = (shutil.which(name, path=PROGRAMS) for name in ("helm", "promtool"))
+HELM, PROMTOOL, KUBECONFORM = (shutil.which(name, path=PROGRAMS) for name in ("helm", "promtool", "kubeconform"))
 pytestmark = pytest.mark.skipif(not HELM, reason="helm is not here; e2e/cluster/tools.sh helm builds it")
 
 
@@ -143,15 +143,16 @@ def test_images_are_values() -> None:
 
 
 PLACED = """
-  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: []}]}}}
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}]}}}
   priorityClassName: high
   podAnnotations: {a.example/b: c}
   podLabels: {team: storage}
 """
+ZONE = "topology.kubernetes.io/zone"
 EVERYTHING = f"""
 operator: {PLACED}
 webhook: {PLACED}
-  topologySpreadConstraints: [{{maxSkew: 2, topologyKey: topology.kubernetes.io/zone}}]
+  topologySpreadConstraints: [{{maxSkew: 2, topologyKey: {ZONE}, whenUnsatisfiable: DoNotSchedule}}]
   podDisruptionBudget: {{maxUnavailable: 50%}}
 imagePullSecrets: [{{name: registry}}]
 nodeSelector: {{disk: fast}}
@@ -162,8 +163,21 @@ securityContext: {{readOnlyRootFilesystem: false}}
 """Values that change all that can be changed beside the rest; one rendering for many tests."""
 
 
+DEFAULTS = "{}"
+OTHERS = """
+certificate: {certManager: {enabled: true}}
+networkPolicy: {enabled: true}
+drain: {jobs: {namespaces: [shop]}}
+"""
+
+
+def given(values: str) -> tuple[str, ...]:
+    """Values as helm takes them, a member each."""
+    return tuple(f"{name}={json.dumps(value)}" for name, value in yaml.safe_load(values).items())
+
+
 def everything() -> dict[tuple[str, str], dict[str, Any]]:
-    return objects(*(f"{name}={json.dumps(value)}" for name, value in yaml.safe_load(EVERYTHING).items()))
+    return objects(*given(EVERYTHING))
 
 
 @pytest.mark.checklist(56)
@@ -191,7 +205,7 @@ def test_replicas_are_spread_over_nodes_unless_told_otherwise() -> None:
     (ours,) = pod_spec("s3d-webhook")["topologySpreadConstraints"]
     assert (ours["topologyKey"], ours["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
     (given,) = everything()["Deployment", "s3d-webhook"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
-    assert given["topologyKey"] == "topology.kubernetes.io/zone"
+    assert given["topologyKey"] == ZONE
 
 
 @pytest.mark.checklist(56)
@@ -480,7 +494,7 @@ METRIC = re.compile(r"\bs3d_[a-z0-9_]+\b")
 
 
 def monitored() -> dict[tuple[str, str], dict[str, Any]]:
-    return objects(*(f"{name}={json.dumps(value)}" for name, value in yaml.safe_load(MONITORED).items()))
+    return objects(*given(MONITORED))
 
 
 def alerts() -> dict[str, dict[str, Any]]:
@@ -614,6 +628,26 @@ def test_each_alert_fires_for_its_cause_alone_and_none_while_all_is_well(tmp_pat
             [str(PROMTOOL), *words], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+SCHEMAS = sorted(path for path in CACHE.glob("schemas/v*") if path.is_dir())
+
+
+@pytest.mark.checklist(48)
+@pytest.mark.checklist(61)
+@pytest.mark.skipif(
+    not (KUBECONFORM and SCHEMAS), reason="kubeconform or its schemas are not here; make test gets them"
+)
+@pytest.mark.parametrize("values", [DEFAULTS, EVERYTHING + MONITORED + OTHERS])
+def test_every_object_is_one_that_the_oldest_and_the_newest_kubernetes_know(values: str) -> None:
+    text = rendered(*given(values))
+    assert len(SCHEMAS) == 2
+    for schemas in SCHEMAS:
+        location = f"{schemas}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
+        command = [str(KUBECONFORM), "-strict", "-summary", "-schema-location", location]
+        done = subprocess.run(command, input=text, check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout
+        assert "Errors: 0, Skipped: 0" in done.stdout
 
 
 @functools.cache
