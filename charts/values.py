@@ -230,9 +230,7 @@ class Monitoring(Section):
     service_monitor: Monitor = Field(
         default=Monitor(), description="A ServiceMonitor for webhook and reconciler, and the Service it names."
     )
-    pod_monitor: Monitor = Field(
-        default=Monitor(), description="A PodMonitor for the sidecars of all namespaces, by the name of their port."
-    )
+    pod_monitor: Monitor = Field(default=Monitor(), description="A PodMonitor for the sidecars of all namespaces.")
     prometheus_rule: PrometheusRule = Field(
         default=PrometheusRule(),
         description="A PrometheusRule. Those about webhook and reconciler are in it with the ServiceMonitor alone.",

@@ -16,9 +16,10 @@ from prometheus_client import generate_latest
 from s3d.metrics import Metrics
 from s3d_operator import build
 from s3d_operator.__main__ import parser
-from s3d_operator.api import parse_gateway
+from s3d_operator.api import INJECTED, parse_gateway
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
+from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
 from tests.daemons import Daemon
 
 ROOT = Path(__file__).parents[2]
@@ -503,10 +504,11 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 
 def series() -> set[str]:
-    """The names of all time series that the daemon shows."""
+    """The names of all time series that daemon, webhook and reconciler show."""
     metrics = Metrics()
     metrics.count_request("PutObject", 200, 0.1)
-    shown = generate_latest(metrics.registry).decode().splitlines()
+    registries = (metrics.registry, WebhookMetrics().registry, ReconcilerMetrics().registry)
+    shown = [line for registry in registries for line in generate_latest(registry).decode().splitlines()]
     families = {line.split(" ")[2] for line in shown if line.startswith("# TYPE")}
     return families | {f"{name}_bucket" for name in families}
 
@@ -547,7 +549,8 @@ def test_the_service_monitor_finds_webhook_and_reconciler_and_the_pod_monitor_th
         ports = {each["name"]: each["containerPort"] for each in pod_spec(name)["containers"][0]["ports"]}
         assert ports[port["targetPort"]] == parser().parse_args(args_of(name)).health_port == port["port"]
     sidecars = made["PodMonitor", "s3d-sidecars"]["spec"]
-    assert (sidecars["selector"], sidecars["namespaceSelector"]) == ({}, {"any": True})
+    assert sidecars["selector"] == {"matchExpressions": [{"key": INJECTED, "operator": "Exists"}]}
+    assert sidecars["namespaceSelector"] == {"any": True}
     injected = list(yaml.safe_load_all((Path(__file__).parent / "golden/plain.yaml").read_text()))
     assert f"'name': '{sidecars['podMetricsEndpoints'][0]['port']}', 'containerPort': 33334" in str(injected)
 
@@ -589,6 +592,13 @@ WELL = {
     'up{namespace="s3d-system",job="s3d-metrics",component="webhook",pod="a"}': "1x30",
     'up{namespace="s3d-system",job="s3d-metrics",component="webhook",pod="b"}': "0x30",
     'up{namespace="s3d-system",job="s3d-metrics",component="operator",pod="c"}': "1x30",
+    's3d_operator_heartbeat_timestamp_seconds{namespace="s3d-system"}': "0+60x30",
+    's3d_webhook_certificate_expiry_timestamp_seconds{namespace="s3d-system",pod="a"}': f"{8 * 86400}x30",
+    's3d_webhook_certificate_expiry_timestamp_seconds{namespace="s3d-system",pod="b"}': "0x30",
+    's3d_webhook_admissions_total{namespace="s3d-system",result="error"}': "2x30",
+    's3d_operator_data_at_risk{namespace="shop",gateway="default"}': "0x30",
+    's3d_operator_data_at_risk{namespace="shop",gateway="unknown"}': "NaN " * 30,
+    's3d_operator_lost_changes_total{namespace="shop",gateway="default"}': "5x30",
 }
 ILL = {
     "S3DChangesParked": {f's3d_queue_pending_changes{{{SIDECAR},state="parked"}}': "1x30"},
@@ -599,6 +609,13 @@ ILL = {
     "S3DDiskFails": {f"s3d_store_failures_total{{{SIDECAR}}}": "3+1x30"},
     "S3DWebhookDown": {'up{namespace="s3d-system",job="s3d-metrics",component="webhook",pod="a"}': "0x30"},
     "S3DOperatorDown": {'up{namespace="s3d-system",job="s3d-metrics",component="operator",pod="c"}': "0x30"},
+    "S3DOperatorStuck": {'s3d_operator_heartbeat_timestamp_seconds{namespace="s3d-system"}': "0x30"},
+    "S3DCertificateEnds": {
+        's3d_webhook_certificate_expiry_timestamp_seconds{namespace="s3d-system",pod="a"}': f"{7 * 86400}x30"
+    },
+    "S3DAdmissionErrors": {'s3d_webhook_admissions_total{namespace="s3d-system",result="error"}': "2x20 3x9"},
+    "S3DDataAtRisk": {'s3d_operator_data_at_risk{namespace="shop",gateway="default"}': "1x30"},
+    "S3DChangesLost": {'s3d_operator_lost_changes_total{namespace="shop",gateway="new"}': "_x20 1x9"},
 }
 """What makes each alert fire, where all else is well."""
 
