@@ -4,6 +4,9 @@ Skipped where the machine cannot have the two programs; e2e/cluster/node-binarie
 """
 
 import contextlib
+import dataclasses
+import os
+import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +25,8 @@ from tests.processes import free_port, running, start, wait_for_http
 from tests.remotes import cache_dir
 
 HERE = Path(__file__).parent
-TOKEN = "admin-of-the-tests"
+CHART = HERE.parents[1] / "charts/s3d"
+TOKEN, OPERATOR = "admin-of-the-tests", "operator-of-the-tests"
 GATEWAYS = "/apis/s3d.dev/v1alpha1/namespaces/default/s3gateways"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -45,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     (directory / "accounts.key").write_bytes(key)
-    (directory / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
+    (directory / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n{OPERATOR},operator,2\n')
     client, peer, port = (f"127.0.0.1:{free_port()}" for _ in range(3))
     store = [programs / "etcd", "--data-dir", directory / "etcd", "--unsafe-no-fsync"]
     store += [f"--{kind}-client-urls=http://{client}" for kind in ("listen", "advertise")]
@@ -113,6 +117,25 @@ class Kubectl:
 def kubectl(server: Server) -> Kubectl:
     """The program, for this API server."""
     return Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
+
+
+@pytest.fixture(scope="session")
+def operators(server: Server) -> Server:
+    """The same API server, for somebody who may what the chart lets the operator do cluster-wide."""
+    helm = shutil.which("helm", path=f"{cache_dir() / 'bin'}:{os.environ['PATH']}")
+    if not helm:
+        pytest.skip("no helm here; e2e/cluster/tools.sh helm builds it")
+    words = [helm, "template", "s3d", str(CHART), "--namespace", "s3d-system", "--kube-version", "1.31.0"]
+    rendered = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    (role,) = (
+        raw
+        for raw in yaml.safe_load_all(rendered)
+        if raw and (raw["kind"], raw["metadata"]["name"]) == ("ClusterRole", "s3d-operator")
+    )
+    kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
+    kubectl("apply", given=role)
+    kubectl("create", "clusterrolebinding", "operator", "--clusterrole=s3d-operator", "--user=operator")
+    return dataclasses.replace(server, token=OPERATOR)
 
 
 @pytest.fixture

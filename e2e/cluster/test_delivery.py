@@ -151,6 +151,56 @@ def test_a_pod_deleted_while_the_remote_is_away_ends_within_its_grace_and_says_w
     assert_ends_in_order(pod, told_to_end(changes), app, sidecar, code=75)
     left = json.loads(end_of(pod["status"], "initContainerStatuses", "s3d")["message"])
     assert (left["changes"], left["bytes"]) == (len(BACKLOG) + 1, sum(BACKLOG) + 11)
+    lost = f": {left['changes']} changes, {left['bytes']} bytes were lost with its volume"
+    for about in ("Pod", "S3Gateway"):
+        until(lambda about=about: [text for text in told(namespace, about, "QueueLost") if lost in text], about)
+
+
+def told(namespace: str, about: str, reason: str) -> list[str]:
+    """The messages of the events about a kind of object."""
+    found = kube.get("-n", namespace, "events", f"--field-selector=involvedObject.kind={about},reason={reason}")
+    return [each["message"] for each in found["items"]]
+
+
+def status(namespace: str) -> Object:
+    """What the operator says of the gateway."""
+    said: Object = kube.get("-n", namespace, "s3gateway", "default")["status"]
+    return said
+
+
+def condition(namespace: str, kind: str) -> str:
+    """The reason of a condition of the gateway."""
+    return next(each["reason"] for each in status(namespace)["conditions"] if each["type"] == kind)
+
+
+@pytest.mark.semantics("Q-7")
+@pytest.mark.checklist(36)
+def test_the_gateway_says_what_is_pending_and_a_running_pod_takes_over_other_limits(
+    gateway: Gateway, namespace: str, bucket: str, relay: Relayed, remote: Remote, followed: Followed
+) -> None:
+    relay.set(mode="refuse")
+    gateway(writeQueue={"maxFiles": 1000})
+    kubectl("create", given=kube.pod(namespace, bucket, *map(str, SIZES)))
+    wait(namespace, f"pod/{APP}", "condition=Ready")
+    app, sidecar, _ = followed()
+    app.wait_for(says("done"), "all writes")
+
+    until(lambda: status(namespace).get("pending", {}).get("changes") == len(SIZES), "the status")
+    until(lambda: condition(namespace, "RemoteReachable") == "Away", "that the remote is away")
+    seen = status(namespace)
+    assert seen["pods"] == {"injected": 1, "outdated": 0, "uninjected": 0, "unreachable": 0}
+    assert (seen["pending"]["bytes"], seen["pending"]["parked"]) == (sum(SIZES), 0)
+    assert condition(namespace, "CredentialsResolved") == "Found"
+    assert told(namespace, "Pod", "Injected")
+
+    limit = '{"spec": {"writeQueue": {"maxFiles": 1001}}}'
+    kubectl("-n", namespace, "patch", "s3gateway", "default", "--type=merge", "-p", limit)
+    # The kubelet looks at ConfigMaps once a minute or so.
+    sidecar.wait_for(lambda line: "settings reloaded: S3D_WRITE_QUEUE_MAX_FILES" in line, "the other limit", 180)
+    relay.set(mode="pass")
+    until(lambda: condition(namespace, "DataAtRisk") == "AllDelivered", "the delivery")
+    assert objects(remote, bucket) == digests(app)
+    assert status(namespace)["pods"]["outdated"] == 0
 
 
 def assert_ends_in_order(pod: Object, told_to_end: Object, app: Stream, sidecar: Stream, *, code: int) -> None:

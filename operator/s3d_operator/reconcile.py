@@ -1,34 +1,372 @@
-"""The reconciler: writes the status of gateways, and keeps the webhook's certificate.
+"""The reconciler: writes the status of gateways and their ConfigMaps, tells events, keeps the webhook's certificate.
 
-kopf calls the handlers; they write nothing but status, return nothing and ask for no finalizer, so that deletion never
-waits for this process. No admission depends on it.
+Level-based: each round lists the gateways, asks their pods what is pending, and makes whole what it writes, by
+server-side apply. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to them, so
+there is no annotation of its own and no finalizer, and deletion never waits for this process. Nor does any admission.
 """
 
 import asyncio
+import contextlib
+import json
 import logging
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
+import aiohttp
 import kopf
+from aiohttp import web
 
-from s3d_operator import certs
-from s3d_operator.api import GROUP, VERSION
+from s3d.errors import S3DError
+from s3d_operator import build, certs, inject, pods
+from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION
 from s3d_operator.certs import Place
 from s3d_operator.crd import S3_GATEWAY
-from s3d_operator.kube import Kube, Server
-from s3d_operator.status import status_of
+from s3d_operator.events import COMPONENT, Events
+from s3d_operator.inject import Gateway, Skip, read_gateway
+from s3d_operator.kube import Kube, Object, Server, Watch
+from s3d_operator.metrics import ReconcilerMetrics, scrape
+from s3d_operator.pods import Left, Pod, Report, read_pod
+from s3d_operator.status import Fleet, Seen, status_of
 
-HEALTH = "http://0.0.0.0:{port}/healthz"
+ROUND_SECONDS = 10
+# A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
+REST_SECONDS = 1
+# Whoever is silent for longer is dead: the API server says something at least once a minute.
+SILENCE_SECONDS = 300
+# A ConfigMap that somebody has deleted comes back after this.
+REAPPLY_SECONDS = 300
+# Events about the injection of older pods were told by somebody before, or have run out.
+NEW_SECONDS = 600
+GATEWAYS = f"/apis/{API_VERSION}/{S3_GATEWAY}"
+ASKED_BY_NAMESPACE = quote(f"!{INJECTED},{INJECT} notin (true,false)")
+ASKED_BY_LABEL = quote(f"{INJECT}=true,!{INJECTED}")
+OPTED_IN = quote(f"{INJECTION}=enabled")
+
+log = logging.getLogger(__name__)
 
 
-def registry() -> kopf.OperatorRegistry:
-    """The handlers."""
-    handlers = kopf.OperatorRegistry()
-    kopf.on.login(registry=handlers)(log_in)
-    kopf.on.startup(registry=handlers)(configure)
-    for event in (kopf.on.create, kopf.on.update, kopf.on.resume):
-        event(GROUP, VERSION, S3_GATEWAY, registry=handlers, id="accept")(accept)
-    return handlers
+@dataclass(slots=True)
+class Pulse:
+    """Whether the reconciler is alive: its rounds, its own watches, and kopf's."""
+
+    round_at: float = field(default_factory=time.monotonic)
+    """When the last round ended, well or not."""
+    reached_at: float = field(default_factory=time.monotonic)
+    """When the API server last answered a round."""
+    told: dict[str, str] = field(default_factory=dict)
+    """By a gateway's uid the version that kopf last told of."""
+    untold_since: float | None = None
+    """Since when the server shows what kopf does not tell."""
+
+    def compare(self, raws: Iterable[Object]) -> None:
+        """Note whether kopf tells what the server shows; watching ends silently where it dies (kopf #1276)."""
+        if all(self.told.get(raw["metadata"]["uid"]) == raw["metadata"]["resourceVersion"] for raw in raws):
+            self.untold_since = None
+        elif self.untold_since is None:
+            self.untold_since = time.monotonic()
+
+    def tell(self, kind: str | None, raw: Object) -> None:
+        """Note what kopf tells of; it lives."""
+        self.untold_since = None
+        if kind == "DELETED":
+            self.told.pop(raw["metadata"]["uid"], None)
+        else:
+            self.told[raw["metadata"]["uid"]] = raw["metadata"]["resourceVersion"]
+
+    def problems(self, watches: Iterable[Watch]) -> list[str]:
+        """What is dead. A watch that is silent while nobody reaches the server is not."""
+        now = time.monotonic()
+        found = []
+        if now - self.round_at > SILENCE_SECONDS:
+            found.append("no round has ended")
+        if now - self.reached_at < SILENCE_SECONDS:
+            if any(now - watch.heard_at > SILENCE_SECONDS for watch in watches):
+                found.append("the watch of the pods is silent")
+            if self.untold_since is not None and now - self.untold_since > SILENCE_SECONDS:
+                found.append("the watch of the gateways is silent")
+        return [f"{problem} for {SILENCE_SECONDS} s" for problem in found]
+
+
+class Reconciler:
+    """What is known, and the rounds that write what follows from it."""
+
+    def __init__(self, kube: Kube, *, door_port: int = build.HEALTH_PORT) -> None:
+        self.kube = kube
+        self.events = Events(kube)
+        self.metrics = ReconcilerMetrics()
+        self.pulse = Pulse()
+        self.wake = asyncio.Event()
+        self.injected = Watch(kube, f"/api/v1/pods?labelSelector={quote(INJECTED)}", self.read, self.gone)
+        self._port = door_port
+        self._pods: list[Pod] = []
+        """The pods of this round."""
+        self._reports: dict[str, Report] = {}
+        """By a pod's uid what its gateway said last."""
+        self._ended: dict[str, Pod] = {}
+        """Pods that went and are to be looked through for losses."""
+        self._judged: set[str] = set()
+        """Pods whose end was looked through."""
+        self._applied: dict[str, tuple[str, float]] = {}
+        """By a gateway's uid the ConfigMap last written, and when."""
+
+    def read(self, raw: Object) -> Pod:
+        """Keep of a pod what counts; one that is over is looked through by the next round."""
+        pod = read_pod(raw)
+        if pod.is_over and pod.exit_code is not None:
+            self._ended[pod.uid] = pod
+        return pod
+
+    def gone(self, raw: Object) -> None:
+        """Look a pod that was deleted through."""
+        pod = read_pod(raw)
+        self._ended[pod.uid] = pod
+        self.wake.set()
+
+    async def run(self) -> None:
+        """Go round for life."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.injected.run())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await self.injected.synced.wait()
+            while True:
+                self.wake.clear()
+                result = "done"
+                try:
+                    await self.round(datetime.now(UTC))
+                except (S3DError, OSError, TimeoutError, aiohttp.ClientError) as error:
+                    result = "failed"
+                    log.warning("round: %r", error)
+                except Exception:
+                    result = "bug"
+                    log.exception("a bug: the round failed")
+                self.pulse.round_at = time.monotonic()
+                self.metrics.rounds.labels(result).inc()
+                await asyncio.sleep(REST_SECONDS)
+                try:
+                    async with asyncio.timeout(ROUND_SECONDS - REST_SECONDS):
+                        await self.wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def round(self, now: datetime) -> None:
+        """Look at everything, and write what is not as it should be."""
+        answer = await self.kube.request("GET", GATEWAYS)
+        raws: list[Object] = answer.get("items") or []
+        self.pulse.reached_at = time.monotonic()
+        self.metrics.heartbeat.set(now.timestamp())
+        self.pulse.compare(raws)
+        by_namespace: dict[str, list[Gateway]] = {}
+        for raw in raws:
+            by_namespace.setdefault(raw["metadata"]["namespace"], []).append(read_gateway(raw))
+        knows_pods = self.injected.synced.is_set()
+        answers = await self.ask_pods() if knows_pods else {}
+        without = await self.look_for_uninjected(by_namespace) if knows_pods else {}
+        self.show_only(raws)
+        for raw in raws:
+            fleet = self.fleet_of(raw, by_namespace, answers, without) if knows_pods else None
+            await self.write_status(raw, fleet, now)
+            await self.write_config(raw)
+        await self.tell_injections(now)
+        await self.tell_losses(raws)
+
+    async def ask_pods(self) -> dict[str, Report | None]:
+        """Ask each gateway that runs; keep what it says for when it says nothing."""
+        self._pods = list(self.injected.objects.values())
+        listening = [pod for pod in self._pods if pod.listens and pod.address]
+        answers = await pods.ask(listening, self._port)
+        self._reports |= {uid: report for uid, report in answers.items() if report}
+        return answers
+
+    async def look_for_uninjected(self, gateways: dict[str, list[Gateway]]) -> dict[tuple[str, str], int]:
+        """Count the pods that opted in and run without, by the gateway that they would get; tell why."""
+        counts: dict[tuple[str, str], int] = {}
+        for raw in await self.list_uninjected():
+            namespace = raw["metadata"]["namespace"]
+            if (raw.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+                continue
+            choice = inject.wanted(raw, gateways.get(namespace, []))
+            if isinstance(choice, Skip):
+                text = f"pod {raw['metadata']['name']} runs without a gateway: {choice.message}"
+            else:
+                counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
+                text = (
+                    f"pod {raw['metadata']['name']} runs without S3Gateway {choice.name!r}, which it would get now: it "
+                    "is older than the label, or the webhook was away; make it anew"
+                )
+            await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
+        return counts
+
+    async def list_uninjected(self) -> list[Object]:
+        """The pods that opted in and lack a gateway."""
+        answer = await self.kube.request("GET", f"/api/v1/pods?labelSelector={ASKED_BY_LABEL}")
+        found: list[Object] = answer.get("items") or []
+        namespaces = await self.kube.request("GET", f"/api/v1/namespaces?labelSelector={OPTED_IN}")
+        for namespace in namespaces.get("items") or []:
+            path = f"/api/v1/namespaces/{namespace['metadata']['name']}/pods?labelSelector={ASKED_BY_NAMESPACE}"
+            found += (await self.kube.request("GET", path)).get("items") or []
+        return found
+
+    def fleet_of(
+        self,
+        raw: Object,
+        gateways: dict[str, list[Gateway]],
+        answers: dict[str, Report | None],
+        without: dict[tuple[str, str], int],
+    ) -> Fleet:
+        """What is known of a gateway besides itself."""
+        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
+        (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
+        current = build.config_hash(own.spec) if own.spec else ""
+        seen = [
+            Seen(
+                is_outdated=bool(current) and pod.config_hash != current,
+                listens=pod.listens,
+                report=self._reports.get(pod.uid),
+                answers=answers.get(pod.uid) is not None,
+            )
+            for pod in self._pods
+            if (pod.namespace, pod.gateway) == (namespace, name) and not (pod.is_over and not pod.listens)
+        ]
+        rivals = [
+            other
+            for other in gateways[namespace]
+            if own.spec and other.spec and other is not own
+            if inject.overlap(own.spec.pod_selector, other.spec.pod_selector)
+        ]
+        rivals.sort(key=lambda gateway: gateway.rank)
+        return Fleet(
+            pods=seen,
+            uninjected=without.get((namespace, name), 0),
+            older=next((rival.name for rival in rivals if rival.rank < own.rank), ""),
+            younger=[rival.name for rival in rivals if rival.rank > own.rank],
+        )
+
+    async def write_status(self, raw: Object, fleet: Fleet | None, now: datetime) -> None:
+        """Write the status of a gateway where it is another one."""
+        metadata = raw["metadata"]
+        status = status_of(raw, fleet, now)
+        if fleet:
+            self.show(metadata, status)
+        if status == raw.get("status"):
+            return
+        path = f"/apis/{API_VERSION}/namespaces/{metadata['namespace']}/{S3_GATEWAY}/{metadata['name']}"
+        known = {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]}
+        await self.kube.apply(f"{path}/status", whole("S3Gateway", API_VERSION, known) | {"status": status}, COMPONENT)
+
+    async def write_config(self, raw: Object) -> None:
+        """Write the ConfigMap that running pods reload from; a spec that cannot be used leaves the last one."""
+        gateway, metadata = read_gateway(raw), raw["metadata"]
+        if gateway.spec is None:
+            return
+        text = json.dumps(build.reloaded(gateway.spec), sort_keys=True)
+        before, at = self._applied.get(metadata["uid"], ("", 0.0))
+        if text == before and time.monotonic() - at < REAPPLY_SECONDS:
+            return
+        owner = {"apiVersion": API_VERSION, "kind": "S3Gateway", "name": metadata["name"], "uid": metadata["uid"]}
+        known = {
+            "name": build.config_map(gateway.name),
+            "namespace": metadata["namespace"],
+            "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": COMPONENT},
+            # Not blockOwnerDeletion: that would take a permission on finalizers.
+            "ownerReferences": [owner | {"controller": True}],
+        }
+        path = f"/api/v1/namespaces/{metadata['namespace']}/configmaps/{known['name']}"
+        data = {"data": {build.CONFIG_FILE: text}}
+        await self.kube.apply(path, whole("ConfigMap", "v1", known) | data, COMPONENT)
+        self._applied[metadata["uid"]] = text, time.monotonic()
+
+    async def tell_injections(self, now: datetime) -> None:
+        """Tell of new pods that got their gateway."""
+        for pod in self._pods:
+            if pod.created and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS:
+                text = f"pods write through S3Gateway {pod.gateway!r}"
+                await self.events.tell(pod.owner, "Injected", text, kind="Normal")
+
+    async def tell_losses(self, raws: Iterable[Object]) -> None:
+        """Tell of pods that ended with changes which were not delivered."""
+        gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
+        for uid, pod in list(self._ended.items()):
+            del self._ended[uid]
+            left = left_by(pod, self._reports.pop(uid, None))
+            if left is None or uid in self._judged:
+                continue
+            self._judged.add(uid)
+            reason = "QueueLeft" if pod.outlives else "QueueLost"
+            about = "" if left.is_exact else "about "
+            fate = "wait in its claim for the next pod that mounts it" if pod.outlives else "were lost with its volume"
+            text = (
+                f"pod {pod.name} of {pod.created} ended before everything was delivered: "
+                f"{about}{left.changes} changes, {left.bytes} bytes {fate}"
+            )
+            if not pod.outlives:
+                self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
+            log.warning("%s/%s", pod.namespace, text)
+            await self.events.tell(pod.owner, reason, text)
+            if metadata := gateways.get((pod.namespace, pod.gateway)):
+                known = {name: metadata[name] for name in ("name", "namespace", "uid")}
+                await self.events.tell(whole("S3Gateway", API_VERSION) | known, reason, text)
+
+    def show(self, metadata: Object, status: Object) -> None:
+        """Let the metrics say what the status says."""
+        labels = metadata["namespace"], metadata["name"]
+        for state, number in status["pods"].items():
+            self.metrics.pods.labels(*labels, state).set(number)
+        self.metrics.pending.labels(*labels).set((status.get("pending") or {}).get("changes", 0))
+        states = {condition["type"]: condition["status"] for condition in status["conditions"]}
+        self.metrics.at_risk.labels(*labels).set({"True": 1, "False": 0}.get(states["DataAtRisk"], float("nan")))
+
+    def show_only(self, raws: Iterable[Object]) -> None:
+        """Forget what was known of gateways and pods that are not there any more."""
+        there = {raw["metadata"]["uid"] for raw in raws}
+        self._applied = {uid: applied for uid, applied in self._applied.items() if uid in there}
+        known = {pod.uid for pod in self.injected.objects.values()} | self._ended.keys()
+        self._reports = {uid: report for uid, report in self._reports.items() if uid in known}
+        self._judged &= known
+        for gauge in (self.metrics.pods, self.metrics.pending, self.metrics.at_risk):
+            gauge.clear()
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Alive: rounds end, and nobody is silent."""
+        problems = self.pulse.problems([self.injected])
+        return web.Response(status=503 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
+
+    async def scrape(self, request: web.Request) -> web.Response:
+        """What it has counted."""
+        return await scrape(self.metrics, request)
+
+    def watch_gateways(self) -> kopf.OperatorRegistry:
+        """The handlers of kopf: of each change of a gateway it is told, and nothing else."""
+        handlers = kopf.OperatorRegistry()
+        kopf.on.login(registry=handlers)(log_in)
+        kopf.on.startup(registry=handlers)(configure)
+
+        async def changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+            self.pulse.tell(type, dict(body))
+            self.wake.set()
+
+        kopf.on.event(GROUP, VERSION, S3_GATEWAY, registry=handlers, id="changed")(changed)
+        return handlers
+
+
+def left_by(pod: Pod, report: Report | None) -> Left | None:
+    """What a pod that ended left undelivered: what its gateway said at its end, else what it said last."""
+    if pod.message or pod.exit_code == 0:
+        return pod.left
+    if report and report.changes:
+        return Left(report.changes, report.bytes, is_exact=False)
+    return None
+
+
+def whole(kind: str, version: str, metadata: Object | None = None) -> Object:
+    """The head of an object."""
+    head: Object = {"apiVersion": version, "kind": kind}
+    return head | ({"metadata": metadata} if metadata else {})
 
 
 def log_in(**arguments: Any) -> kopf.ConnectionInfo | None:
@@ -48,17 +386,21 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.networking.request_timeout = 10
 
 
-async def accept(body: kopf.Body, patch: kopf.Patch, **_: Any) -> None:
-    """Say whether the spec can be used, and which generation of it was looked at."""
-    patch.status.update(status_of(dict(body), datetime.now(UTC)))
-
-
 async def run(server: Server, place: Place, health_port: int) -> None:
     """Reconcile until SIGTERM."""
-    async with Kube(server) as kube, asyncio.TaskGroup() as tasks:
-        certificate = tasks.create_task(certs.keep(kube, place))
-        await asyncio.sleep(0)  # kopf ends every task that starts after it, and leaves alone those that run already
-        await kopf.operator(
-            registry=registry(), clusterwide=True, standalone=True, liveness_endpoint=HEALTH.format(port=health_port)
-        )
-        certificate.cancel()
+    async with Kube(server) as kube, AsyncExitStack() as stack:
+        reconciler = Reconciler(kube)
+        app = web.Application()
+        app.router.add_get("/healthz", reconciler.health)
+        app.router.add_get("/metrics", reconciler.scrape)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "0.0.0.0", health_port).start()
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        # kopf ends every task that starts after it, and leaves alone those that run already.
+        ours = [tasks.create_task(work) for work in (certs.keep(kube, place), reconciler.run())]
+        await asyncio.sleep(0)
+        await kopf.operator(registry=reconciler.watch_gateways(), clusterwide=True, standalone=True)
+        for task in ours:
+            task.cancel()

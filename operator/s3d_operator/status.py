@@ -1,41 +1,229 @@
-"""What the operator says about a gateway: conditions with reasons and hints. Pure."""
+"""What the operator says about a gateway: counts, and conditions with reasons and hints. Pure.
+
+A status is made whole from what is known now; from the one before come the times of conditions that did not change, and
+what is pending where a pod does not say it. What is not known is Unknown, never good.
+"""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d_operator.api import Condition, parse_gateway
+from s3d_operator.api import GATEWAY, Condition, PendingChanges, Pods, S3GatewaySpec, parse_gateway
 from s3d_operator.build import settings
+from s3d_operator.pods import Report
+
+# Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
+AT_RISK_SECONDS = 300
 
 Object = dict[str, Any]
 
 
-def judge(spec: Object) -> tuple[str, str, str]:
-    """Whether a spec can be used, as status, reason and message of the condition Accepted."""
-    try:
-        values = settings(parse_gateway(spec), grace_seconds=0)
-        config.load({"S3D_CONFIG": json.dumps(values)})
-    except ConfigError as error:
-        return "False", "InvalidSpec", f"{error.message}. {error.hint}".rstrip(". ")
-    return "True", "Accepted", "pods that opt in get this gateway"
+class Judgement(NamedTuple):
+    """A condition without its times."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
 
 
-def status_of(body: Object, now: datetime) -> Object:
-    """The status of a gateway; a condition whose status stays keeps its time, conditions of others stay as they are."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of one pod of a gateway."""
+
+    is_outdated: bool = False
+    listens: bool = True
+    report: Report | None = None
+    """What it said last."""
+    answers: bool = True
+    """Whether it said so just now."""
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether it runs and does not say what is pending."""
+        return self.listens and not self.answers
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All that is known of a gateway besides itself."""
+
+    pods: Sequence[Seen] = ()
+    uninjected: int = 0
+    older: str = ""
+    """A gateway that goes before this one for some pods."""
+    younger: Sequence[str] = ()
+    """Those that this one goes before."""
+
+    @property
+    def reports(self) -> list[Report]:
+        """What the pods say now."""
+        return [pod.report for pod in self.pods if pod.answers and pod.report]
+
+
+def status_of(body: Object, fleet: Fleet | None, now: datetime) -> Object:
+    """The status of a gateway; without a `fleet` its pods are not known yet."""
     generation = body["metadata"].get("generation", 0)
-    before = (body.get("status") or {}).get("conditions") or []
-    same: Object = next((old for old in before if old["type"] == "Accepted"), {})
-    state, reason, message = judge(body.get("spec") or {})
-    kept = same.get("status") == state
-    accepted = Condition(
-        type="Accepted",
-        status=state,
+    before = body.get("status") or {}
+    spec, accepted = judge(body.get("spec") or {})
+    judged = {"Accepted": accepted}
+    status: Object = {"observedGeneration": generation}
+    if fleet is None:
+        not_yet = Judgement("Unknown", "NotLookedYet", "the operator has just started and does not know the pods yet")
+        others = dict.fromkeys(("CredentialsResolved", "RemoteReachable", "DataAtRisk", "Conflicted"), not_yet)
+        judged |= others
+        status |= {name: before[name] for name in ("pods", "pending") if name in before}
+    else:
+        status["pods"] = count_pods(fleet)
+        pending = add_up(fleet) or before.get("pending")
+        status |= {"pending": pending} if pending else {}
+        judged |= {
+            "CredentialsResolved": judge_credentials(spec, fleet),
+            "RemoteReachable": judge_remote(spec, fleet),
+            "DataAtRisk": judge_risk(fleet, pending or {}),
+            "Conflicted": judge_conflict(fleet),
+        }
+    judged["Ready"] = judge_ready(judged)
+    old = {condition["type"]: condition for condition in before.get("conditions") or []}
+    status["conditions"] = [
+        condition(kind, judgement, old.get(kind, {}), generation, now) for kind, judgement in sorted(judged.items())
+    ]
+    return status
+
+
+def condition(kind: str, judgement: Judgement, old: Object, generation: int, now: datetime) -> Object:
+    """One condition; one whose status stays keeps its time."""
+    kept = old.get("status") == judgement.status
+    made = Condition(
+        type=kind,
+        status=judgement.status,
         observed_generation=generation,
-        last_transition_time=same["lastTransitionTime"] if kept else now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        reason=reason,
-        message=message,
+        last_transition_time=old["lastTransitionTime"] if kept else now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        reason=judgement.reason,
+        message=judgement.message,
     )
-    others = [old for old in before if old["type"] != "Accepted"]
-    return {"observedGeneration": generation, "conditions": [*others, accepted.model_dump(by_alias=True)]}
+    return made.model_dump(by_alias=True)
+
+
+def judge(spec: Object) -> tuple[S3GatewaySpec | None, Judgement]:
+    """Whether a spec can be used: the condition Accepted."""
+    try:
+        parsed = parse_gateway(spec)
+        config.load({"S3D_CONFIG": json.dumps(settings(parsed, grace_seconds=0))})
+    except ConfigError as error:
+        return None, Judgement("False", "InvalidSpec", f"{error.message}. {error.hint}".rstrip(". "))
+    return parsed, Judgement("True", "Accepted", "pods that opt in get this gateway")
+
+
+def count_pods(fleet: Fleet) -> Object:
+    """The pods of a gateway."""
+    pods = Pods(
+        injected=len(fleet.pods),
+        outdated=sum(pod.is_outdated for pod in fleet.pods),
+        uninjected=fleet.uninjected,
+        unreachable=sum(pod.is_unreachable for pod in fleet.pods),
+    )
+    return pods.model_dump(by_alias=True)
+
+
+def add_up(fleet: Fleet) -> Object | None:
+    """What is pending in all pods, by what each said last; None where one that runs never said anything."""
+    if any(pod.is_unreachable and pod.report is None for pod in fleet.pods):
+        return None
+    reports = [pod.report for pod in fleet.pods if pod.report]
+    ages = [report.oldest for report in reports if report.oldest is not None]
+    pending = PendingChanges(
+        changes=sum(report.changes for report in reports),
+        bytes=sum(report.bytes for report in reports),
+        parked=sum(report.parked for report in reports),
+        oldest_age_seconds=max(ages, default=None),
+    )
+    return pending.model_dump(by_alias=True, exclude_none=True)
+
+
+def judge_credentials(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
+    """Whether the gateways have something to sign with."""
+    if spec and spec.remote.credentials.anonymous:
+        return Judgement("True", "NotRequired", "requests are not signed")
+    said = [report.credentials for report in fleet.reports]
+    if missing := said.count("missing"):
+        hint = "see the log of container s3d, and whether the service account may have the role"
+        if spec and (secret := spec.remote.credentials.secret_ref):
+            hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"
+        return Judgement("False", "NotFound", f"{missing} of {len(said)} pods find no keys: {hint}")
+    if "found" in said:
+        return Judgement("True", "Found", "the pods have keys; whether the remote takes them shows in DataAtRisk")
+    waiting = sum(not pod.listens for pod in fleet.pods)
+    if waiting:
+        hint = "a Secret or a claim that does not exist keeps them from starting: kubectl describe pod says so"
+        return Judgement("Unknown", "PodsNotStarted", f"{waiting} pods wait for their gateway; {hint}")
+    return Judgement("Unknown", "NoPods" if not fleet.pods else "NotUsedYet", "no pod has needed keys yet")
+
+
+def judge_remote(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
+    """Whether the gateways reach the remote."""
+    said = [report.remote for report in fleet.reports]
+    endpoint = (spec and spec.remote.endpoint) or "the remote"
+    if away := said.count("away"):
+        text = f"{away} of {len(said)} pods cannot reach {endpoint}: their writes are queued meanwhile"
+        return Judgement("False", "Away", text)
+    if "reachable" in said:
+        return Judgement("True", "Reachable", f"{endpoint} answers")
+    return Judgement("Unknown", "NoPods" if not fleet.pods else "NotTriedYet", "no pod has sent it anything yet")
+
+
+def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
+    """Whether something that was accepted may never arrive."""
+    changes, parked, oldest = pending.get("changes", 0), pending.get("parked", 0), pending.get("oldestAgeSeconds", 0)
+    if parked:
+        return Judgement(
+            "True",
+            "ChangesParked",
+            f"{parked} changes are refused by the remote and wait for a person: `s3d queue list` in container s3d "
+            "names them, with the remote's reason",
+        )
+    if oldest >= AT_RISK_SECONDS:
+        return Judgement(
+            "True",
+            "ChangesOld",
+            f"the oldest of {changes} changes waits for {AT_RISK_SECONDS} s and longer: see RemoteReachable and "
+            "CredentialsResolved; a pod that is deleted before takes them along",
+        )
+    if unreachable := sum(pod.is_unreachable for pod in fleet.pods):
+        return Judgement(
+            "Unknown",
+            "PodsUnreachable",
+            f"{unreachable} pods do not say what is pending: their port 33334 has to be open to the operator",
+        )
+    if changes:
+        return Judgement("False", "OnTheWay", "changes are on their way: status.pending counts them")
+    return Judgement("False", "AllDelivered", "the remote has everything")
+
+
+def judge_conflict(fleet: Fleet) -> Judgement:
+    """Whether another gateway wants the same pods."""
+    if fleet.older:
+        return Judgement(
+            "True",
+            "OlderGatewayWins",
+            f"S3Gateway {fleet.older!r} is older and selects some of the same pods: they get that one. Let podSelector "
+            f"tell them apart, or name one in the pod's annotation {GATEWAY}",
+        )
+    if fleet.younger:
+        names = ", ".join(fleet.younger)
+        return Judgement("False", "OldestGateway", f"it goes before {names}, which select some of the same pods")
+    return Judgement("False", "NoConflict", "no other S3Gateway selects the same pods")
+
+
+def judge_ready(judged: dict[str, Judgement]) -> Judgement:
+    """The summary: whether pods can use the gateway, and what most needs a look."""
+    for kind in ("Accepted", "CredentialsResolved"):
+        if judged[kind].status == "False":
+            return judged[kind]
+    for kind, bad in (("DataAtRisk", "True"), ("RemoteReachable", "False"), ("Conflicted", "True")):
+        if judged[kind].status == bad:
+            return judged[kind]._replace(status="True")
+    return Judgement("True", "Ready", "pods that opt in write through this gateway")

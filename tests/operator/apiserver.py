@@ -1,4 +1,4 @@
-"""An API server in memory: get, list, watch, create and the two patches, for any path.
+"""An API server in memory: get, list, watch, create, the two patches and an apply, for any path.
 
 It keeps what the operator relies on: resource versions, 404, 409 and 410, bookmarks, and a status that is a subresource
 by being a path of its own. It judges nothing; schemas and rules are for a real one.
@@ -6,7 +6,8 @@ by being a path of its own. It judges nothing; schemas and rules are for a real 
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +16,16 @@ from aiohttp import web
 
 from s3d_operator.kube import Server
 
-COLLECTIONS = {"mutatingwebhookconfigurations", "s3gateways", "secrets", "things"}
+COLLECTIONS = {
+    "configmaps",
+    "events",
+    "mutatingwebhookconfigurations",
+    "namespaces",
+    "pods",
+    "s3gateways",
+    "secrets",
+    "things",
+}
 
 Object = dict[str, Any]
 
@@ -29,7 +39,7 @@ class ApiServer:
         self.broken = False
         self.forgotten = 0
         self.version = 100
-        self.watchers: dict[asyncio.Queue[Object | None], tuple[str, str]] = {}
+        self.watchers: dict[asyncio.Queue[Object | None], tuple[str, Selects]] = {}
 
     def put(self, path: str, raw: Object) -> Object:
         """Create or replace an object."""
@@ -57,8 +67,8 @@ class ApiServer:
 
     def tell(self, path: str, kind: str, raw: Object) -> None:
         """Tell those who watch."""
-        for queue, (collection, name) in self.watchers.items():
-            if within(path, collection) and name in {"", raw["metadata"]["name"]}:
+        for queue, (collection, selects) in self.watchers.items():
+            if within(path, collection) and selects(raw):
                 queue.put_nowait({"type": kind, "object": raw})
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -78,13 +88,13 @@ class ApiServer:
             return web.json_response(self.objects[request.path])
         if request.path.rsplit("/", 1)[-1] not in COLLECTIONS:
             return failure(404, f"{request.path} not found")
-        name = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+        selects = selector(request)
         if request.query.get("watch"):
-            return await self.watch(request, name)
-        items = [raw for path, raw in self.objects.items() if within(path, request.path) and has_name(raw, name)]
+            return await self.watch(request, selects)
+        items = [raw for path, raw in self.objects.items() if within(path, request.path) and selects(raw)]
         return web.json_response({"items": items, "metadata": {"resourceVersion": str(self.version)}})
 
-    async def watch(self, request: web.Request, name: str) -> web.StreamResponse:
+    async def watch(self, request: web.Request, selects: "Selects") -> web.StreamResponse:
         """Stream the changes of a collection."""
         response = web.StreamResponse()
         await response.prepare(request)
@@ -97,9 +107,9 @@ class ApiServer:
         queue.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.version)}}})
         for path, raw in self.objects.items():
             missed = int(raw["metadata"]["resourceVersion"]) > since
-            if missed and within(path, request.path) and has_name(raw, name):
+            if missed and within(path, request.path) and selects(raw):
                 queue.put_nowait({"type": "ADDED", "object": raw})
-        self.watchers[queue] = (request.path, name)
+        self.watchers[queue] = (request.path, selects)
         try:
             while event := await queue.get():
                 await response.write(json.dumps(event).encode() + b"\n")
@@ -108,7 +118,10 @@ class ApiServer:
         return response
 
     def patch(self, path: str, body: bytes, kind: str) -> web.Response:
-        """Apply a JSON Patch or a merge patch."""
+        """Apply a JSON Patch, a merge patch, or an object whose status is a path of its own."""
+        if kind == "application/apply-patch+yaml":
+            path = path.removesuffix("/status")
+            return web.json_response(self.put(path, merge(self.objects.get(path, {}), json.loads(body))))
         if path not in self.objects:
             return failure(404, f"{path} not found")
         before, change = self.objects[path], json.loads(body)
@@ -128,9 +141,28 @@ def within(path: str, collection: str) -> bool:
     return parent == collection or (is_everywhere and parent.startswith(f"{group}/") and parent.endswith(f"/{plural}"))
 
 
-def has_name(raw: Object, name: str) -> bool:
-    """Whether a field selector of a name, if there is one, selects an object."""
-    return name in {"", raw["metadata"]["name"]}
+Selects = Callable[[Object], bool]
+
+
+def selector(request: web.Request) -> Selects:
+    """What the selectors of a list or a watch select: a name, and labels."""
+    name = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+    terms = re.findall(r"(!?)([a-z0-9./-]+)(?:=([^,]*)| notin \(([^)]*)\))?", request.query.get("labelSelector", ""))
+
+    def selects(raw: Object) -> bool:
+        labels = raw["metadata"].get("labels") or {}
+        return name in {"", raw["metadata"]["name"]} and all(
+            (key not in labels)
+            if absent
+            else labels.get(key) not in without.split(",")
+            if without
+            else labels.get(key) == value
+            if value
+            else key in labels
+            for absent, key, value, without in terms
+        )
+
+    return selects
 
 
 def merge(before: Any, change: Any) -> Any:

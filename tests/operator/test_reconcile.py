@@ -1,34 +1,373 @@
+import asyncio
+import importlib.metadata
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
 import kopf
+import pytest
+from aiohttp import web
 
+from s3d_operator import build, reconcile
 from s3d_operator.api import GROUP
-from s3d_operator.reconcile import accept, configure, registry
+from s3d_operator.kube import ApiError, Kube
+from s3d_operator.reconcile import Pulse, Reconciler, configure
+from tests.operator.apiserver import ApiServer
+from tests.operator.conftest import Eventually
+from tests.operator.test_inject import ANONYMOUS
+from tests.operator.test_pods import SAID, door, ended, injected
+from tests.processes import free_port
 
-BODY = kopf.Body(
-    {
-        "metadata": {"name": "default", "generation": 2},
-        "spec": {"remote": {"endpoint": "http://minio:9000", "credentials": {"anonymous": {}}}},
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+GATEWAYS = "/apis/s3d.dev/v1alpha1/namespaces/shop/s3gateways"
+EVENTS = "/api/v1/namespaces/shop/events"
+PODS = "/api/v1/namespaces/shop/pods"
+QUIET = SAID | {"pending": {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}}
+
+
+def put_gateway(
+    api: ApiServer, name: str = "default", spec: dict[str, Any] = ANONYMOUS, created: str = "2026-01-01T00:00:00Z"
+) -> None:
+    known = {"namespace": "shop", "name": name, "uid": f"uid-of-{name}", "generation": 1, "creationTimestamp": created}
+    api.put(f"{GATEWAYS}/{name}", {"metadata": known, "spec": spec})
+
+
+def put_pod(api: ApiServer, raw: dict[str, Any]) -> None:
+    api.put(f"{PODS}/{raw['metadata']['name']}", raw)
+
+
+def asking(name: str, **spec: Any) -> dict[str, Any]:
+    """A pod that opted in and has no gateway."""
+    known = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "labels": {"s3d.dev/inject": "true"}}
+    return {"metadata": known, "spec": {"containers": [{"name": "app"}]} | spec, "status": {"phase": "Running"}}
+
+
+def status(api: ApiServer, name: str = "default") -> dict[str, Any]:
+    found: dict[str, Any] = api.objects[f"{GATEWAYS}/{name}"].get("status") or {}
+    return found
+
+
+def conditions(api: ApiServer, name: str = "default") -> dict[str, str]:
+    return {each["type"]: each["reason"] for each in status(api, name)["conditions"]}
+
+
+def events(api: ApiServer) -> list[tuple[str, str, str]]:
+    """Kind of the object, reason and message of each event."""
+    found = [raw for path, raw in api.objects.items() if path.startswith(EVENTS)]
+    return [(each["involvedObject"]["kind"], each["reason"], each["message"]) for each in found]
+
+
+class Door:
+    """The status door of the pods at 127.0.0.1; it says what `said` is, or nothing."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.said: dict[str, Any] | None = SAID
+
+    async def answer(self, request: web.Request) -> web.Response:
+        return web.json_response(self.said) if self.said else web.Response(status=503)
+
+
+@pytest.fixture
+async def pods_door() -> AsyncIterator[Door]:
+    opened = Door()
+    async with door("127.0.0.1", opened.port, opened.answer):
+        yield opened
+
+
+@pytest.fixture
+async def reconciler(client: Kube, pods_door: Door) -> AsyncIterator[Reconciler]:
+    """A reconciler that knows the pods; a test makes its rounds."""
+    made = Reconciler(client, door_port=pods_door.port)
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(made.injected.run())
+        await made.injected.synced.wait()
+        yield made
+        watch.cancel()
+
+
+async def test_a_round_writes_what_the_pods_say(api: ApiServer, reconciler: Reconciler, eventually: Eventually) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert status(api)["pods"] == {"injected": 1, "outdated": 0, "uninjected": 0, "unreachable": 0}
+    assert status(api)["pending"] == {"changes": 3, "bytes": 300, "parked": 1, "oldestAgeSeconds": 7}
+    assert conditions(api)["DataAtRisk"] == "ChangesParked"
+    assert conditions(api)["RemoteReachable"] == "Away"
+    assert reconciler.metrics.registry.get_sample_value(
+        "s3d_operator_data_at_risk", {"namespace": "shop", "gateway": "default"}
+    )
+
+
+@pytest.mark.checklist(49)
+async def test_a_round_that_finds_all_as_it_should_be_writes_nothing(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    before = len(api.requests)
+    await reconciler.round(NOW)
+    assert [request for request in api.requests[before:] if not request.startswith("GET")] == []
+
+
+async def test_a_pod_that_falls_silent_keeps_its_last_word_and_makes_risk_unknown(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    pods_door.said = SAID | {"pending": SAID["pending"] | {"parked": 0}}  # type: ignore[operator]
+    await reconciler.round(NOW)
+    pods_door.said = None
+    await reconciler.round(NOW)
+    assert status(api)["pending"]["changes"] == 3
+    assert status(api)["pods"]["unreachable"] == 1
+    assert conditions(api)["DataAtRisk"] == "PodsUnreachable"
+    pods_door.said = QUIET
+    await reconciler.round(NOW)
+    assert status(api)["pending"]["changes"] == 0
+    assert conditions(api)["DataAtRisk"] == "AllDelivered"
+
+
+@pytest.mark.checklist(37)
+async def test_pods_of_another_spec_are_counted_and_left_alone(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    put_gateway(api, spec=ANONYMOUS | {"writeQueue": {"maxFiles": 7}})
+    await reconciler.round(NOW)
+    assert status(api)["pods"]["outdated"] == 0, "limits are reloaded"
+    put_gateway(api, spec=ANONYMOUS | {"drain": {"seconds": 7}})
+    await reconciler.round(NOW)
+    assert status(api)["pods"]["outdated"] == 1
+    assert [request for request in api.requests if "/pods/" in request] == []
+
+
+@pytest.mark.checklist(35)
+async def test_of_two_gateways_that_select_the_same_pods_the_younger_is_in_conflict(
+    api: ApiServer, reconciler: Reconciler
+) -> None:
+    put_gateway(api, "old")
+    put_gateway(api, "young", created="2026-02-01T00:00:00Z")
+    front = ANONYMOUS | {"podSelector": {"matchLabels": {"tier": "front"}}}
+    put_gateway(api, "front", front, created="2026-03-01T00:00:00Z")
+    await reconciler.round(NOW)
+    assert {name: conditions(api, name)["Conflicted"] for name in ("old", "young", "front")} == {
+        "old": "OldestGateway",
+        "young": "OlderGatewayWins",
+        "front": "OlderGatewayWins",
     }
+    api.delete(f"{GATEWAYS}/young")
+    put_gateway(api, "old", ANONYMOUS | {"podSelector": {"matchLabels": {"tier": "back"}}})
+    await reconciler.round(NOW)
+    assert {name: conditions(api, name)["Conflicted"] for name in ("old", "front")} == {
+        "old": "NoConflict",
+        "front": "NoConflict",
+    }
+
+
+@pytest.mark.checklist(36)
+@pytest.mark.checklist(49)
+async def test_the_config_map_of_a_gateway_is_its_own_and_says_what_is_reloaded(
+    api: ApiServer, reconciler: Reconciler
+) -> None:
+    put_gateway(api, spec=ANONYMOUS | {"writeQueue": {"maxFiles": 7}})
+    await reconciler.round(NOW)
+    made = api.objects["/api/v1/namespaces/shop/configmaps/default-s3d"]
+    assert json.loads(made["data"][build.CONFIG_FILE])["S3D_WRITE_QUEUE_MAX_FILES"] == 7
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("S3Gateway", "uid-of-default", True)
+    put_gateway(api, spec={"remote": {}})
+    await reconciler.round(NOW)
+    assert api.objects["/api/v1/namespaces/shop/configmaps/default-s3d"]["data"] == made["data"]
+
+
+@pytest.mark.checklist(38)
+@pytest.mark.checklist(50)
+@pytest.mark.checklist(21)
+async def test_pods_that_opted_in_and_run_without_are_counted_and_told_of_once(
+    api: ApiServer, reconciler: Reconciler
+) -> None:
+    put_gateway(api)
+    put_pod(api, asking("older"))
+    put_pod(api, asking("host", hostNetwork=True))
+    put_pod(api, asking("done") | {"status": {"phase": "Succeeded"}})
+    namespace = {"metadata": {"name": "shop", "labels": {"s3d.dev/injection": "enabled"}}}
+    api.put("/api/v1/namespaces/shop", namespace)
+    by_namespace = asking("other")
+    by_namespace["metadata"]["labels"] = {}
+    put_pod(api, by_namespace)
+    out = asking("out")
+    out["metadata"]["labels"] = {"s3d.dev/inject": "false"}
+    put_pod(api, out)
+
+    for _ in range(2):
+        await reconciler.round(NOW)
+
+    assert status(api)["pods"]["uninjected"] == 2
+    told = {(kind, message.split()[1]): (reason, message) for kind, reason, message in events(api)}
+    assert told.keys() == {("Pod", "older"), ("Pod", "host"), ("Pod", "other")}
+    assert {reason for reason, _ in told.values()} == {"InjectionSkipped"}
+    assert "hostNetwork" in told["Pod", "host"][1]
+    assert "make it anew" in told["Pod", "older"][1]
+    assert len([request for request in api.requests if request.startswith("POST")]) == 3
+
+
+@pytest.mark.checklist(50)
+async def test_an_injection_is_told_of_once_at_its_owner_also_by_another_process(
+    api: ApiServer, reconciler: Reconciler, client: Kube, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop", "uid": "u", "controller": True}
+    for name in ("one", "two"):
+        raw = injected(name)
+        raw["metadata"]["ownerReferences"] = [owner]
+        put_pod(api, raw)
+    await eventually(lambda: len(reconciler.injected.objects) == 2)
+    await reconciler.round(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    second = Reconciler(client)
+    second._pods = list(reconciler.injected.objects.values())
+    await second.tell_injections(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    assert events(api) == [("ReplicaSet", "Injected", "pods write through S3Gateway 'default'")]
+    await second.tell_injections(NOW)
+
+
+LEFT = json.dumps({"changes": 4, "bytes": 40, "oldest": 2})
+CLAIM = ANONYMOUS | {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}}
+
+
+@pytest.mark.checklist(15)
+@pytest.mark.checklist(50)
+@pytest.mark.parametrize(
+    ("end", "spec", "reason", "words"),
+    [
+        (ended(75, LEFT), ANONYMOUS, "QueueLost", ": 4 changes, 40 bytes were lost"),
+        (ended(75, LEFT), CLAIM, "QueueLeft", ": 4 changes, 40 bytes wait in its claim"),
+        (ended(137), ANONYMOUS, "QueueLost", ": about 3 changes, 300 bytes were lost"),
+        (ended(0), ANONYMOUS, "", ""),
+    ],
 )
+async def test_what_a_deleted_pod_left_is_told_at_its_owner_and_at_its_gateway_once(
+    api: ApiServer,
+    reconciler: Reconciler,
+    eventually: Eventually,
+    end: dict[str, Any],
+    spec: dict[str, Any],
+    reason: str,
+    words: str,
+) -> None:
+    put_gateway(api, spec=spec)
+    put_pod(api, injected(spec=spec))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    put_pod(api, injected(spec=spec, initContainerStatuses=[end]))
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    told = events(api)
+    assert [(kind, told_reason) for kind, told_reason, _ in told] == [
+        (kind, reason) for kind in ("Pod", "S3Gateway") if reason
+    ]
+    assert all(words in message for _, _, message in told)
+    labels = {"namespace": "shop", "gateway": "default"}
+    lost = reconciler.metrics.registry.get_sample_value("s3d_operator_lost_changes_total", labels)
+    assert bool(lost) == (reason == "QueueLost")
 
 
-async def test_status_and_nothing_else_is_written() -> None:
-    patch = kopf.Patch()
-    assert await accept(body=BODY, patch=patch) is None
-    assert list(patch) == ["status"]
-    assert patch["status"]["observedGeneration"] == 2
+async def test_a_finished_pod_is_told_of_once_and_not_again_when_it_is_deleted(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected(initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert status(api)["pods"]["injected"] == 0
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert len(events(api)) == 2
 
 
-def test_deletion_never_waits_for_the_operator() -> None:
-    """A handler that asks for a finalizer would hold a gateway's deletion while the operator is away."""
-    handlers = registry()._changing.get_all_handlers()
-    assert {str(handler.reason) for handler in handlers} == {"create", "update", "None"}
-    assert not any(handler.requires_finalizer for handler in handlers)
+async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
+    put_gateway(api)
+    await Reconciler(client).round(NOW)
+    assert "pods" not in status(api)
+    assert conditions(api)["DataAtRisk"] == "NotLookedYet"
 
 
-def test_what_kopf_notes_on_a_gateway_is_under_our_name() -> None:
+async def test_a_round_that_fails_is_made_again(
+    api: ApiServer, client: Kube, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "ROUND_SECONDS", 0.02)
+    monkeypatch.setattr(reconcile, "REST_SECONDS", 0.01)
+    put_gateway(api)
+    made = Reconciler(client)
+    api.broken = True
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(made.run())
+        await eventually(
+            lambda: made.metrics.registry.get_sample_value("s3d_operator_rounds_total", {"result": "failed"})
+        )
+        assert status(api) == {}
+        api.broken = False
+        await eventually(lambda: status(api))
+        run.cancel()
+
+
+async def test_an_error_of_the_api_server_ends_a_round(api: ApiServer, reconciler: Reconciler) -> None:
+    api.broken = True
+    with pytest.raises(ApiError):
+        await reconciler.round(NOW)
+
+
+@pytest.mark.checklist(44)
+def test_it_is_alive_only_while_rounds_end_and_watches_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    pulse = Pulse(round_at=now, reached_at=now)
+    raw = {"metadata": {"uid": "u", "resourceVersion": "7"}}
+
+    class Silent:
+        heard_at = now
+
+    assert pulse.problems([Silent()]) == []  # type: ignore[list-item]
+    pulse.compare([raw])
+    monkeypatch.setattr(time, "monotonic", lambda: now + reconcile.SILENCE_SECONDS + 1)
+    assert pulse.problems([Silent()]) == ["no round has ended for 300 s"]  # type: ignore[list-item]
+    pulse.round_at = pulse.reached_at = time.monotonic()
+    assert pulse.problems([Silent()]) == [  # type: ignore[list-item]
+        "the watch of the pods is silent for 300 s",
+        "the watch of the gateways is silent for 300 s",
+    ]
+    pulse.tell("MODIFIED", raw)
+    pulse.compare([raw])
+    assert pulse.problems([]) == []
+
+
+@pytest.mark.checklist(26)
+@pytest.mark.checklist(45)
+def test_kopf_is_asked_for_events_alone_so_that_it_writes_nothing(client: Kube) -> None:
+    """A handler of changes would keep annotations on gateways, one of deletions or a timer a finalizer."""
+    handlers = Reconciler(client).watch_gateways()
+    assert handlers._changing.get_all_handlers() == []
+    assert handlers._spawning.get_all_handlers() == []
+    assert [str(handler.id) for handler in handlers._watching.get_all_handlers()] == ["changed"]
+
+
+@pytest.mark.checklist(43)
+def test_kopf_is_recent_and_its_watches_end_and_its_notes_are_under_our_name() -> None:
     settings = kopf.OperatorSettings()
     configure(settings=settings)
     for storage in (settings.persistence.diffbase_storage, settings.persistence.progress_storage):
         assert storage.prefix == GROUP
     assert settings.posting.loggers is False
     assert settings.watching.server_timeout
+    assert tuple(map(int, importlib.metadata.version("kopf").split(".")[:3])) >= (1, 44, 1)

@@ -1,55 +1,185 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from s3d_operator.status import status_of
+import pytest
+
+from s3d_operator.pods import Report
+from s3d_operator.status import AT_RISK_SECONDS, Fleet, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, remote="reachable", credentials="found")
+BUSY = Report(changes=3, bytes=300, parked=0, oldest=7, remote="reachable", credentials="found")
+AWAY = replace(BUSY, remote="away")
+ALONE = Fleet()
 
 
-def body(generation: int, endpoint: str, status: dict[str, Any] | None = None) -> dict[str, Any]:
-    spec = {"remote": {"endpoint": endpoint, "credentials": {"anonymous": {}}}}
-    return {"metadata": {"generation": generation}, "spec": spec, "status": status or {}}
+def body(generation: int, endpoint: str, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    given = {"remote": {"endpoint": endpoint, "credentials": {"secretRef": {"name": "s3-keys"}}}}
+    return {"metadata": {"generation": generation}, "spec": given | spec, "status": status or {}}
 
 
-def test_a_spec_that_can_be_used_is_accepted() -> None:
-    assert status_of(body(3, "http://minio:9000"), NOW) == {
-        "observedGeneration": 3,
-        "conditions": [
-            {
-                "type": "Accepted",
-                "status": "True",
-                "observedGeneration": 3,
-                "lastTransitionTime": "2026-01-01T12:00:00Z",
-                "reason": "Accepted",
-                "message": "pods that opt in get this gateway",
-            }
-        ],
-    }
+GIVEN = body(1, "http://minio:9000")
+
+
+def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
+    (found,) = (each for each in status["conditions"] if each["type"] == kind)
+    return found["status"], found["reason"]
+
+
+def message(status: dict[str, Any], kind: str) -> str:
+    return next(each["message"] for each in status["conditions"] if each["type"] == kind)
+
+
+@pytest.mark.checklist(46)
+def test_a_status_has_every_condition_whole_and_no_phase() -> None:
+    status = status_of(body(3, "http://minio:9000"), ALONE, NOW)
+    assert status["observedGeneration"] == 3
+    assert "phase" not in status
+    assert [each["type"] for each in status["conditions"]] == [
+        "Accepted",
+        "Conflicted",
+        "CredentialsResolved",
+        "DataAtRisk",
+        "Ready",
+        "RemoteReachable",
+    ]
+    for each in status["conditions"]:
+        assert each.keys() == {"type", "status", "observedGeneration", "lastTransitionTime", "reason", "message"}
+        assert (each["observedGeneration"], each["lastTransitionTime"]) == (3, "2026-01-01T12:00:00Z")
+        assert each["reason"].isalpha()
+        assert each["message"]
+
+
+@pytest.mark.checklist(46)
+def test_what_is_not_known_yet_is_unknown_and_what_was_pending_stays() -> None:
+    before = {"pods": {"injected": 2}, "pending": {"changes": 9}}
+    status = status_of(body(1, "http://minio:9000", before), None, NOW)
+    unknown = {each["type"] for each in status["conditions"] if each["status"] == "Unknown"}
+    assert unknown == {"Conflicted", "CredentialsResolved", "DataAtRisk", "RemoteReachable"}
+    assert (status["pods"], status["pending"]) == (before["pods"], before["pending"])
 
 
 def test_a_spec_that_the_schema_lets_through_and_the_daemon_does_not_is_invalid() -> None:
     for endpoint in ("http://minio:99999", "http://127.0.0.1:33333"):
-        (condition,) = status_of(body(1, endpoint), NOW)["conditions"]
-        assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
-        assert "S3_ENDPOINT" in condition["message"]
+        status = status_of(body(1, endpoint), ALONE, NOW)
+        assert condition(status, "Accepted") == condition(status, "Ready") == ("False", "InvalidSpec")
+        assert "S3_ENDPOINT" in message(status, "Accepted")
 
 
 def test_a_spec_of_another_version_is_invalid_and_says_what_to_do() -> None:
-    (condition,) = status_of({"metadata": {}, "spec": {"remote": {}}}, NOW)["conditions"]
-    assert condition["reason"] == "InvalidSpec"
-    assert "upgrade both" in condition["message"]
+    status = status_of({"metadata": {}, "spec": {"remote": {}}}, ALONE, NOW)
+    assert condition(status, "Accepted") == ("False", "InvalidSpec")
+    assert "upgrade both" in message(status, "Accepted")
 
 
+@pytest.mark.checklist(46)
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
-    first = status_of(body(1, "http://minio:9000"), NOW)
-    same = status_of(body(2, "http://other:9000", first), LATER)
-    changed = status_of(body(3, "http://minio:99999", same), LATER)
-    assert same["conditions"][0]["lastTransitionTime"] == "2026-01-01T12:00:00Z"
-    assert same["conditions"][0]["observedGeneration"] == 2
-    assert changed["conditions"][0]["lastTransitionTime"] == "2026-01-02T12:00:00Z"
+    first = status_of(body(1, "http://minio:9000"), ALONE, NOW)
+    same = status_of(body(2, "http://other:9000", first), ALONE, LATER)
+    changed = status_of(body(3, "http://minio:99999", same), ALONE, LATER)
+    (kept,) = (each for each in same["conditions"] if each["type"] == "Accepted")
+    (new,) = (each for each in changed["conditions"] if each["type"] == "Accepted")
+    assert (kept["lastTransitionTime"], kept["observedGeneration"]) == ("2026-01-01T12:00:00Z", 2)
+    assert new["lastTransitionTime"] == "2026-01-02T12:00:00Z"
 
 
-def test_conditions_of_others_stay() -> None:
-    theirs = {"type": "Theirs", "status": "Unknown"}
-    assert status_of(body(1, "http://minio:9000", {"conditions": [theirs]}), NOW)["conditions"][0] == theirs
+def test_what_is_pending_is_added_up_over_the_pods() -> None:
+    parked = replace(BUSY, parked=2, oldest=40)
+    pods = [Seen(report=BUSY), Seen(report=parked, is_outdated=True), Seen(report=QUIET), Seen(listens=False)]
+    status = status_of(GIVEN, Fleet(pods, uninjected=5), NOW)
+    assert status["pending"] == {"changes": 6, "bytes": 600, "parked": 2, "oldestAgeSeconds": 40}
+    assert status["pods"] == {"injected": 4, "outdated": 1, "uninjected": 5, "unreachable": 0}
+
+
+def test_a_pod_that_cannot_be_reached_makes_risk_unknown_and_its_last_word_stays() -> None:
+    silent = Seen(report=BUSY, answers=False)
+    status = status_of(GIVEN, Fleet([Seen(report=QUIET), silent]), NOW)
+    assert status["pending"]["changes"] == 3
+    assert status["pods"]["unreachable"] == 1
+    assert condition(status, "DataAtRisk") == ("Unknown", "PodsUnreachable")
+
+
+def test_where_a_pod_never_said_anything_nothing_is_said_to_be_zero() -> None:
+    fleet = Fleet([Seen(report=None, answers=False)])
+    assert "pending" not in status_of(GIVEN, fleet, NOW)
+    before = {"pending": {"changes": 4, "bytes": 1, "parked": 0}}
+    assert status_of(body(1, "http://minio:9000", before), fleet, NOW)["pending"] == before["pending"]
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (QUIET, ("False", "AllDelivered")),
+        (BUSY, ("False", "OnTheWay")),
+        (replace(BUSY, oldest=AT_RISK_SECONDS - 1), ("False", "OnTheWay")),
+        (replace(BUSY, oldest=AT_RISK_SECONDS), ("True", "ChangesOld")),
+        (replace(BUSY, parked=1), ("True", "ChangesParked")),
+    ],
+)
+@pytest.mark.checklist(52)
+def test_data_is_at_risk_where_it_waits_too_long_or_for_a_person(report: Report, expected: tuple[str, str]) -> None:
+    assert condition(status_of(GIVEN, Fleet([Seen(report=report)]), NOW), "DataAtRisk") == expected
+
+
+def test_what_is_known_to_be_at_risk_is_so_also_where_other_pods_are_silent() -> None:
+    fleet = Fleet([Seen(report=replace(BUSY, parked=1)), Seen(report=None, answers=False)])
+    before = {"pending": {"changes": 3, "bytes": 300, "parked": 1}}
+    assert condition(status_of(body(1, "http://minio:9000", before), fleet, NOW), "DataAtRisk")[0] == "True"
+
+
+@pytest.mark.parametrize(
+    ("reports", "expected"),
+    [
+        ([], ("Unknown", "NoPods")),
+        ([replace(QUIET, credentials="unknown")], ("Unknown", "NotUsedYet")),
+        ([QUIET], ("True", "Found")),
+        ([QUIET, replace(QUIET, credentials="missing")], ("False", "NotFound")),
+    ],
+)
+def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expected: tuple[str, str]) -> None:
+    status = status_of(GIVEN, Fleet([Seen(report=report) for report in reports]), NOW)
+    assert condition(status, "CredentialsResolved") == expected
+    if expected[0] == "False":
+        assert "Secret 's3-keys' needs the keys accessKeyID and secretAccessKey" in message(status, "Ready")
+        assert condition(status, "Ready") == ("False", "NotFound")
+
+
+def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_look() -> None:
+    status = status_of(GIVEN, Fleet([Seen(listens=False)]), NOW)
+    assert condition(status, "CredentialsResolved") == ("Unknown", "PodsNotStarted")
+    assert "kubectl describe pod" in message(status, "CredentialsResolved")
+
+
+def test_without_signatures_no_keys_are_needed() -> None:
+    anonymous = body(1, "http://minio:9000", remote={"credentials": {"anonymous": {}}})
+    assert condition(status_of(anonymous, ALONE, NOW), "CredentialsResolved") == ("True", "NotRequired")
+
+
+@pytest.mark.parametrize(
+    ("reports", "expected"),
+    [
+        ([], ("Unknown", "NoPods")),
+        ([replace(QUIET, remote="unknown")], ("Unknown", "NotTriedYet")),
+        ([QUIET, replace(QUIET, remote="unknown")], ("True", "Reachable")),
+        ([QUIET, AWAY], ("False", "Away")),
+    ],
+)
+def test_whether_the_remote_is_there_is_what_the_pods_say(reports: list[Report], expected: tuple[str, str]) -> None:
+    status = status_of(GIVEN, Fleet([Seen(report=report) for report in reports]), NOW)
+    assert condition(status, "RemoteReachable") == expected
+    if expected[0] == "False":
+        assert condition(status, "Ready") == ("True", "Away"), "pods write on while the remote is away"
+
+
+@pytest.mark.checklist(35)
+def test_the_younger_of_two_that_select_the_same_pods_is_told_and_the_older_too() -> None:
+    loser = status_of(GIVEN, Fleet(older="first"), NOW)
+    winner = status_of(GIVEN, Fleet(younger=["second"]), NOW)
+    assert condition(loser, "Conflicted") == ("True", "OlderGatewayWins")
+    assert condition(loser, "Ready") == ("True", "OlderGatewayWins")
+    assert "'first' is older" in message(loser, "Conflicted")
+    assert "s3d.dev/gateway" in message(loser, "Conflicted")
+    assert condition(winner, "Conflicted") == ("False", "OldestGateway")
+    assert condition(status_of(GIVEN, ALONE, NOW), "Conflicted") == ("False", "NoConflict")

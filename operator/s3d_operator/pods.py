@@ -1,0 +1,183 @@
+"""A pod with a gateway as the reconciler sees it, and what its gateway says at its status door.
+
+Pods are read, never written. The door gives counts, no keys; it is asked by the pod's address, for two seconds and
+64 KiB at most, since what stands there is whatever the pod's owner runs. A pod that does not answer is not one without
+changes.
+"""
+
+import asyncio
+import builtins
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+
+from s3d_operator import build
+from s3d_operator.api import CONFIG_HASH, INJECTED
+from s3d_operator.kube import Object
+
+SECONDS = 2
+ANSWER_BYTES = 64 << 10
+AT_ONCE = 32
+LARGEST = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a gateway left undelivered when it ended."""
+
+    changes: int
+    bytes: int
+    is_exact: bool = True
+    """False: the gateway said nothing at its end; this is what it said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that has a gateway."""
+
+    namespace: str
+    name: str
+    uid: str
+    gateway: str
+    config_hash: str
+    created: str
+    address: str
+    listens: bool
+    """Whether its gateway has started and runs, so that its door should answer."""
+    is_over: bool
+    """Whether it has ended or is about to, and its gateway will not start again."""
+    exit_code: int | None
+    """How its gateway ended, where it has."""
+    message: str
+    """What its gateway wrote at its end."""
+    outlives: bool
+    """Whether the queue is in a claim, which the next pod goes on with."""
+    owner: Object
+    """The object that events about the pod are for: its controller, else itself."""
+
+    @property
+    def left(self) -> Left | None:
+        """What its gateway said at its end that it leaves."""
+        try:
+            said = json.loads(self.message)
+            left = Left(count(said["changes"]), count(said["bytes"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+        return left if left.changes else None
+
+
+def read_pod(raw: Object) -> Pod:
+    """Read a pod as the API server gave it."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    said: Object = next((c for c in status.get("initContainerStatuses") or [] if c["name"] == build.NAME), {})
+    ended = (said.get("state") or {}).get("terminated")
+    phase_is_last = status.get("phase") in {"Succeeded", "Failed"}
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        gateway=(metadata.get("labels") or {}).get(INJECTED, ""),
+        config_hash=(metadata.get("annotations") or {}).get(CONFIG_HASH, ""),
+        created=metadata.get("creationTimestamp") or "",
+        address=status.get("podIP") or "",
+        listens=bool(said.get("started")) and "running" in (said.get("state") or {}),
+        is_over=phase_is_last or "deletionTimestamp" in metadata,
+        exit_code=ended.get("exitCode") if ended else None,
+        message=(ended or {}).get("message") or "",
+        outlives=has_claim(spec),
+        owner=owner_of(raw),
+    )
+
+
+def has_claim(spec: Object) -> bool:
+    """Whether the volume of the local dir is a claim."""
+    names = {
+        mount["name"]
+        for container in spec.get("initContainers") or []
+        if container["name"] == build.NAME
+        for mount in container.get("volumeMounts") or []
+        if mount["mountPath"] == build.LOCAL_DIR
+    }
+    return any("persistentVolumeClaim" in volume for volume in spec.get("volumes") or [] if volume["name"] in names)
+
+
+def owner_of(raw: Object) -> Object:
+    """The controller of a pod, else the pod itself, as an event refers to it."""
+    metadata = raw["metadata"]
+    reference = next((owner for owner in metadata.get("ownerReferences") or [] if owner.get("controller")), None)
+    if reference is None:
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata.get("uid", "")}
+    known = {name: reference[name] for name in ("apiVersion", "kind", "name", "uid")}
+    return known | {"namespace": metadata["namespace"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a gateway says of itself."""
+
+    changes: int
+    bytes: int
+    parked: int
+    oldest: int | None
+    remote: str
+    credentials: str
+
+    @classmethod
+    def read(cls, text: builtins.bytes) -> Self:
+        """Read an answer. Raises ValueError for what is none."""
+        try:
+            said = json.loads(text)
+            pending, remote = said["pending"], said["remote"]
+            oldest = pending["oldest_age_seconds"]
+            return cls(
+                changes=count(pending["changes"]),
+                bytes=count(pending["bytes"]),
+                parked=count(pending["parked"]),
+                oldest=None if oldest is None else count(oldest),
+                remote=str(remote["state"])[:32],
+                credentials=str(remote.get("credentials", "unknown"))[:32],
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not a status: {error!r}") from None
+
+
+def count(value: Any) -> int:
+    """A number that counts something. Raises ValueError for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
+        raise ValueError(f"{value!r} is no count")
+    return int(value)
+
+
+async def ask(pods: Iterable[Pod], port: int = build.HEALTH_PORT) -> dict[str, Report | None]:
+    """Ask the gateways of pods, some at once: by the pod's uid what it says; None where it says nothing of use."""
+    slots = asyncio.Semaphore(AT_ONCE)
+    answers: dict[str, Report | None] = {}
+    # No proxy and no redirect: a pod must not send us elsewhere.
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:  # noqa: TID251
+
+        async def one(pod: Pod) -> None:
+            async with slots:
+                answers[pod.uid] = await ask_one(session, pod.address, port)
+
+        async with asyncio.TaskGroup() as tasks:
+            for pod in pods:
+                tasks.create_task(one(pod))
+    return answers
+
+
+async def ask_one(session: aiohttp.ClientSession, address: str, port: int) -> Report | None:  # noqa: TID251
+    """Ask one gateway."""
+    host = f"[{address}]" if ":" in address else address
+    try:
+        async with session.get(f"http://{host}:{port}/status", allow_redirects=False) as response:
+            text = b""
+            async for block in response.content.iter_any():
+                text += block
+                if len(text) > ANSWER_BYTES:
+                    return None
+            return Report.read(text) if response.status == 200 else None
+    except (OSError, TimeoutError, aiohttp.ClientError, ValueError):
+        return None

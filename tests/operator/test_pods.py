@@ -1,0 +1,153 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from s3d_operator import build, pods
+from s3d_operator.pods import ANSWER_BYTES, Left, Pod, Report, ask, read_pod
+from tests.daemons import StartDaemon
+from tests.operator.goldens import gateway
+from tests.operator.test_inject import ANONYMOUS, inject, pod
+from tests.processes import free_port
+from tests.remotes import Remote
+
+SAID = {
+    "pending": {"changes": 3, "bytes": 300, "oldest_age_seconds": 7.9, "parked": 1, "held": 0},
+    "remote": {"endpoint": "http://minio:9000", "state": "away", "since": 1.0, "credentials": "found"},
+}
+
+
+def injected(name: str = "shop-1", spec: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    """A pod with a gateway, as the API server has it."""
+    made = inject(pod(), gateway(spec or ANONYMOUS))
+    known = {"name": name, "namespace": "shop", "uid": f"uid-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    state = {"podIP": "127.0.0.1", "initContainerStatuses": [running()]} | status
+    return made | {"metadata": made["metadata"] | known, "status": state}
+
+
+def running() -> dict[str, Any]:
+    return {"name": "s3d", "started": True, "state": {"running": {}}}
+
+
+def ended(code: int, message: str = "") -> dict[str, Any]:
+    return {"name": "s3d", "started": False, "state": {"terminated": {"exitCode": code, "message": message}}}
+
+
+def test_a_pod_says_whose_it_is_and_whether_its_gateway_answers() -> None:
+    read = read_pod(injected())
+    assert (read.namespace, read.gateway, read.address, read.listens, read.is_over) == (
+        "shop",
+        "default",
+        "127.0.0.1",
+        True,
+        False,
+    )
+    assert read.config_hash == build.config_hash(gateway(ANONYMOUS).spec)  # type: ignore[arg-type]
+    assert not read_pod(injected(initContainerStatuses=[running() | {"started": False}])).listens
+    assert not read_pod(injected(initContainerStatuses=[ended(0)])).listens
+    assert not read_pod(injected(initContainerStatuses=None)).listens
+
+
+def test_events_are_for_the_controller_else_for_the_pod() -> None:
+    raw = injected()
+    assert read_pod(raw).owner["kind"] == "Pod"
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop", "uid": "u", "controller": True}
+    raw["metadata"]["ownerReferences"] = [{"kind": "Other"}, owner]
+    assert read_pod(raw).owner == {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": "shop",
+        "uid": "u",
+        "namespace": "shop",
+    }
+
+
+@pytest.mark.parametrize(
+    ("volume", "outlives"),
+    [({"emptyDir": {}}, False), ({"persistentVolumeClaim": {"claimName": "q"}}, True), ({"ephemeral": {}}, False)],
+)
+def test_only_a_claim_outlives_its_pod(volume: dict[str, Any], outlives: bool) -> None:
+    assert read_pod(injected(spec=ANONYMOUS | {"volume": volume})).outlives is outlives
+
+
+@pytest.mark.checklist(15)
+@pytest.mark.parametrize(
+    ("message", "left"),
+    [
+        ('{"changes": 4, "bytes": 40, "oldest": 1.5}', Left(4, 40)),
+        ('{"changes": 0, "bytes": 0, "oldest": null}', None),
+        ('{"changes": -4, "bytes": 40}', None),
+        ('{"changes": true, "bytes": 40}', None),
+        ("Traceback", None),
+        ("[]", None),
+        ("", None),
+    ],
+)
+def test_what_a_gateway_left_is_what_it_wrote_at_its_end(message: str, left: Left | None) -> None:
+    assert read_pod(injected(initContainerStatuses=[ended(75, message)])).left == left
+
+
+@asynccontextmanager
+async def door(address: str, port: int, answer: Any) -> AsyncIterator[None]:
+    """A status door."""
+    app = web.Application()
+    app.router.add_get("/status", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, address, port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def at(address: str) -> Pod:
+    return read_pod(injected(address, podIP=address))
+
+
+async def test_every_pod_is_asked_and_what_is_no_answer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pods, "SECONDS", 0.5)
+    port, stopped = free_port(), asyncio.Event()
+
+    async def well(request: web.Request) -> web.Response:
+        return web.json_response(SAID)
+
+    async def too_much(request: web.Request) -> web.Response:
+        return web.Response(text=json.dumps(SAID) + " " * ANSWER_BYTES)
+
+    async def wrong(request: web.Request) -> web.Response:
+        return web.json_response(SAID | {"pending": {"changes": 10**30}})
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        raise web.HTTPFound(f"http://127.0.0.1:{port}/status")
+
+    async def silent(request: web.Request) -> web.Response:
+        await stopped.wait()
+        raise AssertionError
+
+    async def failing(request: web.Request) -> web.Response:
+        return web.json_response(SAID, status=503)
+
+    doors = [well, too_much, wrong, elsewhere, silent, failing]
+    async with asyncio.TaskGroup() as tasks:
+        opened = [door(f"127.0.0.{number}", port, answer) for number, answer in enumerate(doors, start=1)]
+        for each in opened:
+            await each.__aenter__()
+        answers = await ask([at(f"127.0.0.{number}") for number in range(1, 8)], port)
+        stopped.set()
+        for each in opened:
+            tasks.create_task(each.__aexit__(None, None, None))
+    report = Report(changes=3, bytes=300, parked=1, oldest=7, remote="away", credentials="found")
+    assert answers == {"uid-127.0.0.1": report} | {f"uid-127.0.0.{number}": None for number in range(2, 8)}
+
+
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+async def test_the_door_of_a_real_gateway_is_understood(start_daemon: StartDaemon, remote: Remote) -> None:
+    daemon = await asyncio.to_thread(start_daemon, remote)
+    (report,) = (await ask([at("127.0.0.1")], daemon.metrics_port)).values()
+    assert report
+    assert (report.changes, report.parked, report.oldest, report.credentials) == (0, 0, None, "unknown")
