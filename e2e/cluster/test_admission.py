@@ -1,5 +1,6 @@
 """Who gets the gateway and who is left alone, and what the API server and kubectl say about an S3Gateway."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,39 @@ def test_a_dry_run_shows_the_sidecar_and_leaves_no_object_behind(gateway: Gatewa
     shown = submit(kube.pod(namespace, "bucket"))
     assert [container["name"] for container in shown["spec"]["initContainers"]] == ["s3d"]
     assert objects_of(namespace) == before
+
+
+RESTRICTED = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@pytest.mark.checklist(22)
+@pytest.mark.checklist(30)
+@pytest.mark.checklist(31)
+@pytest.mark.parametrize(
+    ("credentials", "audience"),
+    [
+        ({"webIdentity": {"roleARN": "arn:aws:iam::123456789012:role/photos"}}, "sts.amazonaws.com"),
+        ({"podIdentity": {}}, "pods.eks.amazonaws.com"),
+    ],
+)
+def test_a_pod_starts_in_a_restricted_namespace_with_a_token_for_its_audience_alone(
+    gateway: Gateway, namespace: str, credentials: Object, audience: str
+) -> None:
+    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    gateway(remote={"endpoint": kube.ENDPOINT, "credentials": credentials})
+    made = kube.pod(namespace, "bucket")
+    made["spec"]["containers"][0]["securityContext"] = RESTRICTED
+    kubectl("create", given=made)
+    wait(namespace, f"pod/{APP}", "condition=Ready")
+    read = ("-c", "s3d", "--", "cat", "/var/run/secrets/s3d.dev/identity/token")
+    payload = kubectl("-n", namespace, "exec", APP, *read).split(".")[1]
+    assert json.loads(base64.urlsafe_b64decode(payload + "=="))["aud"] == [audience]
 
 
 def objects_of(namespace: str) -> set[str]:

@@ -122,6 +122,8 @@ class Report:
     bytes: int
     parked: int
     oldest: int | None
+    paused: int
+    """Identities and buckets for which the remote refuses everything."""
     remote: str
     credentials: str
 
@@ -137,6 +139,7 @@ class Report:
                 bytes=count(pending["bytes"]),
                 parked=count(pending["parked"]),
                 oldest=None if oldest is None else count(oldest),
+                paused=count(said["paused_lanes"]),
                 remote=str(remote["state"])[:32],
                 credentials=str(remote.get("credentials", "unknown"))[:32],
             )

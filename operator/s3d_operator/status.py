@@ -185,6 +185,13 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
             f"{parked} changes are refused by the remote and wait for a person: `s3d queue list` in container s3d "
             "names them, with the remote's reason",
         )
+    if refused := sum(report.paused > 0 for report in fleet.reports):
+        return Judgement(
+            "True",
+            "RemoteRefuses",
+            f"the remote refuses all that {refused} pods send to some buckets: keys and permissions; `s3d status` in "
+            "container s3d says which, and the remote's reason",
+        )
     if oldest >= AT_RISK_SECONDS:
         return Judgement(
             "True",

@@ -111,12 +111,14 @@ def test_every_size_of_the_schema_is_one_that_the_daemon_reads() -> None:
         assert settings.write_queue.max_size == config.parse_bytes(size)
 
 
+@pytest.mark.checklist(17)
 def test_the_daemon_never_follows_the_endpoint_that_the_apps_get() -> None:
     environment = {entry["name"]: entry.get("value") for entry in sidecar(FULL)["env"]}
     assert environment["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] == "true"
     assert "AWS_ENDPOINT_URL_S3" not in environment
 
 
+@pytest.mark.checklist(22)
 def test_the_sidecar_may_run_where_pod_security_is_restricted() -> None:
     context = sidecar(FULL)["securityContext"]
     assert context["runAsNonRoot"] is True
@@ -126,6 +128,7 @@ def test_the_sidecar_may_run_where_pod_security_is_restricted() -> None:
     assert context["readOnlyRootFilesystem"] is True
 
 
+@pytest.mark.checklist(16)
 @pytest.mark.parametrize(("bounds", "limits"), [(False, {"memory": "256Mi"}), (True, {"ephemeral-storage": "3Gi"})])
 def test_storage_is_limited_only_where_the_pod_limits_it(bounds: bool, limits: dict[str, str]) -> None:
     assert limits.items() <= sidecar(LEAST, bounds_storage=bounds)["resources"]["limits"].items()
@@ -139,8 +142,16 @@ def test_starting_may_take_as_long_as_another_process_may_drain() -> None:
     assert seconds > json.loads(environment["S3D_CONFIG"])["S3D_LOCK_WAIT"] == 600
 
 
+@pytest.mark.checklist(12)
 def test_only_the_health_door_is_probed_and_it_does_not_ask_the_remote() -> None:
     container = sidecar(FULL)
     probes = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert {probe["port"] for probe in probes.values()} == {33334}
     assert probes["livenessProbe"]["path"] == "/healthz"
+
+
+@pytest.mark.checklist(20)
+def test_the_s3_door_is_on_loopback_and_health_is_elsewhere() -> None:
+    gateway = loaded(FULL).gateway
+    assert (gateway.endpoint, gateway.insecure) == ("http://localhost:33333", False)
+    assert gateway.metrics_endpoint == "http://0.0.0.0:33334"

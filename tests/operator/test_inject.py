@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3d_operator import build
@@ -20,6 +20,7 @@ from s3d_operator.api import (
     S3GatewaySpec,
 )
 from s3d_operator.inject import Gateway, Skip, overlap, patch, ports_of, selects, wanted
+from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
 ANONYMOUS = {"remote": {"credentials": {"anonymous": {}}}}
@@ -562,3 +563,57 @@ def test_two_selectors_overlap_where_a_pod_can_have_the_labels_of_both(
     one: LabelSelector | None, other: LabelSelector | None
 ) -> None:
     assert overlap(one, other) == any(selects(one, labels) and selects(other, labels) for labels in every_pod)
+
+
+@pytest.mark.checklist(18)
+def test_the_app_is_sent_to_the_gateway_by_address_and_for_s3_alone() -> None:
+    told = environment(inject(pod(), gateway(ANONYMOUS))["spec"]["containers"][0])
+    assert {name: value for name, value in told.items() if "ENDPOINT" in name} == {
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:33333"
+    }
+
+
+@pytest.mark.checklist(14)
+@pytest.mark.parametrize(("own", "grace"), [(None, 95), (5, 70), (600, 665)])
+def test_the_pods_grace_is_its_own_and_the_drain_and_its_own_is_written_down(own: int | None, grace: int) -> None:
+    injected = inject(pod({} if own is None else {"terminationGracePeriodSeconds": own}), gateway(ANONYMOUS))
+    assert injected["spec"]["terminationGracePeriodSeconds"] == grace
+    assert injected["metadata"]["annotations"][ORIGINAL_GRACE] == str(30 if own is None else own)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "env", "args"]), inner),
+    max_leaves=5,
+)
+places = st.sampled_from(
+    [
+        ("metadata", "labels"),
+        ("metadata", "annotations"),
+        ("spec", "containers"),
+        ("spec", "initContainers"),
+        ("spec", "volumes"),
+        ("spec", "securityContext"),
+        ("spec", "terminationGracePeriodSeconds"),
+        ("spec", "nodeSelector"),
+    ]
+)
+
+
+@pytest.mark.checklist(6)
+@settings(max_examples=50)
+@given(pods, st.dictionaries(places, anything, max_size=3))
+def test_whatever_a_pod_is_it_is_injected_or_skipped_with_a_reason_or_it_is_an_error_of_ours(
+    given: dict[str, Any], damage: dict[tuple[str, str], Any]
+) -> None:
+    """An error of ours is raised, and becomes an HTTP 500: it never looks like a denial."""
+    for (part, name), value in damage.items():
+        given[part][name] = value
+    chosen = gateway(ANONYMOUS)
+    try:
+        choice = wanted(given, [chosen])
+        verdict = decide(given, choice, IMAGE, denies=True)
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError):
+        return
+    assert verdict["allowed"] is isinstance(choice, Gateway)
+    assert isinstance(choice, Gateway) or verdict["status"]["reason"] == choice.reason

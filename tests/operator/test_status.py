@@ -9,8 +9,8 @@ from s3d_operator.status import AT_RISK_SECONDS, Fleet, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
-QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, remote="reachable", credentials="found")
-BUSY = Report(changes=3, bytes=300, parked=0, oldest=7, remote="reachable", credentials="found")
+QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, paused=0, remote="reachable", credentials="found")
+BUSY = Report(changes=3, bytes=300, parked=0, oldest=7, paused=0, remote="reachable", credentials="found")
 AWAY = replace(BUSY, remote="away")
 ALONE = Fleet()
 
@@ -116,6 +116,7 @@ def test_where_a_pod_never_said_anything_nothing_is_said_to_be_zero() -> None:
         (replace(BUSY, oldest=AT_RISK_SECONDS - 1), ("False", "OnTheWay")),
         (replace(BUSY, oldest=AT_RISK_SECONDS), ("True", "ChangesOld")),
         (replace(BUSY, parked=1), ("True", "ChangesParked")),
+        (replace(BUSY, paused=1), ("True", "RemoteRefuses")),
     ],
 )
 @pytest.mark.checklist(52)

@@ -118,6 +118,7 @@ def test_what_cannot_be_reloaded_changes_nothing(values: dict[str, object], word
     assert settings == before
 
 
+@pytest.mark.checklist(16)
 def test_a_queue_that_could_outgrow_its_volume_is_refused() -> None:
     with pytest.raises(ConfigError, match="do not fit into the volume"):
         config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi"})
