@@ -30,9 +30,11 @@ ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Erro
 def test_a_file_is_stored_as_it_is(cli, s3, bucket, tmp_path):
     path = tmp_path / "report.pdf"
     path.write_bytes(data := os.urandom(300_000))
-    ran = cli("put", str(path), f"{bucket}/docs/report")
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.lines == [[f"{bucket}/docs/report", "300000", hashlib.md5(data).hexdigest(), "local"]]
+    # The first write to a bucket is the remote's to judge.
+    for durability in ("remote", "local"):
+        ran = cli("put", str(path), f"{bucket}/docs/report")
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.lines == [[f"{bucket}/docs/report", "300000", hashlib.md5(data).hexdigest(), durability]]
     stored = s3.get_object(Bucket=bucket, Key="docs/report")
     assert stored["Body"].read() == data
     assert stored["ContentType"] == "application/pdf"
