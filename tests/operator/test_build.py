@@ -155,3 +155,10 @@ def test_the_s3_door_is_on_loopback_and_health_is_elsewhere() -> None:
     gateway = loaded(FULL).gateway
     assert (gateway.endpoint, gateway.insecure) == ("http://localhost:33333", False)
     assert gateway.metrics_endpoint == "http://0.0.0.0:33334"
+
+
+@pytest.mark.checklist(13)
+def test_no_hook_can_end_the_sidecar_before_the_app() -> None:
+    """It ends by SIGTERM alone, which a kubelet sends to a native sidecar after the last app container has ended."""
+    assert "lifecycle" not in sidecar(FULL)
+    assert sidecar(FULL)["restartPolicy"] == "Always"
