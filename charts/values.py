@@ -405,7 +405,8 @@ Generated from `charts/values.py` by `make generate`.
 
     helm install s3d charts/s3d -n s3d-system --create-namespace
 
-What to do next is in the notes that this prints.
+What to do next is in the notes that this prints; [docs/KUBERNETES.md](../../docs/KUBERNETES.md) has the rest: the first
+gateway, what is promised in a pod, upgrades, uninstalling, and what to look at when something is wrong.
 
 | needs | |
 |---|---|

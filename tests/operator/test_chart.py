@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -665,6 +666,113 @@ def test_every_object_is_one_that_the_oldest_and_the_newest_kubernetes_know(valu
         done = subprocess.run(command, input=text, check=False, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout
         assert "Errors: 0, Skipped: 0" in done.stdout
+
+
+GUIDE = (ROOT / "docs/KUBERNETES.md").read_text()
+METADATA = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+
+def properties(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """The names of all values, dotted."""
+    for name, member in schema.get("properties", {}).items():
+        yield f"{path}{name}"
+        yield from properties(member, f"{path}{name}.")
+
+
+@pytest.mark.checklist(66)
+def test_what_the_guide_names_is_there() -> None:
+    known = set(properties(json.loads((CHART / "values.schema.json").read_text())))
+    sections = {name.split(".")[0] for name in known}
+    dotted = re.findall(r"[`\s]([a-z][A-Za-z]+(?:\.[A-Za-z]+)+)[`=]", GUIDE)
+    named = {name for name in dotted if name.split(".")[0] in sections} - {"drain.seconds"}
+    assert named
+    assert named <= known
+    assert set(re.findall(r"\bS3D[A-Z][A-Za-z]+\b", GUIDE)) == set(alerts())
+
+
+@pytest.mark.checklist(66)
+def test_the_examples_are_gateways() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    examples = [raw for block in blocks for raw in yaml.safe_load_all(block) if isinstance(raw, dict)]
+    examples += yaml.safe_load(METADATA["annotations"]["artifacthub.io/crdsExamples"])
+    gateways = [raw for raw in examples if raw.get("kind") == "S3Gateway"]
+    assert len(gateways) == 2
+    for raw in gateways:
+        assert parse_gateway(raw["spec"]).buckets[0].name == "photos"
+
+
+@pytest.mark.checklist(66)
+def test_the_catalogues_entry_is_that_of_the_chart() -> None:
+    annotations = {name.removeprefix("artifacthub.io/"): text for name, text in METADATA["annotations"].items()}
+    images = {each["name"]: each["image"] for each in yaml.safe_load(annotations["images"])}
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert images == {name: values[name]["image"] for name in ("operator", "sidecar")}
+    (crd,) = yaml.safe_load(annotations["crds"])
+    definition = objects()["CustomResourceDefinition", crd["name"]]["spec"]
+    assert (crd["kind"], crd["version"]) == (definition["names"]["kind"], definition["versions"][0]["name"])
+    assert METADATA["kubeVersion"] == ">=1.31.0-0"
+    assert "| Kubernetes | 1.31 or newer" in GUIDE
+    for heading in ("## What it runs on", "## Upgrade", "## Uninstall"):
+        assert f"\n{heading}\n" in GUIDE
+
+
+@pytest.mark.checklist(64)
+def test_nothing_that_stays_after_an_uninstallation_can_block_a_pod() -> None:
+    annotated = [(kind, raw["metadata"].get("annotations") or {}) for (kind, _), raw in objects().items()]
+    kept = {kind for kind, annotations in annotated if "helm.sh/resource-policy" in annotations}
+    assert kept == {"CustomResourceDefinition"}
+    for raw in {**objects(), **everything(), **monitored()}.values():
+        assert "finalizers" not in raw["metadata"]
+        assert "helm.sh/hook" not in (raw["metadata"].get("annotations") or {})
+
+
+@pytest.mark.checklist(65)
+def test_what_is_written_into_the_charts_objects_by_others_is_what_argo_cd_is_told() -> None:
+    (told,) = (
+        raw["spec"]["ignoreDifferences"]
+        for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+        for raw in yaml.safe_load_all(block)
+        if "ignoreDifferences" in str(raw)
+    )
+    assert [(each["kind"], each["name"], each["jqPathExpressions"]) for each in told] == [
+        ("MutatingWebhookConfiguration", "s3d", [".webhooks[].clientConfig.caBundle"])
+    ]
+    for entry in webhooks().values():
+        assert "caBundle" not in entry["clientConfig"]
+
+
+SHOWN = """
+kind: Notes
+text: |
+  {{- tpl (.Files.Get "NOTES.txt") . | nindent 2 }}
+"""
+
+
+def notes(directory: Path, *values: str) -> str:
+    """What is printed after an installation; without a cluster helm shows it as an object only."""
+    copy = directory / "s3d"
+    if not copy.exists():
+        shutil.copytree(CHART, copy)
+        (copy / "templates/NOTES.txt").rename(copy / "NOTES.txt")
+        (copy / "templates/shown.yaml").write_text(SHOWN)
+    sets = [part for value in values for part in ("--set-json", value)]
+    shown = ("--namespace", "s3d-system", "--show-only", "templates/shown.yaml")
+    done = helm("template", "s3d", str(copy), *shown, *sets)
+    assert done.returncode == 0, done.stderr
+    text: str = yaml.safe_load(done.stdout)["text"]
+    return text
+
+
+@pytest.mark.checklist(66)
+def test_the_notes_say_what_is_left_to_do_and_what_is_risked(tmp_path: Path) -> None:
+    said = notes(tmp_path)
+    assert "kubectl label namespace NAMESPACE s3d.dev/injection=enabled" in said
+    assert "helm test s3d -n s3d-system" in said
+    assert "WARNING" not in said
+    risky = ("webhook.replicas=1", 'webhook.failurePolicy.podLabel="Ignore"', 'admissionPolicy.podLabel="Warn"')
+    said = notes(tmp_path, *risky, "crds.keep=false", 'drain.jobs.namespaces=["shop"]')
+    assert said.count("WARNING") == 3
+    assert "Jobs in shop" in said
 
 
 @functools.cache
