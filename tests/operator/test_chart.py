@@ -135,6 +135,7 @@ def test_the_parts_call_each_other_by_the_same_names() -> None:
         assert f"{called['name']}.{called['namespace']}.svc" in place.hosts
 
 
+@pytest.mark.checklist(61)
 def test_images_are_values() -> None:
     changed = ('operator.image="r.example/operator:9"', 'sidecar={"image":"r.example/s3d:9","pullPolicy":"Never"}')
     deployments = [raw for (kind, _), raw in objects(*changed).items() if kind == "Deployment"]
@@ -153,7 +154,12 @@ PLACED = """
 ZONE = "topology.kubernetes.io/zone"
 EVERYTHING = f"""
 operator: {PLACED}
+  pullPolicy: Always
+  resources: {{limits: {{memory: 301Mi}}}}
 webhook: {PLACED}
+  timeoutSeconds: 3
+  failurePolicy: {{podLabel: Ignore, namespaceLabel: Fail}}
+  resources: {{limits: {{memory: 302Mi}}}}
   topologySpreadConstraints: [{{maxSkew: 2, topologyKey: {ZONE}, whenUnsatisfiable: DoNotSchedule}}]
   podDisruptionBudget: {{maxUnavailable: 50%}}
 imagePullSecrets: [{{name: registry}}]
@@ -200,6 +206,19 @@ def test_where_and_as_whom_our_own_pods_run_are_values(name: str) -> None:
     assert metadata["labels"]["team"] == "storage"
     plain = pod_spec(name)
     assert not {"affinity", "priorityClassName", "tolerations", "imagePullSecrets"} & plain.keys()
+
+
+@pytest.mark.checklist(61)
+def test_resources_pull_policy_and_what_becomes_of_a_review_are_values() -> None:
+    made = everything()
+    for name, memory in (("s3d-operator", "301Mi"), ("s3d-webhook", "302Mi")):
+        (container,) = made["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        assert container["imagePullPolicy"] == "Always"
+        assert container["resources"]["limits"]["memory"] == memory
+        assert container["resources"]["requests"]["memory"], "the rest of it stays"
+    entries = {entry["name"].split(".")[0]: entry for entry in made["MutatingWebhookConfiguration", "s3d"]["webhooks"]}
+    assert {name: entry["failurePolicy"] for name, entry in entries.items()} == {"pod": "Ignore", "namespace": "Fail"}
+    assert {entry["timeoutSeconds"] for entry in entries.values()} == {3}
 
 
 @pytest.mark.checklist(56)
@@ -260,6 +279,7 @@ def granted(kind: str, name: str) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.checklist(28)
+@pytest.mark.checklist(29)
 def test_nobody_reads_secrets_but_the_one_of_the_certificate_or_writes_pods() -> None:
     reads = {"get", "list", "watch"}
     for name in ("s3d-operator", "s3d-webhook"):
@@ -364,6 +384,8 @@ def webhooks(*values: str) -> dict[str, dict[str, Any]]:
     return {entry["name"].split(".")[0]: entry for entry in entries}
 
 
+@pytest.mark.checklist(3)
+@pytest.mark.checklist(5)
 def test_only_new_pods_that_opted_in_are_asked_about_and_each_by_one_entry() -> None:
     pod, namespace = webhooks()["pod"], webhooks()["namespace"]
     assert pod["objectSelector"] == {"matchLabels": {"s3d.dev/inject": "true"}}
@@ -387,6 +409,7 @@ def test_only_new_pods_that_opted_in_are_asked_about_and_each_by_one_entry() -> 
         assert "caBundle" not in entry["clientConfig"]
 
 
+@pytest.mark.checklist(3)
 def test_who_asks_by_a_pods_label_fails_without_us_and_a_namespace_does_not() -> None:
     assert {name: entry["failurePolicy"] for name, entry in webhooks().items()} == {
         "pod": "Fail",
@@ -394,6 +417,7 @@ def test_who_asks_by_a_pods_label_fails_without_us_and_a_namespace_does_not() ->
     }
 
 
+@pytest.mark.checklist(4)
 def test_the_clusters_own_namespaces_and_ours_are_never_asked_about() -> None:
     for entry in webhooks('webhook.excludedNamespaces=["mine"]').values():
         (expression,) = entry["namespaceSelector"]["matchExpressions"]
@@ -455,6 +479,7 @@ def test_a_network_policy_lets_in_what_has_to_come_from_anywhere() -> None:
         assert spec["podSelector"]["matchLabels"].items() <= labels_of(name).items()
 
 
+@pytest.mark.checklist(1)
 def test_the_webhook_is_never_absent_and_the_operator_never_twice_there() -> None:
     webhook, operator = (objects()["Deployment", name]["spec"] for name in ("s3d-webhook", "s3d-operator"))
     assert webhook["replicas"] >= 2
