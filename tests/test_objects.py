@@ -256,6 +256,21 @@ def policy(bucket: str, *conditions: Any, expiration: str = "2100-01-01T00:00:00
     return {"policy": base64.b64encode(json.dumps(document).encode()).decode(), "signature": "s"}
 
 
+@pytest.mark.semantics("R-4")
+@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
+def test_a_checksum_that_was_presigned_before_there_was_a_body_counts_for_nothing(
+    daemon: Daemon, remote: Remote, bucket: str
+) -> None:
+    daemon.warm(bucket)
+    s3 = daemon.client(signature_version="s3v4")
+    url = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "k"}).removeprefix(daemon.endpoint)
+    sums = "&x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32"
+    status, headers, _ = raw(daemon, "PUT", url + sums, b"not empty")
+    assert (status, headers["x-s3d-durability"]) == (200, "local")
+    eventually(lambda: drained(daemon))
+    assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"not empty"
+
+
 @pytest.mark.semantics("R-1", "Q-4")
 @pytest.mark.parametrize("remote", ["minio"], indirect=True)
 def test_a_pending_object_shows_the_encryption_that_its_bucket_gives_it(

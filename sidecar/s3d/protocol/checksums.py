@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from multidict import CIMultiDict
 
-from s3d.api import AnyHeaders, Body, Headers, Wire, read_small
+from s3d.api import AnyHeaders, Body, Wire, read_small
 from s3d.errors import S3Error
-from s3d.protocol import chunked, decode
+from s3d.protocol import chunked
 
 PREFIX = "x-amz-checksum-"
 INLINE = 32 << 10
@@ -330,7 +330,8 @@ def verify(
 def incoming(body: Body, wire: Wire, *, names: Iterable[str] = ("md5",)) -> VerifiedBody:
     """A request's body as its headers describe it: decoded where it is aws-chunked, and verified.
 
-    Raises S3Error where the headers contradict themselves. Headers in the query of a presigned URL count.
+    Raises S3Error where the headers contradict themselves. A checksum in the query of a presigned URL is no promise: S3
+    does not look at it, and SDKs put there that of the empty body which they had when they signed.
     """
     headers = _described(wire)
     promise = expected(headers)
@@ -344,18 +345,10 @@ def incoming(body: Body, wire: Wire, *, names: Iterable[str] = ("md5",)) -> Veri
 
 def _described(wire: Wire) -> AnyHeaders:
     """The headers that describe the bytes of a body."""
-    headers = wire.headers
-    completes = wire.method == "POST" and "uploadId=" in wire.query
-    lifts = not completes and "X-Amz-Signature=" in wire.query and PREFIX in wire.query.lower()
-    if not completes and not lifts:
-        return headers
+    if wire.method != "POST" or "uploadId=" not in wire.query:
+        return wire.headers
     # What comes with a Complete are the checksums of the object, not of the document in its body.
-    kept: Headers = CIMultiDict((n, v) for n, v in headers.items() if not (completes and n.lower() in HEADERS))
-    if lifts:
-        for name, value in decode.query(wire.query):
-            if name.lower() in HEADERS:
-                kept.setdefault(name, value)
-    return kept
+    return CIMultiDict((name, value) for name, value in wire.headers.items() if name.lower() not in HEADERS)
 
 
 def to_base64(raw: bytes) -> str:

@@ -39,6 +39,12 @@ SIGNATURE = frozenset(
         "x-amz-signature",
         "x-amz-security-token",
         "x-amz-content-sha256",
+        # Of the body that was there when a URL was signed: none, mostly. S3 does not look at them in a query.
+        "x-amz-sdk-checksum-algorithm",
+        *(
+            f"x-amz-checksum-{name}"
+            for name in "crc32 crc32c crc64nvme md5 sha1 sha256 sha512 xxhash64 xxhash3 xxhash128".split()
+        ),
     ]
 )
 SIGNATURE_V2 = frozenset(["AWSAccessKeyId", "Signature", "Expires", "content-md5", "content-type"])

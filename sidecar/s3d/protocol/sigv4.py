@@ -166,7 +166,7 @@ def _judge(end: datetime, now: datetime) -> None:
 
 
 def strip_auth(query: str, headers: AnyHeaders) -> tuple[str, Headers]:
-    """The query, as it was sent otherwise, and the headers without the client's signature.
+    """The query, as it was sent otherwise, and the headers without the client's signature and what stands beside it.
 
     Headers that a presigned URL carried in its query become headers: the new signature is one of headers, and a remote
     takes them from the query of a presigned request only. Raises S3Error InvalidArgument where one has a line break.
