@@ -31,11 +31,11 @@ class Events:
     async def tell(
         self, about: Object, reason: str, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"
     ) -> bool:
-        """Tell something about an object; whether it was new. What cannot be told is tried again by the next round."""
+        """Tell something about an object; False where it cannot be told now and is worth another try."""
         said = "\n".join([about["kind"], about["uid"], reason, message])
         name = f"{about['name'][:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
         if name in self._told:
-            return False
+            return True
         namespace = about["namespace"]
         try:
             await self._kube.request(
@@ -44,6 +44,7 @@ class Events:
         except ApiError as error:
             if error.status != HTTPStatus.CONFLICT:
                 log.warning("event %s about %s/%s: %s", reason, namespace, about["name"], error)
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return False
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
             log.warning("event %s about %s/%s: %r", reason, namespace, about["name"], error)

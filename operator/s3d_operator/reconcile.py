@@ -292,25 +292,31 @@ class Reconciler:
         """Tell of pods that ended with changes which were not delivered."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for uid, pod in list(self._ended.items()):
-            del self._ended[uid]
-            left = left_by(pod, self._reports.pop(uid, None))
-            if left is None or uid in self._judged:
-                continue
-            self._judged.add(uid)
-            reason = "QueueLeft" if pod.outlives else "QueueLost"
-            about = "" if left.is_exact else "about "
-            fate = "wait in its claim for the next pod that mounts it" if pod.outlives else "were lost with its volume"
-            text = (
-                f"pod {pod.name} of {pod.created} ended before everything was delivered: "
-                f"{about}{left.changes} changes, {left.bytes} bytes {fate}"
-            )
-            if not pod.outlives:
-                self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
-            log.warning("%s/%s", pod.namespace, text)
-            await self.events.tell(pod.owner, reason, text)
-            if metadata := gateways.get((pod.namespace, pod.gateway)):
-                known = {name: metadata[name] for name in ("name", "namespace", "uid")}
-                await self.events.tell(whole("S3Gateway", API_VERSION) | known, reason, text)
+            left = left_by(pod, self._reports.get(uid))
+            if left is None or uid in self._judged or await self.tell_loss(pod, left, gateways):
+                del self._ended[uid]
+
+    async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
+        """Tell of one; whether that is done."""
+        reason = "QueueLeft" if pod.outlives else "QueueLost"
+        about = "" if left.is_exact else "about "
+        fate = "wait in its claim for the next pod that mounts it" if pod.outlives else "were lost with its volume"
+        text = (
+            f"pod {pod.name} of {pod.created} ended before everything was delivered: "
+            f"{about}{left.changes} changes, {left.bytes} bytes {fate}"
+        )
+        objects = [pod.owner]
+        if metadata := gateways.get((pod.namespace, pod.gateway)):
+            known = {name: metadata[name] for name in ("name", "namespace", "uid")}
+            objects.append(whole("S3Gateway", API_VERSION) | known)
+        for each in objects:
+            if not await self.events.tell(each, reason, text):
+                return False
+        log.warning("%s/%s", pod.namespace, text)
+        self._judged.add(pod.uid)
+        if not pod.outlives:
+            self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
+        return True
 
     def show(self, metadata: Object, status: Object) -> None:
         """Let the metrics say what the status says."""

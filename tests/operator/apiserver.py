@@ -36,7 +36,8 @@ class ApiServer:
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
         self.requests: list[str] = []
-        self.broken = False
+        self.broken: bool | str = False
+        """Whether it fails, or the end of the paths for which it does."""
         self.forgotten = 0
         self.version = 100
         self.watchers: dict[asyncio.Queue[Object | None], tuple[str, Selects]] = {}
@@ -74,7 +75,7 @@ class ApiServer:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         self.requests.append(f"{request.method} {request.path_qs}")
-        if self.broken:
+        if self.broken is True or (self.broken and request.path.endswith(self.broken)):
             return failure(503, "broken")
         if request.method == "POST":
             raw = await request.json()

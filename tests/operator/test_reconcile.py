@@ -297,6 +297,20 @@ async def test_a_finished_pod_is_told_of_once_and_not_again_when_it_is_deleted(
     assert len(events(api)) == 2
 
 
+async def test_a_loss_that_could_not_be_told_is_told_by_the_next_round(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected(initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+    await eventually(lambda: reconciler.injected.objects)
+    api.broken = "/events"
+    await reconciler.round(NOW)
+    assert events(api) == []
+    api.broken = False
+    await reconciler.round(NOW)
+    assert [reason for _, reason, _ in events(api)] == ["QueueLost", "QueueLost"]
+
+
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
     await Reconciler(client).round(NOW)
