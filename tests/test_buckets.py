@@ -23,6 +23,7 @@ def test_a_versioned_bucket_may_be_queued_for_and_each_change_is_a_version(
     there.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     daemon = start_daemon(relayed.remote, S3D_WRITE_QUEUE_VERSIONED="Queue", S3D_BUCKETS=bucket, **AWAY)
     daemon.warm(bucket)
+    assert b"queued, each as a version" in daemon.cli("status", bucket).stdout
     relayed.set(mode="refuse")
     s3 = daemon.client()
     eventually(lambda: code_of(s3.list_buckets) != "")

@@ -29,9 +29,13 @@ def of_bucket(parts: Parts, bucket: str) -> dict[str, Any]:
     """What is known of a bucket, and what is pending in it."""
     known = parts.buckets.remembered(bucket)
     count, size = changes.bucket_tally(parts.db, bucket)
-    writes = f"through: {known.through} ({known.detail})" if known and known.through else "queued"
+    writes = "queued"
     if known and known.through == buckets.REFUTED:
         writes = f"refused: {known.detail}"
+    elif known and parts.buckets.through(known):
+        writes = f"through: {known.through} ({known.detail})"
+    elif parts.buckets.ordered(bucket):
+        writes = "queued, each as a version"
     return {
         "bucket": bucket,
         "known": parts.buckets.vouched(bucket),
