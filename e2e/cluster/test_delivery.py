@@ -209,11 +209,14 @@ def test_keys_that_are_put_right_deliver_what_was_taken_without_a_restart(
 ) -> None:
     secret = ("-n", namespace, "patch", "secret", "s3-keys", "--type=merge", "-p")
     kubectl(*secret, json.dumps({"stringData": {"secretAccessKey": "wrong"}}))
+    # While the remote is there, the first write would be refused at once: it is proved there.
+    relay.set(mode="refuse")
     gateway()
     kubectl("create", given=kube.pod(namespace, bucket, *map(str, SIZES)))
     wait(namespace, f"pod/{APP}", "condition=Ready")
     app, _, _ = followed()
     app.wait_for(says("done"), "all writes")
+    relay.set(mode="pass")
     until(lambda: condition(namespace, "DataAtRisk") == "RemoteRefuses", "that the keys are refused")
 
     kubectl(*secret, json.dumps({"stringData": {"secretAccessKey": kube.SECRET_KEY}}))
@@ -231,7 +234,7 @@ def test_what_a_pod_left_in_a_claim_is_delivered_by_the_next_pod(
     head = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "queue", "namespace": namespace}}
     kubectl("create", given={**head, "spec": claim})
     # The storage of this cluster belongs to root, and host paths know no fsGroup.
-    opening = kube.pod(namespace, "-", labels={}, volumes=[volume()])
+    opening = kube.pod(namespace, labels={}, volumes=[volume()])
     opening["spec"]["containers"][0] |= {
         "command": ["chmod", "0777", "/queue"],
         "securityContext": {"runAsUser": 0},

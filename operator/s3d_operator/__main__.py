@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     webhook.add_argument("--pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
     webhook.add_argument("--port", type=int, default=10250, help="port of the reviews (%(default)s)")
     webhook.add_argument(
-        "--shutdown-seconds", type=float, default=5, help="how long to serve on after SIGTERM (%(default)s)"
+        "--shutdown-seconds", type=float, default=10, help="how long to serve on after SIGTERM (%(default)s)"
     )
     reconcile.add_argument("--service", default="s3d-webhook", help="Service of the webhook (%(default)s)")
     reconcile.add_argument(

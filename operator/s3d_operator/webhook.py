@@ -44,7 +44,7 @@ class Options:
     host: str = "0.0.0.0"
     port: int = 10250
     health_port: int = 8080
-    shutdown_seconds: float = 5
+    shutdown_seconds: float = 10
 
 
 def denies(opt_in: str, pod: Object) -> bool:
@@ -127,7 +127,11 @@ class Webhook:
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
         log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
-        return web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
+        answer = web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
+        # A connection that the API server kept could be closed, at our end, under its next review: it does not send that
+        # again, and the pod is refused. A new one goes to a replica that serves, and to each in turn.
+        answer.force_close()
+        return answer
 
     def count(self, opt_in: str, choice: Gateway | Skip, verdict: Object) -> None:
         """Count an answer."""

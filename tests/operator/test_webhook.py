@@ -122,6 +122,14 @@ async def test_a_pod_gets_its_gateway(api: ApiServer, caller: Caller, eventually
     assert injected["spec"]["initContainers"][0]["image"] == "s3d:1"
 
 
+@pytest.mark.checklist(1)
+async def test_no_review_goes_over_a_connection_that_a_replica_may_be_closing(caller: Caller) -> None:
+    url = f"https://127.0.0.1:{caller.webhook.options.port}/inject/namespace"
+    data = json.dumps(review(pod()))
+    async with caller.session.post(url, data=data, ssl=caller.tls, server_hostname=PLACE.hosts[0]) as response:
+        assert response.headers["Connection"] == "close"
+
+
 async def test_a_pod_that_has_it_already_is_left_as_it_is(api: ApiServer, caller: Caller) -> None:
     api.put(gateway_path("default"), gateway("default"))
     injected = jsonpatch.apply_patch(pod(), patch_of(await caller.ask("pod", pod())))
