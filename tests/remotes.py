@@ -4,10 +4,12 @@ Each runs once a session on a free loopback port. A machine that has no such pro
 says why. `remote` is whichever a test names, else each in turn; `bucket` is a new, empty bucket of it.
 """
 
+import functools
 import os
 import secrets
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +61,24 @@ def credentials(access_key: str, secret_key: str) -> dict[str, str]:
 def client(endpoint: str, access_key: str = "Dummy", secret_key: str = "Dummy", **config: Any) -> Any:
     """A stock boto3 client of an endpoint that never repeats a request by itself."""
     settings = {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 60, **config}
-    return boto3.session.Session(access_key, secret_key, region_name=REGION).client(
-        "s3", endpoint_url=endpoint, config=Config(**settings)
-    )
+    with _making:
+        return _session().client(
+            "s3",
+            endpoint_url=endpoint,
+            config=Config(**settings),
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+        )
+
+
+@functools.cache
+def _session() -> Any:
+    """One session for all clients: it reads S3's model once."""
+    return boto3.session.Session(region_name=REGION)
+
+
+_making = threading.Lock()
+"""A session makes one client at a time."""
 
 
 def cache_dir() -> Path:

@@ -16,5 +16,9 @@ def test_the_sentences_of_each_section_are_numbered_from_one_without_gaps():
         assert numbers == list(range(1, len(numbers) + 1)), section
 
 
+def test_every_promise_of_durability_queue_and_reads_is_quoted():
+    assert [name for name in sentences() if name[0] in "DQR" and name not in quoted_sentences()] == []
+
+
 def test_every_section_is_there():
     assert {name[0] for name in sentences()} == set("DQRCFSMA")
