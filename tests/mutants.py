@@ -1,0 +1,155 @@
+"""Mutants of the write queue: each takes one promise out of the product, and the state machine must see it."""
+
+import asyncio
+import contextlib
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from s3d.api import Body, BytesBody, Call, Reply, read_all
+from s3d.errors import S3Error
+from s3d.layers.queue import changes, listing, pushes, turns
+from s3d.layers.queue.changes import Change
+from s3d.layers.queue.content import open_change
+from s3d.layers.queue.parts import Parts
+from s3d.protocol import listings
+from s3d.store import bodies as store_bodies
+from s3d.store.bodies import Bodies
+
+
+def bodies_without_sync(patch: pytest.MonkeyPatch) -> None:
+    """A body's bytes are not synced before its name is made (D-2)."""
+
+    def publish(fd: int, directory: int, id: str) -> None:  # noqa: A002
+        os.link(f"/proc/self/fd/{fd}", id, dst_dir_fd=directory)
+
+    patch.setattr(store_bodies, "_publish", publish)
+
+
+def names_without_sync(patch: pytest.MonkeyPatch) -> None:
+    """The directory is not synced after a body got its name (D-2)."""
+
+    def sync(self: Any) -> asyncio.Future[None]:
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    patch.setattr(store_bodies._Names, "sync", sync)
+
+
+def remote_listed_before_the_snapshot(patch: pytest.MonkeyPatch) -> None:
+    """What is pending is read after the remote's page (R-8)."""
+    real = listing.pending_in
+
+    class Afresh:
+        def __init__(self, *arguments: Any) -> None:
+            self.arguments = arguments
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real(*self.arguments), name)
+
+    patch.setattr(listing, "pending_in", Afresh)
+
+
+def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A pending delete hides nothing from reads (R-1)."""
+    real = changes.visible
+
+    def visible(*arguments: Any) -> Any:
+        found = real(*arguments)
+        return None if found is not None and found.op == "delete" else found
+
+    patch.setattr(changes, "visible", visible)
+
+
+def settled_on_head_alone(patch: pytest.MonkeyPatch) -> None:
+    """An unknown put is taken for done where a HEAD shows its ETag (Q-3)."""
+
+    async def put(parts: Parts, change: Change) -> Reply:
+        if change.state == "unknown":
+            with contextlib.suppress(S3Error):
+                seen = await parts.inner(Call("HeadObject", pushes.named(change)))
+                if (seen.result or {}).get("ETag", "").strip('"') == change.etag:
+                    return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+        return await real(parts, change)
+
+    real = pushes.PUSHES["put"]
+    patch.setitem(pushes.PUSHES, "put", put)
+
+
+def pushing_forgotten_at_start(patch: pytest.MonkeyPatch) -> None:
+    """A change that was being pushed stays so over a start (Q-3)."""
+    patch.setattr(changes, "recover", lambda db: db.execute("DELETE FROM change WHERE op = 'through'"))
+
+
+def superseding_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
+    """A newer write drops also an older one that is being pushed (Q-2)."""
+    real = changes.enqueue
+
+    def enqueue(db: Any, new: Any) -> Any:
+        db.execute(
+            """DELETE FROM change WHERE bucket = ? AND key = ? AND op <> 'through'
+            AND state IN ('pushing', 'unknown')""",
+            (new.bucket, new.key),
+        )
+        return real(db, new)
+
+    patch.setattr(changes, "enqueue", enqueue)
+
+
+def token_without_a_last_key(patch: pytest.MonkeyPatch) -> None:
+    """A token does not say where the page ended (R-8)."""
+    real = listings.encode_token
+    patch.setattr(listings, "encode_token", lambda token: real(replace(token, last="")))
+
+
+def barrier_skipped(patch: pytest.MonkeyPatch) -> None:
+    """What depends on pending changes does not wait for them (R-3)."""
+
+    async def barrier(*_: Any) -> None:
+        pass
+
+    patch.setattr(turns.Turns, "barrier", barrier)
+
+
+def part_boundaries_changed(patch: pytest.MonkeyPatch) -> None:
+    """An upload in parts is pushed as one part (Q-4)."""
+
+    async def push(parts: Parts, change: Change) -> Reply:
+        named = pushes.named(change)
+        metadata = {"n": change.members["x-amz-meta-n"]}
+        begun = await parts.inner(Call("CreateMultipartUpload", {**named, "Metadata": metadata}))
+        upload = {**named, "UploadId": (begun.result or {})["UploadId"]}
+        body = BytesBody(await read_all(open_change(parts, change), 64 << 20))
+        sent = await parts.inner(Call("UploadPart", {**upload, "PartNumber": 1}, body=body))
+        document = {"Parts": [{"PartNumber": 1, "ETag": (sent.result or {})["ETag"]}]}
+        return await parts.inner(Call("CompleteMultipartUpload", {**upload, "MultipartUpload": document}))
+
+    patch.setitem(pushes.PUSHES, "complete", push)
+
+
+def digest_not_verified_again(patch: pytest.MonkeyPatch) -> None:
+    """A body is pushed as it is on the disk (Q-5)."""
+
+    def open_body(bodies: Bodies, change: Change) -> Body:
+        return bodies.open(change.file, change.size) if change.file else BytesBody(change.inline or b"")
+
+    patch.setattr(pushes, "open_body", open_body)
+
+
+MUTANTS = (
+    bodies_without_sync,
+    names_without_sync,
+    remote_listed_before_the_snapshot,
+    tombstone_ignored,
+    settled_on_head_alone,
+    pushing_forgotten_at_start,
+    superseding_what_is_in_flight,
+    token_without_a_last_key,
+    barrier_skipped,
+    part_boundaries_changed,
+    digest_not_verified_again,
+)

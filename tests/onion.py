@@ -1,0 +1,139 @@
+"""The onion on a loop that runs only when it is told to: a queue over a remote behind faults, and its crashes.
+
+Between two calls of `Onion.run` nothing moves but threads that are at work already. A crash copies the local dir as it
+is then, throws everything of the old life away, and opens the queue again on the copy.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from s3d import config
+from s3d.api import S3
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.health import Health
+from s3d.layers.queue import Queue, open_queue
+from s3d.metrics import Metrics
+from tests.callers import Answer, ask
+from tests.crashes import Disk
+from tests.fakes import Flaky, Journal
+from tests.model import Wrong
+
+T = TypeVar("T")
+
+PATIENCE = 0.03
+"""Seconds after which a client leaves where the remote does not answer."""
+PATIENT = 10.0
+"""Seconds in which everything is answered where it does."""
+DRAINING = 10.0
+"""Seconds in which all that is pending is pushed."""
+KEPT = ("quarantined", "superseded")
+"""States of what stays for a person to look at."""
+LEFT = Unavailable("the client left")
+
+
+class Onion:
+    """A gateway without its door, life after life, in front of one remote."""
+
+    def __init__(self, root: Path, remote: S3, disk: Disk, loop: asyncio.AbstractEventLoop, bucket: str) -> None:
+        """Take an empty directory, and a bucket that plain writes are vouched for; `start` begins the first life."""
+        self._root = root
+        self._bucket = bucket
+        self._remote = remote
+        self._disk = disk
+        self.loop = loop
+        self._lives = itertools.count(1)
+        self._names = itertools.count(1)
+        self.journal = Journal()
+        self.directory = root / "life-0"
+        self.queue: Queue
+        self.flaky: Flaky
+        self._stack: contextlib.AsyncExitStack
+        self._pushing: asyncio.Task[None]
+
+    def run(self, what: Coroutine[Any, Any, T]) -> T:
+        """Let the loop run until something is done."""
+        return self.loop.run_until_complete(what)
+
+    async def start(self) -> None:
+        """Begin a life on what is in the directory."""
+        settings = config.Settings(
+            gateway=config.Gateway(local_dir=self.directory),
+            remote=config.Remote(buckets=(self._bucket,)),
+            write_queue=config.WriteQueue(dir=self.directory / "queue"),
+        )
+        health = Health(5.0, 30.0, self._probe)
+        self.flaky = Flaky(self._remote, health, self.journal)
+        self._stack = contextlib.AsyncExitStack()
+        opened = open_queue(settings, self.flaky, health, "http://remote.test", "us-east-1", Metrics())
+        self.queue = await self._stack.enter_async_context(opened)
+        self._pushing = self.loop.create_task(self.queue.pusher.run())
+
+    async def _probe(self) -> None:
+        """The test says when the remote is back."""
+
+    async def end(self) -> None:
+        """Throw a life away."""
+        self.flaky.dead = True
+        self._pushing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pushing
+        await self._stack.aclose()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def crash(self, *, power_cut: bool, arrives: bool) -> None:
+        """End the life at this very instant and begin the next on what it leaves."""
+        after = self._root / f"life-{next(self._lives)}"
+        self._disk.copy(self.directory / "queue", after / "queue", power_cut=power_cut)
+
+        async def next_life() -> None:
+            late = self.flaky.late
+            await self.flaky.die(arrives=arrives)
+            await self.end()
+            self.directory = after
+            await self.start()
+            self.flaky.late = late
+
+        self.run(next_life())
+
+    async def ask(
+        self, operation: str, params: dict[str, Any], data: bytes | None = None, *, owed: bool
+    ) -> tuple[Answer | S3Error, str]:
+        """Ask as a client: the answer, or the error, and the name under which the journal knows the request.
+
+        What is not `owed` while the remote is silent is not waited for then: the client leaves.
+        """
+        name = f"client-{next(self._names)}"
+        patience = PATIENCE if self.flaky.stalled and not owed else PATIENT
+        asking = self.loop.create_task(ask(self.queue, operation, params, data, headers={"User-Agent": name}))
+        done, _ = await asyncio.wait({asking}, timeout=patience)
+        if not done:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError, S3Error):
+                return await asking, name
+            if patience == PATIENT:
+                raise Wrong(f"{operation} {params.get('Key')} is not answered within {PATIENT:g} s")
+            return LEFT, name
+        try:
+            return asking.result(), name
+        except S3Error as error:
+            return error, name
+
+    async def breathe(self) -> None:
+        """Let what runs in the background go on for a moment."""
+        for _ in range(2):
+            await asyncio.sleep(0.0005)
+
+    async def drain(self) -> None:
+        """End every outage, and push until nothing is left. Raises Wrong where something stays."""
+        self.flaky.release()
+        self.flaky.come_back()
+        self.flaky.fates.clear()
+        await self.queue.drain(DRAINING)
+        left = {state: count for state, count in self.queue.states().items() if count and state not in KEPT}
+        if left:
+            raise Wrong(f"still pending after a drain: {left}")

@@ -1,0 +1,89 @@
+"""Whatever happens in whatever order, the onion keeps what it owes; and the machine that says so has eyes.
+
+tests/machine.py does the steps, tests/mutants.py takes promises out of the product one by one. S3D_E2E_SEED names other
+steps; S3D_E2E_SOAK_HOURS makes them many more, by further seeds.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from s3d import config
+from s3d.layers import remote as layer
+from s3d.layers.queue import retry
+from s3d.metrics import Metrics
+from tests.crashes import Disk
+from tests.fakes import Fake
+from tests.machine import COUNTED, World, play
+from tests.model import Wrong
+from tests.mutants import MUTANTS
+from tests.remotes import REGION, Remote
+
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+ROUNDS = 1 + int(SOAK_HOURS * 20)
+STEPS = 7000
+"""Steps of a round, about; those on a real server are a tenth."""
+
+pytestmark = pytest.mark.timeout(400 + SOAK_HOURS * 3600)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A loop, a disk that is watched, retries without a pause, and no word in the log of the faults that we make."""
+    monkeypatch.setattr(retry, "BASE", 0.0005)
+    monkeypatch.setattr(retry, "CAP", 0.02)
+    log = logging.getLogger("s3d")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    with Disk().watched() as disk, asyncio.Runner() as runner:
+        yield World(Fake, runner.get_loop(), disk)
+    log.setLevel(before)
+
+
+def seeds() -> Iterator[int]:
+    """The seed of each round."""
+    name = os.environ.get("S3D_E2E_SEED") or "s3d"
+    print(f"S3D_E2E_SEED={name}")
+    for number in range(ROUNDS):
+        yield int.from_bytes(hashlib.sha256(f"{name} {number}".encode()).digest()[:4])
+
+
+@pytest.mark.semantics(
+    "D-1", "D-4", "Q-1", "Q-2", "Q-3", "Q-4", "Q-16", "Q-19", "Q-20", "R-1", "R-2", "R-3", "R-5", "R-8"
+)
+def test_the_onion_keeps_what_it_owes(world: World):
+    for seed in seeds():
+        play(world, STEPS, seed)
+    assert world.steps >= 5000
+    assert {name: world.answered[name] for name in COUNTED if world.answered[name] < 50} == {}
+
+
+@pytest.mark.remote
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
+    world: World, remote: Remote, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in remote.environment.items():
+        monkeypatch.setenv(name, value)
+    connecting = layer.connect(config.Remote(endpoint=remote.endpoint, region=REGION), Metrics())
+    far = world.loop.run_until_complete(connecting.__aenter__())
+    world.remote = lambda: far
+    try:
+        for seed in seeds():
+            play(world, STEPS // 10, seed)
+    finally:
+        world.loop.run_until_complete(connecting.__aexit__(None, None, None))
+    assert world.steps >= 500
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_the_machine_sees_a_mutant(
+    world: World, mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+):
+    mutant(monkeypatch)
+    with pytest.raises(Wrong):
+        play(world, STEPS, next(seeds()))
