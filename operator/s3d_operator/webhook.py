@@ -128,8 +128,8 @@ class Webhook:
         log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         answer = web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
-        # A connection that the API server kept could be closed, at our end, under its next review: it does not send that
-        # again, and the pod is refused. A new one goes to a replica that serves, and to each in turn.
+        # A connection that the API server kept could be closed, at our end, under its next review: it does not send
+        # that again, and the pod is refused. A new one goes to a replica that serves, and to each in turn.
         answer.force_close()
         return answer
 
