@@ -56,7 +56,7 @@ def test_while_webhooks_are_replaced_no_pod_is_missed_and_none_refused(
         creating = [threads.submit(create, range(n * share, (n + 1) * share)) for n in range(AT_ONCE)]
         while not all(each.done() for each in creating):
             replicas = kubectl("-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/component=webhook", "-o", "name")
-            kubectl("-n", SYSTEM, "delete", *replicas.split()[:1], "--wait=false")
+            kubectl("-n", SYSTEM, "delete", *replicas.split()[:1], "--ignore-not-found", "--wait=false")
             kubectl("-n", SYSTEM, "rollout", "status", "deployment/s3d-webhook", "--timeout=90s")
         for each in creating:
             each.result()
