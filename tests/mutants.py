@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Body, BytesBody, Call, Reply, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, listing, pushes, turns
+from s3d.layers.queue import changes, listing, outcomes, pushes, turns, views
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_change
 from s3d.layers.queue.parts import Parts
@@ -56,13 +56,13 @@ def remote_listed_before_the_snapshot(patch: pytest.MonkeyPatch) -> None:
 
 def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:
     """A pending delete hides nothing from reads (R-1)."""
-    real = changes.visible
+    real = views.visible
 
     def visible(*arguments: Any) -> Any:
         found = real(*arguments)
         return None if found is not None and found.op == "delete" else found
 
-    patch.setattr(changes, "visible", visible)
+    patch.setattr(views, "visible", visible)
 
 
 def settled_on_head_alone(patch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def settled_on_head_alone(patch: pytest.MonkeyPatch) -> None:
 
 def pushing_forgotten_at_start(patch: pytest.MonkeyPatch) -> None:
     """A change that was being pushed stays so over a start (Q-3)."""
-    patch.setattr(changes, "recover", lambda db: db.execute("DELETE FROM change WHERE op = 'through'"))
+    patch.setattr(outcomes, "recover", lambda db: db.execute("DELETE FROM change WHERE op = 'through'"))
 
 
 def superseding_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from e2e.bench.loads import BUCKET, SMALL
-from s3d.layers.queue import changes
+from s3d.layers.queue import changes, knowledge
 from s3d.layers.queue.changes import New
 from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
@@ -31,7 +31,7 @@ async def _fill(local: Path, endpoint: str, number: int, key_of: Callable[[int],
     body = b"s" * SMALL
     etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
     db = Database.open(directory / "queue.db", SCHEMA)
-    await db.write(changes.assign_to(endpoint))
+    await db.write(knowledge.assign_to(endpoint))
     now = time.time()
 
     def add(first: int) -> Callable[[apsw.Connection], None]:

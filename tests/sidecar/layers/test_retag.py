@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue import changes
+from s3d.layers.queue import aftermath, changes, claims, outcomes, views
 from s3d.layers.queue.changes import TAGGING, New
 from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
@@ -32,19 +32,19 @@ async def retag(db: Database, tagging: str) -> bool:
 
 
 async def claim(db: Database) -> list[changes.Change]:
-    return await db.write(lambda c: changes.claim(c, now=NOW, limit=10))
+    return await db.write(lambda c: claims.claim(c, now=NOW, limit=10))
 
 
 async def put_back(db: Database, change: changes.Change, state: str) -> str | None:
-    return await db.write(lambda c: changes.put_back(c, change, state=state, next_at=NOW, code="c", reason="r"))
+    return await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="c", reason="r"))
 
 
 def rows(db: Database) -> list[tuple[str, str, str | None]]:
-    return [(change.op, change.state, change.members.get(TAGGING)) for change in changes.of_key(db, "b", "k")]
+    return [(change.op, change.state, change.members.get(TAGGING)) for change in views.of_key(db, "b", "k")]
 
 
 def shown(db: Database) -> str | None:
-    change = changes.visible(db, "b", "k")
+    change = views.visible(db, "b", "k")
     assert change is not None
     return change.members.get(TAGGING)
 
@@ -75,7 +75,7 @@ async def test_tags_of_a_put_under_way_are_pushed_after_it(db: Database, state: 
     assert shown(db) == "a=2"
     if state == "pushing":
         assert await claim(db) == []
-    await db.write(lambda c: changes.settle(c, change.seq))
+    await db.write(lambda c: outcomes.settle(c, change.seq))
     assert [(one.op, one.members) for one in await claim(db)] == [("tag", {TAGGING: "a=2"})]
     assert shown(db) == "a=2"
 
@@ -95,7 +95,7 @@ async def test_tags_of_a_damaged_put_never_reach_an_older_object(db: Database) -
     await put(db)
     (change,) = await claim(db)
     assert await retag(db, "a=b")
-    await db.write(lambda c: changes.quarantine(c, change.seq, "bad"))
+    await db.write(lambda c: outcomes.quarantine(c, change.seq, "bad"))
     assert rows(db) == [("put", "quarantined", "a=b")]
     assert not await retag(db, "c=d")
 
@@ -144,15 +144,15 @@ async def test_a_put_that_is_kept_has_the_tags_that_were_pushed_after_it(db: Dat
     (change,) = await claim(db)
     await put_back(db, change, "unknown")
     await retag(db, "a=b")
-    await db.write(lambda c: changes.settle(c, change.seq, now=NOW, window=900.0))
+    await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
     (tags,) = await claim(db)
     await put_back(db, tags, "unknown")
-    await db.write(lambda c: changes.settle(c, tags.seq, now=NOW, window=900.0))
-    ((kept, late),) = changes.settled(db, 1e9, 10)
+    await db.write(lambda c: outcomes.settle(c, tags.seq, now=NOW, window=900.0))
+    ((kept, late),) = aftermath.settled(db, 1e9, 10)
     assert (kept.seq, kept.members[TAGGING], late) == (change.seq, "a=b", ("e",))
-    assert changes.visible(db, "b", "k") is None
-    await db.write(lambda c: changes.tag_settled(c, "b", "k", ""))
-    ((kept, _),) = changes.settled(db, 1e9, 10)
+    assert views.visible(db, "b", "k") is None
+    await db.write(lambda c: aftermath.tag_settled(c, "b", "k", ""))
+    ((kept, _),) = aftermath.settled(db, 1e9, 10)
     assert kept.members == {"x-amz-meta-a": "1"}
 
 
@@ -161,5 +161,5 @@ async def test_tags_are_not_folded_into_a_put_that_is_settled(db: Database) -> N
     await put(db, "old=1")
     (change,) = await claim(db)
     await put_back(db, change, "unknown")
-    await db.write(lambda c: changes.settle(c, change.seq, now=NOW, window=900.0))
+    await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
     assert not await retag(db, "a=b")

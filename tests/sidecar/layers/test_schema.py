@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue import changes
+from s3d.layers.queue import views
 from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
 
@@ -35,10 +35,10 @@ async def test_a_local_dir_of_version_1_is_migrated_with_what_is_pending_in_it(t
     old.execute("PRAGMA user_version = 1")
     old.close()
     migrated = await asyncio.to_thread(Database.open, tmp_path / "old.db", SCHEMA)
-    change = changes.visible(migrated, "b", "k")
+    change = views.visible(migrated, "b", "k")
     assert change is not None
     assert (change.seq, change.state, change.members, change.inline) == (1, "waiting", {"content-type": "text/x"}, b"a")
-    assert changes.tally(migrated)["waiting"] == (1, 1)
+    assert views.tally(migrated)["waiting"] == (1, 1)
     await migrated.close()
     fresh = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
     await fresh.close()

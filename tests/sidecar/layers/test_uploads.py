@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, uploads
+from s3d.layers.queue import changes, claims, outcomes, uploads, views
 from s3d.layers.queue.changes import New
 from s3d.layers.queue.schema import SCHEMA
 from s3d.layers.queue.uploads import Part, Upload
@@ -69,7 +69,7 @@ async def test_complete_makes_the_change_and_drops_what_it_does_not_name_in_one_
     await begin(db)
     one, _, three = [await part(db, n, file=f"f{n}") for n in (1, 2, 3)]
     await complete(db, one, three)
-    change = changes.visible(db, "b", "k")
+    change = views.visible(db, "b", "k")
     assert change is not None
     assert (change.op, change.size, change.upload) == ("complete", 20, "u")
     assert [p.number for p in uploads.parts_of(db, "u")] == [1, 3]
@@ -84,7 +84,7 @@ async def test_a_part_that_was_replaced_while_complete_was_judged_is_refused(db:
     await part(db, 1, file="new")
     with pytest.raises(S3Error, match="InvalidPart"):
         await complete(db, old)
-    assert (state(db), changes.visible(db, "b", "k")) == ("open", None)
+    assert (state(db), views.visible(db, "b", "k")) == ("open", None)
 
 
 @pytest.mark.semantics("Q-2")
@@ -106,10 +106,10 @@ async def test_a_superseded_upload_lets_its_files_go_and_is_aborted_where_the_re
 async def test_a_settled_upload_keeps_its_answer_for_a_while(db: Database) -> None:
     await begin(db)
     await complete(db, await part(db, 1, file="f"))
-    (change,) = await db.write(lambda c: changes.claim(c, now=NOW, limit=1))
+    (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
     await db.write(lambda c: uploads.landed(c, "u"))
-    await db.write(lambda c: changes.settle(c, change.seq))
+    await db.write(lambda c: outcomes.settle(c, change.seq))
     found = uploads.find(db, "u")
     assert found is not None
     assert (found.state, found.answer, litter(db)) == ("finished", {"ETag": "e"}, ["f"])
@@ -124,10 +124,10 @@ async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_no
     await begin(db)
     one = await part(db, 1, file="f")
     await complete(db, one)
-    (change,) = await db.write(lambda c: changes.claim(c, now=NOW, limit=1))
+    (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
     await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=False))
-    await db.write(lambda c: changes.put_back(c, change, state="parked", next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state="parked", next_at=NOW, code="c", reason="r"))
     assert [stray.remote for stray in uploads.strays(db)] == ["r"]
     assert uploads.is_remotes(db, "b", "r")
     await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "put", NOW, NOW)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue import changes
+from s3d.layers.queue import aftermath, changes, claims, outcomes, views
 from s3d.layers.queue.changes import Change, New
 from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
@@ -30,20 +30,20 @@ async def put(db: Database, etag: str, *, op: str = "put", file: str | None = No
 
 
 async def claim(db: Database) -> Change:
-    (change,) = await db.write(lambda c: changes.claim(c, now=NOW, limit=10))
+    (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=10))
     return change
 
 
 async def put_back(db: Database, change: Change, state: str) -> str | None:
-    return await db.write(lambda c: changes.put_back(c, change, state=state, next_at=NOW, code="", reason=""))
+    return await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="", reason=""))
 
 
 async def settle(db: Database, seq: int, now: float = NOW) -> tuple[str, ...]:
-    return await db.write(lambda c: changes.settle(c, seq, now=now, window=WINDOW))
+    return await db.write(lambda c: outcomes.settle(c, seq, now=now, window=WINDOW))
 
 
 def kept(db: Database) -> list[tuple[int, tuple[str, ...]]]:
-    return [(change.seq, late) for change, late in changes.settled(db, 1e9, 10)]
+    return [(change.seq, late) for change, late in aftermath.settled(db, 1e9, 10)]
 
 
 async def attempt_unanswered(db: Database) -> Change:
@@ -64,12 +64,12 @@ async def test_a_change_that_went_unanswered_is_kept_and_is_not_pending(db: Data
     await attempt_unanswered(db)
     assert await settle(db, (await claim(db)).seq) == ()
     assert kept(db) == [(1, ("e1",))]
-    assert changes.visible(db, "b", "k") is None
-    assert changes.obstacle(db, "b", "k", 100) is None
-    assert changes.listed(db, "b", "", None, 10) == []
-    assert changes.bucket_tally(db, "b") == (0, 0)
-    assert sum(count for count, _ in changes.tally(db).values()) == 0
-    assert changes.files_known(db, ["f1"]) == {"f1"}
+    assert views.visible(db, "b", "k") is None
+    assert views.obstacle(db, "b", "k", 100) is None
+    assert views.listed(db, "b", "", None, 10) == []
+    assert views.bucket_tally(db, "b") == (0, 0)
+    assert sum(count for count, _ in views.tally(db).values()) == 0
+    assert views.files_known(db, ["f1"]) == {"f1"}
 
 
 async def test_only_the_newest_settled_body_is_kept_with_all_that_may_arrive(db: Database) -> None:
@@ -111,7 +111,7 @@ async def test_a_superseded_change_leaves_what_may_arrive(db: Database, state: s
 async def test_what_was_pushing_at_a_crash_may_still_arrive(db: Database) -> None:
     await put(db, "e1")
     await claim(db)
-    await db.write(changes.recover)
+    await db.write(outcomes.recover)
     await settle(db, (await claim(db)).seq)
     assert kept(db) == [(1, ("e1",))]
 
@@ -121,7 +121,7 @@ async def test_a_lost_turn_is_remembered_at_its_key(db: Database, crash: bool) -
     seq = await db.write(lambda c: changes.take_turn(c, bucket="b", key="k", identity="", now=NOW))
     await db.write(lambda c: changes.start_turn(c, seq))
     if crash:
-        await db.write(changes.recover)
+        await db.write(outcomes.recover)
     else:
         await db.write(lambda c: changes.lose_turn(c, seq, etag=changes.ANY, now=NOW))
     await put(db, "e2")
@@ -133,13 +133,13 @@ async def test_a_kept_change_is_pushed_again_unless_a_newer_one_has_taken_the_ke
     await put(db, "e1")
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
-    (change, _), *_ = changes.settled(db, NOW, 10)
+    (change, _), *_ = aftermath.settled(db, NOW, 10)
     await put(db, "e2")
-    assert not await db.write(lambda c: changes.push_again(c, change, NOW))
+    assert not await db.write(lambda c: aftermath.push_again(c, change, NOW))
     assert await settle(db, (await claim(db)).seq) == ()
-    ((change, _),) = changes.settled(db, NOW, 10)
-    assert await db.write(lambda c: changes.push_again(c, change, NOW))
-    assert changes.tally(db)["waiting"] == (1, 1)
+    ((change, _),) = aftermath.settled(db, NOW, 10)
+    assert await db.write(lambda c: aftermath.push_again(c, change, NOW))
+    assert views.tally(db)["waiting"] == (1, 1)
     assert (await claim(db)).etag == "e2"
 
 
@@ -147,7 +147,7 @@ async def test_what_has_replaced_the_key_lets_the_body_go_and_not_what_may_arriv
     await put(db, "e1", file="f1")
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
-    assert await db.write(lambda c: changes.drop_kept(c, "b", "k")) == ("f1",)
+    assert await db.write(lambda c: aftermath.drop_kept(c, "b", "k")) == ("f1",)
     await put(db, "e2")
     await settle(db, (await claim(db)).seq)
     assert kept(db) == [(2, ("e1",))]

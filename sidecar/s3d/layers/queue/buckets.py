@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from s3d.api import S3, Call
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, holds
+from s3d.layers.queue import holds, knowledge
 from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Buckets:
         if name not in self._known:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            row = changes.remembered_bucket(self._db, name)
+            row = knowledge.remembered_bucket(self._db, name)
             self._known[name] = Bucket(name, *row) if row else None
         return self._known[name]
 
@@ -122,7 +122,7 @@ class Buckets:
 
     async def forget(self, name: str) -> None:
         """Ask again before the next put."""
-        await self._db.write(changes.forget_bucket(name))
+        await self._db.write(knowledge.forget_bucket(name))
         self._known.pop(name, None)
 
     async def learn(self, bucket: Bucket) -> None:
@@ -133,7 +133,7 @@ class Buckets:
         await self._remember(bucket)
 
     async def _remember(self, bucket: Bucket) -> None:
-        await self._db.write(changes.remember_bucket(bucket.name, bucket.through, bucket.detail, time.time()))
+        await self._db.write(knowledge.remember_bucket(bucket.name, bucket.through, bucket.detail, time.time()))
         self._known[bucket.name] = bucket
 
     async def _look_up_once(self, name: str) -> Bucket:

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import changes
+from s3d.layers.queue import outcomes
 from s3d.layers.queue.changes import ANY, Change
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.pushes import PUSHES
@@ -50,7 +50,7 @@ async def push(parts: Parts, change: Change) -> Reply:
     after = parts.settings.write_queue.conflict_check_after
     if change.op == "tag" or time.time() - change.acked_at <= after:
         return await PUSHES[change.op](parts, change)
-    base, ours = changes.base_of(parts.db, change)
+    base, ours = outcomes.base_of(parts.db, change)
     if condition := condition_on(parts, change, base):
         try:
             return await PUSHES[change.op](parts, replace(change, members={**change.members, **condition}))
@@ -98,7 +98,7 @@ async def compare(parts: Parts, change: Change, base: str | None, ours: frozense
     parts.metrics.conflicts.labels("parked" if park else "overwritten").inc()
     # From now on this is what was seen: a person who has the change tried again means it.
     parts.sights.saw(change.bucket, change.key, shown.etag)
-    await parts.db.write(changes.based_on(change.seq, shown.etag))
+    await parts.db.write(outcomes.based_on(change.seq, shown.etag))
     if park:
         raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
 

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply, Wire
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import changes, forward, overlay, tags, understood, writes
+from s3d.layers.queue import forward, overlay, tags, understood, views, writes
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.parts import Parts
@@ -33,7 +33,7 @@ async def copy(parts: Parts, call: Call) -> Reply:
     wire = call.wire
     if wire is None or source is None or "?" in call.params["CopySource"] or understood.foreign(wire, "CopyObject"):
         return await forward.after(parts, call)
-    change = changes.visible(parts.db, *source)
+    change = views.visible(parts.db, *source)
     if change is None or change.op not in ("put", "delete") or await _goes_through(parts, call.bucket):
         return await forward.after(parts, call)
     check_there(change)
@@ -97,7 +97,7 @@ async def put(parts: Parts, call: Call, change: Change, wire: Wire) -> Reply:
 
 def answer(parts: Parts, call: Call, put: Reply) -> Reply:
     """Turn the answer to the put into that of the copy."""
-    made = changes.visible(parts.db, call.bucket, call.key)
+    made = views.visible(parts.db, call.bucket, call.key)
     known = OPERATIONS["PutObject"].response_headers
     result: dict[str, Any] = {
         "ETag": put.headers.get("ETag"),

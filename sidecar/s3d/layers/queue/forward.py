@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import changes, releases, uploads
+from s3d.layers.queue import aftermath, releases, uploads, views
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.turns import Turn
@@ -74,7 +74,7 @@ async def delete_bucket(parts: Parts, call: Call) -> Reply:
 
 
 def _check_empty(parts: Parts, call: Call) -> None:
-    if changes.kept_back(parts.db, call.bucket):
+    if views.kept_back(parts.db, call.bucket):
         raise S3Error(
             "BucketNotEmpty",
             "The bucket you tried to delete is not empty: a put in it is held or parked",
@@ -128,9 +128,9 @@ async def unordered(parts: Parts, call: Call) -> Reply:
 
 async def _drop_kept(parts: Parts, call: Call) -> None:
     """Let go of the settled change of a key that a request has replaced."""
-    if changes.kept_since(parts.db) is None:
+    if aftermath.kept_since(parts.db) is None:
         return
-    for file in await parts.db.write(lambda db: changes.drop_kept(db, call.bucket, call.key)):
+    for file in await parts.db.write(lambda db: aftermath.drop_kept(db, call.bucket, call.key)):
         await parts.bodies.delete(file)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue import changes
+from s3d.layers.queue import claims
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.understood import CHECKSUMS, METADATA
 from s3d.store.db import Database
@@ -81,15 +81,15 @@ def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tupl
                 # Nothing waits in it any more: the next change finds out by itself.
                 open_lane(db, lane.bucket, lane.identity)
                 continue
-            changes.mark_claimed(db, [probe], now)
+            claims.mark_claimed(db, [probe], now)
             db.execute("UPDATE lane SET probe = ? WHERE bucket = ? AND identity = ?", (probe.seq, *key_of(lane)))
             claimed.append(probe)
     closed = frozenset(key_of(lane) for lane in refused)
-    claimed += changes.claim(db, now=now, limit=limit - len(claimed), slow=slow, closed=closed, after=after)
+    claimed += claims.claim(db, now=now, limit=limit - len(claimed), slow=slow, closed=closed, after=after)
     if claimed:
         return Claimed(claimed, None)
     times = [lane.probe_at for lane in refused if lane.probe is None and lane.probe_at > now]
-    due = changes.next_due(changes.rows_of(db), past=now, slow=slow > 0, closed=closed)
+    due = claims.next_due(claims.rows_of(db), past=now, slow=slow > 0, closed=closed)
     return Claimed([], min([*times, *([] if due is None else [due])], default=None))
 
 
@@ -100,7 +100,7 @@ def next_due(db: Database, *, slow: bool, refused: bool) -> float | None:
     """
     rows = shut(db) if refused else []
     times = [lane.probe_at for lane in rows if lane.probe is None]
-    due = changes.next_due(db.read, slow=slow, closed=frozenset(map(key_of, rows)), most=LOOKED_AT)
+    due = claims.next_due(db.read, slow=slow, closed=frozenset(map(key_of, rows)), most=LOOKED_AT)
     return min([*times, *([] if due is None else [due])], default=None)
 
 
@@ -179,7 +179,7 @@ def _choose(db: apsw.Connection, lane: Lane) -> Change | None:
     """The probe of a lane: the oldest, but where the object alone may be denied one of a kind that was not refused."""
     if lane.code == "AccessDenied" and (other := _untried(db, lane)) is not None:
         return other
-    return next(changes.waiting_in(db, *key_of(lane), limit=1), None)
+    return next(claims.waiting_in(db, *key_of(lane), limit=1), None)
 
 
 def _untried(db: apsw.Connection, lane: Lane) -> Change | None:
@@ -190,5 +190,5 @@ def _untried(db: apsw.Connection, lane: Lane) -> Change | None:
 
 
 def _candidates(db: apsw.Connection, lane: Lane) -> Iterator[Change]:
-    yield from changes.waiting_in(db, *key_of(lane), limit=LOOKED_AT)
-    yield from changes.first_of_prefixes(db, *key_of(lane), limit=LOOKED_AT)
+    yield from claims.waiting_in(db, *key_of(lane), limit=LOOKED_AT)
+    yield from claims.first_of_prefixes(db, *key_of(lane), limit=LOOKED_AT)

@@ -14,13 +14,14 @@ from s3d.api import S3, Body, Call, Reply
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import (
-    changes,
     copies,
     forward,
     inprogress,
+    knowledge,
     lanes,
     listing,
     multipart,
+    outcomes,
     parked,
     posts,
     reads,
@@ -28,6 +29,7 @@ from s3d.layers.queue import (
     tagging,
     upkeep,
     uploads,
+    views,
     writes,
 )
 from s3d.layers.queue.ballast import Ballast
@@ -110,7 +112,7 @@ class Queue:
         """Remove bodies without a row, left by a crash between the two (D-2), and set strange files aside (D-4)."""
         parts = self._parts
         swept = await parts.bodies.sweep(
-            lambda files: changes.files_known(parts.db, files) | uploads.files_known(parts.db, files), ORPHAN_GRACE
+            lambda files: views.files_known(parts.db, files) | uploads.files_known(parts.db, files), ORPHAN_GRACE
         )
         for name in swept.quarantined:
             log.error("a strange file in the directory of bodies is quarantined: %s", name)
@@ -189,7 +191,7 @@ async def open_queue(
     db = await asyncio.to_thread(Database.open, directory / "queue.db", SCHEMA, metrics.count_commit)
     try:
         await adopt(db, endpoint)
-        await db.write(changes.recover)
+        await db.write(outcomes.recover)
         await db.write(lanes.recover)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
@@ -239,16 +241,16 @@ def assemble(
 
 async def adopt(db: Database, endpoint: str) -> None:
     """Make the local dir belong to one remote; refuse another one while changes are pending (D-9)."""
-    owner = changes.belongs_to(db)
+    owner = knowledge.belongs_to(db)
     if owner == endpoint:
         return
-    pending = sum(count for count, _ in changes.tally(db).values())
+    pending = sum(count for count, _ in views.tally(db).values())
     if owner is not None and pending:
         raise ConfigError(
             f"The local dir holds {pending} changes for {owner}, and S3_ENDPOINT is {endpoint}",
             hint=f"start once with S3_ENDPOINT={owner} to deliver them, or use another S3D_LOCAL_DIR",
         )
-    await db.write(changes.assign_to(endpoint))
+    await db.write(knowledge.assign_to(endpoint))
     await Shapes(db).forget("")
 
 

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, forward, understood
+from s3d.layers.queue import forward, understood, views
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.parts import Parts
 from s3d.protocol import decode, encode, listings
@@ -124,7 +124,7 @@ async def list_objects(parts: Parts, call: Call) -> Reply:
     if wire.headers.get("x-s3d-listing", "").lower() == "pending":
         return await _merged(parts, ask, remote=False)
     begin = ask.first
-    idle = begin.low is not None and not changes.listed(parts.db, call.bucket, begin.low, ask.below, 1)
+    idle = begin.low is not None and not views.listed(parts.db, call.bucket, begin.low, ask.below, 1)
     if idle and (token is None or token.remote):
         return await _forwarded(parts, ask)
     return await _merged(parts, ask, remote=True)
@@ -205,7 +205,7 @@ def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
     items: dict[str, Change | bool] = {}
     cursor = Cursor("", low)
     while cursor.low is not None and len(items) < STRETCH:
-        rows = changes.listed(parts.db, ask.bucket, cursor.low, ask.below, STRETCH - len(items))
+        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, STRETCH - len(items))
         if not rows:
             return Stretch(items, Cursor("", None))
         for change in rows:
@@ -215,7 +215,7 @@ def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
                 cursor = past(Entry(change.key, ""))
                 continue
             cursor = past(Entry(prefix))
-            items[prefix] = change.op != "delete" or changes.any_put(parts.db, ask.bucket, change.key, cursor.low)
+            items[prefix] = change.op != "delete" or views.any_put(parts.db, ask.bucket, change.key, cursor.low)
             break
     return Stretch(items, cursor)
 

@@ -12,7 +12,7 @@ import apsw
 
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import changes, joined, lanes
+from s3d.layers.queue import claims, joined, lanes, outcomes, views
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_change
 from s3d.layers.queue.parts import Parts
@@ -25,7 +25,7 @@ SHOWN = 20
 
 def listed(parts: Parts, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
     """A page of them in the order of their acknowledgement, behind the change `after`."""
-    return [describe(change) for change in changes.kept(parts.db, bucket, prefix, seq, after, PAGE)]
+    return [describe(change) for change in views.kept(parts.db, bucket, prefix, seq, after, PAGE)]
 
 
 def describe(change: Change) -> dict[str, Any]:
@@ -52,10 +52,10 @@ async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict
     again: list[int] = []
     left: list[dict[str, Any]] = []
     after = 0
-    while page := changes.kept(parts.db, bucket, prefix, seq, after, PAGE):
+    while page := views.kept(parts.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
         now = time.time()
-        tried = await parts.db.write(lambda db, page=page, now=now: changes.unpark(db, page, now))  # type: ignore[misc]
+        tried = await parts.db.write(lambda db, page=page, now=now: outcomes.unpark(db, page, now))  # type: ignore[misc]
         again += tried
         left += [{**describe(change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)]
     if seq is None:
@@ -77,9 +77,9 @@ WHY = {
 async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
     """Drop changes and their bodies for good. Reads of their keys then answer from the remote."""
     dropped = size = after = 0
-    while page := changes.kept(parts.db, bucket, prefix, seq, after, PAGE):
+    while page := views.kept(parts.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
-        gone = await parts.db.write(lambda db, page=page: changes.discard(db, page))  # type: ignore[misc]
+        gone = await parts.db.write(lambda db, page=page: outcomes.discard(db, page))  # type: ignore[misc]
         for change in gone:
             dropped += 1
             size += change.size
@@ -94,7 +94,7 @@ async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> di
 
 def body(parts: Parts, seq: int) -> Body | None:
     """The body of a change; None where it has none. Raises S3Error (404) where no such change waits for a person."""
-    found = changes.kept(parts.db, "", "", seq, 0, 1)
+    found = views.kept(parts.db, "", "", seq, 0, 1)
     if not found:
         raise S3Error("NoSuchChange", f"No change that waits for a person has the number {seq}", status=404)
     return None if found[0].op == "delete" else Remains(parts, found[0])
@@ -105,21 +105,21 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
 
     Without `upto` the newest one is meant, and everything up to it is hurried.
     """
-    first, newest = upto is None, changes.newest(parts.db)
+    first, newest = upto is None, views.newest(parts.db)
     until = newest if upto is None else upto
     now = time.time()
 
     def look(db: apsw.Connection) -> tuple[int, int]:
         if first:
-            changes.hurry_all(db, bucket, prefix, until, now)
+            claims.hurry_all(db, bucket, prefix, until, now)
             lanes.hasten(db, now, bucket)
-        return changes.left(db, bucket, prefix, until)
+        return views.left(db, bucket, prefix, until)
 
     # In the writing thread: it may be a long count, and the loop must not wait for it.
     count, size = await parts.db.write(look)
     if first:
         parts.wake()
-    waits = changes.kept(parts.db, bucket, prefix, None, 0, SHOWN)
+    waits = views.kept(parts.db, bucket, prefix, None, 0, SHOWN)
     shut = [lane for lane in lanes.shut(parts.db) if lane.bucket == bucket or not bucket]
     return {
         "upto": until,
@@ -149,7 +149,7 @@ class Remains:
         """Yield what is there."""
         change = self._change
         if change.state != "quarantined":
-            body: Body = open_change(self._parts, changes.with_inline(self._parts.db, change))
+            body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
         elif change.upload is not None:
             body = joined.open_parts(
                 self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
@@ -158,7 +158,7 @@ class Remains:
             # Without a digest it is read as it is.
             body = self._parts.bodies.open(change.file, change.size)
         else:
-            yield changes.with_inline(self._parts.db, change).inline or b""
+            yield views.with_inline(self._parts.db, change).inline or b""
             return
         try:
             async for block in body.chunks(start, end):

@@ -12,7 +12,7 @@ from typing import Any
 
 from s3d.api import AnyHeaders, Body, BytesBody, Call, Reply, read_all
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import changes, completion, forward, holds, lanes, shapes
+from s3d.layers.queue import completion, forward, holds, lanes, shapes, views
 from s3d.layers.queue.buckets import Bucket
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.parts import Parts
@@ -239,7 +239,7 @@ def unproven(parts: Parts) -> None:
 
 def is_stuck(parts: Parts, call: Call) -> bool:
     """Whether something on the key will not move by itself: a write takes the key, a turn would wait in vain (Q-9)."""
-    change = changes.obstacle(parts.db, call.bucket, call.key, changes.newest(parts.db))
+    change = views.obstacle(parts.db, call.bucket, call.key, views.newest(parts.db))
     if change is None:
         return False
     return change.state in ("held", "parked", "quarantined") or any(

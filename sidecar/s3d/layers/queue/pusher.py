@@ -18,7 +18,7 @@ import apsw
 
 from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import changes, conflicts, lanes, proving, releases, retry, zombies
+from s3d.layers.queue import claims, conflicts, lanes, outcomes, proving, releases, retry, views, zombies
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_body
 from s3d.layers.queue.lanes import Claimed
@@ -87,7 +87,7 @@ class Pusher:
         await self._db.write(hasten)
         self.wake()
         deadline = time.monotonic() + seconds
-        while sum(changes.tally(self._db)[state][0] for state in ("waiting", "pushing", "unknown")):
+        while sum(views.tally(self._db)[state][0] for state in ("waiting", "pushing", "unknown")):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -167,7 +167,7 @@ class Pusher:
             # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
             self._parts.sights.saw(change.bucket, change.key, shown)
         orphans = await self._write(
-            lambda db: changes.settle(db, change.seq, now=time.time(), window=window, shown=shown)
+            lambda db: outcomes.settle(db, change.seq, now=time.time(), window=window, shown=shown)
         )
         self._metrics.pushes.labels("settled").inc()
         for file in orphans:
@@ -217,7 +217,7 @@ class Pusher:
         self._refused.add(lanes.key_of(change))
 
         def refuse(db: apsw.Connection) -> tuple[str | None, bool]:
-            orphan = changes.put_back(db, change, state="waiting", next_at=now, code=error.code, reason=error.message)
+            orphan = outcomes.put_back(db, change, state="waiting", next_at=now, code=error.code, reason=error.message)
             pause = lambda attempts: retry.probe_pause(attempts, random.random())  # noqa: S311, E731 - as above
             return orphan, lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
 
@@ -279,7 +279,7 @@ class Pusher:
         def record(db: apsw.Connection) -> str | None:
             if lanes.key_of(change) in self._refused:
                 lanes.end_probe(db, change.seq, again)
-            return changes.put_back(
+            return outcomes.put_back(
                 db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals
             )
 
@@ -291,13 +291,13 @@ class Pusher:
 def hasten(db: apsw.Connection) -> None:
     """Make everything due that waits for its time."""
     now = time.time()
-    changes.expedite(db, now)
+    claims.expedite(db, now)
     lanes.hasten(db, now)
 
 
 def is_slow(change: Change) -> bool:
     """Whether a change may keep its worker for long: it is large, or was tried before."""
-    return change.size > changes.LARGE or change.attempts > 0
+    return change.size > claims.LARGE or change.attempts > 0
 
 
 def describe(change: Change) -> str:

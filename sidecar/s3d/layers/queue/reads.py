@@ -4,7 +4,7 @@ import logging
 
 from s3d.api import Call, Reply
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import changes, overlay, tags, understood, uploads
+from s3d.layers.queue import outcomes, overlay, tags, understood, uploads, views
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.content import open_change
 from s3d.layers.queue.parts import Parts
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 async def get(parts: Parts, call: Call) -> Reply:
     """Answer GetObject and HeadObject."""
-    change = changes.visible(parts.db, call.bucket, call.key)
+    change = views.visible(parts.db, call.bucket, call.key)
     if change is None:
         before = parts.sights.of(call.bucket, call.key)
         reply = await parts.inner(call)
@@ -40,7 +40,7 @@ async def get(parts: Parts, call: Call) -> Reply:
 
 async def attributes(parts: Parts, call: Call) -> Reply:
     """Answer GetObjectAttributes."""
-    change = changes.visible(parts.db, call.bucket, call.key)
+    change = views.visible(parts.db, call.bucket, call.key)
     if change is None or change.op == "tag":
         return await parts.inner(call)
     answer = None
@@ -78,8 +78,8 @@ def check_there(change: Change) -> None:
 
 async def damaged(parts: Parts, change: Change, error: CorruptBody) -> None:
     """Quarantine a change whose body is bad, unless it was settled meanwhile and its body went with it."""
-    again = changes.visible(parts.db, change.bucket, change.key)
+    again = views.visible(parts.db, change.bucket, change.key)
     if again is not None and again.seq == change.seq:
         log.error("change %d is quarantined: %s", change.seq, error)
         parts.metrics.quarantined.inc()
-        await parts.db.write(lambda db: changes.quarantine(db, change.seq, str(error)))
+        await parts.db.write(lambda db: outcomes.quarantine(db, change.seq, str(error)))

@@ -10,7 +10,7 @@ import time
 
 from s3d.api import Call
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, holds
+from s3d.layers.queue import claims, holds
 from s3d.layers.queue.buckets import SILENT
 from s3d.layers.queue.parts import Parts
 from s3d.store.db import StoreFailed
@@ -48,7 +48,7 @@ async def judge(parts: Parts, bucket: str) -> None:
     while after is not None:
         behind, now = after, time.time()
         after = await parts.db.write(
-            lambda db, behind=behind, now=now: changes.judge_holds(db, bucket, behind, AT_ONCE, now)  # type: ignore[misc]
+            lambda db, behind=behind, now=now: claims.judge_holds(db, bucket, behind, AT_ONCE, now)  # type: ignore[misc]
         )
     parts.wake()
     parts.turns.moved(bucket)
@@ -60,7 +60,7 @@ async def watch(parts: Parts) -> None:
         await asyncio.sleep(AGAIN)
         await parts.health.present()
         now = time.time()
-        busy = changes.buckets_with_waiting(parts.db, MOST_BUCKETS)
+        busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
         due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
         for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):
             try:

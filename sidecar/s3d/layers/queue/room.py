@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, uploads
+from s3d.layers.queue import uploads, views
 from s3d.layers.queue.ballast import Ballast
 from s3d.store.db import Database
 
@@ -67,12 +67,12 @@ class Room:
         )
 
     def _too_old(self) -> bool:
-        oldest = changes.oldest(self._db)
+        oldest = views.oldest(self._db)
         return oldest is not None and time.time() - oldest > self._limits.max_age
 
     def _count(self) -> None:
         """Look at the tables."""
-        pending = [*changes.tally(self._db).values(), uploads.staged(self._db)]
+        pending = [*views.tally(self._db).values(), uploads.staged(self._db)]
         self._most_files = self._files + sum(files for files, _ in pending)
         self._most_bytes = self._bytes + sum(size for _, size in pending)
 

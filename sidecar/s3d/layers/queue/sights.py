@@ -8,7 +8,7 @@ good as never seen. Nothing is asked here.
 from collections.abc import Mapping
 
 from s3d.api import AnyHeaders, Call, Reply
-from s3d.layers.queue import changes
+from s3d.layers.queue import knowledge
 from s3d.store.db import Database
 
 MOST = 20_000
@@ -50,7 +50,7 @@ class Sights:
     def honours(self, condition: str) -> bool:
         """Whether the remote is known to refuse a put for this header's sake."""
         if self._honoured is None:
-            self._honoured = changes.honoured(self._db)
+            self._honoured = knowledge.honoured(self._db)
         return condition in self._honoured
 
     async def refused(self, headers: AnyHeaders | Mapping[str, str]) -> None:
@@ -58,5 +58,5 @@ class Sights:
         used = [name for name in CONDITIONS if name in headers]
         if len(used) == 1 and not self.honours(used[0]):
             honoured = frozenset([*used, *(self._honoured or ())])
-            await self._db.write(changes.honour(honoured))
+            await self._db.write(knowledge.honour(honoured))
             self._honoured = honoured

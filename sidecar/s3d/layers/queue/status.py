@@ -3,14 +3,14 @@
 import time
 from typing import Any
 
-from s3d.layers.queue import buckets, changes, lanes
+from s3d.layers.queue import buckets, changes, lanes, views
 from s3d.layers.queue.parts import Parts
 
 
 def pending(parts: Parts) -> dict[str, Any]:
     """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes."""
-    states = changes.tally(parts.db)
-    oldest = changes.oldest(parts.db)
+    states = views.tally(parts.db)
+    oldest = views.oldest(parts.db)
     return {
         "changes": sum(count for count, _ in states.values()),
         "bytes": sum(size for _, size in states.values()),
@@ -22,13 +22,13 @@ def pending(parts: Parts) -> dict[str, Any]:
 
 def states(parts: Parts) -> dict[str, int]:
     """Changes by state."""
-    return {state: count for state, (count, _) in changes.tally(parts.db).items()}
+    return {state: count for state, (count, _) in views.tally(parts.db).items()}
 
 
 def of_bucket(parts: Parts, bucket: str) -> dict[str, Any]:
     """What is known of a bucket, and what is pending in it."""
     known = parts.buckets.remembered(bucket)
-    count, size = changes.bucket_tally(parts.db, bucket)
+    count, size = views.bucket_tally(parts.db, bucket)
     writes = "queued"
     if known and known.through == buckets.REFUTED:
         writes = f"refused: {known.detail}"
@@ -49,7 +49,7 @@ def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
 
     What a newer change has superseded is listed as long as it is kept, and says nothing of the object any more (Q-9).
     """
-    found = changes.of_key(parts.db, bucket, key)
+    found = views.of_key(parts.db, bucket, key)
     state = next((change.state for change in reversed(found) if change.state != "superseded"), "settled")
     shown = [
         {

@@ -9,7 +9,7 @@ import time
 from multidict import CIMultiDict
 
 from s3d.api import Call, Reply
-from s3d.layers.queue import changes, forward, proving, tags, understood
+from s3d.layers.queue import aftermath, changes, forward, proving, tags, understood, views
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.reads import check_there
 from s3d.protocol import decode
@@ -22,7 +22,7 @@ LARGEST_DOCUMENT = 64 << 10
 async def put(parts: Parts, call: Call) -> Reply:
     """Answer PutObjectTagging."""
     queued = pending(parts, call)
-    if call.body is None or not (queued or changes.kept_since(parts.db) is not None):
+    if call.body is None or not (queued or aftermath.kept_since(parts.db) is not None):
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, LARGEST_DOCUMENT)
     operation = OPERATIONS["PutObjectTagging"]
@@ -43,14 +43,14 @@ async def delete(parts: Parts, call: Call) -> Reply:
 async def through(parts: Parts, call: Call, header: str) -> Reply:
     """Hand a change of tags inward; a put that is kept must not bring its old ones back (Q-3)."""
     reply = await forward.after(parts, call)
-    if reply.status < 300 and "VersionId" not in call.params and changes.kept_since(parts.db) is not None:
-        await parts.db.write(lambda db: changes.tag_settled(db, call.bucket, call.key, header))
+    if reply.status < 300 and "VersionId" not in call.params and aftermath.kept_since(parts.db) is not None:
+        await parts.db.write(lambda db: aftermath.tag_settled(db, call.bucket, call.key, header))
     return reply
 
 
 async def get(parts: Parts, call: Call) -> Reply:
     """Answer GetObjectTagging."""
-    change = changes.visible(parts.db, call.bucket, call.key)
+    change = views.visible(parts.db, call.bucket, call.key)
     if change is None:
         return await parts.inner(call)
     if understood.foreign(forward.wire_of(call), call.operation):
@@ -64,7 +64,7 @@ def pending(parts: Parts, call: Call) -> bool:
     """Whether a change of tags may be queued. Raises S3Error where what is pending is a delete, or is damaged."""
     if call.wire is None or understood.foreign(call.wire, call.operation):
         return False
-    change = changes.visible(parts.db, call.bucket, call.key)
+    change = views.visible(parts.db, call.bucket, call.key)
     if change is not None:
         check_there(change)
     return change is not None

@@ -16,7 +16,7 @@ import apsw
 
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import changes
+from s3d.layers.queue import changes, claims, views
 from s3d.layers.queue.changes import Change
 from s3d.store.db import Database
 
@@ -68,7 +68,7 @@ class Turns:
 
         Raises S3Error SlowDown (503) when the remote is away, a change is held or parked, or it takes too long.
         """
-        waiter = Waiter(bucket, key, changes.newest(self._db), prefix)
+        waiter = Waiter(bucket, key, views.newest(self._db), prefix)
         if self._obstacle(waiter) is None:
             return
         with self._waiting(waiter):
@@ -117,7 +117,7 @@ class Turns:
                 self._waiters.pop(waiter.bucket, None)
 
     def _obstacle(self, waiter: Waiter) -> Change | None:
-        return changes.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
+        return views.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
 
     async def _until(self, waiter: Waiter) -> None:
         deadline = time.time() + self._timeout
@@ -133,9 +133,7 @@ class Turns:
         """Have what is waited for pushed now where only its delay keeps it; the pause after a refusal stays."""
         now = time.time()
         if change.state == "waiting" and not change.attempts and change.next_at > now:
-            await self._db.write(
-                lambda db: changes.hurry(db, waiter.bucket, waiter.key, waiter.prefix, waiter.seq, now)
-            )
+            await self._db.write(lambda db: claims.hurry(db, waiter.bucket, waiter.key, waiter.prefix, waiter.seq, now))
             self._wake()
 
     async def _glance(self, waiter: Waiter, deadline: float, change: Change | None) -> None:

@@ -11,7 +11,7 @@ import time
 
 from s3d.api import Call
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import changes
+from s3d.layers.queue import aftermath, changes
 from s3d.layers.queue.changes import Change
 from s3d.layers.queue.parts import Parts
 from s3d.store.db import StoreFailed
@@ -32,13 +32,13 @@ async def watch(parts: Parts) -> None:
         await parts.health.present()
         window = parts.settings.write_queue.zombie_window
         try:
-            for change, late in changes.settled(parts.db, time.time() - window, AT_ONCE):
+            for change, late in aftermath.settled(parts.db, time.time() - window, AT_ONCE):
                 await look(parts, change, late)
         except Unavailable as error:
             log.debug("a settled change could not be looked at: %s", error)
         except StoreFailed as error:
             log.error("settled changes cannot be looked at: %s", error)
-        since = changes.kept_since(parts.db)
+        since = aftermath.kept_since(parts.db)
         rest = GLANCE if since is None else since + window - time.time()
         await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
 
@@ -60,10 +60,10 @@ async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
                 change.key,
                 shown or "none",
             )
-            if await parts.db.write(lambda db: changes.push_again(db, change, time.time())):
+            if await parts.db.write(lambda db: aftermath.push_again(db, change, time.time())):
                 parts.wake()
                 return
-    file = await parts.db.write(lambda db: changes.release(db, change.seq))
+    file = await parts.db.write(lambda db: aftermath.release(db, change.seq))
     if file is not None:
         await parts.bodies.delete(file)
 

@@ -1,0 +1,69 @@
+"""What is remembered of the remote: its buckets (SEMANTICS R-6), whose changes these are (D-9), what it honours (Q-18).
+
+All SQL on the tables `bucket` and `meta`. A fact is written when the remote has shown it, never before.
+"""
+
+from collections.abc import Callable, Iterable
+
+import apsw
+
+from s3d.store.db import Database
+
+
+def remembered_bucket(db: Database, name: str) -> tuple[str, str] | None:
+    """What is remembered of a bucket: why its writes go through (''; they are queued), and the remote's word for it."""
+    rows = db.read("SELECT through, detail FROM bucket WHERE name = ?", (name,))
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def remember_bucket(name: str, through: str, detail: str, now: float) -> Callable[[apsw.Connection], None]:
+    """A write that remembers a bucket."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute(
+            "INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES (?, ?, ?, ?)",
+            (name, now, through, detail),
+        )
+
+    return write
+
+
+def forget_bucket(name: str) -> Callable[[apsw.Connection], None]:
+    """A write that forgets a bucket, so that the next put asks the remote again."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("DELETE FROM bucket WHERE name = ?", (name,))
+
+    return write
+
+
+def belongs_to(db: Database) -> str | None:
+    """The endpoint of the remote that the changes belong to (D-9)."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'remote'")
+    return rows[0][0] if rows else None
+
+
+def assign_to(endpoint: str) -> Callable[[apsw.Connection], None]:
+    """A write that makes the changes belong to a remote, of which nothing is known yet."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)", (endpoint,))
+        db.execute("DELETE FROM meta WHERE name = 'honoured'")
+
+    return write
+
+
+def honoured(db: Database) -> frozenset[str]:
+    """The conditions on a put that the remote is known to honour, as names of headers (Q-18)."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'honoured'")
+    return frozenset(rows[0][0].split()) if rows else frozenset()
+
+
+def honour(conditions: Iterable[str]) -> Callable[[apsw.Connection], None]:
+    """A write that remembers them."""
+    value = " ".join(sorted(conditions))
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('honoured', ?)", (value,))
+
+    return write
