@@ -507,6 +507,21 @@ def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(
     assert b"\r\nconnection: close\r\n" in answer.lower()
 
 
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_client_that_goes_on_sending_a_refused_body_reads_the_answer(daemon: Daemon) -> None:
+    address = urlsplit(daemon.endpoint)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        for size in (200_000, 20_000_000):
+            head = f"PUT /never-was/k HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {size}\r\n\r\n"
+            connection.sendall(head.encode())
+            time.sleep(0.05)
+            connection.sendall(bytes(size))
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.will_close) == (404, size > 1 << 20)
+            assert b"NoSuchBucket" in answer.read()
+
+
 NOT_HTTP = [
     b"GET / HTTP/1.1\r\n\r\n",
     b"NONSENSE\r\n\r\n",
@@ -560,11 +575,14 @@ def test_a_bulk_delete_is_answered_key_by_key(away: tuple[Daemon, Relayed, str],
 
 
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
+@pytest.mark.semantics("D-6")
 def test_without_the_queue_everything_is_forwarded(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(remote, S3D_WRITE_QUEUE="false")
     put = daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
-    assert "x-s3d-durability" not in put["ResponseMetadata"]["HTTPHeaders"]
+    assert put["ResponseMetadata"]["HTTPHeaders"]["x-s3d-durability"] == "remote"
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    got = daemon.client().get_object(Bucket=bucket, Key="k")
+    assert "x-s3d-durability" not in got["ResponseMetadata"]["HTTPHeaders"]
     assert daemon.status()["pending"]["changes"] == 0
     assert daemon.terminate() == 0
 

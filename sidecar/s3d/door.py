@@ -30,9 +30,10 @@ from s3d.protocol import checksums, decode, encode, sigv4
 
 log = logging.getLogger(__name__)
 
-# Drained before a connection with a refused body is closed, so that the client reads the answer instead of a reset.
-DRAIN_BYTES = 1 << 20
-DRAIN_SECONDS = 2.0
+LITTLE = 1 << 20
+"""A refused body up to this size is read, and its connection kept."""
+LINGER = 2.0
+"""Seconds that a refused body is read for, so that the client reads the answer instead of a reset."""
 KEEP_ALIVE = 75.0
 READ_BUFFER = 512 << 10
 """Bytes of a request that may wait before its connection is read no further."""
@@ -149,11 +150,9 @@ class Door:
         finally:
             if incoming is not None:
                 await incoming.aclose()
-            if body is not None and not request.content.is_eof():
-                if response is not None:
-                    # A client that is not told would send its next request into a connection that is being closed.
-                    response.force_close()
-                await self._drain(request, body)
+            if body is not None and not await self._drained(request, body) and response is not None:
+                # A client that is not told would send its next request into a connection that is being closed.
+                response.force_close()
         return response
 
     def _check_origin(self, wire: Wire) -> None:
@@ -264,16 +263,22 @@ class Door:
         headers[hdrs.CONTENT_TYPE] = XML
         return Response(status=error.status, headers=headers, body=document)
 
-    async def _drain(self, request: web.BaseRequest, body: RequestBody) -> None:
-        """Read what is left of a refused body, so far as it is little, and close the connection after the answer."""
-        request.protocol.close()
-        if not body.started and request.headers.get(hdrs.EXPECT):
-            return
-        left = DRAIN_BYTES
+    async def _drained(self, request: web.BaseRequest, body: RequestBody) -> bool:
+        """Read what is left of a refused body where it is little; whether nothing is left then.
+
+        Where something is, the answer goes out, and the server reads on for LINGER seconds before it closes the
+        connection: a client that is still sending would meet a reset instead of the answer.
+        """
+        content = request.content
+        if content.is_eof():
+            return True
+        if (body.length or 0) > LITTLE or (not body.started and request.headers.get(hdrs.EXPECT)):
+            return False
         with contextlib.suppress(TimeoutError, OSError, web.RequestPayloadError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while left > 0 and (block := await request.content.readany()):
-                    left -= len(block)
+            async with asyncio.timeout(LINGER):
+                while await content.readany():
+                    pass
+        return content.is_eof()
 
 
 class Response(web.StreamResponse):
@@ -363,7 +368,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
     """
     options: dict[str, Any] = {
         "keepalive_timeout": KEEP_ALIVE,
-        "lingering_time": 0.0,
+        "lingering_time": LINGER,
         "auto_decompress": False,
         "access_log": None,
         "read_bufsize": READ_BUFFER,
