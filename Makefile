@@ -20,7 +20,7 @@ demo: ## the main job, told as it happens: writes survive an outage and a kill -
 	@.venv-demo/bin/python -m e2e.demo.demo
 
 test: .venv servers chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
-	@$(PYTEST) tests -n auto --maxprocesses 4 $(ARGS)
+	@$(PYTEST) tests -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: .venv ## format, lint, types, import floors, spelling, generated files (under a minute)
 	@ruff format --check --quiet . || { echo "ruff format would change these files; make format does"; exit 1; }

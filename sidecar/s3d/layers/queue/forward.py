@@ -23,6 +23,9 @@ KEEPING = frozenset(
     "PutObjectTagging DeleteObjectTagging PutObjectAcl PutObjectRetention PutObjectLegalHold RestoreObject".split()
 )
 """Writes after which the object's ETag is what it was."""
+WRITING = frozenset(["PUT", "POST", "DELETE"])
+READING = frozenset(["SelectObjectContent"])
+"""What reads although its method says otherwise."""
 REASONS = frozenset(
     [
         "versioned",
@@ -103,8 +106,6 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
             await _drop_kept(parts, call)
         await _see(parts, call, reply, turn)
     parts.wake()
-    if reply.status < 300:
-        reply.headers["x-s3d-durability"] = "remote"
     return reply
 
 
@@ -118,11 +119,11 @@ async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
         parts.sights.forget(call.bucket, call.key)
 
 
-async def unordered(parts: Parts, call: Call) -> Reply:
-    """Send on a write that leaves every object as it is, at once."""
-    reply = await parts.inner(call)
-    if reply.status < 300:
-        reply.headers["x-s3d-durability"] = "remote"
+def promised(call: Call, reply: Reply) -> Reply:
+    """Say of a write that succeeded and is not on the local dir that the remote has it (D-6)."""
+    succeeded = reply.status < 300 or reply.status == 303  # a form may ask to be sent elsewhere afterwards
+    if succeeded and call.wire is not None and call.wire.method in WRITING and call.operation not in READING:
+        reply.headers.setdefault("x-s3d-durability", "remote")
     return reply
 
 

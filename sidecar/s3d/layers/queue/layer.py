@@ -87,7 +87,7 @@ class Queue:
     async def __call__(self, call: Call) -> Reply:
         """Serve one call."""
         try:
-            return await self._serve(call)
+            return forward.promised(call, await self._serve(call))
         except StoreFailed as error:
             if isinstance(error, StoreFull):
                 await self._parts.ballast.drop()

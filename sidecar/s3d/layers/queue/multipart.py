@@ -47,14 +47,14 @@ async def create(parts: Parts, call: Call) -> Reply:
     """Begin an upload."""
     wire = forward.wire_of(call)
     if understood.foreign(wire, "CreateMultipartUpload"):
-        return await forward.unordered(parts, call)
+        return await parts.inner(call)
     members = understood.kept(wire, {})
     members.pop("x-amz-content-sha256", None)
     limits.check(call.key, 0, members)
     algorithm, kind = completion.promised(wire.headers)
     bucket = await parts.buckets.get(call.bucket)
     if parts.buckets.through(bucket):
-        return await forward.unordered(parts, call)
+        return await parts.inner(call)
     if (reply := await proving.begin(parts, call, members)) is not None:
         return reply
     if algorithm:
@@ -76,7 +76,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     """Take one part."""
     upload = ours(parts, call)
     if upload is None:
-        return await forward.unordered(parts, call)
+        return await parts.inner(call)
     number = number_of(call)
     body = call.body
     if body is None or body.length is None:
@@ -164,7 +164,7 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
     if upload is None or source is None:
         if source is not None:
             await parts.turns.barrier(*source)
-        return await forward.unordered(parts, call)
+        return await parts.inner(call)
     number = number_of(call)
     versioned = "versionId=" in str(call.params.get("CopySource", ""))
     if upload.state != "open" or versioned or understood.foreign(forward.wire_of(call), "UploadPartCopy"):
@@ -324,7 +324,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     upload = ours(parts, call)
     if upload is None:
         parts.shapes.ended(call.params.get("UploadId", ""))
-        return await forward.unordered(parts, call)
+        return await parts.inner(call)
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
         raise overlay.failed("x-amz-if-match-initiated-time")

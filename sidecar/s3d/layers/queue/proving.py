@@ -97,7 +97,7 @@ async def begin(parts: Parts, call: Call, members: Mapping[str, str]) -> Reply |
     shape = shapes.shape_of(call.bucket, call.identity, "complete", members)
     if is_proven(parts, shape) or not asks(parts, call, shape, "complete", members):
         return None
-    reply = await sent(parts, forward.unordered(parts, call), None)
+    reply = await sent(parts, parts.inner(call), None)
     if reply is not None and reply.status < 300:
         document = await read_all(reply.body, LARGEST_DOCUMENT)
         reply.body = BytesBody(document)

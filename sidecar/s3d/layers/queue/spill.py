@@ -79,6 +79,4 @@ async def onward(parts: Parts, upload: Upload, call: Call) -> Reply:
         if error.code == "NoSuchUpload":
             raise uploads.no_such_upload(upload.id) from error
         raise
-    if reply.status < 300:
-        reply.headers["x-s3d-durability"] = "remote"
     return reply

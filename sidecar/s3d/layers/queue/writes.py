@@ -100,8 +100,7 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
         forwarded, refusal = await _delete_rest(parts, call, list(wanted.objects))
         await proving.learn_of_bulk(parts, shape, forwarded)
         if not (isinstance(refusal, Unavailable) and not refusal.sent) and getattr(refusal, "code", "") != "SlowDown":
-            durability: Headers = CIMultiDict({"x-s3d-durability": "remote"})
-            return Reply(200, durability, result=bulk.answer(wanted, [], forwarded, refusal))
+            return Reply(200, result=bulk.answer(wanted, [], forwarded, refusal))
         proving.unproven(parts)
     async with parts.room.take(0, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
