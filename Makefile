@@ -33,8 +33,10 @@ check: .venv ## format, lint, types, import floors, spelling, generated files (u
 e2e: .venv servers cluster-parts ## stock clients, kills, power cuts, and the cluster; ARGS="-m cluster" picks some
 	@$(PYTEST) e2e $(ARGS)
 
+# With S3TESTS_DIR, the conformance with Ceph RGW is part of it.
 soak: .venv servers ## kills, power cuts, all faults and random operations, many more of them; HOURS=n SEED=name
 	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) S3D_E2E_SEED=$(or $(SEED),s3d) $(PYTEST) e2e/chaos tests/test_state_machine.py $(ARGS)
+	@[ -z "$(S3TESTS_DIR)" ] || $(MAKE) conformance ARGS="-k rgw"
 
 bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes; ARGS="--only small" picks some
 	@$(BIN)/python -m e2e.bench $(ARGS)

@@ -11,14 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conformance.suite import HERE, MODES, Outcome, listed, place, remote
+from e2e.conformance.suite import HERE, MODES, Outcome, listed, place
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
 
-__all__ = ["place", "remote"]
+__all__ = ["place"]
 
+REMOTES = ("versitygw", "minio")
 LONGEST_RUN = 3600
 """In seconds, for all scenarios of one run."""
+
+
+@pytest.fixture(params=REMOTES)
+def remote(request: pytest.FixtureRequest) -> Remote:
+    """Each remote in turn."""
+    chosen: Remote = request.getfixturevalue(request.param)
+    return chosen
 
 
 def scenarios(place: Path, remote: Remote, endpoint: str, way: str) -> dict[str, Outcome]:

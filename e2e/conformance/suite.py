@@ -21,11 +21,14 @@ from typing import Any
 import pytest
 
 from e2e.conformance import views
+from e2e.conformance.rgw import rgw
 from tests.daemons import Daemon, StartDaemon
 from tests.remotes import Remote, cache_dir
 
+__all__ = ["rgw"]
+
 HERE = Path(__file__).parent
-REMOTES = ("versitygw", "minio")
+REMOTES = ("versitygw", "minio", "rgw")
 MODES: Mapping[str, Mapping[str, str]] = {
     "through": {"S3D_WRITE_QUEUE": "false"},
     "draining": {},
