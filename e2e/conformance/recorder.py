@@ -46,7 +46,7 @@ class Recorder:
         if not self.pause or suite is None or not suite.prefix:
             return
         with socket.socket(socket.AF_UNIX) as door, door.makefile("rw", encoding="utf-8") as stream:
-            door.settimeout(120)
+            door.settimeout(300)
             door.connect(self.pause)
             stream.write(f"{suite.prefix}\n")
             stream.flush()
