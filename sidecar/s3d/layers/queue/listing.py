@@ -224,9 +224,7 @@ def merge(items: Mapping[str, Change | bool], page: Page, low: str) -> dict[str,
     """What both sides show from `low` on, by name; None for a common prefix of which pending deletes may hide all."""
     merged: dict[str, Entry | Change | None] = {}
     for entry in page.entries:
-        if (past(entry).low or low) <= low and entry.inner is None:
-            continue
-        if entry.inner is None or entry.name >= low:
+        if entry.name >= low if entry.inner is not None else (past(entry).low or low) > low:
             merged[entry.name] = entry
     for name, item in items.items():
         if item is True:

@@ -1,0 +1,70 @@
+"""A remote's page, read: entries that are cut out of its text, and those that are parsed."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3d.errors import S3Error
+from s3d.protocol.encode import NAMESPACE, escape
+from s3d.protocol.listings import PLAIN, Page, read
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+NAMES = st.sampled_from(["ETag", "Size", "StorageClass", "Unheard"])
+OBJECTS = st.tuples(TEXTS, st.lists(st.tuples(NAMES, TEXTS), max_size=3), st.lists(TEXTS, max_size=1), st.booleans())
+
+
+def document(objects: list[tuple[str, list[tuple[str, str]], list[str], bool]], attribute: str) -> bytes:
+    """A page with these objects: key, other elements, id of the owner, and whether the key comes last."""
+    lines = []
+    for key, elements, owner, last in objects:
+        named = f"<Key>{escape(key)}</Key>"
+        others = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in elements)
+        others += "".join(f"<Owner><ID>{escape(text)}</ID><DisplayName></DisplayName></Owner>" for text in owner)
+        lines.append(f"<Contents{attribute}>{others + named if last else named + others}</Contents>")
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{NAMESPACE}">'
+        f"<IsTruncated>true</IsTruncated>{''.join(lines)}</ListBucketResult>"
+    ).encode()
+
+
+def plainly(page: Page) -> list[tuple[str, bytes]]:
+    """The entries of a page, however their texts were written."""
+    return [(entry.name, ET.canonicalize(f"<o>{entry.inner}</o>").encode()) for entry in page.entries]
+
+
+@pytest.mark.semantics("R-8")
+@given(st.lists(OBJECTS, max_size=4))
+def test_an_entry_that_is_cut_out_is_the_one_that_would_be_parsed(
+    objects: list[tuple[str, list[tuple[str, str]], list[str], bool]],
+) -> None:
+    cut, parsed = document(objects, ""), document(objects, ' id="1"')
+    assert len(PLAIN.findall(cut.decode())) == len(objects)
+    assert not PLAIN.search(parsed.decode())
+    assert plainly(read(cut)) == plainly(read(parsed))
+    assert read(cut).truncated
+    assert bool(read(cut).owner) == any(owner for _, _, owner, _ in objects)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<Contents><Key>a&unknown;</Key></Contents>",
+        "<Contents><Key>a & b</Key></Contents>",
+        "<Contents><Key>a</Ke></Contents>",
+        "<Contents><Key>a</Key>",
+        "<Contents><Key>a\x01</Key></Contents>",
+        "<Contents><Key>&#0;</Key></Contents>",
+        "<Contents><!-- <Key>b</Key> --><Key>a</Key></Contents>",
+    ],
+)
+def test_what_is_no_xml_is_refused_as_it_would_be_by_a_parser(line: str) -> None:
+    good = document([("a", [], [], False)], "").decode()
+    with pytest.raises(S3Error, match="cannot be read"):
+        read(good.replace("<Contents><Key>a</Key></Contents>", line).encode())
+
+
+def test_a_key_inside_another_element_is_not_the_objects_key() -> None:
+    page = read(document([("a", [], [], False)], "").replace(b"<Key>", b"<Other><Key>b</Key></Other><Key>"))
+    assert [entry.name for entry in page.entries] == ["a"]
