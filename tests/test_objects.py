@@ -271,6 +271,16 @@ def test_a_checksum_that_was_presigned_before_there_was_a_body_counts_for_nothin
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"not empty"
 
 
+def encryption_of_upload(s3: Any, bucket: str) -> list[str | None]:
+    """What the answers to the steps of an upload say of its encryption."""
+    name = {"Bucket": bucket, "Key": "upload"}
+    begun = s3.create_multipart_upload(**name)
+    part = s3.upload_part(**name, UploadId=begun["UploadId"], PartNumber=1, Body=b"abc")
+    named = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    made = s3.complete_multipart_upload(**name, UploadId=begun["UploadId"], MultipartUpload=named)
+    return [answer.get("ServerSideEncryption") for answer in (begun, part, made)]
+
+
 @pytest.mark.semantics("R-1", "Q-4")
 @pytest.mark.parametrize("remote", ["minio"], indirect=True)
 def test_a_pending_object_shows_the_encryption_that_its_bucket_gives_it(
@@ -286,6 +296,8 @@ def test_a_pending_object_shows_the_encryption_that_its_bucket_gives_it(
     put = s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
     assert header_of(put, "x-s3d-durability") == "local"
     pending = [one["ServerSideEncryption"] for one in (put, s3.head_object(Bucket=bucket, Key="k"))]
+    # As S3 documents it; MinIO says so of the part alone.
+    assert encryption_of_upload(s3, bucket) == ["AES256"] * 3
     relayed.set(mode="pass")
     eventually(lambda: drained(daemon))
     there = remote.client().head_object(Bucket=bucket, Key="k")

@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
-from s3d.api import Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error
 from s3d.layers.queue import (
     assembly,
@@ -37,7 +37,6 @@ from s3d.protocol import checksums, decode
 from s3d.protocol.model import OPERATIONS
 from s3d.store.db import StoreFull
 
-LOCAL = {"x-s3d-durability": "local"}
 LARGEST_DOCUMENT = 8 << 20
 """Bytes of a Complete; 10,000 parts with their checksums fit into it."""
 COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
@@ -69,7 +68,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
-    return Reply(200, CIMultiDict(LOCAL), result=result)
+    return Reply(200, writes.acknowledged(parts, call.bucket, members), result=result)
 
 
 async def upload_part(parts: Parts, call: Call) -> Reply:
@@ -90,7 +89,8 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     if goes or upload.state != "open":
         return await through(parts, upload, call, number)
     part = await receive(parts, upload, number, body, sent, travelling(wire))
-    headers: Headers = CIMultiDict({"ETag": f'"{part.etag}"', **LOCAL})
+    headers = writes.acknowledged(parts, upload.bucket, upload.members)
+    headers["ETag"] = f'"{part.etag}"'
     headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
     return Reply(200, headers)
 
@@ -186,7 +186,8 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
     part = await receive(parts, upload, number, body, "", understood.kept_of_delete(forward.wire_of(call)))
     copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
     copied |= completion.elements(part.sums)
-    return Reply(200, CIMultiDict(LOCAL), result={"CopyPartResult": copied})
+    headers = writes.acknowledged(parts, upload.bucket, upload.members)
+    return Reply(200, headers, result={"CopyPartResult": copied})
 
 
 async def look_at(parts: Parts, call: Call, bucket: str, key: str) -> tuple[str, int]:
@@ -240,7 +241,7 @@ async def complete(parts: Parts, call: Call) -> Reply:
     if upload is None:
         return await proving.complete(parts, call)
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
-        return answered(upload.answer)
+        return answered(parts, upload, upload.answer)
     check_open(upload, call)
     data, call = await forward.read_document(call, LARGEST_DOCUMENT)
     operation = OPERATIONS["CompleteMultipartUpload"]
@@ -280,9 +281,9 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
         again = uploads.find(parts.db, upload.id)
         if error.code != "NoSuchUpload" or again is None:
             raise
-        return answered(again.answer) if again.answer else None
+        return answered(parts, again, again.answer) if again.answer else None
     parts.staging.wake()
-    return answered(answer)
+    return answered(parts, upload, answer)
 
 
 async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply:
@@ -314,9 +315,9 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
     return reply
 
 
-def answered(answer: Mapping[str, Any]) -> Reply:
+def answered(parts: Parts, upload: Upload, answer: Mapping[str, Any]) -> Reply:
     """The answer to Complete, also when it is asked again."""
-    return Reply(200, CIMultiDict(LOCAL), result=dict(answer))
+    return Reply(200, writes.acknowledged(parts, upload.bucket, upload.members), result=dict(answer))
 
 
 async def abort(parts: Parts, call: Call) -> Reply:
@@ -331,7 +332,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     await parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
     parts.staging.wake()
     parts.room.freed()
-    return Reply(204, CIMultiDict(LOCAL))
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
 
 
 async def list_parts(parts: Parts, call: Call) -> Reply:

@@ -56,14 +56,21 @@ async def put(parts: Parts, call: Call) -> Reply:
             if stored.id is not None:
                 await parts.bodies.delete(stored.id)
             raise
-    headers: Headers = CIMultiDict({"ETag": f'"{etag}"', "x-s3d-durability": "local"})
+    headers = acknowledged(parts, call.bucket, members)
+    headers["ETag"] = f'"{etag}"'
     sums = {name: value for name, value in members.items() if name in understood.CHECKSUMS}
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
-    if encryption := members.get(understood.ENCRYPTION) or parts.buckets.encryption(call.bucket):
-        headers[understood.ENCRYPTION] = encryption
     return Reply(200, headers)
+
+
+def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Headers:
+    """The headers of an answer to what is queued: where it is (D-6), and how it will be encrypted at the remote."""
+    headers: Headers = CIMultiDict({"x-s3d-durability": "local"})
+    if encryption := members.get(understood.ENCRYPTION) or parts.buckets.encryption(bucket):
+        headers[understood.ENCRYPTION] = encryption
+    return headers
 
 
 async def delete(parts: Parts, call: Call) -> Reply:
