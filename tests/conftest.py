@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from tests.daemons import daemon, start_daemon
 from tests.refusals import refusing
-from tests.relays import relay
+from tests.relays import away, relay
 from tests.remotes import bucket, minio, moto, remote, versitygw
 from tests.semantics import quoted_sentences, sentences
 
@@ -16,7 +16,7 @@ from tests.semantics import quoted_sentences, sentences
 settings.register_profile("s3d", derandomize=True, deadline=None)
 settings.load_profile("s3d")
 
-__all__ = ["bucket", "daemon", "minio", "moto", "refusing", "relay", "remote", "start_daemon", "versitygw"]
+__all__ = ["away", "bucket", "daemon", "minio", "moto", "refusing", "relay", "remote", "start_daemon", "versitygw"]
 
 
 @pytest.fixture(autouse=True)

@@ -165,3 +165,19 @@ def daemon(remote: Remote, bucket: str, start_daemon: StartDaemon, request: pyte
     """A daemon that is ready, with the remote and its new bucket; indirect parameters are its settings."""
     settings: dict[str, str] = getattr(request, "param", {})
     return start_daemon(remote, **{"S3D_BUCKETS": bucket, **settings})
+
+
+def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that is promised to come, without saying when."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+
+
+def pending(daemon: Daemon) -> int:
+    return int(daemon.status()["pending"]["changes"])
+
+
+def drained(daemon: Daemon) -> bool:
+    return pending(daemon) == 0

@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from e2e.relay import control
+from tests.daemons import Daemon, StartDaemon
 from tests.processes import NotStarted, Program, running, start
 from tests.remotes import Remote
 
 ROOT = Path(__file__).parent.parent
+AWAY = {"S3D_AWAY_AFTER": "1s"}
+"""Settings of a daemon that notices soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +103,11 @@ def first_line(program: Program, seconds: float = 20) -> dict[str, Any]:
             return said
         time.sleep(0.02)
     raise NotStarted(program.output())
+
+
+@pytest.fixture
+def away(remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon) -> tuple[Daemon, Relayed, str]:
+    """A daemon whose remote refuses every connection, and the relay that does."""
+    relayed = relay(remote)
+    relayed.set(mode="refuse")
+    return start_daemon(relayed.remote, S3D_BUCKETS=bucket, **AWAY), relayed, bucket

@@ -5,13 +5,11 @@ import hashlib
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of, raw
+from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse
-from tests.relays import Relay, Relayed
+from tests.relays import AWAY, Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, away, code_of, drained, eventually, raw
-
-__all__ = ["away"]
 
 
 @pytest.mark.semantics("Q-14")
@@ -140,3 +138,47 @@ def test_a_bucket_with_a_parked_put_is_not_empty(
     s3.delete_object(Bucket=bucket, Key="bad")
     assert code_of(s3.delete_bucket, Bucket=bucket) == ""
     assert code_of(remote.client().head_bucket, Bucket=bucket) == "404"
+
+
+@pytest.mark.semantics("R-6")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_bucket_that_nobody_vouches_for_takes_no_put_while_the_remote_is_away(
+    away: tuple[Daemon, Relayed, str], remote: Remote
+) -> None:
+    daemon, relayed, _ = away
+    remote.client().create_bucket(Bucket="unseen")
+    s3 = daemon.client()
+    assert code_of(s3.put_object, Bucket="unseen", Key="k", Body=b"x") == "ServiceUnavailable"
+    relayed.set(mode="pass")
+    eventually(lambda: code_of(s3.put_object, Bucket="unseen", Key="k", Body=b"x") == "")
+    relayed.set(mode="refuse")
+    eventually(lambda: code_of(s3.list_buckets) != "")
+    s3.put_object(Bucket="unseen", Key="k2", Body=b"x")
+    s3.head_bucket(Bucket="unseen")
+    assert code_of(s3.put_object, Bucket="never-was", Key="k", Body=b"x") == "ServiceUnavailable"
+
+
+@pytest.mark.semantics("R-6")
+def test_a_put_to_a_bucket_that_is_not_there_is_refused_at_once(daemon: Daemon) -> None:
+    assert code_of(daemon.client().put_object, Bucket="never-was", Key="k", Body=b"x") == "NoSuchBucket"
+
+
+@pytest.mark.semantics("Q-14")
+@pytest.mark.parametrize("remote", ["moto", "versitygw", "minio"], indirect=True)
+def test_a_versioned_bucket_is_written_through(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    remote.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3 = start_daemon(remote).client()
+    put = s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    assert put["VersionId"]
+    assert put["ResponseMetadata"]["HTTPHeaders"]["x-s3d-durability"] == "remote"
+    assert s3.get_object(Bucket=bucket, Key="k", VersionId=put["VersionId"])["Body"].read() == b"1"
+
+
+@pytest.mark.semantics("R-9")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_known_bucket_is_there_while_the_remote_is_away(away: tuple[Daemon, Relayed, str]) -> None:
+    daemon, _, bucket = away
+    s3 = daemon.client()
+    eventually(lambda: daemon.status()["remote"]["state"] == "away" or code_of(s3.list_buckets) == "")
+    assert s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of
+from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse
-from tests.relays import Relay
+from tests.relays import AWAY, Relay
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, code_of, drained, eventually
 from tests.test_lanes import state_of
 
 pytestmark = pytest.mark.semantics("Q-18")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from s3d.layers.queue import releases
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of, raw
+from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
-from tests.test_gateway import code_of, drained, eventually, raw
 from tests.test_lanes import state_of
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)

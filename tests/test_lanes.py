@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of
+from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse
 from tests.remotes import Remote
-from tests.test_gateway import code_of, drained, eventually
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 

@@ -7,10 +7,10 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of, raw
+from tests.daemons import Daemon, StartDaemon, drained
 from tests.relays import Relay
 from tests.remotes import Remote
-from tests.test_gateway import code_of, drained, raw
 
 LATER = {"S3D_WRITE_QUEUE_DELAY": "1h"}
 """What is put stays pending until the daemon drains."""

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of, data_of
+from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.relays import Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import code_of, data_of, drained, eventually
 
 MIB = 1 << 20
 LEAST = 5 * MIB

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
-from tests.relays import Relay, Relayed
+from tests.clients import code_of, data_of, raw
+from tests.daemons import Daemon, StartDaemon, drained, eventually
+from tests.relays import AWAY, Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, code_of, data_of, drained, eventually, raw
 
 Away = tuple[Daemon, Relayed, str]
 

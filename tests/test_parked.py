@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import code_of, raw
+from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse, Refusing
 from tests.relays import Relay
 from tests.remotes import Remote
-from tests.test_gateway import code_of, drained, eventually, raw
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 

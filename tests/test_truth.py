@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
-from tests.relays import Relay
+from tests.clients import code_of
+from tests.daemons import Daemon, StartDaemon, drained, eventually
+from tests.relays import AWAY, Relay
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, code_of, drained, eventually
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 
