@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import quote, unquote_plus
 from xml.sax.saxutils import unescape
 
 from s3d.errors import S3Error
@@ -25,8 +25,6 @@ from s3d.protocol.encode import NAMESPACE, PROLOGUE, escape
 MOST_KEYS = 1000
 """Entries of a page, whatever a client asks for."""
 TOKEN_VERSION = 1
-URL_SAFE = "/*"
-"""What encoding-type=url leaves as it is, beside letters, digits and `-_.~`."""
 CHARS = r"[^<&\x00-\x08\x0b\x0c\x0e-\x1f]*+"
 TEXT = rf"{CHARS}(?:&(?:amp|lt|gt|quot|apos|#[0-9]{{1,7}}|#x[0-9A-Fa-f]{{1,6}});{CHARS})*+"
 PLAIN = re.compile(rf"<Contents>((?:<(\w+)>(?:{TEXT}|(?:<(?!Key>)(\w+)>{TEXT}</\3>)++)</\2>)*+)</Contents>")
@@ -150,14 +148,14 @@ def write(bucket: str, head: Mapping[str, str | None], entries: Iterable[Entry],
     keys: list[str] = []
     prefixes: list[str] = []
     for entry in entries:
-        name = quote_plus(entry.name, safe=URL_SAFE) if encoded else escape(entry.name)
+        name = url_encoded(entry.name) if encoded else escape(entry.name)
         if entry.inner is None:
             prefixes.append(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>")
         else:
             keys.append(f"<Contents><Key>{name}</Key>{entry.inner}</Contents>")
     named = {"Prefix", "Delimiter", "StartAfter", "Marker", "NextMarker"}
     shown = "".join(
-        f"<{name}>{quote_plus(value, safe=URL_SAFE) if encoded and name in named else escape(value)}</{name}>"
+        f"<{name}>{url_encoded(value) if encoded and name in named else escape(value)}</{name}>"
         for name, value in head.items()
         if value is not None
     )
@@ -165,6 +163,14 @@ def write(bucket: str, head: Mapping[str, str | None], entries: Iterable[Entry],
         f'{PROLOGUE}<ListBucketResult xmlns="{NAMESPACE}"><Name>{escape(bucket)}</Name>{shown}'
         f"{''.join(keys)}{''.join(prefixes)}</ListBucketResult>"
     ).encode()
+
+
+def url_encoded(name: str) -> str:
+    """A name as encoding-type=url has it.
+
+    A space is %20: every client reads that, and a `+`, which some stores write, only those that take it for a form's.
+    """
+    return quote(name, safe="/*")
 
 
 def encode_token(token: Token) -> str:

@@ -9,17 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import unquote_plus
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue import uploads
 from s3d.layers.queue.parts import Parts
+from s3d.protocol import listings
 
 MOST = 1000
 """Entries of a page, whatever a client asks for."""
-URL_SAFE = "/*"
-"""What encoding-type=url leaves as it is, beside letters, digits and `-_.~`."""
 LAST = "\U0010ffff"
 """Behind every id."""
 
@@ -184,7 +183,7 @@ def result(params: dict[str, Any], query: Query, most: int, page: list[Entry], *
     encoded = params.get("EncodingType") == "url"
 
     def shown(name: str) -> str:
-        return quote_plus(name, safe=URL_SAFE) if encoded else name
+        return listings.url_encoded(name) if encoded else name
 
     answer: dict[str, Any] = {
         "Bucket": query.bucket,
