@@ -155,7 +155,21 @@ class CertManager(Section):
 
 
 class Certificate(Section):
-    """The webhook's certificate. By default the operator makes one, keeps it in a Secret and renews it."""
+    """The webhook's certificate. By default the operator makes one, keeps it in a Secret and replaces it in time."""
+
+    lifetime_hours: int = Field(
+        default=2160, ge=1, description="How long a certificate of the operator lives, in hours (90 days)."
+    )
+    renew_before_hours: int = Field(
+        default=720, ge=1, description="How long before its end the operator replaces it, in hours (30 days)."
+    )
+    settle_seconds: int = Field(
+        default=60,
+        ge=1,
+        le=1800,
+        description="How long the CA of the next certificate is published before that is served, in seconds: every API "
+        "server has to believe it by then. The former CA stays for ten times as long.",
+    )
 
     cert_manager: CertManager = Field(default=CertManager(), description=CertManager.__doc__)
     existing_secret: str = Field(

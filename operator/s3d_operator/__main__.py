@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from s3d.errors import ConfigError
@@ -50,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave the Secret and the CA to others, such as cert-manager (default: make and publish them)",
     )
+    for name, seconds, what in (
+        ("lifetime", 7_776_000, "how long a certificate lives, in seconds (%(default)s: 90 days)"),
+        ("renew-before", 2_592_000, "how long before its end the next one is made, in seconds (%(default)s: 30 days)"),
+        ("settle", 60, "how long its CA is published before it is served, in seconds (%(default)s)"),
+    ):
+        reconcile.add_argument(f"--certificate-{name}", type=float, default=seconds, metavar="SECONDS", help=what)
     crds.add_argument(
         "directory",
         nargs="?",
@@ -107,7 +114,16 @@ def run_reconcile(options: argparse.Namespace) -> int:
     from s3d_operator import reconcile
     from s3d_operator.certs import Place
     from s3d_operator.kube import find_server
+    from s3d_operator.rotation import Schedule
 
+    lifetime, renew_before = options.certificate_lifetime, options.certificate_renew_before
+    if not 0 < options.certificate_settle < renew_before < lifetime:
+        raise ConfigError(
+            "a certificate has to live for longer than --certificate-renew-before, and that for longer than "
+            "--certificate-settle",
+            hint="leave them out: 90 days, 30 days and 60 seconds suit most clusters",
+        )
+    schedule = Schedule(timedelta(seconds=lifetime), timedelta(seconds=renew_before), options.certificate_settle)
     server = find_server()
     place = Place(
         options.namespace or server.namespace,
@@ -116,7 +132,7 @@ def run_reconcile(options: argparse.Namespace) -> int:
         options.configuration,
         issued=not options.no_certificate,
     )
-    asyncio.run(reconcile.run(server, place, options.health_port))
+    asyncio.run(reconcile.run(server, place, schedule, options.health_port))
     return 0
 
 

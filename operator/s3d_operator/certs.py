@@ -1,32 +1,26 @@
-"""The webhook's certificate: a CA and a leaf made once, kept in a Secret, published in the webhook configuration.
+"""The webhook's certificate: a CA and the one leaf that it signs, and how a Secret keeps them. Pure.
 
-The CA signs its one leaf and its key is forgotten, so no object can sign another. The operator alone writes the Secret;
-every replica of the webhook reads it. The configuration is the chart's: nothing but `caBundle` is ever written to it.
+The CA's key is forgotten when the leaf is signed, so no object can sign another: a new leaf comes with a new CA. When a
+pair is made, published and served is `rotation`'s; every replica of the webhook reads what is served from the Secret.
 """
 
-import asyncio
 import base64
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
+from datetime import datetime, timedelta
 
-import aiohttp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from s3d.errors import ConfigError, S3DError
-from s3d_operator.kube import ApiError, Kube, Object
+from s3d.errors import ConfigError
+from s3d_operator.kube import Object
 
-LIFETIME = timedelta(days=3650)
 CLOCK_SKEW = timedelta(hours=1)
-CHECK_SECONDS = 10
-CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-
-log = logging.getLogger(__name__)
+"""By how much the clocks of API servers may differ."""
+SERVED = ("tls.crt", "tls.key", "ca.crt")
+"""Where a Secret keeps the parts of the pair that is served: the names that everybody gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +53,19 @@ def secrets_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/secrets"
 
 
-def make_pair(hosts: Sequence[str], now: datetime) -> Pair:
+def make_pair(hosts: Sequence[str], now: datetime, lifetime: timedelta) -> Pair:
     """Make a CA and a leaf for `hosts`; the CA's key is gone when this returns."""
+    start, end = now - CLOCK_SKEW, now + lifetime
     authority_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "s3d webhook CA")])
     authority = (
-        unsigned(authority_name, authority_name, authority_key.public_key(), now)
+        unsigned(authority_name, authority_name, authority_key.public_key(), start, end)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage(signs_certificates=True), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     leaf = (
-        unsigned(x509.Name([]), authority_name, leaf_key.public_key(), now)
+        unsigned(x509.Name([]), authority_name, leaf_key.public_key(), start, end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -89,7 +84,7 @@ def make_pair(hosts: Sequence[str], now: datetime) -> Pair:
 
 
 def unsigned(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime, end: datetime
 ) -> x509.CertificateBuilder:
     """What a CA and its leaf have in common."""
     return (
@@ -98,8 +93,8 @@ def unsigned(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + LIFETIME)
+        .not_valid_before(start)
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -120,8 +115,12 @@ def usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def to_secret(pair: Pair, place: Place) -> Object:
-    """The Secret that keeps a pair."""
-    data = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": pair.authority}
+    """A Secret that keeps a pair as the one that is served."""
+    return new_secret(place, dict(zip(SERVED, (pair.certificate, pair.key, pair.authority), strict=True)))
+
+
+def new_secret(place: Place, data: dict[str, bytes]) -> Object:
+    """The Secret of a place; the API server wants a leaf and a key in it, which may be empty."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -131,15 +130,23 @@ def to_secret(pair: Pair, place: Place) -> Object:
             "namespace": place.namespace,
             "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": "s3d-operator"},
         },
-        "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
+        "data": encode({"tls.crt": b"", "tls.key": b"", **data}),
     }
 
 
+def encode(data: dict[str, bytes]) -> dict[str, str]:
+    """The data of a Secret as the API has it."""
+    return {name: base64.b64encode(value).decode() for name, value in data.items()}
+
+
 def read_secret(secret: Object) -> Pair:
-    """The pair that a Secret keeps; one that is not ours may lack the CA. Raises ConfigError where it keeps none."""
+    """The pair that a Secret says is served; one that is not ours may lack the CA.
+
+    Raises ConfigError where it keeps none.
+    """
     data = {"ca.crt": "", **(secret.get("data") or {})}
     try:
-        return Pair(*(base64.b64decode(data[name]) for name in ("tls.crt", "tls.key", "ca.crt")))
+        return Pair(*(base64.b64decode(data[name]) for name in SERVED))
     except (KeyError, ValueError) as error:
         raise ConfigError(
             f"Secret {secret['metadata']['name']} lacks a usable {error}",
@@ -158,59 +165,17 @@ def serves(pair: Pair, hosts: Sequence[str], now: datetime) -> bool:
         leaf = x509.load_pem_x509_certificate(pair.certificate)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(pair.authority))
+        fits = serialization.load_pem_private_key(pair.key, None).public_key() == leaf.public_key()
     except Exception:  # noqa: BLE001 # whatever is wrong with it, a new one is the answer
         return False
     in_time = leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc
-    return in_time and set(hosts) <= set(names.get_values_for_type(x509.DNSName))
+    return fits and in_time and set(hosts) <= set(names.get_values_for_type(x509.DNSName))
 
 
-async def keep(kube: Kube, place: Place) -> None:
-    """See to it for ever that the Secret holds a pair and the webhook configuration its CA, where both are ours."""
-    while place.issued:
-        try:
-            await publish(kube, place, await ensure(kube, place, datetime.now(UTC)))
-        except S3DError as error:
-            log.warning("certificate of the webhook: %s. %s", error, error.hint)
-        except (OSError, TimeoutError, aiohttp.ClientError) as error:
-            log.warning("certificate of the webhook: %r", error)
-        await asyncio.sleep(CHECK_SECONDS)
-
-
-async def ensure(kube: Kube, place: Place, now: datetime) -> Pair:
-    """Answer the pair that the Secret keeps, after making it where there is none or none that can be used."""
-    path = secrets_path(place.namespace)
+def authorities(bundle: bytes) -> tuple[bytes, ...]:
+    """The certificates of a bundle, each as PEM; none of one that cannot be read."""
     try:
-        secret = await kube.request("GET", f"{path}/{place.secret}")
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        pair = make_pair(place.hosts, now)
-        await kube.request("POST", path, to_secret(pair, place))
-        log.info("made the webhook's certificate, Secret %s/%s", place.namespace, place.secret)
-        return pair
-    kept = read_secret(secret)
-    if serves(kept, place.hosts, now):
-        return kept
-    pair = make_pair(place.hosts, now)
-    version = {"resourceVersion": secret["metadata"]["resourceVersion"]}
-    renewed = {"metadata": version, "data": to_secret(pair, place)["data"]}
-    await kube.request("PATCH", f"{path}/{place.secret}", renewed)
-    log.warning("the webhook's certificate was out of date or for other names: made anew")
-    return pair
-
-
-async def publish(kube: Kube, place: Place, pair: Pair) -> None:
-    """Write the CA into every webhook of the configuration that lacks it, and nothing else."""
-    path = f"{CONFIGURATIONS}/{place.configuration}"
-    bundle = base64.b64encode(pair.authority).decode()
-    operations: list[Object] = []
-    for index, webhook in enumerate((await kube.request("GET", path)).get("webhooks") or []):
-        if webhook["clientConfig"].get("caBundle") != bundle:
-            at = f"/webhooks/{index}"
-            operations += [
-                {"op": "test", "path": f"{at}/name", "value": webhook["name"]},
-                {"op": "add", "path": f"{at}/clientConfig/caBundle", "value": bundle},
-            ]
-    if operations:
-        await kube.request("PATCH", path, operations)
-        log.info("published the webhook's CA in %s", place.configuration)
+        found = x509.load_pem_x509_certificates(bundle)
+    except ValueError:
+        return ()
+    return tuple(dict.fromkeys(each.public_bytes(serialization.Encoding.PEM) for each in found))

@@ -14,6 +14,8 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -120,6 +122,8 @@ class Kube:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.now = datetime.now(UTC)
+        """The time by the server's clock, as of its last answer: it judges our certificates, we do not."""
         self._session: aiohttp.ClientSession  # noqa: TID251
 
     async def __aenter__(self) -> Self:
@@ -158,6 +162,8 @@ class Kube:
             ssl=self.server.tls or True,
             timeout=aiohttp.ClientTimeout(total=seconds),
         ) as response:
+            if date := response.headers.get("Date"):
+                self.now = parsedate_to_datetime(date)
             await refuse(response)
             answer: Object = await response.json(content_type=None)
             return answer

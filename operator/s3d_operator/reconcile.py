@@ -22,7 +22,7 @@ import kopf
 from aiohttp import web
 
 from s3d.errors import S3DError
-from s3d_operator import build, certs, inject, pods
+from s3d_operator import build, inject, pods, rotation
 from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION
 from s3d_operator.certs import Place
 from s3d_operator.crd import S3_GATEWAY
@@ -31,6 +31,7 @@ from s3d_operator.inject import Gateway, Skip, read_gateway
 from s3d_operator.kube import Kube, Object, Server, Watch
 from s3d_operator.metrics import ReconcilerMetrics, scrape
 from s3d_operator.pods import Left, Pod, Report, read_pod
+from s3d_operator.rotation import Schedule
 from s3d_operator.status import Fleet, Seen, status_of
 
 ROUND_SECONDS = 10
@@ -392,7 +393,7 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.networking.request_timeout = 10
 
 
-async def run(server: Server, place: Place, health_port: int) -> None:
+async def run(server: Server, place: Place, schedule: Schedule, health_port: int) -> None:
     """Reconcile until SIGTERM."""
     async with Kube(server) as kube, AsyncExitStack() as stack:
         reconciler = Reconciler(kube)
@@ -405,7 +406,7 @@ async def run(server: Server, place: Place, health_port: int) -> None:
         await web.TCPSite(runner, "0.0.0.0", health_port).start()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         # kopf ends every task that starts after it, and leaves alone those that run already.
-        ours = [tasks.create_task(work) for work in (certs.keep(kube, place), reconciler.run())]
+        ours = [tasks.create_task(work) for work in (rotation.keep(kube, place, schedule), reconciler.run())]
         await asyncio.sleep(0)
         await kopf.operator(registry=reconciler.watch_gateways(), clusterwide=True, standalone=True)
         for task in ours:

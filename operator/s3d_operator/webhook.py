@@ -90,6 +90,9 @@ class Webhook:
         """Serve a Secret's certificate from the next connection on; one that cannot be used changes nothing."""
         try:
             pair = read_secret(secret)
+            if not pair.certificate:
+                log.info("no certificate to serve yet: its CA is published first")
+                return
             # Tried elsewhere first: a key that does not fit would leave the context with the new certificate alone.
             for context in (server_context(), self.tls):
                 load_cert(context, pair.certificate, pair.key)

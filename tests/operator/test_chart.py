@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from s3d_operator.api import INJECTED, parse_gateway
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
+from s3d_operator.rotation import Schedule
 from tests.daemons import Daemon
 
 ROOT = Path(__file__).parents[2]
@@ -323,6 +325,35 @@ def test_by_default_the_operator_issues_the_certificate() -> None:
     assert not [kind for kind, _ in objects() if kind in {"Certificate", "Issuer"}]
 
 
+def schedule_of(*values: str) -> Schedule:
+    said = parser().parse_args(args_of("s3d-operator", *values))
+    lifetime, renew_before = said.certificate_lifetime, said.certificate_renew_before
+    return Schedule(timedelta(seconds=lifetime), timedelta(seconds=renew_before), said.certificate_settle)
+
+
+@pytest.mark.checklist(61)
+def test_how_long_a_certificate_lives_is_a_value_and_by_default_what_the_program_says() -> None:
+    assert schedule_of() == Schedule()
+    changed = schedule_of('certificate={"lifetimeHours":48,"renewBeforeHours":12,"settleSeconds":5}')
+    assert changed == Schedule(timedelta(days=2), timedelta(hours=12), 5)
+    assert "certificate.renewBeforeHours" in refusal('certificate={"lifetimeHours":12,"renewBeforeHours":12}')
+
+
+@pytest.mark.checklist(52)
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ((), 7 * 86400),
+        (('certificate={"lifetimeHours":48,"renewBeforeHours":12}',), 6 * 3600),
+        ((BY_CERT_MANAGER, "certificate.renewBeforeHours=12"), 7 * 86400),
+    ],
+)
+def test_a_certificate_that_lives_for_days_alarms_when_half_of_the_time_for_its_renewal_is_gone(
+    values: tuple[str, ...], seconds: int
+) -> None:
+    assert alerts(*values)["S3DCertificateEnds"]["expr"].endswith(f"- time() < {seconds}")
+
+
 @pytest.mark.checklist(59)
 @pytest.mark.parametrize("values", [(BY_CERT_MANAGER,), BY_US])
 def test_where_others_issue_the_certificate_the_operator_does_not_and_may_not(values: tuple[str, ...]) -> None:
@@ -520,12 +551,12 @@ KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 METRIC = re.compile(r"\bs3d_[a-z0-9_]+\b")
 
 
-def monitored() -> dict[tuple[str, str], dict[str, Any]]:
-    return objects(*given(MONITORED))
+def monitored(*values: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return objects(*given(MONITORED), *values)
 
 
-def alerts() -> dict[str, dict[str, Any]]:
-    groups = monitored()["PrometheusRule", "s3d"]["spec"]["groups"]
+def alerts(*values: str) -> dict[str, dict[str, Any]]:
+    groups = monitored(*values)["PrometheusRule", "s3d"]["spec"]["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 

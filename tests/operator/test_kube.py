@@ -3,7 +3,7 @@ import base64
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def kubeconfig(tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any]) ->
 
 
 def test_a_kubeconfig_may_hold_its_certificates_or_name_their_files(tmp_path: Path) -> None:
-    pair = make_pair(["127.0.0.1"], datetime.now(UTC))
+    pair = make_pair(["127.0.0.1"], datetime.now(UTC), timedelta(days=1))
     authority = tmp_path / "ca.crt"
     authority.write_bytes(pair.authority)
     user = {

@@ -4,7 +4,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -12,7 +12,7 @@ import jsonpatch
 import pytest
 
 from s3d_operator.build import Image
-from s3d_operator.certs import Place, ensure, make_pair, to_secret
+from s3d_operator.certs import Pair, Place, make_pair, to_secret
 from s3d_operator.kube import Kube
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.apiserver import ApiServer
@@ -78,6 +78,17 @@ class Caller:
             return response.status, (await response.text()).strip()
 
 
+def new_pair() -> Pair:
+    return make_pair(PLACE.hosts, datetime.now(UTC), timedelta(days=90))
+
+
+def certified(api: ApiServer) -> Pair:
+    """What the Secret says is served from now on."""
+    pair = new_pair()
+    api.put(SECRET, to_secret(pair, PLACE))
+    return pair
+
+
 def patch_of(verdict: dict[str, Any]) -> list[dict[str, Any]]:
     operations: list[dict[str, Any]] = json.loads(base64.b64decode(verdict["patch"]))
     return operations
@@ -102,8 +113,8 @@ async def webhook(client: Kube) -> Webhook:
 
 
 @pytest.fixture
-async def caller(webhook: Webhook, client: Kube, eventually: Eventually) -> AsyncIterator[Caller]:
-    pair = await ensure(client, PLACE, datetime.now(UTC))
+async def caller(api: ApiServer, webhook: Webhook, eventually: Eventually) -> AsyncIterator[Caller]:
+    pair = certified(api)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
         tasks.create_task(webhook.run(stop))
@@ -237,7 +248,7 @@ async def test_what_is_no_creation_of_a_pod_is_a_bad_request(caller: Caller, doc
 
 
 async def test_a_certificate_is_changed_while_serving(api: ApiServer, caller: Caller, eventually: Eventually) -> None:
-    pair = make_pair(PLACE.hosts, datetime.now(UTC))
+    pair = new_pair()
     version = api.put(SECRET, to_secret(pair, PLACE))["metadata"]["resourceVersion"]
     await eventually(lambda: caller.webhook.secret._version == version)
     async with aiohttp.ClientSession() as session:
@@ -248,7 +259,7 @@ async def test_a_certificate_is_changed_while_serving(api: ApiServer, caller: Ca
 async def test_a_certificate_that_cannot_be_used_changes_nothing(
     api: ApiServer, caller: Caller, eventually: Eventually
 ) -> None:
-    broken = to_secret(make_pair(PLACE.hosts, datetime.now(UTC)), PLACE)
+    broken = to_secret(new_pair(), PLACE)
     broken["data"]["tls.key"] = base64.b64encode(b"nonsense").decode()
     version = api.put(SECRET, broken)["metadata"]["resourceVersion"]
     await eventually(lambda: caller.webhook.secret._version == version)
@@ -258,7 +269,7 @@ async def test_a_certificate_that_cannot_be_used_changes_nothing(
 
 
 async def test_it_is_ready_with_a_certificate_and_its_gateways_and_not_before(
-    client: Kube, webhook: Webhook, eventually: Eventually
+    api: ApiServer, webhook: Webhook, eventually: Eventually
 ) -> None:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
@@ -266,17 +277,17 @@ async def test_it_is_ready_with_a_certificate_and_its_gateways_and_not_before(
         await eventually(webhook.gateways.synced.is_set)
         caller = Caller(webhook, session, ssl.create_default_context())
         assert await caller.ready() == (503, "no certificate yet")
-        await ensure(client, PLACE, datetime.now(UTC))
+        certified(api)
         await eventually(lambda: webhook.serving)
         assert await caller.ready() == (200, "ok")
         stop.set()
 
 
 async def test_after_sigterm_it_is_unready_and_answers_on_while_others_may_still_send(
-    client: Kube, webhook: Webhook, eventually: Eventually
+    api: ApiServer, webhook: Webhook, eventually: Eventually
 ) -> None:
     webhook.options = replace(webhook.options, shutdown_seconds=3600)
-    pair = await ensure(client, PLACE, datetime.now(UTC))
+    pair = certified(api)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
         run = tasks.create_task(webhook.run(stop))
@@ -290,9 +301,9 @@ async def test_after_sigterm_it_is_unready_and_answers_on_while_others_may_still
 
 
 async def test_then_it_ends_and_nothing_listens_any_more(
-    client: Kube, webhook: Webhook, eventually: Eventually
+    api: ApiServer, webhook: Webhook, eventually: Eventually
 ) -> None:
-    await ensure(client, PLACE, datetime.now(UTC))
+    certified(api)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(webhook.run(stop))

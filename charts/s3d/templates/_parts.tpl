@@ -125,6 +125,9 @@ objectSelector:
 {{- if and .caBundle (not (contains "-----BEGIN CERTIFICATE-----" .caBundle)) }}
 {{- fail "certificate.caBundle has to be PEM (-----BEGIN CERTIFICATE-----), not encoded once more; --set-file reads it from a file" }}
 {{- end }}
+{{- if le (int .lifetimeHours) (int .renewBeforeHours) }}
+{{- fail "certificate.lifetimeHours has to be more than certificate.renewBeforeHours: a new certificate would be due at once" }}
+{{- end }}
 {{- if and .certManager.issuerRef (not .certManager.enabled) }}
 {{- fail "certificate.certManager.issuerRef needs certificate.certManager.enabled" }}
 {{- end }}
