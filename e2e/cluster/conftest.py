@@ -61,7 +61,7 @@ def delete(namespace: str, *options: str) -> None:
 @pytest.fixture(scope="session")
 def cluster(kubeconfig: Path) -> Iterator[Path]:
     """The cluster, for this session alone, with the images in it; its kubeconfig."""
-    with (cache_dir() / f"{kubeconfig.name}.lock").open("w") as lock:
+    with (cache_dir() / f"session-{kubeconfig.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = subprocess.run([SCRIPTS / "images.sh"], capture_output=True, text=True, check=False)
         if made.returncode == CANNOT:
