@@ -1,12 +1,14 @@
-"""docs/SEMANTICS.md and the tests that quote it, read from their sources."""
+"""docs/SEMANTICS.md and docs/CHECKLIST.md, and the tests that quote them, read from their sources."""
 
 import ast
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "SEMANTICS.md"
+CHECKLIST = ROOT / "docs" / "CHECKLIST.md"
 
 
 @functools.cache
@@ -15,15 +17,27 @@ def sentences() -> tuple[str, ...]:
     return tuple(re.findall(r"^- ([A-Z]-\d+) ", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-@functools.cache
 def quoted_sentences() -> dict[str, list[str]]:
-    """The numbers that tests quote, each with the places (file:line)."""
-    places: dict[str, list[str]] = {}
+    """The numbers of sentences that tests quote, each with the places (file:line)."""
+    return quoted("semantics")
+
+
+@functools.cache
+def quoted(mark: str) -> dict[Any, list[str]]:
+    """What the tests' marks of one name quote, each with the places (file:line)."""
+    places: dict[Any, list[str]] = {}
     for folder in ("tests", "e2e"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.semantics":
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == f"pytest.mark.{mark}":
                     for argument in node.args:
                         place = f"{path.relative_to(ROOT)}:{node.lineno}"
                         places.setdefault(ast.literal_eval(argument), []).append(place)
     return places
+
+
+@functools.cache
+def points() -> dict[int, str]:
+    """The points of the checklist, by number."""
+    found = re.findall(r"^- (\d+) ((?:.*\n)(?:  .*\n)*)", CHECKLIST.read_text(encoding="utf-8"), re.MULTILINE)
+    return {int(number): text for number, text in found}

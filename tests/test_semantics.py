@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from tests.semantics import quoted_sentences, sentences
+from tests.semantics import points, quoted, quoted_sentences, sentences
 
 
 def test_every_quoted_sentence_exists():
@@ -22,3 +22,10 @@ def test_every_promise_of_durability_queue_and_reads_is_quoted():
 
 def test_every_section_is_there():
     assert {name[0] for name in sentences()} == set("DQRCFSMA")
+
+
+def test_every_point_of_the_checklist_has_a_test_or_says_why_not():
+    assert list(points()) == list(range(1, len(points()) + 1))
+    assert {number for number, text in points().items() if "*Not here:*" in text} <= {41, 42, 62, 63}
+    assert [n for n, text in points().items() if n not in quoted("checklist") and "*Not here:*" not in text] == []
+    assert quoted("checklist").keys() <= points().keys()
