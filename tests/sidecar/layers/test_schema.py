@@ -10,7 +10,7 @@ from s3d.layers.queue import views
 from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
 
-VERSION_1 = Path(__file__).with_name("version_1.sql")
+VERSIONS = range(1, SCHEMA.version)
 PENDING = """INSERT INTO change (bucket, key, op, state, members, size, etag, acked_at, next_at, inline)
     VALUES ('b', 'k', 'put', 'waiting', '{"content-type": "text/x"}', 1, 'e', 1.0, 2.0, x'61')"""
 
@@ -28,11 +28,14 @@ def tables(path: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.semantics("D-9")
-async def test_a_local_dir_of_version_1_is_migrated_with_what_is_pending_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_local_dir_of_an_older_version_is_migrated_with_what_is_pending_in_it(
+    tmp_path: Path, version: int
+) -> None:
     old = apsw.Connection(str(tmp_path / "old.db"))
-    old.execute(VERSION_1.read_text())
+    old.execute(Path(__file__).with_name(f"version_{version}.sql").read_text())
     old.execute(PENDING)
-    old.execute("PRAGMA user_version = 1")
+    old.execute(f"PRAGMA user_version = {version}")
     old.close()
     migrated = await asyncio.to_thread(Database.open, tmp_path / "old.db", SCHEMA)
     change = views.visible(migrated, "b", "k")

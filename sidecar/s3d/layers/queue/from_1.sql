@@ -4,7 +4,6 @@ ALTER TABLE change ADD COLUMN upload TEXT;
 ALTER TABLE change ADD COLUMN former TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE change ADD COLUMN rule TEXT NOT NULL DEFAULT '';
 ALTER TABLE change ADD COLUMN refusals INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE change ADD COLUMN ordered INTEGER NOT NULL DEFAULT 0;
 DROP INDEX change_due;
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
     WHERE state = 'waiting' AND op <> 'through';

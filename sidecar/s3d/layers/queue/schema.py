@@ -14,11 +14,15 @@ def text(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-# Tables that version 2 brought.
-NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql", "shapes.sql")
+# Tables that a version brought.
+NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
+NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 SCHEMA = Schema(
-    version=2,
-    sql="".join(map(text, ("changes.sql", *NEW_IN_2))),
-    migrations={1: "".join(map(text, ("from_1.sql", *NEW_IN_2)))},
+    version=3,
+    sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3))),
+    migrations={
+        1: "".join(map(text, ("from_1.sql", *NEW_IN_2))),
+        2: "".join(map(text, ("from_2.sql", *NEW_IN_3))),
+    },
 )
 """The tables of this version."""
