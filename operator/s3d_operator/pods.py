@@ -79,7 +79,8 @@ def read_pod(raw: Object) -> Pod:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        gateway=(metadata.get("labels") or {}).get(INJECTED, ""),
+        # Webhooks before the first release wrote an annotation; what they made runs until a person makes it anew.
+        gateway=(metadata.get("labels") or {}).get(INJECTED) or (metadata.get("annotations") or {}).get(INJECTED, ""),
         config_hash=(metadata.get("annotations") or {}).get(CONFIG_HASH, ""),
         created=metadata.get("creationTimestamp") or "",
         address=status.get("podIP") or "",

@@ -166,8 +166,10 @@ class Reconciler:
         for raw in raws:
             by_namespace.setdefault(raw["metadata"]["namespace"], []).append(read_gateway(raw))
         knows_pods = self.injected.synced.is_set()
-        answers = await self.ask_pods() if knows_pods else {}
-        without = await self.look_for_uninjected(by_namespace) if knows_pods else {}
+        unlabelled = await self.list_unlabelled() if knows_pods else []
+        older = [pod for pod in map(read_pod, unlabelled) if pod.gateway]
+        answers = await self.ask_pods(older) if knows_pods else {}
+        without = await self.look_for_uninjected(by_namespace, [raw for raw in unlabelled if not read_pod(raw).gateway])
         self.show_only(raws)
         for raw in raws:
             fleet = self.fleet_of(raw, by_namespace, answers, without) if knows_pods else None
@@ -176,18 +178,20 @@ class Reconciler:
         await self.tell_injections(now)
         await self.tell_losses(raws)
 
-    async def ask_pods(self) -> dict[str, Report | None]:
-        """Ask each gateway that runs; keep what it says for when it says nothing."""
-        self._pods = list(self.injected.objects.values())
+    async def ask_pods(self, older: Iterable[Pod]) -> dict[str, Report | None]:
+        """Ask each gateway that runs; keep what it says for when it says nothing. `older` are those of no watch."""
+        self._pods = [*self.injected.objects.values(), *older]
         listening = [pod for pod in self._pods if pod.listens and pod.address]
         answers = await pods.ask(listening, self._port)
         self._reports |= {uid: report for uid, report in answers.items() if report}
         return answers
 
-    async def look_for_uninjected(self, gateways: dict[str, list[Gateway]]) -> dict[tuple[str, str], int]:
+    async def look_for_uninjected(
+        self, gateways: dict[str, list[Gateway]], raws: Iterable[Object]
+    ) -> dict[tuple[str, str], int]:
         """Count the pods that opted in and run without, by the gateway that they would get; tell why."""
         counts: dict[tuple[str, str], int] = {}
-        for raw in await self.list_uninjected():
+        for raw in raws:
             namespace = raw["metadata"]["namespace"]
             if (raw.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
                 continue
@@ -203,8 +207,8 @@ class Reconciler:
             await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
         return counts
 
-    async def list_uninjected(self) -> list[Object]:
-        """The pods that opted in and lack a gateway."""
+    async def list_unlabelled(self) -> list[Object]:
+        """The pods that opted in and lack a gateway's label: they have none, or one by an earlier webhook."""
         answer = await self.kube.request("GET", f"/api/v1/pods?labelSelector={ASKED_BY_LABEL}")
         found: list[Object] = answer.get("items") or []
         namespaces = await self.kube.request("GET", f"/api/v1/namespaces?labelSelector={OPTED_IN}")
@@ -332,7 +336,7 @@ class Reconciler:
         """Forget what was known of gateways and pods that are not there any more."""
         there = {raw["metadata"]["uid"] for raw in raws}
         self._applied = {uid: applied for uid, applied in self._applied.items() if uid in there}
-        known = {pod.uid for pod in self.injected.objects.values()} | self._ended.keys()
+        known = {pod.uid for pod in (*self._pods, *self.injected.objects.values())} | self._ended.keys()
         self._reports = {uid: report for uid, report in self._reports.items() if uid in known}
         self._judged &= known
         for gauge in (self.metrics.pods, self.metrics.pending, self.metrics.at_risk):

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from s3d_operator import build, reconcile
-from s3d_operator.api import GROUP
+from s3d_operator.api import CONFIG_HASH, GROUP, INJECTED
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.reconcile import Pulse, Reconciler, configure
 from tests.operator.apiserver import ApiServer
@@ -149,6 +149,23 @@ async def test_pods_of_another_spec_are_counted_and_left_alone(
     await reconciler.round(NOW)
     assert status(api)["pods"]["outdated"] == 1
     assert [request for request in api.requests if "/pods/" in request] == []
+
+
+@pytest.mark.checklist(37)
+async def test_pods_of_a_webhook_that_set_no_label_are_counted_asked_and_not_taken_for_pods_without(
+    api: ApiServer, reconciler: Reconciler
+) -> None:
+    raw = injected()
+    labels, annotations = raw["metadata"]["labels"], raw["metadata"]["annotations"]
+    annotations[INJECTED] = labels.pop(INJECTED)
+    del annotations[CONFIG_HASH]
+    labels["s3d.dev/inject"] = "true"
+    put_gateway(api)
+    put_pod(api, raw)
+    await reconciler.round(NOW)
+    assert status(api)["pods"] == {"injected": 1, "outdated": 1, "uninjected": 0, "unreachable": 0}
+    assert status(api)["pending"]["changes"] == 3
+    assert [event for event in events(api) if event[1] == "InjectionSkipped"] == []
 
 
 @pytest.mark.checklist(35)
