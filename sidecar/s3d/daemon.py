@@ -3,7 +3,8 @@
     door -> Metered(Queue(Remote))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
-what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL).
+what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
+applications it pushes what is pending, and ends.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import contextlib
 import gc
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -32,6 +34,8 @@ from s3d.store.lock import lock_dir, make_private
 
 log = logging.getLogger(__name__)
 
+ACTIVE = ("waiting", "pushing", "unknown")
+"""States of changes that are on their way."""
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
@@ -128,20 +132,23 @@ class Daemon:
         return await self._queue.flush(chosen.bucket, chosen.prefix, chosen.upto)
 
 
-def main(settings: config.Settings) -> int:
-    """Run until a signal ends it; return the exit code. Raises S3DError where it cannot start."""
+def main(settings: config.Settings, *, serves: bool = True) -> int:
+    """Run until a signal ends it, or without serving until all is delivered; return the exit code.
+
+    Raises S3DError where it cannot start.
+    """
     set_up_logging(settings.gateway)
     # s3d itself must never follow the variable that points applications to it.
     os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true"
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(run(settings))
-    return uvloop.run(run(settings))
+        return asyncio.run(run(settings, serves=serves))
+    return uvloop.run(run(settings, serves=serves))
 
 
-async def run(settings: config.Settings) -> int:
-    """Open the parts from the inside out, serve, and drain."""
+async def run(settings: config.Settings, *, serves: bool = True) -> int:
+    """Open the parts from the inside out, serve if asked to, and drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,6 +169,10 @@ async def run(settings: config.Settings) -> int:
         daemon = Daemon(settings, far, queue)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
         async with background(queue, watched):
+            if not serves:
+                daemon.draining = True
+                await deliver(queue, stop)
+                return await drain(settings, daemon, queue, time.monotonic())
             front = door.Door(Metered(inner, metrics), settings.gateway)
             async with door.listen(front, settings.gateway):
                 daemon.listening = True
@@ -175,13 +186,32 @@ async def run(settings: config.Settings) -> int:
             return await drain(settings, daemon, queue, deadline)
 
 
+async def deliver(queue: Queue | None, stop: asyncio.Event) -> None:
+    """Push until nothing is left that can be pushed, or until told to stop: then at once, since another one waits."""
+    if queue is None:
+        return
+    log.info("s3d %s delivers what is pending and takes nothing: %d changes", __version__, queue.pending()["changes"])
+    async with asyncio.TaskGroup() as tasks:
+        either = [tasks.create_task(stop.wait()), tasks.create_task(queue.drain(math.inf))]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        for task in either:
+            task.cancel()
+
+
 async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, deadline: float) -> int:
     """Push until the deadline; say in one line what is left (Q-12)."""
     if queue is None:
         return 0
     await queue.drain(max(0.0, deadline - time.monotonic()))
-    pending = daemon.status()["pending"]
-    left = {"changes": pending["changes"], "bytes": pending["bytes"], "oldest": pending["oldest_age_seconds"]}
+    status = daemon.status()
+    pending, states = status["pending"], status["states"]
+    left = {
+        "changes": pending["changes"],
+        "bytes": pending["bytes"],
+        "oldest": pending["oldest_age_seconds"],
+        # What no process delivers before a person has looked at it.
+        "parked": pending["changes"] - sum(states[state] for state in ACTIVE),
+    }
     if settings.gateway.termination_log and pending["changes"]:
         with contextlib.suppress(OSError):
             settings.gateway.termination_log.write_text(json.dumps(left), encoding="utf-8")

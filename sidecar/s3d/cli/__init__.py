@@ -118,10 +118,12 @@ examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
   S3D_CONFIG=/etc/s3d.toml s3d run
   s3d run --check                  validate and show the settings, and end
+  s3d run --drain                  deliver what another one left in S3D_LOCAL_DIR, and end
 
 Credentials for the remote come as for any AWS client: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
 a profile, or the role of the machine. SIGTERM delivers what is pending until S3D_DRAIN_SECONDS are
-over; the exit code is 0 where nothing is left, else 75, and the next start delivers the rest.
+over; the exit code is 0 where nothing is left, else 75, and the next start delivers the rest. With
+--drain SIGTERM ends it at once, and it ends by itself when nothing is left but what waits for a person.
 
 settings (environment, or the file that S3D_CONFIG names):
 """
@@ -241,6 +243,9 @@ def parser() -> Parser:
 
     command = add("run", "run the gateway", late_epilog=describe_settings)
     command.add_argument("--check", action="store_true", help="only validate the settings and show them")
+    command.add_argument(
+        "--drain", action="store_true", help="open no door for applications: deliver what is pending, and end"
+    )
     command.add_argument("--insecure", action="store_true", help="the same as S3D_INSECURE=true")
     add_json(command)
 

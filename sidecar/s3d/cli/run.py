@@ -10,7 +10,10 @@ WIDTH, INDENT = 100, " " * 6
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until a signal ends it; with --check, only show the settings. Raises ConfigError where they are wrong."""
+    """Run until a signal ends it; with --drain, until all is delivered; with --check, only show the settings.
+
+    Raises ConfigError where the settings are wrong.
+    """
     from s3d import config
 
     insecure = {"S3D_INSECURE": "true"} if options.insecure else {}
@@ -18,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.check:
         from s3d import daemon
 
-        return daemon.main(settings)
+        return daemon.main(settings, serves=not options.drain)
     values = {
         variable: show(getattr(getattr(settings, section), name))
         for variable, section, name, _ in config.known_settings()
