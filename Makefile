@@ -74,7 +74,7 @@ servers:
 
 # What renders and judges the chart.
 chart-tools: .venv
-	@{ e2e/cluster/tools.sh helm kubeconform && e2e/cluster/schemas.sh; } || [ $$? = 3 ]
+	@{ e2e/cluster/tools.sh helm kubeconform kube-score && e2e/cluster/schemas.sh; } || [ $$? = 3 ]
 	@e2e/cluster/prometheus.sh || [ $$? = 3 ]
 
 # The cluster itself is brought up by the first test that asks for it.

@@ -9,6 +9,7 @@ table="
 kind        sigs.k8s.io/kind                            $KIND_VERSION
 helm        helm.sh/helm/v3/cmd/helm                    $HELM_VERSION
 kubeconform github.com/yannh/kubeconform/cmd/kubeconform $KUBECONFORM_VERSION
+kube-score  github.com/zegl/kube-score/cmd/kube-score  $KUBE_SCORE_VERSION
 opa         github.com/open-policy-agent/opa            $OPA_VERSION
 versitygw   github.com/versity/versitygw/cmd/versitygw  $VERSITYGW_VERSION
 minio       github.com/minio/minio                      $MINIO_VERSION
