@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.daemons import Daemon, StartDaemon
+from tests.clients import data_of
+from tests.daemons import Daemon, StartDaemon, eventually
 from tests.processes import Program, free_port, running, start
-from tests.relays import Relay, Relayed
+from tests.relays import AWAY, Relay, Relayed
 from tests.remotes import Remote
-from tests.test_gateway import AWAY, SIZES, data_of, eventually
+
+SIZES = (0, 4096, 300_000)
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 
