@@ -122,20 +122,27 @@ def kubectl(server: Server) -> Kubectl:
 @pytest.fixture(scope="session")
 def operators(server: Server) -> Server:
     """The same API server, for somebody who may what the chart lets the operator do cluster-wide."""
+    role = of_chart("ClusterRole", "s3d-operator")
+    # By a name of its own: other tests install the chart, and take it away.
+    role["metadata"]["name"] = "operator"
+    kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
+    kubectl("apply", given=role)
+    kubectl("create", "clusterrolebinding", "operator", "--clusterrole=operator", "--user=operator")
+    return dataclasses.replace(server, token=OPERATOR)
+
+
+def of_chart(kind: str, name: str, *values: str) -> dict[str, Any]:
+    """An object of the chart."""
     helm = shutil.which("helm", path=f"{cache_dir() / 'bin'}:{os.environ['PATH']}")
     if not helm:
         pytest.skip("no helm here; e2e/cluster/tools.sh helm builds it")
     words = [helm, "template", "s3d", str(CHART), "--namespace", "s3d-system", "--kube-version", "1.31.0"]
-    rendered = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    (role,) = (
-        raw
-        for raw in yaml.safe_load_all(rendered)
-        if raw and (raw["kind"], raw["metadata"]["name"]) == ("ClusterRole", "s3d-operator")
+    sets = [word for value in values for word in ("--set-json", value)]
+    rendered = subprocess.run([*words, *sets], capture_output=True, text=True, check=True).stdout
+    (found,) = (
+        raw for raw in yaml.safe_load_all(rendered) if raw and (raw["kind"], raw["metadata"]["name"]) == (kind, name)
     )
-    kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
-    kubectl("apply", given=role)
-    kubectl("create", "clusterrolebinding", "operator", "--clusterrole=s3d-operator", "--user=operator")
-    return dataclasses.replace(server, token=OPERATOR)
+    return found  # type: ignore[no-any-return]
 
 
 @pytest.fixture

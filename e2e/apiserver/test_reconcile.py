@@ -10,6 +10,7 @@ import pytest
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
 from s3d_operator.kube import Kube, Server
 from s3d_operator.reconcile import Reconciler
+from tests.operator.goldens import IMAGE
 
 SPEC = {"remote": {"endpoint": "http://minio:9000", "credentials": {"secretRef": {"name": "s3-keys"}}}}
 CONFIG = "/api/v1/namespaces/default/configmaps/default-s3d"
@@ -19,7 +20,7 @@ CONFIG = "/api/v1/namespaces/default/configmaps/default-s3d"
 async def reconciler(operators: Server) -> AsyncIterator[Reconciler]:
     """A reconciler that knows the pods."""
     async with Kube(operators) as kube, asyncio.TaskGroup() as tasks:
-        made = Reconciler(kube)
+        made = Reconciler(kube, IMAGE)
         watch = tasks.create_task(made.injected.run())
         await made.injected.synced.wait()
         yield made
@@ -115,6 +116,10 @@ async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gat
         ("patch", "pods", "no"),
         ("list", "pods", "yes"),
         ("get", "configmaps", "no"),
+        ("get", "persistentvolumeclaims", "yes"),
+        ("list", "persistentvolumeclaims", "no"),
+        ("get", "jobs", "no"),
+        ("create", "jobs", "no"),
         ("update", "s3gateways", "no"),
         ("patch", "s3gateways", "no"),
         ("patch", "s3gateways/status", "yes"),

@@ -48,7 +48,7 @@ FULL: dict[str, Any] = {
     },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
     "appCredentials": "Dummy",
-    "drain": {"seconds": 90},
+    "drain": {"seconds": 90, "job": False},
     "resources": {
         "requests": {"cpu": "100m", "memory": "128Mi"},
         "limits": {"cpu": 1, "memory": "512Mi"},
@@ -88,6 +88,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"writeQueue": {"maxSize": 3 << 30}, "volume": {"ephemeral": {"size": "3Gi"}}},
         "volume.ephemeral.size has to be at least writeQueue.maxSize and 512Mi",
+    ),
+    ({"drain": {"job": True}}, "drain.job needs volume.persistentVolumeClaim"),
+    (
+        {"drain": {"job": True}, "volume": {"ephemeral": {}}},
+        "drain.job needs volume.persistentVolumeClaim",
     ),
     ({"writeQueue": {"maxSize": "1023Ki"}}, "writeQueue.maxSize is below 1Mi"),
     ({"writeQueue": {"ballast": "257Mi"}}, "writeQueue.ballast is above 256Mi"),

@@ -36,8 +36,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--namespace", help="where the operator lives (default: its own)")
         command.add_argument("--secret", default="s3d-webhook-tls", help="Secret of the certificate (%(default)s)")
         command.add_argument("--health-port", type=int, default=8080, help="port of /healthz, /readyz (%(default)s)")
-    webhook.add_argument("--image", required=True, help="image of the sidecar")
-    webhook.add_argument("--pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
+        command.add_argument("--image", required=True, help="image of the sidecar")
+        command.add_argument("--pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
     webhook.add_argument("--port", type=int, default=10250, help="port of the reviews (%(default)s)")
     webhook.add_argument(
         "--shutdown-seconds", type=float, default=10, help="how long to serve on after SIGTERM (%(default)s)"
@@ -112,6 +112,7 @@ def run_webhook(options: argparse.Namespace) -> int:
 def run_reconcile(options: argparse.Namespace) -> int:
     """Reconcile until SIGTERM."""
     from s3d_operator import reconcile
+    from s3d_operator.build import Image
     from s3d_operator.certs import Place
     from s3d_operator.kube import find_server
     from s3d_operator.rotation import Schedule
@@ -132,7 +133,8 @@ def run_reconcile(options: argparse.Namespace) -> int:
         options.configuration,
         issued=not options.no_certificate,
     )
-    asyncio.run(reconcile.run(server, place, schedule, options.health_port))
+    image = Image(options.image, options.pull_policy)
+    asyncio.run(reconcile.run(server, place, schedule, image, options.health_port))
     return 0
 
 

@@ -33,7 +33,11 @@ OWN = {
 }
 # Label that an injected pod gets, with the gateway's name, and annotations.
 INJECTED = f"{GROUP}/injected"
+# Label of the pods of drain jobs, beside that one.
+DRAINS = f"{GROUP}/drains"
 CONFIG_HASH = f"{GROUP}/config-hash"
+# Reason of the condition Accepted of a gateway whose claim several nodes can have at once.
+CLAIM_SHARED = "ClaimShared"
 ORIGINAL_GRACE = f"{GROUP}/termination-grace-period-seconds"
 
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -355,6 +359,11 @@ class Drain(Resource):
         ge=0,
         le=86_400,
     )
+    job: bool = Field(
+        default=False,
+        description="Deliver by a Job what is pending in a claim whose pod is gone, rather than wait for the next pod. "
+        "The owner of the cluster has to allow it for the namespace: drain.jobs.namespaces of the chart.",
+    )
 
 
 class Requests(Resource):
@@ -451,6 +460,10 @@ class S3GatewaySpec(Resource):
             "remote.endpoint is immutable with volume.persistentVolumeClaim: what is pending in the claim is for the "
             "old one; make another S3Gateway",
         ),
+        Rule(
+            "!self.drain.job || has(self.volume.persistentVolumeClaim)",
+            "drain.job needs volume.persistentVolumeClaim: any other volume goes with its pod",
+        ),
     )
 
 
@@ -492,12 +505,52 @@ class PendingChanges(Resource):
     parked: Count = Field(default=0, description="Those that the remote refuses: they wait for a person.")
 
 
+Toleration = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+
+
+class LastPod(Resource):
+    """How the last pod ran that had a claim. A drain job runs the same way."""
+
+    uid: str = Field(description="Which pod that was.")
+    service_account_name: str = Field(default="", description="Its service account.")
+    fs_group: int | None = Field(default=None, description="The group that its volumes belong to.")
+    image_pull_secrets: tuple[str, ...] = Field(
+        default=(), description="Secrets that its images are pulled with.", max_length=64
+    )
+    node_selector: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the nodes that it may run on.", max_length=64
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), description="Taints of nodes that it tolerates.", max_length=64
+    )
+
+
+class ClaimStatus(Resource):
+    """A claim of the gateway's pods. One that holds nothing and that no pod has is not listed."""
+
+    claim_name: Name = Field(description="Name of the PersistentVolumeClaim.")
+    in_use: bool = Field(default=False, description="Whether a pod has it; what is pending in it is that pod's then.")
+    changes: Count | None = Field(
+        default=None, description="Changes that the last pod left in it. Unset: nobody has said it."
+    )
+    bytes: Count | None = Field(default=None, description="Bytes of them.")
+    parked: Count | None = Field(default=None, description="Those of them that wait for a person.")
+    job: str | None = Field(default=None, description="The drain job that delivers them.", max_length=63)
+    last_pod: LastPod = Field(description="How the last pod ran that had it.")
+
+
 class S3GatewayStatus(Resource):
     """What the operator has seen of a gateway."""
 
     observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
     pods: Pods | None = Field(default=None, description="The pods of the gateway.")
     pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
+    claims: tuple[ClaimStatus, ...] = Field(
+        default=(),
+        description="Claims that pods have, or in which something is pending.",
+        max_length=1024,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["claimName"]},
+    )
     conditions: tuple[Condition, ...] = Field(
         default=(),
         description="Ready, Accepted, CredentialsResolved, RemoteReachable, DataAtRisk, Conflicted.",

@@ -1,4 +1,4 @@
-"""From a gateway's spec to what a pod gets: settings, the sidecar container, its volumes. Pure.
+"""From a gateway's spec to what a pod gets: settings, the sidecar container, its volumes; and the drain job. Pure.
 
 Containers and volumes are the API's own JSON, as dicts. Secrets appear as references alone; the settings hold none.
 What may change under a running pod comes to it a second time, by a ConfigMap that wins and may be missing.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3d.config import reloadable
-from s3d_operator.api import Cpu, S3GatewaySpec, Size
+from s3d_operator.api import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED, Cpu, LastPod, S3GatewaySpec, Size
 
 NAME = "s3d"
 DOOR_PORT = 33333
@@ -30,6 +30,13 @@ USER = 65534
 MARGIN_SECONDS = 5
 # Start-up waits for a lock that another process holds, at most as long as that one may drain.
 STARTUP_SECONDS = 60
+# A drain job waits so long for the lock of the pod before it, and is given so long to stop: it stops at once.
+DRAIN_GRACE_SECONDS = 30
+# It has an hour, three tries at what is no answer of s3d, and stays for ten minutes to be looked at. Then the operator
+# makes another one, where something is left that can be delivered.
+DRAIN_SECONDS, DRAIN_RETRIES, DRAIN_KEPT_SECONDS = 3600, 3, 600
+# What s3d ends with where it leaves something: all that is left waits for a person.
+LEFT_BEHIND = 75
 DEFAULT_REGION = "us-east-1"
 # The agent of EKS Pod Identity, on every node (EKS user guide, "Pod Identity agent").
 POD_IDENTITY_AGENT = "http://169.254.170.23/v1/credentials"
@@ -170,6 +177,75 @@ def sidecar(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": mounts(spec),
+    }
+
+
+def job_name(gateway: str, claim: str, last: LastPod) -> str:
+    """The name of the drain job for what a pod left in a claim: one each, so that none is made twice."""
+    return f"{gateway[:46]}-drain-{hashlib.sha256(f'{claim}/{last.uid}'.encode()).hexdigest()[:10]}"
+
+
+def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, last: LastPod) -> Object:
+    """The Job that delivers what a pod left in a claim, as the sidecar would, and takes nothing.
+
+    `gateway` is the metadata of the S3Gateway. The pod gets no gateway itself, and no token of its service account but
+    what its identity to the remote is made from.
+    """
+    name = gateway["name"]
+    container = sidecar(spec, image, grace_seconds=DRAIN_GRACE_SECONDS, bounds_storage=False)
+    for part in ("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe"):
+        del container[part]
+    template = spec.volume.persistent_volume_claim and spec.volume.persistent_volume_claim.template
+    local: Object = {"name": template or NAME, "persistentVolumeClaim": {"claimName": claim}}
+    security: Object = {"runAsNonRoot": True} | ({} if last.fs_group is None else {"fsGroup": last.fs_group})
+    pod: Object = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": DRAIN_GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": security,
+        "containers": [container | {"args": ["run", "--drain"]}],
+        "volumes": [local, *(volume for volume in volumes(spec, name) if volume["name"] != NAME)],
+    }
+    if last.service_account_name:
+        pod["serviceAccountName"] = last.service_account_name
+    if last.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret} for secret in last.image_pull_secrets]
+    if last.node_selector:
+        pod["nodeSelector"] = last.node_selector
+    if last.tolerations:
+        pod["tolerations"] = list(last.tolerations)
+    owner = {"apiVersion": API_VERSION, "kind": "S3Gateway", "name": name, "uid": gateway["uid"], "controller": True}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(name, claim, last),
+            "namespace": gateway["namespace"],
+            "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": "s3d-operator"},
+            "annotations": {CONFIG_HASH: config_hash(spec)},
+            # Not blockOwnerDeletion: that would take a permission on finalizers.
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "backoffLimit": DRAIN_RETRIES,
+            "activeDeadlineSeconds": DRAIN_SECONDS,
+            "ttlSecondsAfterFinished": DRAIN_KEPT_SECONDS,
+            "podFailurePolicy": {
+                "rules": [
+                    # An eviction is no answer.
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": NAME, "operator": "In", "values": [LEFT_BEHIND]},
+                    },
+                ]
+            },
+            "template": {
+                "metadata": {"labels": {INJECT: "false", INJECTED: name, DRAINS: "true"}},
+                "spec": pod,
+            },
+        },
     }
 
 

@@ -15,6 +15,7 @@ from s3d.config import parse_bytes
 from s3d.errors import ConfigError
 from s3d_operator import build
 from s3d_operator.api import (
+    CLAIM_SHARED,
     CONFIG_HASH,
     CPU_PATTERN,
     ENDPOINT_ENV,
@@ -94,7 +95,7 @@ DAY_SECONDS = 86_400
 # What the annotations that a pod asks by look like, by the first word of their name.
 OWN_PATTERNS = {"cpu": (CPU_PATTERN, "100m or 2"), "memory": (SIZE_PATTERN, "256Mi or 1Gi"), "drain": (r"\d+", "60")}
 # Skips that a look at the API server may turn round, since what is known of the gateways may be late.
-PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway"})
+PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway", "ClaimShared"})
 # What makes an entry of a list the same entry.
 IDENTIFIED_BY = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath"}
 
@@ -107,6 +108,8 @@ class Gateway:
     created: str
     spec: S3GatewaySpec | None
     problem: str = ""
+    shared: str = ""
+    """What the operator says of its claim, where that is none for a queue."""
 
     @property
     def rank(self) -> tuple[str, str]:
@@ -134,9 +137,22 @@ def read_gateway(raw: Object) -> Gateway:
     """Read an S3Gateway as the API server gave it."""
     name, created = raw["metadata"]["name"], raw["metadata"].get("creationTimestamp") or ""
     try:
-        return Gateway(name, created, parse_spec(raw.get("spec") or {}))
+        return Gateway(name, created, parse_spec(raw.get("spec") or {}), shared=said_of_claim(raw))
     except ConfigError as error:
         return Gateway(name, created, None, f"{error.message} ({error.hint})")
+
+
+def said_of_claim(raw: Object) -> str:
+    """What the operator refuses the present spec for: only it looks at claims."""
+    generation = raw["metadata"].get("generation", 0)
+    for each in (raw.get("status") or {}).get("conditions") or []:
+        if (each.get("type"), each.get("reason"), each.get("observedGeneration")) == (
+            "Accepted",
+            CLAIM_SHARED,
+            generation,
+        ):
+            return each.get("message") or CLAIM_SHARED
+    return ""
 
 
 def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
@@ -171,6 +187,8 @@ def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
         own = read_own(pod)
     except ConfigError as error:
         return Skip("InvalidAnnotation", f"{error.message}: {error.hint}")
+    if gateway.shared:
+        return Skip("ClaimShared", f"S3Gateway {gateway.name!r} cannot be used: {gateway.shared}")
     claim = gateway.spec.volume.persistent_volume_claim
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
     if claim and claim.template and "persistentVolumeClaim" not in volumes.get(claim.template, {}):

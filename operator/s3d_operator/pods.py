@@ -15,13 +15,18 @@ from typing import Any, Self
 import aiohttp
 
 from s3d_operator import build
-from s3d_operator.api import CONFIG_HASH, INJECTED
+from s3d_operator.api import CONFIG_HASH, DRAINS, INJECTED, LastPod
 from s3d_operator.kube import Object
 
 SECONDS = 2
 ANSWER_BYTES = 64 << 10
 AT_ONCE = 32
 LARGEST = 1 << 62
+CLAIM = "persistentVolumeClaim"
+# How many of anything the status of a gateway keeps of a pod.
+MOST = 64
+# Taints that the API server lets every pod tolerate for a while.
+EVERYBODY_TOLERATES = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Left:
 
     changes: int
     bytes: int
+    parked: int = 0
+    """Those of the changes that wait for a person."""
     is_exact: bool = True
     """False: the gateway said nothing at its end; this is what it said last."""
 
@@ -49,60 +56,97 @@ class Pod:
     """Whether its gateway has started and runs, so that its door should answer."""
     is_over: bool
     """Whether it has ended or is about to, and its gateway will not start again."""
+    has_ended: bool
+    """Whether all its containers have."""
     exit_code: int | None
     """How its gateway ended, where it has."""
     message: str
     """What its gateway wrote at its end."""
-    outlives: bool
-    """Whether the queue is in a claim, which the next pod goes on with."""
+    claim: str
+    """The claim that the queue is in, which the next pod goes on with; empty: in none."""
+    drains: bool
+    """Whether it is of a drain job."""
+    manner: LastPod
+    """How it runs."""
     owner: Object
     """The object that events about the pod are for: its controller, else itself."""
 
     @property
+    def outlives(self) -> bool:
+        """Whether the queue is there after the pod has gone."""
+        return bool(self.claim)
+
+    @property
+    def holds(self) -> bool:
+        """Whether its gateway has the queue or will have it: it runs, or has not started yet."""
+        return not self.is_over or (not self.has_ended and self.exit_code is None)
+
+    @property
     def left(self) -> Left | None:
-        """What its gateway said at its end that it leaves."""
+        """What its gateway said at its end that it leaves; None where it said nothing of use."""
+        if not self.message and self.exit_code == 0:
+            return Left(0, 0)
         try:
             said = json.loads(self.message)
-            left = Left(count(said["changes"]), count(said["bytes"]))
-        except (ValueError, KeyError, TypeError):
+            return Left(count(said["changes"]), count(said["bytes"]), count(said.get("parked", 0)))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return left if left.changes else None
 
 
 def read_pod(raw: Object) -> Pod:
     """Read a pod as the API server gave it."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
-    said: Object = next((c for c in status.get("initContainerStatuses") or [] if c["name"] == build.NAME), {})
+    states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    said: Object = next((c for c in states if c["name"] == build.NAME), {})
     ended = (said.get("state") or {}).get("terminated")
+    labels = metadata.get("labels") or {}
     phase_is_last = status.get("phase") in {"Succeeded", "Failed"}
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         # Webhooks before the first release wrote an annotation; what they made runs until a person makes it anew.
-        gateway=(metadata.get("labels") or {}).get(INJECTED) or (metadata.get("annotations") or {}).get(INJECTED, ""),
+        gateway=labels.get(INJECTED) or (metadata.get("annotations") or {}).get(INJECTED, ""),
         config_hash=(metadata.get("annotations") or {}).get(CONFIG_HASH, ""),
         created=metadata.get("creationTimestamp") or "",
         address=status.get("podIP") or "",
         listens=bool(said.get("started")) and "running" in (said.get("state") or {}),
         is_over=phase_is_last or "deletionTimestamp" in metadata,
+        has_ended=phase_is_last,
         exit_code=ended.get("exitCode") if ended else None,
         message=(ended or {}).get("message") or "",
-        outlives=has_claim(spec),
+        claim=claim_of(spec),
+        drains=DRAINS in labels,
+        manner=manner_of(metadata.get("uid", ""), spec),
         owner=owner_of(raw),
     )
 
 
-def has_claim(spec: Object) -> bool:
-    """Whether the volume of the local dir is a claim."""
+def claim_of(spec: Object) -> str:
+    """The claim that is the volume of the local dir; empty where that is none."""
     names = {
         mount["name"]
-        for container in spec.get("initContainers") or []
+        for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
         if container["name"] == build.NAME
         for mount in container.get("volumeMounts") or []
         if mount["mountPath"] == build.LOCAL_DIR
     }
-    return any("persistentVolumeClaim" in volume for volume in spec.get("volumes") or [] if volume["name"] in names)
+    volumes = [volume for volume in spec.get("volumes") or [] if volume["name"] in names]
+    return next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
+
+
+def manner_of(uid: str, spec: Object) -> LastPod:
+    """How a pod runs, as far as another one has to run the same way to have its claim and its identity."""
+    secrets = [secret["name"] for secret in spec.get("imagePullSecrets") or [] if secret.get("name")]
+    tolerations = [each for each in spec.get("tolerations") or [] if each.get("key") not in EVERYBODY_TOLERATES]
+    return LastPod(
+        uid=uid,
+        service_account_name=spec.get("serviceAccountName") or "",
+        fs_group=(spec.get("securityContext") or {}).get("fsGroup"),
+        image_pull_secrets=tuple(secrets[:MOST]),
+        node_selector=dict(list((spec.get("nodeSelector") or {}).items())[:MOST]),
+        tolerations=tuple(tolerations[:MOST]),
+    )
 
 
 def owner_of(raw: Object) -> Object:

@@ -1,4 +1,5 @@
-"""The reconciler: writes the status of gateways and their ConfigMaps, tells events, keeps the webhook's certificate.
+"""The reconciler: writes the status of gateways and their ConfigMaps, tells events, has claims drained, keeps the
+webhook's certificate.
 
 Level-based: each round lists the gateways, asks their pods what is pending, and makes whole what it writes, by
 server-side apply. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to them, so
@@ -12,7 +13,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -20,12 +21,15 @@ from urllib.parse import quote
 import aiohttp
 import kopf
 from aiohttp import web
+from pydantic import ValidationError
 
 from s3d.errors import S3DError
 from s3d_operator import build, inject, pods, rotation
-from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION
+from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION, ClaimStatus
+from s3d_operator.build import Image
 from s3d_operator.certs import Place
 from s3d_operator.crd import S3_GATEWAY
+from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.inject import Gateway, Skip, read_gateway
 from s3d_operator.kube import Kube, Object, Server, Watch
@@ -96,9 +100,10 @@ class Pulse:
 class Reconciler:
     """What is known, and the rounds that write what follows from it."""
 
-    def __init__(self, kube: Kube, *, door_port: int = build.HEALTH_PORT) -> None:
+    def __init__(self, kube: Kube, image: Image, *, door_port: int = build.HEALTH_PORT) -> None:
         self.kube = kube
         self.events = Events(kube)
+        self.drains = Drains(kube, self.events, image)
         self.metrics = ReconcilerMetrics()
         self.pulse = Pulse()
         self.wake = asyncio.Event()
@@ -108,6 +113,8 @@ class Reconciler:
         """The pods of this round."""
         self._reports: dict[str, Report] = {}
         """By a pod's uid what its gateway said last."""
+        self._holding: dict[str, Pod] = {}
+        """Pods that have had a claim since the last round."""
         self._ended: dict[str, Pod] = {}
         """Pods that went and are to be looked through for losses."""
         self._judged: set[str] = set()
@@ -120,6 +127,8 @@ class Reconciler:
         pod = read_pod(raw)
         if pod.is_over and pod.exit_code is not None:
             self._ended[pod.uid] = pod
+        if pod.claim and pod.holds and not pod.drains:
+            self._holding[pod.uid] = pod
         return pod
 
     def gone(self, raw: Object) -> None:
@@ -172,11 +181,46 @@ class Reconciler:
         without = await self.look_for_uninjected(by_namespace, [raw for raw in unlabelled if not read_pod(raw).gateway])
         self.show_only(raws)
         for raw in raws:
-            fleet = self.fleet_of(raw, by_namespace, answers, without) if knows_pods else None
-            await self.write_status(raw, fleet, now)
+            fleet, shared = None, await self.find_shared(raw)
+            if knows_pods:
+                fleet = self.fleet_of(raw, by_namespace, answers, without)
+                fleet = replace(fleet, **await self.settle_claims(raw, shared))
+            await self.write_status(raw, fleet, now, shared)
             await self.write_config(raw)
+        self._holding.clear()
         await self.tell_injections(now)
         await self.tell_losses(raws)
+
+    async def find_shared(self, raw: Object) -> str:
+        """The claim of a gateway that several nodes can have at once; empty where there is none."""
+        metadata, spec = raw["metadata"], read_gateway(raw).spec
+        claim = spec and spec.volume.persistent_volume_claim
+        if not claim:
+            return ""
+        own = (metadata["namespace"], metadata["name"])
+        held = {pod.claim for pod in self._pods if (pod.namespace, pod.gateway) == own and pod.claim}
+        names = {claim.claim_name} if claim.claim_name else held | {known.claim_name for known in read_claims(raw)}
+        return await self.drains.shared(metadata["namespace"], sorted(filter(None, names)))
+
+    async def settle_claims(self, raw: Object, shared: str) -> Object:
+        """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet."""
+        metadata, spec = raw["metadata"], read_gateway(raw).spec
+        here = [pod for pod in self._pods if pod.namespace == metadata["namespace"]]
+        holders = {pod.claim for pod in here if pod.holds and not pod.drains}
+        known = {pod.uid: pod for pod in [*self._holding.values(), *here]}
+        own = [
+            pod for pod in known.values() if (pod.namespace, pod.gateway) == (metadata["namespace"], metadata["name"])
+        ]
+        ended = [
+            pod
+            for pod in self._ended.values()
+            if (pod.namespace, pod.gateway) == (metadata["namespace"], metadata["name"])
+        ]
+        claims = follow(read_claims(raw), own, ended, self._reports, holders)
+        if shared:
+            spec = None
+        may = await self.drains.may_drain(metadata) if spec and spec.drain.job else True
+        return {"claims": await self.drains.settle(metadata, spec, claims, own), "may_drain": may}
 
     async def ask_pods(self, older: Iterable[Pod]) -> dict[str, Report | None]:
         """Ask each gateway that runs; keep what it says for when it says nothing. `older` are those of no watch."""
@@ -236,7 +280,8 @@ class Reconciler:
                 answers=answers.get(pod.uid) is not None,
             )
             for pod in self._pods
-            if (pod.namespace, pod.gateway) == (namespace, name) and not (pod.is_over and not pod.listens)
+            if (pod.namespace, pod.gateway) == (namespace, name)
+            if not (pod.is_over and not pod.listens) and not pod.drains
         ]
         rivals = [
             other
@@ -252,10 +297,10 @@ class Reconciler:
             younger=[rival.name for rival in rivals if rival.rank > own.rank],
         )
 
-    async def write_status(self, raw: Object, fleet: Fleet | None, now: datetime) -> None:
+    async def write_status(self, raw: Object, fleet: Fleet | None, now: datetime, shared: str) -> None:
         """Write the status of a gateway where it is another one."""
         metadata = raw["metadata"]
-        status = status_of(raw, fleet, now)
+        status = status_of(raw, fleet, now, shared=shared)
         if fleet:
             self.show(metadata, status)
         if status == raw.get("status"):
@@ -289,7 +334,11 @@ class Reconciler:
     async def tell_injections(self, now: datetime) -> None:
         """Tell of new pods that got their gateway."""
         for pod in self._pods:
-            if pod.created and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS:
+            if (
+                pod.created
+                and not pod.drains
+                and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS
+            ):
                 text = f"pods write through S3Gateway {pod.gateway!r}"
                 await self.events.tell(pod.owner, "Injected", text, kind="Normal")
 
@@ -298,7 +347,8 @@ class Reconciler:
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for uid, pod in list(self._ended.items()):
             left = left_by(pod, self._reports.get(uid))
-            if left is None or uid in self._judged or await self.tell_loss(pod, left, gateways):
+            is_nothing = left is None or not left.changes or pod.drains or uid in self._judged
+            if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
                 del self._ended[uid]
 
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
@@ -365,13 +415,13 @@ class Reconciler:
         return handlers
 
 
-def left_by(pod: Pod, report: Report | None) -> Left | None:
-    """What a pod that ended left undelivered: what its gateway said at its end, else what it said last."""
-    if pod.message or pod.exit_code == 0:
-        return pod.left
-    if report and report.changes:
-        return Left(report.changes, report.bytes, is_exact=False)
-    return None
+def read_claims(raw: Object) -> list[ClaimStatus]:
+    """What the status of a gateway says of its claims; [] where another version wrote it."""
+    try:
+        return [ClaimStatus.model_validate(each) for each in (raw.get("status") or {}).get("claims") or []]
+    except ValidationError as error:
+        log.warning("%s/%s: %s", raw["metadata"]["namespace"], raw["metadata"]["name"], error)
+        return []
 
 
 def whole(kind: str, version: str, metadata: Object | None = None) -> Object:
@@ -397,10 +447,10 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.networking.request_timeout = 10
 
 
-async def run(server: Server, place: Place, schedule: Schedule, health_port: int) -> None:
+async def run(server: Server, place: Place, schedule: Schedule, image: Image, health_port: int) -> None:
     """Reconcile until SIGTERM."""
     async with Kube(server) as kube, AsyncExitStack() as stack:
-        reconciler = Reconciler(kube)
+        reconciler = Reconciler(kube, image)
         app = web.Application()
         app.router.add_get("/healthz", reconciler.health)
         app.router.add_get("/metrics", reconciler.scrape)

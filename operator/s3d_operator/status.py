@@ -12,8 +12,18 @@ from typing import Any, Literal, NamedTuple
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d_operator.api import GATEWAY, Condition, PendingChanges, Pods, S3GatewaySpec, parse_gateway
+from s3d_operator.api import (
+    CLAIM_SHARED,
+    GATEWAY,
+    ClaimStatus,
+    Condition,
+    PendingChanges,
+    Pods,
+    S3GatewaySpec,
+    parse_gateway,
+)
 from s3d_operator.build import settings
+from s3d_operator.drains import FORBIDDEN
 from s3d_operator.pods import Report
 
 # Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
@@ -57,6 +67,9 @@ class Fleet:
     """A gateway that goes before this one for some pods."""
     younger: Sequence[str] = ()
     """Those that this one goes before."""
+    claims: Sequence[ClaimStatus] = ()
+    may_drain: bool = True
+    """Whether a drain job that is asked for can be made."""
 
     @property
     def reports(self) -> list[Report]:
@@ -64,22 +77,38 @@ class Fleet:
         return [pod.report for pod in self.pods if pod.answers and pod.report]
 
 
-def status_of(body: Object, fleet: Fleet | None, now: datetime) -> Object:
-    """The status of a gateway; without a `fleet` its pods are not known yet."""
+def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str = "") -> Object:
+    """The status of a gateway; without a `fleet` its pods are not known yet.
+
+    `shared` is a claim of it that several nodes can have at once.
+    """
     generation = body["metadata"].get("generation", 0)
     before = body.get("status") or {}
     spec, accepted = judge(body.get("spec") or {})
+    if spec and shared:
+        accepted = Judgement(
+            "False",
+            CLAIM_SHARED,
+            f"claim {shared!r} is ReadWriteMany: pods on several nodes could have the queue at once. Take one that is "
+            "ReadWriteOnce or ReadWriteOncePod",
+        )
+    elif spec and fleet and spec.drain.job and not fleet.may_drain:
+        accepted = Judgement("True", "DrainJobForbidden", f"pods that opt in get this gateway, but {FORBIDDEN}")
     judged = {"Accepted": accepted}
     status: Object = {"observedGeneration": generation}
     if fleet is None:
         not_yet = Judgement("Unknown", "NotLookedYet", "the operator has just started and does not know the pods yet")
         others = dict.fromkeys(("CredentialsResolved", "RemoteReachable", "DataAtRisk", "Conflicted"), not_yet)
         judged |= others
-        status |= {name: before[name] for name in ("pods", "pending") if name in before}
+        status |= {name: before[name] for name in ("pods", "pending", "claims") if name in before}
     else:
         status["pods"] = count_pods(fleet)
         pending = add_up(fleet) or before.get("pending")
         status |= {"pending": pending} if pending else {}
+        if fleet.claims:
+            status["claims"] = [
+                claim.model_dump(mode="json", by_alias=True, exclude_none=True) for claim in fleet.claims
+            ]
         judged |= {
             "CredentialsResolved": judge_credentials(spec, fleet),
             "RemoteReachable": judge_remote(spec, fleet),
@@ -130,15 +159,16 @@ def count_pods(fleet: Fleet) -> Object:
 
 
 def add_up(fleet: Fleet) -> Object | None:
-    """What is pending in all pods, by what each said last; None where one that runs never said anything."""
+    """What is pending in pods, by what each said last, and in claims; None where one that runs never said anything."""
     if any(pod.is_unreachable and pod.report is None for pod in fleet.pods):
         return None
     reports = [pod.report for pod in fleet.pods if pod.report]
+    left = [claim for claim in fleet.claims if claim.changes is not None]
     ages = [report.oldest for report in reports if report.oldest is not None]
     pending = PendingChanges(
-        changes=sum(report.changes for report in reports),
-        bytes=sum(report.bytes for report in reports),
-        parked=sum(report.parked for report in reports),
+        changes=sum(report.changes for report in reports) + sum(claim.changes or 0 for claim in left),
+        bytes=sum(report.bytes for report in reports) + sum(claim.bytes or 0 for claim in left),
+        parked=sum(report.parked for report in reports) + sum(claim.parked or 0 for claim in left),
         oldest_age_seconds=max(ages, default=None),
     )
     return pending.model_dump(by_alias=True, exclude_none=True)
@@ -199,11 +229,27 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
             f"the oldest of {changes} changes waits for {AT_RISK_SECONDS} s and longer: see RemoteReachable and "
             "CredentialsResolved; a pod that is deleted before takes them along",
         )
+    left = [claim for claim in fleet.claims if not claim.in_use and claim.changes]
+    if left:
+        names = ", ".join(claim.claim_name for claim in left[:3]) + (", ..." if left[3:] else "")
+        fate = "a job delivers them" if all(claim.job for claim in left) else "the next pod that has it delivers them"
+        return Judgement(
+            "True",
+            "ChangesLeft",
+            f"{sum(claim.changes or 0 for claim in left)} changes are in claims that no pod has: {names}; {fate}",
+        )
     if unreachable := sum(pod.is_unreachable for pod in fleet.pods):
         return Judgement(
             "Unknown",
             "PodsUnreachable",
             f"{unreachable} pods do not say what is pending: their port 33334 has to be open to the operator",
+        )
+    if unknown := [claim.claim_name for claim in fleet.claims if not claim.in_use and claim.changes is None]:
+        return Judgement(
+            "Unknown",
+            "ClaimsUnknown",
+            f"nobody said what the last pod left in claim {unknown[0]}, which no pod has: the next one, or drain.job, "
+            "delivers what is there",
         )
     if changes:
         return Judgement("False", "OnTheWay", "changes are on their way: status.pending counts them")
@@ -233,4 +279,6 @@ def judge_ready(judged: dict[str, Judgement]) -> Judgement:
     for kind, bad in (("DataAtRisk", "True"), ("RemoteReachable", "False"), ("Conflicted", "True")):
         if judged[kind].status == bad:
             return judged[kind]._replace(status="True")
+    if judged["Accepted"].reason != "Accepted":
+        return judged["Accepted"]
     return Judgement("True", "Ready", "pods that opt in write through this gateway")

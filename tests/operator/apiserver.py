@@ -1,4 +1,4 @@
-"""An API server in memory: get, list, watch, create, the two patches and an apply, for any path.
+"""An API server in memory: get, list, watch, create, delete, the two patches and an apply, for any path.
 
 It keeps what the operator relies on: resource versions, 404, 409 and 410, bookmarks, and a status that is a subresource
 by being a path of its own. It judges nothing; schemas and rules are for a real one.
@@ -19,8 +19,10 @@ from s3d_operator.kube import Server
 COLLECTIONS = {
     "configmaps",
     "events",
+    "jobs",
     "mutatingwebhookconfigurations",
     "namespaces",
+    "persistentvolumeclaims",
     "pods",
     "s3gateways",
     "secrets",
@@ -38,6 +40,8 @@ class ApiServer:
         self.requests: list[str] = []
         self.broken: bool | str = False
         """Whether it fails, or the end of the paths for which it does."""
+        self.forbidden: str | None = None
+        """What paths hold that are answered 403."""
         self.forgotten = 0
         self.version = 100
         self.watchers: dict[asyncio.Queue[Object | None], tuple[str, Selects]] = {}
@@ -77,6 +81,11 @@ class ApiServer:
         self.requests.append(f"{request.method} {request.path_qs}")
         if self.broken is True or (self.broken and request.path.endswith(self.broken)):
             return failure(503, "broken")
+        if self.forbidden and self.forbidden in request.path:
+            return failure(403, "forbidden")
+        if request.method == "DELETE" and request.path in self.objects:
+            self.delete(request.path)
+            return web.json_response({"status": "Success"})
         if request.method == "POST":
             raw = await request.json()
             path = f"{request.path}/{raw['metadata']['name']}"
@@ -121,8 +130,12 @@ class ApiServer:
     def patch(self, path: str, body: bytes, kind: str) -> web.Response:
         """Apply a JSON Patch, a merge patch, or an object whose status is a path of its own."""
         if kind == "application/apply-patch+yaml":
-            path = path.removesuffix("/status")
-            return web.json_response(self.put(path, merge(self.objects.get(path, {}), json.loads(body))))
+            applied, at = json.loads(body), path.removesuffix("/status")
+            before = self.objects.get(at, {})
+            if at != path:
+                # Of a status everything is its one writer's: what it does not say any more goes.
+                before = {name: value for name, value in before.items() if name != "status"}
+            return web.json_response(self.put(at, merge(before, applied)))
         if path not in self.objects:
             return failure(404, f"{path} not found")
         before, change = self.objects[path], json.loads(body)

@@ -1,8 +1,8 @@
-"""Golden pods: a pod and a gateway, and the patch that makes one of the other.
+"""Golden pods: a pod and a gateway, and the patch that makes one of the other; golden jobs that drain a claim.
 
-A file in golden/ holds three documents: the Pod, the S3Gateway's spec, the JSON Patch.
-`python -m tests.operator.goldens` writes the patches anew; a change in one is a change of what
-users get.
+A file in golden/ holds three documents: the Pod, the S3Gateway's spec, the JSON Patch; one in golden/jobs/ holds two:
+the gateway's spec with how its last pod ran, and the Job. `python -m tests.operator.goldens` writes patches and jobs
+anew; a change in one is a change of what users get.
 """
 
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.build import Image
+from s3d_operator.api import LastPod, S3GatewaySpec
+from s3d_operator.build import Image, drain_job
 from s3d_operator.inject import Gateway, patch, read_gateway
 
 HERE = Path(__file__).parent / "golden"
+JOBS = HERE / "jobs"
 IMAGE = Image("registry.example/s3d:1.2.3")
 
 
@@ -37,6 +39,28 @@ def write(path: Path) -> None:
     path.write_text(f"{given}\n--- # the patch\n{text}", encoding="utf-8")
 
 
+def read_job(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given, and the job, of a golden file."""
+    given, *made = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    return given, made[0] if made else {}
+
+
+def make_job(given: dict[str, Any]) -> dict[str, Any]:
+    """The job that is made today for the claim `queue`."""
+    spec, last = S3GatewaySpec.model_validate(given["spec"]), LastPod.model_validate(given["lastPod"])
+    known = {"name": "default", "namespace": "shop", "uid": "uid-of-default"}
+    return drain_job(spec, known, IMAGE, "queue", last)
+
+
+def write_job(path: Path) -> None:
+    """Write the job that is made today into a golden file."""
+    given = path.read_text(encoding="utf-8").split("\n--- # the job\n")[0].rstrip()
+    text = yaml.safe_dump(make_job(read_job(path)[0]), sort_keys=False, width=120)
+    path.write_text(f"{given}\n--- # the job\n{text}", encoding="utf-8")
+
+
 if __name__ == "__main__":
     for file in sorted(HERE.glob("*.yaml")):
         write(file)
+    for file in sorted(JOBS.glob("*.yaml")):
+        write_job(file)

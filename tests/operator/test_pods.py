@@ -80,7 +80,8 @@ def test_only_a_claim_outlives_its_pod(volume: dict[str, Any], outlives: bool) -
     ("message", "left"),
     [
         ('{"changes": 4, "bytes": 40, "oldest": 1.5}', Left(4, 40)),
-        ('{"changes": 0, "bytes": 0, "oldest": null}', None),
+        ('{"changes": 4, "bytes": 40, "oldest": 1.5, "parked": 3}', Left(4, 40, parked=3)),
+        ('{"changes": 0, "bytes": 0, "oldest": null}', Left(0, 0)),
         ('{"changes": -4, "bytes": 40}', None),
         ('{"changes": true, "bytes": 40}', None),
         ("Traceback", None),
@@ -90,6 +91,21 @@ def test_only_a_claim_outlives_its_pod(volume: dict[str, Any], outlives: bool) -
 )
 def test_what_a_gateway_left_is_what_it_wrote_at_its_end(message: str, left: Left | None) -> None:
     assert read_pod(injected(initContainerStatuses=[ended(75, message)])).left == left
+
+
+def test_a_gateway_that_ends_well_has_left_nothing_and_one_that_is_killed_has_not_said_it() -> None:
+    assert read_pod(injected(initContainerStatuses=[ended(0)])).left == Left(0, 0)
+    assert read_pod(injected(initContainerStatuses=[ended(137)])).left is None
+
+
+def test_a_pod_holds_its_claim_until_its_gateway_has_ended() -> None:
+    leaving = injected()
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert read_pod(injected(initContainerStatuses=None)).holds
+    assert read_pod(injected(initContainerStatuses=[ended(1)])).holds, "it starts again"
+    assert read_pod(leaving).holds
+    assert not read_pod(leaving | {"status": {"initContainerStatuses": [ended(75)]}}).holds
+    assert not read_pod(injected(phase="Failed", initContainerStatuses=None)).holds, "evicted"
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from s3d_operator.kube import ApiError, Kube
 from s3d_operator.reconcile import Pulse, Reconciler, configure
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
+from tests.operator.goldens import IMAGE
 from tests.operator.test_inject import ANONYMOUS
 from tests.operator.test_pods import SAID, door, ended, injected
 from tests.processes import free_port
@@ -80,7 +81,7 @@ async def pods_door() -> AsyncIterator[Door]:
 @pytest.fixture
 async def reconciler(client: Kube, pods_door: Door) -> AsyncIterator[Reconciler]:
     """A reconciler that knows the pods; a test makes its rounds."""
-    made = Reconciler(client, door_port=pods_door.port)
+    made = Reconciler(client, IMAGE, door_port=pods_door.port)
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(made.injected.run())
         await made.injected.synced.wait()
@@ -250,13 +251,14 @@ async def test_an_injection_is_told_of_once_at_its_owner_also_by_another_process
         put_pod(api, raw)
     await eventually(lambda: len(reconciler.injected.objects) == 2)
     await reconciler.round(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
-    second = Reconciler(client)
+    second = Reconciler(client, IMAGE)
     second._pods = list(reconciler.injected.objects.values())
     await second.tell_injections(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert events(api) == [("ReplicaSet", "Injected", "pods write through S3Gateway 'default'")]
     await second.tell_injections(NOW)
 
 
+CLAIMS = "/api/v1/namespaces/shop/persistentvolumeclaims"
 LEFT = json.dumps({"changes": 4, "bytes": 40, "oldest": 2})
 CLAIM = ANONYMOUS | {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}}
 
@@ -282,6 +284,7 @@ async def test_what_a_deleted_pod_left_is_told_at_its_owner_and_at_its_gateway_o
     words: str,
 ) -> None:
     put_gateway(api, spec=spec)
+    api.put(f"{CLAIMS}/queue", {"metadata": {"name": "queue"}, "spec": {"accessModes": ["ReadWriteOnce"]}})
     put_pod(api, injected(spec=spec))
     await eventually(lambda: reconciler.injected.objects)
     await reconciler.round(NOW)
@@ -330,7 +333,7 @@ async def test_a_loss_that_could_not_be_told_is_told_by_the_next_round(
 
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
-    await Reconciler(client).round(NOW)
+    await Reconciler(client, IMAGE).round(NOW)
     assert "pods" not in status(api)
     assert conditions(api)["DataAtRisk"] == "NotLookedYet"
 
@@ -341,7 +344,7 @@ async def test_a_round_that_fails_is_made_again(
     monkeypatch.setattr(reconcile, "ROUND_SECONDS", 0.02)
     monkeypatch.setattr(reconcile, "REST_SECONDS", 0.01)
     put_gateway(api)
-    made = Reconciler(client)
+    made = Reconciler(client, IMAGE)
     api.broken = True
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(made.run())
@@ -387,7 +390,7 @@ def test_it_is_alive_only_while_rounds_end_and_watches_are_heard(monkeypatch: py
 @pytest.mark.checklist(45)
 def test_kopf_is_asked_for_events_alone_so_that_it_writes_nothing(client: Kube) -> None:
     """A handler of changes would keep annotations on gateways, one of deletions or a timer a finalizer."""
-    handlers = Reconciler(client).watch_gateways()
+    handlers = Reconciler(client, IMAGE).watch_gateways()
     assert handlers._changing.get_all_handlers() == []
     assert handlers._spawning.get_all_handlers() == []
     assert [str(handler.id) for handler in handlers._watching.get_all_handlers()] == ["changed"]

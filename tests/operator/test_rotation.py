@@ -495,5 +495,5 @@ async def test_a_pair_of_others_that_serves_is_served_until_it_is_due(
 def test_times_that_leave_no_room_for_a_rotation_are_refused(
     given: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["reconcile", *(f"--certificate-{name}={value}" for name, value in given.items())]) == 2
+    assert main(["reconcile", "--image=s3d", *(f"--certificate-{name}={value}" for name, value in given.items())]) == 2
     assert "--certificate-renew-before" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from s3d_operator.api import ClaimStatus, LastPod
 from s3d_operator.pods import Report
 from s3d_operator.status import AT_RISK_SECONDS, Fleet, Seen, status_of
 
@@ -184,3 +185,33 @@ def test_the_younger_of_two_that_select_the_same_pods_is_told_and_the_older_too(
     assert "s3d.dev/gateway" in message(loser, "Conflicted")
     assert condition(winner, "Conflicted") == ("False", "OldestGateway")
     assert condition(status_of(GIVEN, ALONE, NOW), "Conflicted") == ("False", "NoConflict")
+
+
+LAST = LastPod(uid="gone")
+LEFT = ClaimStatus(claim_name="queue", changes=4, bytes=40, parked=0, last_pod=LAST)
+UNKNOWN = ClaimStatus(claim_name="other", last_pod=LAST)
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        (LEFT, ("True", "ChangesLeft")),
+        (LEFT.model_copy(update={"parked": 1}), ("True", "ChangesParked")),
+        (LEFT.model_copy(update={"in_use": True}), ("False", "OnTheWay")),
+        (UNKNOWN, ("Unknown", "ClaimsUnknown")),
+        (UNKNOWN.model_copy(update={"in_use": True}), ("False", "AllDelivered")),
+    ],
+)
+@pytest.mark.checklist(52)
+def test_what_is_left_in_a_claim_that_no_pod_has_is_at_risk_and_what_nobody_knows_is_unknown(
+    claim: ClaimStatus, expected: tuple[str, str]
+) -> None:
+    status = status_of(GIVEN, Fleet([Seen(report=QUIET)], claims=[claim]), NOW)
+    assert condition(status, "DataAtRisk") == expected
+    assert status["claims"][0]["claimName"] == claim.claim_name
+    assert status["pending"]["changes"] == (claim.changes or 0)
+
+
+def test_what_is_left_in_claims_is_kept_until_the_pods_are_known() -> None:
+    known = status_of(GIVEN, Fleet(claims=[LEFT]), NOW)
+    assert status_of(body(1, "http://minio:9000", known), None, NOW)["claims"] == known["claims"]

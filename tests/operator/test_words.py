@@ -13,10 +13,23 @@ from tests.operator.test_inject import ANONYMOUS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/GATEWAYS.md").read_text(encoding="utf-8")
-SOURCE = {name: (ROOT / f"operator/s3d_operator/{name}.py").read_text() for name in ("inject", "status", "reconcile")}
-NAMES = [api.INJECT, api.INJECTION, api.GATEWAY, api.ENDPOINT_ENV, api.ON_MISSING, api.INJECTED, api.CONFIG_HASH]
+SOURCE = {
+    name: (ROOT / f"operator/s3d_operator/{name}.py").read_text()
+    for name in ("inject", "status", "reconcile", "drains")
+}
+NAMES = [
+    api.INJECT,
+    api.INJECTION,
+    api.GATEWAY,
+    api.ENDPOINT_ENV,
+    api.ON_MISSING,
+    api.INJECTED,
+    api.DRAINS,
+    api.CONFIG_HASH,
+]
 REASONS = re.findall(r'Skip\(\s*"(\w+)"', SOURCE["inject"])
 REASONS += re.findall(r'Judgement\(\s*"\w+",\s*"(\w+)"', SOURCE["status"])
+REASONS += re.findall(r'_tell\(gateway, "(\w+)"', SOURCE["drains"])
 REASONS += re.findall(r'"(Injected|InjectionSkipped|QueueLost|QueueLeft)"', SOURCE["reconcile"])
 
 
