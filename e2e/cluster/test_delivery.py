@@ -227,47 +227,6 @@ def test_keys_that_are_put_right_deliver_what_was_taken_without_a_restart(
     assert sidecar["restartCount"] == 0
 
 
-def test_what_a_pod_left_in_a_claim_is_delivered_by_the_next_pod(
-    gateway: Gateway, namespace: str, bucket: str, relay: Relayed, remote: Remote, followed: Followed
-) -> None:
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    head = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "queue", "namespace": namespace}}
-    kubectl("create", given={**head, "spec": claim})
-    # The storage of this cluster belongs to root, and host paths know no fsGroup.
-    opening = kube.pod(namespace, labels={}, volumes=[volume()])
-    opening["spec"]["containers"][0] |= {
-        "command": ["chmod", "0777", "/queue"],
-        "securityContext": {"runAsUser": 0},
-        "volumeMounts": [{"name": "queue", "mountPath": "/queue"}],
-    }
-    kubectl("create", given=opening)
-    wait(namespace, f"pod/{APP}", "jsonpath={.status.phase}=Succeeded")
-    kubectl("-n", namespace, "delete", "pod", APP)
-    relay.set(mode="refuse")
-    gateway(volume={"persistentVolumeClaim": {"claimName": "queue"}}, drain={"seconds": 1})
-    made = kube.pod(namespace, bucket, *map(str, SIZES), terminationGracePeriodSeconds=1)
-    kubectl("create", given=made)
-    wait(namespace, f"pod/{APP}", "condition=Ready")
-    app, _, changes = followed()
-    app.wait_for(says("done"), "all writes")
-    kubectl("-n", namespace, "delete", "pod", APP, "--wait=false")
-    ended(changes)
-    wrote = digests(app)
-    until(lambda: told(namespace, "S3Gateway", "QueueLeft"), "that something is left")
-    assert objects(remote, bucket) == {}
-
-    kubectl("create", given={**made, "spec": {**made["spec"], "containers": [kube.app_container(bucket)]}})
-    wait(namespace, f"pod/{APP}", "condition=Ready")
-    relay.set(mode="pass")
-    until(lambda: kube.pending(namespace)["changes"] == 0, "the delivery")
-    assert objects(remote, bucket) == wrote
-
-
-def volume() -> Object:
-    """The volume of the claim `queue`."""
-    return {"name": "queue", "persistentVolumeClaim": {"claimName": "queue"}}
-
-
 def assert_ends_in_order(pod: Object, told_to_end: Object, app: Stream, sidecar: Stream, *, code: int) -> None:
     """The app was told first and worked to its end, then the sidecar ended by itself, all within the grace period."""
     app_end = end_of(pod["status"], "containerStatuses", APP)
