@@ -95,6 +95,27 @@ def test_sigterm_drains_and_says_what_is_left(away: tuple[Daemon, Relayed, str],
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"x" * 100
 
 
+@pytest.mark.checklist(13)
+@pytest.mark.checklist(15)
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_hook_ends_nothing_and_no_drain_is_longer_than_the_deadline_that_began_with_it(
+    away: tuple[Daemon, Relayed, str],
+) -> None:
+    daemon, _, bucket = away
+    daemon.settings |= {"S3D_DRAIN_SECONDS": "1h", "S3D_DEADLINE_SECONDS": "1ms"}
+    daemon.settings["S3D_TERMINATION_LOG"] = str(daemon.directory / "left")
+    daemon.kill()
+    daemon.start()
+    assert daemon.cli("prestop").returncode == 0
+    daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x" * 100)
+    door = urlsplit(daemon.endpoint)
+    with socket.create_connection((door.hostname, door.port)) as half_sent:
+        half_sent.sendall(f"PUT /{bucket}/half HTTP/1.1\r\nHost: {door.netloc}\r\nContent-Length: 2\r\n\r\nx".encode())
+        assert daemon.client().head_object(Bucket=bucket, Key="k")["ContentLength"] == 100
+        assert daemon.terminate() == 75
+    assert '"changes": 1, "bytes": 100' in (daemon.directory / "left").read_text()
+
+
 @pytest.mark.semantics("Q-5")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 @pytest.mark.parametrize("headers", BAD_DIGESTS, ids=lambda headers: next(iter(headers)))

@@ -82,6 +82,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN)
         "S3D_LOG_LEVEL": spec.log_level.lower(),
         "S3D_LOCK_WAIT": grace_seconds,
         "S3D_DRAIN_SECONDS": drain_seconds(spec, own),
+        "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
         "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
         "S3_ENDPOINT": remote.endpoint,
         "AWS_REGION": region(spec),
@@ -162,6 +163,8 @@ def sidecar(
             *([{"name": "AWS_CA_BUNDLE", "value": f"{CA_DIR}/{CA_FILE}"}] if spec.remote.ca_bundle else []),
         ],
         "ports": [{"name": "s3d-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
+        # Called when the pod is deleted, at the same time as the app's hooks; SIGTERM comes after the app has ended.
+        "lifecycle": {"preStop": {"exec": {"command": ["s3d", "prestop"]}}},
         "startupProbe": probe("/readyz", period=1, failures=grace_seconds + STARTUP_SECONDS),
         "readinessProbe": probe("/readyz", period=5, failures=3),
         "livenessProbe": probe("/healthz", period=10, failures=6),

@@ -185,6 +185,9 @@ class Reports(Protocol):
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much of what was pending when it was first asked is left, and what of it waits for a person."""
 
+    async def prestop(self, chosen: Chosen) -> dict[str, Any]:
+        """The pod is being deleted, and its grace period runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doors:
@@ -226,7 +229,12 @@ def handler(
     reports: Reports, metrics: Metrics, *, shows_keys: bool
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """The handler of one door."""
-    changing = {"/queue/retry": reports.retry, "/queue/discard": reports.discard, "/flush": reports.flush}
+    changing = {
+        "/queue/retry": reports.retry,
+        "/queue/discard": reports.discard,
+        "/flush": reports.flush,
+        "/prestop": reports.prestop,
+    }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         # As sent: a key that a URL library has normalised is another key.

@@ -143,6 +143,11 @@ class Gateway(Section):
     drain: Duration = setting(
         "S3D_DRAIN_SECONDS", 20.0, "How long SIGTERM goes on pushing what is pending before it gives up (exit code 75)."
     )
+    deadline: Duration = setting(
+        "S3D_DEADLINE_SECONDS",
+        0.0,
+        "How long after `s3d prestop` the drain ends at the latest, whenever SIGTERM came; 0: no limit.",
+    )
     lock_wait: Duration = setting(
         "S3D_LOCK_WAIT", 0.0, "How long to wait at start for another process that owns the local dir."
     )

@@ -57,6 +57,7 @@ class Daemon:
         self._started_at = time.time()
         self.listening = False
         self.draining = False
+        self._prestop_at: float | None = None
 
     def ready(self) -> list[str]:
         """Why requests are not taken; [] when they are. The remote has no say in it."""
@@ -125,6 +126,21 @@ class Daemon:
             return {"changes": 0, "bytes": 0}
         return await self._queue.discard(chosen.bucket, chosen.prefix, chosen.seq)
 
+    async def prestop(self, chosen: Chosen) -> dict[str, Any]:
+        """The pod's grace period runs from now, or from when this was said first. Nothing ends by it: what ends is the
+        app, and SIGTERM comes when it has, however late that is."""
+        if self._prestop_at is None:
+            self._prestop_at = time.monotonic()
+            log.info("the pod ends: its grace period runs")
+        return {"deadline_seconds": self._settings.gateway.deadline or None}
+
+    def drain_seconds(self) -> float:
+        """How long a drain that begins now may take: as it is set, and not beyond the pod's deadline."""
+        gateway = self._settings.gateway
+        if self._prestop_at is None or not gateway.deadline:
+            return gateway.drain
+        return max(0.0, min(gateway.drain, self._prestop_at + gateway.deadline - time.monotonic()))
+
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much is left of what was pending."""
         if self._queue is None:
@@ -174,15 +190,17 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
                 await deliver(queue, stop)
                 return await drain(settings, daemon, queue, time.monotonic())
             front = door.Door(Metered(inner, metrics), settings.gateway)
-            async with door.listen(front, settings.gateway):
+            async with door.listen(front, settings.gateway) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
                 log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
                 await stop.wait()
                 daemon.draining = True
-                deadline = time.monotonic() + settings.gateway.drain
-                log.info("stopping: %d changes are pending", daemon.status()["pending"]["changes"])
+                seconds = daemon.drain_seconds()
+                deadline, server.patience = time.monotonic() + seconds, seconds / 2
+                changes = daemon.status()["pending"]["changes"]
+                log.info("stopping: %d changes are pending, and %.0f s left", changes, seconds)
             return await drain(settings, daemon, queue, deadline)
 
 

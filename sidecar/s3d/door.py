@@ -355,16 +355,25 @@ class Connection(web.RequestHandler):
 class Server(web.Server):
     """aiohttp's low-level server, with our Connection."""
 
+    patience = float("inf")
+    """Seconds that running requests get at the end, at most; may be set until then."""
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 # aiohttp's own name
+        """Let running requests finish, then cut them off."""
+        # aiohttp takes 0 for no limit at all.
+        await super().shutdown(max(0.1, min(timeout or self.patience, self.patience)))
+
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
 
 
 @contextlib.asynccontextmanager
-async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
+async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
     """Open the door. `localhost` is both loopback addresses; that [::1] cannot be bound is not fatal.
 
-    At the end new connections are refused first, then running requests get half of `settings.drain` to finish.
+    At the end new connections are refused first, then running requests get half of `settings.drain` to finish, or the
+    server's `patience` where that is less.
     """
     options: dict[str, Any] = {
         "keepalive_timeout": KEEP_ALIVE,
@@ -383,7 +392,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[None]:
         if host == "localhost":
             with contextlib.suppress(OSError):
                 await web.TCPSite(runner, "::1", port, backlog=1024).start()
-        yield
+        yield server
     finally:
         await runner.cleanup()
 

@@ -77,13 +77,14 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90
     assert settings.gateway.lock_wait == 125
+    assert settings.gateway.deadline == 125 - build.MARGIN_SECONDS
     assert str(settings.gateway.local_dir) == build.LOCAL_DIR
 
 
 def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours = {"S3D_INSECURE": "the door is the pod's own", "S3D_WRITE_QUEUE_DIR": "one volume holds all"}
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
-    said = build.settings(spec(FULL), grace_seconds=1).keys()
+    said = build.settings(spec(FULL), grace_seconds=125).keys()
     assert {name for name, *_ in config.known_settings()} - said == ours.keys()
 
 
@@ -158,7 +159,9 @@ def test_the_s3_door_is_on_loopback_and_health_is_elsewhere() -> None:
 
 
 @pytest.mark.checklist(13)
-def test_no_hook_can_end_the_sidecar_before_the_app() -> None:
+@pytest.mark.checklist(15)
+def test_a_hook_says_when_the_grace_period_began_and_the_settings_when_it_ends() -> None:
     """It ends by SIGTERM alone, which a kubelet sends to a native sidecar after the last app container has ended."""
-    assert "lifecycle" not in sidecar(FULL)
+    assert sidecar(FULL)["lifecycle"] == {"preStop": {"exec": {"command": ["s3d", "prestop"]}}}
     assert sidecar(FULL)["restartPolicy"] == "Always"
+    assert loaded(FULL).gateway.deadline == 125 - build.MARGIN_SECONDS

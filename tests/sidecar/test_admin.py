@@ -82,6 +82,10 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 3}
 
+    async def prestop(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {}
+
 
 @dataclass
 class Answer:
@@ -356,7 +360,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path):
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop"]
 
 
 @pytest.mark.semantics("A-7")

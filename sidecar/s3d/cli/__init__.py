@@ -209,6 +209,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import flush
 
             return flush(options)
+        case "prestop":
+            from s3d.cli.queue import prestop
+
+            return prestop()
         case name:
             from s3d.cli import objects
 
@@ -300,4 +304,7 @@ def parser() -> Parser:
             choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
             choice.add_argument("--force", action="store_true", help="write over files that are there")
         add_json(choice)
+
+    # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
+    choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")
     return commands

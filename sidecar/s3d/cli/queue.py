@@ -211,6 +211,12 @@ def request(method: str, where: str) -> Any:
     return client.exchange(sock, "localhost", method, where, {}, None, 0)
 
 
+def prestop() -> int:
+    """Say that the pod's grace period runs."""
+    read(request("POST", "/prestop"))
+    return 0
+
+
 def flush(options: argparse.Namespace) -> int:
     """Wait until what is pending now is delivered."""
     began = time.monotonic()
