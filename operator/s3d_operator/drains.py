@@ -117,7 +117,8 @@ class Drains:
 
     async def modes(self, namespace: str, name: str) -> list[str] | None:
         """The access modes of a claim, [] where they were seen to be harmless lately; None: there is no such claim."""
-        if self._single.get((namespace, name), 0) > time.monotonic():
+        now = time.monotonic()
+        if self._single.get((namespace, name), 0) > now:
             return []
         try:
             raw = await self._kube.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
@@ -127,7 +128,8 @@ class Drains:
             raise
         found: list[str] = (raw.get("spec") or {}).get("accessModes") or []
         if SHARED not in found:
-            self._single[namespace, name] = time.monotonic() + LOOK_SECONDS
+            believed = {key: until for key, until in self._single.items() if until > now}
+            self._single = believed | {(namespace, name): now + LOOK_SECONDS}
         return found
 
     async def may_drain(self, gateway: Object) -> bool:

@@ -175,6 +175,8 @@ class Reconciler:
         for raw in raws:
             by_namespace.setdefault(raw["metadata"]["namespace"], []).append(read_gateway(raw))
         knows_pods = self.injected.synced.is_set()
+        # Before the pods are taken: an end that comes later is the next round's, which sees its pod gone.
+        ended, holding = dict(self._ended), dict(self._holding)
         unlabelled = await self.list_unlabelled() if knows_pods else []
         older = [pod for pod in map(read_pod, unlabelled) if pod.gateway]
         answers = await self.ask_pods(older) if knows_pods else {}
@@ -184,12 +186,12 @@ class Reconciler:
             fleet, shared = None, await self.find_shared(raw)
             if knows_pods:
                 fleet = self.fleet_of(raw, by_namespace, answers, without)
-                fleet = replace(fleet, **await self.settle_claims(raw, shared))
+                fleet = replace(fleet, **await self.settle_claims(raw, shared, ended, holding))
             await self.write_status(raw, fleet, now, shared)
             await self.write_config(raw)
-        self._holding.clear()
+        self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.tell_injections(now)
-        await self.tell_losses(raws)
+        await self.tell_losses(raws, ended)
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -197,28 +199,18 @@ class Reconciler:
         claim = spec and spec.volume.persistent_volume_claim
         if not claim:
             return ""
-        own = (metadata["namespace"], metadata["name"])
-        held = {pod.claim for pod in self._pods if (pod.namespace, pod.gateway) == own and pod.claim}
+        held = {pod.claim for pod in self._pods if is_of(pod, metadata)}
         names = {claim.claim_name} if claim.claim_name else held | {known.claim_name for known in read_claims(raw)}
         return await self.drains.shared(metadata["namespace"], sorted(filter(None, names)))
 
-    async def settle_claims(self, raw: Object, shared: str) -> Object:
+    async def settle_claims(self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]) -> Object:
         """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet."""
-        metadata, spec = raw["metadata"], read_gateway(raw).spec
-        here = [pod for pod in self._pods if pod.namespace == metadata["namespace"]]
-        holders = {pod.claim for pod in here if pod.holds and not pod.drains}
-        known = {pod.uid: pod for pod in [*self._holding.values(), *here]}
-        own = [
-            pod for pod in known.values() if (pod.namespace, pod.gateway) == (metadata["namespace"], metadata["name"])
-        ]
-        ended = [
-            pod
-            for pod in self._ended.values()
-            if (pod.namespace, pod.gateway) == (metadata["namespace"], metadata["name"])
-        ]
-        claims = follow(read_claims(raw), own, ended, self._reports, holders)
-        if shared:
-            spec = None
+        metadata, spec = raw["metadata"], None if shared else read_gateway(raw).spec
+        here = {pod.uid: pod for pod in self._pods if pod.namespace == metadata["namespace"]}
+        holders = {pod.claim for pod in here.values() if pod.holds and not pod.drains}
+        own = [pod for pod in (holding | here).values() if is_of(pod, metadata)]
+        over = [pod for pod in ended.values() if is_of(pod, metadata)]
+        claims = follow(read_claims(raw), own, over, self._reports, holders)
         may = await self.drains.may_drain(metadata) if spec and spec.drain.job else True
         return {"claims": await self.drains.settle(metadata, spec, claims, own), "may_drain": may}
 
@@ -342,14 +334,14 @@ class Reconciler:
                 text = f"pods write through S3Gateway {pod.gateway!r}"
                 await self.events.tell(pod.owner, "Injected", text, kind="Normal")
 
-    async def tell_losses(self, raws: Iterable[Object]) -> None:
+    async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod]) -> None:
         """Tell of pods that ended with changes which were not delivered."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
-        for uid, pod in list(self._ended.items()):
+        for uid, pod in ended.items():
             left = left_by(pod, self._reports.get(uid))
             is_nothing = left is None or not left.changes or pod.drains or uid in self._judged
             if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
-                del self._ended[uid]
+                self._ended.pop(uid, None)
 
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""
@@ -413,6 +405,11 @@ class Reconciler:
 
         kopf.on.event(GROUP, VERSION, S3_GATEWAY, registry=handlers, id="changed")(changed)
         return handlers
+
+
+def is_of(pod: Pod, gateway: Object) -> bool:
+    """Whether a pod has a gateway, by the gateway's metadata."""
+    return (pod.namespace, pod.gateway) == (gateway["namespace"], gateway["name"])
 
 
 def read_claims(raw: Object) -> list[ClaimStatus]:
