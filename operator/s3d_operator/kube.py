@@ -162,8 +162,7 @@ class Kube:
             ssl=self.server.tls or True,
             timeout=aiohttp.ClientTimeout(total=seconds),
         ) as response:
-            if date := response.headers.get("Date"):
-                self.now = parsedate_to_datetime(date)
+            self.now = read_date(response.headers.get("Date", ""))
             await refuse(response)
             answer: Object = await response.json(content_type=None)
             return answer
@@ -197,6 +196,14 @@ class Kube:
                 if event["type"] == "ERROR":
                     raise ApiError(event["object"].get("code", 500), event["object"].get("message", ""))
                 on_event(event["type"], event["object"])
+
+
+def read_date(date: str) -> datetime:
+    """The time that an answer says; ours where it says none, or none that can be read."""
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC)
+    except (TypeError, ValueError):
+        return datetime.now(UTC)
 
 
 async def refuse(response: aiohttp.ClientResponse) -> None:

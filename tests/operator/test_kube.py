@@ -12,7 +12,7 @@ import yaml
 
 from s3d.errors import ConfigError
 from s3d_operator.certs import make_pair
-from s3d_operator.kube import ApiError, Kube, Server, Watch, find_server, read_kubeconfig
+from s3d_operator.kube import ApiError, Kube, Server, Watch, find_server, read_date, read_kubeconfig
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 
@@ -151,3 +151,14 @@ def test_without_a_server_the_person_is_told_how_one_is_found(monkeypatch: pytes
     with pytest.raises(ConfigError) as caught:
         find_server()
     assert "KUBECONFIG" in caught.value.hint
+
+
+@pytest.mark.parametrize("date", ["Fri, 02 Jan 2026 03:04:05 GMT", "Fri, 02 Jan 2026 05:04:05 +0200"])
+def test_the_time_is_the_servers(date: str) -> None:
+    assert read_date(date) == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("date", ["", "nonsense", "Fri, 99 Jan 2026 03:04:05 GMT"])
+def test_a_time_that_cannot_be_read_is_our_own(date: str) -> None:
+    before = datetime.now(UTC)
+    assert before <= read_date(date) <= datetime.now(UTC)
