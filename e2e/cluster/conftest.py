@@ -8,7 +8,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +24,22 @@ SYSTEM = "s3d-system"
 SCRIPTS = Path(__file__).parent
 CHART = SCRIPTS.parents[1] / "charts/s3d"
 KEEP = bool(os.environ.get("S3D_E2E_KEEP"))
+IMAGES = ("--set=operator.image=s3d-e2e/operator:e2e", "--set=sidecar.image=s3d-e2e/sidecar:e2e")
+PLACES = {"test_upgrade": -1, "test_release": 1}
+"""What the others use is what the upgrade leads to; after the uninstallation nobody uses anything."""
 
+Helm = Callable[..., str]
 Follow = Callable[..., AbstractContextManager[Stream]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each test in this folder needs the cluster, and may be the one that builds it."""
-    for item in items:
-        if SCRIPTS in item.path.parents:
-            item.add_marker("cluster")
-            item.add_marker(pytest.mark.timeout(1500))
+    """Each test in this folder needs the cluster, and may be the one that builds it. What has a place gets it."""
+    places = [place for place, item in enumerate(items) if SCRIPTS in item.path.parents]
+    in_order = sorted((items[place] for place in places), key=lambda item: PLACES.get(item.path.stem, 0))
+    for place, item in zip(places, in_order, strict=True):
+        item.add_marker("cluster")
+        item.add_marker(pytest.mark.timeout(1500))
+        items[place] = item
 
 
 @pytest.hookimpl(wrapper=True)
@@ -71,17 +77,25 @@ def cluster(kubeconfig: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Path) -> Iterator[str]:
-    """s3d, installed by its chart and ready; what helm told the person who did it."""
+def helm(cluster: Path) -> Iterator[Helm]:
+    """Helm in the release's namespace, where nothing of an earlier session is left."""
     helm = partial(run, "helm", "--namespace", SYSTEM)
     helm("uninstall", "s3d", "--ignore-not-found", "--wait")
     delete(SYSTEM)
-    images = ("--set=operator.image=s3d-e2e/operator:e2e", "--set=sidecar.image=s3d-e2e/sidecar:e2e")
-    notes = helm("install", "s3d", CHART, *images, "--create-namespace", "--wait", "--timeout=3m")
-    yield notes
+    yield helm
     if not KEEP:
-        helm("uninstall", "s3d", "--wait")
+        helm("uninstall", "s3d", "--ignore-not-found", "--wait")
         delete(SYSTEM, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def installed(helm: Helm) -> str:
+    """s3d, by the chart of this working copy and ready; what helm told the person who did it.
+
+    Where an earlier release is there it is upgraded, as docs/KUBERNETES.md says.
+    """
+    upgrade = ("upgrade", "s3d", CHART, "--reset-then-reuse-values")
+    return helm(*upgrade, *IMAGES, "--install", "--create-namespace", "--wait", "--timeout=3m")
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +143,9 @@ def remote(relay: Relayed) -> Remote:
     return relay.remote
 
 
-@pytest.fixture
-def namespace(installed: str) -> Iterator[str]:
-    """A new namespace with the remote's keys in it."""
+@contextmanager
+def new_namespace() -> Iterator[str]:
+    """A namespace with the remote's keys in it, for a while."""
     name = f"test-{secrets.token_hex(4)}"
     kubectl("create", given=kube.namespace_object(name))
     kubectl("create", given=kube.secret(name))
@@ -140,6 +154,13 @@ def namespace(installed: str) -> Iterator[str]:
         # Without grace: what a failed test left waiting is of no use to anyone.
         ask("-n", name, "delete", "pods", "--all", "--force", "--grace-period=0")
         delete(name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(installed: str) -> Iterator[str]:
+    """A new namespace with the remote's keys in it."""
+    with new_namespace() as name:
+        yield name
 
 
 @pytest.fixture

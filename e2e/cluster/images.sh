@@ -30,5 +30,21 @@ image operator -f "$root/operator/Dockerfile" "$root"
 image app "$here/images/app"
 image remote -f "$here/images/remote/Dockerfile" "$context"
 
+# What an upgrade starts from (fixtures/README.md), where this clone has its commit.
+for chart in "$here"/fixtures/s3d-*.tgz; do
+  commit=${chart##*/s3d-}
+  commit=${commit%.tgz}
+  git -C "$root" cat-file -e "$commit^{commit}" 2>/dev/null || continue
+  for part in sidecar operator; do
+    earlier=s3d-e2e/$part:$commit
+    if ! have_image "$earlier"; then
+      log "image $part of $commit"
+      # The modes of a working tree, so that layers which did not change are found.
+      git -C "$root" -c tar.umask=022 archive "$commit" | build "$earlier" --build-arg "BASE_IMAGE=$BASE_IMAGE" -f "$part/Dockerfile" -
+    fi
+    images+=("$earlier")
+  done
+done
+
 log "loading ${#images[@]} images into $name"
 quiet load kind load docker-image --name "$name" "${images[@]}"
