@@ -9,6 +9,7 @@ name=${KIND_CLUSTER:-s3d}
 root=$here/../..
 alone images
 "$here/tools.sh" kind versitygw
+"$here/prometheus.sh" || [ $? = 3 ]
 if [ -z "${BASE_IMAGE:-}" ]; then
   "$here/base-image.sh"
   BASE_IMAGE=$base_image
@@ -29,6 +30,11 @@ image sidecar -f "$root/sidecar/Dockerfile" "$root"
 image operator -f "$root/operator/Dockerfile" "$root"
 image app "$here/images/app"
 image remote -f "$here/images/remote/Dockerfile" "$context"
+if [ -x "$bin/prometheus" ]; then
+  mkdir "$context/prometheus"
+  cp "$bin/prometheus" "$context/prometheus/"
+  image prometheus -f "$here/images/prometheus/Dockerfile" "$context/prometheus"
+fi
 
 # What an upgrade starts from (fixtures/README.md), where this clone has its commit.
 for chart in "$here"/fixtures/s3d-*.tgz; do
