@@ -186,7 +186,7 @@ def test_the_gateway_says_what_is_pending_and_a_running_pod_takes_over_other_lim
     app.wait_for(says("done"), "all writes")
 
     until(lambda: status(namespace).get("pending", {}).get("changes") == len(SIZES), "the status")
-    until(lambda: condition(namespace, "RemoteReachable") == "Away", "that the remote is away")
+    until(lambda: condition(namespace, "RemoteReachable") == "RemoteAway", "that the remote is away")
     seen = status(namespace)
     assert seen["pods"] == {"injected": 1, "outdated": 0, "uninjected": 0, "unreachable": 0}
     assert (seen["pending"]["bytes"], seen["pending"]["parked"]) == (sum(SIZES), 0)

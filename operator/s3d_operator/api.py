@@ -467,15 +467,16 @@ class S3GatewaySpec(Resource):
     )
 
 
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
 class Condition(Resource):
     """One aspect of a resource's state, as Kubernetes' API conventions define it."""
 
     type: str = Field(description="Aspect that this is about, in CamelCase.", max_length=316)
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     observed_generation: int = Field(description="Generation of the spec that this was judged by.", ge=0)
-    last_transition_time: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})] = Field(
-        description="When `status` last changed."
-    )
+    last_transition_time: Time = Field(description="When `status` last changed.")
     reason: str = Field(description="Why, in one CamelCase word.", min_length=1, max_length=1024)
     message: str = Field(description="Why, for a person, with what can be done.", max_length=32768)
 
@@ -501,6 +502,9 @@ class PendingChanges(Resource):
     bytes: Count = Field(default=0, description="Bytes of the writes.")
     oldest_age_seconds: Count | None = Field(
         default=None, description="Age of the oldest that is on its way; unset: there is none."
+    )
+    oldest_since: Time | None = Field(
+        default=None, description="Since when the oldest that is on its way waits, as kubectl shows it."
     )
     parked: Count = Field(default=0, description="Those that the remote refuses: they wait for a person.")
 

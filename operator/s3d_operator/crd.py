@@ -29,7 +29,7 @@ def s3gateway() -> dict[str, Any]:
         ("Reason", "string", condition.format("Ready", "reason"), 0),
         ("Pods", "integer", ".status.pods.injected", 0),
         ("Pending", "integer", ".status.pending.changes", 0),
-        ("Oldest", "integer", ".status.pending.oldestAgeSeconds", 0),
+        ("Oldest", "date", ".status.pending.oldestSince", 0),
         ("At-Risk", "string", condition.format("DataAtRisk", "status"), 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
         ("Parked", "integer", ".status.pending.parked", 1),

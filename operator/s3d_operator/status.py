@@ -7,7 +7,7 @@ what is pending where a pod does not say it. What is not known is Unknown, never
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from s3d import config
@@ -103,7 +103,7 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
         status |= {name: before[name] for name in ("pods", "pending", "claims") if name in before}
     else:
         status["pods"] = count_pods(fleet)
-        pending = add_up(fleet) or before.get("pending")
+        pending = add_up(fleet, now) or before.get("pending")
         status |= {"pending": pending} if pending else {}
         if fleet.claims:
             status["claims"] = [
@@ -130,11 +130,16 @@ def condition(kind: str, judgement: Judgement, old: Object, generation: int, now
         type=kind,
         status=judgement.status,
         observed_generation=generation,
-        last_transition_time=old["lastTransitionTime"] if kept else now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        last_transition_time=old["lastTransitionTime"] if kept else stamp(now),
         reason=judgement.reason,
         message=judgement.message,
     )
     return made.model_dump(by_alias=True)
+
+
+def stamp(now: datetime) -> str:
+    """A time as the API server writes it."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def judge(spec: Object) -> tuple[S3GatewaySpec | None, Judgement]:
@@ -158,18 +163,19 @@ def count_pods(fleet: Fleet) -> Object:
     return pods.model_dump(by_alias=True)
 
 
-def add_up(fleet: Fleet) -> Object | None:
+def add_up(fleet: Fleet, now: datetime) -> Object | None:
     """What is pending in pods, by what each said last, and in claims; None where one that runs never said anything."""
     if any(pod.is_unreachable and pod.report is None for pod in fleet.pods):
         return None
     reports = [pod.report for pod in fleet.pods if pod.report]
     left = [claim for claim in fleet.claims if claim.changes is not None]
-    ages = [report.oldest for report in reports if report.oldest is not None]
+    oldest = max((report.oldest for report in reports if report.oldest is not None), default=None)
     pending = PendingChanges(
         changes=sum(report.changes for report in reports) + sum(claim.changes or 0 for claim in left),
         bytes=sum(report.bytes for report in reports) + sum(claim.bytes or 0 for claim in left),
         parked=sum(report.parked for report in reports) + sum(claim.parked or 0 for claim in left),
-        oldest_age_seconds=max(ages, default=None),
+        oldest_age_seconds=oldest,
+        oldest_since=None if oldest is None else stamp(now - timedelta(seconds=oldest)),
     )
     return pending.model_dump(by_alias=True, exclude_none=True)
 
@@ -199,7 +205,7 @@ def judge_remote(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
     endpoint = (spec and spec.remote.endpoint) or "the remote"
     if away := said.count("away"):
         text = f"{away} of {len(said)} pods cannot reach {endpoint}: their writes are queued meanwhile"
-        return Judgement("False", "Away", text)
+        return Judgement("False", "RemoteAway", text)
     if "reachable" in said:
         return Judgement("True", "Reachable", f"{endpoint} answers")
     return Judgement("Unknown", "NoPods" if not fleet.pods else "NotTriedYet", "no pod has sent it anything yet")
@@ -226,8 +232,9 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
         return Judgement(
             "True",
             "ChangesOld",
-            f"the oldest of {changes} changes waits for {AT_RISK_SECONDS} s and longer: see RemoteReachable and "
-            "CredentialsResolved; a pod that is deleted before takes them along",
+            f"{changes} changes are not in the remote, the oldest for more than {AT_RISK_SECONDS} s: see "
+            "RemoteReachable and CredentialsResolved. Deleting a pod now loses what its drain does not deliver, unless "
+            "it is in a claim",
         )
     left = [claim for claim in fleet.claims if not claim.in_use and claim.changes]
     if left:
@@ -252,7 +259,8 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
             "delivers what is there",
         )
     if changes:
-        return Judgement("False", "OnTheWay", "changes are on their way: status.pending counts them")
+        waiting = "1 change is on its way" if changes == 1 else f"{changes} changes are on their way"
+        return Judgement("False", "OnTheWay", f"{waiting}; what waits for {AT_RISK_SECONDS} s is at risk")
     return Judgement("False", "AllDelivered", "the remote has everything")
 
 

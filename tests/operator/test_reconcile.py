@@ -95,9 +95,15 @@ async def test_a_round_writes_what_the_pods_say(api: ApiServer, reconciler: Reco
     await eventually(lambda: reconciler.injected.objects)
     await reconciler.round(NOW)
     assert status(api)["pods"] == {"injected": 1, "outdated": 0, "uninjected": 0, "unreachable": 0}
-    assert status(api)["pending"] == {"changes": 3, "bytes": 300, "parked": 1, "oldestAgeSeconds": 7}
+    assert status(api)["pending"] == {
+        "changes": 3,
+        "bytes": 300,
+        "parked": 1,
+        "oldestAgeSeconds": 7,
+        "oldestSince": "2026-01-01T11:59:53Z",
+    }
     assert conditions(api)["DataAtRisk"] == "ChangesParked"
-    assert conditions(api)["RemoteReachable"] == "Away"
+    assert conditions(api)["RemoteReachable"] == "RemoteAway"
     assert reconciler.metrics.registry.get_sample_value(
         "s3d_operator_data_at_risk", {"namespace": "shop", "gateway": "default"}
     )

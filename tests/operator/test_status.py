@@ -90,7 +90,13 @@ def test_what_is_pending_is_added_up_over_the_pods() -> None:
     parked = replace(BUSY, parked=2, oldest=40)
     pods = [Seen(report=BUSY), Seen(report=parked, is_outdated=True), Seen(report=QUIET), Seen(listens=False)]
     status = status_of(GIVEN, Fleet(pods, uninjected=5), NOW)
-    assert status["pending"] == {"changes": 6, "bytes": 600, "parked": 2, "oldestAgeSeconds": 40}
+    assert status["pending"] == {
+        "changes": 6,
+        "bytes": 600,
+        "parked": 2,
+        "oldestAgeSeconds": 40,
+        "oldestSince": "2026-01-01T11:59:20Z",
+    }
     assert status["pods"] == {"injected": 4, "outdated": 1, "uninjected": 5, "unreachable": 0}
 
 
@@ -165,14 +171,14 @@ def test_without_signatures_no_keys_are_needed() -> None:
         ([], ("Unknown", "NoPods")),
         ([replace(QUIET, remote="unknown")], ("Unknown", "NotTriedYet")),
         ([QUIET, replace(QUIET, remote="unknown")], ("True", "Reachable")),
-        ([QUIET, AWAY], ("False", "Away")),
+        ([QUIET, AWAY], ("False", "RemoteAway")),
     ],
 )
 def test_whether_the_remote_is_there_is_what_the_pods_say(reports: list[Report], expected: tuple[str, str]) -> None:
     status = status_of(GIVEN, Fleet([Seen(report=report) for report in reports]), NOW)
     assert condition(status, "RemoteReachable") == expected
     if expected[0] == "False":
-        assert condition(status, "Ready") == ("True", "Away"), "pods write on while the remote is away"
+        assert condition(status, "Ready") == ("True", "RemoteAway"), "pods write on while the remote is away"
 
 
 @pytest.mark.checklist(35)
