@@ -39,7 +39,8 @@ def scenarios(place: Path, remote: Remote, endpoint: str, way: str) -> dict[str,
     words = [os.environ["S3D_CLIENTS"], endpoint, str(output), *os.environ.get("S3D_CLIENT_SCENARIOS", "").split()]
     with (place / f"{remote.name}-{way}.log").open("wb") as log:
         subprocess.run(words, env={**environment, **account}, stdout=log, stderr=log, timeout=LONGEST_RUN, check=False)
-    lines = [line.split("\t") for line in output.read_text().rstrip("\n").split("\n")]
+    # Last words may hold a carriage return, which a text file would take for the end of a line.
+    lines = [line.split("\t") for line in output.read_bytes().decode().rstrip("\n").split("\n")]
     return {name: Outcome(word, reason) for name, word, _, reason in lines}
 
 
