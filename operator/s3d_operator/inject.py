@@ -95,7 +95,7 @@ DAY_SECONDS = 86_400
 # What the annotations that a pod asks by look like, by the first word of their name.
 OWN_PATTERNS = {"cpu": (CPU_PATTERN, "100m or 2"), "memory": (SIZE_PATTERN, "256Mi or 1Gi"), "drain": (r"\d+", "60")}
 # Skips that a look at the API server may turn round, since what is known of the gateways may be late.
-PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway", "ClaimShared"})
+PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway", CLAIM_SHARED})
 # What makes an entry of a list the same entry.
 IDENTIFIED_BY = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath"}
 
@@ -188,7 +188,7 @@ def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
     except ConfigError as error:
         return Skip("InvalidAnnotation", f"{error.message}: {error.hint}")
     if gateway.shared:
-        return Skip("ClaimShared", f"S3Gateway {gateway.name!r} cannot be used: {gateway.shared}")
+        return Skip(CLAIM_SHARED, f"S3Gateway {gateway.name!r} cannot be used: {gateway.shared}")
     claim = gateway.spec.volume.persistent_volume_claim
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
     if claim and claim.template and "persistentVolumeClaim" not in volumes.get(claim.template, {}):

@@ -178,9 +178,11 @@ class Reconciler:
         # Before the pods are taken: an end that comes later is the next round's, which sees its pod gone.
         ended, holding = dict(self._ended), dict(self._holding)
         unlabelled = await self.list_unlabelled() if knows_pods else []
-        older = [pod for pod in map(read_pod, unlabelled) if pod.gateway]
-        answers = await self.ask_pods(older) if knows_pods else {}
-        without = await self.look_for_uninjected(by_namespace, [raw for raw in unlabelled if not read_pod(raw).gateway])
+        of_before = {raw["metadata"]["uid"]: pod for raw in unlabelled if (pod := read_pod(raw)).gateway}
+        answers = await self.ask_pods(of_before.values()) if knows_pods else {}
+        without = await self.look_for_uninjected(
+            by_namespace, [raw for raw in unlabelled if raw["metadata"]["uid"] not in of_before]
+        )
         self.show_only(raws)
         for raw in raws:
             fleet, shared = None, await self.find_shared(raw)
@@ -272,7 +274,7 @@ class Reconciler:
                 answers=answers.get(pod.uid) is not None,
             )
             for pod in self._pods
-            if (pod.namespace, pod.gateway) == (namespace, name)
+            if is_of(pod, raw["metadata"])
             if not (pod.is_over and not pod.listens) and not pod.drains
         ]
         rivals = [

@@ -176,6 +176,16 @@ def jobs(api: ApiServer) -> list[str]:
     return [path for path in api.objects if path.startswith(f"{JOBS_OF_SHOP}/")]
 
 
+def start_job(api: ApiServer, address: str) -> None:
+    """Let the job's pod run."""
+    (path,) = jobs(api)
+    template = api.objects[path]["spec"]["template"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": path.rpartition("/")[2], "uid": "j", "controller": True}
+    known = {"name": "drains", "namespace": "shop", "uid": "d", "ownerReferences": [owner]}
+    state = {"containerStatuses": [running()], "podIP": address}
+    put_pod(api, template | {"metadata": template["metadata"] | known, "status": state})
+
+
 def end_job(api: ApiServer, kind: str, reason: str = "") -> None:
     """Let the job have ended."""
     (path,) = jobs(api)
@@ -230,12 +240,7 @@ async def test_a_job_that_nobody_wrote_down_is_deleted_too_where_a_pod_comes(
     api: ApiServer, left: Reconciler, eventually: Eventually
 ) -> None:
     await left.round(NOW)
-    (path,) = jobs(api)
-    template = api.objects[path]["spec"]["template"]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": path.rpartition("/")[2], "uid": "j", "controller": True}
-    known = {"name": "drains", "namespace": "shop", "uid": "d", "ownerReferences": [owner]}
-    state = {"containerStatuses": [running()], "podIP": "127.0.0.2"}
-    put_pod(api, template | {"metadata": template["metadata"] | known, "status": state})
+    start_job(api, "127.0.0.2")
     put_gateway(api, spec=DRAINED)  # without a status
     put_pod(api, injected("shop-2", DRAINED))
     await eventually(lambda: len(left.injected.objects) == 2)
@@ -357,12 +362,7 @@ async def test_a_running_job_says_what_is_left(
     api: ApiServer, left: Reconciler, pods_door: Door, eventually: Eventually
 ) -> None:
     await left.round(NOW)
-    (path,) = jobs(api)
-    template = api.objects[path]["spec"]["template"]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": path.rpartition("/")[2], "uid": "j", "controller": True}
-    known = {"name": "drains", "namespace": "shop", "uid": "d", "ownerReferences": [owner]}
-    state = {"containerStatuses": [running()], "podIP": "127.0.0.1"}
-    put_pod(api, template | {"metadata": template["metadata"] | known, "status": state})
+    start_job(api, "127.0.0.1")
     await eventually(lambda: left.injected.objects)
     await left.round(NOW)
     assert (status(api)["claims"][0]["changes"], status(api)["pods"]["injected"]) == (3, 0)
