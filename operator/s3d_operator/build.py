@@ -32,6 +32,8 @@ MARGIN_SECONDS = 5
 STARTUP_SECONDS = 60
 # A drain job waits so long for the lock of the pod before it, and is given so long to stop: it stops at once.
 DRAIN_GRACE_SECONDS = 30
+# What may pass until the operator, woken or in its next round, has told a drain job to stop.
+NOTICE_SECONDS = 15
 # It has an hour, three tries at what is no answer of s3d, and stays for ten minutes to be looked at. Then the operator
 # makes another one, where something is left that can be delivered.
 DRAIN_SECONDS, DRAIN_RETRIES, DRAIN_KEPT_SECONDS = 3600, 3, 600
@@ -80,7 +82,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN)
         "S3D_TERMINATION_LOG": "/dev/termination-log",
         "S3D_LOG_FORMAT": "json",
         "S3D_LOG_LEVEL": spec.log_level.lower(),
-        "S3D_LOCK_WAIT": grace_seconds,
+        "S3D_LOCK_WAIT": lock_wait(spec, grace_seconds),
         "S3D_DRAIN_SECONDS": drain_seconds(spec, own),
         "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
         "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
@@ -134,6 +136,14 @@ def region(spec: S3GatewaySpec) -> str:
     return spec.remote.region or DEFAULT_REGION
 
 
+def lock_wait(spec: S3GatewaySpec, grace_seconds: int) -> int:
+    """How long start-up may wait for the process before it: as long as that one may take to end (D-8).
+
+    In a pod's own volume, and in the claim of a pod, that is the grace period; a drain job has one of its own.
+    """
+    return max(grace_seconds, NOTICE_SECONDS + DRAIN_GRACE_SECONDS) if spec.drain.job else grace_seconds
+
+
 def drain_seconds(spec: S3GatewaySpec, own: Own) -> int:
     """How long the end of the pod may push."""
     return spec.drain.seconds if own.drain_seconds is None else own.drain_seconds
@@ -165,7 +175,7 @@ def sidecar(
         "ports": [{"name": "s3d-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         # Called when the pod is deleted, at the same time as the app's hooks; SIGTERM comes after the app has ended.
         "lifecycle": {"preStop": {"exec": {"command": ["s3d", "prestop"]}}},
-        "startupProbe": probe("/readyz", period=1, failures=grace_seconds + STARTUP_SECONDS),
+        "startupProbe": probe("/readyz", period=1, failures=lock_wait(spec, grace_seconds) + STARTUP_SECONDS),
         "readinessProbe": probe("/readyz", period=5, failures=3),
         "livenessProbe": probe("/healthz", period=10, failures=6),
         "resources": resources(spec, bounds_storage=bounds_storage, own=own),

@@ -128,6 +128,9 @@ class Reconciler:
         if pod.is_over and pod.exit_code is not None:
             self._ended[pod.uid] = pod
         if pod.claim and pod.holds and not pod.drains:
+            if (pod.namespace, pod.name) not in self.injected.objects:
+                # A drain job may have its claim: the pod waits for it no longer than a grace period.
+                self.wake.set()
             self._holding[pod.uid] = pod
         return pod
 

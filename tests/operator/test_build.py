@@ -136,11 +136,19 @@ def test_storage_is_limited_only_where_the_pod_limits_it(bounds: bool, limits: d
     assert ("ephemeral-storage" in sidecar(LEAST, bounds_storage=bounds)["resources"]["limits"]) is bounds
 
 
-def test_starting_may_take_as_long_as_another_process_may_drain() -> None:
-    container = sidecar(LEAST, grace_seconds=600)
+@pytest.mark.semantics("D-8")
+@pytest.mark.parametrize(
+    ("job", "grace", "wait"),
+    [(False, 600, 600), (True, 600, 600), (False, 7, 7), (True, 7, build.DRAIN_GRACE_SECONDS + build.NOTICE_SECONDS)],
+)
+def test_starting_may_take_as_long_as_another_process_or_a_drain_job_may_take_to_end(
+    job: bool, grace: int, wait: int
+) -> None:
+    claim = {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}, "drain": {"job": job}}
+    container = sidecar(LEAST | claim, grace_seconds=grace)
     seconds = container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"]
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
-    assert seconds > json.loads(environment["S3D_CONFIG"])["S3D_LOCK_WAIT"] == 600
+    assert seconds > json.loads(environment["S3D_CONFIG"])["S3D_LOCK_WAIT"] == wait
 
 
 @pytest.mark.checklist(12)

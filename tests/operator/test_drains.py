@@ -236,6 +236,18 @@ async def test_a_pod_that_comes_has_the_job_deleted(api: ApiServer, left: Reconc
     assert (claim["inUse"], claim.get("job")) == (True, None)
 
 
+async def test_a_pod_that_comes_to_a_claim_is_looked_at_at_once(
+    api: ApiServer, left: Reconciler, eventually: Eventually
+) -> None:
+    left.wake.clear()
+    put_pod(api, injected("shop-2", DRAINED))
+    await eventually(left.wake.is_set)
+    left.wake.clear()
+    put_pod(api, injected("shop-2", DRAINED, podIP="127.0.0.9"))
+    await eventually(lambda: [pod for pod in left.injected.objects.values() if pod.address == "127.0.0.9"])
+    assert not left.wake.is_set(), "what else becomes of a pod can wait for the next round"
+
+
 async def test_a_job_that_nobody_wrote_down_is_deleted_too_where_a_pod_comes(
     api: ApiServer, left: Reconciler, eventually: Eventually
 ) -> None:
