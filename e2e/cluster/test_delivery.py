@@ -128,6 +128,7 @@ def test_a_deleted_pod_goes_only_after_its_last_change_has_arrived_at_a_slow_rem
     pod = ended(changes)
     arrived = objects(remote, bucket)
 
+    app.wait_for(says("end"), "the app's last words")
     assert arrived.keys() == written(app).keys()
     assert arrived == digests(app)
     assert len(arrived) == len(BACKLOG) + 1

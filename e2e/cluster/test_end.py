@@ -42,4 +42,5 @@ def test_where_an_app_ends_only_with_the_grace_period_the_sidecar_still_says_wha
     end = end_of(status, "initContainerStatuses", "s3d")
     assert end["exitCode"] == 75
     left = json.loads(end["message"])
+    app.wait_for(says("end"), "the app's last words")
     assert left["changes"] == len([line for line in app.lines() if says("wrote")(line)])
