@@ -441,6 +441,8 @@ def _connect(path: Path) -> apsw.Connection:
         db.set_busy_timeout(BUSY_TIMEOUT)
         # A file that turns out to be newer must be left as it is.
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        # Else SQLite compiles a statement anew whenever a value that is bound to it could make another plan better.
+        db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         journal = db.pragma("journal_mode", "WAL")
         db.execute("PRAGMA synchronous = FULL")
         synchronous = db.pragma("synchronous")

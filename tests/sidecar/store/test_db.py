@@ -224,6 +224,29 @@ async def test_a_checkpoint_empties_the_wal(db: Database) -> None:
     assert wal_size(db) == 0
 
 
+async def test_a_statement_is_not_compiled_anew_for_each_value_that_is_bound_to_it(tmp_path: Path) -> None:
+    table = "CREATE TABLE item(key TEXT, state TEXT); CREATE INDEX item_waiting ON item(key) WHERE state = 'waiting'"
+    db = await open_db(tmp_path / "test.db", Schema(1, table))
+    compiled = 0
+
+    def asked(*_: object) -> int:
+        """SQLite asks about each table and column while it compiles."""
+        nonlocal compiled
+        compiled += 1
+        return apsw.SQLITE_OK
+
+    def look(state: str) -> Callable[[apsw.Connection], None]:
+        return lambda writer: writer.execute("SELECT key FROM item WHERE state = ?", (state,)).close()
+
+    await db.write(lambda writer: writer.set_authorizer(asked))
+    await db.write(look("waiting"))
+    once = compiled
+    await db.write(look("held"))
+    await db.close()
+
+    assert compiled == once > 0
+
+
 async def test_a_closed_database_refuses_writes(db: Database) -> None:
     waiting = asyncio.ensure_future(db.write(put("a")))
     await asyncio.sleep(0)
