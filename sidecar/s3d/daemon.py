@@ -28,14 +28,12 @@ from s3d.api import S3, Body
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
-from s3d.layers.queue import Queue, open_queue, without_queue
+from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.store.lock import lock_dir, make_private
 
 log = logging.getLogger(__name__)
 
-ACTIVE = ("waiting", "pushing", "unknown")
-"""States of changes that are on their way."""
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
@@ -228,7 +226,7 @@ async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, 
         "bytes": pending["bytes"],
         "oldest": pending["oldest_age_seconds"],
         # What no process delivers before a person has looked at it.
-        "parked": pending["changes"] - sum(states[state] for state in ACTIVE),
+        "parked": pending["changes"] - sum(states[state] for state in ON_THE_WAY),
     }
     if settings.gateway.termination_log and pending["changes"]:
         with contextlib.suppress(OSError):

@@ -1,12 +1,14 @@
 """A local dir of each older version opens, with what was pending in it."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import apsw
 import pytest
 
-from s3d.layers.queue import views
+from s3d.layers.queue import ON_THE_WAY, views
+from s3d.layers.queue.changes import ACTIVE, KEPT
 from s3d.layers.queue.schema import SCHEMA
 from s3d.store.db import Database
 
@@ -46,3 +48,12 @@ async def test_a_local_dir_of_an_older_version_is_migrated_with_what_is_pending_
     fresh = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
     await fresh.close()
     assert tables(tmp_path / "old.db") == tables(tmp_path / "new.db")
+
+
+async def test_a_change_of_any_state_is_on_its_way_or_waits_for_a_person(tmp_path: Path) -> None:
+    """What a drain leaves for a person is what is pending without what is on its way: no state may be neither."""
+    db = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
+    states = sorted(views.tally(db))
+    await db.close()
+    assert re.findall(r"'(\w+)'", ACTIVE) == list(ON_THE_WAY)
+    assert sorted([*ON_THE_WAY, *re.findall(r"'(\w+)'", KEPT)]) == states
