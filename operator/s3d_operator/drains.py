@@ -152,13 +152,14 @@ class Drains:
 
     async def settle(
         self, gateway: Object, spec: S3GatewaySpec | None, claims: Iterable[ClaimStatus], pods: Iterable[Pod]
-    ) -> list[ClaimStatus]:
+    ) -> tuple[list[ClaimStatus], int]:
         """Make and delete jobs as it has to be; answer the claims that are still worth telling of.
 
-        `gateway` is the metadata of the S3Gateway; without a `spec` that can be used no job is made.
+        Beside them, how many changes went with claims that were deleted, by what was last said of those. `gateway` is
+        the metadata of the S3Gateway; without a `spec` that can be used no job is made.
         """
         running = {(pod.claim, pod.owner["name"]) for pod in pods if pod.drains and pod.holds}
-        kept = []
+        kept, lost = [], 0
         for claim in claims:
             jobs = {name for name in {claim.job, *(job for held, job in running if held == claim.claim_name)} if name}
             try:
@@ -168,14 +169,16 @@ class Drains:
                     raise
                 self._remember(gateway["namespace"], allowed=False)
                 settled = claim
-            if settled.in_use or settled.job or settled.changes != 0:
+            if settled is None:
+                lost += claim.changes or 0
+            elif settled.in_use or settled.job or settled.changes != 0:
                 kept.append(settled)
-        return kept[:MOST]
+        return kept[:MOST], lost
 
     async def _settle(
         self, gateway: Object, spec: S3GatewaySpec | None, claim: ClaimStatus, jobs: set[str]
-    ) -> ClaimStatus:
-        """Do what has to be done about one claim."""
+    ) -> ClaimStatus | None:
+        """Do what has to be done about one claim; None where there is none any more."""
         namespace = gateway["namespace"]
         gone = not claim.in_use and await self.modes(namespace, claim.claim_name) is None
         wanted = spec is not None and spec.drain.job and spec.write_queue.enabled
@@ -187,7 +190,7 @@ class Drains:
             if claim.changes != 0:
                 text = f"claim {claim.claim_name} was deleted: {amount(claim)} went with it"
                 await self._tell(gateway, "QueueLost", text)
-            return claim.model_copy(update=said(Left(0, 0)))
+            return None
         if spec is None or not wanted or not (claim.job or is_due(claim)):
             return claim
         if not await self.may_drain(gateway):

@@ -87,7 +87,7 @@ class ReconcilerMetrics:
         )
         self.lost = Counter(
             "s3d_operator_lost_changes",
-            "Changes that went with their pod before they were delivered.",
+            "Changes that went with their pod, or with the claim that they were left in, before they were delivered.",
             GATEWAY,
             registry=self.registry,
         )

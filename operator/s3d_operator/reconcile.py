@@ -188,11 +188,14 @@ class Reconciler:
         )
         self.show_only(raws)
         for raw in raws:
-            fleet, shared = None, await self.find_shared(raw)
+            fleet, lost, shared = None, 0, await self.find_shared(raw)
             if knows_pods:
-                fleet = self.fleet_of(raw, by_namespace, answers, without)
-                fleet = replace(fleet, **await self.settle_claims(raw, shared, ended, holding))
+                known, lost = await self.settle_claims(raw, shared, ended, holding)
+                fleet = replace(self.fleet_of(raw, by_namespace, answers, without), **known)
             await self.write_status(raw, fleet, now, shared)
+            # Only now: while the status still lists a claim that was deleted, each round finds it gone.
+            if lost:
+                self.metrics.lost.labels(raw["metadata"]["namespace"], raw["metadata"]["name"]).inc(lost)
             await self.write_config(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.tell_injections(now)
@@ -208,8 +211,13 @@ class Reconciler:
         names = {claim.claim_name} if claim.claim_name else held | {known.claim_name for known in read_claims(raw)}
         return await self.drains.shared(metadata["namespace"], sorted(filter(None, names)))
 
-    async def settle_claims(self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]) -> Object:
-        """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet."""
+    async def settle_claims(
+        self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]
+    ) -> tuple[Object, int]:
+        """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet.
+
+        Beside it, how many changes went with claims that were deleted.
+        """
         metadata, spec = raw["metadata"], None if shared else read_gateway(raw).spec
         here = {pod.uid: pod for pod in self._pods if pod.namespace == metadata["namespace"]}
         holders = {pod.claim for pod in here.values() if pod.holds and not pod.drains}
@@ -217,7 +225,8 @@ class Reconciler:
         over = [pod for pod in ended.values() if is_of(pod, metadata)]
         claims = follow(read_claims(raw), own, over, self._reports, holders)
         may = await self.drains.may_drain(metadata) if spec and spec.drain.job else True
-        return {"claims": await self.drains.settle(metadata, spec, claims, own), "may_drain": may}
+        claims, lost = await self.drains.settle(metadata, spec, claims, own)
+        return {"claims": claims, "may_drain": may}, lost
 
     async def ask_pods(self, older: Iterable[Pod]) -> dict[str, Report | None]:
         """Ask each gateway that runs; keep what it says for when it says nothing. `older` are those of no watch."""

@@ -10,6 +10,7 @@ from s3d_operator import drains, inject
 from s3d_operator.api import ClaimStatus, LastPod
 from s3d_operator.drains import follow, is_due
 from s3d_operator.inject import Skip, read_gateway
+from s3d_operator.kube import ApiError
 from s3d_operator.pods import Pod, Report, read_pod
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
@@ -363,10 +364,16 @@ async def test_what_was_in_a_claim_that_is_deleted_is_lost_and_told(
     await left.round(NOW)
     left.drains._single.clear()
     api.delete(f"{CLAIMS}/queue")
+    api.broken = "/status"
+    with pytest.raises(ApiError):
+        await left.round(NOW)
+    api.broken = False
     for _ in range(2):
         await left.round(NOW)
     assert jobs(api) == []
     assert any("4 changes, 40 bytes went with it" in message for _, reason, message in events(api))
+    labels = {"namespace": "shop", "gateway": "default"}
+    assert left.metrics.registry.get_sample_value("s3d_operator_lost_changes_total", labels) == 4
     assert conditions(api)["DataAtRisk"] == "AllDelivered"
 
 
