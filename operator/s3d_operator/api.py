@@ -489,7 +489,9 @@ class Pods(Resource):
 
     injected: Count = Field(default=0, description="Pods that have the gateway.")
     outdated: Count = Field(
-        default=0, description="Those of them that were made by another spec; what is reloaded does not count."
+        default=0,
+        description="Those of them that were made by another spec, or with another image of the sidecar; what is "
+        "reloaded does not count.",
     )
     uninjected: Count = Field(default=0, description="Pods that opted in, would get this gateway and run without it.")
     unreachable: Count = Field(default=0, description="Pods whose gateway runs and did not say what is pending.")

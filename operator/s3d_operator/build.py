@@ -119,11 +119,16 @@ def reloaded(spec: S3GatewaySpec) -> dict[str, Any]:
     return {name: value for name, value in settings(spec, grace_seconds=0).items() if name in names}
 
 
-def config_hash(spec: S3GatewaySpec) -> str:
-    """What tells pods of one spec from those of another; what is reloaded is not part of it."""
+def config_hash(spec: S3GatewaySpec, image: Image | None) -> str:
+    """What tells pods of one spec and image from those of another; what is reloaded is not part of it.
+
+    The image counts by the name that is asked for here: a mirror may write another one into the pod. None is for a
+    drain job, which is ended and made again where its hash differs: a new image is no reason for that.
+    """
     fixed = {name: value for name, value in settings(spec, grace_seconds=0).items() if name not in reloadable()}
     rest = spec.model_dump(mode="json", include={"remote", "volume", "app_credentials", "resources"})
-    return hashlib.sha256(json.dumps([fixed, rest], sort_keys=True).encode()).hexdigest()[:16]
+    parts = [fixed, rest, *([image.name] if image else [])]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def config_map(gateway: str) -> str:
@@ -236,7 +241,7 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, la
             "name": job_name(name, claim, last),
             "namespace": gateway["namespace"],
             "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": "s3d-operator"},
-            "annotations": {CONFIG_HASH: config_hash(spec)},
+            "annotations": {CONFIG_HASH: config_hash(spec, None)},
             # Not blockOwnerDeletion: that would take a permission on finalizers.
             "ownerReferences": [owner],
         },

@@ -223,7 +223,7 @@ class Drains:
                 f"another job is made when this one has gone, after {build.DRAIN_KEPT_SECONDS // 60} minutes"
             )
             await self._tell(gateway, "DrainJobFailed", text)
-        if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec):
+        if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):
             await self._delete(namespace, name)
         return claim
 

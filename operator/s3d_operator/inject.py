@@ -314,7 +314,7 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
         edit.add(gateway.name, "metadata", "labels", INJECTED)
     edit.child("metadata", "annotations", default={})
     if CONFIG_HASH not in annotations(edit.pod):
-        edit.add(build.config_hash(gateway.spec), "metadata", "annotations", CONFIG_HASH)
+        edit.add(build.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
     grace = raise_grace(edit, build.drain_seconds(gateway.spec, own))
     add_sidecar(edit, gateway, own, image, grace)
     spare_port(edit)

@@ -102,6 +102,7 @@ class Reconciler:
 
     def __init__(self, kube: Kube, image: Image, *, door_port: int = build.HEALTH_PORT) -> None:
         self.kube = kube
+        self.image = image
         self.events = Events(kube)
         self.drains = Drains(kube, self.events, image)
         self.metrics = ReconcilerMetrics()
@@ -277,7 +278,7 @@ class Reconciler:
         """What is known of a gateway besides itself."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
-        current = build.config_hash(own.spec) if own.spec else ""
+        current = build.config_hash(own.spec, self.image) if own.spec else ""
         seen = [
             Seen(
                 is_outdated=bool(current) and pod.config_hash != current,

@@ -8,9 +8,10 @@ import pytest
 
 from s3d_operator import drains, inject
 from s3d_operator.api import ClaimStatus, LastPod
+from s3d_operator.build import Image
 from s3d_operator.drains import follow, is_due
 from s3d_operator.inject import Skip, read_gateway
-from s3d_operator.kube import ApiError
+from s3d_operator.kube import ApiError, Kube
 from s3d_operator.pods import Pod, Report, read_pod
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
@@ -315,6 +316,23 @@ async def test_a_job_that_is_of_another_spec_or_not_wanted_any_more_goes(
     assert jobs(api) == []
     await left.round(NOW)
     assert jobs(api) == ([path] if change["drain"]["job"] else [])
+
+
+async def test_a_running_job_keeps_its_image_when_the_operator_is_upgraded_and_the_next_one_has_the_new(
+    api: ApiServer, left: Reconciler, client: Kube
+) -> None:
+    await left.round(NOW)
+    (path,) = jobs(api)
+    upgraded = Reconciler(client, Image("registry.example/s3d:1.2.4"))
+    upgraded.injected.synced.set()
+    before = api.objects[path]
+    await upgraded.round(NOW)
+    assert api.objects[path] == before
+    end_job(api, "Failed", "DeadlineExceeded")
+    api.delete(path)
+    await upgraded.round(NOW)
+    (container,) = api.objects[path]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/s3d:1.2.4"
 
 
 @pytest.mark.checklist(28)

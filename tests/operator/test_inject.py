@@ -531,7 +531,7 @@ def test_a_pod_says_by_which_gateway_and_by_which_of_its_specs_it_was_made() -> 
     }
     assert hashes == {
         injected["metadata"]["annotations"][CONFIG_HASH],
-        build.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}})),
+        build.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}}), IMAGE),
     }
 
 

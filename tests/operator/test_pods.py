@@ -10,7 +10,7 @@ from aiohttp import web
 from s3d_operator import build, pods
 from s3d_operator.pods import ANSWER_BYTES, Left, Pod, Report, ask, read_pod
 from tests.daemons import StartDaemon
-from tests.operator.goldens import gateway
+from tests.operator.goldens import IMAGE, gateway
 from tests.operator.test_inject import ANONYMOUS, inject, pod
 from tests.processes import free_port
 from tests.remotes import Remote
@@ -47,7 +47,7 @@ def test_a_pod_says_whose_it_is_and_whether_its_gateway_answers() -> None:
         True,
         False,
     )
-    assert read.config_hash == build.config_hash(gateway(ANONYMOUS).spec)  # type: ignore[arg-type]
+    assert read.config_hash == build.config_hash(gateway(ANONYMOUS).spec, IMAGE)  # type: ignore[arg-type]
     assert not read_pod(injected(initContainerStatuses=[running() | {"started": False}])).listens
     assert not read_pod(injected(initContainerStatuses=[ended(0)])).listens
     assert not read_pod(injected(initContainerStatuses=None)).listens

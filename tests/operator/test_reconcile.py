@@ -12,6 +12,7 @@ from aiohttp import web
 
 from s3d_operator import build, reconcile
 from s3d_operator.api import CONFIG_HASH, GROUP, INJECTED
+from s3d_operator.build import Image
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.reconcile import Pulse, Reconciler, configure
 from tests.operator.apiserver import ApiServer
@@ -155,6 +156,24 @@ async def test_pods_of_another_spec_are_counted_and_left_alone(
     put_gateway(api, spec=ANONYMOUS | {"drain": {"seconds": 7}})
     await reconciler.round(NOW)
     assert status(api)["pods"]["outdated"] == 1
+    assert [request for request in api.requests if "/pods/" in request] == []
+
+
+@pytest.mark.checklist(37)
+async def test_pods_with_another_image_of_the_sidecar_are_counted_and_left_alone(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    mirrored = injected("mirrored")
+    mirrored["spec"]["initContainers"][0]["image"] = "mirror.example/s3d:1.2.3"
+    put_gateway(api)
+    put_pod(api, injected())
+    put_pod(api, mirrored)
+    await eventually(lambda: len(reconciler.injected.objects) == 2)
+    await reconciler.round(NOW)
+    assert status(api)["pods"]["outdated"] == 0, "a mirror that another webhook writes into pods makes none outdated"
+    reconciler.image = Image("registry.example/s3d:1.2.4")
+    await reconciler.round(NOW)
+    assert status(api)["pods"]["outdated"] == 2
     assert [request for request in api.requests if "/pods/" in request] == []
 
 
