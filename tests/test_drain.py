@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from s3d.store.lock import lock_dir
 from tests.clients import data_of
 from tests.daemons import Daemon, StartDaemon, eventually
 from tests.processes import Program, free_port, running, start
@@ -66,6 +67,44 @@ def test_sigterm_ends_it_at_once_with_what_is_left_and_the_next_start_has_it(
     relayed.set(mode="pass")
     assert daemon.start().terminate() == 0
     assert len(remote.client().list_objects_v2(Bucket=bucket)["Contents"]) == len(SIZES)
+
+
+@pytest.mark.semantics("D-8")
+def test_it_ends_at_once_for_a_daemon_that_waits_which_has_what_is_left(
+    left: tuple[Daemon, Relayed, str], remote: Remote
+) -> None:
+    daemon, relayed, bucket = left
+    daemon.settings |= {"S3D_DRAIN_SECONDS": "600", "S3D_LOCK_WAIT": "100"}
+    with draining(daemon) as program:
+        eventually(lambda: "delivers what is pending" in program.output())
+        # They cannot both have the ports of the health door.
+        waiting = Daemon(daemon.directory, daemon.settings, free_port(), free_port())
+        waiting.start()
+        try:
+            assert program.wait(60) == 75
+            assert json.loads((daemon.directory / "left").read_text())["changes"] == len(SIZES)
+            assert waiting.status()["pending"]["changes"] == len(SIZES)
+            relayed.set(mode="pass")
+            assert waiting.terminate() == 0
+        finally:
+            waiting.kill()
+    assert len(remote.client().list_objects_v2(Bucket=bucket)["Contents"]) == len(SIZES)
+
+
+def test_one_that_waited_and_was_killed_does_not_end_it(left: tuple[Daemon, Relayed, str]) -> None:
+    daemon, relayed, _ = left
+    daemon.settings |= {"S3D_LOCK_WAIT": "100"}
+    words = [sys.executable, "-m", "s3d.cli", "run"]
+    holder = lock_dir(daemon.local_dir)
+    with running(start(words, daemon.directory / "killed.log", daemon.environment)) as killed:
+        eventually(holder.is_asked_for)
+        killed.kill()
+    assert not holder.is_asked_for()
+    holder.release()
+    with draining(daemon) as program:
+        eventually(lambda: "delivers what is pending" in program.output())
+        relayed.set(mode="pass")
+        assert program.wait(60) == 0
 
 
 @pytest.mark.semantics("D-8")

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -30,13 +30,15 @@ from s3d.layers import remote
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
-from s3d.store.lock import lock_dir, make_private
+from s3d.store.lock import LockFile, lock_dir, make_private
 
 log = logging.getLogger(__name__)
 
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
+ASKED_INTERVAL = 1.0
+"""Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 RELOAD_INTERVAL = 2.0
 """Seconds between two looks at S3D_CONFIG_DIR."""
 GARBAGE = 5000
@@ -170,7 +172,7 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
     watched = Watched(settings)
     await watched.look()
     async with contextlib.AsyncExitStack() as parts:
-        parts.enter_context(locked(settings))
+        locks = parts.enter_context(locked(settings))
         metrics = Metrics()
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         queue: Queue | None = None
@@ -185,7 +187,7 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
         async with background(queue, watched):
             if not serves:
                 daemon.draining = True
-                await deliver(queue, stop)
+                await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
             front = door.Door(Metered(inner, metrics), settings.gateway)
             async with door.listen(front, settings.gateway) as server:
@@ -202,16 +204,27 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
             return await drain(settings, daemon, queue, deadline)
 
 
-async def deliver(queue: Queue | None, stop: asyncio.Event) -> None:
-    """Push until nothing is left that can be pushed, or until told to stop: then at once, since another one waits."""
+async def deliver(queue: Queue | None, stop: asyncio.Event, locks: Sequence[LockFile]) -> None:
+    """Push until nothing is left that can be pushed, or until told to stop, or another process waits for the local dir,
+    which pushes as well and serves besides: then at once."""
     if queue is None:
         return
     log.info("s3d %s delivers what is pending and takes nothing: %d changes", __version__, queue.pending()["changes"])
     async with asyncio.TaskGroup() as tasks:
-        either = [tasks.create_task(stop.wait()), tasks.create_task(queue.drain(math.inf))]
+        ends = stop.wait(), asked_for(locks), queue.drain(math.inf)
+        either = [tasks.create_task(end) for end in ends]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         for task in either:
             task.cancel()
+
+
+async def asked_for(locks: Sequence[LockFile]) -> None:
+    """Wait until another process waits for the local dir."""
+    while True:
+        if any(lock.is_asked_for() for lock in locks):
+            log.info("another s3d waits for the local dir: it goes on with what is left")
+            return
+        await asyncio.sleep(ASKED_INTERVAL)
 
 
 async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, deadline: float) -> int:
@@ -313,7 +326,7 @@ def read_if_there(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(settings: config.Settings) -> Iterator[None]:
+def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
     """Own the local dir, and the queue's where it is elsewhere, for life (D-8)."""
     places: list[Path] = [settings.gateway.local_dir]
     if settings.gateway.local_dir not in settings.queue_dir.parents:
@@ -323,7 +336,7 @@ def locked(settings: config.Settings) -> Iterator[None]:
         for place in places:
             make_private(place)
             locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
-        yield
+        yield locks
     finally:
         for lock in locks:
             lock.release()

@@ -123,7 +123,8 @@ examples:
 Credentials for the remote come as for any AWS client: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
 a profile, or the role of the machine. SIGTERM delivers what is pending until S3D_DRAIN_SECONDS are
 over; the exit code is 0 where nothing is left, else 75, and the next start delivers the rest. With
---drain SIGTERM ends it at once, and it ends by itself when nothing is left but what waits for a person.
+--drain SIGTERM ends it at once, and so does another s3d that waits for S3D_LOCAL_DIR; it ends by
+itself when nothing is left but what waits for a person.
 
 settings (environment, or the file that S3D_CONFIG names):
 """

@@ -1,6 +1,8 @@
 """One process owns a local dir: a lock that the kernel gives back when its holder dies, however it dies.
 
 The lock is `flock` on a file that is never removed; what stands in the file only names the holder to a second process.
+Who waits for it has a shared lock on a second file meanwhile, which the kernel gives back as well: a holder that could
+as well leave sees by it that somebody waits, and a waiter that was killed keeps nobody from anything.
 """
 
 import fcntl
@@ -24,12 +26,22 @@ class LockFile:
 
     path: Path
     fd: int
+    asked: int
+    """The file on which those who wait have a lock."""
+
+    def is_asked_for(self) -> bool:
+        """Whether another process waits for it now. A system call or two, without a wait."""
+        if not _try_lock(self.asked):
+            return True
+        fcntl.flock(self.asked, fcntl.LOCK_UN)
+        return False
 
     def release(self) -> None:
         """Give the lock back before the process ends. Safe to call twice."""
         if self.fd >= 0:
             os.close(self.fd)
-            self.fd = -1
+            os.close(self.asked)
+            self.fd = self.asked = -1
 
 
 def make_private(directory: Path) -> None:
@@ -50,31 +62,39 @@ def lock_dir(path: Path, *, wait: float = 0.0) -> LockFile:
     """
     name = path / "lock"
     deadline = time.monotonic() + wait
-    try:
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be used as the local dir: {error.strerror}",
-            hint="set S3D_LOCAL_DIR to a writable directory",
-        ) from error
+    lock = LockFile(name, _open(name), _open(path / "lock.asked"))
+    fd = lock.fd
     while not _try_lock(fd):
         if time.monotonic() >= deadline:
             holder = _holder(fd)
-            os.close(fd)
+            lock.release()
             raise ConfigError(
                 f"{path} is in use by another s3d ({holder})",
                 hint="stop that one first, or give this one a local dir of its own",
             )
+        # Again and again, since the holder has it while it looks.
+        _try_lock(lock.asked, fcntl.LOCK_SH)
         time.sleep(POLL)
+    fcntl.flock(lock.asked, fcntl.LOCK_UN)
     me = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat(timespec="seconds")}
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps(me).encode() + b"\n", 0)
-    return LockFile(name, fd)
+    return lock
 
 
-def _try_lock(fd: int) -> bool:
+def _open(path: Path) -> int:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{path.parent} cannot be used as the local dir: {error.strerror}",
+            hint="set S3D_LOCAL_DIR to a writable directory",
+        ) from error
+
+
+def _try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
