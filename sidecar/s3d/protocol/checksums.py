@@ -111,6 +111,8 @@ SIZES: Mapping[str, int] = {
 }
 """In bytes."""
 HEADERS = frozenset(PREFIX + name for name in ALGORITHMS)
+STANDING_ALONE = frozenset(["md5", "sha256"])
+"""Digests that have a header of their own beside the checksums."""
 
 
 class Digests:
@@ -137,10 +139,10 @@ class Digests:
     def result(self, name: str) -> str:
         """One digest as S3 writes it where it stands alone: md5 and sha256 in hex, the others in base64."""
         raw = self.digest(name)
-        return raw.hex() if name in ("md5", "sha256") else to_base64(raw)
+        return raw.hex() if name in STANDING_ALONE else to_base64(raw)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Expected:
     """The digests that a request promises, raw."""
 
@@ -224,8 +226,9 @@ class VerifiedBody:
         self._body = body
         self._promise = promise
         self._trailers = trailers
-        self._digests = Digests(promise.names | frozenset(names))
-        self._names = frozenset(names) | (promise.names & {"md5", "sha256"})
+        wanted, promised = frozenset(names), promise.names
+        self._digests = Digests(promised | wanted)
+        self._names = wanted | (promised & STANDING_ALONE)
         self.length = body.length
         self.digests: dict[str, str] = {}
         self.sent: dict[str, str] = dict(promise.sent)

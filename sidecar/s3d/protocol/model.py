@@ -149,13 +149,19 @@ def route(method: str, bucket: str, key: str, query: Mapping[str, str], headers:
     group = _GROUPS.get((method, level))
     if group is None:
         return None
-    if not query:
+    names, lifted = [], set()
+    for name in query:
+        if hoisted(name):
+            lifted.add(name.lower())
+        elif not neutral(name):
+            names.append(name)
+    if not names:
         for operation in group.get("", ()):
-            if not operation.required_query and all(name in headers for name in operation.required_headers):
+            if not operation.required_query and all(
+                name in headers or name in lifted for name in operation.required_headers
+            ):
                 return operation
         return None
-    names = [name for name in query if not neutral(name) and not hoisted(name)]
-    lifted = {name.lower() for name in query if hoisted(name)}
     for literal in (*[name for name in names if name in group], ""):
         for operation in group.get(literal, ()):
             if (

@@ -150,6 +150,8 @@ def check_presigned(query: Mapping[str, str], now: datetime) -> None:
         _judge(datetime.fromtimestamp(int(expires), UTC), now)
 
 
+# Of the URLs of one minute many have the same date.
+@lru_cache(maxsize=64)
 def _long_date(text: str) -> datetime:
     """Read ISO 8601's long form as signatures have it; a tenth of strptime's time. Raises ValueError."""
     match = LONG_DATE.fullmatch(text)

@@ -103,11 +103,11 @@ def test_a_put_is_queued_where_every_member_and_value_is_understood(name: str, v
     wire = Wire("PUT", "/b/k", "", CIMultiDict({name: value}))
     assert (not understood.foreign(wire, "PutObject")) is queued
     if queued:
-        assert understood.kept(wire, {}) == {"content-type": understood.DEFAULT_TYPE, name: value}
+        assert understood.kept(wire) == {"content-type": understood.DEFAULT_TYPE, name: value}
 
 
 @pytest.mark.semantics("Q-6")
 def test_a_content_header_without_a_value_says_nothing_and_the_type_is_always_said() -> None:
     said = CIMultiDict({"Content-Type": "", "Cache-Control": "", "x-amz-meta-empty": ""})
-    kept = understood.kept(Wire("PUT", "/b/k", "", said), {})
+    kept = understood.kept(Wire("PUT", "/b/k", "", said))
     assert kept == {"content-type": "binary/octet-stream", "x-amz-meta-empty": ""}

@@ -7,7 +7,7 @@ here and in `claims` (what is pushed next), `outcomes` (what became of it), `aft
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import apsw
@@ -79,7 +79,7 @@ def of_row(row: tuple[Any, ...]) -> Change:
     return Change(*values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class New:
     """A change that is to be queued. Times are Unix times.
 
@@ -119,9 +119,10 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     ).fetchall()
     turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
     late: list[str] = []
+    seen = new.base
     for seq, since, op, state, file, former, base in older:
-        if new.base is None and op not in ("through", "tag"):
-            new = replace(new, base=base)
+        if seen is None and op not in ("through", "tag"):
+            seen = base
         if state in ("waiting", "held") and op != "through" and seq > turn and not (new.ordered and state == "waiting"):
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
             dropped.append((since, file))
@@ -129,11 +130,11 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
         elif state in ("parked", "quarantined"):
             db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
             late.append(former)
-    _insert(db, new, min((since for since, _ in dropped), default=None), merged(late))
+    _insert(db, new, min((since for since, _ in dropped), default=None), merged(late), seen)
     return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
 
 
-def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY) -> None:
+def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY, base: str | None = None) -> None:
     rule = holds.rule_of(db, new.bucket, new.op, new.members)
     db.execute(
         """INSERT INTO change
@@ -157,7 +158,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             former,
             rule,
             new.ordered,
-            new.base,
+            base,
         ),
     )
 
@@ -182,7 +183,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
             db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
         elif op == "put":
             if state in ("pushing", "unknown"):
-                _insert(db, new, None)
+                _insert(db, new, None, base=new.base)
             else:
                 fold(db, seq, new.members[TAGGING])
                 judge_hold(db, seq, new.next_at)

@@ -38,7 +38,7 @@ async def copy(parts: Parts, call: Call) -> Reply:
         return await forward.after(parts, call)
     check_there(change)
     judge(call.params, change)
-    asked = understood.kept(wire, {})
+    asked = understood.kept(wire)
     metadata = call.params.get("MetadataDirective") == "REPLACE"
     if source == (call.bucket, call.key) and not metadata and not asked.keys() & CHANGING:
         raise S3Error(

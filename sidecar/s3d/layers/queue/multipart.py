@@ -47,7 +47,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     wire = forward.wire_of(call)
     if understood.foreign(wire, "CreateMultipartUpload"):
         return await parts.inner(call)
-    members = understood.kept(wire, {})
+    members = understood.kept(wire)
     members.pop("x-amz-content-sha256", None)
     limits.check(call.key, 0, members)
     algorithm, kind = completion.promised(wire.headers)

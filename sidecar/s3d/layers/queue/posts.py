@@ -94,7 +94,7 @@ async def read(call: Call) -> tuple[forms.Form, Call]:
     put = Call("PutObject", {"Bucket": call.bucket, "Key": key}, identity=call.identity)
     path = f"/{quote(call.bucket, safe='-_.~')}/{quote(key, safe='/-_.~')}"
     put.wire = Wire("PUT", path, "", headers_of(form.fields))
-    limits.check(key, 0, understood.kept(put.wire, {}))
+    limits.check(key, 0, understood.kept(put.wire))
     return form, put
 
 

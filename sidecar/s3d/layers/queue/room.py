@@ -6,9 +6,8 @@ is on its way counts to age.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
@@ -36,12 +35,15 @@ class Room:
         """Say that something was settled."""
         self._freed.set()
 
-    @contextlib.asynccontextmanager
-    async def take(self, size: int, *, files: int = 1) -> AsyncIterator[None]:
-        """Reserve room for changes of `size` bytes in all; wait for it as long as the settings say, then SlowDown.
+    def take(self, size: int, *, files: int = 1) -> "Reserved":
+        """Reserve room for changes of `size` bytes in all, for an `async with` around what stores them.
 
-        Where the disk is full, SlowDown comes at once.
+        Entering it waits for room as long as the settings say, then raises SlowDown; at once where the disk is full.
         """
+        return Reserved(self, size, files)
+
+    async def reserve(self, size: int, files: int) -> None:
+        """Reserve room, as `take` says."""
         if self._ballast.dropped and not await self._ballast.lay():
             raise disk_full()
         if not self._fits(size, files):
@@ -52,12 +54,12 @@ class Room:
         self._bytes += size
         self._most_files += files
         self._most_bytes += size
-        try:
-            yield
-        finally:
-            self._files -= files
-            self._bytes -= size
-            self._freed.set()
+
+    def release(self, size: int, files: int) -> None:
+        """End a reservation: what it was for is in the tables now, or has failed."""
+        self._files -= files
+        self._bytes -= size
+        self._freed.set()
 
     def _fits(self, size: int, files: int) -> bool:
         return (
@@ -91,6 +93,23 @@ class Room:
                 headers={"Retry-After": "5"},
                 hint="see `s3d status`; the limits are S3D_WRITE_QUEUE_MAX_SIZE, _MAX_FILES and _MAX_AGE",
             ) from None
+
+
+@dataclass(slots=True)
+class Reserved:
+    """Room that is reserved while its `async with` lasts."""
+
+    room: Room
+    size: int
+    files: int
+
+    async def __aenter__(self) -> None:
+        """Raise S3Error SlowDown where there is no room."""
+        await self.room.reserve(self.size, self.files)
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the reservation."""
+        self.room.release(self.size, self.files)
 
 
 def disk_full() -> S3Error:

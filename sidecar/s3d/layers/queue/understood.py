@@ -32,7 +32,7 @@ PAYER = "x-amz-request-payer"
 SENT_ON = GRANTS | SHOWN | {OWNER, PAYER, "x-amz-tagging", "x-amz-sdk-checksum-algorithm"}
 # Said about the way the body travels; the door has dealt with them.
 FRAMING = frozenset(["content-md5", "x-amz-content-sha256", "x-amz-trailer", "x-amz-decoded-content-length"])
-# Values that may be queued; another one is for the remote to judge.
+# Values that may be queued, besides none at all; another one is for the remote to judge.
 VALUES = {
     # Of an object in an archive only the remote can say whether it may be read (Q-14).
     "x-amz-storage-class": frozenset(
@@ -143,14 +143,18 @@ judge wherever the operation's own table does not say otherwise."""
 
 def foreign(wire: Wire, operation: str) -> list[str]:
     """The members of a request that are not understood, or whose value is not."""
+    headers = wire.headers
     names = decode.unknown_members(wire, OPERATIONS[operation], UNDERSTOOD[operation])
-    if wire.headers.get("x-amz-trailer", "").strip().lower() not in (*CHECKSUMS, ""):
+    if (trailer := headers.get("x-amz-trailer", "").strip().lower()) and trailer not in CHECKSUMS:
         names.append("x-amz-trailer")
-    return names + [name for name, values in VALUES.items() if wire.headers.get(name, "") not in (*values, "")]
+    for name, values in VALUES.items():
+        if (value := headers.get(name)) and value not in values:
+            names.append(name)
+    return names
 
 
-def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
-    """The headers that travel with a put: what was sent, plus the checksum that came in its trailer.
+def kept(wire: Wire) -> dict[str, str]:
+    """The headers that travel with a put, as they were sent.
 
     A content header without a value says nothing. The type is always said: a remote may make one up from the key's
     ending, and another one would be shown after the push than before it.
@@ -163,7 +167,6 @@ def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
     payload_hash = wire.headers.get("x-amz-content-sha256", "")
     if len(payload_hash) == 64:
         members["x-amz-content-sha256"] = payload_hash
-    members.update((name, value) for name, value in digests.items() if name in CHECKSUMS)
     encoding = members.get("content-encoding", "")
     if "aws-chunked" in encoding:
         rest = ",".join(part for part in (p.strip() for p in encoding.split(",")) if part != "aws-chunked")
@@ -171,9 +174,15 @@ def kept(wire: Wire, digests: dict[str, str]) -> dict[str, str]:
             members["content-encoding"] = rest
         else:
             del members["content-encoding"]
-    members = {name: value for name, value in members.items() if value or name not in CONTENT}
+    if "" in members.values():
+        members = {name: value for name, value in members.items() if value or name not in CONTENT}
     members.setdefault("content-type", DEFAULT_TYPE)
     return members
+
+
+def add_checksums(members: dict[str, str], digests: Mapping[str, str]) -> None:
+    """Let the checksum that came in a put's trailer travel with it too."""
+    members.update((name, value) for name, value in digests.items() if name in CHECKSUMS)
 
 
 def plain_parts(listed: Iterable[Mapping[str, object]]) -> bool:

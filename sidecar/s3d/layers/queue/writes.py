@@ -32,7 +32,7 @@ async def put(parts: Parts, call: Call) -> Reply:
     if body is None or body.length is None:
         raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
     size = body.length
-    members = understood.kept(wire, {})
+    members = understood.kept(wire)
     limits.check(call.key, size, members)
     bucket = await parts.buckets.get(call.bucket)
     if reason := parts.buckets.through(bucket):
@@ -45,7 +45,7 @@ async def put(parts: Parts, call: Call) -> Reply:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await parts.bodies.receive(body, md5.update)
         etag = md5.hexdigest()
-        members = understood.kept(wire, getattr(body, "digests", {}))
+        understood.add_checksums(members, getattr(body, "digests", {}))
         try:
             await enqueue(
                 parts,
