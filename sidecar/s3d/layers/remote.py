@@ -15,12 +15,12 @@ import math
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -32,9 +32,11 @@ from s3d import config
 from s3d.api import Body, BytesBody, Call, Headers, Reply, read_all
 from s3d.errors import ConfigError, CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Exchange, Health
+from s3d.layers.splice import Pipe, SourceFailed
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, encode, sigv4
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # Not end to end (RFC 9110, 7.6.1), or said anew for each hop.
@@ -56,6 +58,8 @@ LARGEST_SKEW = 240.0
 # Answers of these may take as long as the object is large.
 PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
 DOCUMENT_LIMIT = 32 << 20
+SPLICED = 4 << 20
+"""Bytes from which on the kernel moves a body. It costs the connection, which cannot be used again."""
 REDIRECTS = frozenset([301, 307, 400])
 PROFILES = frozenset(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 KEY_FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
@@ -325,7 +329,9 @@ class Remote:
             elsewhere = response.status in REDIRECTS and region and region != known
             unspent = upload is None or not upload.started or upload.body.replayable
             if not (attempts and elsewhere and unspent and method != "HEAD"):
-                return Reply(response.status, _end_to_end(response), None, Download(response, upload, self.health))
+                body = Download(response, upload, self.health)
+                await body.begin()
+                return Reply(response.status, _end_to_end(response), None, body)
             response.close()
             self._regions[call.bucket] = region
 
@@ -511,24 +517,78 @@ class Download:
         self._health = health
         length = response.headers.get(hdrs.CONTENT_LENGTH)
         self.length = int(length) if length is not None and length.isdigit() else None
+        self._first = b""
+        self._pipe: Pipe | None = None
+        self.send: Callable[[int], Awaitable[None]] | None = None
+        """Sends all of it to a non-blocking socket; None for a body that has to come by `chunks`."""
+
+    def _may_be_spliced(self) -> bool:
+        connection = self._response.connection
+        return (
+            self._upload is None
+            and (self.length or 0) >= SPLICED
+            and hdrs.TRANSFER_ENCODING not in self._response.headers
+            and connection is not None
+            and connection.transport is not None
+            and connection.transport.get_extra_info("ssl_object") is None
+        )
+
+    async def begin(self) -> None:
+        """Wait for the first bytes of a body that may be sent: the head of an answer goes out before the rest, and an
+        error that comes instead of them shall still be an answer. Raises Unavailable, and closes the body then."""
+        if not self._may_be_spliced():
+            return
+        try:
+            self._first = await self._read()
+            self._pipe = Pipe()
+            self.send = functools.partial(self._send, self._pipe)
+        except OSError as error:
+            log.debug("a body takes the ordinary way: %s", error)
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield what comes. Raises Unavailable when it breaks off or stalls."""
         if start or end is not None:
             raise ValueError("a response can be read once, from its start")
-        content = self._response.content
-        try:
-            while block := await self._read(content):
-                yield block
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"The remote's response broke off: {str(error) or type(error).__name__}") from error
+        block, self._first = self._first, b""
+        while block or (block := await self._read()):
+            yield block
+            block = b""
 
-    async def _read(self, content: aiohttp.StreamReader) -> bytes:
+    async def _read(self) -> bytes:
+        try:
+            return await self._heard(self._response.content.readany)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _broken(error) from error
+
+    async def _send(self, pipe: Pipe, socket: int) -> None:
+        """Send the body: what has been read of it, and the rest by the kernel. Raises Unavailable when it breaks off or
+        stalls, and the OSError of the socket."""
+        try:
+            # What the parser holds back comes as the reader is emptied.
+            held = b"".join([self._first, *iter(self._response.content.read_nowait, b"")])
+            await pipe.splice(self._take_over(), socket, held, (self.length or 0) - len(held), self._heard)
+        except (aiohttp.ClientError, SourceFailed) as error:
+            raise _broken(error) from error
+
+    def _take_over(self) -> int:
+        """The remote's socket, from which nobody else reads any more."""
+        connection = self._response.connection
+        if connection is None or connection.transport is None:
+            raise SourceFailed("the connection is closed")
+        connection.transport.pause_reading()
+        number: int = connection.transport.get_extra_info("socket").fileno()
+        return number
+
+    async def _heard(self, coming: Callable[[], Awaitable[T]]) -> T:
+        """Wait for what the remote sends. Its silence is noted; TimeoutError is raised once it is away or too long."""
         silent = 0.0
         while True:
             try:
                 async with asyncio.timeout(self._health.away_after):
-                    return await content.readany()
+                    return await coming()
             except TimeoutError:
                 silent += self._health.away_after
                 self._health.missed()
@@ -537,6 +597,8 @@ class Download:
 
     async def aclose(self) -> None:
         """Give the connection back, or close it where bytes are still under way."""
+        if self._pipe is not None:
+            self._pipe.close()
         clean = self._response.content.at_eof() and (self._upload is None or self._upload.finished)
         if clean:
             self._response.release()
@@ -544,6 +606,10 @@ class Download:
             self._response.close()
         if self._upload is not None:
             await self._upload.body.aclose()
+
+
+def _broken(error: Exception) -> Unavailable:
+    return Unavailable(f"The remote's response broke off: {str(error) or type(error).__name__}")
 
 
 def _end_to_end(response: aiohttp.ClientResponse) -> Headers:

@@ -1,0 +1,39 @@
+"""The body of a remote's answer, where the kernel cannot move it."""
+
+import asyncio
+import random
+
+import pytest
+
+from s3d import config
+from s3d.api import Call
+from s3d.layers.remote import SPLICED, connect
+from s3d.metrics import Metrics
+from tests.contracts import blocks_of
+
+DATA = random.Random(7).randbytes(SPLICED)
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> None:
+    """Connecting reads the trusted certificates, which blocks; a daemon does so at its start."""
+
+
+async def test_without_a_pipe_a_large_body_comes_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3d.layers.splice.PIPE", -1)  # no system has one of this size
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(DATA)}\r\n\r\n".encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + DATA)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(config.Remote(endpoint=endpoint, anonymous=True), Metrics()) as far:
+            body = (await far(Call("GetObject", {"Bucket": "b", "Key": "k"}))).body
+            assert body is not None
+            assert body.send is None
+            assert b"".join(await blocks_of(body)) == DATA
+            await body.aclose()
