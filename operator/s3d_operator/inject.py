@@ -28,8 +28,8 @@ from s3d_operator.api import (
     SIZE_PATTERN,
     LabelSelector,
     S3GatewaySpec,
+    parse_gateway,
 )
-from s3d_operator.api import parse_gateway as parse_spec
 from s3d_operator.build import Image, Object, Own
 
 # The proxies of meshes start first, or nothing after them reaches the network; they are no apps.
@@ -110,6 +110,8 @@ class Gateway:
     problem: str = ""
     shared: str = ""
     """What the operator says of its claim, where that is none for a queue."""
+    ignored: tuple[str, ...] = ()
+    """Fields that a newer release has, at their defaults."""
 
     @property
     def rank(self) -> tuple[str, str]:
@@ -137,9 +139,10 @@ def read_gateway(raw: Object) -> Gateway:
     """Read an S3Gateway as the API server gave it."""
     name, created = raw["metadata"]["name"], raw["metadata"].get("creationTimestamp") or ""
     try:
-        return Gateway(name, created, parse_spec(raw.get("spec") or {}), shared=said_of_claim(raw))
+        spec, ignored = parse_gateway(raw)
     except ConfigError as error:
         return Gateway(name, created, None, f"{error.message} ({error.hint})")
+    return Gateway(name, created, spec, shared=said_of_claim(raw), ignored=tuple(ignored))
 
 
 def said_of_claim(raw: Object) -> str:

@@ -428,9 +428,11 @@ def is_of(pod: Pod, gateway: Object) -> bool:
 
 
 def read_claims(raw: Object) -> list[ClaimStatus]:
-    """What the status of a gateway says of its claims; [] where another version wrote it."""
+    """What the status of a gateway says of its claims, as far as this version knows it; [] where it cannot be read."""
     try:
-        return [ClaimStatus.model_validate(each) for each in (raw.get("status") or {}).get("claims") or []]
+        return [
+            ClaimStatus.model_validate(each, extra="ignore") for each in (raw.get("status") or {}).get("claims") or []
+        ]
     except ValidationError as error:
         log.warning("%s/%s: %s", raw["metadata"]["namespace"], raw["metadata"]["name"], error)
         return []

@@ -84,7 +84,7 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
     """
     generation = body["metadata"].get("generation", 0)
     before = body.get("status") or {}
-    spec, accepted = judge(body.get("spec") or {})
+    spec, accepted = judge(body)
     if spec and shared:
         accepted = Judgement(
             "False",
@@ -142,14 +142,14 @@ def stamp(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def judge(spec: Object) -> tuple[S3GatewaySpec | None, Judgement]:
-    """Whether a spec can be used: the condition Accepted."""
+def judge(body: Object) -> tuple[S3GatewaySpec | None, Judgement]:
+    """Whether a gateway can be used: the condition Accepted."""
     try:
-        parsed = parse_gateway(spec)
-        config.load({"S3D_CONFIG": json.dumps(settings(parsed, grace_seconds=0))})
+        spec, _ = parse_gateway(body)
+        config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
     except ConfigError as error:
         return None, Judgement("False", "InvalidSpec", f"{error.message}. {error.hint}".rstrip(". "))
-    return parsed, Judgement("True", "Accepted", "pods that opt in get this gateway")
+    return spec, Judgement("True", "Accepted", "pods that opt in get this gateway")
 
 
 def count_pods(fleet: Fleet) -> Object:

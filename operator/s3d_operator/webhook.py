@@ -23,7 +23,7 @@ from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret, secrets_path
 from s3d_operator.crd import S3_GATEWAY
 from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, annotations, patch, read_gateway, wanted
-from s3d_operator.kube import Kube, Object, Watch, load_cert
+from s3d_operator.kube import Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
@@ -45,6 +45,15 @@ class Options:
     port: int = 10250
     health_port: int = 8080
     shutdown_seconds: float = 10
+
+
+def know(raw: Object) -> Gateway:
+    """Read a gateway as it comes; say in the log where a newer release has fields that this one ignores."""
+    gateway = read_gateway(raw)
+    if gateway.ignored:
+        fields = ", ".join(gateway.ignored)
+        log.info("%s/%s: fields of a newer release, at their defaults: %s", *key_of(raw), fields)
+    return gateway
 
 
 def denies(opt_in: str, pod: Object) -> bool:
@@ -82,7 +91,7 @@ class Webhook:
         self.tls = server_context()
         self.kube = kube
         self.metrics = WebhookMetrics()
-        self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", read_gateway)
+        self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", know)
         secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
         self.secret = Watch(kube, secret, self.certify)
 

@@ -776,7 +776,7 @@ def test_the_examples_are_gateways() -> None:
     gateways = [raw for raw in examples if raw.get("kind") == "S3Gateway"]
     assert len(gateways) == 2
     for raw in gateways:
-        assert parse_gateway(raw["spec"]).buckets[0].name == "photos"
+        assert parse_gateway(raw)[0].buckets[0].name == "photos"
 
 
 @pytest.mark.checklist(66)
@@ -894,7 +894,7 @@ def test_what_is_tried_may_be_a_gateway_that_is_there() -> None:
 @pytest.mark.checklist(60)
 def test_what_is_tried_goes_in_and_comes_out_although_its_remote_is_nowhere(tmp_path: Path) -> None:
     spec = helm_test()["S3Gateway"]["spec"]
-    gateway = parse_gateway(spec)
+    gateway, _ = parse_gateway(helm_test()["S3Gateway"])
     assert gateway.remote.credentials.anonymous is not None
     settings = {"S3_ENDPOINT": spec["remote"]["endpoint"], "S3D_ANONYMOUS": "true"}
     daemon = Daemon(tmp_path, {**settings, "S3D_BUCKETS": gateway.buckets[0].name})

@@ -250,6 +250,18 @@ async def test_a_pod_that_comes_to_a_claim_is_looked_at_at_once(
     assert not left.wake.is_set(), "what else becomes of a pod can wait for the next round"
 
 
+async def test_what_a_newer_operator_says_of_a_claim_beside_what_is_known_does_not_hide_the_claim(
+    api: ApiServer, left: Reconciler
+) -> None:
+    await left.round(NOW)
+    raw = api.objects[f"{GATEWAYS}/default"]
+    (claim,) = raw["status"]["claims"]
+    newer = claim | {"heldBy": "nobody", "lastPod": claim["lastPod"] | {"node": "a"}}
+    api.put(f"{GATEWAYS}/default", raw | {"status": raw["status"] | {"claims": [newer]}})
+    await left.round(NOW)
+    assert status(api)["claims"] == [claim]
+
+
 async def test_a_job_that_nobody_wrote_down_is_deleted_too_where_a_pod_comes(
     api: ApiServer, left: Reconciler, eventually: Eventually
 ) -> None:

@@ -19,7 +19,7 @@ from s3d_operator.api import (
     LabelSelector,
     S3GatewaySpec,
 )
-from s3d_operator.inject import Gateway, Skip, overlap, patch, ports_of, selects, wanted
+from s3d_operator.inject import Gateway, Skip, overlap, patch, ports_of, read_gateway, selects, wanted
 from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
@@ -533,6 +533,42 @@ def test_a_pod_says_by_which_gateway_and_by_which_of_its_specs_it_was_made() -> 
         injected["metadata"]["annotations"][CONFIG_HASH],
         build.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}}), IMAGE),
     }
+
+
+OF_NEXT = ANONYMOUS | {"signing": "AsBefore", "buckets": [{"name": "photos", "class": "AsBefore"}]}
+
+
+@pytest.mark.parametrize(
+    ("written", "ignored"),
+    [
+        ({"f:spec": {"f:remote": {}, "f:buckets": {'k:{"name":"photos"}': {".": {}, "f:name": {}}}}}, True),
+        ({"f:status": {"f:signing": {}}}, True),
+        ({"f:spec": {"f:signing": {}}}, False),
+        ({"f:spec": {"f:buckets": {'k:{"name":"photos"}': {"f:class": {}}}}}, False),
+        ({"f:spec": {"f:buckets": {}}}, False),
+        (None, False),
+    ],
+)
+def test_a_field_that_only_a_newer_release_has_is_ignored_where_nobody_has_written_it(
+    written: dict[str, Any] | None, ignored: bool
+) -> None:
+    managed = [{"manager": "kubectl", "fieldsV1": written}, {"manager": "other"}] if written else None
+    read = read_gateway({"metadata": {"name": "next", "managedFields": managed}, "spec": OF_NEXT})
+    if ignored:
+        assert read.ignored == ("spec.buckets.0.class", "spec.signing")
+        assert read.spec == S3GatewaySpec.model_validate(ANONYMOUS | {"buckets": [{"name": "photos"}]})
+    else:
+        assert read.spec is None
+        assert "upgrade both" in read.problem
+
+
+def test_a_value_that_only_a_newer_release_has_is_never_ignored() -> None:
+    managed = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:remote": {}}}}]
+    spec = OF_NEXT | {"appCredentials": "Generated"}
+    read = read_gateway({"metadata": {"name": "next", "managedFields": managed}, "spec": spec})
+    assert read.spec is None
+    assert "spec.appCredentials" in read.problem
+    assert "spec.signing" not in read.problem
 
 
 requirements = st.builds(

@@ -133,6 +133,24 @@ async def test_a_pod_gets_its_gateway(api: ApiServer, caller: Caller, eventually
     assert injected["spec"]["initContainers"][0]["image"] == "s3d:1"
 
 
+async def test_a_gateway_with_a_newer_releases_defaults_is_used_and_the_log_names_them(
+    api: ApiServer, caller: Caller, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    newer = gateway("default", SPEC | {"signing": "AsBefore"})
+    written = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:remote": {}}}}]
+    api.put(gateway_path("default"), newer | {"metadata": newer["metadata"] | {"managedFields": written}})
+    await eventually(lambda: caller.webhook.gateways.objects)
+    verdict = await caller.ask("pod", pod())
+    assert "patch" in verdict
+    assert "warnings" not in verdict
+    assert "shop/default: fields of a newer release, at their defaults: spec.signing" in caplog.text
+    written[0]["fieldsV1"]["f:spec"]["f:signing"] = {}  # type: ignore[index]
+    api.put(gateway_path("default"), newer | {"metadata": newer["metadata"] | {"managedFields": written}})
+    await eventually(lambda: caller.webhook.gateways.objects["shop", "default"].spec is None)
+    assert "spec.signing" in (await caller.ask("pod", pod()))["status"]["message"]
+
+
 @pytest.mark.checklist(1)
 async def test_no_review_goes_over_a_connection_that_a_replica_may_be_closing(caller: Caller) -> None:
     url = f"https://127.0.0.1:{caller.webhook.options.port}/inject/namespace"
