@@ -518,6 +518,7 @@ class LastPod(Resource):
     """How the last pod ran that had a claim. A drain job runs the same way."""
 
     uid: str = Field(description="Which pod that was.")
+    created: Time | None = Field(default=None, description="When it was made.")
     service_account_name: str = Field(default="", description="Its service account.")
     fs_group: int | None = Field(default=None, description="The group that its volumes belong to.")
     image_pull_secrets: tuple[str, ...] = Field(
@@ -532,7 +533,7 @@ class LastPod(Resource):
 
 
 class ClaimStatus(Resource):
-    """A claim of the gateway's pods. One that holds nothing and that no pod has is not listed."""
+    """A claim of the gateway's pods. One that holds nothing and that no pod has or had is not listed."""
 
     claim_name: Name = Field(description="Name of the PersistentVolumeClaim.")
     in_use: bool = Field(default=False, description="Whether a pod has it; what is pending in it is that pod's then.")
@@ -553,7 +554,7 @@ class S3GatewayStatus(Resource):
     pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
     claims: tuple[ClaimStatus, ...] = Field(
         default=(),
-        description="Claims that pods have, or in which something is pending.",
+        description="Claims that pods have or had, also pods that are over, or in which something is pending.",
         max_length=1024,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["claimName"]},
     )

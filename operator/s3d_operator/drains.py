@@ -53,14 +53,19 @@ def follow(
 ) -> list[ClaimStatus]:
     """Say of each claim of a gateway whether somebody has it and what was left in it. Pure.
 
-    `pods` are the gateway's that have a claim, or had it when last seen; `ended` those whose end can be read; `holders`
-    the claims that any pod of the namespace has now.
+    `pods` are the gateway's that have a claim, or had it when last seen, or are over; `ended` those whose end can be
+    read; `holders` the claims that any pod of the namespace has now.
     """
     claims = {claim.claim_name: claim for claim in before}
     used = {claim.claim_name for claim in claims.values() if claim.in_use}
-    pods = [pod for pod in pods if pod.claim]
+    pods = sorted((pod for pod in pods if pod.claim), key=lambda pod: pod.created)
     for pod in pods:
-        if pod.holds and not pod.drains:
+        if pod.drains:
+            continue
+        if not pod.holds and pod.claim not in holders and is_news(pod, claims.get(pod.claim)):
+            claims[pod.claim] = ClaimStatus(claim_name=pod.claim, last_pod=pod.manner)
+            used.add(pod.claim)
+        if pod.holds:
             known = claims.get(pod.claim) or ClaimStatus(claim_name=pod.claim, last_pod=pod.manner)
             # A pod that has started knows better than what the one before it said.
             unsaid = said(None) if pod.uid in reports else {}
@@ -76,6 +81,14 @@ def follow(
             now = Left(report.changes, report.bytes, report.parked)
             claims[pod.claim] = claims[pod.claim].model_copy(update=said(now))
     return [claim.model_copy(update={"in_use": name in holders}) for name, claim in sorted(claims.items())]
+
+
+def is_news(pod: Pod, claim: ClaimStatus | None) -> bool:
+    """Whether a pod that is over had a claim while nobody looked: after the last one that is known, if any is.
+
+    A claim is remembered for as long as a pod is there that had it, so that none is news twice.
+    """
+    return claim is None or (claim.last_pod.created or pod.created) < pod.created
 
 
 def is_last(pod: Pod, claim: ClaimStatus, used: set[str]) -> bool:
@@ -158,7 +171,9 @@ class Drains:
         Beside them, how many changes went with claims that were deleted, by what was last said of those. `gateway` is
         the metadata of the S3Gateway; without a `spec` that can be used no job is made.
         """
+        pods = list(pods)
         running = {(pod.claim, pod.owner["name"]) for pod in pods if pod.drains and pod.holds}
+        remembered = {pod.claim for pod in pods if not pod.holds and not pod.drains}
         kept, lost = [], 0
         for claim in claims:
             jobs = {name for name in {claim.job, *(job for held, job in running if held == claim.claim_name)} if name}
@@ -171,7 +186,8 @@ class Drains:
                 settled = claim
             if settled is None:
                 lost += claim.changes or 0
-            elif settled.in_use or settled.job or settled.changes != 0:
+                settled = claim.model_copy(update=said(Left(0, 0)) | {"job": None})
+            if settled.in_use or settled.job or settled.changes != 0 or settled.claim_name in remembered:
                 kept.append(settled)
         return kept[:MOST], lost
 

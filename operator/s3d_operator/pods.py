@@ -117,7 +117,7 @@ def read_pod(raw: Object) -> Pod:
         message=(ended or {}).get("message") or "",
         claim=claim_of(spec),
         drains=DRAINS in labels,
-        manner=manner_of(metadata.get("uid", ""), spec),
+        manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
 
@@ -135,12 +135,13 @@ def claim_of(spec: Object) -> str:
     return next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
 
 
-def manner_of(uid: str, spec: Object) -> LastPod:
+def manner_of(metadata: Object, spec: Object) -> LastPod:
     """How a pod runs, as far as another one has to run the same way to have its claim and its identity."""
     secrets = [secret["name"] for secret in spec.get("imagePullSecrets") or [] if secret.get("name")]
     tolerations = [each for each in spec.get("tolerations") or [] if each.get("key") not in EVERYBODY_TOLERATES]
     return LastPod(
-        uid=uid,
+        uid=metadata.get("uid", ""),
+        created=metadata.get("creationTimestamp"),
         service_account_name=spec.get("serviceAccountName") or "",
         fs_group=(spec.get("securityContext") or {}).get("fsGroup"),
         image_pull_secrets=tuple(secrets[:MOST]),

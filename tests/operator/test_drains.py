@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from s3d_operator.pods import Pod, Report, read_pod
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
-from tests.operator.goldens import JOBS, make_job, read_job
+from tests.operator.goldens import IMAGE, JOBS, make_job, read_job
 from tests.operator.test_inject import ANONYMOUS, pod
 from tests.operator.test_pods import ended, injected, running
 from tests.operator.test_reconcile import (
@@ -123,6 +124,31 @@ def test_what_the_last_pod_said_is_not_believed_any_more_once_the_next_one_has_s
 def test_a_pod_that_lived_between_two_looks_has_had_its_claim() -> None:
     over = gone(end=ended(75, LEFT))
     assert counts(one([], [seen()], [over], holders=[])) == (False, 4, 40, 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [(ended(75, LEFT), (False, 4, 40, 1)), (ended(0), (False, 0, 0, 0)), (None, (False, None, None, None))],
+)
+def test_a_pod_that_is_over_and_had_its_claim_while_nobody_looked_has_said_what_it_left(
+    end: dict[str, Any] | None, expected: tuple[bool, int | None, int | None, int | None]
+) -> None:
+    over = gone(end=end)
+    claim = one([], [over], [over] if end else [])
+    assert counts(claim) == expected
+    assert claim.last_pod == over.manner
+    holder = seen("shop-2")
+    assert counts(one([], [over, holder], [over] if end else [])) == (True, None, None, None)
+
+
+def test_of_pods_that_are_over_the_last_one_has_the_last_word_and_says_it_once() -> None:
+    first, last = gone("shop-1", ended(75, LEFT)), replace(gone("shop-2", ended(0)), created="2026-01-02T00:00:00Z")
+    last = replace(last, manner=last.manner.model_copy(update={"created": last.created}))
+    claim = one([], [last, first], [last, first])
+    assert (claim.last_pod.uid, counts(claim)) == ("uid-shop-2", (False, 0, 0, 0))
+    assert one([claim], [last, first], [last, first]) == claim
+    known_first = one([], [first], [first])
+    assert one([known_first], [last, first], [last, first]) == claim, "the last came while nobody looked"
 
 
 def test_a_pod_that_went_while_nobody_looked_has_left_what_nobody_knows() -> None:
@@ -286,6 +312,35 @@ async def test_a_job_that_failed_is_told_and_made_again_only_when_it_has_gone(ap
     api.delete(path)
     await left.round(NOW)
     assert jobs(api) == [path]
+
+
+async def test_what_a_pod_left_that_ended_while_no_operator_ran_is_delivered_once(
+    api: ApiServer, reconciler: Reconciler, client: Kube, eventually: Eventually
+) -> None:
+    put_gateway(api, spec=DRAINED)
+    put_claim(api, "ReadWriteOnce")
+    put_pod(api, injected(spec=DRAINED, phase="Failed", initContainerStatuses=[ended(75, LEFT)]))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert status(api)["pending"]["changes"] == 4
+    assert len(jobs(api)) == 1
+    end_job(api, "Complete")
+    await reconciler.round(NOW)
+    assert told(api) == ["DrainJobStarted", "DrainJobFinished"]
+    api.delete(*jobs(api))
+    again = Reconciler(client, IMAGE)
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(again.injected.run())
+        await again.injected.synced.wait()
+        for _ in range(2):
+            await again.round(NOW)
+        assert jobs(api) == []
+        assert conditions(api)["DataAtRisk"] == "AllDelivered"
+        api.delete(f"{PODS}/shop-1")
+        await eventually(lambda: not again.injected.objects)
+        await again.round(NOW)
+        assert "claims" not in status(api)
+        watch.cancel()
 
 
 async def test_what_waits_for_a_person_gets_no_job(
