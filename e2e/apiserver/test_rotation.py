@@ -42,6 +42,12 @@ def of_the_chart(kind: str, name: str) -> dict[str, Any]:
     return json.loads(json.dumps(found))
 
 
+def pod(more: dict[str, Any], labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """A pod."""
+    spec = {"containers": [{"name": "app", "image": "x"}]} | more
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app", "labels": labels or {}}, "spec": spec}
+
+
 class Stage:
     """The API server with the chart's configuration, and replicas of the webhook that it calls."""
 
@@ -59,6 +65,16 @@ class Stage:
             entry["failurePolicy"] = "Fail"
         self.kubectl("apply", "--server-side", given=made)
         self.applied = [self.without_bundle(entry) for entry in self.configuration()["webhooks"]]
+
+    def point(self, ports: dict[str, int]) -> None:
+        """Let entries of the configuration call other ports, by the first part of their names, and ignore who does not
+        answer."""
+        made = self.configuration()
+        for entry in made["webhooks"]:
+            name = entry["name"].partition(".")[0]
+            entry["clientConfig"]["service"]["port"] = ports.get(name, entry["clientConfig"]["service"]["port"])
+            entry["failurePolicy"] = "Ignore"
+        self.kubectl("replace", given=made)
 
     def clean(self) -> None:
         """Delete what it made."""
@@ -85,9 +101,8 @@ class Stage:
     async def create(self, namespace: str) -> list[str]:
         """Submit a pod as a dry run; the names of its init containers. Raises ApiError where it is refused."""
         labels = {"s3d.dev/inject": "true"} if ASKERS[namespace] == "pod" else {}
-        spec = {"containers": [{"name": "app", "image": "x"}]}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app", "labels": labels}, "spec": spec}
-        made = await self.admin.request("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+        path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
+        made = await self.admin.request("POST", path, pod({}, labels))
         return [each["name"] for each in made["spec"].get("initContainers", [])]
 
     async def leaf(self) -> bytes:
@@ -203,3 +218,48 @@ async def test_the_configuration_is_the_charts_and_the_operator_may_write_its_bu
             await stage.operator.request(method, path, body)
         assert refused.value.status == 403, (method, path)
     await stage.admin.request("DELETE", f"{CONFIGURATIONS}/other")
+
+
+async def gets(stage: Stage, containers: list[str]) -> None:
+    """Create pods until one gets these init containers: a configuration is not in force at once."""
+    async with asyncio.timeout(60):
+        while True:
+            if await stage.create("labelled") == containers:
+                return
+            await asyncio.sleep(0.05)
+
+
+def reviews(replica: Webhook) -> float:
+    """How many reviews a replica has answered."""
+    return sum(s.value for s in replica.metrics.admissions.collect()[0].samples if s.name.endswith("_total"))
+
+
+@pytest.mark.checklist(1)
+async def test_a_review_that_a_killed_replica_does_not_answer_is_asked_for_once_more_and_any_other_once(
+    stage: Stage,
+) -> None:
+    stage.ports["again"] = free_port()
+    first, second = stage.replica("namespace"), stage.replica("again")
+    keeper = Keeper(stage.operator, PLACE, Schedule())
+    while await keeper.advance():
+        pass
+    dead = free_port()
+    async with answering(first, second):
+        await until_ready(first, second)
+        await asyncio.to_thread(stage.point, {"namespace": dead, "namespace-again": dead})
+        await gets(stage, [])
+        await asyncio.to_thread(stage.point, {"namespace-again": stage.ports["again"]})
+        await gets(stage, ["s3d"])
+        assert (reviews(first), reviews(second)) == (0, 1)
+        await asyncio.to_thread(stage.point, {"namespace": stage.ports["namespace"]})
+        async with asyncio.timeout(60):
+            while not reviews(first):
+                assert await stage.create("labelled") == ["s3d"]
+        asked = reviews(second)
+        for _ in range(3):
+            assert await stage.create("labelled") == ["s3d"]
+        assert (reviews(first), reviews(second)) == (4, asked)
+        on_the_host = pod({"hostNetwork": True})
+        said = await asyncio.to_thread(stage.kubectl.run, "create", "--dry-run=server", "-nlabelled", given=on_the_host)
+        assert said.stderr.count("s3d: the pod runs without a gateway") == 1, said.stderr
+        assert (reviews(first), reviews(second)) == (5, asked + 1), "who gets none is asked about twice, and told once"

@@ -30,7 +30,7 @@ class WebhookMetrics:
         self.registry = CollectorRegistry()
         self.admissions = Counter(
             "s3d_webhook_admissions",
-            "Pods asked about. result: injected, unchanged, skipped, denied, error; reason: why not injected.",
+            "Reviews of pods. result: injected, unchanged, skipped, denied, error; reason: why not injected.",
             ("opt_in", "result", "reason"),
             registry=self.registry,
         )

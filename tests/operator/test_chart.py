@@ -221,7 +221,11 @@ def test_resources_pull_policy_and_what_becomes_of_a_review_are_values() -> None
         assert container["resources"]["limits"]["memory"] == memory
         assert container["resources"]["requests"]["memory"], "the rest of it stays"
     entries = {entry["name"].split(".")[0]: entry for entry in made["MutatingWebhookConfiguration", "s3d"]["webhooks"]}
-    assert {name: entry["failurePolicy"] for name, entry in entries.items()} == {"pod": "Ignore", "namespace": "Fail"}
+    assert {name: entry["failurePolicy"] for name, entry in entries.items()} == {
+        "pod": "Ignore",
+        "pod-again": "Ignore",
+        "namespace": "Fail",
+    }
     assert {entry["timeoutSeconds"] for entry in entries.values()} == {3}
 
 
@@ -419,7 +423,7 @@ def webhooks(*values: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.checklist(3)
 @pytest.mark.checklist(5)
-def test_only_new_pods_that_opted_in_are_asked_about_and_each_by_one_entry() -> None:
+def test_only_new_pods_that_opted_in_are_asked_about_and_each_by_the_way_it_asked() -> None:
     pod, namespace = webhooks()["pod"], webhooks()["namespace"]
     assert pod["objectSelector"] == {"matchLabels": {"s3d.dev/inject": "true"}}
     assert namespace["objectSelector"] == {
@@ -447,7 +451,33 @@ def test_who_asks_by_a_pods_label_fails_without_us_and_a_namespace_does_not() ->
     assert {name: entry["failurePolicy"] for name, entry in webhooks().items()} == {
         "pod": "Fail",
         "namespace": "Ignore",
+        "namespace-again": "Ignore",
     }
+
+
+@pytest.mark.checklist(1)
+@pytest.mark.parametrize(
+    ("policies", "again"),
+    [
+        ({"podLabel": "Fail", "namespaceLabel": "Fail"}, set()),
+        ({"podLabel": "Fail", "namespaceLabel": "Ignore"}, {"namespace"}),
+        ({"podLabel": "Ignore", "namespaceLabel": "Ignore"}, {"pod", "namespace"}),
+    ],
+)
+def test_who_may_start_without_is_asked_about_once_more_while_it_has_no_sidecar(
+    policies: dict[str, str], again: set[str]
+) -> None:
+    entries = webhooks(f"webhook.failurePolicy={json.dumps(policies)}")
+    assert entries.keys() == {"pod", "namespace", *(f"{asker}-again" for asker in again)}
+    order = list(entries)
+    for asker in again:
+        first, second = entries[asker], entries[f"{asker}-again"]
+        assert order.index(f"{asker}-again") > order.index(asker), "they are called in this order"
+        *conditions, missing = second["matchConditions"]
+        assert second == first | {"name": f"{asker}-again.inject.s3d.dev", "matchConditions": [*conditions, missing]}
+        assert conditions == first["matchConditions"]
+        policy = objects()["ValidatingAdmissionPolicy", f"s3d-{asker}"]["spec"]
+        assert missing["expression"] == f"!({policy['validations'][0]['expression']})"
 
 
 @pytest.mark.checklist(4)

@@ -100,6 +100,11 @@ objectSelector:
   expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
 {{- end }}
 
+{{/* Whether a pod has its sidecar, in CEL. */}}
+{{- define "s3d.injected" -}}
+has(object.spec.initContainers) && object.spec.initContainers.exists(c, c.name == 's3d' && has(c.restartPolicy) && c.restartPolicy == 'Always')
+{{- end }}
+
 {{/* The Secret of the webhook's certificate. */}}
 {{- define "s3d.secret" -}}
 {{- .Values.certificate.existingSecret | default (printf "%s-webhook-tls" (include "s3d.name" .)) }}
