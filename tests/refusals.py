@@ -2,8 +2,8 @@
 
 It runs as a process of its own and takes its rules as JSON: the first whose method and path fit decides. A rule has
 `path` (how the path begins), and may have `method`, `status` and `code` (the refusal; without a status the request is
-passed on), `delay` (seconds before either), `date` (seconds that the Date of a refusal is ahead) and `skew` (it refuses
-only what is signed for a time that is more than 900 s from that date).
+passed on), `delay` (seconds before either), `date` (seconds that the Date of a refusal is ahead), `skew` (it refuses
+only what is signed for a time that is more than 900 s from that date) and `without` (a header that is not passed on).
 """
 
 import asyncio
@@ -97,6 +97,7 @@ class Proxy:
         if "status" in rule and skewed(rule, request.headers.get("x-amz-date", "")):
             return refusal(rule)
         headers = request.headers.copy()
+        headers.popall(rule.get("without", ""), None)
         async with (
             aiohttp.ClientSession(
                 auto_decompress=False, skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type")

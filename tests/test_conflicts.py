@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients import code_of
 from tests.daemons import Daemon, StartDaemon, drained, eventually
-from tests.refusals import Refuse
+from tests.refusals import Refuse, Refusing
 from tests.relays import AWAY, Relay
 from tests.remotes import Remote
 from tests.test_lanes import state_of
@@ -158,3 +158,46 @@ def test_a_remote_that_is_known_to_honour_conditions_is_asked_by_the_push_itself
     proxy.set()
     eventually(lambda: daemon.status()["pending"]["parked"] == 1)
     assert body_of(there, bucket) == b"foreign"
+
+
+def requests_of_delivery(proxy: Refusing, daemon: Daemon, bucket: str, key: str) -> list[str]:
+    """The methods of the requests that the delivery of a put takes."""
+    before = len(proxy.seen())
+    daemon.client().put_object(Bucket=bucket, Key=key, Body=key.encode())
+    eventually(lambda: drained(daemon))
+    return [method for method, path in map(str.split, proxy.seen()[before:]) if path == f"/{bucket}/{key}"]
+
+
+@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
+def test_whether_a_remote_honours_conditions_is_found_out_by_a_put_that_cannot_succeed(
+    remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
+) -> None:
+    proxy, there = refusing(remote), remote.client()
+    for key in ("older", "older-too"):
+        there.put_object(Bucket=bucket, Key=key, Body=b"there before")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_CONFLICT="Park", **AT_ONCE)
+    assert requests_of_delivery(proxy, daemon, bucket, "first") == ["HEAD", "PUT", "PUT"]
+    assert requests_of_delivery(proxy, daemon, bucket, "second") == ["PUT"]
+    daemon.kill()
+    daemon.start()
+    assert requests_of_delivery(proxy, daemon, bucket, "third") == ["PUT"]
+    # What is there is older than the change, and no conflict; the next one is looked at first.
+    assert requests_of_delivery(proxy, daemon, bucket, "older") == ["PUT", "HEAD", "PUT"]
+    assert requests_of_delivery(proxy, daemon, bucket, "older-too") == ["HEAD", "PUT"]
+    for key in ("first", "second", "third", "older", "older-too"):
+        assert body_of(there, bucket, key) == key.encode()
+    assert conflicts(daemon) == {}
+
+
+@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
+def test_a_remote_that_does_not_honour_conditions_is_asked_once_and_keeps_what_it_has(
+    remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
+) -> None:
+    proxy, there = refusing(remote), remote.client()
+    proxy.set({"path": f"/{bucket}/", "method": "PUT", "without": "If-None-Match"})
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **AT_ONCE)
+    assert requests_of_delivery(proxy, daemon, bucket, "first") == ["HEAD", "PUT", "PUT"]
+    assert requests_of_delivery(proxy, daemon, bucket, "second") == ["HEAD", "PUT"]
+    assert {key: body_of(there, bucket, key) for key in ("first", "second")} == {"first": b"first", "second": b"second"}
+    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=10) as answer:
+        assert 's3d_remote_requests_total{code="400"} 1.0' in answer.read().decode()

@@ -2,8 +2,9 @@
 the settings say.
 
 What the change was made upon is its base: the ETag that this gateway last saw for the key. What the remote shows is
-compared with it, by a condition on the push or by a HEAD before it. What an older attempt of ours may have made is no
-conflict, and neither is what cannot be told.
+compared with it, by a condition on the push or by a HEAD before it. The condition is half the requests; whether the
+remote honours it is found out by a put that cannot succeed. What an older attempt of ours may have made is no conflict,
+and neither is what cannot be told.
 """
 
 import logging
@@ -15,7 +16,7 @@ from email.utils import parsedate_to_datetime
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import outcomes
+from s3d.layers.queue import outcomes, pushes
 from s3d.layers.queue.changes import ANY, Change
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.pushes import PUSHES
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 ROUNDING = 1.0
 """Seconds by which the remote's stamps, which count whole ones, may be off."""
+NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
+"""The MD5 of no bytes, which no body has that has some."""
 UNMET = frozenset(["PreconditionFailed", "NotImplemented"])
 """Errors by which a condition is refused, or not known after all."""
 
@@ -58,12 +61,41 @@ async def push(parts: Parts, change: Change) -> Reply:
             if error.code not in UNMET:
                 raise
     await compare(parts, change, base, ours)
-    return await PUSHES[change.op](parts, change)
+    reply = await PUSHES[change.op](parts, change)
+    await ask(parts, change)
+    return reply
+
+
+async def ask(parts: Parts, change: Change) -> None:
+    """Find out, once a life, whether the remote honours If-None-Match on a put, at an object that was just delivered.
+
+    The put cannot succeed: the object is there, and the digest is not its body's. A store that minds neither would
+    store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any push may.
+    """
+    sights = parts.sights
+    # A small body, which is in the row: it is sent once more for the answer's sake alone.
+    useful = change.op == "put" and change.inline and not parts.buckets.ordered(change.bucket)
+    if sights.asked or not useful or sights.honours("if-none-match"):
+        return
+    sights.asked = True
+    asking = replace(change, members={**change.members, "if-none-match": "*"})
+    try:
+        await pushes.put(parts, asking, md5=NOTHING)
+    except Unavailable as error:
+        sights.asked = False
+        if error.sent:
+            raise
+    except S3Error as error:
+        if error.code == "PreconditionFailed":
+            await sights.refused(asking.members)
 
 
 def condition_on(parts: Parts, change: Change, base: str | None) -> Mapping[str, str]:
-    """The condition that says that the base is still there; none where the remote is not known to honour it."""
-    if change.op != "put" or base is None or base == ANY:
+    """The condition that says that the base is still there; none where the remote is not known to honour it.
+
+    Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
+    """
+    if change.op != "put" or base == ANY or (base is None and not parts.sights.expects_new(change.bucket)):
         return {}
     name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
     return {name: value} if parts.sights.honours(name) else {}
@@ -76,6 +108,8 @@ async def compare(parts: Parts, change: Change, base: str | None, ours: frozense
     """
     shown = await look(parts, change)
     wanted = "" if change.op == "delete" else change.etag
+    if base is None and shown is not None:
+        parts.sights.found(change.bucket, there=bool(shown.etag))
     if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
         return
     if base is None and (not shown.etag or shown.written_at <= change.acked_at + ROUNDING):

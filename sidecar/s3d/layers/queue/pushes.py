@@ -21,10 +21,10 @@ DOCUMENT_LIMIT = 1 << 20
 Push = Callable[[Parts, Change], Awaitable[Reply]]
 
 
-async def put(parts: Parts, change: Change) -> Reply:
-    """Push a PutObject."""
+async def put(parts: Parts, change: Change, md5: str = "") -> Reply:
+    """Push a PutObject; `md5`, in hex, is what it says of its body where that is not the change's own."""
     headers: Headers = CIMultiDict(change.members)
-    headers["Content-MD5"] = md5_base64(change.etag)
+    headers["Content-MD5"] = md5_base64(md5 or change.etag)
     body = open_body(parts.bodies, change)
     call = Call("PutObject", named(change), body=body, wire=Wire("PUT", path_of(change), "", headers))
     try:

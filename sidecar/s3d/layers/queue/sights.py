@@ -2,7 +2,8 @@
 conditions on a put the remote is known to honour.
 
 ETags are kept in memory, for the keys used last: a change takes its own along in the table, and what is forgotten is as
-good as never seen. Nothing is asked here.
+good as never seen. So is what a bucket is used for, new keys or known ones: that is a guess, and saves a request where
+it is right. Nothing is asked here.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,10 @@ class Sights:
         self._db = db
         self._etags: dict[tuple[str, str], str] = {}
         self._honoured: frozenset[str] | None = None
+        self.asked = False
+        """Whether the remote was asked what it honours, or is just being asked."""
+        self._rewritten: set[str] = set()
+        """Buckets in which the last key that nobody had seen was there already."""
 
     def of(self, bucket: str, key: str) -> str | None:
         """The ETag that was last seen, without quotes; "" where no object was, None where nobody looked."""
@@ -46,6 +51,17 @@ class Sights:
             etag = "" if reply.status == 404 else reply.headers.get("ETag", "").strip('"')
             if etag or reply.status == 404:
                 self.saw(call.bucket, call.key, etag)
+
+    def found(self, bucket: str, *, there: bool) -> None:
+        """Note whether a key that nobody had seen was there."""
+        if there:
+            self._rewritten.add(bucket)
+        else:
+            self._rewritten.discard(bucket)
+
+    def expects_new(self, bucket: str) -> bool:
+        """Whether a key of a bucket that nobody has seen is likely to be new."""
+        return bucket not in self._rewritten
 
     def honours(self, condition: str) -> bool:
         """Whether the remote is known to refuse a put for this header's sake."""
