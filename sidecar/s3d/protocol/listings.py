@@ -2,8 +2,8 @@
 
 The model's encoder walks shapes and takes 43 ms for a page of 1,000 keys; what is in here is made for the two documents
 alone. An entry of the remote's keeps every element that it came with, also one that nobody here knows: where its
-elements are plain, as every store writes them, it is cut out of the text and its elements are handed on as they stand.
-The rest of the document, and entries that are not plain, are parsed.
+elements are plain, as every store writes them, it is cut out of the text and handed on as it stands, its key written
+anew where it may have to be. The rest of the document, and entries that are not plain, are parsed.
 """
 
 import base64
@@ -27,9 +27,17 @@ MOST_KEYS = 1000
 TOKEN_VERSION = 1
 CHARS = r"[^<&\x00-\x08\x0b\x0c\x0e-\x1f]*+"
 TEXT = rf"{CHARS}(?:&(?:amp|lt|gt|quot|apos|#[0-9]{{1,7}}|#x[0-9A-Fa-f]{{1,6}});{CHARS})*+"
-PLAIN = re.compile(rf"<Contents>((?:<(\w+)>(?:{TEXT}|(?:<(?!Key>)(\w+)>{TEXT}</\3>)++)</\2>)*+)</Contents>")
-"""An object whose elements have no attributes, and hold text or elements that hold text. Nothing in such text can be
-mistaken for an element: `<` begins one everywhere but in a comment or CDATA, and those are refused."""
+TAG = r"[A-Za-z0-9]++"
+SAFE = re.compile(r"[A-Za-z0-9/._*~-]*+")
+"""A name that is written the same in XML and in a URL."""
+PLAIN = re.compile(
+    rf"<Contents>((?:<Key>(?={SAFE.pattern}</Key>)({SAFE.pattern})</Key>"
+    rf"|<({TAG})>(?:{TEXT}|(?:<(?!Key>)({TAG})>{TEXT}</\4>)++)</\3>)*+)</Contents>"
+)
+"""An object whose elements have no attributes, and hold text or elements that hold text; and its key, if that is safe.
+Nothing in such text can be mistaken for an element: `<` begins one everywhere but in a comment or CDATA, and those are
+refused. A group that took something keeps it when its branch fails later on, so the key is looked at before."""
+GROUPS = PLAIN.groups + 1
 KEY = re.compile(r"<Key>([^<]*)</Key>")
 OWNER = re.compile(r"<Owner>.*?</Owner>", re.DOTALL)
 
@@ -39,7 +47,9 @@ class Entry(NamedTuple):
 
     name: str
     inner: str | None = None
-    """The elements of an object without its key, as they are written."""
+    """The elements of an object, as they are written."""
+    keyed: bool = False
+    """Whether its key is one of them, and suits every client as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,12 @@ class Page:
 
     entries: tuple[Entry, ...]
     truncated: bool
-    owner: str
-    """The owner of some object in it, as an element; "" where none is shown."""
+
+    @property
+    def owner(self) -> str:
+        """The owner of some object in it, as an element; "" where none is shown."""
+        owners = (OWNER.search(entry.inner) for entry in self.entries if entry.inner is not None)
+        return next((owner[0] for owner in owners if owner), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +82,21 @@ def read(data: bytes) -> Page:
     A document type is refused unread, so no entity can grow: nothing else in a page begins with `<!`.
     """
     try:
-        if b"<!" in data:
+        # What stands between the plain objects, and of each the groups.
+        pieces = PLAIN.split(data.decode())
+        rest = "".join(pieces[::GROUPS])
+        if "<!" in rest:
             raise ValueError("it has a document type or a comment")  # noqa: TRY301
-        plain: list[str] = []
-
-        def take(match: re.Match[str]) -> str:
-            plain.append(match[1])
-            return ""
-
-        rest = PLAIN.sub(take, data.decode())
         root = ET.fromstring(rest)  # noqa: S314 - without a document type there is nothing to expand
         if local(root.tag) != "ListBucketResult":
             raise ValueError(f"its root is {local(root.tag)}")  # noqa: TRY301
-        return _page(root, plain)
+        return _page(root, zip(pieces[1::GROUPS], pieces[2::GROUPS], strict=True))
     except (ET.ParseError, ValueError) as unreadable:
         raise S3Error("InternalError", f"The remote's listing cannot be read: {unreadable}", status=500) from unreadable
 
 
-def _page(root: ET.Element, plain: Iterable[str]) -> Page:
-    entries = [_cut(elements) for elements in plain]
+def _page(root: ET.Element, plain: Iterable[tuple[str, str | None]]) -> Page:
+    entries = [_cut(elements) if name is None else Entry(name, elements, True) for elements, name in plain]
     encoded = truncated = False
     for element in root:
         tag = local(element.tag)
@@ -101,14 +111,13 @@ def _page(root: ET.Element, plain: Iterable[str]) -> Page:
         elif tag == "EncodingType":
             encoded = element.text == "url"
     if encoded:
-        entries = [Entry(unquote_plus(entry.name), entry.inner) for entry in entries]
+        entries = [entry if entry.keyed else Entry(unquote_plus(entry.name), entry.inner) for entry in entries]
     entries.sort(key=attrgetter("name"))
-    owners = (OWNER.search(entry.inner) for entry in entries if entry.inner is not None)
-    return Page(tuple(entries), truncated, next((owner[0] for owner in owners if owner), ""))
+    return Page(tuple(entries), truncated)
 
 
 def _cut(elements: str) -> Entry:
-    """The entry of an object whose elements are plain."""
+    """The entry of an object whose elements are plain and whose key is not safe."""
     key = KEY.search(elements)
     if key is None:
         return Entry("", elements)
@@ -134,11 +143,11 @@ def written(element: ET.Element) -> str:
 
 def pending(acked_at: float, etag: str, size: int, storage_class: str, checksum: tuple[str, str], owner: str) -> str:
     """The elements of a pending object; `acked_at` is Unix time, `checksum` the algorithm and type, or two ""."""
-    modified = datetime.fromtimestamp(int(acked_at), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    modified = datetime.fromtimestamp(int(acked_at), UTC).isoformat().removesuffix("+00:00")
     algorithm, kind = checksum
     sums = f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>" if algorithm else ""
     return (
-        f"<LastModified>{modified}</LastModified><ETag>&quot;{etag}&quot;</ETag>{sums}<Size>{size}</Size>"
+        f"<LastModified>{modified}.000Z</LastModified><ETag>&quot;{etag}&quot;</ETag>{sums}<Size>{size}</Size>"
         f"{owner}<StorageClass>{escape(storage_class)}</StorageClass>"
     )
 
@@ -148,6 +157,9 @@ def write(bucket: str, head: Mapping[str, str | None], entries: Iterable[Entry],
     keys: list[str] = []
     prefixes: list[str] = []
     for entry in entries:
+        if entry.keyed:
+            keys.append(f"<Contents>{entry.inner}</Contents>")
+            continue
         name = url_encoded(entry.name) if encoded else escape(entry.name)
         if entry.inner is None:
             prefixes.append(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>")
@@ -170,7 +182,7 @@ def url_encoded(name: str) -> str:
 
     A space is %20: every client reads that, and a `+`, which some stores write, only those that take it for a form's.
     """
-    return quote(name, safe="/*")
+    return name if SAFE.fullmatch(name) else quote(name, safe="/*")
 
 
 def encode_token(token: Token) -> str:

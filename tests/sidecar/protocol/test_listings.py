@@ -1,14 +1,15 @@
 """A remote's page, read: entries that are cut out of its text, and those that are parsed."""
 
 import xml.etree.ElementTree as ET
+from urllib.parse import quote, unquote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s3d.errors import S3Error
 from s3d.protocol.encode import NAMESPACE, escape
-from s3d.protocol.listings import PLAIN, Page, read
+from s3d.protocol.listings import PLAIN, SAFE, Page, read
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 NAMES = st.sampled_from(["ETag", "Size", "StorageClass", "Unheard"])
@@ -30,12 +31,20 @@ def document(objects: list[tuple[str, list[tuple[str, str]], list[str], bool]], 
 
 
 def plainly(page: Page) -> list[tuple[str, bytes]]:
-    """The entries of a page, however their texts were written."""
-    return [(entry.name, ET.canonicalize(f"<o>{entry.inner}</o>").encode()) for entry in page.entries]
+    """The entries of a page, however their texts were written, and wherever the key stands."""
+    entries = []
+    for entry in page.entries:
+        elements = ET.fromstring(f"<o>{entry.inner}</o>")
+        for key in elements.findall("Key"):
+            assert (entry.keyed, key.text) == (True, entry.name or None)
+            elements.remove(key)
+        entries.append((entry.name, ET.canonicalize(ET.tostring(elements, "unicode")).encode()))
+    return entries
 
 
 @pytest.mark.semantics("R-8")
 @given(st.lists(OBJECTS, max_size=4))
+@example([("safe", [("ETag", "e")], ["o"], True), (":", [("ETag", "e")], ["o"], True), ("", [], [], False)])
 def test_an_entry_that_is_cut_out_is_the_one_that_would_be_parsed(
     objects: list[tuple[str, list[tuple[str, str]], list[str], bool]],
 ) -> None:
@@ -45,6 +54,12 @@ def test_an_entry_that_is_cut_out_is_the_one_that_would_be_parsed(
     assert plainly(read(cut)) == plainly(read(parsed))
     assert read(cut).truncated
     assert bool(read(cut).owner) == any(owner for _, _, owner, _ in objects)
+
+
+def test_a_name_that_is_handed_on_is_written_the_same_in_each_form() -> None:
+    names = "".join(filter(SAFE.fullmatch, map(chr, range(0x3000))))
+    assert len(names) == 68
+    assert escape(names) == quote(names, safe="/*") == unquote_plus(names) == names
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ STRETCH = 1000
 """Names that are looked at in one go."""
 NEXT_TOKEN = re.compile(rb"<NextContinuationToken>[^<]*</NextContinuationToken>")
 ECHO = re.compile(rb"<ContinuationToken>[^<]*</ContinuationToken>")
-NOTHING = Page((), truncated=False, owner="")
+NOTHING = Page((), truncated=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,18 +205,19 @@ def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
     items: dict[str, Change | bool] = {}
     cursor = Cursor("", low)
     while cursor.low is not None and len(items) < STRETCH:
-        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, STRETCH - len(items))
-        if not rows:
-            return Stretch(items, Cursor("", None))
+        missing = STRETCH - len(items)
+        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, missing)
         for change in rows:
             prefix = ask.rolled(change.key)
-            if prefix is None:
-                items[change.key] = change
-                cursor = past(Entry(change.key, ""))
-                continue
-            cursor = past(Entry(prefix))
-            items[prefix] = change.op != "delete" or views.any_put(parts.db, ask.bucket, change.key, cursor.low)
-            break
+            if prefix is not None:
+                cursor = past(Entry(prefix))
+                items[prefix] = change.op != "delete" or views.any_put(parts.db, ask.bucket, change.key, cursor.low)
+                break
+            items[change.key] = change
+        else:
+            if len(rows) < missing:
+                return Stretch(items, Cursor("", None))
+            cursor = past(Entry(rows[-1].key, ""))
     return Stretch(items, cursor)
 
 
