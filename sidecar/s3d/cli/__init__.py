@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from s3d import __version__
@@ -136,6 +137,25 @@ QUEUE_ACTIONS = {
 }
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal. argparse makes one for every argument that it learns of, and asks for the width by
+    a module that takes longer to load than all of them."""
+
+    def __init__(self, prog: str) -> None:
+        """Take the name of the command."""
+        super().__init__(prog, width=columns() - 2)
+
+
+def columns() -> int:
+    """The width that COLUMNS or the terminal has; 80 where there is neither."""
+    with suppress(ValueError):
+        if (told := int(os.environ.get("COLUMNS", ""))) > 0:
+            return told
+    with suppress(OSError):
+        return os.get_terminal_size().columns or 80
+    return 80
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that leaves its epilog as it is written, and can make it when somebody reads it."""
 
@@ -143,8 +163,7 @@ class Parser(argparse.ArgumentParser):
         self, prog: str | None = None, *, late_epilog: Callable[[], str] | None = None, **options: Any
     ) -> None:
         """Take what ArgumentParser takes, and what makes the epilog."""
-        kind = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, formatter_class=kind, allow_abbrev=False, **options)
+        super().__init__(prog, formatter_class=Help, allow_abbrev=False, **options)
         self.late_epilog = late_epilog
 
     def format_help(self) -> str:

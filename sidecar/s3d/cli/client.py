@@ -14,13 +14,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
-from xml.etree import ElementTree as ET
 
 from s3d.cli import settings
 from s3d.cli.terminal import Progress
 from s3d.errors import S3DError, S3Error
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 300
@@ -73,7 +75,7 @@ def ask(
 
 def ask_document(
     method: str, path: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> ET.Element:
+) -> "ET.Element":
     """Ask the S3 door for an XML document."""
     with ask(method, path, query, headers=headers) as response:
         return parse(read_bounded(response))
@@ -178,8 +180,10 @@ def read_bounded(response: http.client.HTTPResponse) -> bytes:
     return b"".join(blocks)
 
 
-def parse(document: bytes) -> ET.Element:
-    """Parse an XML document of the door's."""
+def parse(document: bytes) -> "ET.Element":
+    """Parse an XML document of the door's. Most commands see none, and do without the parser."""
+    from xml.etree import ElementTree as ET
+
     try:
         return ET.fromstring(document)  # noqa: S314 -- bounded, and our own door's
     except ET.ParseError as error:
@@ -191,8 +195,8 @@ def refusal(response: http.client.HTTPResponse) -> S3Error:
     code, message = "", ""
     document = read_bounded(response)
     if document.lstrip().startswith(b"<"):
-        with suppress(ET.ParseError):
-            error = ET.fromstring(document)  # noqa: S314 -- bounded, and our own door's
+        with suppress(S3DError):
+            error = parse(document)
             code, message = error.findtext("{*}Code") or "", error.findtext("{*}Message") or ""
     code = code or f"HTTP {response.status}"
     # The door says what can be done about it in brackets at the end.

@@ -6,7 +6,6 @@ them is the daemon's to say (`s3d run --check`).
 
 import json
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,14 @@ def file_values() -> dict[str, Any]:
         return {}
     try:
         text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
-        values = tomllib.loads(text) if source.endswith(".toml") else json.loads(text)
+        values = toml(text) if source.endswith(".toml") else json.loads(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"S3D_CONFIG cannot be read: {error}", hint="see `s3d run --check`") from None
     return values if isinstance(values, dict) else {}
+
+
+def toml(text: str) -> dict[str, Any]:
+    """Read TOML; its parser is loaded for those alone who have such a file. Raises ValueError."""
+    import tomllib
+
+    return tomllib.loads(text)

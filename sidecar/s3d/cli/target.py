@@ -2,12 +2,11 @@
 
 import argparse
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A bucket, or a key in it. The key is everything behind the first slash, as it is."""
 
     bucket: str
