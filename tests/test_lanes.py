@@ -41,8 +41,9 @@ def test_a_refused_lane_pauses_keeps_everything_and_goes_on_by_itself(
     s3.put_object(Bucket=bucket, Key="k40", Body=b"40")
     s3.put_object(Bucket=f"{bucket}-2", Key="beside", Body=b"x")
     eventually(lambda: "Contents" in remote.client().list_objects_v2(Bucket=f"{bucket}-2", Prefix="beside"))
+    # The remote shows an object before the daemon has recorded that.
+    eventually(lambda: daemon.status()["pending"]["changes"] == 41)
     assert daemon.status()["states"]["pushing"] == 1, "more than one probe at a time"
-    assert daemon.status()["pending"]["changes"] == 41
     assert "are paused" in daemon.output()
     daemon.kill()
     # The next probe is answered: one that was held would be waited for longer than the test.
