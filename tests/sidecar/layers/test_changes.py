@@ -261,8 +261,7 @@ async def put_upon(db: Database, base: str | None, etag: str) -> None:
 
 
 def base(db: Database) -> str | None:
-    newest = views.of_key(db, "b", "k")[-1]
-    return outcomes.base_of(db, newest)[0]
+    return views.of_key(db, "b", "k")[-1].base
 
 
 @pytest.mark.semantics("Q-18")
@@ -296,4 +295,4 @@ async def test_what_an_attempt_of_ours_may_have_left_is_known_to_be_ours(db: Dat
     (change,) = await claim(db)
     await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
     newest = views.of_key(db, "b", "k")[-1]
-    assert outcomes.base_of(db, newest) == ("1", frozenset(["1"]))
+    assert (newest.base, outcomes.made_by_us(db, newest)) == ("1", frozenset(["1"]))

@@ -30,7 +30,7 @@ KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
 """What waits for a person."""
 DUE = "state = 'waiting' AND op <> 'through'"
 FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
-    file, identity, refusals, rule, upload"""
+    file, identity, refusals, rule, upload, base_etag"""
 PENDING = "state <> 'superseded' AND state <> 'settled'"
 """What reads, barriers and counts are about; the other two are only kept."""
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
@@ -61,6 +61,8 @@ class Change:
     rule: str = ""
     upload: str | None = None
     """Of a completed upload: whose parts are the body."""
+    base: str | None = None
+    """The ETag that was last seen for the key, as in `New`; ANY where it is ours and not known."""
     inline: bytes | None = None
 
 

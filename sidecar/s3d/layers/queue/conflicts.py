@@ -10,7 +10,7 @@ and neither is what cannot be told.
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -18,8 +18,10 @@ from s3d.api import Call, Reply
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import outcomes, pushes
 from s3d.layers.queue.changes import ANY, Change
+from s3d.layers.queue.content import md5_base64
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.pushes import PUSHES
+from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,13 @@ async def push(parts: Parts, change: Change) -> Reply:
     after = parts.settings.write_queue.conflict_check_after
     if change.op == "tag" or time.time() - change.acked_at <= after:
         return await PUSHES[change.op](parts, change)
-    base, ours = outcomes.base_of(parts.db, change)
-    if condition := condition_on(parts, change, base):
+    if condition := condition_on(parts, change):
         try:
-            return await PUSHES[change.op](parts, replace(change, members={**change.members, **condition}))
+            return await pushes.put(parts, change, condition)
         except S3Error as error:
             if error.code not in UNMET:
                 raise
-    await compare(parts, change, base, ours)
+    await compare(parts, change)
     reply = await PUSHES[change.op](parts, change)
     await ask(parts, change)
     return reply
@@ -78,34 +79,39 @@ async def ask(parts: Parts, change: Change) -> None:
     if sights.asked or not useful or sights.honours("if-none-match"):
         return
     sights.asked = True
-    asking = replace(change, members={**change.members, "if-none-match": "*"})
+    asking = {"if-none-match": "*", "Content-MD5": md5_base64(NOTHING)}
     try:
-        await pushes.put(parts, asking, md5=NOTHING)
+        await pushes.put(parts, change, asking)
     except Unavailable as error:
         sights.asked = False
         if error.sent:
             raise
     except S3Error as error:
         if error.code == "PreconditionFailed":
-            await sights.refused(asking.members)
+            try:
+                await sights.refused(asking)
+            except StoreFailed as failure:
+                log.error("what the remote honours cannot be kept: %s", failure)
 
 
-def condition_on(parts: Parts, change: Change, base: str | None) -> Mapping[str, str]:
+def condition_on(parts: Parts, change: Change) -> Mapping[str, str]:
     """The condition that says that the base is still there; none where the remote is not known to honour it.
 
     Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
     """
+    base = change.base
     if change.op != "put" or base == ANY or (base is None and not parts.sights.expects_new(change.bucket)):
         return {}
     name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
     return {name: value} if parts.sights.honours(name) else {}
 
 
-async def compare(parts: Parts, change: Change, base: str | None, ours: frozenset[str]) -> None:
-    """Compare what is there with a change's base; `ours` are ETags that our own attempts may have made.
+async def compare(parts: Parts, change: Change) -> None:
+    """Compare what is there with a change's base. What attempts of ours may have made is no conflict.
 
     Raises Conflict where they differ and the settings keep both, and Unavailable where the remote does not answer.
     """
+    base, ours = change.base, outcomes.made_by_us(parts.db, change)
     shown = await look(parts, change)
     wanted = "" if change.op == "delete" else change.etag
     if base is None and shown is not None:

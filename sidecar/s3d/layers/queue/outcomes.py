@@ -51,14 +51,13 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     return tuple(orphan for orphan in orphans if orphan is not None)
 
 
-def base_of(db: Database, change: Change) -> tuple[str | None, frozenset[str]]:
-    """The base of a change, ANY where it is ours and not known, and the ETags that attempts of ours may have made."""
+def made_by_us(db: Database, change: Change) -> frozenset[str]:
+    """The ETags that attempts of ours at a change's key may have made."""
     rows = db.read(
-        "SELECT seq, base_etag, former FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
+        "SELECT former FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
         (change.bucket, change.key, change.seq),
     )
-    ours = {etag for _, _, former in rows for etag, _ in json.loads(former)}
-    return next((base for seq, base, _ in rows if seq == change.seq), None), frozenset(ours)
+    return frozenset(etag for (former,) in rows for etag, _ in json.loads(former))
 
 
 def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:

@@ -21,10 +21,11 @@ DOCUMENT_LIMIT = 1 << 20
 Push = Callable[[Parts, Change], Awaitable[Reply]]
 
 
-async def put(parts: Parts, change: Change, md5: str = "") -> Reply:
-    """Push a PutObject; `md5`, in hex, is what it says of its body where that is not the change's own."""
+async def put(parts: Parts, change: Change, other: Mapping[str, str] | None = None) -> Reply:
+    """Push a PutObject; `other` are headers that are added, or stand in the place of its own."""
     headers: Headers = CIMultiDict(change.members)
-    headers["Content-MD5"] = md5_base64(md5 or change.etag)
+    headers["Content-MD5"] = md5_base64(change.etag)
+    headers.update(other or {})
     body = open_body(parts.bodies, change)
     call = Call("PutObject", named(change), body=body, wire=Wire("PUT", path_of(change), "", headers))
     try:
