@@ -156,7 +156,8 @@ class Pusher:
             self._under_way.pop(change.seq, None)
             self._parts.turns.moved(change.bucket)
             self._parts.room.freed()
-            self._parts.staging.wake()
+            if change.upload is not None:
+                self._parts.staging.wake()
             self._settled.set()
             self.wake()
 
