@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,13 @@ AWAY_PATIENCE = 0.5
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One request under way, from its first byte to the head of its response."""
+    """One request under way, from its first byte to the head of its response: a context that it is watched in.
 
-    scope: asyncio.Timeout
+    Raises TimeoutError when it is given up.
+    """
+
+    under_way: "set[Exchange]"
+    """All of them."""
     patient: bool
     """Its silence says nothing: Complete and copies answer late."""
     probe: bool
@@ -37,6 +42,20 @@ class Exchange:
     missed: bool = False
     gave_up: bool = False
     """Ended by us: the remote is away, or nothing moved for the request timeout."""
+    scope: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+
+    async def __aenter__(self) -> Self:
+        """Have it watched."""
+        await self.scope.__aenter__()
+        self.under_way.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The head is there, or it failed."""
+        self.under_way.discard(self)
+        await self.scope.__aexit__(kind, error, trace)
 
 
 class Health:
@@ -91,16 +110,9 @@ class Health:
         else:
             self._suspect.set()
 
-    @contextlib.asynccontextmanager
-    async def exchange(self, *, patient: bool = False, probe: bool = False) -> AsyncIterator[Exchange]:
-        """Watch one request until the head of its response is there. Raises TimeoutError when it is given up."""
-        async with asyncio.timeout(None) as scope:
-            exchange = Exchange(scope, patient, probe)
-            self._under_way.add(exchange)
-            try:
-                yield exchange
-            finally:
-                self._under_way.discard(exchange)
+    def exchange(self, *, patient: bool = False, probe: bool = False) -> Exchange:
+        """A request that is to be watched until the head of its response is there."""
+        return Exchange(self._under_way, patient, probe)
 
     async def watch(self) -> None:
         """Run for life: end silent requests, and probe while the remote is away or silent."""

@@ -44,7 +44,9 @@ HOP_BY_HOP = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     "transfer-encoding upgrade host content-length expect".split()
 )
-DECODED = frozenset(["x-amz-decoded-content-length", "x-amz-trailer"])
+NOT_SENT_ON = HOP_BY_HOP | {"x-amz-decoded-content-length", "x-amz-trailer"}
+NOT_ANSWERED = HOP_BY_HOP | {"x-cache", "age"}
+"""Headers of the remote that would be taken for ours."""
 SKIP_AUTO = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -244,16 +246,9 @@ class Remote:
         wire = call.wire
         if wire is None:
             raise TypeError("only a call that came over a wire can be forwarded")
-        query, signed_headers = sigv4.strip_auth(wire.query, wire.headers)
+        query, headers = sigv4.strip_auth(wire.query, wire.headers)
         named = {name.strip().lower() for name in wire.headers.get("Connection", "").split(",")}
-        headers: Headers = CIMultiDict(
-            (name, value)
-            for name, value in signed_headers.items()
-            if (low := name.lower()) not in HOP_BY_HOP
-            and low not in DECODED
-            and low not in named
-            and not low.startswith("x-s3d-")
-        )
+        leave_out(headers, NOT_SENT_ON | named)
         body = call.body
         payload_hash = wire.headers.get("x-amz-content-sha256", UNSIGNED)
         if payload_hash.startswith("STREAMING-"):
@@ -613,11 +608,15 @@ def _broken(error: Exception) -> Unavailable:
 
 
 def _end_to_end(response: aiohttp.ClientResponse) -> Headers:
-    return CIMultiDict(
-        (name, value)
-        for name, value in response.headers.items()
-        if (low := name.lower()) not in HOP_BY_HOP and not low.startswith("x-s3d-") and low not in ("x-cache", "age")
-    )
+    headers = response.headers.copy()
+    leave_out(headers, NOT_ANSWERED)
+    return headers
+
+
+def leave_out(headers: Headers, unwanted: frozenset[str]) -> None:
+    """Drop headers by their names in lower case, and our own."""
+    for name in {low for name in headers if (low := name.lower()) in unwanted or low.startswith("x-s3d-")}:
+        del headers[name]
 
 
 def _tls() -> ssl.SSLContext:

@@ -173,7 +173,9 @@ def strip_auth(query: str, headers: AnyHeaders) -> tuple[str, Headers]:
     Headers that a presigned URL carried in its query become headers: the new signature is one of headers, and a remote
     takes them from the query of a presigned request only. Raises S3Error InvalidArgument where one has a line break.
     """
-    kept: Headers = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in AUTH_HEADERS)
+    kept: Headers = CIMultiDict(headers)
+    for name in AUTH_HEADERS:
+        kept.popall(name, None)
     if not query:
         return query, kept
     parts = [(part, unquote_to_bytes(part.partition("=")[0]).decode("utf-8", "replace")) for part in query.split("&")]

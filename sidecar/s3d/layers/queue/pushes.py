@@ -62,7 +62,11 @@ PUSHES: Mapping[str, Push] = {"put": put, "delete": delete, "tag": tag, "complet
 async def answered(parts: Parts, call: Call) -> Reply:
     """Send a call and read its answer whole; raise what the remote says against it."""
     reply = await parts.inner(call)
-    document = await read_all(reply.body, DOCUMENT_LIMIT)
+    document = b""
+    if reply.body is not None and reply.body.length == 0:
+        await reply.body.aclose()
+    else:
+        document = await read_all(reply.body, DOCUMENT_LIMIT)
     if reply.status >= 300:
         raise decode.error(reply.status, reply.headers, document)
     return reply
