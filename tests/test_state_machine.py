@@ -27,8 +27,11 @@ SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
 ROUNDS = 1 + int(SOAK_HOURS * 20)
 STEPS = 7000
 """Steps of a round, about; those on a real server are a tenth."""
+MORE_ROUNDS = 5
+"""Short rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
+OFTEN = 50
 
-pytestmark = pytest.mark.timeout(400 + SOAK_HOURS * 3600)
+pytestmark = pytest.mark.timeout(600 + SOAK_HOURS * 3600)
 
 
 @pytest.fixture
@@ -44,22 +47,28 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     log.setLevel(before)
 
 
-def seeds() -> Iterator[int]:
+def seeds(rounds: int = ROUNDS) -> Iterator[int]:
     """The seed of each round."""
     name = os.environ.get("S3D_E2E_SEED") or "s3d"
     print(f"S3D_E2E_SEED={name}")
-    for number in range(ROUNDS):
+    for number in range(rounds):
         yield int.from_bytes(hashlib.sha256(f"{name} {number}".encode()).digest()[:4])
+
+
+def seldom(world: World) -> dict[str, int]:
+    """What was answered less than OFTEN."""
+    return {name: world.answered[name] for name in COUNTED if world.answered[name] < OFTEN}
 
 
 @pytest.mark.semantics(
     "D-1", "D-4", "Q-1", "Q-2", "Q-3", "Q-4", "Q-16", "Q-19", "Q-20", "R-1", "R-2", "R-3", "R-5", "R-8"
 )
 def test_the_onion_keeps_what_it_owes(world: World):
-    for seed in seeds():
-        play(world, STEPS, seed)
+    for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
+        if number < ROUNDS or seldom(world):
+            play(world, STEPS if number < ROUNDS else STEPS // 5, seed)
     assert world.steps >= 5000
-    assert {name: world.answered[name] for name in COUNTED if world.answered[name] < 50} == {}
+    assert seldom(world) == {}
 
 
 @pytest.mark.remote
