@@ -18,7 +18,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import changes, claims, views
 from s3d.layers.queue.changes import Change
-from s3d.store.db import Database
+from s3d.store.db import Database, StoreFailed
 
 # How often a waiter looks at the clock and at the remote's health; what it waits for wakes it at once.
 GLANCE = 0.25
@@ -83,9 +83,18 @@ class Turns:
         waiter = Waiter(bucket, key, 0)
         with self._waiting(waiter):
             now = time.time()
-            seq, started = await asyncio.shield(
+            standing = asyncio.ensure_future(
                 self._db.write(lambda db: _stand_in_line(db, bucket=bucket, key=key, identity=identity, now=now))
             )
+            try:
+                seq, started = await asyncio.shield(standing)
+            except asyncio.CancelledError:
+                # The row comes all the same, and the key would wait behind it for life.
+                with contextlib.suppress(StoreFailed):
+                    seq, _ = await asyncio.shield(standing)
+                    await asyncio.shield(self._db.write(lambda db: _leave(db, seq, None)))
+                self.moved(bucket)
+                raise
             turn: Turn | None = None
             try:
                 waiter.seq = seq - 1
