@@ -191,13 +191,19 @@ class Database:
         return cast(T, await self._ask(_Write(asyncio.get_running_loop().create_future(), apply, short)))
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short."""
+        """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short.
+
+        Look-ups with no await between them see one state of the tables.
+        """
         try:
-            if not (self._looking or self._out):
+            if not self._looking:
                 # Nothing is written before the next group goes out, so until then one snapshot serves all look-ups:
                 # beginning and ending one for each takes locks, a third of the time of a short look-up.
                 self._reader.execute("BEGIN")
                 self._looking = True
+                if self._out:
+                    # The thread commits between any two of ours, and a checkpoint of its waits for us.
+                    asyncio.get_running_loop().call_soon(self._look_away)
             return self._reader.execute(sql, bindings).fetchall()
         except (*FAILURES, apsw.BusyError) as error:
             self._look_away()
@@ -260,6 +266,7 @@ class Database:
 
     def _resolve(self, group: list[_Write], seconds: float, failed: bool, back: bool) -> None:
         """Answer those who wait; with `back` the connection is the loop's again."""
+        self._look_away()
         if group and self._observe and seconds:
             self._observe(len(group), seconds, failed)
         for write in group:

@@ -218,6 +218,29 @@ async def test_a_look_up_that_fails_is_followed_by_one_that_sees_what_was_writte
     assert keys(db) == ["a", "b"]
 
 
+async def test_look_ups_with_no_wait_between_them_see_one_state_though_a_group_is_committed_meanwhile(
+    db: Database,
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def write(writer: apsw.Connection) -> None:
+        begun.set()
+        assert go.wait(30)
+        put("a")(writer)
+
+    writing = asyncio.ensure_future(db.write(write))
+    await asyncio.to_thread(begun.wait)
+    before = keys(db)
+    go.set()
+    other = apsw.Connection(str(db.path))
+    while not other.execute("SELECT key FROM item").fetchall():
+        pass
+    other.close()
+    assert (before, keys(db)) == ([], [])
+    await writing
+    assert keys(db) == ["a"]
+
+
 async def test_a_checkpoint_empties_the_wal(db: Database) -> None:
     await db.write(put("a"))
     await db.checkpoint()
