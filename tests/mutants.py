@@ -11,10 +11,13 @@ from multidict import CIMultiDict
 
 from s3d.api import Body, BytesBody, Call, Reply, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, listing, outcomes, pushes, turns, views
-from s3d.layers.queue.changes import Change
-from s3d.layers.queue.content import open_change
+from s3d.layers.queue import turns
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push import pushes
+from s3d.layers.queue.push.content import open_change
+from s3d.layers.queue.rows import changes, outcomes, views
+from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.serve import listing
 from s3d.protocol import listings
 from s3d.store import bodies as store_bodies
 from s3d.store.bodies import Bodies

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from s3d.layers.queue import releases
+from s3d.layers.queue.push import releases
 from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote

@@ -14,7 +14,7 @@ import pytest
 
 from s3d import config
 from s3d.layers import remote as layer
-from s3d.layers.queue import retry
+from s3d.layers.queue.push import retry
 from s3d.metrics import Metrics
 from tests.crashes import Disk
 from tests.fakes import Fake

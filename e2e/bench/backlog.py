@@ -12,9 +12,9 @@ from pathlib import Path
 import apsw
 
 from e2e.bench.loads import BUCKET, SMALL
-from s3d.layers.queue import changes, knowledge
-from s3d.layers.queue.changes import New
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.rows import changes, knowledge
+from s3d.layers.queue.rows.changes import New
+from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 
 GROUP = 1000

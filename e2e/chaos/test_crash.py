@@ -17,8 +17,8 @@ import pytest
 from e2e.chaos.requests import NOTHING, OK, ask, drained, ends, held, pending, put, wait_until
 from e2e.chaos.test_sweep import bodies, fault
 from e2e.chaos.tracing import find_strace, traced
-from s3d.layers.queue import views
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.rows import views
+from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 from tests.daemons import ROOT, Daemon, StartDaemon
 from tests.processes import start

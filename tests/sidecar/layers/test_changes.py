@@ -8,9 +8,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue import changes, claims, outcomes, views
-from s3d.layers.queue.changes import Change, New, Queued
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.rows import changes, claims, outcomes, views
+from s3d.layers.queue.rows.changes import Change, New, Queued
+from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 
 NOW = 1000.0

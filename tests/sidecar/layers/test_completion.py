@@ -9,8 +9,8 @@ import pytest
 from multidict import CIMultiDict
 
 from s3d.errors import S3Error
-from s3d.layers.queue import completion
-from s3d.layers.queue.uploads import Part, Upload
+from s3d.layers.queue.multipart import completion
+from s3d.layers.queue.rows.uploads import Part, Upload
 
 LEAST = completion.SMALLEST_PART
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from s3d.errors import S3Error
-from s3d.layers.queue import copies
-from s3d.layers.queue.changes import Change
+from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.serve import copies
 
 ETAG = "0" * 32
 ACKED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

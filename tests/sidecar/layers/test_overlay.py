@@ -7,8 +7,8 @@ import pytest
 
 from s3d.api import BytesBody, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import overlay
-from s3d.layers.queue.changes import Change
+from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.serve import overlay
 
 DATA = bytes(range(256)) * 4
 ETAG = "0" * 32

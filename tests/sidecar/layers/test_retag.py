@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue import aftermath, changes, claims, outcomes, views
-from s3d.layers.queue.changes import TAGGING, New
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.rows import aftermath, changes, claims, outcomes, views
+from s3d.layers.queue.rows.changes import New
+from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
 NOW = 1000.0

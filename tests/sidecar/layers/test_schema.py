@@ -7,9 +7,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue import ON_THE_WAY, views
-from s3d.layers.queue.changes import ACTIVE, KEPT
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue import ON_THE_WAY
+from s3d.layers.queue.rows import schema, views
+from s3d.layers.queue.rows.changes import ACTIVE, KEPT
+from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 
 VERSIONS = range(1, SCHEMA.version)
@@ -48,6 +49,13 @@ async def test_a_local_dir_of_an_older_version_is_migrated_with_what_is_pending_
     fresh = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
     await fresh.close()
     assert tables(tmp_path / "old.db") == tables(tmp_path / "new.db")
+
+
+def test_every_statement_on_the_tables_stands_in_the_rows() -> None:
+    statement = re.compile(r"\b(SELECT .* FROM|INSERT .*INTO|UPDATE \w+ SET|DELETE FROM)\b")
+    queue = Path(schema.__file__).parents[1]
+    found = {path.relative_to(queue).parts[0] for path in queue.rglob("*.py") if statement.search(path.read_text())}
+    assert found == {"rows"}
 
 
 async def test_a_change_of_any_state_is_on_its_way_or_waits_for_a_person(tmp_path: Path) -> None:

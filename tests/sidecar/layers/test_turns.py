@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s3d.layers.health import Health
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.turns import Turns
 from s3d.store.db import Database
 

@@ -8,8 +8,8 @@ from botocore.model import OperationModel, Shape, StructureShape
 from multidict import CIMultiDict
 
 from s3d.api import Wire
-from s3d.layers.queue import understood
 from s3d.layers.queue.layer import HANDLERS
+from s3d.layers.queue.rules import understood
 from s3d.protocol import decode
 from s3d.protocol.model import OPERATIONS, Class
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from s3d.errors import S3Error
-from s3d.layers.queue import changes, claims, outcomes, uploads, views
-from s3d.layers.queue.changes import New
-from s3d.layers.queue.schema import SCHEMA
-from s3d.layers.queue.uploads import Part, Upload
+from s3d.layers.queue.rows import changes, claims, outcomes, uploads, views
+from s3d.layers.queue.rows.changes import New
+from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.store.db import Database
 
 NOW = 1000.0

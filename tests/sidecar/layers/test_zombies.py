@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue import aftermath, changes, claims, outcomes, views
-from s3d.layers.queue.changes import Change, New
-from s3d.layers.queue.schema import SCHEMA
+from s3d.layers.queue.rows import aftermath, changes, claims, outcomes, views
+from s3d.layers.queue.rows.changes import Change, New
+from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 
 NOW = 1000.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from s3d.api import S3, Call
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import holds, knowledge
+from s3d.layers.queue.rows import holds, knowledge
 from s3d.store.db import Database
 
 log = logging.getLogger(__name__)

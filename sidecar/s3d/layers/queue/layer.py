@@ -13,32 +13,17 @@ from s3d import config
 from s3d.api import S3, Body, Call, Reply
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import (
-    copies,
-    forward,
-    inprogress,
-    knowledge,
-    lanes,
-    listing,
-    multipart,
-    outcomes,
-    parked,
-    posts,
-    reads,
-    status,
-    tagging,
-    upkeep,
-    uploads,
-    views,
-    writes,
-)
+from s3d.layers.queue import parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.multipart import calls, inprogress, upkeep
 from s3d.layers.queue.parts import Handler, Parts
-from s3d.layers.queue.pusher import Pusher
+from s3d.layers.queue.push.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
-from s3d.layers.queue.schema import SCHEMA
-from s3d.layers.queue.shapes import Shapes
+from s3d.layers.queue.rows import knowledge, lanes, outcomes, uploads, views
+from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.shapes import Shapes
+from s3d.layers.queue.serve import copies, forward, listing, posts, reads, tagging, writes
 from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -57,12 +42,12 @@ HANDLERS: Mapping[str, Handler] = {
     "DeleteObject": writes.delete,
     "DeleteObjects": writes.delete_many,
     "DeleteBucket": forward.delete_bucket,
-    "CreateMultipartUpload": multipart.create,
-    "UploadPart": multipart.upload_part,
-    "UploadPartCopy": multipart.copy_part,
-    "CompleteMultipartUpload": multipart.complete,
-    "AbortMultipartUpload": multipart.abort,
-    "ListParts": multipart.list_parts,
+    "CreateMultipartUpload": calls.create,
+    "UploadPart": calls.upload_part,
+    "UploadPartCopy": calls.copy_part,
+    "CompleteMultipartUpload": calls.complete,
+    "AbortMultipartUpload": calls.abort,
+    "ListParts": calls.list_parts,
     "ListMultipartUploads": inprogress.list_uploads,
     "PutObjectTagging": tagging.put,
     "DeleteObjectTagging": tagging.delete,

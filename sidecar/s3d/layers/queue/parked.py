@@ -12,10 +12,11 @@ import apsw
 
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue import claims, joined, lanes, outcomes, views
-from s3d.layers.queue.changes import Change
-from s3d.layers.queue.content import open_change
+from s3d.layers.queue.multipart import joined
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push.content import open_change
+from s3d.layers.queue.rows import claims, lanes, outcomes, views
+from s3d.layers.queue.rows.changes import Change
 
 PAGE = 500
 """Changes that are looked at, tried again or discarded in one go."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
-from s3d.layers.queue import uploads, views
 from s3d.layers.queue.ballast import Ballast
+from s3d.layers.queue.rows import uploads, views
 from s3d.store.db import Database
 
 

@@ -9,7 +9,7 @@ it is right. Nothing is asked here.
 from collections.abc import Mapping
 
 from s3d.api import AnyHeaders, Call, Reply
-from s3d.layers.queue import knowledge
+from s3d.layers.queue.rows import knowledge
 from s3d.store.db import Database
 
 MOST = 20_000

@@ -3,8 +3,9 @@
 import time
 from typing import Any
 
-from s3d.layers.queue import buckets, changes, lanes, views
+from s3d.layers.queue import buckets
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import changes, lanes, views
 
 
 def pending(parts: Parts) -> dict[str, Any]:

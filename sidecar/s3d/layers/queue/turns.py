@@ -16,8 +16,8 @@ import apsw
 
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import changes, claims, views
-from s3d.layers.queue.changes import Change
+from s3d.layers.queue.rows import changes, claims, views
+from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database, StoreFailed
 
 # How often a waiter looks at the clock and at the remote's health; what it waits for wakes it at once.

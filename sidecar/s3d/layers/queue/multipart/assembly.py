@@ -1,0 +1,282 @@
+"""Puts uploads together at the remote, with the client's numbers and boundaries: so the ETag stays (SEMANTICS Q-4).
+
+The remote's id is in the table before the first byte goes there, and a part that the remote has is noted, so that an
+attempt goes on where the last one ended. Nothing is begun there that is not finished or aborted by us. Only Complete
+changes the object: whatever happens before it is a failed attempt, and never an unknown one.
+"""
+
+import asyncio
+import email.utils
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from multidict import CIMultiDict
+
+from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.layers.queue.multipart import joined
+from s3d.layers.queue.multipart.completion import ELEMENTS
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push.content import md5_base64
+from s3d.layers.queue.rows import uploads
+from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.uploads import Part, Stray, Upload
+from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
+from s3d.protocol import decode, encode
+
+log = logging.getLogger(__name__)
+
+OF_ONE = 4
+"""Parts of one upload that are sent at once."""
+DOCUMENT_LIMIT = 8 << 20
+CLOCK_GRACE = 2.0
+"""Seconds by which the remote's stamps, which count whole seconds, may be off."""
+PARTS_GONE = frozenset(["InvalidPart", "InvalidPartOrder"])
+
+
+async def push(parts: Parts, change: Change) -> Reply:
+    """Push a completed upload.
+
+    Raises CorruptBody and S3Error; after an Unavailable that was `sent` the object may be there.
+    """
+    upload_id = change.upload or ""
+    upload = uploads.find(parts.db, upload_id)
+    if upload is None:
+        raise CorruptBody("its upload is missing")
+    if upload.state == "landed":
+        if change.state == "unknown":
+            return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+        # It was settled, and an older change of the key arrived after it.
+        await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
+        upload = uploads.find(parts.db, upload_id) or upload
+    # Also after a part that stayed unanswered, which costs a HEAD and nothing else.
+    unknown = change.state == "unknown"
+    for again in (False, True):
+        upload = await begin(parts, upload)
+        try:
+            await send(parts, upload, drop=False)
+            reply = await complete(parts, upload, change)
+        except S3Error as error:
+            if error.code in PARTS_GONE:
+                await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=False))
+            if error.code != "NoSuchUpload":
+                raise
+            if unknown and await is_there(parts, change):
+                reply = Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+            else:
+                # Another's clean-up took it, or an earlier Complete of ours was overwritten since: from the start.
+                await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
+                if again:
+                    raise
+                upload = uploads.find(parts.db, upload_id) or upload
+                continue
+        await parts.db.write(lambda db: uploads.landed(db, upload_id))
+        return reply
+    raise AssertionError("the second attempt returns or raises")
+
+
+async def begin(parts: Parts, upload: Upload) -> Upload:
+    """Give an upload its counterpart at the remote, by the headers that its Create came with."""
+    if upload.remote is not None:
+        return upload
+    remote = await adopt(parts, upload) if upload.asked_at is not None else None
+    if remote is None:
+        await parts.db.write(lambda db: uploads.ask(db, upload.id, time.time()))
+        wire = Wire("POST", path_of(upload), "uploads", CIMultiDict(upload.members))
+        try:
+            result = await _answer(parts, Call("CreateMultipartUpload", named(upload), wire=wire))
+        except S3Error as error:
+            if not (isinstance(error, Unavailable) and error.sent):
+                await parts.db.write(lambda db: uploads.unasked(db, upload.id))
+            raise _failed(error) from error
+        remote = str(result.get("UploadId", ""))
+        if not remote:
+            raise S3Error("InternalError", "The remote began an upload without an id", status=500)
+    begun = remote
+    await parts.db.write(lambda db: uploads.begun(db, upload.id, begun))
+    return uploads.find(parts.db, upload.id) or upload
+
+
+async def adopt(parts: Parts, upload: Upload) -> str | None:
+    """The remote's upload that a request without an answer began; None where there is none, or it cannot be told.
+
+    It has our key, began since we asked by the remote's own clock, has no part and is nobody's that we know. With
+    several such nothing is adopted: another's upload is never taken.
+    """
+    params = {"Bucket": upload.bucket, "Prefix": upload.key}
+    try:
+        reply = await parts.inner(Call("ListMultipartUploads", params, identity=upload.identity))
+    except Unavailable:
+        raise
+    except S3Error as error:
+        log.warning("whether %s/%s has an upload that we began cannot be told: %s", upload.bucket, upload.key, error)
+        return None
+    since = (upload.asked_at or 0) + _ahead(reply.headers) - CLOCK_GRACE
+    found: list[str] = []
+    for one in (reply.result or {}).get("Uploads", ()):
+        at = one.get("Initiated")
+        if one.get("Key") != upload.key or at is None or at.timestamp() < since:
+            continue
+        if uploads.is_remotes(parts.db, upload.bucket, one["UploadId"]):
+            continue
+        listed = {"Bucket": upload.bucket, "Key": upload.key, "UploadId": one["UploadId"], "MaxParts": 1}
+        there = await parts.inner(Call("ListParts", listed, identity=upload.identity))
+        if not (there.result or {}).get("Parts"):
+            found.append(one["UploadId"])
+    if len(found) > 1:
+        log.warning("%d uploads of %s/%s could be the one that we began", len(found), upload.bucket, upload.key)
+    return found[0] if len(found) == 1 else None
+
+
+def _ahead(headers: Headers) -> float:
+    """Seconds by which the remote's clock is ahead of ours, so far as its answer says."""
+    try:
+        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+async def send(parts: Parts, upload: Upload, *, drop: bool) -> None:
+    """Send the parts that the remote does not have, some at once; with `drop` their bytes go from here.
+
+    Raises the worst of what the parts met.
+    """
+    todo = iter([part for part in uploads.parts_of(parts.db, upload.id) if part.landed is None])
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(OF_ONE):
+                tasks.create_task(_send_some(parts, upload, todo, drop=drop))
+    except BaseExceptionGroup as group:
+        raise worst(group.exceptions) from None
+
+
+async def _send_some(parts: Parts, upload: Upload, todo: Iterator[Part], *, drop: bool) -> None:
+    for part in todo:
+        async with parts.staging.alone(f"{upload.id} {part.number}"), parts.staging.slots:
+            await _send_one(parts, upload, part.number, drop=drop)
+
+
+async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) -> None:
+    part = uploads.part_of(parts.db, upload.id, number)
+    if part is None or part.landed is not None:
+        return
+    headers: Headers = CIMultiDict(part.sums)
+    headers["Content-MD5"] = md5_base64(part.etag)
+    query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"
+    async with joined.opened(parts.bodies, part) as body:
+        call = Call("UploadPart", named(upload), body=body, wire=Wire("PUT", path_of(upload), query, headers))
+        try:
+            reply = await parts.inner(call)
+            document = await read_all(reply.body, DOCUMENT_LIMIT)
+        except S3Error as error:
+            raise _failed(error) from error
+    if reply.status >= 300:
+        raise decode.error(reply.status, reply.headers, document)
+    etag = reply.headers.get("ETag", "").strip('"') or part.etag
+    await parts.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
+    if drop:
+        parts.room.freed()
+        parts.staging.wake()
+
+
+async def complete(parts: Parts, upload: Upload, change: Change) -> Reply:
+    """Ask the remote to make the object. Whatever stays unanswered is unknown."""
+    listed: list[dict[str, Any]] = []
+    for part in uploads.parts_of(parts.db, upload.id):
+        one: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.landed}"'}
+        value = part.sums.get(f"x-amz-checksum-{upload.algorithm}")
+        if value is not None:
+            one[ELEMENTS[f"x-amz-checksum-{upload.algorithm}"]] = value
+        listed.append(one)
+    params = {**named(upload), "UploadId": upload.remote, "MultipartUpload": {"Parts": listed}}
+    method, _, query, headers, document = encode.request("CompleteMultipartUpload", params)
+    headers.update((name, change.members[name]) for name in (OWNER, PAYER) if name in change.members)
+    if upload.kind == "FULL_OBJECT":
+        name = f"x-amz-checksum-{upload.algorithm}"
+        if name in change.members:
+            headers[name] = change.members[name]
+            headers["x-amz-checksum-type"] = upload.kind
+    wire = Wire(method, path_of(upload), query, headers)
+    result = await _answer(parts, Call("CompleteMultipartUpload", named(upload), body=BytesBody(document), wire=wire))
+    return Reply(200, CIMultiDict({"ETag": str(result.get("ETag", ""))}), result=result)
+
+
+async def is_there(parts: Parts, change: Change) -> bool:
+    """Whether the remote shows the object that a Complete without an answer may have made: by ETag, size, and all the
+    headers that a HEAD shows."""
+    try:
+        reply = await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
+    except S3Error as error:
+        if error.status == 404:
+            return False
+        raise
+    shown = reply.result or {}
+    if shown.get("ETag", "").strip('"') != change.etag or shown.get("ContentLength") != change.size:
+        return False
+    return all(
+        reply.headers.get(name, "") == value
+        for name, value in change.members.items()
+        if name in CONTENT or name.startswith(METADATA)
+    )
+
+
+async def abort(parts: Parts, upload: Upload) -> None:
+    """Make the remote drop what it holds of an upload. That it has nothing is what was wanted."""
+    remote = upload.remote
+    if remote is None and upload.asked_at is not None:
+        remote = await adopt(parts, upload)
+    if remote is not None:
+        await drop(parts, Stray(upload.bucket, remote, upload.key, upload.identity))
+    await parts.db.write(lambda db: uploads.rid(db, upload.id))
+
+
+async def catch(parts: Parts, stray: Stray) -> None:
+    """Make the remote drop an upload that nobody goes on with."""
+    await drop(parts, stray)
+    await parts.db.write(lambda db: uploads.caught(db, stray))
+
+
+async def drop(parts: Parts, stray: Stray) -> None:
+    """Abort an upload at the remote."""
+    params = {"Bucket": stray.bucket, "Key": stray.key, "UploadId": stray.remote}
+    try:
+        await parts.inner(Call("AbortMultipartUpload", params, identity=stray.identity))
+    except S3Error as error:
+        if error.status != 404:
+            raise
+
+
+async def _answer(parts: Parts, call: Call) -> dict[str, Any]:
+    """Send a call and decode its answer. An error inside a 200 is an error; one that breaks off is none at all."""
+    reply = await parts.inner(call)
+    try:
+        document = await read_all(reply.body, DOCUMENT_LIMIT)
+    except Unavailable as error:
+        raise Unavailable(error.message, sent=True) from error
+    if reply.status >= 300:
+        raise decode.error(reply.status, reply.headers, document)
+    # Some remotes send blanks while they are at work.
+    return decode.response(call.operation, reply.status, reply.headers, document.lstrip())
+
+
+def _failed(error: S3Error) -> S3Error:
+    """An error before Complete: whether its request arrived says nothing of the object."""
+    return Unavailable(error.message, hint=error.hint) if isinstance(error, Unavailable) and error.sent else error
+
+
+def worst(errors: Sequence[BaseException]) -> BaseException:
+    """The error that says most: a bug or a bad body, then a refusal, then that the remote did not answer."""
+    return min(errors, key=lambda error: isinstance(error, S3Error) + isinstance(error, Unavailable))
+
+
+def named(upload: Upload) -> dict[str, str]:
+    """The members that name an upload's object."""
+    return {"Bucket": upload.bucket, "Key": upload.key}
+
+
+def path_of(upload: Upload) -> str:
+    """The path of an upload's object on the wire."""
+    return f"/{quote(upload.bucket, safe='-_.~')}/{quote(upload.key, safe='/-_.~')}"

@@ -1,0 +1,405 @@
+"""Multipart uploads, staged here (SEMANTICS Q-16): begun, filled, completed and aborted without the remote.
+
+A part is on stable storage before its 200; Complete makes one change of them in one transaction. An id that is not ours
+belongs to the remote, and so does what only the remote can judge: then the upload spills and its calls are sent on.
+"""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import apsw
+from multidict import CIMultiDict
+
+from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
+from s3d.errors import S3Error
+from s3d.layers.queue.multipart import assembly, completion, spill
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import uploads
+from s3d.layers.queue.rows.uploads import Part, Upload
+from s3d.layers.queue.rules import limits, understood
+from s3d.layers.queue.serve import forward, overlay, proving, reads, writes
+from s3d.protocol import checksums, decode
+from s3d.protocol.model import OPERATIONS
+from s3d.store.db import StoreFull
+
+LARGEST_DOCUMENT = 8 << 20
+"""Bytes of a Complete; 10,000 parts with their checksums fit into it."""
+COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+
+
+async def create(parts: Parts, call: Call) -> Reply:
+    """Begin an upload."""
+    wire = forward.wire_of(call)
+    if understood.foreign(wire, "CreateMultipartUpload"):
+        return await parts.inner(call)
+    members = understood.kept(wire)
+    members.pop("x-amz-content-sha256", None)
+    limits.check(call.key, 0, members)
+    algorithm, kind = completion.promised(wire.headers)
+    bucket = await parts.buckets.get(call.bucket)
+    if parts.buckets.through(bucket):
+        return await parts.inner(call)
+    if (reply := await proving.begin(parts, call, members)) is not None:
+        return reply
+    if algorithm:
+        members["x-amz-checksum-algorithm"] = algorithm.upper()
+        if "x-amz-checksum-type" in wire.headers:
+            members["x-amz-checksum-type"] = kind
+    now = time.time()
+    upload = Upload(
+        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, now, now
+    )
+    await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
+    result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
+    if algorithm:
+        result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
+    return Reply(200, writes.acknowledged(parts, call.bucket, members), result=result)
+
+
+async def upload_part(parts: Parts, call: Call) -> Reply:
+    """Take one part."""
+    upload = ours(parts, call)
+    if upload is None:
+        return await parts.inner(call)
+    number = number_of(call)
+    body = call.body
+    if body is None or body.length is None:
+        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+    if body.length > limits.LARGEST_PUT:
+        raise too_large(body.length, limits.LARGEST_PUT)
+    wire = forward.wire_of(call)
+    sent = completion.sent_algorithm(wire.headers)
+    completion.check_algorithm(upload, sent)
+    goes = understood.foreign(wire, "UploadPart") or body.length > parts.settings.write_queue.max_size
+    if goes or upload.state != "open":
+        return await through(parts, upload, call, number)
+    part = await receive(parts, upload, number, body, sent, travelling(wire))
+    headers = writes.acknowledged(parts, upload.bucket, upload.members)
+    headers["ETag"] = f'"{part.etag}"'
+    headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
+    return Reply(200, headers)
+
+
+async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: str, sums: Mapping[str, str]) -> Part:
+    """Put a part's bytes on stable storage, in the place of an older part of its number (D-2)."""
+    size = body.length or 0
+    digests = checksums.Digests({"md5", upload.algorithm} if upload.algorithm and not sent else {"md5"})
+    async with parts.room.take(size):
+        stored = await parts.bodies.receive(body, digests.update)
+        verified: Mapping[str, str] = getattr(body, "digests", {})
+        sums = {**sums, **{name: value for name, value in verified.items() if name in understood.CHECKSUMS}}
+        if upload.algorithm and not sent:
+            sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
+        part = Part(number, size, digests.result("md5"), sums, time.time(), stored.id, inline=stored.inline)
+        try:
+            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part), short=True)
+        except (StoreFull, S3Error):
+            # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
+            if stored.id is not None:
+                await parts.bodies.delete(stored.id)
+            raise
+    parts.staging.wake()
+    await spill.relieve(parts)
+    return part
+
+
+async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Reply:
+    """Send a part on to the remote's upload, and note it."""
+    size = call.body.length or 0 if call.body is not None else 0
+    await parts.db.write(lambda db: uploads.spill(db, upload.id))
+    parts.staging.wake()
+    async with parts.staging.alone(f"{upload.id} {number}"):
+        reply = await spill.onward(parts, upload, call)
+        if reply.status >= 300:
+            return reply
+        etag = reply.headers.get("ETag", "").strip('"')
+        sums: dict[str, str] = {}
+        if call.operation == "UploadPartCopy":
+            document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+            reply.body = BytesBody(document)
+            result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
+            copied = result.get("CopyPartResult", {})
+            etag = copied.get("ETag", "").strip('"')
+            size = await size_at_remote(parts, upload, number)
+        else:
+            verified: Mapping[str, str] = getattr(call.body, "digests", {})
+            sums = {name: value for name, value in verified.items() if name in understood.CHECKSUMS}
+        part = Part(number, size, etag, sums, time.time(), landed=etag)
+        await parts.db.write(lambda db: uploads.store_part(db, upload.id, part))
+    return reply
+
+
+async def size_at_remote(parts: Parts, upload: Upload, number: int) -> int:
+    """The size of a part that only the remote has seen."""
+    found = uploads.find(parts.db, upload.id)
+    params = {
+        **assembly.named(upload),
+        "UploadId": found.remote if found else None,
+        "PartNumberMarker": number - 1,
+        "MaxParts": 1,
+    }
+    reply = await parts.inner(Call("ListParts", params, identity=upload.identity))
+    return next((int(p["Size"]) for p in (reply.result or {}).get("Parts", ()) if p["PartNumber"] == number), 0)
+
+
+async def copy_part(parts: Parts, call: Call) -> Reply:
+    """Take one part from another object, which is read through the whole queue."""
+    source = forward.copy_source(call.params.get("CopySource", ""))
+    upload = ours(parts, call)
+    if upload is None or source is None:
+        if source is not None:
+            await parts.turns.barrier(*source)
+        return await parts.inner(call)
+    number = number_of(call)
+    versioned = "versionId=" in str(call.params.get("CopySource", ""))
+    if upload.state != "open" or versioned or understood.foreign(forward.wire_of(call), "UploadPartCopy"):
+        await parts.turns.barrier(*source)
+        return await through(parts, upload, call, number)
+    etag, size = await look_at(parts, call, *source)
+    start, end = copied_range(call.params.get("CopySourceRange"), size)
+    params = {"Bucket": source[0], "Key": source[1], "IfMatch": etag}
+    if (start, end) != (0, size):
+        params["Range"] = f"bytes={start}-{end - 1}"
+    if end > start:
+        reply = await reads.get(parts, Call("GetObject", params, identity=call.identity))
+        body: Body = reply.body if reply.body is not None else BytesBody(b"")
+        if body.length != end - start:
+            await body.aclose()
+            raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
+    else:
+        body = BytesBody(b"")
+    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(forward.wire_of(call)))
+    copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
+    copied |= completion.elements(part.sums)
+    headers = writes.acknowledged(parts, upload.bucket, upload.members)
+    return Reply(200, headers, result={"CopyPartResult": copied})
+
+
+async def look_at(parts: Parts, call: Call, bucket: str, key: str) -> tuple[str, int]:
+    """ETag (with its quotes) and size of a copy's source, its conditions judged."""
+    params: dict[str, Any] = {"Bucket": bucket, "Key": key}
+    for name in ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince"):
+        if f"CopySource{name}" in call.params:
+            params[name] = call.params[f"CopySource{name}"]
+    try:
+        reply = await reads.get(parts, Call("HeadObject", params, identity=call.identity))
+    except S3Error as error:
+        if error.status == 404:
+            raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": key}) from error
+        if error.status not in (304, 412):
+            raise
+        reply = Reply(304)
+    if reply.status == 304:
+        raise S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412)
+    size = (reply.result or {}).get("ContentLength", reply.headers.get("Content-Length", "0"))
+    return reply.headers["ETag"], int(size)
+
+
+def copied_range(text: str | None, size: int) -> tuple[int, int]:
+    """The stretch of a source of `size` bytes that is copied. Raises S3Error InvalidArgument or InvalidRange."""
+    if text is None:
+        return 0, size
+    match = COPY_RANGE.fullmatch(text.strip())
+    if match is None or int(match[2]) < int(match[1]):
+        raise S3Error(
+            "InvalidArgument",
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
+            "zero-based offsets of the first and last bytes to copy",
+            details={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": text},
+        )
+    start, end = int(match[1]), int(match[2]) + 1
+    if end > size:
+        raise S3Error(
+            "InvalidRange",
+            f"The specified copy range is invalid for the source object size: {size}",
+            status=416,
+            details={"RangeRequested": text},
+        )
+    if end - start > limits.LARGEST_PUT:
+        raise too_large(end - start, limits.LARGEST_PUT)
+    return start, end
+
+
+async def complete(parts: Parts, call: Call) -> Reply:
+    """Make an object of the parts that the client names."""
+    upload = uploads.find(parts.db, call.params.get("UploadId", ""))
+    if upload is None:
+        return await proving.complete(parts, call)
+    if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
+        return answered(parts, upload, upload.answer)
+    check_open(upload, call)
+    data, call = await forward.read_document(call, LARGEST_DOCUMENT)
+    operation = OPERATIONS["CompleteMultipartUpload"]
+    listed = completion.of_document(decode.input_xml(operation, data))
+    wire = forward.wire_of(call)
+    foreign = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
+    simple = not foreign and understood.plain_parts(listed)
+    if simple and upload.state == "open" and completion.can_judge(upload, wire.headers):
+        reply = await complete_here(parts, upload, call, listed)
+        if reply is not None:
+            return reply
+    return await complete_there(parts, upload, call, listed)
+
+
+async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply | None:
+    """Queue the object, its parts and the end of its upload in one transaction.
+
+    None where it has spilled meanwhile, or its bucket's writes go through by now.
+    """
+    if parts.buckets.through(await parts.buckets.get(call.bucket)):
+        return None
+    wire = forward.wire_of(call)
+    made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
+    answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
+    kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
+    kept |= understood.kept_of_delete(wire)
+    new = writes.new(
+        parts, call, "complete", members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
+    )
+
+    def close(db: apsw.Connection) -> None:
+        uploads.close(db, upload.id, made.parts, answer, new.now, "complete")
+
+    try:
+        await writes.enqueue(parts, [new], first=close)
+    except S3Error as error:
+        again = uploads.find(parts.db, upload.id)
+        if error.code != "NoSuchUpload" or again is None:
+            raise
+        return answered(parts, again, again.answer) if again.answer else None
+    parts.staging.wake()
+    return answered(parts, upload, answer)
+
+
+async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply:
+    """Let the remote make the object, in its key's turn, once it has all parts (R-5)."""
+    spill.refuse_away(parts)
+    try:
+        async with asyncio.timeout(parts.settings.gateway.barrier_timeout):
+            upload = await spill.spill(parts, upload.id)
+    except TimeoutError:
+        raise S3Error(
+            "SlowDown",
+            "This upload is on its way to the remote, which must decide it",
+            status=503,
+            headers={"Retry-After": "5"},
+            hint="its parts go on travelling; complete it again",
+        ) from None
+    document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
+    call = replace(spill.translated(call, upload), body=BytesBody(document))
+    call = replace(call, wire=completion.without_digest(forward.wire_of(call)))
+    reply = await forward.through(parts, call, "complete of a spilled upload")
+    document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+    reply.body = BytesBody(document)
+    if reply.status >= 300:
+        return reply
+    result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
+    kept = {name: value for name, value in result.items() if isinstance(value, str)}
+    await parts.db.write(lambda db: uploads.close(db, upload.id, (), kept, time.time(), "finished"))
+    parts.staging.wake()
+    return reply
+
+
+def answered(parts: Parts, upload: Upload, answer: Mapping[str, Any]) -> Reply:
+    """The answer to Complete, also when it is asked again."""
+    return Reply(200, writes.acknowledged(parts, upload.bucket, upload.members), result=dict(answer))
+
+
+async def abort(parts: Parts, call: Call) -> Reply:
+    """Drop an upload; what the remote holds of it is dropped in the background."""
+    upload = ours(parts, call)
+    if upload is None:
+        parts.shapes.ended(call.params.get("UploadId", ""))
+        return await parts.inner(call)
+    moment = call.params.get("IfMatchInitiatedTime")
+    if moment is not None and int(moment.timestamp()) != int(upload.began_at):
+        raise overlay.failed("x-amz-if-match-initiated-time")
+    await parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
+    parts.staging.wake()
+    parts.room.freed()
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+
+
+async def list_parts(parts: Parts, call: Call) -> Reply:
+    """List the parts of an upload."""
+    upload = ours(parts, call)
+    if upload is None:
+        return await parts.inner(call)
+    most = min(call.params.get("MaxParts", 1000), 1000)
+    if most < 0:
+        raise S3Error("InvalidArgument", "Argument max-parts must be an integer between 0 and 2147483647")
+    marker = max(0, int(call.params.get("PartNumberMarker", 0) or 0))
+    found = uploads.parts_of(parts.db, upload.id, after=marker, limit=most + 1)
+    shown = found[:most]
+    result: dict[str, Any] = {
+        "Bucket": upload.bucket,
+        "Key": upload.key,
+        "UploadId": upload.id,
+        "PartNumberMarker": marker,
+        "NextPartNumberMarker": shown[-1].number if shown else 0,
+        "MaxParts": most,
+        "IsTruncated": len(found) > most > 0,
+        "Parts": [
+            {
+                "PartNumber": part.number,
+                "LastModified": datetime.fromtimestamp(part.at, UTC),
+                "ETag": f'"{part.etag}"',
+                "Size": part.size,
+                **completion.elements(part.sums),
+            }
+            for part in shown
+        ],
+        "StorageClass": upload.members.get("x-amz-storage-class", "STANDARD"),
+    }
+    if upload.algorithm:
+        result |= {"ChecksumAlgorithm": upload.algorithm.upper(), "ChecksumType": upload.kind}
+    return Reply(200, result=result)
+
+
+def ours(parts: Parts, call: Call) -> Upload | None:
+    """The open upload that a call names; None for an id that is not ours. Raises S3Error NoSuchUpload."""
+    upload = uploads.find(parts.db, call.params.get("UploadId", ""))
+    if upload is None:
+        return None
+    check_open(upload, call)
+    return upload
+
+
+def check_open(upload: Upload, call: Call) -> None:
+    """Raise S3Error NoSuchUpload where a call may not go on with an upload."""
+    if upload.state not in uploads.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
+        raise uploads.no_such_upload(upload.id)
+
+
+def number_of(call: Call) -> int:
+    """The part number of a call. Raises S3Error InvalidArgument."""
+    number: int = call.params["PartNumber"]
+    if not 1 <= number <= completion.MOST_PARTS:
+        raise S3Error(
+            "InvalidArgument",
+            f"Part number must be an integer between 1 and {completion.MOST_PARTS}, inclusive",
+            details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
+        )
+    return number
+
+
+def travelling(wire: Wire) -> dict[str, str]:
+    """The headers that travel with a part, but for the checksums of its body."""
+    value = wire.headers.get("x-amz-content-sha256", "")
+    signed = {"x-amz-content-sha256": value} if len(value) == 64 else {}
+    return signed | understood.kept_of_delete(wire)
+
+
+def too_large(size: int, most: int) -> S3Error:
+    """The answer to what is larger than S3 takes."""
+    return S3Error(
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+        details={"ProposedSize": str(size), "MaxSizeAllowed": str(most)},
+    )

@@ -1,0 +1,117 @@
+"""Looks after uploads for life: files that nobody needs go, abandoned uploads expire, what the remote holds of a dead
+upload is aborted, and what spills is moved (SEMANTICS Q-16).
+
+What is done here on the local dir never waits for what is done at the remote. Nothing of a completed upload is touched.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import time
+
+from s3d.errors import CorruptBody, S3Error
+from s3d.layers.queue.multipart import assembly, spill
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push import retry
+from s3d.layers.queue.rows import uploads
+from s3d.layers.queue.rows.uploads import Stray, Upload
+from s3d.store.db import StoreFailed
+
+log = logging.getLogger(__name__)
+
+GLANCE = 2.0
+"""Seconds after which it looks by itself; whatever makes work wakes it."""
+ANSWER_KEPT = 3600.0
+"""Seconds for which a client may repeat its Complete after the object was delivered."""
+MOVED_AT_ONCE = 4
+"""Uploads that are spilled or aborted at once."""
+
+
+async def run(parts: Parts) -> None:
+    """Look after uploads for life."""
+    far = Far(parts)
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            parts.staging.work.clear()
+            try:
+                await tidy(parts, time.time())
+            except StoreFailed as error:
+                log.error("uploads cannot be looked after: %s", error)
+            far.start(tasks)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GLANCE):
+                    await parts.staging.work.wait()
+
+
+async def tidy(parts: Parts, now: float) -> None:
+    """Delete what nobody needs on the local dir: expired uploads, files, answers."""
+    for upload_id in uploads.expired(parts.db, now - parts.settings.write_queue.max_upload_age):
+        log.warning("an abandoned upload has expired: %s", upload_id)
+        with contextlib.suppress(S3Error):
+            await parts.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
+        parts.room.freed()
+    free = [file for file, upload_id in uploads.litter(parts.db) if not parts.staging.is_read(upload_id)]
+    for file in free:
+        await parts.bodies.delete(file)
+    if free:
+        await parts.db.write(lambda db: uploads.swept(db, free))
+        parts.room.freed()
+    if uploads.any_finished(parts.db, now - ANSWER_KEPT):
+        await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT))
+
+
+class Far:
+    """What is done at the remote for uploads: a task each, tried again later where it fails."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Start with nothing under way."""
+        self._parts = parts
+        self._under_way: set[str] = set()
+        self._later: dict[str, tuple[float, int]] = {}
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Start what is due, unless the remote is away."""
+        if self._parts.health.away:
+            return
+        now = time.monotonic()
+        due: list[tuple[str, Upload | Stray]] = [(one.id, one) for one in uploads.in_state(self._parts.db, "doomed")]
+        due += [(one.id, one) for one in uploads.in_state(self._parts.db, "spilling")]
+        due += [(f"{one.bucket} {one.remote}", one) for one in uploads.strays(self._parts.db)]
+        self._later = {name: self._later[name] for name, _ in due if name in self._later}
+        for name, one in due:
+            if len(self._under_way) >= MOVED_AT_ONCE:
+                return
+            if name in self._under_way or self._later.get(name, (0.0, 0))[0] > now:
+                continue
+            self._under_way.add(name)
+            tasks.create_task(self._move(name, one))
+
+    async def _move(self, name: str, what: Upload | Stray) -> None:
+        parts = self._parts
+        try:
+            if isinstance(what, Stray):
+                await assembly.catch(parts, what)
+            elif what.state == "doomed":
+                await assembly.abort(parts, what)
+            else:
+                await spill.spill(parts, what.id)
+        except (S3Error, CorruptBody, StoreFailed) as error:
+            if isinstance(error, S3Error) and error.code == "NoSuchUpload" and isinstance(what, Upload):
+                await self._lose(what)
+                return
+            attempts = self._later.get(name, (0.0, 0))[1] + 1
+            pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
+            self._later[name] = (time.monotonic() + pause, attempts)
+            log.warning("the upload %s of %s/%s is tried again: %s", name, what.bucket, what.key, error)
+        finally:
+            self._under_way.discard(name)
+            parts.room.freed()
+            parts.staging.wake()
+
+    async def _lose(self, upload: Upload) -> None:
+        """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""
+        log.error("upload %s of %s/%s is gone at the remote", upload.id, upload.bucket, upload.key)
+        with contextlib.suppress(S3Error, StoreFailed):
+            await self._parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))

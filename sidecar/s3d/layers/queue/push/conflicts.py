@@ -1,0 +1,192 @@
+"""Somebody else wrote a key while a change of it waited (SEMANTICS Q-18): found out before the push, and settled as
+the settings say.
+
+What the change was made upon is its base: the ETag that this gateway last saw for the key. What the remote shows is
+compared with it, by a condition on the push or by a HEAD before it. The condition is half the requests; whether the
+remote honours it is found out by a put that cannot succeed. What an older attempt of ours may have made is no conflict,
+and neither is what cannot be told.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from s3d.api import Call, Reply
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push import pushes
+from s3d.layers.queue.push.content import md5_base64
+from s3d.layers.queue.push.pushes import PUSHES
+from s3d.layers.queue.rows import outcomes
+from s3d.layers.queue.rows.changes import ANY, Change
+from s3d.store.db import StoreFailed
+
+log = logging.getLogger(__name__)
+
+ROUNDING = 1.0
+"""Seconds by which the remote's stamps, which count whole ones, may be off."""
+NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
+"""The MD5 of no bytes, which no body has that has some."""
+UNMET = frozenset(["PreconditionFailed", "NotImplemented"])
+"""Errors by which a condition is refused, or not known after all."""
+
+
+class Conflict(S3Error):
+    """Somebody else wrote the object while the change waited, and the settings keep both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the remote shows of a key."""
+
+    etag: str
+    """Without quotes; "" where there is no object."""
+    written_at: float
+    """By our clock (Unix time); 0 where the remote does not say."""
+
+
+async def push(parts: Parts, change: Change) -> Reply:
+    """Push a change; one that waited for long is compared with what is there first.
+
+    Raises what a push raises, and Conflict.
+    """
+    after = parts.settings.write_queue.conflict_check_after
+    if change.op == "tag" or time.time() - change.acked_at <= after:
+        return await PUSHES[change.op](parts, change)
+    if condition := condition_on(parts, change):
+        try:
+            return await pushes.put(parts, change, condition)
+        except S3Error as error:
+            if error.code not in UNMET:
+                raise
+    await compare(parts, change)
+    reply = await PUSHES[change.op](parts, change)
+    await ask(parts, change)
+    return reply
+
+
+async def ask(parts: Parts, change: Change) -> None:
+    """Find out, once a life, whether the remote honours If-None-Match on a put, at an object that was just delivered.
+
+    The put cannot succeed: the object is there, and the digest is not its body's. A store that minds neither would
+    store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any push may.
+    """
+    sights = parts.sights
+    # A small body, which is in the row: it is sent once more for the answer's sake alone.
+    useful = change.op == "put" and change.inline and not parts.buckets.ordered(change.bucket)
+    if sights.asked or not useful or sights.honours("if-none-match"):
+        return
+    sights.asked = True
+    asking = {"if-none-match": "*", "Content-MD5": md5_base64(NOTHING)}
+    try:
+        await pushes.put(parts, change, asking)
+    except Unavailable as error:
+        sights.asked = False
+        if error.sent:
+            raise
+    except S3Error as error:
+        if error.code == "PreconditionFailed":
+            try:
+                await sights.refused(asking)
+            except StoreFailed as failure:
+                log.error("what the remote honours cannot be kept: %s", failure)
+
+
+def condition_on(parts: Parts, change: Change) -> Mapping[str, str]:
+    """The condition that says that the base is still there; none where the remote is not known to honour it.
+
+    Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
+    """
+    base = change.base
+    if change.op != "put" or base == ANY or (base is None and not parts.sights.expects_new(change.bucket)):
+        return {}
+    name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
+    return {name: value} if parts.sights.honours(name) else {}
+
+
+async def compare(parts: Parts, change: Change) -> None:
+    """Compare what is there with a change's base. What attempts of ours may have made is no conflict.
+
+    Raises Conflict where they differ and the settings keep both, and Unavailable where the remote does not answer.
+    """
+    base, ours = change.base, outcomes.made_by_us(parts.db, change)
+    shown = await look(parts, change)
+    wanted = "" if change.op == "delete" else change.etag
+    if base is None and shown is not None:
+        parts.sights.found(change.bucket, there=bool(shown.etag))
+    if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
+        return
+    if base is None and (not shown.etag or shown.written_at <= change.acked_at + ROUNDING):
+        return
+    if not shown.etag:
+        await check_bucket(parts, change)
+    there, expected = shown.etag or "no object", "an older object" if base is None else base or "no object"
+    park = parts.settings.write_queue.conflict == "Park"
+    log.warning(
+        "%s of %s/%s (change %d, ETag %s): somebody else wrote the key, the remote shows %s instead of %s; %s",
+        change.op,
+        change.bucket,
+        change.key,
+        change.seq,
+        wanted or "none",
+        there,
+        expected,
+        "both are kept" if park else "it is overwritten",
+    )
+    parts.metrics.conflicts.labels("parked" if park else "overwritten").inc()
+    # From now on this is what was seen: a person who has the change tried again means it.
+    parts.sights.saw(change.bucket, change.key, shown.etag)
+    await parts.db.write(outcomes.based_on(change.seq, shown.etag))
+    if park:
+        raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
+
+
+async def look(parts: Parts, change: Change) -> Shown | None:
+    """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
+    now = time.time()
+    try:
+        reply = await parts.inner(
+            Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}, identity=change.identity)
+        )
+    except Unavailable as error:
+        raise not_sent(error) from error
+    except S3Error as error:
+        if error.status == 404:
+            return Shown("", 0.0)
+        if error.status == 429 or (error.status >= 500 and error.status != 501):
+            raise
+        # The push meets the same, and is told why.
+        return None
+    result = reply.result or {}
+    modified = result.get("LastModified")
+    ahead = remote_time(reply.headers.get("Date", ""), now) - now
+    written_at = modified.timestamp() - ahead if isinstance(modified, datetime) else 0.0
+    return Shown(str(result.get("ETag", "")).strip('"'), written_at)
+
+
+async def check_bucket(parts: Parts, change: Change) -> None:
+    """Raise what a push would meet where it is the bucket that is gone. An object's HEAD does not tell."""
+    try:
+        await parts.inner(Call("HeadBucket", {"Bucket": change.bucket}, identity=change.identity))
+    except Unavailable as error:
+        raise not_sent(error) from error
+    except S3Error as error:
+        if error.status == 404:
+            raise S3Error("NoSuchBucket", "The specified bucket does not exist", status=404) from error
+
+
+def not_sent(error: Unavailable) -> Unavailable:
+    """The same of a request before the push: of the change nothing was sent."""
+    return Unavailable(error.message, code=error.code, hint=error.hint)
+
+
+def remote_time(date: str, now: float) -> float:
+    """The remote's clock by the Date of an answer (Unix time); ours where it says none."""
+    try:
+        said = parsedate_to_datetime(date)
+    except ValueError:
+        return now
+    return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,71 @@
+"""Asks what the tags of buckets say, and holds or releases changes by it (SEMANTICS Q-11).
+
+A bucket is asked when it is looked up, when a change of its tags passes, and now and then while something waits in it:
+its tags may be changed elsewhere. One that does not answer is held to say what it said last.
+"""
+
+import asyncio
+import logging
+import time
+
+from s3d.api import Call
+from s3d.errors import S3Error
+from s3d.layers.queue.buckets import SILENT
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import claims, holds
+from s3d.store.db import StoreFailed
+
+log = logging.getLogger(__name__)
+
+RETAGGING = frozenset(["PutBucketTagging", "DeleteBucketTagging"])
+AGAIN = 10.0
+"""Seconds after which a bucket in which something waits is asked again."""
+IDLE_AGAIN, MOST_IDLE = 300.0, 10
+"""The same where nothing waits, and how many of those are asked in one round."""
+AT_ONCE = 500
+"""Changes that are judged in one transaction."""
+MOST_BUCKETS = 100
+"""Buckets that are asked in one round."""
+
+
+async def ask(parts: Parts, bucket: str) -> None:
+    """Ask a bucket for its tags and judge what waits in it. Raises S3Error and StoreFailed."""
+    try:
+        tags = (await parts.inner(Call("GetBucketTagging", {"Bucket": bucket}))).result or {}
+    except S3Error as error:
+        # No tags; or a remote, or an identity, that has no such notion.
+        if error.status not in SILENT or error.code == "NoSuchBucket":
+            raise
+        tags = {}
+    if await parts.db.write(holds.remember(bucket, tags, time.time())):
+        log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
+        await judge(parts, bucket)
+
+
+async def judge(parts: Parts, bucket: str) -> None:
+    """Hold or release what waits in a bucket."""
+    after: int | None = 0
+    while after is not None:
+        behind, now = after, time.time()
+        after = await parts.db.write(
+            lambda db, behind=behind, now=now: claims.judge_holds(db, bucket, behind, AT_ONCE, now)  # type: ignore[misc]
+        )
+    parts.wake()
+    parts.turns.moved(bucket)
+
+
+async def watch(parts: Parts) -> None:
+    """Ask buckets again, for life."""
+    while True:
+        await asyncio.sleep(AGAIN)
+        await parts.health.present()
+        now = time.time()
+        busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
+        due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
+        for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):
+            try:
+                await ask(parts, bucket)
+            except S3Error as error:
+                log.debug("bucket %s does not tell its tags: %s", bucket, error)
+            except StoreFailed as error:
+                log.error("the tags of bucket %s cannot be remembered: %s", bucket, error)

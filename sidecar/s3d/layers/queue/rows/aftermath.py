@@ -1,0 +1,66 @@
+"""Settled changes that are kept for a while, because an older attempt at their key may still arrive (SEMANTICS Q-3).
+
+They answer no read and count nowhere. Their `next_at` is the time of their settling, their column `former` names the
+ETags of what may arrive.
+"""
+
+import json
+
+import apsw
+
+from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows.changes import FIELDS, Change, Table
+from s3d.store.db import Database
+
+
+def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> None:
+    """Give the put that is kept of a key the tags that the remote has taken since; "": none."""
+    kept: Table = db.execute(
+        "SELECT seq FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op = 'put'", (bucket, key)
+    ).fetchall()
+    for (seq,) in kept:
+        changes.fold(db, seq, tagging)
+
+
+def drop_kept(db: apsw.Connection, bucket: str, key: str) -> tuple[str, ...]:
+    """Let go of the settled body of a key that something else has replaced; the ids of files. What may arrive stays."""
+    rows: Table = db.execute(
+        "SELECT seq, file FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
+        (bucket, key),
+    ).fetchall()
+    db.executemany(
+        "UPDATE change SET op = 'through', file = NULL, inline = NULL WHERE seq = ?", [(seq,) for seq, _ in rows]
+    )
+    return tuple(file for _, file in rows if file is not None)
+
+
+def kept_since(db: Database) -> float | None:
+    """When the oldest change that is kept was settled (Unix time); None where none is kept."""
+    moment: float | None = db.read("SELECT min(next_at) FROM change WHERE state = 'settled'")[0][0]
+    return moment
+
+
+def settled(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
+    """Changes that were settled at `until` or before, with the ETags of attempts that may have arrived since."""
+    rows = db.read(
+        f"SELECT former, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        (until, limit),
+    )
+    return [(changes.of_row(row[1:]), tuple(etag for etag, _ in json.loads(row[0]))) for row in rows]
+
+
+def release(db: apsw.Connection, seq: int) -> str | None:
+    """Drop a settled change; the id of its file."""
+    rows: Table = db.execute("DELETE FROM change WHERE seq = ? AND state = 'settled' RETURNING file", (seq,)).fetchall()
+    return rows[0][0] if rows else None
+
+
+def push_again(db: apsw.Connection, change: Change, now: float) -> bool:
+    """Push a settled change once more; False where a newer one has taken the key."""
+    db.execute(
+        """UPDATE change SET state = 'waiting', next_at = ?, attempts = 0 WHERE seq = ? AND state = 'settled'
+        AND NOT EXISTS (SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+        AND newer.seq > change.seq)""",
+        (now, change.seq),
+    )
+    return db.changes() > 0

@@ -1,0 +1,290 @@
+"""A change, the row that it is, and how rows come to be: puts, deletes, tags, and the turns of requests.
+
+Functions that take a connection run inside a transaction of the store's writer. All SQL on the table `change` is in
+here and in `claims` (what is pushed next), `outcomes` (what became of it), `aftermath` (what may still arrive) and
+`views` (what is shown). A change moves only along the states of docs/ARCHITECTURE.md.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import apsw
+
+from s3d.layers.queue.rows import holds
+from s3d.layers.queue.rules.tags import TAGGING
+
+Table = list[tuple[Any, ...]]
+NEVER = 1e12
+"""A time that does not come: keeps an attempt under way from being claimed twice."""
+NOBODY = "[]"
+"""The column `former` where nothing of the key may still arrive."""
+ANY = "?"
+"""In `former`: a write that was sent through and of which nobody knows the ETag."""
+ON_THE_WAY = ("waiting", "pushing", "unknown")
+"""States of changes that are still to be delivered, without a person."""
+ACTIVE = "('" + "', '".join(ON_THE_WAY) + "')"
+KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
+"""What waits for a person."""
+DUE = "state = 'waiting' AND op <> 'through'"
+FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
+    file, identity, refusals, rule, upload, base_etag"""
+PENDING = "state <> 'superseded' AND state <> 'settled'"
+"""What reads, barriers and counts are about; the other two are only kept."""
+AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
+    AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of the table, without its inline body unless asked for."""
+
+    seq: int
+    bucket: str
+    key: str
+    op: str
+    state: str
+    members: Mapping[str, str]
+    size: int
+    etag: str
+    acked_at: float
+    attempts: int
+    next_at: float
+    attempt_at: float | None
+    code: str
+    reason: str
+    file: str | None
+    identity: str = ""
+    refusals: int = 0
+    rule: str = ""
+    upload: str | None = None
+    """Of a completed upload: whose parts are the body."""
+    base: str | None = None
+    """The ETag that was last seen for the key, as in `New`; ANY where it is ours and not known."""
+    inline: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What an enqueue did: the new row, and the files of what it superseded, now orphans."""
+
+    seq: int
+    files: tuple[str, ...]
+
+
+def of_row(row: tuple[Any, ...]) -> Change:
+    """Make a Change of the columns in FIELDS, and of `inline` where it was selected."""
+    values = list(row)
+    values[5] = json.loads(values[5])
+    return Change(*values)
+
+
+@dataclass(slots=True)
+class New:
+    """A change that is to be queued. Times are Unix times.
+
+    Its body is `inline`, in `file`, in the parts of `upload`, or there is none.
+    """
+
+    bucket: str
+    key: str
+    identity: str
+    op: str
+    now: float
+    next_at: float
+    members: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+    etag: str = ""
+    file: str | None = None
+    inline: bytes | None = None
+    upload: str | None = None
+    base: str | None = None
+    """The ETag that was last seen for the key; "" where there was no object, None where nobody looked (Q-18)."""
+    ordered: bool = False
+    """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
+
+
+def enqueue(db: apsw.Connection, new: New) -> Queued:
+    """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
+
+    An older change that has not started is dropped, unless the turn of a request stands between the two: that request
+    was promised to see it. A parked one keeps its bytes and answers no read any more.
+    """
+    dropped: list[tuple[int, str | None]] = []
+    # Looking first is cheap, and mostly all: a statement that could delete opens every index.
+    older: Table = db.execute(
+        f"""SELECT seq, coalesce(since, seq), op, state, file, former, base_etag FROM change
+        WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
+        (new.bucket, new.key),
+    ).fetchall()
+    turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
+    late: list[str] = []
+    seen = new.base
+    for seq, since, op, state, file, former, base in older:
+        if seen is None and op not in ("through", "tag"):
+            seen = base
+        if state in ("waiting", "held") and op != "through" and seq > turn and not (new.ordered and state == "waiting"):
+            db.execute("DELETE FROM change WHERE seq = ?", (seq,))
+            dropped.append((since, file))
+            late.append(former)
+        elif state in ("parked", "quarantined"):
+            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
+            late.append(former)
+    _insert(db, new, min((since for since, _ in dropped), default=None), merged(late), seen)
+    return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
+
+
+def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY, base: str | None = None) -> None:
+    rule = holds.rule_of(db, new.bucket, new.op, new.members)
+    db.execute(
+        """INSERT INTO change
+        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
+        rule, ordered, base_etag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            since,
+            new.bucket,
+            new.key,
+            new.identity,
+            new.op,
+            "held" if rule else "waiting",
+            json.dumps(dict(new.members)),
+            new.size,
+            new.etag,
+            new.now,
+            new.next_at,
+            new.file,
+            new.inline,
+            new.upload,
+            former,
+            rule,
+            new.ordered,
+            base,
+        ),
+    )
+
+
+def retag(db: apsw.Connection, new: New) -> bool:
+    """Queue a change of tags (Q-19): fold it into the put that is to be pushed, or add a row behind one under way.
+
+    False, and nothing done, where no put is pending, or the turn of a request stands behind it. Tags "" are none.
+    """
+    rows = db.execute(
+        f"SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq DESC",
+        (new.bucket, new.key),
+    )
+    found: list[tuple[Any, ...]] = rows.fetchall()
+    for seq, op, state in found:
+        if op not in ("put", "tag") or state == "quarantined":
+            return False
+        if op == "tag" and state in ("waiting", "held"):
+            db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(dict(new.members)), seq))
+            return True
+        if op == "tag" and state == "parked":
+            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
+        elif op == "put":
+            if state in ("pushing", "unknown"):
+                _insert(db, new, None, base=new.base)
+            else:
+                fold(db, seq, new.members[TAGGING])
+                judge_hold(db, seq, new.next_at)
+            return True
+    return False
+
+
+def absorb(db: apsw.Connection, seq: int) -> None:
+    """Make the tags that wait behind a put part of it: it is not under way any more."""
+    behind: list[tuple[Any, ...]] = db.execute(
+        """DELETE FROM change WHERE op = 'tag' AND state IN ('waiting', 'held') AND seq > ?1 AND (bucket, key) =
+        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING members""",
+        (seq,),
+    ).fetchall()
+    for (members,) in behind:
+        fold(db, seq, json.loads(members)[TAGGING])
+
+
+def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
+    """Give a put other tags."""
+    rows: list[tuple[Any, ...]] = db.execute("SELECT members FROM change WHERE seq = ?", (seq,)).fetchall()
+    for (text,) in rows:
+        members = json.loads(text)
+        members.pop(TAGGING, None)
+        if tagging:
+            members[TAGGING] = tagging
+        db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(members), seq))
+
+
+def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
+    """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
+    rows: Table = db.execute(
+        "SELECT bucket, op, members, state FROM change WHERE seq = ? AND state IN ('waiting', 'held')", (seq,)
+    ).fetchall()
+    for bucket, op, members, state in rows:
+        rule = holds.rule_of(db, bucket, op, json.loads(members))
+        if rule:
+            db.execute("UPDATE change SET state = 'held', rule = ? WHERE seq = ?", (rule, seq))
+        elif state == "held":
+            db.execute("UPDATE change SET state = 'waiting', rule = '', next_at = ? WHERE seq = ?", (next_at, seq))
+
+
+def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:
+    """Note at the change behind `seq` what it finds at the remote: an ETag of ours."""
+    behind: Table = db.execute(
+        "SELECT seq FROM change WHERE bucket = ? AND key = ? AND seq > ? ORDER BY seq LIMIT 1", (bucket, key, seq)
+    ).fetchall()
+    for (later,) in behind:
+        db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, later))
+
+
+def merged(formers: Iterable[str], since: float = 0.0) -> str:
+    """Several values of the column `former` as one: the latest attempt of each ETag, without those before `since`."""
+    latest: dict[str, float] = {}
+    for former in formers:
+        if former != NOBODY:
+            for etag, at in json.loads(former):
+                latest[etag] = max(at, latest.get(etag, 0.0))
+    kept = [[etag, at] for etag, at in latest.items() if at >= since]
+    return json.dumps(kept) if kept else NOBODY
+
+
+def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
+    """Note at a row that an attempt which was sent and not answered may still arrive, with this ETag ("": a delete)."""
+    rows: Table = db.execute("SELECT former FROM change WHERE seq = ?", (seq,)).fetchall()
+    for (former,) in rows:
+        db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, json.dumps([[etag, at]])]), seq))
+
+
+def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> int:
+    """Stand in line for a key: a row without a body, which later changes do not overtake."""
+    db.execute(
+        """INSERT INTO change (bucket, key, identity, op, state, acked_at, next_at)
+        VALUES (?, ?, ?, 'through', 'waiting', ?, ?)""",
+        (bucket, key, identity, now, NEVER),
+    )
+    return db.last_insert_rowid()
+
+
+def start_turn(db: apsw.Connection, seq: int) -> bool:
+    """Claim the key for a request whose turn it is; False while something is ahead of it, on its way or kept back."""
+    db.execute(
+        f"""UPDATE change SET state = 'pushing' WHERE seq = ? AND state = 'waiting' AND NOT {AHEAD} AND NOT EXISTS (
+        SELECT 1 FROM change AS stuck WHERE stuck.bucket = change.bucket AND stuck.key = change.key
+        AND stuck.seq < change.seq AND stuck.state IN ('held', 'parked', 'quarantined'))""",
+        (seq,),
+    )
+    return db.changes() > 0
+
+
+def end_turn(db: apsw.Connection, seq: int, *, made: str | None = None) -> None:
+    """Leave the line; `made` is the ETag that the request gave the object, None where it left it as it was."""
+    rows: Table = db.execute(
+        "DELETE FROM change WHERE seq = ? AND op = 'through' RETURNING bucket, key", (seq,)
+    ).fetchall()
+    for bucket, key in rows if made is not None else ():
+        rebase(db, bucket, key, seq, made or "")
+
+
+def lose_turn(db: apsw.Connection, seq: int, *, etag: str, now: float) -> None:
+    """Leave the line without an answer: what was sent may still arrive, with this ETag (ANY: nobody knows) (Q-3)."""
+    may_arrive(db, seq, etag, now)
+    db.execute("UPDATE change SET state = 'settled', next_at = ? WHERE seq = ? AND op = 'through'", (now, seq))

@@ -1,0 +1,80 @@
+"""Which changes a tag holds back (SEMANTICS Q-11): `s3d.upload=false` on the object, else on its bucket.
+
+What a bucket's tags said last is kept in the table `hold`, whose SQL is all in here. The rule is judged inside the
+transaction that queues or re-tags a change, so that none slips between a new tag and its judgement.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import apsw
+
+from s3d.layers.queue.rules.tags import TAGGING
+from s3d.store.db import Database
+
+TAG = "s3d.upload"
+HELD_OPS = frozenset(["put", "delete", "complete"])
+"""Changes that a rule may hold. A change of tags follows its put."""
+
+
+def rule_of(db: apsw.Connection, bucket: str, op: str, members: Mapping[str, str]) -> str:
+    """The rule that holds a change, in words; "" where none does."""
+    return _rule(lambda sql, bindings: db.execute(sql, bindings).fetchall(), bucket, op, members)
+
+
+def rule_now(db: Database, bucket: str, op: str, members: Mapping[str, str]) -> str:
+    """The rule that would hold a change if it was queued now."""
+    return _rule(db.read, bucket, op, members)
+
+
+def _rule(
+    read: Callable[[str, tuple[str]], list[tuple[Any, ...]]], bucket: str, op: str, members: Mapping[str, str]
+) -> str:
+    if op not in HELD_OPS:
+        return ""
+    header = members.get(TAGGING, "")
+    # The name may be percent-encoded, its signs too: looking for a part of it spares most of the work.
+    own = dict(parse_qsl(header, keep_blank_values=True)).get(TAG) if "upload" in header else None
+    if own is not None:
+        return f"the tag {TAG}=false of the object" if own == "false" else ""
+    rows = read("SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'", (bucket,))
+    return f"the tag {TAG}=false of the bucket" if rows else ""
+
+
+def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], bool]:
+    """A write that remembers a result of GetBucketTagging; it returns whether what waits must be judged anew."""
+
+    def write(db: apsw.Connection) -> bool:
+        before = db.execute("SELECT upload = 'false' FROM hold WHERE bucket = ?", (bucket,)).fetchall()
+        upload = upload_of(tags)
+        db.execute("INSERT OR REPLACE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)", (bucket, upload, now))
+        return bool(before and before[0][0]) != (upload == "false")
+
+    return write
+
+
+def remember_first(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:
+    """The same for a bucket in which nothing waits yet; what is remembered of it already stays."""
+
+    def write(db: apsw.Connection) -> None:
+        upload = upload_of(tags)
+        db.execute("INSERT OR IGNORE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)", (bucket, upload, now))
+
+    return write
+
+
+def upload_of(tags: Mapping[str, Any]) -> str:
+    """The value of the bucket's own tag in a result of GetBucketTagging; "" where it has none."""
+    return next((tag.get("Value", "") for tag in tags.get("TagSet") or () if tag.get("Key") == TAG), "")
+
+
+def asked_at(db: Database, bucket: str) -> float:
+    """When a bucket's tags were asked for last (Unix time); 0 for never."""
+    rows = db.read("SELECT asked_at FROM hold WHERE bucket = ?", (bucket,))
+    return float(rows[0][0]) if rows else 0.0
+
+
+def long_ago(db: Database, before: float, limit: int) -> list[str]:
+    """Buckets whose tags were last asked for before a moment (Unix time), up to `limit`."""
+    return [name for (name,) in db.read("SELECT bucket FROM hold WHERE asked_at < ? LIMIT ?", (before, limit))]

@@ -1,0 +1,194 @@
+"""Lanes: identity and bucket together, and what happens while a remote refuses one (SEMANTICS Q-8).
+
+A paused lane keeps its changes as they are and sends one of them at a time, as a probe with back-off; the first that
+passes opens the lane. AccessDenied may mean the object alone: before the lane pauses, changes of another kind are
+tried; where one passes, what is refused once more is parked and the lane goes on.
+
+All SQL on the table `lane` is in here. Its rows are the truth (Q-13); nothing in here sends anything.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apsw
+
+from s3d.layers.queue.rows import claims
+from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rules.understood import CHECKSUMS, METADATA
+from s3d.store.db import Database
+
+MOST_TRIED = 8
+"""Kinds of change that are refused before AccessDenied is held to mean the whole lane."""
+LOOKED_AT = 64
+"""Waiting changes, and first parts of keys, that are looked at for one of another kind."""
+FIELDS = "bucket, identity, state, since, code, reason, attempts, probe_at, probe, kinds"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane that is refused: the columns of its row."""
+
+    bucket: str
+    identity: str
+    state: str
+    since: float
+    code: str
+    reason: str
+    attempts: int
+    probe_at: float
+    probe: int | None
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim took, and when the next change is due where it took nothing (Unix time; None: no time is known)."""
+
+    changes: list[Change]
+    due: float | None
+
+
+def of_row(row: tuple[Any, ...]) -> Lane:
+    """Make a Lane of the columns in FIELDS."""
+    *values, kinds = row
+    values.append(tuple(json.loads(kinds)))
+    return Lane(*values)
+
+
+def shut(db: Database) -> list[Lane]:
+    """The lanes that are refused, the longest first."""
+    return [of_row(row) for row in db.read(f"SELECT {FIELDS} FROM lane ORDER BY since")]
+
+
+def paused(db: Database) -> int:
+    """How many lanes are paused."""
+    return int(db.read("SELECT count(*) FROM lane WHERE state = 'paused'")[0][0])
+
+
+def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tuple[str, str] = ("", "")) -> Claimed:
+    """Claim up to `limit` due changes, `slow` slow ones among them, and one probe of each refused lane that is due.
+
+    Lanes take turns, beginning behind the lane `after`.
+    """
+    refused = [of_row(row) for row in db.execute(f"SELECT {FIELDS} FROM lane")]
+    claimed: list[Change] = []
+    for lane in refused:
+        if lane.probe is None and lane.probe_at <= now and len(claimed) < limit:
+            probe = _choose(db, lane)
+            if probe is None:
+                # Nothing waits in it any more: the next change finds out by itself.
+                open_lane(db, lane.bucket, lane.identity)
+                continue
+            claims.mark_claimed(db, [probe], now)
+            db.execute("UPDATE lane SET probe = ? WHERE bucket = ? AND identity = ?", (probe.seq, *key_of(lane)))
+            claimed.append(probe)
+    closed = frozenset(key_of(lane) for lane in refused)
+    claimed += claims.claim(db, now=now, limit=limit - len(claimed), slow=slow, closed=closed, after=after)
+    if claimed:
+        return Claimed(claimed, None)
+    times = [lane.probe_at for lane in refused if lane.probe is None and lane.probe_at > now]
+    due = claims.next_due(claims.rows_of(db), past=now, slow=slow > 0, closed=closed)
+    return Claimed([], min([*times, *([] if due is None else [due])], default=None))
+
+
+def next_due(db: Database, *, slow: bool, refused: bool) -> float | None:
+    """When there may be something to claim, a probe too (Unix time); None where nothing waits.
+
+    It looks at few rows: `slow` tells whether slow changes count, `refused` whether any lane may have a row.
+    """
+    rows = shut(db) if refused else []
+    times = [lane.probe_at for lane in rows if lane.probe is None]
+    due = claims.next_due(db.read, slow=slow, closed=frozenset(map(key_of, rows)), most=LOOKED_AT)
+    return min([*times, *([] if due is None else [due])], default=None)
+
+
+def key_of(lane: Lane | Change) -> tuple[str, str]:
+    """What names a lane."""
+    return lane.bucket, lane.identity
+
+
+def refuse(
+    db: apsw.Connection, change: Change, *, code: str, reason: str, now: float, pause: Callable[[int], float]
+) -> bool:
+    """Note that a change was refused for its lane's sake. True where that pauses the lane.
+
+    `pause` gives the seconds until the next probe by the number of probes that were refused.
+    """
+    rows = db.execute(f"SELECT {FIELDS} FROM lane WHERE bucket = ? AND identity = ?", key_of(change)).fetchall()
+    lane = of_row(rows[0]) if rows else Lane(change.bucket, change.identity, "trying", now, "", "", 0, now, None, ())
+    probed = lane.probe == change.seq
+    kinds = lane.kinds if kind(change) in lane.kinds else (*lane.kinds, kind(change))[-MOST_TRIED:]
+    lane = replace(lane, code=code, reason=reason, kinds=kinds, probe=None if probed else lane.probe)
+    pauses = lane.state == "trying" and lane.probe is None and not _worth_trying(db, lane)
+    if pauses:
+        lane = replace(lane, state="paused", attempts=1, probe_at=now + pause(1))
+    elif lane.state == "trying":
+        lane = replace(lane, probe_at=now)
+    elif probed:
+        lane = replace(lane, attempts=lane.attempts + 1, probe_at=now + pause(lane.attempts + 1))
+    values = (*key_of(lane), lane.state, lane.since, lane.code, lane.reason, lane.attempts, lane.probe_at, lane.probe)
+    db.execute(
+        f"INSERT OR REPLACE INTO lane ({FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, json.dumps(kinds))
+    )
+    return pauses
+
+
+def open_lane(db: apsw.Connection, bucket: str, identity: str) -> bool:
+    """Let a lane go on; False where it was open."""
+    db.execute("DELETE FROM lane WHERE bucket = ? AND identity = ?", (bucket, identity))
+    return db.changes() > 0
+
+
+def end_probe(db: apsw.Connection, seq: int, probe_at: float) -> None:
+    """Note that a probe said nothing about its lane; the next one is due at `probe_at`."""
+    db.execute("UPDATE lane SET probe = NULL, probe_at = ? WHERE probe = ?", (probe_at, seq))
+
+
+def hasten(db: apsw.Connection, now: float, bucket: str = "") -> None:
+    """Make the next probes due, of one bucket or of all."""
+    db.execute(
+        "UPDATE lane SET probe_at = ?1 WHERE probe IS NULL AND probe_at > ?1 AND (bucket = ?2 OR ?2 = '')",
+        (now, bucket),
+    )
+
+
+def recover(db: apsw.Connection) -> None:
+    """Forget the probes that a crash ended: what was under way is unknown now, and pushed as such."""
+    db.execute("UPDATE lane SET probe = NULL, probe_at = 0")
+
+
+def kind(change: Change) -> str:
+    """What a remote may judge alike: operation, members that need a right of their own, the first part of the key."""
+    members = sorted(
+        name
+        for name in change.members
+        if name.startswith("x-amz-")
+        and not name.startswith((METADATA, "x-amz-content", "x-amz-sdk"))
+        and name not in CHECKSUMS
+    )
+    return " ".join([change.op, *members, change.key.partition("/")[0] if "/" in change.key else ""])
+
+
+def _worth_trying(db: apsw.Connection, lane: Lane) -> bool:
+    return lane.code == "AccessDenied" and len(lane.kinds) < MOST_TRIED and _untried(db, lane) is not None
+
+
+def _choose(db: apsw.Connection, lane: Lane) -> Change | None:
+    """The probe of a lane: the oldest, but where the object alone may be denied one of a kind that was not refused."""
+    if lane.code == "AccessDenied" and (other := _untried(db, lane)) is not None:
+        return other
+    return next(claims.waiting_in(db, *key_of(lane), limit=1), None)
+
+
+def _untried(db: apsw.Connection, lane: Lane) -> Change | None:
+    for change in _candidates(db, lane):
+        if kind(change) not in lane.kinds:
+            return change
+    return None
+
+
+def _candidates(db: apsw.Connection, lane: Lane) -> Iterator[Change]:
+    yield from claims.waiting_in(db, *key_of(lane), limit=LOOKED_AT)
+    yield from claims.first_of_prefixes(db, *key_of(lane), limit=LOOKED_AT)

@@ -1,0 +1,1 @@
+"""What a request may say, and within which limits: judged by looking at nothing else. Pure."""

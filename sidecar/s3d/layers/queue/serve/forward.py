@@ -1,0 +1,186 @@
+"""What is not queued: it goes to the remote, at once, behind a barrier or in its key's turn (SEMANTICS R-3 to R-7).
+
+Nothing is changed on the way but the signature. A call that changes what a queued write means makes its bucket unknown.
+"""
+
+import contextlib
+import time
+from dataclasses import replace
+from urllib.parse import unquote
+
+from multidict import CIMultiDict
+
+from s3d.api import BytesBody, Call, Reply, Wire, read_all
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue.buckets import UNSETTLING
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push import releases
+from s3d.layers.queue.rows import aftermath, uploads, views
+from s3d.layers.queue.turns import Turn
+from s3d.protocol import encode
+
+REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
+KEEPING = frozenset(
+    "PutObjectTagging DeleteObjectTagging PutObjectAcl PutObjectRetention PutObjectLegalHold RestoreObject".split()
+)
+"""Writes after which the object's ETag is what it was."""
+WRITING = frozenset(["PUT", "POST", "DELETE"])
+READING = frozenset(["SelectObjectContent"])
+"""What reads although its method says otherwise."""
+REASONS = frozenset(
+    [
+        "versioned",
+        "locked",
+        "encrypted",
+        "etag",
+        "larger than the queue",
+        "if-match",
+        "if-none-match",
+        "first of its shape",
+    ]
+)
+"""Why a write goes through, as a metric's label: what the client names must not make new ones."""
+
+
+async def pass_through(parts: Parts, call: Call) -> Reply:
+    """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9)."""
+    try:
+        return await _inward(parts, call)
+    except Unavailable:
+        if call.operation in ("HeadBucket", "GetBucketLocation") and parts.buckets.vouched(call.bucket):
+            return _remembered(parts, call)
+        raise
+
+
+async def after(parts: Parts, call: Call) -> Reply:
+    """Hand a call inward when the changes that it depends on are pushed (R-3)."""
+    source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    if source is not None:
+        await parts.turns.barrier(*source)
+        if "RenameSource" in call.params:
+            parts.sights.forget(*source)
+    writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
+    if call.key and writes:
+        return await through(parts, call, call.operation or "unknown operation")
+    prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
+    await parts.turns.barrier(call.bucket, call.key or None, prefix)
+    return await _inward(parts, call)
+
+
+async def delete_bucket(parts: Parts, call: Call) -> Reply:
+    """Answer DeleteBucket: after the bucket's pending changes, but a put that nobody pushes is in it for good (R-9)."""
+    _check_empty(parts, call)
+    try:
+        return await after(parts, call)
+    except S3Error:
+        _check_empty(parts, call)
+        raise
+
+
+def _check_empty(parts: Parts, call: Call) -> None:
+    if views.kept_back(parts.db, call.bucket):
+        raise S3Error(
+            "BucketNotEmpty",
+            "The bucket you tried to delete is not empty: a put in it is held or parked",
+            status=409,
+            details={"BucketName": call.bucket},
+            hint="see `s3d status`",
+        )
+
+
+async def through(parts: Parts, call: Call, reason: str) -> Reply:
+    """Send a write to the remote while the client waits, in its key's turn."""
+    parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
+    if parts.health.away:
+        # Before the turn: nothing durable is owed to a request that cannot be served.
+        raise Unavailable(
+            f"This request must be decided by the remote ({reason}), which is away: {parts.health.reason}"
+        )
+    async with parts.turns.turn(call.bucket, call.key, call.identity) as turn:
+        if call.operation == "DeleteObject" and "VersionId" not in call.params:
+            turn.etag = ""
+        reply = await parts.inner(call)
+        if reply.status < 300 and call.operation == "PutObject":
+            turn.etag = reply.headers.get("ETag", "").strip('"') or None
+        turn.changed = reply.status < 300 and call.operation not in KEEPING
+        if reply.status < 300 and call.operation in REPLACING:
+            await _drop_kept(parts, call)
+        await _see(parts, call, reply, turn)
+    parts.wake()
+    return reply
+
+
+async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
+    """Note what a request has made of the object, and what the remote honours (Q-18)."""
+    if reply.status == 412 and call.operation == "PutObject" and call.wire is not None:
+        await parts.sights.refused(call.wire.headers)
+    if turn.changed and turn.etag is not None:
+        parts.sights.saw(call.bucket, call.key, turn.etag)
+    elif turn.changed:
+        parts.sights.forget(call.bucket, call.key)
+
+
+def promised(call: Call, reply: Reply) -> Reply:
+    """Say of a write that succeeded and is not on the local dir that the remote has it (D-6)."""
+    succeeded = reply.status < 300 or reply.status == 303  # a form may ask to be sent elsewhere afterwards
+    if succeeded and call.wire is not None and call.wire.method in WRITING and call.operation not in READING:
+        reply.headers.setdefault("x-s3d-durability", "remote")
+    return reply
+
+
+async def _drop_kept(parts: Parts, call: Call) -> None:
+    """Let go of the settled change of a key that a request has replaced."""
+    if aftermath.kept_since(parts.db) is None:
+        return
+    for file in await parts.db.write(lambda db: aftermath.drop_kept(db, call.bucket, call.key)):
+        await parts.bodies.delete(file)
+
+
+async def _inward(parts: Parts, call: Call) -> Reply:
+    reply = await parts.inner(call)
+    if call.operation in UNSETTLING and reply.status < 300:
+        await parts.buckets.forget(call.bucket)
+        await parts.shapes.forget(call.bucket)
+    if call.operation == "DeleteBucket" and reply.status < 300:
+        # As on the remote, they do not keep a bucket, and go with it.
+        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
+        parts.staging.wake()
+    if call.operation in releases.RETAGGING and reply.status < 300:
+        with contextlib.suppress(S3Error):
+            await releases.ask(parts, call.bucket)
+    return reply
+
+
+def _remembered(parts: Parts, call: Call) -> Reply:
+    region = parts.region
+    if call.operation == "HeadBucket":
+        return Reply(200, CIMultiDict({"x-amz-bucket-region": region}))
+    return Reply(200, result={"LocationConstraint": "" if region == "us-east-1" else region})
+
+
+def copy_source(source: object) -> tuple[str, str] | None:
+    """Bucket and key that a copy reads; None where the call is no copy."""
+    if not isinstance(source, str) or not source:
+        return None
+    bucket, _, key = source.removeprefix("/").partition("?")[0].partition("/")
+    return unquote(bucket), unquote(key)
+
+
+def wire_of(call: Call) -> Wire:
+    """The wire of a call: as it came, or as a call that a layer made would be sent."""
+    if call.wire is not None:
+        return call.wire
+    method, path, query, headers, _ = encode.request(call.operation, call.params)
+    return Wire(method, f"/{call.bucket}{path}", query, headers)
+
+
+async def read_document(call: Call, limit: int) -> tuple[bytes, Call]:
+    """Read a request's document: its bytes, and the call with them as its body.
+
+    Raises S3Error MalformedXML where it is larger than `limit` bytes.
+    """
+    try:
+        data = await read_all(call.body, limit)
+    except ValueError:
+        raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
+    return data, replace(call, body=BytesBody(data))

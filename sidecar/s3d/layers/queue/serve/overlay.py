@@ -1,0 +1,231 @@
+"""Answers to GetObject and HeadObject from a pending put: the object as the remote will show it (SEMANTICS R-1).
+
+Pure but for the body it is given. Conditions are judged in the order of RFC 9110 (13.2.2), ranges as S3 does: one
+range, a malformed one is ignored, one beyond the end is 416.
+"""
+
+import functools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+from multidict import CIMultiDict
+
+from s3d.api import Body, Headers, Reply
+from s3d.errors import S3Error
+from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.uploads import Part
+from s3d.layers.queue.rules import tags
+from s3d.layers.queue.rules.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
+from s3d.protocol.model import OPERATIONS
+
+OVERRIDES = {
+    "ResponseCacheControl": "Cache-Control",
+    "ResponseContentDisposition": "Content-Disposition",
+    "ResponseContentEncoding": "Content-Encoding",
+    "ResponseContentLanguage": "Content-Language",
+    "ResponseContentType": "Content-Type",
+    "ResponseExpires": "Expires",
+}
+RESPONSE_HEADERS = OPERATIONS["HeadObject"].response_headers
+RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*")
+# S3 does not say which class an object is in where it is the usual one.
+UNSHOWN = frozenset(["STANDARD", ""])
+# What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.
+NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
+
+
+@dataclass(slots=True)
+class RangeBody:
+    """A stretch of another body that can be replayed."""
+
+    body: Body
+    start: int
+    end: int
+    replayable: bool = True
+
+    @property
+    def length(self) -> int:
+        """Length in bytes."""
+        return self.end - self.start
+
+    def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the stretch, or a part of it."""
+        return self.body.chunks(self.start + start, self.end if end is None else min(self.end, self.start + end))
+
+    @property
+    def send(self) -> Callable[[int], Awaitable[None]] | None:
+        """Sends the stretch to a socket, where the body lies in a file."""
+        send = getattr(self.body, "send", None)
+        return None if send is None else functools.partial(send, start=self.start, end=self.end)
+
+    async def aclose(self) -> None:
+        """Let go of the body."""
+        await self.body.aclose()
+
+
+def answer(
+    operation: str,
+    params: dict[str, Any],
+    change: Change,
+    open_body: Callable[[], Body],
+    parts: Sequence[Part] = (),
+    encryption: str = "",
+) -> Reply:
+    """Answer GetObject or HeadObject from a pending put. `open_body` is called only where bytes are sent.
+
+    `parts` are those of a completed upload, where the client asks for one of them; `encryption` is what the bucket does
+    to an object that does not say itself how it is encrypted.
+    Raises S3Error PreconditionFailed (412), InvalidRange (416) or InvalidPartNumber (416).
+    """
+    headers = describe(change)
+    if encryption:
+        headers.setdefault(ENCRYPTION, encryption)
+    judged = judge(params, change)
+    if judged is not None:
+        return Reply(judged, CIMultiDict((name, headers[name]) for name in NOT_MODIFIED if name in headers))
+    for member, name in OVERRIDES.items():
+        if member in params:
+            value = params[member]
+            headers[name] = format_datetime(value, usegmt=True) if isinstance(value, datetime) else str(value)
+    status, start, end = 200, 0, change.size
+    sums = {name: value for name, value in change.members.items() if name in CHECKSUMS}
+    if (number := params.get("PartNumber")) is not None:
+        if not 1 <= number <= max(1, len(parts)):
+            raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable", status=416)
+        status = 206
+        if parts:
+            start = sum(part.size for part in parts[: number - 1])
+            end = start + parts[number - 1].size
+            headers["x-amz-mp-parts-count"] = str(len(parts))
+            sums = {name: value for name, value in parts[number - 1].sums.items() if name in sums}
+    elif (
+        "Range" in params
+        and unchanged(params.get("IfRange"), change)
+        and (stretch := select(params["Range"], change.size)) is not None
+    ):
+        status, (start, end) = 206, stretch
+    if status == 206:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{change.size}"
+    whole = end - start == change.size
+    if params.get("ChecksumMode") == "ENABLED" and sums and (whole or number is not None):
+        headers.update(sums)
+        headers["x-amz-checksum-type"] = change.members.get("x-amz-checksum-type", "FULL_OBJECT")
+    if operation == "HeadObject":
+        headers["Content-Length"] = str(end - start)
+        return Reply(status, headers)
+    body = open_body()
+    return Reply(status, headers, body=body if whole else RangeBody(body, start, end))
+
+
+ATTRIBUTES = frozenset(["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"])
+
+
+def attributes(wanted: Iterable[str], change: Change) -> Reply | None:
+    """Answer GetObjectAttributes from a pending put; None for what only the remote can say.
+
+    That is a checksum that the client did not send (R-1), and an attribute that S3 does not know.
+    """
+    wanted = set(wanted)
+    sums = {RESPONSE_HEADERS[name].name: value for name, value in change.members.items() if name in CHECKSUMS}
+    if not wanted or wanted - ATTRIBUTES or ("Checksum" in wanted and not sums):
+        return None
+    result: dict[str, Any] = {
+        "ETag": change.etag,
+        "Checksum": {**sums, "ChecksumType": "FULL_OBJECT"},
+        "StorageClass": change.members.get("x-amz-storage-class", "STANDARD"),
+        "ObjectSize": change.size,
+    }
+    headers: Headers = CIMultiDict({"Last-Modified": http_date(change.acked_at)})
+    return Reply(200, headers, result={name: value for name, value in result.items() if name in wanted})
+
+
+def describe(change: Change) -> Headers:
+    """The headers that describe a pending object."""
+    headers: Headers = CIMultiDict()
+    headers["ETag"] = f'"{change.etag}"'
+    headers["Last-Modified"] = http_date(change.acked_at)
+    headers["Accept-Ranges"] = "bytes"
+    headers["Content-Type"] = DEFAULT_TYPE
+    for name, value in change.members.items():
+        if name in CONTENT:
+            headers[name.title()] = value
+        elif name.startswith(METADATA) or (name in SHOWN and value not in UNSHOWN):
+            headers[name] = value
+    if number := tags.count(change.members):
+        headers["x-amz-tagging-count"] = str(number)
+    return headers
+
+
+def judge(params: dict[str, Any], change: Change) -> int | None:
+    """Judge the conditions: None where they hold, 304, or S3Error PreconditionFailed."""
+    modified = datetime.fromtimestamp(int(change.acked_at), UTC)
+    if (wanted := params.get("IfMatch")) is not None:
+        if not matches(wanted, change.etag):
+            raise failed("If-Match")
+    elif (moment := params.get("IfUnmodifiedSince")) is not None and modified > aware(moment):
+        raise failed("If-Unmodified-Since")
+    if (unwanted := params.get("IfNoneMatch")) is not None:
+        return 304 if matches(unwanted, change.etag) else None
+    if (moment := params.get("IfModifiedSince")) is not None and modified <= aware(moment):
+        return 304
+    return None
+
+
+def unchanged(validator: str | None, change: Change) -> bool:
+    """Whether an If-Range allows the range: the object is still the one that it names (RFC 9110, 13.1.5)."""
+    return validator is None or validator in (f'"{change.etag}"', http_date(change.acked_at))
+
+
+def matches(header: str, etag: str) -> bool:
+    """Whether a list of entity tags names this one; `*` names any."""
+    return any(tag.strip().removeprefix("W/").strip('"') in (etag, "*") for tag in header.split(","))
+
+
+def select(header: str, size: int) -> tuple[int, int] | None:
+    """The stretch that a Range header selects; None for one that is ignored. Raises S3Error InvalidRange.
+
+    The last bytes of an empty object are all of it: S3 answers 200.
+    """
+    match = RANGE.fullmatch(header.strip())
+    if not match or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first and last and int(last) < int(first):
+        return None
+    if not first and size == 0 and int(last):
+        return None
+    start = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if start >= size or (not first and int(last) == 0):
+        raise S3Error(
+            "InvalidRange",
+            "The requested range is not satisfiable",
+            status=416,
+            headers={"Content-Range": f"bytes */{size}"},
+            details={"RangeRequested": header, "ActualObjectSize": str(size)},
+        )
+    return start, end
+
+
+def failed(condition: str) -> S3Error:
+    """The answer to a condition that does not hold."""
+    return S3Error(
+        "PreconditionFailed",
+        "At least one of the pre-conditions you specified did not hold",
+        status=412,
+        details={"Condition": condition},
+    )
+
+
+def http_date(moment: float) -> str:
+    """A Unix time as HTTP writes it."""
+    return format_datetime(datetime.fromtimestamp(int(moment), UTC), usegmt=True)
+
+
+def aware(moment: datetime) -> datetime:
+    """A moment in UTC where it names no zone."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

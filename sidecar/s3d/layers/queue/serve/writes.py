@@ -1,0 +1,160 @@
+"""Writes that are queued: PutObject, DeleteObject, and DeleteObjects key by key.
+
+A write is acknowledged when it is on stable storage (SEMANTICS D-1, D-2). What the queue does not take goes through in
+its key's turn; nothing is ever taken halfway.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import apsw
+from multidict import CIMultiDict
+
+from s3d.api import Call, Headers, Reply
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows.changes import New, Queued
+from s3d.layers.queue.rules import bulk, limits, understood
+from s3d.layers.queue.serve import forward, proving
+from s3d.protocol import decode
+from s3d.protocol.model import OPERATIONS
+from s3d.store.db import StoreFull
+
+
+async def put(parts: Parts, call: Call) -> Reply:
+    """Queue a PutObject."""
+    wire = forward.wire_of(call)
+    if foreign := understood.foreign(wire, "PutObject"):
+        return await forward.through(parts, call, foreign[0])
+    body = call.body
+    if body is None or body.length is None:
+        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+    size = body.length
+    members = understood.kept(wire)
+    limits.check(call.key, size, members)
+    bucket = await parts.buckets.get(call.bucket)
+    if reason := parts.buckets.through(bucket):
+        return await forward.through(parts, call, reason)
+    if size > parts.settings.write_queue.max_size:
+        return await forward.through(parts, call, "larger than the queue")
+    if (reply := await proving.first(parts, call, "put", members)) is not None:
+        return reply
+    async with parts.room.take(size):
+        md5 = hashlib.md5(usedforsecurity=False)
+        stored = await parts.bodies.receive(body, md5.update)
+        etag = md5.hexdigest()
+        understood.add_checksums(members, getattr(body, "digests", {}))
+        try:
+            await enqueue(
+                parts,
+                [new(parts, call, "put", members=members, size=size, etag=etag, file=stored.id, inline=stored.inline)],
+            )
+        except StoreFull:
+            # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
+            if stored.id is not None:
+                await parts.bodies.delete(stored.id)
+            raise
+    headers = acknowledged(parts, call.bucket, members)
+    headers["ETag"] = f'"{etag}"'
+    sums = {name: value for name, value in members.items() if name in understood.CHECKSUMS}
+    if sums:
+        headers.update(sums)
+        headers["x-amz-checksum-type"] = "FULL_OBJECT"
+    return Reply(200, headers)
+
+
+def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Headers:
+    """The headers of an answer to what is queued: where it is (D-6), and how it will be encrypted at the remote."""
+    headers: Headers = CIMultiDict({"x-s3d-durability": "local"})
+    if encryption := members.get(understood.ENCRYPTION) or parts.buckets.encryption(bucket):
+        headers[understood.ENCRYPTION] = encryption
+    return headers
+
+
+async def delete(parts: Parts, call: Call) -> Reply:
+    """Queue a DeleteObject."""
+    wire = forward.wire_of(call)
+    if foreign := understood.foreign(wire, "DeleteObject"):
+        return await forward.through(parts, call, foreign[0])
+    limits.check(call.key, 0, {})
+    bucket = await parts.buckets.get(call.bucket)
+    if reason := parts.buckets.through(bucket):
+        return await forward.through(parts, call, reason)
+    members = understood.kept_of_delete(wire)
+    if (reply := await proving.first(parts, call, "delete", members)) is not None:
+        return reply
+    async with parts.room.take(0):
+        await enqueue(parts, [new(parts, call, "delete", members=members)])
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+
+
+async def delete_many(parts: Parts, call: Call) -> Reply:
+    """Answer a DeleteObjects key by key (Q-20): plain keys in one commit, the others by the remote."""
+    bucket = await parts.buckets.get(call.bucket)
+    wire = forward.wire_of(call)
+    if parts.buckets.through(bucket) or call.body is None or understood.foreign(wire, "DeleteObjects"):
+        return await forward.after(parts, call)
+    data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
+    operation = OPERATIONS["DeleteObjects"]
+    if decode.unknown_elements(operation, data):
+        return await forward.after(parts, call)
+    wanted = bulk.of_document(decode.input_xml(operation, data))
+    plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
+    members = understood.kept_of_delete(wire)
+    if plain and (shape := proving.first_of_bulk(parts, call, members)) is not None:
+        forwarded, refusal = await _delete_rest(parts, call, list(wanted.objects))
+        await proving.learn_of_bulk(parts, shape, forwarded)
+        if not (isinstance(refusal, Unavailable) and not refusal.sent) and getattr(refusal, "code", "") != "SlowDown":
+            return Reply(200, result=bulk.answer(wanted, [], forwarded, refusal))
+        proving.unproven(parts)
+    async with parts.room.take(0, files=len(plain)):
+        keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
+        await enqueue(parts, [new(parts, one, "delete", members=members) for one in keyed])
+    rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
+    forwarded, refusal = await _delete_rest(parts, call, rest) if rest else ({}, None)
+    return Reply(200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal))
+
+
+async def _delete_rest(
+    parts: Parts, call: Call, objects: list[Mapping[str, Any]]
+) -> tuple[dict[str, Any], S3Error | None]:
+    """Forward what cannot be queued, after what is pending for its keys."""
+    try:
+        for key in dict.fromkeys(o["Key"] for o in objects):
+            await parts.turns.barrier(call.bucket, key)
+            parts.sights.forget(call.bucket, key)
+        params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
+        params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
+        return (await parts.inner(Call("DeleteObjects", params, identity=call.identity))).result or {}, None
+    except S3Error as error:
+        return {}, error
+
+
+def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
+    """A change of the call's key, not queued yet; `what` are more fields of New."""
+    now = time.time()
+    what.setdefault("ordered", parts.buckets.ordered(call.bucket))
+    what.setdefault("base", parts.sights.of(call.bucket, call.key))
+    return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
+
+
+async def enqueue(parts: Parts, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None) -> None:
+    """Commit changes together (D-2): when this returns, they are on stable storage.
+
+    `first` is run before them in the same transaction; what it raises comes out, and nothing is done.
+    """
+
+    def write(db: apsw.Connection) -> list[Queued]:
+        if first is not None:
+            first(db)
+        return [changes.enqueue(db, one) for one in news]
+
+    queued = await parts.db.write(write, short=len(news) == 1 and first is None)
+    parts.wake()
+    for one in queued:
+        for file in one.files:
+            await parts.bodies.delete(file)
