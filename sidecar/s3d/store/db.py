@@ -133,7 +133,7 @@ class Database:
         self._closed = False
         self._waiting: list[_Write] = []
         self._called = False
-        self._out = False
+        self._out: _Group | None = None
         self._looking = False
         self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._watch_wal(writer)
@@ -203,7 +203,7 @@ class Database:
                 self._looking = True
                 if self._out:
                     # The thread commits between any two of ours, and a checkpoint of its waits for us.
-                    asyncio.get_running_loop().call_soon(self._look_away)
+                    self._out.loop.call_soon(self._look_away)
             return self._reader.execute(sql, bindings).fetchall()
         except (*FAILURES, apsw.BusyError) as error:
             self._look_away()
@@ -259,7 +259,7 @@ class Database:
         taken = self._waiting[:GROUP]
         del self._waiting[:GROUP]
         group = _Group([write for write in taken if write.apply], [write for write in taken if not write.apply])
-        self._out = True
+        self._out = group
         if group.writes and self._writer and all(write.short for write in group.writes):
             _run_short(self._writer, group)
         self._queue.put(group)
@@ -277,7 +277,7 @@ class Database:
             else:
                 write.future.set_result(write.result)
         if back:
-            self._out = False
+            self._out = None
             if self._waiting:
                 self._call(self._waiting[0].future.get_loop())
 
