@@ -1,13 +1,17 @@
 """The body of a remote's answer, where the kernel cannot move it."""
 
 import asyncio
+import errno
+import os
 import random
+from collections.abc import Callable
 
 import pytest
 
 from s3d import config
 from s3d.api import Call
 from s3d.layers.remote import SPLICED, connect
+from s3d.layers.splice import check
 from s3d.metrics import Metrics
 from tests.contracts import blocks_of
 
@@ -19,8 +23,23 @@ def no_blocking_calls() -> None:
     """Connecting reads the trusted certificates, which blocks; a daemon does so at its start."""
 
 
-async def test_without_a_pipe_a_large_body_comes_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3d.layers.splice.PIPE", -1)  # no system has one of this size
+
+
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EPERM, "as a filter of system calls says it")
+
+    check.cache_clear()
+    monkeypatch.setattr(os, "splice", refuse)
+
+
+@pytest.mark.parametrize("hinder", [no_pipe, forbidden])
+async def test_where_the_kernel_may_not_move_it_a_large_body_comes_the_ordinary_way(
+    hinder: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hinder(monkeypatch)
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(DATA)}\r\n\r\n".encode()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
