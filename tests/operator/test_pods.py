@@ -47,7 +47,9 @@ def test_a_pod_says_whose_it_is_and_whether_its_gateway_answers() -> None:
         True,
         False,
     )
-    assert read.config_hash == build.config_hash(gateway(ANONYMOUS).spec, IMAGE)  # type: ignore[arg-type]
+    spec = gateway(ANONYMOUS).spec
+    assert spec
+    assert read.config_hash == build.config_hash(spec, IMAGE)
     assert not read_pod(injected(initContainerStatuses=[running() | {"started": False}])).listens
     assert not read_pod(injected(initContainerStatuses=[ended(0)])).listens
     assert not read_pod(injected(initContainerStatuses=None)).listens

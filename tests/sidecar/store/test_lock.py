@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,13 @@ import pytest
 
 from s3d.errors import ConfigError
 from s3d.store.lock import lock_dir
+from tests.daemons import eventually
 
 HOLDER = """
 import sys, signal
 from pathlib import Path
 from s3d.store.lock import lock_dir
+from tests.daemons import eventually
 lock = lock_dir(Path(sys.argv[1]))
 print("held", flush=True)
 signal.pause()
@@ -69,9 +70,7 @@ def test_a_holder_sees_that_another_process_waits_and_that_it_has_been_killed(tm
     lock = lock_dir(tmp_path)
     assert not lock.is_asked_for()
     with waiting(tmp_path) as process:
-        while not lock.is_asked_for():
-            assert process.poll() is None
-            time.sleep(0.01)
+        eventually(lock.is_asked_for)
         assert lock.is_asked_for(), "the look ends nothing"
         process.kill()
         process.wait()

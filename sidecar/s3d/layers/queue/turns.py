@@ -86,17 +86,9 @@ class Turns:
             standing = asyncio.ensure_future(
                 self._db.write(lambda db: _stand_in_line(db, bucket=bucket, key=key, identity=identity, now=now))
             )
-            try:
-                seq, started = await asyncio.shield(standing)
-            except asyncio.CancelledError:
-                # The row comes all the same, and the key would wait behind it for life.
-                with contextlib.suppress(StoreFailed):
-                    seq, _ = await asyncio.shield(standing)
-                    await asyncio.shield(self._db.write(lambda db: _leave(db, seq, None)))
-                self.moved(bucket)
-                raise
             turn: Turn | None = None
             try:
+                seq, started = await asyncio.shield(standing)
                 waiter.seq = seq - 1
                 while not started:
                     await self._until(waiter)
@@ -111,8 +103,17 @@ class Turns:
                     turn.lost = not isinstance(error, S3Error) or (isinstance(error, Unavailable) and error.sent)
                     raise
             finally:
-                await asyncio.shield(self._db.write(lambda db: _leave(db, seq, turn)))
-                self.moved(bucket)
+                # A client that left while its row was asked for has one all the same: the key would wait behind it.
+                await asyncio.shield(self._leave(standing, bucket, turn))
+
+    async def _leave(self, standing: asyncio.Future[tuple[int, bool]], bucket: str, turn: "Turn | None") -> None:
+        """Leave the line once the place in it is known; where it could not be stored, there is none."""
+        try:
+            seq, _ = await standing
+        except StoreFailed:
+            return
+        await self._db.write(lambda db: _leave(db, seq, turn))
+        self.moved(bucket)
 
     @contextlib.contextmanager
     def _waiting(self, waiter: Waiter) -> Iterator[None]:
