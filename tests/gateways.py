@@ -1,0 +1,64 @@
+"""A gateway without its door and with all of its wire: a queue over the real remote layer, in front of a store."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s3d import config
+from s3d.errors import S3Error
+from s3d.layers.queue import Queue, open_queue
+from s3d.layers.remote import Remote, connect
+from s3d.metrics import Metrics
+from tests.callers import Answer, ask
+from tests.remotes import REGION
+from tests.stores import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One life of it."""
+
+    queue: Queue
+    far: Remote
+
+    async def ask(
+        self, operation: str, params: dict[str, Any], data: bytes | None = None, **headers: str
+    ) -> Answer | S3Error:
+        """Ask as a client: the answer, or the error."""
+        spelt = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            return await ask(self.queue, operation, params, data, headers=spelt)
+        except S3Error as error:
+            return error
+
+    def state(self, bucket: str, key: str) -> str:
+        """What the gateway says of a key."""
+        return str(self.queue.object_status(bucket, key)["state"])
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    directory: Path, store: Store, buckets: tuple[str, ...] = (), **write_queue: Any
+) -> AsyncIterator[Gateway]:
+    """Open one on a directory; what its background raises is raised."""
+    settings = config.Settings(
+        gateway=config.Gateway(local_dir=directory),
+        remote=config.Remote(endpoint=store.endpoint, region=REGION, buckets=buckets),
+        write_queue=config.WriteQueue(dir=directory / "queue", **write_queue),
+    )
+    metrics = Metrics()
+    async with contextlib.AsyncExitStack() as parts:
+        far = await parts.enter_async_context(connect(settings.remote, metrics))
+        queue = await parts.enter_async_context(
+            open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
+        )
+        life = asyncio.gather(queue.pusher.run(), queue.look_after_uploads())
+        try:
+            yield Gateway(queue, far)
+        finally:
+            life.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await life

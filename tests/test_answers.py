@@ -1,0 +1,344 @@
+"""What an answer means: of every kind of answer, to every kind of request, what the gateway makes of it.
+
+ANSWERS are what stands between a gateway and its store, or the store itself in trouble, may say. The tables below it
+are the exceptions; the rule is short. *A push* that gets such an answer is not lost: when the store answers again, the
+change arrives, by itself (Q-3a, Q-8a, Q-22). *A request that goes through* is never told of a success that the store
+did not give; an S3 error passes as it came, and a success that is none is a 503.
+
+Each kind of request has one gateway, in which each answer has a bucket of its own, so that all go side by side.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3d.errors import S3Error
+from s3d.layers.queue.push import retry, zombies
+from tests.callers import Answer, door_call
+from tests.fakes import Bucket, Version, md5
+from tests.gateways import Gateway, gateway
+from tests.remotes import credentials
+from tests.stores import Odd, Store, until
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+JSON = {"Content-Type": "application/json"}
+XML = {"Content-Type": "application/xml", "x-amz-request-id": "4442587FB7D0A2F9"}
+PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
+BACKEND = "default backend - 404"
+FOREIGN = '"0123456789abcdef0123456789abcdef"'
+
+
+def s3_error(status: int, code: str) -> Odd:
+    """An error as S3 says it."""
+    said = f"<Error><Code>{code}</Code><Message>as the test has it</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>"
+    return Odd(status, XML, f'<?xml version="1.0" encoding="UTF-8"?>\n{said}')
+
+
+NO_SUCCESS = {
+    "200 html": Odd(200, HTML, PAGE),
+    "200 html of a proxy that sets ETags": Odd(200, {**HTML, "ETag": FOREIGN}, PAGE),
+    "200 text": Odd(200, TEXT, "ok"),
+    "200 json": Odd(200, JSON, '{"status": "ok"}'),
+    "200 empty": Odd(200),
+    "200 empty ETag": Odd(200, {"ETag": ""}),
+    "200 quoted empty ETag": Odd(200, {"ETag": '""'}),
+    "200 ETag of another object": Odd(200, {"ETag": FOREIGN}),
+    "200 <Error>": Odd(200, XML, s3_error(200, "InternalError").body),
+    "200 <Error> with an ETag": Odd(200, {**XML, "ETag": FOREIGN}, s3_error(200, "SlowDown").body),
+    "200 root without members": Odd(200, XML, "<{root}></{root}>"),
+    "200 another root": Odd(200, XML, "<Maintenance><ETag>&quot;1&quot;</ETag><UploadId>1</UploadId></Maintenance>"),
+    "200 document that breaks off": Odd(200, XML, '<?xml version="1.0" encoding="UTF-8"?>\n<{root}><ETag>&quot;'),
+    "200 blanks": Odd(200, XML, '<?xml version="1.0" encoding="UTF-8"?>\n   \n  '),
+    "201": Odd(201),
+    "201 html": Odd(201, HTML, PAGE),
+    "202": Odd(202),
+    "203 html": Odd(203, HTML, PAGE),
+    "204": Odd(204),
+    "206": Odd(206),
+    "206 html": Odd(206, HTML, PAGE),
+    "299": Odd(299, TEXT, "ok"),
+}
+"""Statuses of success that are none."""
+
+NO_DOCUMENT = {
+    **{f"{status} html": Odd(status, {**HTML, "Location": "http://portal.test/"}, PAGE) for status in (302, 307, 308)},
+    "303": Odd(303, {"Location": "http://portal.test/"}),
+    **{f"{status} text": Odd(status, TEXT, BACKEND) for status in (400, 404, 407, 408, 410, 413, 421, 425, 429, 499)},
+    **{f"{status} html": Odd(status, HTML, PAGE) for status in (401, 403, 404, 405, 409, 411, 413, 418, 426, 431, 451)},
+    **{f"{status} json": Odd(status, JSON, '{"error": "upstream"}') for status in (403, 404, 412, 423, 429)},
+    **{f"{status}": Odd(status) for status in (400, 403, 404, 408, 409, 412, 413, 421)},
+    **{f"{status} html": Odd(status, HTML, PAGE) for status in (500, 502, 503, 504, 507, 520)},
+    **{f"{status}": Odd(status) for status in (500, 501, 502, 503, 504, 507, 520, 599)},
+    "101": Odd(101, cut="body"),
+    "103 alone": Odd(103, cut="body"),
+    "199": Odd(199, TEXT, "?", cut="body"),
+    "status 000": Odd("000", TEXT, "?"),
+    "no HTTP": Odd("2OO"),
+}
+"""Refusals without S3's document: nothing is known of the object."""
+
+S3_ERRORS = {
+    f"{status} {code}": s3_error(status, code)
+    for status, code in (
+        (301, "PermanentRedirect"),
+        (307, "TemporaryRedirect"),
+        (400, "InvalidRequest"),
+        (400, "RequestTimeout"),
+        (400, "ExpiredToken"),
+        (400, "BadDigest"),
+        (400, "EntityTooLarge"),
+        (401, "Unauthorized"),
+        (403, "AccessDenied"),
+        (403, "SignatureDoesNotMatch"),
+        (403, "QuotaExceeded"),
+        (404, "NoSuchBucket"),
+        (404, "NoSuchKey"),
+        (404, "NoSuchUpload"),
+        (405, "MethodNotAllowed"),
+        (408, "RequestTimeout"),
+        (409, "OperationAborted"),
+        (411, "MissingContentLength"),
+        (412, "PreconditionFailed"),
+        (423, "ObjectLocked"),
+        (429, "TooManyRequests"),
+        (500, "InternalError"),
+        (501, "NotImplemented"),
+        (503, "SlowDown"),
+        (503, "ServiceUnavailable"),
+        (507, "InsufficientStorage"),
+    )
+}
+"""Refusals that the store itself says."""
+
+CUT = {
+    "cut before the body is read": Odd(cut="unread"),
+    "cut after the request": Odd(cut="read"),
+    "reset after the request": Odd(cut="read", reset=True),
+    "cut in the head": Odd(200, {"ETag": FOREIGN}, cut="head"),
+    "cut in the body": Odd(200, XML, "<{root}><ETag>", cut="body"),
+}
+APPLIED = {
+    "500, applied": Odd(500, HTML, PAGE, applied=True),
+    "503, applied": Odd(503, XML, s3_error(503, "SlowDown").body, applied=True),
+    "504, applied": Odd(504, HTML, PAGE, applied=True),
+    "200 html, applied": Odd(200, HTML, PAGE, applied=True),
+    "404 text, applied": Odd(404, TEXT, BACKEND, applied=True),
+    "cut after it was applied": Odd(cut="applied"),
+    "reset after it was applied": Odd(cut="applied", reset=True),
+    "cut in the head, applied": Odd(200, {"ETag": FOREIGN}, applied=True, cut="head"),
+}
+"""What was done all the same."""
+
+ANSWERS = {**NO_SUCCESS, **NO_DOCUMENT, **S3_ERRORS, **CUT, **APPLIED}
+
+PARKS = frozenset(["400 EntityTooLarge", "405 MethodNotAllowed", "501 NotImplemented"])
+"""S3 errors that are about the object: its change is parked, and delivered when a person says so."""
+
+CONFIRMS = {
+    "DeleteObject": {"204", "404 NoSuchKey"},
+    "DeleteObjectTagging": {"204", "404 NoSuchKey"},
+    "PutObjectTagging": {
+        *("200 empty", "200 empty ETag", "200 quoted empty ETag", "200 ETag of another object", "404 NoSuchKey"),
+    },
+    "AbortMultipartUpload": {"204", "404 NoSuchUpload"},
+    "GetObject": {"200 ETag of another object", "200 html of a proxy that sets ETags", "200 <Error> with an ETag"},
+    "HeadObject": {"200 ETag of another object", "200 html of a proxy that sets ETags", "200 <Error> with an ETag"},
+    "ListObjectsV2": {"200 root without members"},
+    "ListObjects": {"200 root without members"},
+    "UploadPart": {"200 ETag of another object"},
+    "PutObject": {"200 ETag of another object"},
+}
+"""What is S3's own answer to an operation, so that nobody can tell. To a push, only what says nothing is (`SILENT`)."""
+SILENT = frozenset(["DeleteObject", "DeleteObjectTagging", "PutObjectTagging", "AbortMultipartUpload"])
+
+OFTEN = 3
+"""How often an answer is given before the store answers again; three refusals would park a change."""
+AT_MOST = 2.0
+"""Seconds that it is given at most: what pauses need not come so often."""
+IN_TIME = 10.0
+"""Seconds in which what the store answers again arrives, of all kinds together."""
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Pauses are short, requests are signed by keys of the environment, and nobody is told of the faults we make."""
+    caplog.set_level(logging.CRITICAL, "s3d")
+    for name, seconds in {"BASE": 0.005, "CAP": 0.05, "PROBE_BASE": 0.01, "PROBE_CAP": 0.05}.items():
+        monkeypatch.setattr(retry, name, seconds)
+    monkeypatch.setattr(zombies, "GLANCE", 0.05)
+    monkeypatch.setattr(zombies, "PAUSE", 0.01)
+    for name, value in credentials("Dummy", "Dummy").items():
+        monkeypatch.setenv(name, value)
+
+
+# Pushes: acknowledged here, answered oddly there.
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One answer to one kind of push."""
+
+    name: str
+    bucket: str
+    gateway: Gateway
+    store: Store
+
+    @property
+    def there(self) -> Version | None:
+        """The object at the store."""
+        return self.store.fake.buckets[self.bucket].current("k")
+
+    async def ask(self, operation: str, data: bytes | None = None, **params: Any) -> Answer:
+        """Ask for something that is acknowledged. Raises S3Error."""
+        answer = await self.gateway.ask(operation, {"Bucket": self.bucket, "Key": "k", **params}, data)
+        if isinstance(answer, S3Error):
+            raise answer
+        return answer
+
+    async def upload(self) -> str:
+        """Upload one part and complete it: the ETag that was acknowledged."""
+        id = (await self.ask("CreateMultipartUpload", Metadata={"n": "1"})).result["UploadId"]  # noqa: A001
+        part = await self.ask("UploadPart", b"part", UploadId=id, PartNumber=1)
+        parts = {"Parts": [{"PartNumber": 1, "ETag": f'"{part.etag}"'}]}
+        return (await self.ask("CompleteMultipartUpload", UploadId=id, MultipartUpload=parts)).etag
+
+    async def held_put(self) -> None:
+        """Put an object whose push has begun and is not answered."""
+        self.store.hook(Odd(held=True), "PutObject", bucket=self.bucket, times=1)
+        await self.ask("PutObject", b"1")
+        await until(lambda: bool(self.store.count("PutObject", self.bucket)))
+
+
+async def put(cell: Cell) -> None:
+    await cell.ask("PutObject", b"one", Metadata={"n": "1"}, ContentType="text/x-a")
+
+
+def is_put(cell: Cell) -> bool:
+    said = {"Content-Type": "text/x-a", "x-amz-meta-n": "1"}
+    return cell.there is not None and (cell.there.data, dict(cell.there.headers)) == (b"one", said)
+
+
+async def put_in_a_file(cell: Cell) -> None:
+    await cell.ask("PutObject", b"a file " * 20_000)
+
+
+def is_put_in_a_file(cell: Cell) -> bool:
+    return cell.there is not None and cell.there.data == b"a file " * 20_000
+
+
+async def delete(cell: Cell) -> None:
+    cell.store.fake.buckets[cell.bucket].add(Version("k", "null", b"old", md5(b"old")))
+    await cell.ask("DeleteObject")
+
+
+def is_deleted(cell: Cell) -> bool:
+    return cell.there is None
+
+
+async def tag(cell: Cell) -> None:
+    await cell.held_put()
+    await cell.ask("PutObjectTagging", Tagging={"TagSet": [{"Key": "t", "Value": "1"}]})
+
+
+def is_tagged(cell: Cell) -> bool:
+    return cell.there is not None and (cell.there.data, cell.there.tags) == (b"1", (("t", "1"),))
+
+
+async def untag(cell: Cell) -> None:
+    await cell.held_put()
+    await cell.ask("DeleteObjectTagging")
+
+
+def is_untagged(cell: Cell) -> bool:
+    return cell.there is not None and (cell.there.data, cell.there.tags) == (b"1", ())
+
+
+async def upload(cell: Cell) -> None:
+    await cell.upload()
+
+
+def is_uploaded(cell: Cell) -> bool:
+    etag = f"{md5(bytes.fromhex(md5(b'part')))}-1"
+    one = cell.there
+    return one is not None and (one.data, one.etag, one.headers.get("x-amz-meta-n")) == (b"part", etag, "1")
+
+
+async def abort(cell: Cell) -> None:
+    """What the store holds of an upload that a newer put replaced is aborted there."""
+    cell.store.hook(s3_error(503, "SlowDown"), "CompleteMultipartUpload", bucket=cell.bucket)
+    await cell.upload()
+    await until(lambda: bool(cell.store.count("CompleteMultipartUpload", cell.bucket)))
+    await cell.ask("PutObject", b"newer")
+
+
+def is_aborted(cell: Cell) -> bool:
+    return cell.there is not None and cell.there.data == b"newer" and not cell.store.fake.buckets[cell.bucket].uploads
+
+
+PUSHES: dict[str, tuple[str, Callable[[Cell], Awaitable[None]], Callable[[Cell], bool]]] = {
+    "put": ("PutObject", put, is_put),
+    "put of a file": ("PutObject", put_in_a_file, is_put_in_a_file),
+    "delete": ("DeleteObject", delete, is_deleted),
+    "tags": ("PutObjectTagging", tag, is_tagged),
+    "no tags": ("DeleteObjectTagging", untag, is_untagged),
+    "beginning of an upload": ("CreateMultipartUpload", upload, is_uploaded),
+    "part": ("UploadPart", upload, is_uploaded),
+    "end of an upload": ("CompleteMultipartUpload", upload, is_uploaded),
+    "abort": ("AbortMultipartUpload", abort, is_aborted),
+}
+"""The request that is answered oddly, what a client does, and what is there in the end."""
+
+
+@pytest.mark.semantics("D-1", "Q-3a", "Q-8", "Q-8a", "Q-22")
+@pytest.mark.parametrize("kind", PUSHES)
+async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_path: Path) -> None:
+    operation, change, arrived = PUSHES[kind]
+    names = [name for name in ANSWERS if operation not in SILENT or name not in CONFIRMS[operation]]
+    buckets = {name: f"bucket-{number}" for number, name in enumerate(names)}
+    async with Store() as store, gateway(tmp_path, store, tuple(buckets.values())) as here:
+        for bucket in buckets.values():
+            store.fake.buckets[bucket] = Bucket(bucket, 0.0)
+        cells = [Cell(name, bucket, here, store) for name, bucket in buckets.items()]
+        hooks = {name: store.hook(ANSWERS[name], operation, bucket=bucket) for name, bucket in buckets.items()}
+        await asyncio.gather(*(change(cell) for cell in cells))
+        store.release()
+        await all_of(*(lambda hook=hook: hook.hits >= OFTEN for hook in hooks.values()), seconds=AT_MOST)
+        parked = {cell.name for cell in cells if here.state(cell.bucket, "k") == "parked"}
+        store.clear()
+        for name in parked & PARKS:
+            await here.queue.retry(buckets[name], "", None)
+        await all_of(*(lambda cell=cell: arrived(cell) for cell in cells), seconds=IN_TIME)
+        found = {
+            "never asked": {name for name, hook in hooks.items() if not hook.hits},
+            "lost": {cell.name for cell in cells if not arrived(cell)},
+            "parked": parked,
+            "believed": {cell.name for cell in cells if not await vouched(cell)},
+        }
+    parks = set() if kind == "abort" else set(PARKS)
+    assert found == {"never asked": set(), "lost": set(), "parked": parks, "believed": set()}, report(found)
+
+
+def report(found: dict[str, set[str]]) -> str:
+    """What went wrong, in lines."""
+    return "\n".join(f"{what}: {', '.join(sorted(names))}" for what, names in found.items())
+
+
+async def all_of(*hold: Callable[[], bool], seconds: float) -> None:
+    """Wait until all of these hold, and not for longer; what does not is looked at afterwards."""
+    with contextlib.suppress(AssertionError):
+        await until(lambda: all(one() for one in hold), seconds)
+
+
+async def vouched(cell: Cell) -> bool:
+    """Whether plain puts of a bucket are queued as before: nothing was learned of it, unless an S3 error said it."""
+    answer = await cell.ask("PutObject", b"next")
+    return cell.name in S3_ERRORS or answer.headers.get("x-s3d-durability") == "local"
