@@ -7,6 +7,7 @@ from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 from tests.daemons import daemon, start_daemon
+from tests.gateways import quick
 from tests.refusals import refusing
 from tests.relays import away, relay
 from tests.remotes import bucket, minio, moto, remote, versitygw
@@ -16,7 +17,7 @@ from tests.semantics import quoted_sentences, sentences
 settings.register_profile("s3d", derandomize=True, deadline=None)
 settings.load_profile("s3d")
 
-__all__ = ["away", "bucket", "daemon", "minio", "moto", "refusing", "relay", "remote", "start_daemon", "versitygw"]
+__all__ = ["away", "bucket", "daemon", "minio", "moto", "quick", "refusing", "relay", "remote", "start_daemon", "versitygw"]
 
 
 @pytest.fixture(autouse=True)

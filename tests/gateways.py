@@ -2,18 +2,23 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from s3d import config
 from s3d.errors import S3Error
 from s3d.layers.queue import Queue, open_queue
+from s3d.layers.queue.multipart import upkeep
+from s3d.layers.queue.push import releases, retry, zombies
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics
 from tests.callers import Answer, ask
-from tests.remotes import REGION
+from tests.remotes import REGION, credentials
 from tests.stores import Store
 
 
@@ -62,3 +67,18 @@ async def gateway(
             life.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await life
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Pauses are short, requests are signed by keys of the environment, and nobody is told of the faults we make."""
+    caplog.set_level(logging.CRITICAL, "s3d")
+    for name, seconds in {"BASE": 0.005, "CAP": 0.05, "PROBE_BASE": 0.01, "PROBE_CAP": 0.05}.items():
+        monkeypatch.setattr(retry, name, seconds)
+    monkeypatch.setattr(zombies, "GLANCE", 0.05)
+    monkeypatch.setattr(zombies, "PAUSE", 0.01)
+    monkeypatch.setattr(releases, "AGAIN", 0.5)
+    monkeypatch.setattr(upkeep, "GLANCE", 0.05)
+    monkeypatch.setattr(upkeep, "MOVED_AT_ONCE", 400)
+    for name, value in credentials("Dummy", "Dummy").items():
+        monkeypatch.setenv(name, value)

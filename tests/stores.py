@@ -76,8 +76,8 @@ class Hook:
     operation: str = ""
     bucket: str = ""
     key: str = ""
-    skip: int = 0
-    """How many that fit are left out first."""
+    reused: bool | None = None
+    """Whether it is for connections that have served a request before; None: for all."""
     times: int | None = None
     """How many it is for; None: for all."""
     hits: int = 0
@@ -87,8 +87,7 @@ class Hook:
         wanted = (self.operation, request.operation), (self.bucket, request.bucket), (self.key, request.key)
         if any(name not in ("", there) for name, there in wanted):
             return False
-        if self.skip:
-            self.skip -= 1
+        if self.reused is not None and self.reused != (request.nth > 1):
             return False
         if self.times is not None and self.hits >= self.times:
             return False
@@ -125,6 +124,7 @@ class Store:
         """What answers say in `Date`."""
         self._numbers = itertools.count(1)
         self._late: list[tuple[Wire, bytes, dict[str, str]]] = []
+        self._came_late = 0
         self._released = threading.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
@@ -186,17 +186,19 @@ class Store:
         self._released.set()
         self._released = threading.Event()
 
-    def arrive(self) -> int:
-        """Do what came late, in the order in which it was asked; how many requests that were."""
-        late, self._late = self._late, []
+    def arrive(self, bucket: str) -> None:
+        """Do what came late for a bucket, in the order in which it was asked. Its conditions held when it was asked."""
+        late = [one for one in self._late if one[0].path.startswith(f"/{bucket}/") or one[0].path == f"/{bucket}"]
+        self._late = [one for one in self._late if one not in late]
         for wire, data, sums in late:
+            for name in ("If-Match", "If-None-Match"):
+                wire.headers.popall(name, None)
             self.fake.answer(wire, data, sums)
-        return len(late)
 
     @property
     def late(self) -> int:
-        """How many requests wait to arrive."""
-        return len(self._late)
+        """How many requests were to arrive late."""
+        return self._came_late
 
     def count(self, operation: str, bucket: str = "", key: str = "") -> int:
         """How many requests for an operation came."""
@@ -263,6 +265,7 @@ class Store:
             return end(writer, reset=odd.reset)
         if odd.late:
             self._late.append((wire, data, sums))
+            self._came_late += 1
         reply = self.fake.answer(wire, data, sums) if odd.applied or odd.status is None and not odd.late else None
         if odd.cut == "applied":
             return end(writer, reset=odd.reset)
