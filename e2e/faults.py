@@ -3,11 +3,12 @@
 A script is a list of rules. The first rule that matches a request and has not been used up decides what happens to it;
 a request that no rule matches passes byte for byte. Rules match by `method`, by `path` (a regular expression, searched
 in path and query) and leave out the first `skip` matches. What they do: `status` answers instead of the remote, with
-`code` in an error document or with `body`; with `forward` the remote gets the request first and its answer is thrown
-away. `reset_at` breaks the connection after so many bytes of the request's body. `slice` passes bytes on in pieces.
+`code` in an error document or with `body` of a `type`; with `forward` the remote gets the request first and its answer
+is thrown away, with `late` it gets it so many seconds after the answer. `reset_at` breaks the connection after so many bytes of the request's body. `slice` passes bytes on in pieces.
 
 In a process of its own: `python -m e2e.faults HOST:PORT [--cert FILE --key FILE]`; its first line names the ports, and
-`control(PORT, rules=[{"method": "PUT", "status": 503, "code": "SlowDown"}])` gives it a script.
+`control(PORT, rules=[{"method": "PUT", "status": 503, "code": "SlowDown"}])` gives it a script. PORTAL, INGRESS and
+`gateway(seconds)` are scripts of what stands between a gateway and its store.
 """
 
 import argparse
@@ -29,6 +30,16 @@ HEAD_LIMIT = 256 << 10
 BODYLESS = (204, 304)
 MOST_KEPT = 100_000
 """Requests that are remembered."""
+PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
+PORTAL: list[dict[str, Any]] = [{"status": 200, "type": "text/html", "body": PAGE}]
+"""A captive portal, or a page of maintenance: to everything."""
+INGRESS: list[dict[str, Any]] = [{"status": 404, "type": "text/plain", "body": "default backend - 404"}]
+"""An ingress whose backend is gone."""
+
+
+def gateway(seconds: float) -> list[dict[str, Any]]:
+    """A proxy that gives up at once on a backend which does what it was asked so many seconds later."""
+    return [{"status": 504, "type": "text/html", "body": "<html>504 Gateway Time-out</html>", "late": seconds}]
 
 
 @dataclass(slots=True)
@@ -43,7 +54,9 @@ class Rule:
     status: int | None = None
     code: str = ""
     body: str | None = None
+    type: str = "application/xml"
     forward: bool = False
+    late: float | None = None
     reset_at: int | None = None
     slice: int = 0
     hits: int = 0
@@ -70,9 +83,14 @@ class Rule:
             document = f'<?xml version="1.0" encoding="UTF-8"?>\n{said}' if self.code else ""
         body = document.encode()
         head = (
-            f"HTTP/1.1 {self.status} By Script\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"HTTP/1.1 {self.status} By Script\r\nContent-Type: {self.type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+    def answer_to(self, request: "Head") -> bytes:
+        """The answer to a request: a HEAD's has no body."""
+        answer = self.answer()
+        return answer if request.method != "HEAD" else answer[: answer.index(b"\r\n\r\n") + 4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +128,8 @@ class Proxy:
     rules: list[Rule] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _late: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Requests that the remote is to have later."""
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -135,7 +155,28 @@ class Proxy:
 
     def stats(self) -> dict[str, Any]:
         """How often each rule was used, and the requests in order, as `METHOD target`."""
-        return {"port": self.port, "hits": [rule.hits for rule in self.rules], "requests": self.seen}
+        return {
+            "port": self.port,
+            "hits": [rule.hits for rule in self.rules],
+            "requests": self.seen,
+            "late": len(self._late),
+        }
+
+    def _later(self, seconds: float, request: bytes) -> None:
+        """Let the remote have a request after a while."""
+        task = asyncio.create_task(self._arrive(seconds, request))
+        for tasks in (self._tasks, self._late):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def _arrive(self, seconds: float, request: bytes) -> None:
+        await asyncio.sleep(seconds)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_connection(*self.target, limit=HEAD_LIMIT)
+            writer.write(request)
+            # Whatever it answers, it has done it then.
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -169,14 +210,20 @@ class Proxy:
             self.seen.append(f"{request.method} {request.target}")
         rule = next((rule for rule in self.rules if rule.concerns(request)), None)
         if rule is not None and rule.status is not None and not rule.forward:
-            if request.header("Expect"):
+            if request.header("Expect") and rule.late is None:
                 # The client has not sent its body and will not.
-                writer.write(rule.answer())
+                writer.write(rule.answer_to(request))
                 await writer.drain()
                 return False
-            await carry(reader, None, request)
-            writer.write(rule.answer())
+            if request.header("Expect"):
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request = Head(re.sub(rb"\r\nExpect:[^\r\n]*", b"", request.data, flags=re.IGNORECASE))
+            kept = Kept()
+            await carry(reader, kept if rule.late is not None else None, request)
+            writer.write(rule.answer_to(request))
             await writer.drain()
+            if rule.late is not None:
+                self._later(rule.late, request.data + bytes(kept.data))
             return True
         remote.write(request.data)
         sending = asyncio.ensure_future(carry(reader, remote, request, rule))
@@ -188,7 +235,7 @@ class Proxy:
                 answer = Head(await remote_reader.readuntil(b"\r\n\r\n"))
             if rule is not None and rule.status is not None:
                 await carry(remote_reader, None, answer, request=request)
-                writer.write(rule.answer())
+                writer.write(rule.answer_to(request))
                 await writer.drain()
                 return False
             writer.write(answer.data)
@@ -199,6 +246,19 @@ class Proxy:
                 sending.cancel()
             with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError, Broken):
                 await sending
+
+
+@dataclass(slots=True)
+class Kept:
+    """Takes bytes and keeps them, in the place of a connection."""
+
+    data: bytearray = field(default_factory=bytearray)
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    async def drain(self) -> None:
+        """There is always room."""
 
 
 class Broken(Exception):
@@ -222,7 +282,7 @@ def break_off(writer: asyncio.StreamWriter) -> None:
 
 async def carry(
     reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter | None,
+    writer: "asyncio.StreamWriter | Kept | None",
     head: Head,
     rule: Rule | None = None,
     request: Head | None = None,

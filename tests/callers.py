@@ -4,6 +4,7 @@ What comes back is botocore's member names and the bytes; an error status is rai
 `typed=True` the call has no wire, as one that a layer makes.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from s3d.api import S3, AnyHeaders, BytesBody, Call, Wire, read_all
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS
 
+BLOCK = 64 << 10
 LIMIT = 64 << 20
 """Bytes of the largest answer."""
 
@@ -33,6 +35,35 @@ class Answer:
         return str(self.result.get("ETag", "")).strip('"')
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A body that comes block by block, as that of a client or of a file."""
+
+    data: bytes
+    replayable: bool = False
+
+    @property
+    def length(self) -> int:
+        """Length in bytes."""
+        return len(self.data)
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the range in blocks."""
+        part = self.data[start:end]
+        for at in range(0, len(part), BLOCK):
+            yield part[at : at + BLOCK]
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+def body_of(data: bytes | None, *, replayable: bool = True) -> BytesBody | Streamed | None:
+    """A body: a large one comes in blocks."""
+    if data is None:
+        return None
+    return Streamed(data, replayable) if len(data) > BLOCK else BytesBody(data, replayable)
+
+
 async def ask(
     s3: S3,
     operation: str,
@@ -44,7 +75,7 @@ async def ask(
 ) -> Answer:
     """Ask and read the whole answer. Raises S3Error."""
     if typed:
-        reply = await s3(Call(operation, params, body=None if data is None else BytesBody(data)))
+        reply = await s3(Call(operation, params, body=body_of(data)))
         body = await read_all(reply.body, LIMIT)
         result = reply.result
         if result is None:
@@ -80,5 +111,6 @@ def door_call(operation: str, params: dict[str, Any], data: bytes | None, header
         method, f"/{quote(params.get('Bucket', ''), safe='-_.~')}{path if 'Key' in params else ''}", query, said
     )
     known, members = decode.request(wire, ())
-    body = None if data is None else checksums.incoming(BytesBody(data, replayable=False), wire)
+    sent = body_of(data, replayable=False)
+    body = None if sent is None else checksums.incoming(sent, wire)
     return Call(known.name if known else "", members, body=body, wire=wire)

@@ -261,11 +261,11 @@ class Store:
         released = self._released
         while odd.held and not released.is_set():
             await asyncio.sleep(0.002)
-        if odd.cut == "read":
-            return end(writer, reset=odd.reset)
         if odd.late:
             self._late.append((wire, data, sums))
             self._came_late += 1
+        if odd.cut == "read":
+            return end(writer, reset=odd.reset)
         reply = self.fake.answer(wire, data, sums) if odd.applied or odd.status is None and not odd.late else None
         if odd.cut == "applied":
             return end(writer, reset=odd.reset)

@@ -6,16 +6,16 @@ broken connection is noticed first is a race, so each is run many times.
 
 import socket
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from s3d.api import BytesBody, Call
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.daemons import StartDaemon
 from tests.fakes import Bucket, Version, md5
 from tests.gateways import gateway
-from tests.processes import free_port, start
+from tests.processes import Program, free_port
 from tests.remotes import Remote
 from tests.stores import Odd, Store, until
 from tests.test_answers import XML, s3_error
@@ -67,9 +67,8 @@ async def test_a_layer_gets_the_stores_early_answer(size: str, refusal: str, end
         store.fake.buckets["b"] = Bucket("b", 0.0)
         store.hook(early(*REFUSALS[refusal], reset=ENDS[end]), "PutObject", key="k")
         for _ in range(ROUNDS):
-            call = Call("PutObject", {"Bucket": "b", "Key": "k"}, body=BytesBody(bytes(SIZES[size])))
             try:
-                await here.far(call)
+                await ask(here.far, "PutObject", {"Bucket": "b", "Key": "k"}, bytes(SIZES[size]), typed=True)
             except S3Error as error:
                 told.append(f"{error.status} {error.code}")
             else:
@@ -105,16 +104,16 @@ async def test_a_refusal_before_the_body_is_an_answer_too(tmp_path: Path) -> Non
 # At the door: a connection that is closed after a refusal says so.
 
 
-def in_front_of(store: Store, log: Path) -> Remote:
-    """The store as a daemon's remote."""
-    return Remote("store", store.endpoint, "Dummy", "Dummy", start(["true"], log, {}))
+def as_remote(store: Store) -> Remote:
+    """The store as a daemon's remote; it has no program of its own."""
+    return Remote("store", store.endpoint, "Dummy", "Dummy", cast("Program", None))
 
 
 @pytest.mark.semantics("R-5", "A-6")
 @pytest.mark.parametrize("sent", [100_000, 1_200_000], ids=["part of the body is sent", "all of the body is sent"])
 @pytest.mark.parametrize("after", [0, READ, None], ids=["at once", "early", "after the body"])
 def test_a_connection_that_is_closed_after_a_refusal_says_so(
-    after: int | None, sent: int, tmp_path: Path, start_daemon: StartDaemon
+    after: int | None, sent: int, start_daemon: StartDaemon
 ) -> None:
     if after is None and sent < SIZES["1.2 MB"]:
         pytest.skip("nothing is answered before the body is there")
@@ -125,7 +124,7 @@ def test_a_connection_that_is_closed_after_a_refusal_says_so(
     with store.serving():
         if after is not None:
             store.hook(early(412, "PreconditionFailed", reset=False, after=after), "PutObject")
-        daemon = start_daemon(in_front_of(store, tmp_path / "log"), S3D_BUCKETS="b")
+        daemon = start_daemon(as_remote(store), S3D_BUCKETS="b")
         head = (
             f"PUT /b/k HTTP/1.1\r\nHost: 127.0.0.1:{daemon.port}\r\nContent-Length: {SIZES['1.2 MB']}\r\n"
             "If-None-Match: *\r\n\r\n"

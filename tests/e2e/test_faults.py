@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from e2e.faults import Proxy
+from e2e.faults import PAGE, PORTAL, Proxy, gateway
 
 PUT = b"PUT /b/k?partNumber=2 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabcdef"
 GET = b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -104,3 +104,44 @@ async def test_a_body_in_slices_is_the_same_body(server):
 def test_a_rule_that_does_nothing_is_refused():
     with pytest.raises(ValueError, match="reset_at or slice"):
         Proxy(("127.0.0.1", 1)).set([{"method": "PUT"}])
+
+
+async def test_a_portal_answers_everything_and_a_head_without_a_body(server: tuple[Server, Proxy]):
+    there, proxy = server
+    proxy.set(PORTAL)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    for request in (PUT, GET.replace(b"GET", b"HEAD"), GET):
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"Content-Type: text/html\r\n" in head
+        if not request.startswith(b"HEAD"):
+            assert (await reader.readexactly(len(PAGE))).decode() == PAGE
+    writer.close()
+    assert there.bodies == []
+
+
+async def test_a_late_request_is_answered_first_and_arrives_whole(server: tuple[Server, Proxy]):
+    there, proxy = server
+    proxy.set(gateway(0.05))
+    async with connected(proxy) as ask:
+        assert (await ask(PUT)).startswith(b"504 ")
+        assert (there.bodies, proxy.stats()["late"]) == ([], 1)
+        proxy.set([])
+        assert await ask(GET) == b"200 none"
+    while proxy.stats()["late"]:
+        await asyncio.sleep(0.005)
+    assert there.bodies == [b"", b"abcdef"]
+
+
+async def test_a_late_request_that_waits_is_told_to_go_on(server: tuple[Server, Proxy]):
+    there, proxy = server
+    proxy.set(gateway(0.0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(PUT.replace(b"Host: h", b"Host: h\r\nExpect: 100-continue"))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 504 ")
+    writer.close()
+    while not there.bodies:
+        await asyncio.sleep(0.005)
+    assert there.bodies == [b"abcdef"]
