@@ -75,6 +75,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.CRITICAL, "s3d")
     for name, seconds in {"BASE": 0.005, "CAP": 0.05, "PROBE_BASE": 0.01, "PROBE_CAP": 0.05}.items():
         monkeypatch.setattr(retry, name, seconds)
+    monkeypatch.setattr(retry, "SPACING", 2.0, raising=False)
     monkeypatch.setattr(zombies, "GLANCE", 0.05)
     monkeypatch.setattr(zombies, "PAUSE", 0.01)
     monkeypatch.setattr(releases, "AGAIN", 0.5)

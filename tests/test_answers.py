@@ -27,7 +27,9 @@ from tests.stores import Odd, Store, until
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}
-XML = {"Content-Type": "application/xml", "x-amz-request-id": "4442587FB7D0A2F9"}
+PLAIN = {"Content-Type": "application/xml"}
+XML = {**PLAIN, "x-amz-request-id": "4442587FB7D0A2F9"}
+"""As S3 sends it: with a header of its own."""
 PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
 BACKEND = "default backend - 404"
 FOREIGN = '"0123456789abcdef0123456789abcdef"'
@@ -50,10 +52,10 @@ NO_SUCCESS = {
     "200 ETag of another object": Odd(200, {"ETag": FOREIGN}),
     "200 <Error>": Odd(200, XML, s3_error(200, "InternalError").body),
     "200 <Error> with an ETag": Odd(200, {**XML, "ETag": FOREIGN}, s3_error(200, "SlowDown").body),
-    "200 root without members": Odd(200, XML, "<{root}></{root}>"),
-    "200 another root": Odd(200, XML, "<Maintenance><ETag>&quot;1&quot;</ETag><UploadId>1</UploadId></Maintenance>"),
-    "200 document that breaks off": Odd(200, XML, '<?xml version="1.0" encoding="UTF-8"?>\n<{root}><ETag>&quot;'),
-    "200 blanks": Odd(200, XML, '<?xml version="1.0" encoding="UTF-8"?>\n   \n  '),
+    "200 root without members": Odd(200, PLAIN, "<{root}></{root}>"),
+    "200 another root": Odd(200, PLAIN, "<Maintenance><ETag>&quot;1&quot;</ETag><UploadId>1</UploadId></Maintenance>"),
+    "200 document that breaks off": Odd(200, PLAIN, '<?xml version="1.0" encoding="UTF-8"?>\n<{root}><ETag>&quot;'),
+    "200 blanks": Odd(200, PLAIN, '<?xml version="1.0" encoding="UTF-8"?>\n   \n  '),
     "201": Odd(201),
     "201 html": Odd(201, HTML, PAGE),
     "202": Odd(202),
