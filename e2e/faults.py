@@ -82,9 +82,7 @@ class Rule:
             said = f"<Error><Code>{self.code}</Code><Message>{self.code}, by script</Message></Error>"
             document = f'<?xml version="1.0" encoding="UTF-8"?>\n{said}' if self.code else ""
         body = document.encode()
-        head = (
-            f"HTTP/1.1 {self.status} By Script\r\nContent-Type: {self.type}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"HTTP/1.1 {self.status} By Script\r\nContent-Type: {self.type}\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
     def answer_to(self, request: "Head") -> bytes:

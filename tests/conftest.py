@@ -17,7 +17,19 @@ from tests.semantics import quoted_sentences, sentences
 settings.register_profile("s3d", derandomize=True, deadline=None)
 settings.load_profile("s3d")
 
-__all__ = ["away", "bucket", "daemon", "minio", "moto", "quick", "refusing", "relay", "remote", "start_daemon", "versitygw"]
+__all__ = [
+    "away",
+    "bucket",
+    "daemon",
+    "minio",
+    "moto",
+    "quick",
+    "refusing",
+    "relay",
+    "remote",
+    "start_daemon",
+    "versitygw",
+]
 
 
 @pytest.fixture(autouse=True)

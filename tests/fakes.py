@@ -37,6 +37,8 @@ OVERRIDES = {
 SMALLEST_PART = 5 << 20
 PREPARING = frozenset(["CreateMultipartUpload", "UploadPart", "UploadPartCopy", "AbortMultipartUpload"])
 """Calls that leave every object as it is."""
+ARRIVING = frozenset(["PutObject", "DeleteObject"])
+"""Calls whose late arrival is put right, where a newer change was pushed meanwhile."""
 OWNER = {"ID": "fake", "DisplayName": "fake"}
 MUTATIONS = frozenset(
     """PutObject DeleteObject DeleteObjects CopyObject PutObjectTagging DeleteObjectTagging CreateMultipartUpload
@@ -979,6 +981,12 @@ class Journal:
         """What became of the last request of a client: applied, lost, late, refused; "" where none came here."""
         return next((fate for _, _, name, fate in reversed(self.passed) if name == who), "")
 
+    def pushed_last(self, key: str) -> bool:
+        """Whether the newest change of a key that the remote has was pushed, and is an object in whole or a delete."""
+        done = [one for one in self.passed if one[1] == key and one[0] not in PREPARING and one[3] == "applied"]
+        operation, _, name, _ = done[-1] if done else ("", "", "", "")
+        return operation in (*ARRIVING, "CompleteMultipartUpload") and not name.startswith(("client-", "foreign"))
+
 
 @dataclass(slots=True)
 class Held:
@@ -994,6 +1002,8 @@ class Flaky:
 
     applied: nothing happens to it; unanswered: applied, and the answer is lost; lost: sent, and nobody has it; late:
     sent, unanswered, and it arrives when `arrive` says so; a code and status such as `SlowDown 503`: refused by that.
+    Somebody else may answer: portal, a page to sign in by; ingress, whose backend is gone; gateway, that gives up on what
+    is late (a client's own request is done by then).
     """
 
     def __init__(self, inner: S3, health: Health, journal: Journal) -> None:
@@ -1041,6 +1051,8 @@ class Flaky:
         if digest and base64.b64decode(digest).hex() != md5(data):
             self._journal.wrong.append(f"bytes of {call.key} are sent that do not match their digest")
         fate = self.fates.popleft() if self.fates else "applied"
+        if fate in ("late", "gateway") and call.operation not in ARRIVING:
+            fate = "lost" if fate == "late" else "portal"
         if self.stalled:
             held = Held(call, data, asyncio.get_running_loop().create_future())
             self._held.append(held)
@@ -1064,6 +1076,17 @@ class Flaky:
             case "late":
                 self._note(call, "late")
                 self.late.append((call, data))
+            case "gateway" if name_of(call).startswith("client-"):
+                reply = await self._inner(call)
+                self._note(call, "applied" if reply.status < 300 else "refused")
+                return page(504)
+            case "gateway":
+                self._note(call, "late")
+                self.late.append((call, data))
+                return page(504)
+            case "portal" | "ingress":
+                self._note(call, "lost")
+                return page(200 if fate == "portal" else 404)
             case _:
                 code, _, status = fate.partition(" ")
                 self._note(call, "refused")
@@ -1135,6 +1158,11 @@ class SentBody:
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
+
+
+def page(status: int) -> Reply:
+    """The answer of somebody who is not the store."""
+    return Reply(status, CIMultiDict({"Content-Type": "text/html"}), body=BytesBody(b"<html>Sign in</html>"))
 
 
 def name_of(call: Call) -> str:

@@ -42,7 +42,10 @@ CONTENTS = {
 """Bodies: some small enough for a row, some in files. A few only, so that ETags repeat where metadata do not."""
 FIRST_PART = bytes(5 << 20)
 PARTS = {"end": b"the end", "other end": b"another", "5 MiB": FIRST_PART}
-FATES = ("unanswered", "lost", "lost", "SlowDown 503", "InternalError 500", "RequestTimeout 400")
+FATES = (
+    *("unanswered", "lost", "lost", "SlowDown 503", "InternalError 500", "RequestTimeout 400"),
+    *("portal", "ingress", "gateway", "gateway", "late", "late"),
+)
 COUNTED = (
     *"PutObject DeleteObject DeleteObjects CopyObject PutObjectTagging DeleteObjectTagging".split(),
     *"CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload".split(),
@@ -684,6 +687,7 @@ class Gateway(RuleBasedStateMachine):
         else:
             params = {**named, "Metadata": {"n": number}}
             self.onion.run(ask(self.remote, "PutObject", params, data, headers={"User-Agent": ""}))
+        self.onion.journal.passed.append(("PutObject", key, "foreign", "applied"))
         self.model.put(key, None if gone else thing(data, number))
 
     @rule(key=keys)
@@ -743,7 +747,7 @@ class Gateway(RuleBasedStateMachine):
 def away(answer: Answer | S3Error) -> bool:
     """Whether a call was refused for now."""
     return isinstance(answer, S3Error) and (
-        answer.status in (500, 503) or answer is LEFT or answer.code == "RequestTimeout"
+        answer.status in (500, 502, 503, 504) or answer is LEFT or answer.code in ("RequestTimeout", "NotFound")
     )
 
 

@@ -518,7 +518,9 @@ async def test_a_look_up_learns_nothing_from_an_odd_answer(operation: str, tmp_p
         if operation == "GetBucketTagging":
             here.queue.pusher.wake()
             keys = [(name, bucket, key) for name, bucket in buckets.items() for key in ("k", "l")]
-            await all_of(*(lambda one=one: here.state(*one[1:]) in ("held", "settled") for one in keys), seconds=IN_TIME)
+            await all_of(
+                *(lambda one=one: here.state(*one[1:]) in ("held", "settled") for one in keys), seconds=IN_TIME
+            )
             sent = {name for name, bucket, key in keys if store.data(bucket, key) is not None}
             found |= dict.fromkeys(sent, "sent, though the bucket's tags hold it")
     wrong_ones = {name: what for name, what in found.items() if what}

@@ -48,12 +48,16 @@ def early(status: int, code: str, *, reset: bool, after: int = READ) -> Odd:
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_client_gets_the_stores_early_answer(size: str, refusal: str, end: str, tmp_path: Path) -> None:
     told = []
-    async with Store() as store, gateway(tmp_path, store) as here:
-        store.fake.buckets["b"] = Bucket("b", 0.0, versioning="Enabled")
-        store.hook(early(*REFUSALS[refusal], reset=ENDS[end]), "PutObject", key="k")
-        for _ in range(ROUNDS):
-            answer = await here.ask("PutObject", {"Bucket": "b", "Key": "k", "IfNoneMatch": "*"}, bytes(SIZES[size]))
-            told.append(f"{answer.status} {answer.code}" if isinstance(answer, S3Error) else "a success")
+    store = Store()
+    store.fake.buckets["b"] = Bucket("b", 0.0, versioning="Enabled")
+    with store.serving():
+        async with gateway(tmp_path, store) as here:
+            store.hook(early(*REFUSALS[refusal], reset=ENDS[end]), "PutObject", key="k")
+            for _ in range(ROUNDS):
+                answer = await here.ask(
+                    "PutObject", {"Bucket": "b", "Key": "k", "IfNoneMatch": "*"}, bytes(SIZES[size])
+                )
+                told.append(f"{answer.status} {answer.code}" if isinstance(answer, S3Error) else "a success")
     assert told == [refusal] * ROUNDS
 
 
@@ -63,16 +67,18 @@ async def test_a_client_gets_the_stores_early_answer(size: str, refusal: str, en
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_layer_gets_the_stores_early_answer(size: str, refusal: str, end: str, tmp_path: Path) -> None:
     told = []
-    async with Store() as store, gateway(tmp_path, store) as here:
-        store.fake.buckets["b"] = Bucket("b", 0.0)
-        store.hook(early(*REFUSALS[refusal], reset=ENDS[end]), "PutObject", key="k")
-        for _ in range(ROUNDS):
-            try:
-                await ask(here.far, "PutObject", {"Bucket": "b", "Key": "k"}, bytes(SIZES[size]), typed=True)
-            except S3Error as error:
-                told.append(f"{error.status} {error.code}")
-            else:
-                told.append("a success")
+    store = Store()
+    store.fake.buckets["b"] = Bucket("b", 0.0)
+    with store.serving():
+        async with gateway(tmp_path, store) as here:
+            store.hook(early(*REFUSALS[refusal], reset=ENDS[end]), "PutObject", key="k")
+            for _ in range(ROUNDS):
+                try:
+                    await ask(here.far, "PutObject", {"Bucket": "b", "Key": "k"}, bytes(SIZES[size]), typed=True)
+                except S3Error as error:
+                    told.append(f"{error.status} {error.code}")
+                else:
+                    told.append("a success")
     assert told == [refusal] * ROUNDS
 
 
@@ -80,14 +86,16 @@ async def test_a_layer_gets_the_stores_early_answer(size: str, refusal: str, end
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_push_is_judged_by_the_stores_early_answer(end: str, tmp_path: Path) -> None:
     buckets = tuple(f"bucket-{number}" for number in range(ROUNDS))
-    async with Store() as store, gateway(tmp_path, store, buckets) as here:
-        for bucket in buckets:
-            store.fake.buckets[bucket] = Bucket(bucket, 0.0)
-            store.hook(early(413, "EntityTooLarge", reset=ENDS[end]), "PutObject", bucket=bucket, times=1)
-            answer = await here.ask("PutObject", {"Bucket": bucket, "Key": "k"}, bytes(SIZES["1.2 MB"]))
-            assert isinstance(answer, Answer), answer
-        await until(lambda: all(here.state(bucket, "k") in ("parked", "settled") for bucket in buckets))
-        assert {bucket: here.state(bucket, "k") for bucket in buckets} == dict.fromkeys(buckets, "parked")
+    store = Store()
+    with store.serving():
+        async with gateway(tmp_path, store, buckets) as here:
+            for bucket in buckets:
+                store.fake.buckets[bucket] = Bucket(bucket, 0.0)
+                store.hook(early(413, "EntityTooLarge", reset=ENDS[end]), "PutObject", bucket=bucket, times=1)
+                answer = await here.ask("PutObject", {"Bucket": bucket, "Key": "k"}, bytes(SIZES["1.2 MB"]))
+                assert isinstance(answer, Answer), answer
+            await until(lambda: all(here.state(bucket, "k") in ("parked", "settled") for bucket in buckets))
+            assert {bucket: here.state(bucket, "k") for bucket in buckets} == dict.fromkeys(buckets, "parked")
 
 
 @pytest.mark.semantics("Q-3a")

@@ -246,9 +246,7 @@ async def test_a_look_for_a_conflict_takes_no_odd_answer_for_the_stores(tmp_path
             looks = store.hook(ANSWERS[name], "HeadObject", bucket=key.bucket)
             store.fake.buckets[key.bucket].add(Version("k", "null", b"foreign", md5(b"foreign"), 2e9))
             await key.acknowledged("PutObject", b"newest")
-            await until(
-                lambda: looks.hits >= 1 or here.state(key.bucket, "k") in ("parked", "settled"), what="a look"
-            )
+            await until(lambda: looks.hits >= 1 or here.state(key.bucket, "k") in ("parked", "settled"), what="a look")
             looks.times = 0
             await all_of(lambda: here.state(key.bucket, "k") in ("parked", "settled"), seconds=IN_TIME)
             there, state = store.data(key.bucket, "k"), here.state(key.bucket, "k")

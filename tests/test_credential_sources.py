@@ -33,7 +33,6 @@ def no_blocking_calls() -> None:
     """The SDK, which is loaded here as at a daemon's start, reads its files on the loop."""
 
 
-
 GOOD = '{{"Version": 1, "AccessKeyId": "Dummy", "SecretAccessKey": "Dummy", "Token": "t", "SessionToken": "t", "Expiration": "{}"}}'
 FAILURES = {
     "exit 1": "exit 1",

@@ -14,7 +14,7 @@ import pytest
 
 from s3d import config
 from s3d.layers import remote as layer
-from s3d.layers.queue.push import retry
+from s3d.layers.queue.push import retry, zombies
 from s3d.metrics import Metrics
 from tests.crashes import Disk
 from tests.fakes import Fake
@@ -39,6 +39,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A loop, a disk that is watched, retries without a pause, and no word in the log of the faults that we make."""
     monkeypatch.setattr(retry, "BASE", 0.0005)
     monkeypatch.setattr(retry, "CAP", 0.02)
+    monkeypatch.setattr(retry, "PROBE_BASE", 0.0005)
+    monkeypatch.setattr(retry, "PROBE_CAP", 0.02)
+    monkeypatch.setattr(zombies, "GLANCE", 0.02)
+    monkeypatch.setattr(zombies, "PAUSE", 0.002)
     log = logging.getLogger("s3d")
     before = log.level
     log.setLevel(logging.CRITICAL)
