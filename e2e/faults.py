@@ -4,11 +4,12 @@ A script is a list of rules. The first rule that matches a request and has not b
 a request that no rule matches passes byte for byte. Rules match by `method`, by `path` (a regular expression, searched
 in path and query) and leave out the first `skip` matches. What they do: `status` answers instead of the remote, with
 `code` in an error document or with `body` of a `type`; with `forward` the remote gets the request first and its answer
-is thrown away, with `late` it gets it so many seconds after the answer. `reset_at` breaks the connection after so many bytes of the request's body. `slice` passes bytes on in pieces.
+is thrown away, with `late` it gets it so many seconds after the answer. `reset_at` breaks the connection after so many
+bytes of the request's body. `slice` passes bytes on in pieces. PORTAL, INGRESS and `gateway(seconds)` are scripts of
+what may stand between a gateway and its store.
 
 In a process of its own: `python -m e2e.faults HOST:PORT [--cert FILE --key FILE]`; its first line names the ports, and
-`control(PORT, rules=[{"method": "PUT", "status": 503, "code": "SlowDown"}])` gives it a script. PORTAL, INGRESS and
-`gateway(seconds)` are scripts of what stands between a gateway and its store.
+`control(PORT, rules=[{"method": "PUT", "status": 503, "code": "SlowDown"}])` gives it a script.
 """
 
 import argparse

@@ -1002,8 +1002,8 @@ class Flaky:
 
     applied: nothing happens to it; unanswered: applied, and the answer is lost; lost: sent, and nobody has it; late:
     sent, unanswered, and it arrives when `arrive` says so; a code and status such as `SlowDown 503`: refused by that.
-    Somebody else may answer: portal, a page to sign in by; ingress, whose backend is gone; gateway, that gives up on what
-    is late (a client's own request is done by then).
+    Somebody else may answer: portal, a page to sign in by; ingress, whose backend is gone; gateway, which gives up on
+    what is late (a client's own request is done by then).
     """
 
     def __init__(self, inner: S3, health: Health, journal: Journal) -> None:

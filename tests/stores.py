@@ -59,7 +59,8 @@ class Odd:
     late: bool = False
     """The store does it when the test calls `arrive`."""
     cut: Cut = ""
-    """Where the connection ends: before the body is read, after it, after it was applied, in the answer's head or body."""
+    """Where the connection ends: before the body is read, after it, after it was applied, in the answer's head or its
+    body."""
     early: int | None = None
     """Answered after so many bytes of the request's body; the rest is not read, and the connection ends."""
     reset: bool = False
@@ -259,19 +260,18 @@ class Store:
             return end(writer, reset=odd.reset)
         data, sums = await read_body(reader, wire)
         released = self._released
-        while odd.held and not released.is_set():
+        while odd.held and not released.is_set():  # noqa: ASYNC110 (it is set by another thread)
             await asyncio.sleep(0.002)
         if odd.late:
             self._late.append((wire, data, sums))
             self._came_late += 1
         if odd.cut == "read":
             return end(writer, reset=odd.reset)
-        reply = self.fake.answer(wire, data, sums) if odd.applied or odd.status is None and not odd.late else None
+        reply = self.fake.answer(wire, data, sums) if odd.applied or (odd.status is None and not odd.late) else None
         if odd.cut == "applied":
             return end(writer, reset=odd.reset)
-        if odd.status is not None or reply is None:
-            reply = None
-        await self._say(writer, wire, reply or self._odd(odd, operation), cut=odd.cut)
+        own = reply if odd.status is None else None
+        await self._say(writer, wire, own or self._odd(odd, operation), cut=odd.cut)
         if odd.cut in ("head", "body"):
             return end(writer, reset=odd.reset)
         return True

@@ -1,9 +1,11 @@
-"""An answer that comes before the body has gone is an answer: to the client, and to the judge of a push (Q-3a, RFC 9112 9.5).
+"""An answer that comes before the body has gone is an answer: to a client, and to the judge of a push (SEMANTICS Q-3a).
 
-The store answers after 64 KiB and closes, politely or by a reset, while the rest is being sent. Whether the answer or the
-broken connection is noticed first is a race, so each is run many times.
+The store answers after 64 KiB and closes, politely or by a reset, while the rest is being sent (RFC 9112, 9.5). Whether
+the answer or the broken connection is noticed first is a race, so each is run many times, and the store has a thread of
+its own.
 """
 
+import contextlib
 import socket
 from pathlib import Path
 from typing import cast
@@ -149,10 +151,8 @@ def test_a_connection_that_is_closed_after_a_refusal_says_so(
 
 def exchange(connection: socket.socket, data: bytes) -> tuple[int, str]:
     """Send a request or the beginning of one: the status of the answer and its header `Connection`."""
-    try:
+    with contextlib.suppress(OSError):  # what was answered meanwhile is read below
         connection.sendall(data)
-    except OSError:
-        pass  # what was answered meanwhile is read below
     with connection.makefile("rb") as answer:
         status = int(answer.readline().split()[1])
         headers = {}

@@ -1,4 +1,4 @@
-"""Answers that say nothing, and requests that arrive after all: the newest acknowledged change is put right (Q-3, Q-3a).
+"""Answers that say nothing, and requests that arrive after all: the newest acknowledged change is put right (Q-3).
 
 A proxy answers 504 and its backend does what it was asked seconds later. What came after it had been acknowledged, and
 delivered, before that: it must be there in the end, whatever was late and whatever was newer.

@@ -1,4 +1,4 @@
-"""Where keys come from fails: writes are taken, reads say why not, nothing ends, and all is delivered afterwards (Q-8).
+"""Where keys come from fails: writes are taken, reads say why not, nothing ends, and all is delivered afterwards.
 
 The remote raises what its seam says and nothing else (R-6: with no keys it is as with no remote). A refusal whose `Date`
 is out of this world teaches no clock.
@@ -6,11 +6,12 @@ is out of this world teaches no clock.
 
 import contextlib
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -33,7 +34,6 @@ def no_blocking_calls() -> None:
     """The SDK, which is loaded here as at a daemon's start, reads its files on the loop."""
 
 
-GOOD = '{{"Version": 1, "AccessKeyId": "Dummy", "SecretAccessKey": "Dummy", "Token": "t", "SessionToken": "t", "Expiration": "{}"}}'
 FAILURES = {
     "exit 1": "exit 1",
     "garbage": "echo this is no JSON",
@@ -59,7 +59,9 @@ AGENT = {
 
 def keys() -> str:
     """Keys as both sources say them."""
-    return GOOD.format((datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    until_then = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = {"AccessKeyId": "Dummy", "SecretAccessKey": "Dummy", "Token": "t", "SessionToken": "t"}
+    return json.dumps({"Version": 1, **said, "Expiration": until_then})
 
 
 class Process:
@@ -106,7 +108,7 @@ class Agent(contextlib.AbstractContextManager["Agent"]):
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.delenv(name)
 
-    def __enter__(self) -> "Agent":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

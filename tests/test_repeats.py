@@ -1,4 +1,4 @@
-"""Nobody repeats a request below the remote's border (SEMANTICS Q-3a): the store is asked once for what it was asked."""
+"""Nobody repeats a request below the remote's border (SEMANTICS Q-3a): each is sent once."""
 
 import asyncio
 from collections.abc import Iterator

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from e2e.faults import PAGE, PORTAL, Proxy, gateway
+from tests.stores import until
 
 PUT = b"PUT /b/k?partNumber=2 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabcdef"
 GET = b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -129,8 +130,7 @@ async def test_a_late_request_is_answered_first_and_arrives_whole(server: tuple[
         assert (there.bodies, proxy.stats()["late"]) == ([], 1)
         proxy.set([])
         assert await ask(GET) == b"200 none"
-    while proxy.stats()["late"]:
-        await asyncio.sleep(0.005)
+    await until(lambda: not proxy.stats()["late"])
     assert there.bodies == [b"", b"abcdef"]
 
 
@@ -142,6 +142,5 @@ async def test_a_late_request_that_waits_is_told_to_go_on(server: tuple[Server, 
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 504 ")
     writer.close()
-    while not there.bodies:
-        await asyncio.sleep(0.005)
+    await until(lambda: bool(there.bodies))
     assert there.bodies == [b"abcdef"]
