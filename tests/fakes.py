@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
+from s3d.layers.judge import Judge
 from s3d.protocol import checksums, decode, encode
 
 CONTENT = ("Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
@@ -157,10 +158,16 @@ class Fake:
         """Take the clock."""
         self._now = now
         self._numbers = itertools.count(1)
+        self._judge = Judge(self._answered)
         self.buckets: dict[str, Bucket] = {}
 
     async def __call__(self, call: Call) -> Reply:
         """Serve a call as a remote: what has a wire is answered by a response, what has none is decoded or raises."""
+        return await self._judge(call)
+
+    async def _answered(self, call: Call) -> Reply:
+        wire = call.wire
+        assert wire is not None
         data, sums = b"", {}
         if call.body is not None:
             try:
@@ -170,23 +177,8 @@ class Fake:
             sums = {
                 name: value for name, value in getattr(call.body, "digests", {}).items() if name in checksums.HEADERS
             }
-        if call.wire is not None:
-            wire = replace(call.wire, path=path_of(call.bucket, call.key), headers=unchunked(call.wire.headers))
-            return self.answer(wire, data, sums)
-        method, path, query, headers, document = encode.request(call.operation, call.params)
-        wire = Wire(method, path_of(call.bucket, "") + (path if call.key else ""), query, headers)
-        reply = self.answer(wire, document or data, sums)
-        length = reply.body.length if reply.body is not None else None
-        content = b"" if call.operation == "GetObject" and reply.status < 300 else await read_all(reply.body, 64 << 20)
-        if reply.status >= 300:
-            raise decode.error(reply.status, reply.headers, content)
-        if call.operation == "GetObject":
-            return reply
-        reply.result = decode.response(call.operation, reply.status, reply.headers, content)
-        if call.operation == "HeadObject" and length is not None:
-            reply.result["ContentLength"] = length
-        reply.body = None
-        return reply
+        wire = replace(wire, path=path_of(call.bucket, call.key), headers=unchunked(wire.headers))
+        return self.answer(wire, data, sums)
 
     def answer(self, wire: Wire, data: bytes, sums: Mapping[str, str]) -> Reply:
         """Answer one request as it would over HTTP."""
@@ -1011,6 +1003,7 @@ class Flaky:
         self._inner = inner
         self._health = health
         self._journal = journal
+        self._judge = Judge(self._passed)
         self._changing: dict[tuple[str, str], int] = {}
         self._held: list[Held] = []
         self.fates: deque[str] = deque()
@@ -1022,6 +1015,9 @@ class Flaky:
 
     async def __call__(self, call: Call) -> Reply:
         """Hand a call on, or do to it what is its fate."""
+        return await self._judge(call)
+
+    async def _passed(self, call: Call) -> Reply:
         if self.away or self.dead:
             if call.body is not None:
                 await call.body.aclose()
@@ -1042,11 +1038,11 @@ class Flaky:
             self._journal.wrong.append(f"two changes of {call.key} are under way at once")
         self._changing[place] = self._changing.get(place, 0) + 1
         try:
-            return await self._judge(sent, data)
+            return await self._met(sent, data)
         finally:
             self._changing[place] -= 1
 
-    async def _judge(self, call: Call, data: bytes) -> Reply:
+    async def _met(self, call: Call, data: bytes) -> Reply:
         digest = call.wire.headers.get("Content-MD5") if call.wire is not None else None
         if digest and base64.b64decode(digest).hex() != md5(data):
             self._journal.wrong.append(f"bytes of {call.key} are sent that do not match their digest")
@@ -1091,8 +1087,6 @@ class Flaky:
                 code, _, status = fate.partition(" ")
                 self._note(call, "refused")
                 error = S3Error(code, "as the test wants it", status=int(status))
-                if call.wire is None:
-                    raise error
                 document = encode.error(error, request_id="flaky", host_id="flaky", resource="")
                 return Reply(error.status, CIMultiDict({"Content-Type": "application/xml"}), body=BytesBody(document))
         raise Unavailable("the connection was lost", sent=True)

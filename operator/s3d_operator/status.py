@@ -185,7 +185,7 @@ def judge_credentials(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
     if spec and spec.remote.credentials.anonymous:
         return Judgement("True", "NotRequired", "requests are not signed")
     said = [report.credentials for report in fleet.reports]
-    if missing := said.count("missing"):
+    if missing := said.count("missing") + said.count("failing"):
         hint = "see the log of container s3d, and whether the service account may have the role"
         if spec and (secret := spec.remote.credentials.secret_ref):
             hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"

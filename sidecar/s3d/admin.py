@@ -50,7 +50,7 @@ class RemoteStatus(TypedDict):
     state: Literal["unknown", "reachable", "away"]
     since: float | None
     """Unix time of the latest change of state."""
-    credentials: Literal["unknown", "found", "missing", "not required"]
+    credentials: Literal["unknown", "found", "missing", "failing", "not required"]
     """Whether there is something to sign with; unknown until a request needs it."""
 
 

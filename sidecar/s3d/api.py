@@ -6,6 +6,7 @@ here does I/O. The rules of a Body are a contract that tests/contracts.py holds 
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -63,8 +64,6 @@ class Call:
     body: Body | None = None
     identity: str = ""
     wire: Wire | None = None
-    payload_hash: str = ""
-    """SHA-256 of the body in hex where a layer knows it: what the request is signed with."""
 
     @property
     def bucket(self) -> str:
@@ -77,6 +76,17 @@ class Call:
         """The key that the call names, or ""."""
         key: str = self.params.get("Key", "")
         return key
+
+
+class Outcome(StrEnum):
+    """What an answer says of its request (SEMANTICS Q-3a); `layers/judge.py` decides it for each answer of a remote."""
+
+    DONE = "done"
+    """The store confirms it."""
+    REFUSED = "refused"
+    """The store refuses it: nothing was done, and nothing will be."""
+    UNKNOWN = "unknown"
+    """It may have been done, or may be done later."""
 
 
 @dataclass(slots=True)
@@ -92,6 +102,7 @@ class Reply:
     headers: Headers = field(default_factory=CIMultiDict)
     result: dict[str, Any] | None = None
     body: Body | None = None
+    outcome: Outcome = Outcome.DONE
 
 
 class S3(Protocol):

@@ -29,6 +29,9 @@ class CorruptBody(S3DError):
 class S3Error(S3DError):
     """The request cannot be served."""
 
+    unknown = False
+    """Whether what was asked may have been done, or may be done later, in spite of the error (SEMANTICS Q-3)."""
+
     def __init__(
         self,
         code: str,
@@ -66,4 +69,17 @@ class Unavailable(S3Error):
         """Take the seconds after which a client may try again, and in `sent` whether the request went out in full
         (then its outcome is unknown, not failed)."""
         super().__init__(code, message, status=503, hint=hint, headers={"Retry-After": str(retry_after)})
-        self.sent = sent
+        self.sent = self.unknown = sent
+
+
+class NotS3(Unavailable):
+    """Somebody else than the store has answered: a portal, a proxy, an ingress (SEMANTICS Q-22, Q-8a)."""
+
+    def __init__(self, message: str, *, answered: int) -> None:
+        """Take what is wrong with the answer, and its HTTP status in `answered`."""
+        super().__init__(
+            message,
+            hint="see what answers at S3_ENDPOINT: a captive portal, a proxy or an ingress may stand before the store",
+            sent=True,
+        )
+        self.answered = answered

@@ -1,40 +1,44 @@
 """The remote S3 store: the innermost layer, and the only wire path to it.
 
-A call with a wire is forwarded: same headers, query and body, only addressed and signed anew, and answered by the
-remote's own response, whatever its status. A call without one was made by a layer: it is encoded from botocore's model,
-and an error of the remote is raised. Nothing is retried here once bytes are out, except where the body can be replayed
-and the remote names another region. A request that cannot be sent or stays unanswered raises Unavailable, which says
-whether it may have arrived.
+A request is forwarded: same headers, query and body, only addressed and signed anew, and answered by the remote's own
+response, which `judge` judges. Nothing is sent twice here, nor below, but where the remote has said that it took
+nothing: it names another region, or closed an idle connection just as it was used. A request that cannot be sent or
+stays unanswered raises Unavailable, which says whether it may have arrived.
 """
 
 import asyncio
 import contextlib
 import functools
+import io
 import logging
 import math
 import os
+import select
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
 from s3d import config
-from s3d.api import Body, BytesBody, Call, Headers, Reply, read_all
+from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
 from s3d.errors import ConfigError, CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Exchange, Health
+from s3d.layers.judge import Judge
 from s3d.layers.splice import Pipe, SourceFailed
 from s3d.metrics import Metrics
-from s3d.protocol import chunked, decode, encode, sigv4
+from s3d.protocol import chunked, sigv4
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -57,12 +61,23 @@ EXPECT_FROM = 1 << 20
 TRAILER_BUFFER = 256 << 10
 LARGEST_SKEW = 240.0
 """Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
+EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
+"""Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
 # Answers of these may take as long as the object is large.
 PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
-DOCUMENT_LIMIT = 32 << 20
 SPLICED = 4 << 20
 """Bytes from which on the kernel moves a body. It costs the connection, which cannot be used again."""
 REDIRECTS = frozenset([301, 307, 400])
+PACED = 64 << 10
+"""Bytes from which on a body is sent block by block, with an eye on what the remote says meanwhile."""
+HEARD = 0.05
+"""Seconds that a body waits for the rest of an answer whose beginning is there."""
+SETTLING = 5
+"""Turns of the loop until the head of an answer has reached who waits for it."""
+EARLY_LIMIT = 1 << 20
+"""Bytes of the largest answer that is saved from a connection which broke under a body."""
+IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
+"""What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
 PROFILES = frozenset(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 KEY_FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
 KEY_SECONDS = 2.0
@@ -204,10 +219,11 @@ class Remote:
         self._settings = settings
         self._files = KeyFiles(settings.credentials_dir) if settings.credentials_dir else None
         self._chain = Chain(needed=not settings.anonymous and not self._files)
-        self.credentials: Literal["unknown", "found", "missing", "not required"] = (
+        self.credentials: Literal["unknown", "found", "missing", "failing", "not required"] = (
             "not required" if settings.anonymous else "unknown"
         )
-        """What is known of them: `missing` where the last look found none."""
+        """What is known of them: `missing` where the last look found none, `failing` where it could not be made."""
+        self._source_error = ""
         self.region = settings.region or self._chain.region()
         self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
         parts = urlsplit(self.endpoint)
@@ -218,29 +234,40 @@ class Remote:
         self._skew = 0.0
         """Seconds by which the remote's clock is ahead, where it refused us for that."""
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
+        tls = _tls()
+        self._client = self._open_client(tls, keep=True)
+        self._fresh = self._open_client(tls, keep=False)
+        """Makes a connection for each request."""
+        self._judge = Judge(self._forward)
+
+    def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=_tls()),
+        client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls, force_close=not keep),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.away_after),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.away_after),
             skip_auto_headers=SKIP_AUTO,
             auto_decompress=False,
             request_class=Request,
         )
+        # It would send a request again whose connection was lost, and nobody would know that it went out twice.
+        client._retry_connection = False  # noqa: SLF001 (there is no public way, and a test counts requests)
+        return client
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
+        await self._fresh.close()
 
     async def __call__(self, call: Call) -> Reply:
-        """Forward a call that came over a wire, or send one that a layer made."""
+        """Send a call, as it came over a wire or as a layer made it, and judge its answer."""
         if self.health.away:
             if call.body:
                 await call.body.aclose()
             raise self._unavailable(sent=False)
         if call.bucket:
             self._last_bucket = call.bucket
-        return await (self._send(call) if call.wire is None else self._forward(call))
+        return await self._judge(call)
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire
@@ -249,6 +276,9 @@ class Remote:
         query, headers = sigv4.strip_auth(wire.query, wire.headers)
         named = {name.strip().lower() for name in wire.headers.get("Connection", "").split(",")}
         leave_out(headers, NOT_SENT_ON | named)
+        if call.operation != "GetObject":
+            # What is read here must be plain; of an object its client may have another coding.
+            headers.popall("Accept-Encoding", None)
         body = call.body
         payload_hash = wire.headers.get("x-amz-content-sha256", UNSIGNED)
         if payload_hash.startswith("STREAMING-"):
@@ -287,51 +317,48 @@ class Remote:
         headers["Content-Encoding"] = f"{kept}, aws-chunked" if kept else "aws-chunked"
         return framed, UNSIGNED_TRAILER
 
-    async def _send(self, call: Call) -> Reply:
-        method, path, query, headers, payload = encode.request(call.operation, call.params)
-        body = call.body
-        payload_hash = call.payload_hash or UNSIGNED
-        if body is None:
-            body = BytesBody(payload) if payload else None
-            payload_hash = UNSIGNED if payload else EMPTY_SHA256
-        reply = await self._request(call, method, path, query, headers, body, payload_hash)
-        streaming = call.operation == "GetObject" and reply.status < 300
-        if streaming:
-            reply.result = None
-            return reply
-        length = reply.body.length if reply.body is not None else None
-        document = await read_all(reply.body, DOCUMENT_LIMIT)
-        if reply.status >= 300:
-            raise decode.error(reply.status, reply.headers, document)
-        reply.result = decode.response(call.operation, reply.status, reply.headers, document)
-        if call.operation == "HeadObject" and length is not None:
-            reply.result["ContentLength"] = length
-        reply.body = None
-        return reply
-
     async def _request(
         self, call: Call, method: str, path: str, query: str, headers: Headers, body: Body | None, payload_hash: str
     ) -> Reply:
-        """Sign, send and answer one request; once more where the remote names the bucket's region."""
-        attempts = 2
+        """Sign, send and answer one request; once more where the remote has taken nothing and says why: the bucket is
+        in another region, or the connection was being closed for its idleness."""
+        client = self._client
         while True:
-            attempts -= 1
             target = self._target(call.bucket, path)
             upload = Upload(body) if body is not None else None
-            response = await self._exchange(call, method, target, query, headers, upload, payload_hash)
-            region = response.headers.get("x-amz-bucket-region", "")
-            known = self._regions.get(call.bucket, self.region)
-            elsewhere = response.status in REDIRECTS and region and region != known
+            response = await self._exchange(client, call, method, target, query, headers, upload, payload_hash)
+            if isinstance(response, Reply):
+                return response
+            download = Download(response, upload, self.health)
+            reply = Reply(response.status, _end_to_end(response), body=download)
             unspent = upload is None or not upload.started or upload.body.replayable
-            if not (attempts and elsewhere and unspent and method != "HEAD"):
-                body = Download(response, upload, self.health)
-                await body.begin()
-                return Reply(response.status, _end_to_end(response), None, body)
+            if client is self._fresh or not unspent or not await self._took_nothing(call, method, response, reply):
+                if reply.body is download:
+                    await download.begin()
+                return reply
             response.close()
+            client = self._fresh
+
+    async def _took_nothing(self, call: Call, method: str, response: aiohttp.ClientResponse, reply: Reply) -> bool:
+        """Whether the remote says that it would take the same request if it was sent again at once."""
+        if response.status not in REDIRECTS:
+            return False
+        region = response.headers.get("x-amz-bucket-region", "")
+        if region and region != self._regions.get(call.bucket, self.region) and method != "HEAD":
             self._regions[call.bucket] = region
+            return True
+        if response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
+            return False
+        if method == "HEAD":
+            # Its error has no document. What is wrong with the request itself is said again.
+            return response.headers.get(hdrs.CONNECTION, "").lower() == "close"
+        document = await read_all(reply.body, EARLY_LIMIT)
+        reply.body = BytesBody(document)
+        return IDLE_CLOSED in document
 
     async def _exchange(
         self,
+        client: aiohttp.ClientSession,
         call: Call,
         method: str,
         target: Target,
@@ -341,7 +368,8 @@ class Remote:
         payload_hash: str,
         *,
         probe: bool = False,
-    ) -> aiohttp.ClientResponse:
+    ) -> aiohttp.ClientResponse | Reply:
+        """Send one request, once; its response, or the Reply that was saved from a connection which broke."""
         signed = headers.copy()
         signed["Host"] = target.host
         length = upload.body.length if upload else None
@@ -355,37 +383,51 @@ class Remote:
                 data: Any = upload
                 if upload:
                     upload.exchange = exchange
-                    if isinstance(upload.body, BytesBody):
+                    if isinstance(upload.body, BytesBody) and (length or 0) <= PACED:
                         data, upload.started, upload.finished = upload.body.data, True, True
-                response = await self._client.request(
+                response = await client.request(
                     method,
                     url,
                     headers=signed,
                     data=data,
                     allow_redirects=False,
-                    expect100=call.wire is not None and (length or 0) >= EXPECT_FROM,
+                    expect100=(length or 0) >= EXPECT_FROM,
                 )
         except BaseException as error:
+            early = None
             if upload:
+                early = upload.saved()
                 await upload.body.aclose()
                 if upload.error is not None and not isinstance(error, asyncio.CancelledError):
                     raise upload.error from error
             if not isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
                 raise
-            self._metrics.remote_requests.labels("none").inc()
-            raise self._lost(error, exchange, upload) from error
-        self._metrics.remote_requests.labels(str(response.status)).inc()
-        self.health.answered()
-        if response.status == 403:
-            self._note_skew(response.headers.get(hdrs.DATE, ""))
+            if early is None:
+                self._metrics.remote_requests.labels("none").inc()
+                raise self._lost(error, exchange, upload) from error
+            self._heard(early.status, early.headers)
+            return early
+        if upload:
+            upload.answered(response.status)
+        self._heard(response.status, response.headers)
         return response
+
+    def _heard(self, status: int, headers: AnyHeaders) -> None:
+        """Note that the remote has answered."""
+        self._metrics.remote_requests.labels(str(status)).inc()
+        self.health.answered()
+        if status == 403:
+            self._note_skew(headers.get(hdrs.DATE, ""))
 
     def _note_skew(self, date: str) -> None:
         """Learn from a refusal how far the remote's clock is from ours: a signature holds for a quarter of an hour."""
         try:
-            skew = parsedate_to_datetime(date).timestamp() - time.time()
-        except (ValueError, TypeError):
+            moment = parsedate_to_datetime(date).timestamp()
+        except (ValueError, TypeError, OverflowError):
             return
+        if not EARLIEST <= moment <= LATEST:
+            return
+        skew = moment - time.time()
         skew = skew if abs(skew) > LARGEST_SKEW else 0.0
         if abs(skew - self._skew) > LARGEST_SKEW:
             log.warning("the remote's clock is %+.0f s from ours: requests are signed by its time from now on", skew)
@@ -439,8 +481,22 @@ class Remote:
         )
 
     async def find_keys(self) -> Keys | None:
-        """The keys to sign with, and note whether there are any."""
-        keys = await (self._files or self._chain).keys()
+        """The keys to sign with, and note whether there are any. Raises Unavailable where their source fails."""
+        try:
+            keys = await (self._files or self._chain).keys()
+        except Exception as error:
+            # Whatever a source raises (a process, an agent, STS), it is no fault of the request or of s3d.
+            self.credentials = "failing"
+            said = f"{type(error).__name__}: {error}"
+            if said != self._source_error:
+                log.error("the source of the credentials fails: %s", said)
+            self._source_error = said
+            raise Unavailable(
+                f"The source of the credentials for the remote fails: {said}",
+                code="NoCredentials",
+                hint="see where AWS_* or the profile send s3d for credentials; writes are queued meanwhile",
+            ) from error
+        self._source_error = ""
         self.credentials = "missing" if keys is None else "found"
         return keys
 
@@ -468,36 +524,130 @@ class Remote:
     async def _probe(self) -> None:
         call = Call("HeadBucket", {"Bucket": self._last_bucket})
         target = self._target(self._last_bucket, "/")
-        response = await self._exchange(call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True)
-        response.release()
+        response = await self._exchange(
+            self._client, call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True
+        )
+        if isinstance(response, aiohttp.ClientResponse):
+            response.release()
 
 
-class Upload:
-    """A body on its way to the remote: tells how far it came, and why it broke off."""
+class Upload(aiohttp.Payload):
+    """A body on its way to the remote: tells how far it came, why it broke off, and what the remote said meanwhile.
+
+    A store may answer before it has the whole body, and close its connection. Its answer then waits in the socket, and
+    writing on could lose it. So the socket is looked at before each block, and read once more where writing failed.
+    """
 
     def __init__(self, body: Body) -> None:
         """Take the body; the exchange is set before the first byte is asked for."""
+        super().__init__(body)
         self.body = body
         self.exchange: Exchange | None = None
         self.started = False
         self.finished = not body.length
         self.error: S3Error | CorruptBody | None = None
+        self._refused = asyncio.Event()
+        self._socket: int | None = None
+        """A second number of the socket, that stays open when the transport has closed its own."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the blocks; an error of the body is kept, since the client wraps what it meets here."""
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """A body is no text."""
+        raise TypeError("a body cannot be decoded")
+
+    def answered(self, status: int) -> None:
+        """Note that the head of an answer is there: after a refusal nothing more is sent."""
+        if status >= 300:
+            self._refused.set()
+        self._let_go()
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the blocks; an error of the body is kept, since the client wraps what it meets here."""
         self.started = True
         left = self.body.length or 0
+        looks = self._look_at(writer)
         try:
             async for block in self.body.chunks():
+                if looks is not None and looks.poll(0) and await self._is_refused(looks):
+                    return
                 left -= len(block)
+                await writer.write(block)
                 if left <= 0:
                     self.finished = True
-                yield block
                 if self.exchange is not None:
                     self.exchange.progress = time.monotonic()
         except Exception as error:
             self.error = error if isinstance(error, S3Error | CorruptBody) else None
             raise
+
+    def _look_at(self, writer: AbstractStreamWriter) -> "select.poll | None":
+        """What tells whether there is something to read while the body is sent."""
+        transport = getattr(writer, "transport", None)
+        if transport is None or (self.body.length or 0) <= PACED:
+            return None
+        poll = select.poll()
+        socket = transport.get_extra_info("socket")
+        poll.register(socket.fileno(), select.POLLIN)
+        if transport.get_extra_info("ssl_object") is None:
+            self._socket = os.dup(socket.fileno())
+        return poll
+
+    async def _is_refused(self, looks: "select.poll") -> bool:
+        """Give what has come time to be read; whether it was a refusal."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARD):
+                while not self._refused.is_set() and looks.poll(0):  # noqa: ASYNC110 (the kernel sets no Event)
+                    await asyncio.sleep(0)
+                # The head that was read just now may still be on its way to who waits for it.
+                for _ in range(SETTLING):
+                    await asyncio.sleep(0)
+        return self._refused.is_set()
+
+    def saved(self) -> Reply | None:
+        """The whole answer that is left in a socket whose connection broke while the body was sent."""
+        if self._socket is None:
+            return None
+        came = b""
+        try:
+            while len(came) < EARLY_LIMIT and (block := os.read(self._socket, PACED)):
+                came += block
+        except OSError as error:
+            log.debug("nothing more can be read of an early answer: %s", error)
+        self._let_go()
+        return early_answer(came)
+
+    def _let_go(self) -> None:
+        if self._socket is not None:
+            os.close(self._socket)
+            self._socket = None
+
+
+class Saved:
+    """What has been read of a socket, as an HTTP response wants to read it."""
+
+    def __init__(self, data: bytes) -> None:
+        """Take the bytes."""
+        self._data = data
+
+    def makefile(self, _: str) -> io.BytesIO:
+        """The bytes as a file."""
+        return io.BytesIO(self._data)
+
+
+def early_answer(data: bytes) -> Reply | None:
+    """The response in these bytes, without a 100 Continue before it; None where there is none that is whole."""
+    while data.startswith(b"HTTP/1.1 1"):
+        data = data.partition(b"\r\n\r\n")[2]
+    response = HTTPResponse(Saved(data))  # type: ignore[arg-type] # it asks for no more of a socket
+    try:
+        response.begin()
+        document = response.read()
+    except (HTTPException, ValueError):
+        return None
+    if not data or response.status < 300:
+        return None
+    headers: Headers = CIMultiDict(response.getheaders())
+    leave_out(headers, NOT_ANSWERED)
+    return Reply(response.status, headers, body=BytesBody(document))
 
 
 class Download:

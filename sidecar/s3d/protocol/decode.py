@@ -6,6 +6,7 @@ ignored. Documents are read with expat and not with xml.etree because its handle
 document type be refused while they come, and fill the result without a tree in between.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -14,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
 
 from s3d.api import AnyHeaders, Wire
-from s3d.errors import S3Error
+from s3d.errors import NotS3, S3Error
 from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, neutral, route
 
 MAX_DEPTH = 16
@@ -190,7 +191,8 @@ def unknown_elements(operation: Operation, data: bytes) -> list[str]:
 def response(operation: Operation | str, status: int, headers: AnyHeaders, body: bytes) -> dict[str, Any]:
     """The members of a remote's success; of a streaming operation those in its headers.
 
-    Raises the S3Error of an error that comes with status 200, as copies and Complete have it.
+    Raises the S3Error of an error that comes with status 200, as copies and Complete have it, and NotS3 for a document
+    that cannot be read.
     """
     if isinstance(operation, str):
         operation = OPERATIONS[operation]
@@ -217,13 +219,13 @@ def response(operation: Operation | str, status: int, headers: AnyHeaders, body:
     try:
         document.read(body, RESPONSE_BYTES, RESPONSE_ELEMENTS)
     except ValueError as unreadable:
-        raise S3Error(
-            "InternalError",
-            f"The remote's answer {status} to {operation.name} cannot be read: {unreadable}",
-            status=500,
+        raise NotS3(
+            f"The remote's answer {status} to {operation.name} cannot be read: {unreadable}", answered=status
         ) from unreadable
     if document.root == "Error":
-        raise error(500, headers, body)
+        inside = error(500, headers, body)
+        inside.unknown = True
+        raise inside
     if payload.name:
         result[payload.name] = document.value
     else:
@@ -231,18 +233,25 @@ def response(operation: Operation | str, status: int, headers: AnyHeaders, body:
     return result
 
 
-def error(status: int, headers: AnyHeaders, body: bytes) -> S3Error:
-    """The error of a remote's response; its code comes from the status where there is no document."""
-    fields: dict[str, str] = {}
+def is_error(body: bytes) -> bool:
+    """Whether a document is an S3 error: `<Error>` with a code in it."""
+    return bool(_error_fields(body).get("Code", "").strip())
+
+
+def _error_fields(body: bytes) -> dict[str, str]:
+    """The elements of an error document; none where it is something else."""
     if body.lstrip()[:1] == b"<":
         document = Document(None)
-        try:
+        with contextlib.suppress(ValueError):
             document.read(body, REQUEST_BYTES, REQUEST_ELEMENTS)
-        except ValueError:
-            pass
-        else:
             if document.root == "Error":
-                fields = document.value
+                return document.value
+    return {}
+
+
+def error(status: int, headers: AnyHeaders, body: bytes) -> S3Error:
+    """The error of a remote's response; its code comes from the status where there is no document."""
+    fields = _error_fields(body)
     return S3Error(
         fields.get("Code") or CODES.get(status) or ("InternalError" if status >= 500 else "BadRequest"),
         fields.get("Message") or f"The remote answered with status {status}",

@@ -9,7 +9,7 @@ from botocore.handlers import parse_get_bucket_location
 from multidict import CIMultiDict
 from urllib3 import HTTPResponse
 
-from s3d.errors import S3Error
+from s3d.errors import NotS3, S3Error
 from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS, http_date
 from tests.sidecar.protocol import oracle
@@ -110,10 +110,10 @@ def test_an_error_with_status_200_is_an_error():
     assert (caught.value.code, caught.value.status) == ("InternalError", 500)
 
 
-def test_an_unreadable_answer_of_the_remote_is_an_internal_error():
+def test_an_unreadable_answer_is_not_the_stores():
     with pytest.raises(S3Error, match="cannot be read") as caught:
         decode.response("ListObjectsV2", 200, CIMultiDict(), b"<ListBucketResult>")
-    assert caught.value.code == "InternalError"
+    assert isinstance(caught.value, NotS3)
 
 
 def test_an_unreadable_header_of_the_remote_is_left_out():

@@ -8,7 +8,7 @@ it is right. Nothing is asked here.
 
 from collections.abc import Mapping
 
-from s3d.api import AnyHeaders, Call, Reply
+from s3d.api import AnyHeaders, Call, Outcome, Reply
 from s3d.layers.queue.rows import knowledge
 from s3d.store.db import Database
 
@@ -47,10 +47,11 @@ class Sights:
 
     def read(self, call: Call, reply: Reply, before: str | None) -> None:
         """Note what a GET or HEAD showed, unless something else was seen since `before`."""
-        if call.params.get("VersionId") is None and self.of(call.bucket, call.key) == before:
-            etag = "" if reply.status == 404 else reply.headers.get("ETag", "").strip('"')
-            if etag or reply.status == 404:
-                self.saw(call.bucket, call.key, etag)
+        missing = reply.status == 404 and reply.outcome is Outcome.REFUSED
+        etag = reply.headers.get("ETag", "").strip('"') if reply.outcome is Outcome.DONE else ""
+        unchanged = call.params.get("VersionId") is None and self.of(call.bucket, call.key) == before
+        if unchanged and (etag or missing):
+            self.saw(call.bucket, call.key, etag)
 
     def found(self, bucket: str, *, there: bool) -> None:
         """Note whether a key that nobody had seen was there."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from s3d.errors import S3Error, Unavailable
+from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue.rows import changes, claims, views
 from s3d.layers.queue.rows.changes import Change
@@ -100,7 +100,7 @@ class Turns:
                 try:
                     yield turn
                 except BaseException as error:
-                    turn.lost = not isinstance(error, S3Error) or (isinstance(error, Unavailable) and error.sent)
+                    turn.lost = not isinstance(error, S3Error) or error.unknown
                     raise
             finally:
                 # A client that left while its row was asked for has one all the same: the key would wait behind it.

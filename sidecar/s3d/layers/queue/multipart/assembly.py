@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
 from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.layers.judge import error_of
 from s3d.layers.queue.multipart import joined
 from s3d.layers.queue.multipart.completion import ELEMENTS
 from s3d.layers.queue.parts import Parts
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 OF_ONE = 4
 """Parts of one upload that are sent at once."""
-DOCUMENT_LIMIT = 8 << 20
+DOCUMENT_LIMIT = 32 << 20
 CLOCK_GRACE = 2.0
 """Seconds by which the remote's stamps, which count whole seconds, may be off."""
 PARTS_GONE = frozenset(["InvalidPart", "InvalidPartOrder"])
@@ -89,12 +90,10 @@ async def begin(parts: Parts, upload: Upload) -> Upload:
         try:
             result = await _answer(parts, Call("CreateMultipartUpload", named(upload), wire=wire))
         except S3Error as error:
-            if not (isinstance(error, Unavailable) and error.sent):
+            if not error.unknown:
                 await parts.db.write(lambda db: uploads.unasked(db, upload.id))
             raise _failed(error) from error
-        remote = str(result.get("UploadId", ""))
-        if not remote:
-            raise S3Error("InternalError", "The remote began an upload without an id", status=500)
+        remote = str(result["UploadId"])
     begun = remote
     await parts.db.write(lambda db: uploads.begun(db, upload.id, begun))
     return uploads.find(parts.db, upload.id) or upload
@@ -173,9 +172,9 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
             document = await read_all(reply.body, DOCUMENT_LIMIT)
         except S3Error as error:
             raise _failed(error) from error
-    if reply.status >= 300:
-        raise decode.error(reply.status, reply.headers, document)
-    etag = reply.headers.get("ETag", "").strip('"') or part.etag
+    if reply.outcome is not Outcome.DONE:
+        raise _failed(error_of(reply, document))
+    etag = reply.headers.get("ETag", "").strip('"')
     await parts.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
     if drop:
         parts.room.freed()
@@ -250,21 +249,19 @@ async def drop(parts: Parts, stray: Stray) -> None:
 
 
 async def _answer(parts: Parts, call: Call) -> dict[str, Any]:
-    """Send a call and decode its answer. An error inside a 200 is an error; one that breaks off is none at all."""
+    """Send a call and decode its answer. An error inside a 200 is an error."""
     reply = await parts.inner(call)
-    try:
-        document = await read_all(reply.body, DOCUMENT_LIMIT)
-    except Unavailable as error:
-        raise Unavailable(error.message, sent=True) from error
-    if reply.status >= 300:
-        raise decode.error(reply.status, reply.headers, document)
+    document = await read_all(reply.body, DOCUMENT_LIMIT)
+    if reply.outcome is not Outcome.DONE:
+        raise error_of(reply, document)
     # Some remotes send blanks while they are at work.
     return decode.response(call.operation, reply.status, reply.headers, document.lstrip())
 
 
 def _failed(error: S3Error) -> S3Error:
     """An error before Complete: whether its request arrived says nothing of the object."""
-    return Unavailable(error.message, hint=error.hint) if isinstance(error, Unavailable) and error.sent else error
+    error.unknown = False
+    return error
 
 
 def worst(errors: Sequence[BaseException]) -> BaseException:

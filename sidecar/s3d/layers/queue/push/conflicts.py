@@ -83,11 +83,11 @@ async def ask(parts: Parts, change: Change) -> None:
     asking = {"if-none-match": "*", "Content-MD5": md5_base64(NOTHING)}
     try:
         await pushes.put(parts, change, asking)
-    except Unavailable as error:
-        sights.asked = False
-        if error.sent:
-            raise
     except S3Error as error:
+        if error.unknown or isinstance(error, Unavailable):
+            sights.asked = False
+        if error.unknown:
+            raise
         if error.code == "PreconditionFailed":
             try:
                 await sights.refused(asking)
@@ -151,13 +151,11 @@ async def look(parts: Parts, change: Change) -> Shown | None:
         reply = await parts.inner(
             Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}, identity=change.identity)
         )
-    except Unavailable as error:
-        raise not_sent(error) from error
     except S3Error as error:
         if error.status == 404:
             return Shown("", 0.0)
-        if error.status == 429 or (error.status >= 500 and error.status != 501):
-            raise
+        if error.unknown or error.status == 429 or isinstance(error, Unavailable):
+            raise not_sent(error) from error
         # The push meets the same, and is told why.
         return None
     result = reply.result or {}
@@ -171,14 +169,14 @@ async def check_bucket(parts: Parts, change: Change) -> None:
     """Raise what a push would meet where it is the bucket that is gone. An object's HEAD does not tell."""
     try:
         await parts.inner(Call("HeadBucket", {"Bucket": change.bucket}, identity=change.identity))
-    except Unavailable as error:
-        raise not_sent(error) from error
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchBucket", "The specified bucket does not exist", status=404) from error
+        if error.unknown or isinstance(error, Unavailable):
+            raise not_sent(error) from error
 
 
-def not_sent(error: Unavailable) -> Unavailable:
+def not_sent(error: S3Error) -> Unavailable:
     """The same of a request before the push: of the change nothing was sent."""
     return Unavailable(error.message, code=error.code, hint=error.hint)
 

@@ -19,7 +19,7 @@ import apsw
 from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import conflicts, releases, retry, zombies
+from s3d.layers.queue.push import confirm, conflicts, releases, retry, zombies
 from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
@@ -37,7 +37,7 @@ IDLE = 5.0
 RESERVED = 4
 """One in so many workers takes neither large changes nor such that were tried before."""
 FRESH = 10.0
-"""Seconds for which a delivered change says that its lane is open: AccessDenied is then held against the object."""
+"""Seconds for which a delivered change says that its lane is open: a refusal is then held against the object first."""
 
 
 class Pusher:
@@ -138,7 +138,7 @@ class Pusher:
         began = time.time()
         try:
             try:
-                reply = await conflicts.push(self._parts, change)
+                reply = await confirm.confirmed(self._parts, change, await conflicts.push(self._parts, change), began)
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
@@ -189,38 +189,41 @@ class Pusher:
         """Record an attempt that failed, by the table of errors (Q-8)."""
         await proving.refused(self._parts, change, error)
         verdict = retry.judge(error)
-        state, refusals = "waiting", 0
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return
-        if isinstance(error, Unavailable):
-            # A claim that was unknown stays so: an earlier attempt may still arrive.
-            state = "unknown" if error.sent or change.state == "unknown" else "waiting"
-        elif verdict is retry.Verdict.REFUSED:
-            refusals = change.refusals + 1
+        now, attempts, refusals = time.time(), change.attempts + 1, 0
+        # A claim that was unknown stays so without an answer: an earlier attempt may still arrive.
+        unanswered = isinstance(error, Unavailable) and change.state == "unknown"
+        state = "unknown" if error.unknown or unanswered else "waiting"
+        pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
+        if verdict is retry.Verdict.REFUSED and not error.unknown:
+            refusals = retry.counted(change.refusals, None if change.attempt_at is None else now - change.attempt_at)
+            pause = max(pause, retry.SPACING)
+        alone = verdict is retry.Verdict.LANE and self._refused_alone(change, error)
         if (
             verdict is retry.Verdict.OBJECT
             or refusals >= retry.ATTEMPTS
-            or (error.code == "AccessDenied" and self._denied_alone(change))
+            or (alone and error.code == "AccessDenied" and not error.unknown)
         ):
             state = "parked"
             log.error("%s is refused for good: %s", describe(change), error)
-        now, attempts = time.time(), change.attempts + 1
-        if verdict is retry.Verdict.LANE and state == "waiting" and not self._passed_lately(change, error, now):
-            await self._shut(change, error)
+        if verdict is retry.Verdict.LANE and not (alone or self._passed_lately(change, error, now)):
+            await self._shut(change, error, state, now + pause if state == "unknown" else now)
         else:
-            next_at = now + retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
-            await self._record(change, state, code=error.code, reason=error.message, next_at=next_at, refusals=refusals)
+            await self._record(
+                change, state, code=error.code, reason=error.message, next_at=now + pause, refusals=refusals
+            )
         self._metrics.pushes.labels("retried" if state == "waiting" else state).inc()
         if state != "parked":
             self._metrics.push_retries.labels(verdict.value).inc()
 
-    async def _shut(self, change: Change, error: S3Error) -> None:
+    async def _shut(self, change: Change, error: S3Error, state: str, next_at: float) -> None:
         """Put a change back, and note that its lane is refused."""
         now = time.time()
         self._refused.add(lanes.key_of(change))
 
         def refuse(db: apsw.Connection) -> tuple[str | None, bool]:
-            orphan = outcomes.put_back(db, change, state="waiting", next_at=now, code=error.code, reason=error.message)
+            orphan = outcomes.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
             pause = lambda attempts: retry.probe_pause(attempts, random.random())  # noqa: S311, E731 - as above
             return orphan, lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
 
@@ -236,15 +239,14 @@ class Pusher:
         if error.code == "NoSuchBucket":
             await self._parts.buckets.refute(change.bucket, error.code)
 
-    def _denied_alone(self, change: Change) -> bool:
-        """Whether others of its lane were delivered since a change was denied before: then it is denied for itself."""
+    def _refused_alone(self, change: Change, error: S3Error) -> bool:
+        """Whether others of its lane were delivered since a change met the same before: then it alone is refused."""
         passed = self._passed.get(lanes.key_of(change), 0.0)
-        return change.code == "AccessDenied" and change.attempt_at is not None and passed > change.attempt_at
+        return change.code == error.code and change.attempt_at is not None and passed > change.attempt_at
 
     def _passed_lately(self, change: Change, error: S3Error, now: float) -> bool:
-        """Whether a denied change deserves another try before its lane is suspected."""
-        lately = now - self._passed.get(lanes.key_of(change), 0.0) < FRESH
-        return error.code == "AccessDenied" and change.code != "AccessDenied" and lately
+        """Whether a refused change deserves another try before its lane is suspected."""
+        return change.code != error.code and now - self._passed.get(lanes.key_of(change), 0.0) < FRESH
 
     async def _intact(self, change: Change) -> bool:
         """Hash the body of a put once more, which the remote says arrived otherwise; a bad one is quarantined."""

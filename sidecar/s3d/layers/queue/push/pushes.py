@@ -8,16 +8,16 @@ from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from s3d.api import Call, Headers, Reply, Wire, read_all
+from s3d.api import Call, Headers, Outcome, Reply, Wire, read_all
 from s3d.errors import S3Error
+from s3d.layers.judge import error_of
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.content import md5_base64, open_body
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags
-from s3d.protocol import decode
 
-DOCUMENT_LIMIT = 1 << 20
+DOCUMENT_LIMIT = 32 << 20
 
 Push = Callable[[Parts, Change], Awaitable[Reply]]
 
@@ -61,15 +61,15 @@ PUSHES: Mapping[str, Push] = {"put": put, "delete": delete, "tag": tag, "complet
 
 
 async def answered(parts: Parts, call: Call) -> Reply:
-    """Send a call and read its answer whole; raise what the remote says against it."""
+    """Send a call and read its answer whole; raise what is no confirmation."""
     reply = await parts.inner(call)
     document = b""
     if reply.body is not None and reply.body.length == 0:
         await reply.body.aclose()
     else:
         document = await read_all(reply.body, DOCUMENT_LIMIT)
-    if reply.status >= 300:
-        raise decode.error(reply.status, reply.headers, document)
+    if reply.outcome is not Outcome.DONE:
+        raise error_of(reply, document)
     return reply
 
 

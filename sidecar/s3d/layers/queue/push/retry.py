@@ -3,10 +3,12 @@ over a class. Pure: time and chance are arguments."""
 
 from enum import StrEnum
 
-from s3d.errors import S3Error
+from s3d.errors import NotS3, S3Error
 
 ATTEMPTS = 3
 """Attempts at a change that is refused with a 4xx that no row names."""
+SPACING = 5.0
+"""Seconds that lie between two of these: what is wrong for a moment only parks nothing."""
 BASE = 0.2
 CAP = 30.0
 PROBE_BASE = 1.0
@@ -19,7 +21,8 @@ class Verdict(StrEnum):
     TRANSIENT = "transient"
     """Try again, for ever."""
     LANE = "lane"
-    """Nothing to do with this change: its identity and bucket are refused. The lane pauses; probes go on for ever."""
+    """Its identity and bucket are refused, or it is not the store that answers. Where others of the lane meet the same,
+    the lane pauses; probes go on for ever."""
     OBJECT = "object"
     """Refused for good: park it, the others go on."""
     REHASH = "rehash"
@@ -40,18 +43,30 @@ CODES = {
     Verdict.REHASH: """BadDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch InvalidDigest""",
 }
 BY_CODE = {code: verdict for verdict, codes in CODES.items() for code in codes.split()}
-BY_STATUS = {401: Verdict.LANE, 403: Verdict.LANE, 429: Verdict.TRANSIENT, 507: Verdict.LANE}
+BY_STATUS = {401: Verdict.LANE, 403: Verdict.LANE, 507: Verdict.LANE}
+# These ask for the same request again, whoever gives them (RFC 9110, 15.5.9 and 15.5.20; RFC 8470; RFC 6585).
+LATER = frozenset([408, 421, 425, 429])
 
 
 def judge(error: S3Error) -> Verdict:
     """Judge an error."""
+    if isinstance(error, NotS3):
+        return Verdict.TRANSIENT if error.answered in LATER else Verdict.LANE
     if (by_code := BY_CODE.get(error.code)) is not None:
         return by_code
     if (by_status := BY_STATUS.get(error.status)) is not None:
         return by_status
+    if error.status in LATER:
+        return Verdict.TRANSIENT
     if error.status >= 500:
         return Verdict.OBJECT if error.status == 501 else Verdict.TRANSIENT
     return Verdict.LANE if 300 <= error.status < 400 else Verdict.REFUSED
+
+
+def counted(refusals: int, since: float | None) -> int:
+    """How often a change was refused by now, where it was `refusals` times before and its last attempt began `since`
+    seconds ago (None: there was none). What follows too soon says no more than the one before."""
+    return refusals + 1 if not refusals or since is None or since >= SPACING else refusals
 
 
 def pause(attempts: int, chance: float) -> float:

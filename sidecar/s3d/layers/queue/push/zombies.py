@@ -12,6 +12,7 @@ import time
 from s3d.api import Call
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import aftermath, changes
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import StoreFailed
@@ -72,9 +73,9 @@ async def etag_of(parts: Parts, change: Change) -> str | None:
     """The ETag that the remote shows for a change's key; "" where there is no object, None where it does not say."""
     try:
         reply = await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
-    except Unavailable:
-        raise
     except S3Error as error:
+        if error.unknown or error.status == 429 or isinstance(error, Unavailable):
+            raise not_sent(error) from error
         return "" if error.status == 404 else None
     etag: str = (reply.result or {}).get("ETag", "")
     return etag.strip('"') or None

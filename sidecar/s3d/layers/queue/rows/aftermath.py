@@ -8,7 +8,7 @@ import json
 
 import apsw
 
-from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows import changes, uploads
 from s3d.layers.queue.rows.changes import FIELDS, Change, Table
 from s3d.store.db import Database
 
@@ -25,13 +25,14 @@ def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> Non
 def drop_kept(db: apsw.Connection, bucket: str, key: str) -> tuple[str, ...]:
     """Let go of the settled body of a key that something else has replaced; the ids of files. What may arrive stays."""
     rows: Table = db.execute(
-        "SELECT seq, file FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
+        "SELECT seq, file, upload FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
         (bucket, key),
     ).fetchall()
-    db.executemany(
-        "UPDATE change SET op = 'through', file = NULL, inline = NULL WHERE seq = ?", [(seq,) for seq, _ in rows]
-    )
-    return tuple(file for _, file in rows if file is not None)
+    for seq, _, upload in rows:
+        db.execute("UPDATE change SET op = 'through', file = NULL, inline = NULL, upload = NULL WHERE seq = ?", (seq,))
+        if upload is not None:
+            uploads.let_go(db, upload)
+    return tuple(file for _, file, _ in rows if file is not None)
 
 
 def kept_since(db: Database) -> float | None:

@@ -60,14 +60,16 @@ def claim(
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
-    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3).
+    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and is
+    slow, since it was tried before.
     """
+    slow = limit if slow is None else slow
     unknown = db.execute(
         f"SELECT {FIELDS}, inline FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
-        (now, max(limit, 0)),
+        (now, max(min(limit, slow), 0)),
     )
     claimed = [changes.of_row(row) for row in unknown]
-    slow = limit if slow is None else slow
+    slow -= len(claimed)
     for lane in lanes(rows_of(db), after):
         if len(claimed) >= limit:
             break
@@ -125,28 +127,28 @@ def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, 
         yield start
 
 
-def waiting_in(db: apsw.Connection, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
+def waiting_in(read: Rows, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
     """Waiting changes of a lane whose turn it is, whatever their time; not quite the oldest first."""
-    rows = db.execute(
+    rows = read(
         f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND NOT {AHEAD}
         ORDER BY {SLOW}, next_at, seq LIMIT ?""",
         (bucket, identity, limit),
-    ).fetchall()
+    )
     return map(changes.of_row, rows)
 
 
-def first_of_prefixes(db: apsw.Connection, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
+def first_of_prefixes(read: Rows, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
     """A waiting change of a lane for each first part of a key, by a seek each."""
     start = ""
     for _ in range(limit):
-        row = db.execute(
+        rows = read(
             f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND key >= ?
             AND NOT {AHEAD} ORDER BY key, seq LIMIT 1""",
             (bucket, identity, start),
-        ).fetchone()
-        if row is None:
+        )
+        if not rows:
             return
-        change = changes.of_row(row)
+        change = changes.of_row(rows[0])
         yield change
         first, slash, _ = change.key.partition("/")
         # The character behind the slash begins what no key of this part begins with.

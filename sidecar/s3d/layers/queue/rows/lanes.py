@@ -1,8 +1,8 @@
 """Lanes: identity and bucket together, and what happens while a remote refuses one (SEMANTICS Q-8).
 
 A paused lane keeps its changes as they are and sends one of them at a time, as a probe with back-off; the first that
-passes opens the lane. AccessDenied may mean the object alone: before the lane pauses, changes of another kind are
-tried; where one passes, what is refused once more is parked and the lane goes on.
+passes opens the lane. Any refusal may mean the object alone: before the lane pauses others are tried, of AccessDenied
+such of another kind. Where one passes, the lane goes on, and what is refused waits by itself or is parked.
 
 All SQL on the table `lane` is in here. Its rows are the truth (Q-13); nothing in here sends anything.
 """
@@ -16,11 +16,14 @@ import apsw
 
 from s3d.layers.queue.rows import claims
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.claims import Rows
 from s3d.layers.queue.rules.understood import CHECKSUMS, METADATA
 from s3d.store.db import Database
 
 MOST_TRIED = 8
 """Kinds of change that are refused before AccessDenied is held to mean the whole lane."""
+FEW = 3
+"""Changes that are refused for another reason before that is held to mean the whole lane."""
 LOOKED_AT = 64
 """Waiting changes, and first parts of keys, that are looked at for one of another kind."""
 FIELDS = "bucket, identity, state, since, code, reason, attempts, probe_at, probe, kinds"
@@ -74,9 +77,10 @@ def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tupl
     """
     refused = [of_row(row) for row in db.execute(f"SELECT {FIELDS} FROM lane")]
     claimed: list[Change] = []
+    read = claims.rows_of(db)
     for lane in refused:
-        if lane.probe is None and lane.probe_at <= now and len(claimed) < limit:
-            probe = _choose(db, lane)
+        if lane.probe is None and len(claimed) < limit and (lane.probe_at <= now or _is_due(read, lane)):
+            probe = _choose(read, lane)
             if probe is None:
                 # Nothing waits in it any more: the next change finds out by itself.
                 open_lane(db, lane.bucket, lane.identity)
@@ -99,7 +103,7 @@ def next_due(db: Database, *, slow: bool, refused: bool) -> float | None:
     It looks at few rows: `slow` tells whether slow changes count, `refused` whether any lane may have a row.
     """
     rows = shut(db) if refused else []
-    times = [lane.probe_at for lane in rows if lane.probe is None]
+    times = [0.0 if _is_due(db.read, lane) else lane.probe_at for lane in rows if lane.probe is None]
     due = claims.next_due(db.read, slow=slow, closed=frozenset(map(key_of, rows)), most=LOOKED_AT)
     return min([*times, *([] if due is None else [due])], default=None)
 
@@ -119,9 +123,10 @@ def refuse(
     rows = db.execute(f"SELECT {FIELDS} FROM lane WHERE bucket = ? AND identity = ?", key_of(change)).fetchall()
     lane = of_row(rows[0]) if rows else Lane(change.bucket, change.identity, "trying", now, "", "", 0, now, None, ())
     probed = lane.probe == change.seq
-    kinds = lane.kinds if kind(change) in lane.kinds else (*lane.kinds, kind(change))[-MOST_TRIED:]
+    named = name_of(change, code)
+    kinds = lane.kinds if named in lane.kinds else (*lane.kinds, named)[-MOST_TRIED:]
     lane = replace(lane, code=code, reason=reason, kinds=kinds, probe=None if probed else lane.probe)
-    pauses = lane.state == "trying" and lane.probe is None and not _worth_trying(db, lane)
+    pauses = lane.state == "trying" and lane.probe is None and not _worth_trying(claims.rows_of(db), lane)
     if pauses:
         lane = replace(lane, state="paused", attempts=1, probe_at=now + pause(1))
     elif lane.state == "trying":
@@ -159,6 +164,11 @@ def recover(db: apsw.Connection) -> None:
     db.execute("UPDATE lane SET probe = NULL, probe_at = 0")
 
 
+def name_of(change: Change, code: str) -> str:
+    """By what a refused change is remembered: AccessDenied goes by kinds, anything else by the change itself."""
+    return kind(change) if code == "AccessDenied" else f"#{change.seq}"
+
+
 def kind(change: Change) -> str:
     """What a remote may judge alike: operation, members that need a right of their own, the first part of the key."""
     members = sorted(
@@ -171,24 +181,34 @@ def kind(change: Change) -> str:
     return " ".join([change.op, *members, change.key.partition("/")[0] if "/" in change.key else ""])
 
 
-def _worth_trying(db: apsw.Connection, lane: Lane) -> bool:
-    return lane.code == "AccessDenied" and len(lane.kinds) < MOST_TRIED and _untried(db, lane) is not None
+def _worth_trying(read: Rows, lane: Lane) -> bool:
+    """Whether another change could tell the object from the lane."""
+    most = MOST_TRIED if lane.code == "AccessDenied" else FEW
+    return len(lane.kinds) < most and _untried(read, lane) is not None
 
 
-def _choose(db: apsw.Connection, lane: Lane) -> Change | None:
-    """The probe of a lane: the oldest, but where the object alone may be denied one of a kind that was not refused."""
-    if lane.code == "AccessDenied" and (other := _untried(db, lane)) is not None:
+def _is_due(read: Rows, lane: Lane) -> bool:
+    """Whether a change that has just come may be tried at once, though the lane is paused: too few were refused."""
+    return lane.code != "AccessDenied" and _worth_trying(read, lane)
+
+
+def _choose(read: Rows, lane: Lane) -> Change | None:
+    """The probe of a lane: the oldest, but where the object alone may be refused one that was not."""
+    if (lane.code == "AccessDenied" or len(lane.kinds) < FEW) and (other := _untried(read, lane)) is not None:
         return other
-    return next(claims.waiting_in(db, *key_of(lane), limit=1), None)
+    return next(claims.waiting_in(read, *key_of(lane), limit=1), None)
 
 
-def _untried(db: apsw.Connection, lane: Lane) -> Change | None:
-    for change in _candidates(db, lane):
-        if kind(change) not in lane.kinds:
+def _untried(read: Rows, lane: Lane) -> Change | None:
+    for change in _candidates(read, lane):
+        if name_of(change, lane.code) not in lane.kinds:
             return change
     return None
 
 
-def _candidates(db: apsw.Connection, lane: Lane) -> Iterator[Change]:
-    yield from claims.waiting_in(db, *key_of(lane), limit=LOOKED_AT)
-    yield from claims.first_of_prefixes(db, *key_of(lane), limit=LOOKED_AT)
+def _candidates(read: Rows, lane: Lane) -> Iterator[Change]:
+    if lane.code != "AccessDenied":
+        yield from claims.waiting_in(read, *key_of(lane), limit=len(lane.kinds) + 1)
+        return
+    yield from claims.waiting_in(read, *key_of(lane), limit=LOOKED_AT)
+    yield from claims.first_of_prefixes(read, *key_of(lane), limit=LOOKED_AT)

@@ -44,7 +44,7 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     late = changes.merged([former, *(former for _, _, former in before)], now - window)
     db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _, _ in before])
     orphans = [old_file for _, old_file, _ in before]
-    if late == NOBODY or op not in ("put", "delete"):
+    if late == NOBODY:
         db.execute("DELETE FROM change WHERE seq = ?", (seq,))
         orphans.append(file)
     else:

@@ -272,6 +272,12 @@ def landed(db: apsw.Connection, upload_id: str) -> None:
     )
 
 
+def let_go(db: apsw.Connection, upload_id: str) -> None:
+    """Drop the parts of an upload whose object something else has replaced at the remote."""
+    db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
+    db.execute("UPDATE upload SET state = 'finished' WHERE id = ?", (upload_id,))
+
+
 def rid(db: apsw.Connection, upload_id: str) -> None:
     """Note that the remote holds nothing of a doomed upload any more."""
     db.execute(

@@ -5,12 +5,13 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Reply, Wire, read_all
+from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
@@ -88,8 +89,12 @@ def _check_empty(parts: Parts, call: Call) -> None:
         )
 
 
-async def through(parts: Parts, call: Call, reason: str) -> Reply:
-    """Send a write to the remote while the client waits, in its key's turn."""
+async def through(parts: Parts, call: Call, reason: str, ours: Callable[[], str] | None = None) -> Reply:
+    """Send a write to the remote while the client waits, in its key's turn.
+
+    `ours` gives the ETag that the object must have once its body is sent, "" where nobody knows. Where the remote
+    answers with another, the object is looked at (Q-22). Raises Unavailable where it is not the one that was answered.
+    """
     parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
     if parts.health.away:
         # Before the turn: nothing durable is owed to a request that cannot be served.
@@ -100,23 +105,41 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
         reply = await parts.inner(call)
-        if reply.status < 300 and call.operation == "PutObject":
+        turn.lost = reply.outcome is Outcome.UNKNOWN
+        done = reply.outcome is Outcome.DONE
+        if done and call.operation == "PutObject":
             turn.etag = reply.headers.get("ETag", "").strip('"') or None
-        turn.changed = reply.status < 300 and call.operation not in KEEPING
-        if reply.status < 300 and call.operation in REPLACING:
+            if ours is not None and (expected := ours()) not in ("", turn.etag):
+                await _check(parts, call, turn, expected)
+        turn.changed = done and call.operation not in KEEPING
+        if done and call.operation in REPLACING:
             await _drop_kept(parts, call)
         await _see(parts, call, reply, turn)
     parts.wake()
     return reply
 
 
+async def _check(parts: Parts, call: Call, turn: Turn, expected: str) -> None:
+    """See that the object is there with the ETag that was answered, which is not the one that was expected."""
+    answered, turn.etag = turn.etag, expected
+    try:
+        shown = (await parts.inner(Call("HeadObject", {"Bucket": call.bucket, "Key": call.key}))).result or {}
+    except S3Error as error:
+        raise Unavailable(f"Which object is there cannot be told: {error.message}", sent=True) from error
+    size = call.body.length if call.body is not None else None
+    if str(shown.get("ETag", "")).strip('"') != answered or shown.get("ContentLength") != size:
+        raise Unavailable(f"The remote answered with the ETag {answered}, which is not this object's", sent=True)
+    turn.etag = answered
+
+
 async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
     """Note what a request has made of the object, and what the remote honours (Q-18)."""
-    if reply.status == 412 and call.operation == "PutObject" and call.wire is not None:
+    refused = reply.outcome is Outcome.REFUSED and reply.status == 412
+    if refused and call.operation == "PutObject" and call.wire is not None:
         await parts.sights.refused(call.wire.headers)
     if turn.changed and turn.etag is not None:
         parts.sights.saw(call.bucket, call.key, turn.etag)
-    elif turn.changed:
+    elif turn.changed or turn.lost:
         parts.sights.forget(call.bucket, call.key)
 
 
@@ -137,18 +160,29 @@ async def _drop_kept(parts: Parts, call: Call) -> None:
 
 
 async def _inward(parts: Parts, call: Call) -> Reply:
-    reply = await parts.inner(call)
-    if call.operation in UNSETTLING and reply.status < 300:
-        await parts.buckets.forget(call.bucket)
-        await parts.shapes.forget(call.bucket)
-    if call.operation == "DeleteBucket" and reply.status < 300:
+    try:
+        reply = await parts.inner(call)
+    except S3Error as error:
+        if call.operation in UNSETTLING and error.unknown:
+            await _forget(parts, call.bucket)
+        raise
+    if call.operation in UNSETTLING and reply.outcome is not Outcome.REFUSED:
+        await _forget(parts, call.bucket)
+    done = reply.outcome is Outcome.DONE
+    if call.operation == "DeleteBucket" and done:
         # As on the remote, they do not keep a bucket, and go with it.
         await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
         parts.staging.wake()
-    if call.operation in releases.RETAGGING and reply.status < 300:
+    if call.operation in releases.RETAGGING and done:
         with contextlib.suppress(S3Error):
             await releases.ask(parts, call.bucket)
     return reply
+
+
+async def _forget(parts: Parts, bucket: str) -> None:
+    """What a write to a bucket means is another now, or may be: the next one asks again."""
+    await parts.buckets.forget(bucket)
+    await parts.shapes.forget(bucket)
 
 
 def _remembered(parts: Parts, call: Call) -> Reply:

@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
+from s3d.layers.judge import error_of
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import views
 from s3d.layers.queue.rows.changes import Change
@@ -257,7 +258,7 @@ async def remote_page(parts: Parts, ask: Ask, cursor: Cursor, most: int) -> Page
     reply = await parts.inner(call)
     data = await read_page(reply)
     if reply.status >= 300:
-        raise decode.error(reply.status, reply.headers, data)
+        raise error_of(reply, data)
     return listings.read(data)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from s3d.api import AnyHeaders, Body, BytesBody, Call, Reply, read_all
+from s3d.api import AnyHeaders, Body, BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import Bucket
 from s3d.layers.queue.multipart import completion
@@ -88,7 +88,8 @@ async def first(parts: Parts, call: Call, op: str, members: Mapping[str, str]) -
     if is_proven(parts, shape) or not asks(parts, call, shape, op, members):
         return None
     body = Watched(call.body) if call.body is not None else None
-    reply = await sent(parts, forward.through(parts, replace(call, body=body), FIRST), body)
+    ours = (lambda: body.etag) if body is not None else None
+    reply = await sent(parts, forward.through(parts, replace(call, body=body), FIRST, ours), body)
     if reply is not None:
         await judged(parts, shape, reply, body.etag if body else "")
     return reply
@@ -175,7 +176,7 @@ async def judged(parts: Parts, shape: Shape, reply: Reply, etag: str) -> None:
     """Learn from the answer to a write that was sent through; of one that was refused, that the bucket may be gone."""
     if reply.status < 300:
         await learn(parts, shape, reply.headers, etag)
-    elif reply.status == 404:
+    elif reply.outcome is Outcome.REFUSED and reply.status == 404:
         await parts.buckets.forget(shape.bucket)
 
 
@@ -224,7 +225,7 @@ async def sent(parts: Parts, answer: Awaitable[Reply], body: Watched | None) -> 
     try:
         return await answer
     except S3Error as error:
-        if (isinstance(error, Unavailable) and error.sent) or (body is not None and body.started):
+        if error.unknown or (body is not None and body.started):
             raise
         unproven(parts)
         return None

@@ -1,0 +1,121 @@
+"""Which object is there after a push whose answer shows another ETag than ours (SEMANTICS Q-22, Q-4).
+
+A store may have its own way to make ETags, with a key of KMS for one. But the answer may also be that of another
+request, or of somebody who is no store. So the object is looked at, and until it is settled which one is there the
+change stays as it is, with its body.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from datetime import datetime
+
+from multidict import CIMultiDict
+
+from s3d.api import Body, Call, Headers, Reply
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push.conflicts import ROUNDING, not_sent, remote_time
+from s3d.layers.queue.push.content import open_change
+from s3d.layers.queue.rows.changes import ANY, Change
+from s3d.layers.queue.rules.understood import CONTENT, ENCRYPTION, METADATA
+
+log = logging.getLogger(__name__)
+
+KMS = "aws:kms"
+
+
+async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) -> Reply:
+    """The answer to a push that began at `began` (Unix time), with the ETag that the object has at the remote.
+
+    Raises Unavailable, and the change is in doubt, where the object that is there cannot be ours.
+    """
+    shown = reply.headers.get("ETag", "").strip('"')
+    if change.op not in ("put", "complete") or shown in ("", change.etag):
+        return reply
+    log.error(
+        "%s of %s/%s (change %d): the remote answers with the ETag %s, where it must be %s; the object is looked at",
+        change.op,
+        change.bucket,
+        change.key,
+        change.seq,
+        shown,
+        change.etag,
+    )
+    parts.metrics.etag_mismatch.inc()
+    there = await look(parts, change, reply)
+    if there is None:
+        return reply
+    etag = there.headers.get("ETag", "").strip('"')
+    if etag == change.etag:
+        return with_etag(reply, etag)
+    like_ours = etag == shown and shows(there, change)
+    if like_ours and (is_newer(there, change, began) or await is_same(parts, change, etag)):
+        return reply
+    raise Unavailable(
+        f"The remote answered with the ETag {shown}, which is not this object's, and shows {etag or 'no object'}",
+        sent=True,
+    )
+
+
+async def look(parts: Parts, change: Change, answer: Reply) -> Reply | None:
+    """What the remote shows of a change's key; None where it lets nobody look and the answer itself says why its ETag
+    is another. Raises Unavailable where it cannot be told."""
+    try:
+        return await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
+    except S3Error as error:
+        if error.status == 404:
+            return Reply(404)
+        if not error.unknown and answer.headers.get(ENCRYPTION, "").startswith(KMS):
+            return None
+        raise Unavailable(not_sent(error).message, sent=True) from error
+
+
+def shows(there: Reply, change: Change) -> bool:
+    """Whether an answer to HEAD shows the size and all the headers of a change."""
+    if (there.result or {}).get("ContentLength") != change.size:
+        return False
+    return all(
+        there.headers.get(name, "") == value
+        for name, value in change.members.items()
+        if name in CONTENT or name.startswith(METADATA)
+    )
+
+
+def is_newer(there: Reply, change: Change, began: float) -> bool:
+    """Whether the object is another than the one before, and was written since a push began (by the remote's clock)."""
+    modified = (there.result or {}).get("LastModified")
+    if change.base in (None, ANY, there.headers.get("ETag", "").strip('"')) or not isinstance(modified, datetime):
+        return False
+    now = time.time()
+    ahead = remote_time(there.headers.get("Date", ""), now) - now
+    return modified.timestamp() - ahead >= began - 2 * ROUNDING
+
+
+async def is_same(parts: Parts, change: Change, etag: str) -> bool:
+    """Whether the object that the remote shows with an ETag has the bytes of a change: all of them are read."""
+    named = {"Bucket": change.bucket, "Key": change.key, "IfMatch": f'"{etag}"'}
+    try:
+        reply = await parts.inner(Call("GetObject", named))
+        theirs = await _digest(reply.body)
+    except S3Error as error:
+        raise Unavailable(not_sent(error).message, sent=True) from error
+    return theirs == await _digest(open_change(parts, change))
+
+
+async def _digest(body: Body | None) -> bytes:
+    digest = hashlib.sha256()
+    if body is not None:
+        async with contextlib.aclosing(body):
+            async for block in body.chunks():
+                await asyncio.to_thread(digest.update, block)
+    return digest.digest()
+
+
+def with_etag(reply: Reply, etag: str) -> Reply:
+    """The same answer with another ETag."""
+    headers: Headers = CIMultiDict(reply.headers)
+    headers["ETag"] = f'"{etag}"'
+    return Reply(reply.status, headers, reply.result, reply.body)
