@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from s3d.api import Body, BytesBody, Call, Reply, read_all
-from s3d.errors import S3Error
+from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
+from s3d.errors import S3Error, Unavailable
+from s3d.layers.judge import Judge
 from s3d.layers.queue import turns
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import pushes
@@ -18,7 +19,8 @@ from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows import changes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve import listing
-from s3d.protocol import listings
+from s3d.protocol import answers, listings
+from s3d.protocol.answers import Meaning
 from s3d.store import bodies as store_bodies
 from s3d.store.bodies import Bodies
 
@@ -143,6 +145,41 @@ def digest_not_verified_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pushes, "open_body", open_body)
 
 
+def success_by_status(patch: pytest.MonkeyPatch) -> None:
+    """Whatever is below 300 is the store's confirmation (Q-22)."""
+    real = answers.judge
+
+    def judge(operation: str, method: str, status: int, *rest: Any) -> tuple[Meaning, str]:
+        return (Meaning.DONE, "") if status < 300 else real(operation, method, status, *rest)
+
+    patch.setattr(answers, "judge", judge)
+
+
+def failure_by_status(patch: pytest.MonkeyPatch) -> None:
+    """A 5xx refuses what was asked, so that nothing of it can arrive (Q-3a)."""
+    real = answers.judge
+
+    def judge(operation: str, method: str, status: int, *rest: Any) -> tuple[Meaning, str]:
+        return (Meaning.REFUSED, "") if status >= 500 else real(operation, method, status, *rest)
+
+    patch.setattr(answers, "judge", judge)
+
+
+def hidden_retry(patch: pytest.MonkeyPatch) -> None:
+    """A request whose connection is lost is sent again, and nobody hears of it (Q-3a)."""
+    real = Judge._judged
+
+    async def judged(self: Judge, call: Call, wire: Wire) -> tuple[Reply, Meaning]:
+        try:
+            return await real(self, call, wire)
+        except Unavailable as error:
+            if not error.sent or (call.body is not None and not call.body.replayable):
+                raise
+            return await real(self, call, wire)
+
+    patch.setattr(Judge, "_judged", judged)
+
+
 MUTANTS = (
     bodies_without_sync,
     names_without_sync,
@@ -155,4 +192,7 @@ MUTANTS = (
     barrier_skipped,
     part_boundaries_changed,
     digest_not_verified_again,
+    success_by_status,
+    failure_by_status,
+    hidden_retry,
 )

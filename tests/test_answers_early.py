@@ -120,7 +120,7 @@ def as_remote(store: Store) -> Remote:
 
 
 @pytest.mark.semantics("R-5", "A-6")
-@pytest.mark.parametrize("sent", [100_000, 1_200_000], ids=["part of the body is sent", "all of the body is sent"])
+@pytest.mark.parametrize("sent", [600_000, 1_200_000], ids=["part of the body is sent", "all of the body is sent"])
 @pytest.mark.parametrize("after", [0, READ, None], ids=["at once", "early", "after the body"])
 def test_a_connection_that_is_closed_after_a_refusal_says_so(
     after: int | None, sent: int, start_daemon: StartDaemon
