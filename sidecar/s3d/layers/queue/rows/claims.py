@@ -60,8 +60,8 @@ def claim(
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
-    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and is
-    slow, since it was tried before.
+    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and
+    is slow, since it was tried before.
     """
     slow = limit if slow is None else slow
     unknown = db.execute(
