@@ -64,7 +64,7 @@ TABLE = [
     ("CopyObject", 200, {}, ERROR, UNKNOWN),
     ("CopyObject", 200, {}, COMPLETED, NOT_S3),
     ("CompleteMultipartUpload", 200, {}, "   " + COMPLETED, DONE),
-    ("CompleteMultipartUpload", 200, {}, COMPLETED[:40], UNKNOWN),
+    ("CompleteMultipartUpload", 200, {}, COMPLETED[:60], UNKNOWN),
     ("CompleteMultipartUpload", 200, {TYPE: "text/html"}, HTML, NOT_S3),
     ("CreateMultipartUpload", 200, {}, "<InitiateMultipartUploadResult/>", NOT_S3),
     ("DeleteObjects", 200, {}, "<DeleteResult></DeleteResult>", DONE),
