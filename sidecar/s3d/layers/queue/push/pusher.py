@@ -219,15 +219,12 @@ class Pusher:
         now = time.time()
         self._refused.add(lanes.key_of(change))
 
-        def refuse(db: apsw.Connection) -> tuple[str | None, bool]:
-            orphan = outcomes.put_back(db, change, state="waiting", next_at=now, code=error.code, reason=error.message)
+        def refuse(db: apsw.Connection) -> bool:
+            outcomes.put_back(db, change, state="waiting", next_at=now, code=error.code, reason=error.message)
             pause = lambda attempts: retry.probe_pause(attempts, random.random())  # noqa: S311, E731 - as above
-            return orphan, lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
+            return lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
 
-        orphan, pauses = await self._write(refuse)
-        if orphan is not None:
-            await self._parts.bodies.delete(orphan)
-        if pauses:
+        if await self._write(refuse):
             log.error(
                 "deliveries to bucket %s are paused, nothing is lost: %s; one change is tried again and again",
                 change.bucket,
@@ -279,16 +276,12 @@ class Pusher:
     ) -> None:
         again = time.time() + retry.PROBE_BASE
 
-        def record(db: apsw.Connection) -> str | None:
+        def record(db: apsw.Connection) -> None:
             if lanes.key_of(change) in self._refused:
                 lanes.end_probe(db, change.seq, again)
-            return outcomes.put_back(
-                db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals
-            )
+            outcomes.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals)
 
-        orphan = await self._write(record)
-        if orphan is not None:
-            await self._parts.bodies.delete(orphan)
+        await self._write(record)
 
 
 def hasten(db: apsw.Connection) -> None:
