@@ -22,16 +22,14 @@ def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> Non
         changes.fold(db, seq, tagging)
 
 
-def drop_kept(db: apsw.Connection, bucket: str, key: str) -> tuple[str, ...]:
-    """Let go of the settled body of a key that something else has replaced; the ids of files. What may arrive stays."""
+def drop_kept(db: apsw.Connection, turn: int) -> None:
+    """Let go of the settled body of the key of a turn, whose request has replaced it. What may arrive stays."""
     rows: Table = db.execute(
-        "SELECT seq, file FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
-        (bucket, key),
+        """SELECT kept.seq FROM change AS kept, change AS turn WHERE turn.seq = ? AND kept.bucket = turn.bucket
+        AND kept.key = turn.key AND kept.seq < turn.seq AND kept.state = 'settled' AND kept.op <> 'through'""",
+        (turn,),
     ).fetchall()
-    db.executemany(
-        "UPDATE change SET op = 'through', file = NULL, inline = NULL WHERE seq = ?", [(seq,) for seq, _ in rows]
-    )
-    return tuple(file for _, file in rows if file is not None)
+    db.executemany("UPDATE change SET op = 'through', file = NULL, inline = NULL WHERE seq = ?", rows)
 
 
 def kept_since(db: Database) -> float | None:

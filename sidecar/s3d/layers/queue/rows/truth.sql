@@ -41,8 +41,11 @@ CREATE TRIGGER truth_moved AFTER UPDATE OF state ON change WHEN NEW.state IN ('h
     DELETE FROM change WHERE seq IN (SELECT seq FROM spent WHERE bucket = NEW.bucket AND key = NEW.key);
 END;
 
--- The file of what was kept goes with its row: swept afterwards, whatever crashes between.
+-- The file of what was kept goes with its row, or before it: swept afterwards, whatever crashes between.
 CREATE TRIGGER litter_of_change AFTER DELETE ON change
 WHEN OLD.file IS NOT NULL AND OLD.state IN ('held', 'parked', 'superseded', 'quarantined') BEGIN
+    INSERT OR IGNORE INTO litter VALUES (OLD.file, '');
+END;
+CREATE TRIGGER litter_of_let_go AFTER UPDATE OF file ON change WHEN OLD.file IS NOT NULL AND NEW.file IS NULL BEGIN
     INSERT OR IGNORE INTO litter VALUES (OLD.file, '');
 END;

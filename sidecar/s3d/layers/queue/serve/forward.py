@@ -15,7 +15,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
-from s3d.layers.queue.rows import aftermath, uploads, views
+from s3d.layers.queue.rows import uploads, views
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import encode
 
@@ -103,8 +103,7 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
         if reply.status < 300 and call.operation == "PutObject":
             turn.etag = reply.headers.get("ETag", "").strip('"') or None
         turn.changed = reply.status < 300 and call.operation not in KEEPING
-        if reply.status < 300 and call.operation in REPLACING:
-            await _drop_kept(parts, call)
+        turn.replaced = reply.status < 300 and call.operation in REPLACING
         await _see(parts, call, reply, turn)
     parts.wake()
     return reply
@@ -126,14 +125,6 @@ def promised(call: Call, reply: Reply) -> Reply:
     if succeeded and call.wire is not None and call.wire.method in WRITING and call.operation not in READING:
         reply.headers.setdefault("x-s3d-durability", "remote")
     return reply
-
-
-async def _drop_kept(parts: Parts, call: Call) -> None:
-    """Let go of the settled change of a key that a request has replaced."""
-    if aftermath.kept_since(parts.db) is None:
-        return
-    for file in await parts.db.write(lambda db: aftermath.drop_kept(db, call.bucket, call.key)):
-        await parts.bodies.delete(file)
 
 
 async def _inward(parts: Parts, call: Call) -> Reply:
