@@ -16,13 +16,10 @@ from s3d.layers.queue.rows.changes import ANY, Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
+from tests.onion import BROKEN
 
 NOW = 1000.0
 HOLD = {TAGGING: "s3d.upload=false"}
-BROKEN = """SELECT seq, state FROM change WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
-    SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
-    AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
-"""What must never be in the table."""
 
 
 @pytest.fixture
