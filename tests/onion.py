@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
+
 from s3d import config
 from s3d.api import S3
 from s3d.errors import S3Error, Unavailable
@@ -31,8 +33,12 @@ PATIENT = 10.0
 """Seconds in which everything is answered where it does."""
 DRAINING = 10.0
 """Seconds in which all that is pending is pushed."""
-KEPT = ("quarantined", "superseded")
+KEPT = ("quarantined", "superseded", "held", "parked")
 """States of what stays for a person to look at."""
+BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
+    SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+    AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
+"""What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
 LEFT = Unavailable("the client left")
 
 
@@ -64,7 +70,7 @@ class Onion:
         settings = config.Settings(
             gateway=config.Gateway(local_dir=self.directory),
             remote=config.Remote(buckets=(self._bucket,)),
-            write_queue=config.WriteQueue(dir=self.directory / "queue"),
+            write_queue=config.WriteQueue(dir=self.directory / "queue", versioned="Queue"),
         )
         health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)
@@ -122,6 +128,27 @@ class Onion:
             return asking.result(), name
         except S3Error as error:
             return error, name
+
+    def begin(self, operation: str, params: dict[str, Any]) -> asyncio.Task[Answer]:
+        """Begin to ask as a client that stays; `end_of` waits for the answer."""
+        return self.loop.create_task(ask(self.queue, operation, params, None, headers={"User-Agent": "client-between"}))
+
+    async def end_of(self, asking: asyncio.Task[Answer]) -> None:
+        """Wait for an answer, whatever it is."""
+        done, _ = await asyncio.wait({asking}, timeout=PATIENT)
+        if not done:
+            asking.cancel()
+            raise Wrong(f"a request is not answered within {PATIENT:g} s")
+        with contextlib.suppress(S3Error):
+            asking.result()
+
+    def broken(self) -> list[tuple[Any, ...]]:
+        """What the table holds against its own rule, asked through a connection of its own."""
+        table = apsw.Connection(str(self.directory / "queue" / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return table.execute(BROKEN).fetchall()
+        finally:
+            table.close()
 
     async def breathe(self) -> None:
         """Let what runs in the background go on for a moment."""

@@ -17,6 +17,7 @@ from s3d.layers.queue import parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
+from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.push.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
@@ -203,6 +204,7 @@ def assemble(
     work = asyncio.Event()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
+    owed = Owed(db, ballast)
     parts = Parts(
         settings,
         db,
@@ -211,7 +213,8 @@ def assemble(
         health,
         region,
         metrics,
-        turns=Turns(db, health, settings.gateway.barrier_timeout, work.set),
+        owed=owed,
+        turns=Turns(db, owed, health, settings.gateway.barrier_timeout, work.set),
         buckets=Buckets(
             db, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
         ),

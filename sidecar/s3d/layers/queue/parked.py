@@ -84,8 +84,6 @@ async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> di
         for change in gone:
             dropped += 1
             size += change.size
-            if change.file is not None:
-                await parts.bodies.delete(change.file)
             parts.turns.moved(change.bucket)
     parts.staging.wake()
     parts.room.freed()

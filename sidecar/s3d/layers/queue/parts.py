@@ -12,6 +12,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart.staging import Staging
+from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.rows.shapes import Shapes
 from s3d.layers.queue.sights import Sights
@@ -33,6 +34,7 @@ class Parts:
     region: str
     """The remote's."""
     metrics: Metrics
+    owed: Owed
     turns: Turns
     buckets: Buckets
     room: Room

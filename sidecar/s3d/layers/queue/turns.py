@@ -16,7 +16,8 @@ import apsw
 
 from s3d.errors import S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue.rows import changes, claims, views
+from s3d.layers.queue.owed import Owed
+from s3d.layers.queue.rows import aftermath, changes, claims, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database, StoreFailed
 
@@ -32,6 +33,8 @@ class Waiter:
     key: str | None
     seq: int
     prefix: str = ""
+    turn: int = 0
+    """Of a request that writes: its own row."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -43,6 +46,8 @@ class Turn:
     """The ETag that the request gives the object, "" where it deletes it; None as long as nobody knows."""
     changed: bool = False
     """Whether it was answered, and the object is another now."""
+    replaced: bool = False
+    """Whether the object is a new one, so that a settled change that is kept of the key is of no use any more."""
     lost: bool = False
     """Whether it was sent and stayed unanswered."""
 
@@ -50,9 +55,10 @@ class Turn:
 class Turns:
     """Everybody who waits for changes to be pushed."""
 
-    def __init__(self, db: Database, health: Health, timeout: float, wake: Callable[[], None]) -> None:
+    def __init__(self, db: Database, owed: Owed, health: Health, timeout: float, wake: Callable[[], None]) -> None:
         """Take the time in seconds after which a waiter gives up, and what says that there is something to push."""
         self._db = db
+        self._owed = owed
         self._health = health
         self._timeout = timeout
         self._wake = wake
@@ -89,7 +95,7 @@ class Turns:
             turn: Turn | None = None
             try:
                 seq, started = await asyncio.shield(standing)
-                waiter.seq = seq - 1
+                waiter.seq, waiter.turn = seq - 1, seq
                 while not started:
                     await self._until(waiter)
                     waiter.woken.clear()
@@ -107,13 +113,21 @@ class Turns:
                 await asyncio.shield(self._leave(standing, bucket, turn))
 
     async def _leave(self, standing: asyncio.Future[tuple[int, bool]], bucket: str, turn: "Turn | None") -> None:
-        """Leave the line once the place in it is known; where it could not be stored, there is none."""
+        """Leave the line once the place in it is known; where it could not be stored, there is none.
+
+        Where leaving cannot be stored it is repeated, while the client has its answer.
+        """
         try:
             seq, _ = await standing
         except StoreFailed:
             return
-        await self._db.write(lambda db: _leave(db, seq, turn))
-        self.moved(bucket)
+
+        def left() -> None:
+            self.moved(bucket)
+            self._wake()
+
+        now = time.time()
+        await self._owed.make(lambda db: _leave(db, seq, turn, now), left)
 
     @contextlib.contextmanager
     def _waiting(self, waiter: Waiter) -> Iterator[None]:
@@ -150,6 +164,9 @@ class Turns:
         """Wait a moment, or until something moved; refuse where waiting is in vain."""
         if change is not None and change.state in ("held", "parked", "quarantined"):
             raise refusal(change, f"is {change.state}")
+        if change is not None and waiter.turn and change.seq > waiter.turn:
+            # It is behind this request, and what this request was to see will not be delivered.
+            raise refusal(change, "has taken the place of an older one, which is not delivered any more")
         if self._health.away:
             raise refusal(change, "waits for the remote, which is away")
         if time.time() >= deadline:
@@ -164,9 +181,12 @@ def _stand_in_line(db: apsw.Connection, *, bucket: str, key: str, identity: str,
     return seq, changes.start_turn(db, seq)
 
 
-def _leave(db: apsw.Connection, seq: int, turn: Turn | None) -> None:
+def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None:
+    """Leave the line, with all that the request has made of its key."""
+    if turn is not None and turn.replaced:
+        aftermath.drop_kept(db, seq)
     if turn is not None and turn.lost:
-        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=time.time())
+        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=now)
     elif turn is None or not turn.changed:
         changes.end_turn(db, seq)
     else:

@@ -301,8 +301,10 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
         return reply
     result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
-    await parts.db.write(lambda db: uploads.close(db, upload.id, (), kept, time.time(), "finished"))
-    parts.staging.wake()
+    # The object is made: that is the answer, also while the local dir takes no note of it.
+    await parts.owed.make(
+        lambda db: uploads.close(db, upload.id, (), kept, time.time(), "finished"), parts.staging.wake
+    )
     return reply
 
 

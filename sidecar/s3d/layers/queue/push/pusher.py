@@ -18,6 +18,7 @@ import apsw
 
 from s3d.api import Reply
 from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import confirm, conflicts, releases, retry, zombies
 from s3d.layers.queue.push.content import open_body
@@ -25,13 +26,11 @@ from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.serve import proving
-from s3d.store.db import StoreFailed, StoreFull
+from s3d.store.db import StoreFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-STORE_PAUSE = 1.0
-"""Seconds between two tries to write to a local dir that fails."""
 IDLE = 5.0
 """Seconds after which an idle pusher looks again by itself; whatever makes work wakes it at once."""
 RESERVED = 4
@@ -73,6 +72,7 @@ class Pusher:
             tasks.create_task(zombies.watch(self._parts))
             tasks.create_task(releases.watch(self._parts))
             tasks.create_task(self._parts.ballast.watch())
+            tasks.create_task(self._parts.owed.run())
             while True:
                 await self._health.present()
                 self._work.clear()
@@ -118,13 +118,9 @@ class Pusher:
             return claimed
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
-            await self._make_room(error)
-            await asyncio.sleep(STORE_PAUSE)
+            await self._parts.owed.make_room(error)
+            await asyncio.sleep(owed.PAUSE)
             return Claimed([], None)
-
-    async def _make_room(self, error: StoreFailed) -> None:
-        if isinstance(error, StoreFull):
-            await self._parts.ballast.drop()
 
     async def _rest(self, due: float | None) -> None:
         """Wait until something becomes due or there is news. What waits for its turn is news when that comes."""
@@ -222,22 +218,22 @@ class Pusher:
         now = time.time()
         self._refused.add(lanes.key_of(change))
 
-        def refuse(db: apsw.Connection) -> tuple[str | None, bool]:
-            orphan = outcomes.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
+        def refuse(db: apsw.Connection) -> bool:
+            outcomes.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
             pause = lambda attempts: retry.probe_pause(attempts, random.random())  # noqa: S311, E731 - as above
-            return orphan, lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
+            return lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
 
-        orphan, pauses = await self._write(refuse)
-        if orphan is not None:
-            await self._parts.bodies.delete(orphan)
-        if pauses:
+        if await self._write(refuse):
             log.error(
                 "deliveries to bucket %s are paused, nothing is lost: %s; one change is tried again and again",
                 change.bucket,
                 error,
             )
         if error.code == "NoSuchBucket":
-            await self._parts.buckets.refute(change.bucket, error.code)
+            try:
+                await self._parts.buckets.refute(change.bucket, error.code)
+            except StoreFailed as failure:
+                log.error("that bucket %s is gone cannot be kept: %s", change.bucket, failure)
 
     def _refused_alone(self, change: Change, error: S3Error) -> bool:
         """Whether others of its lane were delivered since a change met the same before: then it alone is refused."""
@@ -268,29 +264,19 @@ class Pusher:
 
     async def _write(self, write: Callable[[apsw.Connection], T]) -> T:
         """Record an outcome; while the local dir fails, this worker waits: the claim must not be forgotten."""
-        while True:
-            try:
-                return await self._db.write(write)
-            except StoreFailed as error:
-                log.error("the outcome of a push cannot be recorded: %s", error)
-                await self._make_room(error)
-                await asyncio.sleep(STORE_PAUSE)
+        return await self._parts.owed.insist(write)
 
     async def _record(
         self, change: Change, state: str, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
     ) -> None:
         again = time.time() + retry.PROBE_BASE
 
-        def record(db: apsw.Connection) -> str | None:
+        def record(db: apsw.Connection) -> None:
             if lanes.key_of(change) in self._refused:
                 lanes.end_probe(db, change.seq, again)
-            return outcomes.put_back(
-                db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals
-            )
+            outcomes.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals)
 
-        orphan = await self._write(record)
-        if orphan is not None:
-            await self._parts.bodies.delete(orphan)
+        await self._write(record)
 
 
 def hasten(db: apsw.Connection) -> None:

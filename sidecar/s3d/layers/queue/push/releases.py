@@ -5,8 +5,11 @@ its tags may be changed elsewhere. One that does not answer is held to say what 
 """
 
 import asyncio
+import functools
 import logging
 import time
+
+import apsw
 
 from s3d.api import Call
 from s3d.errors import S3Error
@@ -43,13 +46,18 @@ async def ask(parts: Parts, bucket: str) -> None:
 
 
 async def judge(parts: Parts, bucket: str) -> None:
-    """Hold or release what waits in a bucket."""
+    """Hold or release what waits in a bucket. Where that breaks off, the next `ask` begins anew."""
     after: int | None = 0
+
+    def some(db: apsw.Connection, behind: int, now: float) -> int | None:
+        last = claims.judge_holds(db, bucket, behind, AT_ONCE, now)
+        if last is None:
+            holds.judged(db, bucket)
+        return last
+
     while after is not None:
-        behind, now = after, time.time()
-        after = await parts.db.write(
-            lambda db, behind=behind, now=now: claims.judge_holds(db, bucket, behind, AT_ONCE, now)  # type: ignore[misc]
-        )
+        after = await parts.db.write(functools.partial(some, behind=after, now=time.time()))
+    parts.room.freed()
     parts.wake()
     parts.turns.moved(bucket)
 

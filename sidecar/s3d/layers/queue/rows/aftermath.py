@@ -22,17 +22,18 @@ def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> Non
         changes.fold(db, seq, tagging)
 
 
-def drop_kept(db: apsw.Connection, bucket: str, key: str) -> tuple[str, ...]:
-    """Let go of the settled body of a key that something else has replaced; the ids of files. What may arrive stays."""
+def drop_kept(db: apsw.Connection, turn: int) -> None:
+    """Let go of the settled body of the key of a turn, whose request has replaced it. What may arrive stays."""
     rows: Table = db.execute(
-        "SELECT seq, file, upload FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
-        (bucket, key),
+        """SELECT kept.seq, kept.upload FROM change AS kept, change AS turn WHERE turn.seq = ?
+        AND kept.bucket = turn.bucket AND kept.key = turn.key AND kept.seq < turn.seq AND kept.state = 'settled'
+        AND kept.op <> 'through'""",
+        (turn,),
     ).fetchall()
-    for seq, _, upload in rows:
+    for seq, upload in rows:
         db.execute("UPDATE change SET op = 'through', file = NULL, inline = NULL, upload = NULL WHERE seq = ?", (seq,))
         if upload is not None:
             uploads.let_go(db, upload)
-    return tuple(file for _, file, _ in rows if file is not None)
 
 
 def kept_since(db: Database) -> float | None:

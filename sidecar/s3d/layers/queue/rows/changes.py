@@ -108,8 +108,8 @@ class New:
 def enqueue(db: apsw.Connection, new: New) -> Queued:
     """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
 
-    An older change that has not started is dropped, unless the turn of a request stands between the two: that request
-    was promised to see it. A parked one keeps its bytes and answers no read any more.
+    An older change that waits is dropped, unless the turn of a request stands between the two: that request was
+    promised to see it. What is held, parked or quarantined the table supersedes by itself (truth.sql).
     """
     dropped: list[tuple[int, str | None]] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
@@ -124,12 +124,9 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     for seq, since, op, state, file, former, base in older:
         if seen is None and op not in ("through", "tag"):
             seen = base
-        if state in ("waiting", "held") and op != "through" and seq > turn and not (new.ordered and state == "waiting"):
+        if state == "waiting" and op != "through" and seq > turn and not new.ordered:
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
             dropped.append((since, file))
-            late.append(former)
-        elif state in ("parked", "quarantined"):
-            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
             late.append(former)
     _insert(db, new, min((since for since, _ in dropped), default=None), merged(late), seen)
     return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
@@ -177,12 +174,15 @@ def retag(db: apsw.Connection, new: New) -> bool:
     for seq, op, state in found:
         if op not in ("put", "tag") or state == "quarantined":
             return False
-        if op == "tag" and state in ("waiting", "held"):
-            db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(dict(new.members)), seq))
+        if op == "tag" and state in ("waiting", "parked"):
+            # In its place, with a new start: what was refused is wanted by nobody any more.
+            db.execute(
+                """UPDATE change SET members = ?, state = 'waiting', refusals = 0,
+                next_at = iif(state = 'parked', ?, next_at) WHERE seq = ?""",
+                (json.dumps(dict(new.members)), new.next_at, seq),
+            )
             return True
-        if op == "tag" and state == "parked":
-            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
-        elif op == "put":
+        if op == "put":
             if state in ("pushing", "unknown"):
                 _insert(db, new, None, base=new.base)
             else:
@@ -195,7 +195,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
 def absorb(db: apsw.Connection, seq: int) -> None:
     """Make the tags that wait behind a put part of it: it is not under way any more."""
     behind: list[tuple[Any, ...]] = db.execute(
-        """DELETE FROM change WHERE op = 'tag' AND state IN ('waiting', 'held') AND seq > ?1 AND (bucket, key) =
+        """DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key) =
         (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING members""",
         (seq,),
     ).fetchall()

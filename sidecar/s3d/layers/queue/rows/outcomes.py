@@ -72,51 +72,50 @@ def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
 
 def put_back(
     db: apsw.Connection, change: Change, *, state: str, next_at: float, code: str, reason: str, refusals: int = 0
-) -> str | None:
+) -> None:
     """Record an attempt that did not settle: `waiting` (refused for now), `unknown` (no answer), `parked` (refused for
     good) or `quarantined` (bad body). `refusals` counts the attempts in a row that met a 4xx which nobody knows.
 
-    A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and the
-    id of its file returned for deletion; a parked or quarantined one is kept, superseded. Tags that waited for a put
-    become part of it.
+    A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and what
+    is kept back is superseded by the table itself (truth.sql). Tags that waited for a put become part of it.
     """
     if state != "unknown":
         changes.absorb(db, change.seq)
-    overtaken = state != "unknown" and db.execute(
-        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
-        FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
-        (change.bucket, change.key, change.seq),
-    ).fetchone() == (1,)
-    if overtaken and state == "waiting":
-        _hand_over(db, change)
+    if state == "waiting" and _overtaken(db, change):
+        db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (change.seq,))
         db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
-        return change.file
+        return
     if state == "unknown" and change.op != "tag":
         changes.may_arrive(db, change.seq, change.etag, next_at)
     db.execute(
         """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6
         WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
-        (change.seq, "superseded" if overtaken else state, next_at, code, reason, refusals),
+        (change.seq, state, next_at, code, reason, refusals),
     )
     if state == "waiting":
         changes.judge_hold(db, change.seq, next_at)
-    return None
 
 
-def _hand_over(db: apsw.Connection, change: Change) -> None:
-    """Leave to the next change of the key what an overtaken one knew."""
+def _overtaken(db: apsw.Connection, change: Change) -> bool:
+    """Whether a newer change takes the place of one that would wait again, and no request was promised to see it."""
     rows: Table = db.execute(
-        "SELECT seq, former FROM change WHERE bucket = ? AND key = ? AND seq >= ? ORDER BY seq LIMIT 2",
+        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
+        FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
         (change.bucket, change.key, change.seq),
     ).fetchall()
-    (_, former), *rest = rows
-    for seq, other in rest:
-        db.execute("UPDATE change SET former = ? WHERE seq = ?", (changes.merged([former, other]), seq))
+    return bool(rows[0][0])
 
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
-    """Set a change aside whose body is bad, whatever its state (D-4)."""
+    """Set a change aside whose body is bad, whatever its state (D-4). An attempt that is under way may still arrive."""
     changes.absorb(db, seq)
+    under_way: Table = db.execute(
+        """SELECT etag, coalesce(attempt_at, acked_at) FROM change WHERE seq = ? AND op <> 'tag'
+        AND state IN ('pushing', 'unknown')""",
+        (seq,),
+    ).fetchall()
+    for etag, at in under_way:
+        changes.may_arrive(db, seq, etag, at)
     db.execute(
         "UPDATE change SET state = 'quarantined', code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'",
         (reason, seq),

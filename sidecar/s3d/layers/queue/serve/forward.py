@@ -16,7 +16,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
-from s3d.layers.queue.rows import aftermath, uploads, views
+from s3d.layers.queue.rows import uploads, views
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import encode
 
@@ -112,8 +112,7 @@ async def through(parts: Parts, call: Call, reason: str, ours: Callable[[], str]
             if ours is not None and (expected := ours()) not in ("", turn.etag):
                 await _check(parts, call, turn, expected)
         turn.changed = done and call.operation not in KEEPING
-        if done and call.operation in REPLACING:
-            await _drop_kept(parts, call)
+        turn.replaced = done and call.operation in REPLACING
         await _see(parts, call, reply, turn)
     parts.wake()
     return reply
@@ -149,14 +148,6 @@ def promised(call: Call, reply: Reply) -> Reply:
     if succeeded and call.wire is not None and call.wire.method in WRITING and call.operation not in READING:
         reply.headers.setdefault("x-s3d-durability", "remote")
     return reply
-
-
-async def _drop_kept(parts: Parts, call: Call) -> None:
-    """Let go of the settled change of a key that a request has replaced."""
-    if aftermath.kept_since(parts.db) is None:
-        return
-    for file in await parts.db.write(lambda db: aftermath.drop_kept(db, call.bucket, call.key)):
-        await parts.bodies.delete(file)
 
 
 async def _inward(parts: Parts, call: Call) -> Reply:

@@ -1,0 +1,7 @@
+-- What version 4 changed in the tables of version 3, and in their rows.
+
+-- Which change of a key is the truth: the rows of older versions obey the rule of truth.sql, which stands before this.
+UPDATE change SET state = 'superseded' WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
+    SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+    AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'));
+DELETE FROM change WHERE seq IN (SELECT seq FROM spent);
