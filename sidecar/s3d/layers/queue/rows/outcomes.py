@@ -115,10 +115,11 @@ def _hand_over(db: apsw.Connection, change: Change) -> None:
 
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
-    """Set a change aside whose body is bad, whatever its state (D-4)."""
+    """Set a change aside whose body is bad, whatever its state (D-4). A superseded one stays so: it answers no read."""
     changes.absorb(db, seq)
     db.execute(
-        "UPDATE change SET state = 'quarantined', code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'",
+        """UPDATE change SET state = iif(state = 'superseded', state, 'quarantined'), code = 'CorruptBody', reason = ?
+        WHERE seq = ? AND op <> 'through'""",
         (reason, seq),
     )
 
