@@ -5,6 +5,7 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
 from s3d.layers.queue.rows import aftermath, uploads, views
+from s3d.layers.queue.serve import withheld
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import encode
 
@@ -55,13 +57,16 @@ async def pass_through(parts: Parts, call: Call) -> Reply:
 async def after(parts: Parts, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
     source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    # Before the source is delivered: then only the remote knows its tags.
+    members = withheld.tags_of(parts, call, source) if call.key else None
     if source is not None:
+        await withheld.check(parts, call, call.operation, members)
         await parts.turns.barrier(*source)
         if "RenameSource" in call.params:
             parts.sights.forget(*source)
     writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
     if call.key and writes:
-        return await through(parts, call, call.operation or "unknown operation")
+        return await through(parts, call, call.operation or "unknown operation", members)
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)
     return await _inward(parts, call)
@@ -88,8 +93,10 @@ def _check_empty(parts: Parts, call: Call) -> None:
         )
 
 
-async def through(parts: Parts, call: Call, reason: str) -> Reply:
-    """Send a write to the remote while the client waits, in its key's turn."""
+async def through(parts: Parts, call: Call, reason: str, members: Mapping[str, str] | None = None) -> Reply:
+    """Send a write to the remote while the client waits, in its key's turn, unless a rule keeps it back (Q-11a);
+    `members` hold the object's tags where the call itself does not."""
+    await withheld.check(parts, call, reason, members)
     parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
     if parts.health.away:
         # Before the turn: nothing durable is owed to a request that cannot be served.
@@ -99,6 +106,8 @@ async def through(parts: Parts, call: Call, reason: str) -> Reply:
     async with parts.turns.turn(call.bucket, call.key, call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
+        # Once more: the tags may be others than when the wait began.
+        await withheld.check(parts, call, reason, members)
         reply = await parts.inner(call)
         if reply.status < 300 and call.operation == "PutObject":
             turn.etag = reply.headers.get("ETag", "").strip('"') or None
