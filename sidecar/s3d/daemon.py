@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 from s3d import __version__, admin, config, door
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
 from s3d.api import S3, Body
+from s3d.background import for_ever
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
@@ -184,7 +186,7 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
             inner = queue
         daemon = Daemon(settings, far, queue)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
-        async with background(queue, watched):
+        async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -258,15 +260,15 @@ async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, 
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[None]:
-    """Run what runs for life; a bug in it ends the daemon instead of going unseen."""
+async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) -> AsyncIterator[None]:
+    """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(watched.run())]
+        running = [tasks.create_task(for_ever("settings", watched.run, metrics))]
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),
-                tasks.create_task(sweep(queue)),
+                tasks.create_task(for_ever("orphaned bodies", partial(sweep, queue), metrics)),
             ]
         yield
         for task in running:
@@ -274,13 +276,12 @@ async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[N
 
 
 async def sweep(queue: Queue) -> None:
-    """Clear orphaned bodies now and then."""
-    while True:
-        try:
-            await queue.sweep()
-        except S3DError as error:
-            log.error("the sweep of the bodies failed: %s", error)
-        await asyncio.sleep(SWEEP_INTERVAL)
+    """Clear orphaned bodies, and rest until the next time."""
+    try:
+        await queue.sweep()
+    except S3DError as error:
+        log.error("the sweep of the bodies failed: %s", error)
+    await asyncio.sleep(SWEEP_INTERVAL)
 
 
 class Watched:
@@ -296,10 +297,9 @@ class Watched:
         self._seen = ""
 
     async def run(self) -> None:
-        """Look for life."""
-        while self._path is not None:
-            await asyncio.sleep(RELOAD_INTERVAL)
-            await self.look()
+        """Rest, and look. Without a file there is nothing to look at."""
+        await asyncio.sleep(RELOAD_INTERVAL)
+        await self.look()
 
     async def look(self) -> None:
         """Take over what the file says now, if it says anything new."""

@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.config import Gateway
-from s3d.errors import S3Error
+from s3d.errors import S3DError, S3Error
 from s3d.protocol import checksums, decode, encode, sigv4
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,11 @@ class Door:
                 response = await self._respond(request, call, reply, request_id, closing=closing)
             except S3Error as error:
                 response = self._refuse(request, error, request_id)
+            except S3DError as error:
+                # Of a body of the local dir whose bytes cannot be had.
+                log.error("request %s (%s %s) failed: %s", request_id, wire.method, path, error)
+                lost = S3Error("ServiceUnavailable", error.message, status=503, hint=error.hint)
+                response = self._refuse(request, lost, request_id)
             except (asyncio.CancelledError, ConnectionError):
                 raise
             except Exception:

@@ -144,6 +144,13 @@ class Metrics:
             "s3d_queue_quarantined_total", "Changes whose stored body did not match its digest.", registry=registry
         )
 
+        self.background_failures = Counter(
+            "s3d_background_failures_total",
+            "Bugs that a look in the background met, by what it looks at. It goes on.",
+            ("look",),
+            registry=registry,
+        )
+
         self.remote_up = Gauge(
             "s3d_remote_up",
             "1 while the remote answers, 0 while it is away, NaN before it was asked.",

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
+from s3d.background import for_ever
+from s3d.errors import S3DError
+from s3d.metrics import Metrics
+
 log = logging.getLogger(__name__)
 
 MISSES = 3
@@ -114,23 +118,22 @@ class Health:
         """A request that is to be watched until the head of its response is there."""
         return Exchange(self._under_way, patient, probe)
 
-    async def watch(self) -> None:
+    async def watch(self, metrics: Metrics) -> None:
         """Run for life: end silent requests, and probe while the remote is away or silent."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tick())
-            tasks.create_task(self._look())
+            tasks.create_task(for_ever("silent requests", self._tick, metrics))
+            tasks.create_task(for_ever("the remote", self._look, metrics))
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            now = time.monotonic()
-            for exchange in tuple(self._under_way):
-                silence = now - exchange.progress
-                if silence >= self.away_after and not exchange.missed and not exchange.patient:
-                    exchange.missed = True
-                    self.missed()
-                if silence >= self._patience(exchange):
-                    self._end(exchange)
+        await asyncio.sleep(TICK)
+        now = time.monotonic()
+        for exchange in tuple(self._under_way):
+            silence = now - exchange.progress
+            if silence >= self.away_after and not exchange.missed and not exchange.patient:
+                exchange.missed = True
+                self.missed()
+            if silence >= self._patience(exchange):
+                self._end(exchange)
 
     def _patience(self, exchange: Exchange) -> float:
         """How long a request may be silent, in seconds."""
@@ -141,11 +144,10 @@ class Health:
         return self.request_timeout
 
     async def _look(self) -> None:
-        while True:
-            await self._suspect.wait()
-            with contextlib.suppress(Exception):
-                await self._probe()
-            await asyncio.sleep(PROBE_INTERVAL)
+        await self._suspect.wait()
+        with contextlib.suppress(S3DError):
+            await self._probe()
+        await asyncio.sleep(PROBE_INTERVAL)
 
     def _leave(self, reason: str) -> None:
         if not self.away:

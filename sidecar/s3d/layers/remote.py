@@ -819,7 +819,7 @@ async def connect(settings: config.Remote, metrics: Metrics) -> AsyncIterator[Re
     remote = Remote(settings, metrics)
     if settings.credentials_dir and not settings.anonymous:
         await remote.find_keys()
-    watch = asyncio.create_task(remote.health.watch())
+    watch = asyncio.create_task(remote.health.watch(metrics))
     try:
         yield remote
     finally:

@@ -4,6 +4,7 @@ They can be listed, tried again, read for an export, or discarded; nothing else 
 way to the remote is none of these, and is left alone by everything in here.
 """
 
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,9 @@ from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.serve.reads import verified
+
+log = logging.getLogger(__name__)
 
 PAGE = 500
 """Changes that are looked at, tried again or discarded in one go."""
@@ -130,7 +134,8 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
 
 
 class Remains:
-    """The body of a change as it is on the disk: a damaged one to its end, and then the error that says so."""
+    """The body of a change. One that turns out to be damaged is quarantined instead of being given out; from then on it
+    is given out as it is on the disk."""
 
     replayable = False
 
@@ -142,13 +147,17 @@ class Remains:
     @property
     def length(self) -> int | None:
         """Length in bytes, as it was acknowledged; None where the body is damaged."""
-        return None if self._change.state == "quarantined" else self._change.size
+        return None if is_damaged(self._change) else self._change.size
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield what is there."""
+        """Yield what is there. Raises S3Error before the first block where the body is found to be damaged."""
         change = self._change
-        if change.state != "quarantined":
-            body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
+        if not is_damaged(change):
+            try:
+                body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
+                await verified(body)
+            except CorruptBody as error:
+                raise await self._quarantined(error) from error
         elif change.upload is not None:
             body = joined.open_parts(
                 self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
@@ -163,10 +172,27 @@ class Remains:
             async for block in body.chunks(start, end):
                 yield block
         except CorruptBody:
-            if change.state != "quarantined":
+            if not is_damaged(change):
                 raise
         finally:
             await body.aclose()
 
+    async def _quarantined(self, error: CorruptBody) -> S3Error:
+        seq, reason = self._change.seq, str(error)
+        log.error("change %d is quarantined: %s", seq, reason)
+        self._parts.metrics.quarantined.inc()
+        await self._parts.db.write(lambda db: outcomes.quarantine(db, seq, reason))
+        return S3Error(
+            "DamagedBody",
+            f"The body of change {seq} is damaged on the local dir: {reason}",
+            status=409,
+            hint="it is quarantined now; export it again for what is left of it",
+        )
+
     async def aclose(self) -> None:
         """Nothing is open between two blocks that the iterator does not close itself."""
+
+
+def is_damaged(change: Change) -> bool:
+    """Whether the body of a change was found to be bad; a superseded change has no state for it."""
+    return change.state == "quarantined" or change.code == "CorruptBody"

@@ -26,6 +26,7 @@ from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
+from s3d.layers.queue.serve import withheld
 from s3d.protocol import decode, encode
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,9 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
     part = uploads.part_of(parts.db, upload.id, number)
     if part is None or part.landed is not None:
         return
+    if drop:
+        # Of an upload that is still open: the bucket's tags may say something else than when it began to spill.
+        withheld.refuse(parts, upload.bucket, "it spills", upload.members)
     headers: Headers = CIMultiDict(part.sums)
     headers["Content-MD5"] = md5_base64(part.etag)
     query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"

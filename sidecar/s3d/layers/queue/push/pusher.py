@@ -12,11 +12,13 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import apsw
 
 from s3d.api import Reply
+from s3d.background import for_ever, until_done
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
@@ -69,20 +71,39 @@ class Pusher:
     async def run(self) -> None:
         """Push for life."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(zombies.watch(self._parts))
-            tasks.create_task(releases.watch(self._parts))
-            tasks.create_task(self._parts.ballast.watch())
-            tasks.create_task(self._parts.owed.run())
-            while True:
-                await self._health.present()
-                self._work.clear()
-                claimed = await self._claim()
-                for change in claimed.changes:
-                    self._under_way[change.seq] = is_slow(change)
-                    self._latest = lanes.key_of(change)
-                    tasks.create_task(self._push(change))
-                if not claimed.changes:
-                    await self._rest(claimed.due)
+            for name, look in (
+                ("late arrivals", partial(zombies.watch, self._parts)),
+                ("tags of buckets", partial(releases.watch, self._parts)),
+                ("a full disk", self._parts.ballast.watch),
+                ("what is owed to the tables", self._parts.owed.run),
+            ):
+                tasks.create_task(for_ever(name, look, self._metrics))
+            await for_ever("deliveries", partial(self._look, tasks), self._metrics)
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        """Claim what is due and start to push it, or rest until there is more."""
+        await self._health.present()
+        self._work.clear()
+        claimed = await self._claim()
+        for change in claimed.changes:
+            self._under_way[change.seq] = is_slow(change)
+            self._latest = lanes.key_of(change)
+            tasks.create_task(self._carry(change))
+        if not claimed.changes:
+            await self._rest(claimed.due)
+
+    async def _carry(self, change: Change) -> None:
+        """Push a change. A bug that is met beside the attempt itself leaves its outcome unknown: the change is pushed
+        again, since a claim that nobody works on would never end."""
+        try:
+            await self._push(change)
+        except Exception as bug:
+            log.exception("a bug: what came of %s is not known", describe(change))
+            self._metrics.background_failures.labels("deliveries").inc()
+            reason = repr(bug)
+            forget = partial(self._record, change, "unknown", code="InternalError", reason=reason, next_at=time.time())
+            await until_done("deliveries", forget, self._metrics)
+            self._parts.turns.moved(change.bucket)
 
     async def drained(self, seconds: float) -> bool:
         """Push what is pending, whatever its time, for up to so long. True when nothing that can be pushed is left."""

@@ -63,17 +63,16 @@ async def judge(parts: Parts, bucket: str) -> None:
 
 
 async def watch(parts: Parts) -> None:
-    """Ask buckets again, for life."""
-    while True:
-        await asyncio.sleep(AGAIN)
-        await parts.health.present()
-        now = time.time()
-        busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
-        due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
-        for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):
-            try:
-                await ask(parts, bucket)
-            except S3Error as error:
-                log.debug("bucket %s does not tell its tags: %s", bucket, error)
-            except StoreFailed as error:
-                log.error("the tags of bucket %s cannot be remembered: %s", bucket, error)
+    """Rest, and ask the buckets again whose time has come."""
+    await asyncio.sleep(AGAIN)
+    await parts.health.present()
+    now = time.time()
+    busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
+    due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
+    for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):
+        try:
+            await ask(parts, bucket)
+        except S3Error as error:
+            log.debug("bucket %s does not tell its tags: %s", bucket, error)
+        except StoreFailed as error:
+            log.error("the tags of bucket %s cannot be remembered: %s", bucket, error)

@@ -34,13 +34,19 @@ def _rule(
 ) -> str:
     if op not in HELD_OPS:
         return ""
-    header = members.get(TAGGING, "")
-    # The name may be percent-encoded, its signs too: looking for a part of it spares most of the work.
-    own = dict(parse_qsl(header, keep_blank_values=True)).get(TAG) if "upload" in header else None
+    own = own_of(members.get(TAGGING, ""))
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
     rows = read("SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'", (bucket,))
     return f"the tag {TAG}=false of the bucket" if rows else ""
+
+
+def own_of(header: str) -> str | None:
+    """The value of the tag in an object's own tags, as the header has them; None where it is not among them."""
+    # Each sign of its name may be percent-encoded: looking for a part of it spares most of the work.
+    if "upload" not in header and "%" not in header:
+        return None
+    return dict(parse_qsl(header, keep_blank_values=True)).get(TAG)
 
 
 def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], bool]:

@@ -107,7 +107,9 @@ def _overtaken(db: apsw.Connection, change: Change) -> bool:
 
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
-    """Set a change aside whose body is bad, whatever its state (D-4). An attempt that is under way may still arrive."""
+    """Set a change aside whose body is bad, whatever its state (D-4). An attempt that is under way may still arrive; a
+    superseded change stays so, since it answers no read.
+    """
     changes.absorb(db, seq)
     under_way: Table = db.execute(
         """SELECT etag, coalesce(attempt_at, acked_at) FROM change WHERE seq = ? AND op <> 'tag'
@@ -117,7 +119,8 @@ def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
     for etag, at in under_way:
         changes.may_arrive(db, seq, etag, at)
     db.execute(
-        "UPDATE change SET state = 'quarantined', code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'",
+        """UPDATE change SET state = iif(state = 'superseded', state, 'quarantined'), code = 'CorruptBody', reason = ?
+        WHERE seq = ? AND op <> 'through'""",
         (reason, seq),
     )
 

@@ -325,10 +325,10 @@ def caught(db: apsw.Connection, stray: Stray) -> None:
     db.execute("DELETE FROM stray WHERE bucket = ? AND remote = ?", (stray.bucket, stray.remote))
 
 
-def largest_open(db: Database) -> Upload | None:
-    """The open upload that holds the most bytes here."""
-    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 1")
-    return _upload(rows[0]) if rows else None
+def largest_open(db: Database) -> list[Upload]:
+    """Some open uploads that hold bytes here, the largest first."""
+    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 100")
+    return [_upload(row) for row in rows]
 
 
 def staged(db: Database) -> tuple[int, int]:

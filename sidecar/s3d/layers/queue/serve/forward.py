@@ -5,7 +5,7 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
 from s3d.layers.queue.rows import uploads, views
+from s3d.layers.queue.serve import withheld
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import encode
 
@@ -56,13 +57,16 @@ async def pass_through(parts: Parts, call: Call) -> Reply:
 async def after(parts: Parts, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
     source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    # Before the source is delivered: then only the remote knows its tags.
+    members = withheld.tags_of(parts, call, source) if call.key else None
     if source is not None:
+        await withheld.check(parts, call, call.operation, members)
         await parts.turns.barrier(*source)
         if "RenameSource" in call.params:
             parts.sights.forget(*source)
     writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
     if call.key and writes:
-        return await through(parts, call, call.operation or "unknown operation")
+        return await through(parts, call, call.operation or "unknown operation", members)
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)
     return await _inward(parts, call)
@@ -89,12 +93,20 @@ def _check_empty(parts: Parts, call: Call) -> None:
         )
 
 
-async def through(parts: Parts, call: Call, reason: str, ours: Callable[[], str] | None = None) -> Reply:
-    """Send a write to the remote while the client waits, in its key's turn.
+async def through(
+    parts: Parts,
+    call: Call,
+    reason: str,
+    members: Mapping[str, str] | None = None,
+    ours: Callable[[], str] | None = None,
+) -> Reply:
+    """Send a write to the remote while the client waits, in its key's turn, unless a rule keeps it back (Q-11a).
 
-    `ours` gives the ETag that the object must have once its body is sent, "" where nobody knows. Where the remote
-    answers with another, the object is looked at (Q-22). Raises Unavailable where it is not the one that was answered.
+    `members` hold the object's tags where the call itself does not. `ours` gives the ETag that the object must have
+    once its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
+    Raises Unavailable where it is not the one that was answered.
     """
+    await withheld.check(parts, call, reason, members)
     parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
     if parts.health.away:
         # Before the turn: nothing durable is owed to a request that cannot be served.
@@ -104,6 +116,8 @@ async def through(parts: Parts, call: Call, reason: str, ours: Callable[[], str]
     async with parts.turns.turn(call.bucket, call.key, call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
+        # Once more: the tags may be others than when the wait began.
+        await withheld.check(parts, call, reason, members)
         reply = await parts.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE
