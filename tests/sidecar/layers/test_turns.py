@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from s3d.clock import MACHINE
 from s3d.layers.health import Health
+from s3d.layers.queue.rows import times
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.turns import Turns
 from s3d.store.db import Database
@@ -24,7 +26,7 @@ async def test_a_client_that_leaves_while_it_gets_in_line_does_not_keep_the_key(
     async def never() -> None:
         """The probe of a remote that nobody looks for."""
 
-    turns = Turns(db, Health(5.0, 30.0, never), 5.0, lambda: None)
+    turns = Turns(db, await times.start(db, MACHINE), Health(5.0, 30.0, never), 5.0, lambda: None)
 
     async def ask() -> None:
         async with turns.turn("b", "k", ""):

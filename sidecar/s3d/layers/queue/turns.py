@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import apsw
 
+from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue.rows import changes, claims, views
@@ -50,9 +51,10 @@ class Turn:
 class Turns:
     """Everybody who waits for changes to be pushed."""
 
-    def __init__(self, db: Database, health: Health, timeout: float, wake: Callable[[], None]) -> None:
+    def __init__(self, db: Database, clock: Clock, health: Health, timeout: float, wake: Callable[[], None]) -> None:
         """Take the time in seconds after which a waiter gives up, and what says that there is something to push."""
         self._db = db
+        self._clock = clock
         self._health = health
         self._timeout = timeout
         self._wake = wake
@@ -82,7 +84,7 @@ class Turns:
         """
         waiter = Waiter(bucket, key, 0)
         with self._waiting(waiter):
-            now = time.time()
+            now, deadline = self._clock.now(), time.monotonic() + self._timeout
             standing = asyncio.ensure_future(
                 self._db.write(lambda db: _stand_in_line(db, bucket=bucket, key=key, identity=identity, now=now))
             )
@@ -95,7 +97,7 @@ class Turns:
                     waiter.woken.clear()
                     started = await self._db.write(lambda db: changes.start_turn(db, seq))
                     if not started:
-                        await self._glance(waiter, now + self._timeout, None)
+                        await self._glance(waiter, deadline, None)
                 turn = Turn()
                 try:
                     yield turn
@@ -112,7 +114,7 @@ class Turns:
             seq, _ = await standing
         except StoreFailed:
             return
-        await self._db.write(lambda db: _leave(db, seq, turn))
+        await self._db.write(lambda db: _leave(db, seq, turn, self._clock.now()))
         self.moved(bucket)
 
     @contextlib.contextmanager
@@ -130,7 +132,7 @@ class Turns:
         return views.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
 
     async def _until(self, waiter: Waiter) -> None:
-        deadline = time.time() + self._timeout
+        deadline = time.monotonic() + self._timeout
         while True:
             waiter.woken.clear()
             change = self._obstacle(waiter)
@@ -141,7 +143,7 @@ class Turns:
 
     async def _hurry(self, waiter: Waiter, change: Change) -> None:
         """Have what is waited for pushed now where only its delay keeps it; the pause after a refusal stays."""
-        now = time.time()
+        now = self._clock.now()
         if change.state == "waiting" and not change.attempts and change.next_at > now:
             await self._db.write(lambda db: claims.hurry(db, waiter.bucket, waiter.key, waiter.prefix, waiter.seq, now))
             self._wake()
@@ -152,7 +154,7 @@ class Turns:
             raise refusal(change, f"is {change.state}")
         if self._health.away:
             raise refusal(change, "waits for the remote, which is away")
-        if time.time() >= deadline:
+        if time.monotonic() >= deadline:
             raise refusal(change, f"was not pushed within {self._timeout:g} s")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GLANCE):
@@ -164,9 +166,9 @@ def _stand_in_line(db: apsw.Connection, *, bucket: str, key: str, identity: str,
     return seq, changes.start_turn(db, seq)
 
 
-def _leave(db: apsw.Connection, seq: int, turn: Turn | None) -> None:
+def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None:
     if turn is not None and turn.lost:
-        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=time.time())
+        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=now)
     elif turn is None or not turn.changed:
         changes.end_turn(db, seq)
     else:

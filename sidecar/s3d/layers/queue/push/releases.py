@@ -6,7 +6,6 @@ its tags may be changed elsewhere. One that does not answer is held to say what 
 
 import asyncio
 import logging
-import time
 
 from s3d.api import Call
 from s3d.errors import S3Error
@@ -37,7 +36,7 @@ async def ask(parts: Parts, bucket: str) -> None:
         if error.status not in SILENT or error.code == "NoSuchBucket":
             raise
         tags = {}
-    if await parts.db.write(holds.remember(bucket, tags, time.time())):
+    if await parts.db.write(holds.remember(bucket, tags, parts.clock.now())):
         log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
         await judge(parts, bucket)
 
@@ -46,7 +45,7 @@ async def judge(parts: Parts, bucket: str) -> None:
     """Hold or release what waits in a bucket."""
     after: int | None = 0
     while after is not None:
-        behind, now = after, time.time()
+        behind, now = after, parts.clock.now()
         after = await parts.db.write(
             lambda db, behind=behind, now=now: claims.judge_holds(db, bucket, behind, AT_ONCE, now)  # type: ignore[misc]
         )
@@ -59,7 +58,7 @@ async def watch(parts: Parts) -> None:
     while True:
         await asyncio.sleep(AGAIN)
         await parts.health.present()
-        now = time.time()
+        now = parts.clock.now()
         busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
         due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
         for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):

@@ -4,7 +4,6 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 """
 
 import contextlib
-import time
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -143,7 +142,7 @@ async def _inward(parts: Parts, call: Call) -> Reply:
         await parts.shapes.forget(call.bucket)
     if call.operation == "DeleteBucket" and reply.status < 300:
         # As on the remote, they do not keep a bucket, and go with it.
-        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
+        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, parts.clock.now()))
         parts.staging.wake()
     if call.operation in releases.RETAGGING and reply.status < 300:
         with contextlib.suppress(S3Error):
