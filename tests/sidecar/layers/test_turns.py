@@ -26,7 +26,7 @@ async def test_a_client_that_leaves_while_it_gets_in_line_does_not_keep_the_key(
     async def never() -> None:
         """The probe of a remote that nobody looks for."""
 
-    turns = Turns(db, await times.start(db, MACHINE), Health(5.0, 30.0, never), 5.0, lambda: None)
+    turns = Turns(db, await times.start(db, MACHINE, 30.0), Health(5.0, 30.0, never), 5.0, lambda: None)
 
     async def ask() -> None:
         async with turns.turn("b", "k", ""):

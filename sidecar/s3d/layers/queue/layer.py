@@ -19,6 +19,7 @@ from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
 from s3d.layers.queue.parts import Handler, Parts
+from s3d.layers.queue.push import timekeeping
 from s3d.layers.queue.push.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
@@ -186,7 +187,7 @@ async def open_queue(
     db = await asyncio.to_thread(Database.open, directory / "queue.db", SCHEMA, metrics.count_commit)
     try:
         await adopt(db, endpoint)
-        clock = await times.start(db, machine)
+        clock = await times.start(db, machine, timekeeping.longest(settings))
         await db.write(outcomes.recover)
         await db.write(lanes.recover)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")

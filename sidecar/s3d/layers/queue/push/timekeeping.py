@@ -10,6 +10,7 @@ import logging
 
 import apsw
 
+from s3d import config
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import retry
 from s3d.layers.queue.rows import times, views
@@ -25,31 +26,34 @@ NOTED = 60.0
 
 
 async def watch(parts: Parts) -> None:
-    """Look for life, and first of all."""
-    noted = -NOTED
-    first = True
+    """Look for life. The start has looked before."""
+    noted = 0.0
     while True:
+        await asyncio.sleep(AGAIN)
         now = parts.clock.now()
         try:
             tally = views.tally(parts.db)
-            if first or any(tally[state][0] for state in ON_THE_WAY):
+            if any(tally[state][0] for state in ON_THE_WAY):
                 notes = now - noted >= NOTED
                 await look(parts, now, notes=notes)
-                first, noted = False, now if notes else noted
+                noted = now if notes else noted
         except StoreFailed as error:
             log.error("the times of the tables cannot be looked at: %s", error)
-        await asyncio.sleep(AGAIN)
 
 
 async def look(parts: Parts, now: float, *, notes: bool = False) -> None:
     """Mend what cannot be, and note the time where asked to. Raises StoreFailed."""
-    longest = max(retry.LONGEST, parts.settings.write_queue.delay)
 
     def write(db: apsw.Connection) -> int:
         if notes:
             times.note(db, parts.clock)
-        return times.mend(db, now, longest)
+        return times.mend(db, now, longest(parts.settings))
 
     if mended := await parts.db.write(write):
         log.warning("%d times in the tables were further ahead than anything waits: they are now", mended)
         parts.wake()
+
+
+def longest(settings: config.Settings) -> float:
+    """Seconds that a change waits at most for its next attempt, and a lane for its next probe."""
+    return max(retry.LONGEST, settings.write_queue.delay)

@@ -17,8 +17,11 @@ from s3d.store.db import Database
 AGE = "coalesce(queued_at, acked_at)"
 
 
-async def start(db: Database, machine: Machine) -> Clock:
-    """The clock of the tables, going on from where the last process left it."""
+async def start(db: Database, machine: Machine, longest: float) -> Clock:
+    """The clock of the tables, going on from where the last process left it; `longest` is the longest pause.
+
+    What cannot be is mended before anybody else looks.
+    """
 
     def write(connection: apsw.Connection) -> Clock:
         rows: Table = connection.execute("SELECT boot, ahead, seen FROM clock").fetchall()
@@ -28,6 +31,7 @@ async def start(db: Database, machine: Machine) -> Clock:
         ).fetchall()
         clock = resume(machine, kept, newest[0][0] if newest else 0.0)
         note(connection, clock)
+        mend(connection, clock.now(), longest)
         return clock
 
     return await db.write(write)
