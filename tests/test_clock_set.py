@@ -53,6 +53,7 @@ class Gateway:
 
     directory: Path
     delay: float = 0.0
+    max_age: float = 0.0
     hands: Hands = field(default_factory=Hands)
     remote: Fake = field(init=False)
     queue: Queue = field(init=False)
@@ -67,7 +68,12 @@ class Gateway:
             gateway=config.Gateway(local_dir=self.directory),
             remote=config.Remote(buckets=("b", "other")),
             write_queue=config.WriteQueue(
-                dir=self.directory / "queue", delay=self.delay, zombie_window=WINDOW, max_upload_age=UPLOAD_AGE
+                dir=self.directory / "queue",
+                delay=self.delay,
+                max_age=self.max_age,
+                wait=0.01,
+                zombie_window=WINDOW,
+                max_upload_age=UPLOAD_AGE,
             ),
         )
         health = Health(5.0, 30.0, self._probe)
@@ -283,6 +289,22 @@ async def test_a_turn_waits_on_and_is_answered_when_it_comes(gateway: Gateway, j
     gateway.flaky.release()
     assert (await copied).status == 200
     assert await gateway.shows("k") == b"2"
+
+
+@pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restart"])
+async def test_the_queue_is_too_old_by_the_time_that_passed(gateway: Gateway, jump: float, restart: bool) -> None:
+    gateway.max_age = WINDOW
+    await gateway.start()
+    await waiting(gateway)
+    gateway.hands.set_by += jump
+    if restart:
+        await gateway.restart()
+    gateway.hands.passed += WINDOW - 1
+    assert (await gateway.ask("PutObject", "taken", data=b"2")).status == 200
+    gateway.hands.passed += 2
+    with pytest.raises(S3Error, match="SlowDown"):
+        await gateway.ask("PutObject", "refused", data=b"3")
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
