@@ -118,6 +118,7 @@ class ChangeStatus(TypedDict):
     size: int
     etag: str
     acked_at: float
+    age_seconds: float
     attempts: int
     next_at: float | None
     """When it is pushed at the earliest; None: not by itself."""

@@ -27,6 +27,7 @@ from s3d import __version__, admin, config, door
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
 from s3d.api import S3, Body
 from s3d.background import for_ever
+from s3d.clock import tick, time_of
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
@@ -56,7 +57,7 @@ class Daemon:
         self._settings = settings
         self._far = far
         self._queue = queue
-        self._started_at = time.time()
+        self._started_at = tick()
         self.listening = False
         self.draining = False
         self._prestop_at: float | None = None
@@ -77,7 +78,7 @@ class Daemon:
         health = self._far.health
         return {
             "version": __version__,
-            "started_at": self._started_at,
+            "started_at": time_of(self._started_at),
             "remote": {
                 "endpoint": self._far.endpoint,
                 "state": health.state,

@@ -147,7 +147,7 @@ def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "state", f"{terminal.paint(said['state'], 'green')}: nothing is pending, the remote's word holds"
     for change in said["changes"]:
         size = f"{terminal.show_size(change['size'])}, " if change["op"] == "put" else ""
-        age = terminal.show_age(now - change["acked_at"])
+        age = terminal.show_age(change["age_seconds"])
         yield change["op"], f"{size}accepted {age} ago; it {STATES.get(change['state'], change['state'])}"
         if change["attempts"]:
             again = change["next_at"]

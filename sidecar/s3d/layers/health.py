@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from s3d.background import for_ever
+from s3d.clock import tick, time_of
 from s3d.errors import S3DError
 from s3d.metrics import Metrics
 
@@ -71,8 +72,8 @@ class Health:
         self.request_timeout = request_timeout
         self.away = False
         self.reason = ""
-        self.since: float | None = None
-        """When the state last changed (Unix time); None before the first contact."""
+        self._changed_at: float | None = None
+        """When the state last changed, by `tick`; None before the first contact."""
         self._probe = probe
         self._misses = 0
         self._under_way: set[Exchange] = set()
@@ -85,7 +86,12 @@ class Health:
         """`unknown`, `reachable` or `away`."""
         if self.away:
             return "away"
-        return "unknown" if self.since is None else "reachable"
+        return "unknown" if self._changed_at is None else "reachable"
+
+    @property
+    def since(self) -> float | None:
+        """When the state last changed (Unix time, as the clock is set now); None before the first contact."""
+        return None if self._changed_at is None else time_of(self._changed_at)
 
     async def present(self) -> None:
         """Wait until the remote is not away."""
@@ -95,10 +101,10 @@ class Health:
         """Note that the remote gave an HTTP answer."""
         self._misses = 0
         self._suspect.clear()
-        if self.away or self.since is None:
+        if self.away or self._changed_at is None:
             if self.away:
                 log.info("the remote is back")
-            self.away, self.reason, self.since = False, "", time.time()
+            self.away, self.reason, self._changed_at = False, "", tick()
             self._present.set()
 
     def failed(self, reason: str) -> None:
@@ -152,7 +158,7 @@ class Health:
     def _leave(self, reason: str) -> None:
         if not self.away:
             log.warning("the remote is away: %s", reason)
-            self.away, self.reason, self.since = True, reason, time.time()
+            self.away, self.reason, self._changed_at = True, reason, tick()
             self._present.clear()
         self._suspect.set()
 

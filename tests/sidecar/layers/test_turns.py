@@ -8,11 +8,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from s3d.clock import MACHINE, Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.rows import changes, claims, outcomes, views
+from s3d.layers.queue.rows import changes, claims, outcomes, times, views
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.turns import Turns
@@ -31,7 +32,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 class Stage:
     """Turns on real tables, and what is owed to these."""
 
-    def __init__(self, db: Database, directory: Path) -> None:
+    def __init__(self, db: Database, clock: Clock, directory: Path) -> None:
         self.db = db
         self.owed = Owed(db, Ballast(directory / "ballast", 0))
         self.woken = asyncio.Event()
@@ -39,7 +40,7 @@ class Stage:
         async def never() -> None:
             """The probe of a remote that nobody looks for."""
 
-        self.turns = Turns(db, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set)
+        self.turns = Turns(db, clock, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set)
 
     async def put(self, op: str = "put") -> int:
         new = New("b", "k", "", op, NOW, NOW, {}, 1, "e", None, b"x")
@@ -54,14 +55,14 @@ class Stage:
 
 
 @pytest.fixture
-def stage(db: Database, tmp_path: Path) -> Stage:
-    return Stage(db, tmp_path)
+async def stage(db: Database, tmp_path: Path) -> Stage:
+    return Stage(db, await times.start(db, MACHINE, 30.0), tmp_path)
 
 
 @pytest.mark.semantics("R-4")
 async def test_a_client_that_leaves_while_it_gets_in_line_does_not_keep_the_key(db: Database, stage: Stage) -> None:
     async def ask() -> None:
-        async with stage.turns.turn("b", "k", ""):
+        async with stage.turns.turn("b", ["k"], ""):
             pass
 
     asking = asyncio.ensure_future(ask())
@@ -91,7 +92,7 @@ async def test_a_turn_whose_end_cannot_be_stored_ends_when_the_local_dir_takes_i
     db: Database, stage: Stage, name: str, error: BaseException | None
 ) -> None:
     with contextlib.suppress(type(error) if error else StopIteration):
-        async with stage.turns.turn("b", "k", "") as turn:
+        async with stage.turns.turn("b", ["k"], "") as turn:
             turn.changed, turn.replaced = name == "answered", name == "answered"
             new = await stage.put()
             await stage.fail()
@@ -138,7 +139,7 @@ async def test_a_request_whose_older_change_is_superseded_by_one_behind_it_is_re
     (change,) = await stage.claim()
 
     async def ask() -> None:
-        async with stage.turns.turn("b", "k", ""):
+        async with stage.turns.turn("b", ["k"], ""):
             raise AssertionError("its turn came without what it was to see")
 
     asking = asyncio.ensure_future(ask())

@@ -11,6 +11,7 @@ from typing import Any
 
 from s3d import config
 from s3d.api import S3, Body, Call, Reply
+from s3d.clock import MACHINE, Clock, Machine
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import parked, status
@@ -19,9 +20,10 @@ from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
+from s3d.layers.queue.push import timekeeping
 from s3d.layers.queue.push.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
-from s3d.layers.queue.rows import knowledge, lanes, outcomes, uploads, views
+from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.shapes import Shapes
 from s3d.layers.queue.serve import copies, forward, listing, posts, reads, tagging, writes
@@ -169,21 +171,31 @@ class Queue:
 
 @contextlib.asynccontextmanager
 async def open_queue(
-    settings: config.Settings, inner: S3, health: Health, endpoint: str, region: str, metrics: Metrics
+    settings: config.Settings,
+    inner: S3,
+    health: Health,
+    endpoint: str,
+    region: str,
+    metrics: Metrics,
+    machine: Machine = MACHINE,
 ) -> AsyncIterator[Queue]:
-    """Open the queue of the local dir: what is left in it is pushed on. Raises ConfigError (D-9) and StoreFailed."""
+    """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
+
+    Raises ConfigError (D-9) and StoreFailed.
+    """
     directory = settings.queue_dir
     await asyncio.to_thread(make_private, directory / "bodies")
     db = await asyncio.to_thread(Database.open, directory / "queue.db", SCHEMA, metrics.count_commit)
     try:
         await adopt(db, endpoint)
+        clock = await times.start(db, machine, timekeeping.longest(settings))
         await db.write(outcomes.recover)
         await db.write(lanes.recover)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
             await ballast.lay()
-            yield assemble(settings, db, bodies, ballast, inner, health, region, metrics)
+            yield assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics)
         finally:
             await bodies.close()
     finally:
@@ -193,6 +205,7 @@ async def open_queue(
 def assemble(
     settings: config.Settings,
     db: Database,
+    clock: Clock,
     bodies: Bodies,
     ballast: Ballast,
     inner: S3,
@@ -208,17 +221,18 @@ def assemble(
     parts = Parts(
         settings,
         db,
+        clock,
         bodies,
         inner,
         health,
         region,
         metrics,
         owed=owed,
-        turns=Turns(db, owed, health, settings.gateway.barrier_timeout, work.set),
+        turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
         buckets=Buckets(
-            db, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
+            db, clock, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
         ),
-        room=Room(db, settings.write_queue, ballast),
+        room=Room(db, clock, settings.write_queue, ballast),
         ballast=ballast,
         shapes=Shapes(db),
         sights=Sights(db),

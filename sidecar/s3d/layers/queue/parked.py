@@ -5,7 +5,6 @@ way to the remote is none of these, and is left alone by everything in here.
 """
 
 import logging
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,10 +29,10 @@ SHOWN = 20
 
 def listed(parts: Parts, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
     """A page of them in the order of their acknowledgement, behind the change `after`."""
-    return [describe(change) for change in views.kept(parts.db, bucket, prefix, seq, after, PAGE)]
+    return [describe(parts, change) for change in views.kept(parts.db, bucket, prefix, seq, after, PAGE)]
 
 
-def describe(change: Change) -> dict[str, Any]:
+def describe(parts: Parts, change: Change) -> dict[str, Any]:
     """A change with everything that is known of it but its body. Times are Unix times."""
     return {
         "seq": change.seq,
@@ -44,6 +43,7 @@ def describe(change: Change) -> dict[str, Any]:
         "size": change.size,
         "etag": change.etag,
         "acked_at": change.acked_at,
+        "age_seconds": max(0.0, parts.clock.now() - change.queued_at),
         "attempts": change.attempts,
         "code": change.code,
         "reason": change.reason,
@@ -59,12 +59,14 @@ async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict
     after = 0
     while page := views.kept(parts.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
-        now = time.time()
+        now = parts.clock.now()
         tried = await parts.db.write(lambda db, page=page, now=now: outcomes.unpark(db, page, now))  # type: ignore[misc]
         again += tried
-        left += [{**describe(change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)]
+        left += [
+            {**describe(parts, change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)
+        ]
     if seq is None:
-        now = time.time()
+        now = parts.clock.now()
         await parts.db.write(lambda db: lanes.hasten(db, now, bucket))
     parts.wake()
     return {"changes": len(again), "left": left[:PAGE]}
@@ -110,7 +112,7 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
     """
     first, newest = upto is None, views.newest(parts.db)
     until = newest if upto is None else upto
-    now = time.time()
+    now = parts.clock.now()
 
     def look(db: apsw.Connection) -> tuple[int, int]:
         if first:
@@ -128,7 +130,7 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
         "upto": until,
         "changes": count,
         "bytes": size,
-        "kept": [describe(change) for change in waits if change.state != "superseded" and change.seq <= until],
+        "kept": [describe(parts, change) for change in waits if change.state != "superseded" and change.seq <= until],
         "lanes": [{"bucket": lane.bucket, "code": lane.code, "reason": lane.reason} for lane in shut],
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from s3d import config
 from s3d.api import S3, Call, Reply
+from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
@@ -28,6 +29,8 @@ class Parts:
 
     settings: config.Settings
     db: Database
+    clock: Clock
+    """What waits goes by it."""
     bodies: Bodies
     inner: S3
     health: Health

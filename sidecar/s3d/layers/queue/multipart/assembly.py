@@ -8,7 +8,6 @@ changes the object: whatever happens before it is a failed attempt, and never an
 import asyncio
 import email.utils
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -86,7 +85,7 @@ async def begin(parts: Parts, upload: Upload) -> Upload:
         return upload
     remote = await adopt(parts, upload) if upload.asked_at is not None else None
     if remote is None:
-        await parts.db.write(lambda db: uploads.ask(db, upload.id, time.time()))
+        await parts.db.write(lambda db: uploads.ask(db, upload.id, parts.clock.now()))
         wire = Wire("POST", path_of(upload), "uploads", CIMultiDict(upload.members))
         try:
             result = await _answer(parts, Call("CreateMultipartUpload", named(upload), wire=wire))
@@ -114,7 +113,8 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     except S3Error as error:
         log.warning("whether %s/%s has an upload that we began cannot be told: %s", upload.bucket, upload.key, error)
         return None
-    since = (upload.asked_at or 0) + _ahead(reply.headers) - CLOCK_GRACE
+    asked_at = parts.clock.wall_of(upload.asked_at or 0.0)
+    since = asked_at + _ahead(reply.headers, parts.clock.wall()) - CLOCK_GRACE
     found: list[str] = []
     for one in (reply.result or {}).get("Uploads", ()):
         at = one.get("Initiated")
@@ -131,10 +131,10 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _ahead(headers: Headers) -> float:
+def _ahead(headers: Headers, now: float) -> float:
     """Seconds by which the remote's clock is ahead of ours, so far as its answer says."""
     try:
-        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
+        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp() - now
     except (TypeError, ValueError):
         return 0.0
 

@@ -7,7 +7,6 @@ belongs to the remote, and so does what only the remote can judge: then the uplo
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,9 +51,9 @@ async def create(parts: Parts, call: Call) -> Reply:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
         if "x-amz-checksum-type" in wire.headers:
             members["x-amz-checksum-type"] = kind
-    now = time.time()
+    began_at, now = parts.clock.wall(), parts.clock.now()
     upload = Upload(
-        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, now, now
+        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, began_at, now
     )
     await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
@@ -113,9 +112,9 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
         sums = {**sums, **{name: value for name, value in verified.items() if name in understood.CHECKSUMS}}
         if upload.algorithm and not sent:
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
-        part = Part(number, size, digests.result("md5"), sums, time.time(), stored.id, inline=stored.inline)
+        part = Part(number, size, digests.result("md5"), sums, parts.clock.wall(), stored.id, inline=stored.inline)
         try:
-            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part), short=True)
+            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()), short=True)
         except (StoreFull, S3Error):
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:
@@ -148,8 +147,8 @@ async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Repl
         else:
             verified: Mapping[str, str] = getattr(call.body, "digests", {})
             sums = {name: value for name, value in verified.items() if name in understood.CHECKSUMS}
-        part = Part(number, size, etag, sums, time.time(), landed=etag)
-        await parts.db.write(lambda db: uploads.store_part(db, upload.id, part))
+        part = Part(number, size, etag, sums, parts.clock.wall(), landed=etag)
+        await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()))
     return reply
 
 
@@ -324,7 +323,7 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
     # The object is made: that is the answer, also while the local dir takes no note of it.
     await parts.owed.make(
-        lambda db: uploads.close(db, upload.id, (), kept, time.time(), "finished"), parts.staging.wake
+        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), "finished"), parts.staging.wake
     )
     return reply
 
@@ -343,7 +342,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
         raise overlay.failed("x-amz-if-match-initiated-time")
-    await parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
+    await parts.db.write(lambda db: uploads.abort(db, upload.id, parts.clock.now()))
     parts.staging.wake()
     parts.room.freed()
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))

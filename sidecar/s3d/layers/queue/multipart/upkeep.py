@@ -41,7 +41,7 @@ async def look(parts: Parts, far: "Far", tasks: asyncio.TaskGroup) -> None:
     """Do what is due, and rest until there is more."""
     parts.staging.work.clear()
     try:
-        await tidy(parts, time.time())
+        await tidy(parts, parts.clock.now())
     except StoreFailed as error:
         log.error("uploads cannot be looked after: %s", error)
     far.start(tasks)
@@ -64,7 +64,7 @@ async def tidy(parts: Parts, now: float) -> None:
         await parts.db.write(lambda db: uploads.swept(db, free))
         parts.room.freed()
     if uploads.any_finished(parts.db, now - ANSWER_KEPT):
-        await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT))
+        await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT, now))
 
 
 class Far:
@@ -122,4 +122,4 @@ class Far:
         """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""
         log.error("upload %s of %s/%s is gone at the remote", upload.id, upload.bucket, upload.key)
         with contextlib.suppress(S3Error, StoreFailed):
-            await self._parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
+            await self._parts.db.write(lambda db: uploads.abort(db, upload.id, self._parts.clock.now()))

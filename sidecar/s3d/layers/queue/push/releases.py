@@ -7,7 +7,6 @@ its tags may be changed elsewhere. One that does not answer is held to say what 
 import asyncio
 import functools
 import logging
-import time
 
 import apsw
 
@@ -40,7 +39,7 @@ async def ask(parts: Parts, bucket: str) -> None:
         if error.status not in SILENT or error.code == "NoSuchBucket":
             raise
         tags = {}
-    if await parts.db.write(holds.remember(bucket, tags, time.time())):
+    if await parts.db.write(holds.remember(bucket, tags, parts.clock.now())):
         log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
         await judge(parts, bucket)
 
@@ -56,7 +55,7 @@ async def judge(parts: Parts, bucket: str) -> None:
         return last
 
     while after is not None:
-        after = await parts.db.write(functools.partial(some, behind=after, now=time.time()))
+        after = await parts.db.write(functools.partial(some, behind=after, now=parts.clock.now()))
     parts.room.freed()
     parts.wake()
     parts.turns.moved(bucket)
@@ -66,7 +65,7 @@ async def watch(parts: Parts) -> None:
     """Rest, and ask the buckets again whose time has come."""
     await asyncio.sleep(AGAIN)
     await parts.health.present()
-    now = time.time()
+    now = parts.clock.now()
     busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
     due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
     for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):

@@ -29,7 +29,7 @@ KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
 """What waits for a person."""
 DUE = "state = 'waiting' AND op <> 'through'"
 FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
-    file, identity, refusals, rule, upload, base_etag"""
+    file, identity, refusals, rule, upload, base_etag, coalesce(queued_at, acked_at)"""
 PENDING = "state <> 'superseded' AND state <> 'settled'"
 """What reads, barriers and counts are about; the other two are only kept."""
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
@@ -62,6 +62,8 @@ class Change:
     """Of a completed upload: whose parts are the body."""
     base: str | None = None
     """The ETag that was last seen for the key, as in `New`; ANY where it is ours and not known."""
+    queued_at: float = 0.0
+    """When it was acknowledged, by the steady clock: its age goes by it. `acked_at` is for what is shown."""
     inline: bytes | None = None
 
 
@@ -82,7 +84,7 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 @dataclass(slots=True)
 class New:
-    """A change that is to be queued. Times are Unix times.
+    """A change that is to be queued. Times are the steady clock's.
 
     Its body is `inline`, in `file`, in the parts of `upload`, or there is none.
     """
@@ -103,6 +105,8 @@ class New:
     """The ETag that was last seen for the key; "" where there was no object, None where nobody looked (Q-18)."""
     ordered: bool = False
     """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
+    acked_at: float | None = None
+    """The time of day that is shown as that of the acknowledgement; None: as `now`."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> Queued:
@@ -137,7 +141,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
     db.execute(
         """INSERT INTO change
         (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
-        rule, ordered, base_etag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        rule, ordered, base_etag, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
@@ -148,7 +152,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             json.dumps(dict(new.members)),
             new.size,
             new.etag,
-            new.now,
+            new.now if new.acked_at is None else new.acked_at,
             new.next_at,
             new.file,
             new.inline,
@@ -157,6 +161,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             rule,
             new.ordered,
             base,
+            new.now,
         ),
     )
 
@@ -257,8 +262,8 @@ def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
 def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> int:
     """Stand in line for a key: a row without a body, which later changes do not overtake."""
     db.execute(
-        """INSERT INTO change (bucket, key, identity, op, state, acked_at, next_at)
-        VALUES (?, ?, ?, 'through', 'waiting', ?, ?)""",
+        """INSERT INTO change (bucket, key, identity, op, state, acked_at, queued_at, next_at)
+        VALUES (?1, ?2, ?3, 'through', 'waiting', ?4, ?4, ?5)""",
         (bucket, key, identity, now, NEVER),
     )
     return db.last_insert_rowid()

@@ -132,12 +132,15 @@ def recover(db: apsw.Connection) -> None:
     """
     db.execute("DELETE FROM change WHERE state = 'waiting' AND op = 'through'")
     rows: Table = db.execute(
-        "SELECT seq, op, etag, coalesce(attempt_at, acked_at) FROM change WHERE state = 'pushing'"
+        "SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change WHERE state = 'pushing'"
     ).fetchall()
     for seq, op, etag, at in rows:
         if op != "tag":
             changes.may_arrive(db, seq, ANY if op == "through" else etag, at)
-    db.execute("UPDATE change SET state = 'settled', next_at = acked_at WHERE state = 'pushing' AND op = 'through'")
+    db.execute(
+        """UPDATE change SET state = 'settled', next_at = coalesce(queued_at, acked_at)
+        WHERE state = 'pushing' AND op = 'through'"""
+    )
     db.execute("UPDATE change SET state = 'unknown', next_at = 0 WHERE state = 'pushing'")
     db.execute("UPDATE change SET next_at = 0 WHERE state = 'unknown'")
 

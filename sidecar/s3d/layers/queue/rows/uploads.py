@@ -25,6 +25,7 @@ UPLOAD = """id, bucket, key, identity, state, members, algorithm, kind, began_at
     asked_at, answer"""
 PART = "number, size, etag, sums, at, file, landed"
 STAGED = "('open', 'spilling', 'spilled')"
+EVERY = "('open', 'spilling', 'spilled', 'complete', 'landed', 'doomed', 'finished')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def sizes_of(db: Database, upload_id: str) -> list[int]:
     return [size for (size,) in db.read("SELECT size FROM part WHERE upload = ? ORDER BY number", (upload_id,))]
 
 
-def store_part(db: apsw.Connection, upload_id: str, part: Part) -> str:
+def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> str:
     """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
 
     A part whose bytes came here while the upload spilled is spilled after the others.
@@ -155,7 +156,7 @@ def store_part(db: apsw.Connection, upload_id: str, part: Part) -> str:
     )
     if state == "spilled" and part.landed is None:
         state = "spilling"
-    db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (part.at, state, upload_id))
+    db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (now, state, upload_id))
     return state
 
 
@@ -286,8 +287,9 @@ def rid(db: apsw.Connection, upload_id: str) -> None:
     )
 
 
-def forget_finished(db: apsw.Connection, before: float) -> None:
-    """Forget finished uploads that nobody will ask about again, a few at a time."""
+def forget_finished(db: apsw.Connection, before: float, now: float) -> None:
+    """Forget finished uploads that nobody will ask about again, a few at a time; what has just ended gets its time."""
+    db.execute("UPDATE upload SET touched_at = ? WHERE state = 'finished' AND touched_at = 0", (now,))
     db.execute(
         """DELETE FROM upload WHERE id IN
         (SELECT id FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 500)""",

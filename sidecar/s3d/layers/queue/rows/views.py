@@ -116,8 +116,9 @@ def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:
 
 
 def oldest(db: Database) -> float | None:
-    """When the oldest change that is to be pushed was acknowledged (Unix time)."""
-    rows = db.read(f"SELECT acked_at FROM change WHERE state IN {ACTIVE} ORDER BY acked_at LIMIT 1")
+    """When the oldest change that is to be pushed was acknowledged, by the steady clock."""
+    age = "coalesce(queued_at, acked_at)"
+    rows = db.read(f"SELECT {age} FROM change WHERE state IN {ACTIVE} ORDER BY {age} LIMIT 1")
     return rows[0][0] if rows else None
 
 

@@ -4,7 +4,6 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import unquote
@@ -113,7 +112,7 @@ async def through(
         raise Unavailable(
             f"This request must be decided by the remote ({reason}), which is away: {parts.health.reason}"
         )
-    async with parts.turns.turn(call.bucket, call.key, call.identity) as turn:
+    async with parts.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
         # Once more: the tags may be others than when the wait began.
@@ -176,7 +175,7 @@ async def _inward(parts: Parts, call: Call) -> Reply:
     done = reply.outcome is Outcome.DONE
     if call.operation == "DeleteBucket" and done:
         # As on the remote, they do not keep a bucket, and go with it.
-        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
+        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, parts.clock.now()))
         parts.staging.wake()
     if call.operation in releases.RETAGGING and done:
         with contextlib.suppress(S3Error):

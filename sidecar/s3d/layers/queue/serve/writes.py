@@ -5,7 +5,6 @@ its key's turn; nothing is ever taken halfway.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -142,7 +141,8 @@ async def _delete_rest(
 
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
-    now = time.time()
+    now = parts.clock.now()
+    what.setdefault("acked_at", parts.clock.wall())
     what.setdefault("ordered", parts.buckets.ordered(call.bucket))
     what.setdefault("base", parts.sights.of(call.bucket, call.key))
     return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
