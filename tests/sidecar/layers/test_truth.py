@@ -228,7 +228,7 @@ async def test_parts_of_older_superseded_uploads_go_with_them(db: Database) -> N
         one = uploads.Upload(name, "b", "k", "", "open", {}, "", "", NOW, NOW)
         await db.write(lambda c, one=one: uploads.begin(c, one))  # type: ignore[misc]
         part = uploads.Part(1, 1, "e", {}, NOW, file=f"part {number}")
-        await db.write(lambda c, name=name, part=part: uploads.store_part(c, name, part))  # type: ignore[misc]
+        await db.write(lambda c, name=name, part=part: uploads.store_part(c, name, part, NOW))  # type: ignore[misc]
         await db.write(lambda c, name=name, part=part: uploads.close(c, name, [part], {}, NOW, "complete"))  # type: ignore[misc]
         await db.write(lambda c, name=name: uploads.begun(c, name, f"remote {name}"))  # type: ignore[misc]
         new = New("b", "k", "", "complete", NOW, NOW, {}, 1, "e-1", upload=name)

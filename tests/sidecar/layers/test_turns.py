@@ -32,9 +32,9 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 class Stage:
     """Turns on real tables, and what is owed to these."""
 
-    def __init__(self, db: Database, clock: Clock, directory: Path) -> None:
+    def __init__(self, db: Database, clock: Clock, ballast: Ballast) -> None:
         self.db = db
-        self.owed = Owed(db, Ballast(directory / "ballast", 0))
+        self.owed = Owed(db, ballast)
         self.woken = asyncio.Event()
 
         async def never() -> None:
@@ -56,7 +56,8 @@ class Stage:
 
 @pytest.fixture
 async def stage(db: Database, tmp_path: Path) -> Stage:
-    return Stage(db, await times.start(db, MACHINE, 30.0), tmp_path)
+    ballast = await asyncio.to_thread(Ballast, tmp_path / "ballast", 0)
+    return Stage(db, await times.start(db, MACHINE, 30.0), ballast)
 
 
 @pytest.mark.semantics("R-4")

@@ -85,8 +85,8 @@ def shows(there: Reply, change: Change) -> bool:
 
 
 def is_newer(there: Reply, change: Change, since: float) -> bool:
-    """Whether the object is another than the one before, and was written in the last `since` seconds by the remote's own
-    clock; False where it cannot be told."""
+    """Whether the object is another than the one before, and was written in the last `since` seconds by the clock of
+    the remote; False where it cannot be told."""
     modified = (there.result or {}).get("LastModified")
     if change.base in (None, ANY, there.headers.get("ETag", "").strip('"')) or not isinstance(modified, datetime):
         return False
