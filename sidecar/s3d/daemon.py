@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, door
+from s3d import __version__, admin, config, documents, door
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
 from s3d.api import S3, Body
 from s3d.errors import S3DError, S3Error
@@ -41,6 +42,10 @@ ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 RELOAD_INTERVAL = 2.0
 """Seconds between two looks at S3D_CONFIG_DIR."""
+LARGEST_SETTINGS = 1 << 20
+"""Bytes of settings.json; a ConfigMap holds no more."""
+LONGEST_COMPLAINT = 500
+"""Characters of what the log says of a wrong one."""
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
@@ -293,7 +298,7 @@ class Watched:
         """Take the settings that are changed; nothing is read yet."""
         self._settings = settings
         self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
-        self._seen = ""
+        self._seen = b""
 
     async def run(self) -> None:
         """Look for life."""
@@ -303,26 +308,35 @@ class Watched:
 
     async def look(self) -> None:
         """Take over what the file says now, if it says anything new."""
-        text = await asyncio.to_thread(read_if_there, self._path) if self._path else ""
-        if not text.strip() or text == self._seen:
+        data = await asyncio.to_thread(read_if_there, self._path) if self._path else b""
+        if not data.strip() or data == self._seen:
             return
-        self._seen = text
+        self._seen = data
         try:
-            changed = config.reload(self._settings, config.check_names(json.loads(text)))
-        except (S3DError, ValueError) as error:
-            log.error("%s is not taken over, the last settings stay: %s", self._path, error)
+            if len(data) > LARGEST_SETTINGS:
+                raise ValueError(f"it is larger than {LARGEST_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
+            changed = config.reload(self._settings, config.check_names(documents.parse(data)))
+        except Exception as error:  # noqa: BLE001 (whatever somebody writes into a file must not end the daemon)
+            said = (str(error) or type(error).__name__)[:LONGEST_COMPLAINT].encode(errors="backslashreplace").decode()
+            log.error("%s is not taken over, the last settings stay: %s", self._path, said)
             return
         if changed:
             logging.getLogger().setLevel(self._settings.gateway.log_level.upper())
             log.info("settings reloaded: %s", ", ".join(changed))
 
 
-def read_if_there(path: Path) -> str:
-    """A file's text; empty where there is none or it cannot be read."""
+def read_if_there(path: Path) -> bytes:
+    """What a file holds, to a byte more than settings may have; empty where there is none or it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+        # A pipe of that name would keep whoever opens it waiting.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        try:
+            return file.read(LARGEST_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        except OSError:
+            return b""
 
 
 @contextlib.contextmanager
