@@ -271,6 +271,7 @@ async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[N
             running += [
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),
+                tasks.create_task(queue.look_after_rows()),
                 tasks.create_task(sweep(queue)),
             ]
         yield

@@ -116,12 +116,14 @@ class Bodies:
         finally:
             await body.aclose()
 
-    def open(self, id: str, size: int, md5: str | None = None) -> "FileBody":  # noqa: A002
+    def open(self, id: str, size: int | None, md5: str | None = None) -> "FileBody":  # noqa: A002
         """Open a stored body for reading; a later delete does not reach it.
 
         With `md5` (hex), reading the whole body verifies it. Raises CorruptBody when the file is missing or is not
-        `size` bytes long; StoreFailed.
+        `size` bytes long (None: it may have any length); StoreFailed.
         """
+        if not ID.fullmatch(id):
+            raise CorruptBody(f"{id!r} is the id of no body")
         try:
             fd = os.open(id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._dir)
         except FileNotFoundError:
@@ -129,6 +131,8 @@ class Bodies:
         except OSError as error:
             raise store_error(error, f"the body {id} cannot be read") from error
         found = os.fstat(fd).st_size
+        if size is None:
+            size = found
         if found != size:
             os.close(fd)
             raise CorruptBody(f"the body {id} has {found} bytes, not {size}")
@@ -138,7 +142,11 @@ class Bodies:
         """Remove a body; one that is gone is fine. It may be back after a power cut, as an orphan for `sweep`.
 
         One that cannot be removed is such an orphan too, and no error: the row that was its reason has gone already.
+        What is no id is nothing of ours.
         """
+        if not ID.fullmatch(id):
+            log.warning("%r is the id of no body", id)
+            return
         try:
             await self._in_thread(_unlink, self._dir, id)
         except StoreFailed as error:

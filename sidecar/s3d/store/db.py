@@ -70,6 +70,10 @@ class StoreFailed(S3DError):
     """The local dir cannot be written or read. Whether the change was stored is unknown until the next start."""
 
 
+class NotText(StoreFailed):
+    """A row of the local dir holds what is no text. Nothing was stored."""
+
+
 class StoreFull(StoreFailed):
     """The local dir is full. Nothing was stored."""
 
@@ -130,6 +134,9 @@ class Database:
         self._failure: StoreFailed | None = None
         self._reopen_at = 0.0
         self._wal_pages = 0
+        self._version = -1
+        self.doubts = 0
+        """How often there was a reason to look at what the rows hold: another program wrote, a text was not UTF-8."""
         self._closed = False
         self._waiting: list[_Write] = []
         self._called = False
@@ -205,8 +212,9 @@ class Database:
                     # The thread commits between any two of ours, and a checkpoint of its waits for us.
                     self._out.loop.call_soon(self._look_away)
             return self._reader.execute(sql, bindings).fetchall()
-        except (*FAILURES, apsw.BusyError) as error:
+        except (*FAILURES, apsw.BusyError, UnicodeDecodeError) as error:
             self._look_away()
+            self.doubts += isinstance(error, UnicodeDecodeError)
             raise store_error(error, f"{self.path} cannot be read") from error
 
     async def checkpoint(self) -> None:
@@ -316,12 +324,22 @@ class Database:
             for write in group.writes[group.done :]:
                 _run_one(db, write)
             db.execute("COMMIT")
+            self._notice_doubts(db, group)
         except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
             failed = True
             failure = self._fail(error)
             for write in group.writes:
                 write.error = write.error or type(failure)(failure.message, hint=failure.hint)
         return time.perf_counter() - started, failed
+
+    def _notice_doubts(self, db: apsw.Connection, group: _Group) -> None:
+        """Note that another program has written since the last group: our own commits leave the version as it is."""
+        self.doubts += any(isinstance(write.error, NotText) for write in group.writes)
+        version = db.pragma("data_version")
+        if version != self._version and self._version >= 0:
+            log.warning("another program has written into %s", self.path)
+            self.doubts += 1
+        self._version = version
 
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
@@ -367,7 +385,7 @@ class Database:
             writer.close()
             raise
         self._watch_wal(writer)
-        self._writer, self._failure, self._wal_pages = writer, None, 0
+        self._writer, self._failure, self._wal_pages, self._version = writer, None, 0, -1
         log.info("%s is open again", self.path)
         return writer
 
@@ -408,6 +426,8 @@ def _run_one(db: apsw.Connection, write: _Write) -> None:
     except BaseException as error:  # noqa: BLE001 (it is the caller's, whatever it is)
         # A future takes no StopIteration, which is what next() raises on a look-up without rows.
         write.error = RuntimeError("StopIteration") if isinstance(error, StopIteration) else error
+        if isinstance(error, UnicodeDecodeError):
+            write.error = NotText(f"a row holds what is no text: {error}")
         db.execute("ROLLBACK TO one")
     db.execute("RELEASE one")
 

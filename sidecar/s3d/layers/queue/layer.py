@@ -13,7 +13,7 @@ from s3d import config
 from s3d.api import S3, Body, Call, Reply
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import parked, status
+from s3d.layers.queue import inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
@@ -102,6 +102,10 @@ class Queue:
         for name in swept.quarantined:
             log.error("a strange file in the directory of bodies is quarantined: %s", name)
 
+    async def look_after_rows(self) -> None:
+        """Run for life: find rows that cannot be read, and tell of them."""
+        await inspection.run(self._parts)
+
     async def look_after_uploads(self) -> None:
         """Run for life: expire, clean up and spill uploads."""
         await upkeep.run(self._parts)
@@ -175,6 +179,7 @@ async def open_queue(
     await asyncio.to_thread(make_private, directory / "bodies")
     db = await asyncio.to_thread(Database.open, directory / "queue.db", SCHEMA, metrics.count_commit)
     try:
+        await inspection.before_all(db)
         await adopt(db, endpoint)
         await db.write(outcomes.recover)
         await db.write(lanes.recover)

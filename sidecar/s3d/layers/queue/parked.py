@@ -68,7 +68,7 @@ async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict
 
 WHY = {
     "held": "a rule holds it: `s3d set --tag s3d.upload=true` on the object, or on its bucket, releases it",
-    "quarantined": "its body is damaged: export what is left of it, then put the object again or discard it",
+    "quarantined": "its row or its body is damaged: export what is left of it, then put the object again or discard it",
     "superseded": "a newer write has taken its place: export or discard it",
     "parked": "it was moved by somebody else just now",
 }
@@ -142,22 +142,27 @@ class Remains:
         self._change = change
 
     @property
+    def _is_damaged(self) -> bool:
+        """Whether it is, or was before a newer write took its place."""
+        return self._change.state == "quarantined" or self._change.code in ("CorruptRow", "CorruptBody")
+
+    @property
     def length(self) -> int | None:
         """Length in bytes, as it was acknowledged; None where the body is damaged."""
-        return None if self._change.state == "quarantined" else self._change.size
+        return None if self._is_damaged else self._change.size
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield what is there."""
         change = self._change
-        if change.state != "quarantined":
+        if not self._is_damaged:
             body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
         elif change.upload is not None:
             body = joined.open_parts(
                 self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
             )
         elif change.file is not None:
-            # Without a digest it is read as it is.
-            body = self._parts.bodies.open(change.file, change.size)
+            # Without a digest and a length it is read as it is.
+            body = self._parts.bodies.open(change.file, None)
         else:
             yield views.with_inline(self._parts.db, change).inline or b""
             return
@@ -165,7 +170,7 @@ class Remains:
             async for block in body.chunks(start, end):
                 yield block
         except CorruptBody:
-            if change.state != "quarantined":
+            if not self._is_damaged:
                 raise
         finally:
             await body.aclose()

@@ -29,5 +29,8 @@ def open_body(bodies: Bodies, change: Change) -> Body:
 
 
 def md5_base64(etag: str) -> str:
-    """The Content-MD5 of a body whose MD5 in hex is its ETag."""
-    return base64.b64encode(bytes.fromhex(etag)).decode()
+    """The Content-MD5 of a body whose MD5 in hex is its ETag. Raises CorruptBody where it is none."""
+    try:
+        return base64.b64encode(bytes.fromhex(etag)).decode()
+    except ValueError:
+        raise CorruptBody("the digest that was kept with it is none") from None

@@ -1,0 +1,2 @@
+-- What version 4 changed in the tables of version 3.
+
