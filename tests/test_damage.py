@@ -5,25 +5,17 @@ delivered, what cannot be delivered is shown, and nothing is lost in silence.
 """
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
-from s3d import config
 from s3d.api import read_all
 from s3d.errors import S3Error
-from s3d.layers.health import Health
-from s3d.layers.queue import Queue, open_queue
-from s3d.metrics import Metrics
 from tests.callers import ask
 from tests.fakes import Fake
-
-BUCKET = "bucket"
+from tests.queues import BUCKET, at_work, opened, until
 
 DEEP = "[" * 100_000
 DAMAGES: dict[str, tuple[str, Any]] = {
@@ -93,38 +85,7 @@ def damage(path: Path, kind: str, key: str) -> int:
     ((seq,),) = db.execute("SELECT seq FROM change WHERE key = ?", (key,)).fetchall()
     db.execute(f"UPDATE change SET {column if '?' in column else f'{column} = ?'} WHERE seq = ?", (value, seq))
     db.close()
-    return int(seq)
-
-
-@contextlib.asynccontextmanager
-async def opened(directory: Path, remote: Fake) -> AsyncIterator[Queue]:
-    settings = config.Settings(gateway=config.Gateway(local_dir=directory), remote=config.Remote(buckets=(BUCKET,)))
-
-    async def probe() -> None:
-        """The remote is there."""
-
-    async with open_queue(settings, remote, Health(5.0, 30.0, probe), "http://remote.test", "eu", Metrics()) as queue:
-        yield queue
-
-
-@contextlib.asynccontextmanager
-async def at_work(directory: Path, remote: Fake) -> AsyncIterator[Queue]:
-    """The queue with all that runs for life; what ends there fails the test."""
-    async with opened(directory, remote) as queue, asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(one)
-            for one in (queue.pusher.run(), queue.look_after_rows(), queue.look_after_uploads(), queue.sweep())
-        ]
-        yield queue
-        for task in running:
-            task.cancel()
-
-
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come"
-        await asyncio.sleep(0.01)
+    return int(str(seq))
 
 
 @pytest.fixture
@@ -171,3 +132,173 @@ async def test_a_row_that_cannot_be_read_is_quarantined_and_holds_up_nothing(
         assert (await ask(remote, "GetObject", {"Bucket": BUCKET, "Key": "b"})).data == b"new"
         assert (await queue.discard("", "", None))["changes"] == 1
         assert queue.pending()["changes"] == queue.pending()["bytes"] == 0
+
+
+def assign(path: Path, *statements: tuple[str, tuple[Any, ...]]) -> None:
+    """Damage a local dir by statements."""
+    db = apsw.Connection(str(path / "queue" / "queue.db"))
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    for statement, values in statements:
+        db.execute(statement, values)
+    db.close()
+
+
+KNOWLEDGE = {
+    "a lane": ("INSERT INTO lane VALUES ('bucket', '', 'shut', 'x', ?, '', -1, 'x', 'x', '[')", b"\xff"),
+    "a lane of nobody": (
+        "INSERT INTO lane VALUES (?, CAST(x'ff' AS TEXT), 'paused', 1, '', '', 1, 9, NULL, '[]')",
+        b"b",
+    ),
+    "a lane that is paused for ever": (
+        "INSERT INTO lane VALUES ('bucket', '', 'paused', 1, '', '', 1, ?, NULL, '[]')",
+        float("inf"),
+    ),
+    "kinds of a lane": ("INSERT INTO lane VALUES ('bucket', '', 'paused', 1, '', '', 1, 1, NULL, ?)", "[" * 100_000),
+    "a hold": ("INSERT OR REPLACE INTO hold VALUES ('bucket', 'false', ?)", "never"),
+    "a hold of no bucket": ("INSERT INTO hold VALUES (CAST(? AS TEXT), 'false', 1)", b"\xff"),
+    "a shape": ("INSERT OR REPLACE INTO shape VALUES ('bucket', '', 'PutObject', '', ?, 1)", b"\xff"),
+    "a bucket": ("INSERT OR REPLACE INTO bucket VALUES ('bucket', 'x', CAST(? AS TEXT), '')", b"\xff"),
+    "what is honoured": ("INSERT INTO meta VALUES ('honoured', CAST(? AS TEXT))", b"\xff"),
+    "whose changes these are": ("UPDATE meta SET value = CAST(? AS TEXT) WHERE name = 'remote'", b"\xff"),
+    "the label": ("UPDATE meta SET value = CAST(? AS TEXT) WHERE name = 'bodies'", b"\xff"),
+    "litter": ("INSERT INTO litter VALUES (CAST(? AS TEXT), '')", b"\xff"),
+    "litter that is elsewhere": ("INSERT INTO litter VALUES (?, '')", "../queue.db"),
+    "a stray": ("INSERT INTO stray VALUES ('bucket', CAST(? AS TEXT), 'k', '')", b"\xff"),
+    "a settled change": (
+        """INSERT INTO change (bucket, key, op, state, acked_at, next_at, former)
+        VALUES ('bucket', 'b', 'put', 'settled', 1, 1, ?)""",
+        "{",
+    ),
+    "the turn of a request": (
+        "INSERT INTO change (bucket, key, op, state, acked_at, next_at) VALUES ('bucket', 'x', 'through', ?, 1, 1)",
+        "gone",
+    ),
+    "an attempt under way": (
+        """INSERT INTO change (bucket, key, op, state, acked_at, next_at, former, attempt_at)
+        VALUES ('bucket', 'x', 'through', 'pushing', 'x', 1, ?, 'x')""",
+        "[",
+    ),
+    "a finished upload": (
+        "INSERT INTO upload (id, bucket, key, state, began_at, touched_at, answer) VALUES ('u', 'b', 'k', ?, 1, 1, '[')",
+        "finished",
+    ),
+}
+
+
+@pytest.mark.semantics("D-11")
+@pytest.mark.parametrize("kind", KNOWLEDGE)
+async def test_what_is_only_known_and_cannot_be_read_is_forgotten(
+    tmp_path: Path, remote_of_puts: Fake, kind: str
+) -> None:
+    remote = remote_of_puts
+    statement, value = KNOWLEDGE[kind]
+    assign(tmp_path, (statement, (value,)))
+    async with at_work(tmp_path, remote) as queue:
+        await until(lambda: queue.pending()["changes"] == 0)
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "new"}, b"x")
+        await until(lambda: queue.pending()["changes"] == 0)
+    for key in ("a", "b", "c"):
+        assert (await ask(remote, "GetObject", {"Bucket": BUCKET, "Key": key})).data == b"body of " + key.encode()
+    assert (tmp_path / "queue" / "queue.db").exists()
+
+
+ROWS_OF_UPLOADS = {
+    "members": ("UPDATE upload SET members = ?", "["),
+    "members, nested": ("UPDATE upload SET members = ?", "[" * 100_000),
+    "key": ("UPDATE upload SET key = CAST(? AS TEXT)", b"\xff"),
+    "id": ("UPDATE upload SET id = CAST(? AS TEXT)", b"\xff"),
+    "state": ("UPDATE upload SET state = ?", "opened"),
+    "touched_at": ("UPDATE upload SET touched_at = ?", "long ago"),
+    "bytes": ("UPDATE upload SET bytes = ?", "many"),
+    "answer": ("UPDATE upload SET answer = ?", "[1]"),
+    "sums of a part": ("UPDATE part SET sums = ? WHERE number = 2", "["),
+    "size of a part": ("UPDATE part SET size = ? WHERE number = 2", "large"),
+    "etag of a part": ("UPDATE part SET etag = CAST(? AS TEXT) WHERE number = 2", b"\xff"),
+    "file of a part": ("UPDATE part SET file = CAST(? AS TEXT) WHERE number = 2", b"\xff"),
+    "time of a part": ("UPDATE part SET at = ? WHERE number = 2", "x"),
+}
+PARTS = {1: b"1" * (5 << 20), 2: b"2"}
+
+
+@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.parametrize("complete", [False, True], ids=["open", "complete"])
+@pytest.mark.parametrize("kind", ROWS_OF_UPLOADS)
+async def test_an_upload_that_cannot_be_read_holds_up_nothing(
+    tmp_path: Path, remote_of_puts: Fake, kind: str, complete: bool
+) -> None:
+    remote, named = remote_of_puts, {"Bucket": BUCKET, "Key": "big"}
+    async with opened(tmp_path, remote) as queue:
+        upload = (await ask(queue, "CreateMultipartUpload", named)).result["UploadId"]
+        named["UploadId"] = upload
+        listed = [
+            {"PartNumber": number, "ETag": (await ask(queue, "UploadPart", {**named, "PartNumber": number}, data)).etag}
+            for number, data in PARTS.items()
+        ]
+        if complete:
+            await ask(queue, "CompleteMultipartUpload", {**named, "MultipartUpload": {"Parts": listed}})
+    statement, value = ROWS_OF_UPLOADS[kind]
+    assign(tmp_path, (statement, (value,)))
+    async with at_work(tmp_path, remote) as queue:
+        await until(lambda: queue.pending()["changes"] == complete and queue.states()["quarantined"] == complete)
+        for key in ("a", "b", "c"):
+            assert (await ask(remote, "GetObject", {"Bucket": BUCKET, "Key": key})).data == b"body of " + key.encode()
+        with pytest.raises(S3Error):
+            await ask(queue, "ListParts", named)
+        await ask(queue, "ListMultipartUploads", {"Bucket": BUCKET})
+        bodies = [path for path in (tmp_path / "queue" / "bodies").iterdir() if path.name != "quarantine"]
+        assert len(bodies) == 1, "what was acknowledged of the upload stays"
+        if complete:
+            with pytest.raises(S3Error, match="damaged on the local dir"):
+                await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "big"})
+            assert (await queue.discard("", "", None))["changes"] == 1
+
+
+@pytest.mark.semantics("D-11")
+@pytest.mark.parametrize("kind", DAMAGES)
+async def test_a_row_that_is_damaged_under_a_running_queue_is_found(
+    tmp_path: Path, remote_of_puts: Fake, kind: str
+) -> None:
+    remote = remote_of_puts
+    async with opened(tmp_path, remote) as queue, asyncio.TaskGroup() as tasks:
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "d"}, b"d")
+        damage(tmp_path / "queue" / "queue.db", kind, "b")
+        running = [tasks.create_task(one) for one in (queue.pusher.run(), queue.look_after_rows())]
+        await until(lambda: queue.pending()["changes"] == 1 and queue.states()["quarantined"] == 1)
+        for task in running:
+            task.cancel()
+    for key in ("a", "c", "d"):
+        await ask(remote, "GetObject", {"Bucket": BUCKET, "Key": key})
+
+
+@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_the_daemon_survives_every_kind_of_damage_and_says_what_to_do(
+    away: tuple[Daemon, Relayed, str], remote: Remote, tmp_path: Path
+) -> None:
+    daemon, relayed, bucket = away
+    s3 = daemon.client(retries={"total_max_attempts": 1})
+    for number, _ in enumerate(DAMAGES):
+        s3.put_object(Bucket=bucket, Key=f"k{number}", Body=b"damaged")
+    for key in ("a", "b", "c"):
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    daemon.kill()
+    # Those that become another key's come last: the others are found by their key.
+    for number, kind in enumerate(DAMAGES):
+        damage(daemon.local_dir / "queue" / "queue.db", kind, f"k{number}")
+    daemon.start()
+    relayed.set(mode="pass")
+    eventually(lambda: daemon.status()["pending"]["changes"] == len(DAMAGES))
+    eventually(lambda: daemon.status()["states"]["quarantined"] == len(DAMAGES))
+    for key in ("a", "b", "c"):
+        assert remote.client().get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode()
+    assert code_of(s3.get_object, Bucket=bucket, Key="k0") == "ServiceUnavailable"
+    s3.list_objects_v2(Bucket=bucket)
+    listed = daemon.cli("queue", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert len(listed.stdout.splitlines()) == len(DAMAGES)
+    assert daemon.output().count("is quarantined: the row cannot be read") >= len(DAMAGES) - 8
+    exported = daemon.cli("queue", "export", "--seq", "1", "-o", str(tmp_path))
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "change-1.body").read_bytes() == b"damaged"
+    assert daemon.cli("queue", "discard", "--all", "--yes").returncode == 0
+    eventually(lambda: drained(daemon))

@@ -272,6 +272,7 @@ async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[N
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),
                 tasks.create_task(queue.look_after_rows()),
+                tasks.create_task(queue.watch_place()),
                 tasks.create_task(sweep(queue)),
             ]
         yield
@@ -342,15 +343,20 @@ def read_if_there(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
-    """Own the local dir, and the queue's where it is elsewhere, for life (D-8)."""
+    """Own the local dir and the queue's directory for life (D-8).
+
+    Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the
+    same directory it has one lock.
+    """
     places: list[Path] = [settings.gateway.local_dir]
-    if settings.gateway.local_dir not in settings.queue_dir.parents:
+    if settings.write_queue.enabled:
         places.append(settings.queue_dir)
-    locks = []
+    locks: list[LockFile] = []
     try:
         for place in places:
             make_private(place)
-            locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
+            if not any(lock.path.parent.samefile(place) for lock in locks):
+                locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
         yield locks
     finally:
         for lock in locks:

@@ -49,6 +49,8 @@ SWEEP_BATCH = 500
 MAX_CHUNKS = 1000
 """Chunks in a block; writev takes 1,024 (IOV_MAX)."""
 QUARANTINE = "quarantine"
+LABEL = ".queue"
+"""In the quarantine, where no sweep looks."""
 ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8,16}")
 DRAFT = re.compile(rf"\.draft-{ID.pattern}")
 OURS = re.compile(rf"{ID.pattern}|{DRAFT.pattern}|{QUARANTINE}|")
@@ -155,6 +157,18 @@ class Bodies:
     async def quarantine(self, id: str, reason: str) -> None:  # noqa: A002
         """Move a body aside, with the reason in a file beside it."""
         await self._in_thread(_quarantine, self.root, id, reason)
+
+    async def label(self) -> str:
+        """The label of the queue that these bodies belong to; "" where they have none yet. Raises StoreFailed."""
+        return await self._in_thread(_read_label, self.root / QUARANTINE / LABEL)
+
+    async def set_label(self, label: str) -> None:
+        """Give these bodies a label. Raises StoreFailed."""
+        await self._in_thread(_write_label, self.root / QUARANTINE / LABEL, label)
+
+    async def names(self) -> list[str]:
+        """Ids of some bodies that are here. Raises StoreFailed."""
+        return await self._in_thread(_some_names, self.root)
 
     async def sweep(self, known: Callable[[list[str]], set[str]], grace: float) -> Swept:
         """Remove bodies that nobody knows, and quarantine files that are not ours.
@@ -559,6 +573,41 @@ def _forget(directory: int, id: str) -> None:  # noqa: A002
 def _unlink(directory: int, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory)
+
+
+def any_body(root: Path) -> bool:
+    """Whether there are bodies in a directory, which need not be there. Blocks."""
+    return bool(_some_names(root))
+
+
+def is_used(root: Path) -> bool:
+    """Whether a directory, which need not be there, holds bodies or has a label. Blocks."""
+    return any_body(root) or bool(_read_label(root / QUARANTINE / LABEL))
+
+
+def _some_names(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            return list(itertools.islice((entry.name for entry in entries if ID.fullmatch(entry.name)), SWEEP_BATCH))
+    except FileNotFoundError:
+        return []
+
+
+def _read_label(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_label(path: Path, label: str) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(label + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_dir(path.parent)
 
 
 def _old_names(entries: Iterator[os.DirEntry[str]], before: float) -> list[str]:

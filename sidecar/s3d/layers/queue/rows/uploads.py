@@ -365,6 +365,12 @@ def staged(db: Database) -> tuple[int, int]:
     return rows[0][0], rows[0][1]
 
 
+def open_ones(db: Database) -> int:
+    """How many uploads a client may still go on with, damaged ones among them."""
+    rows = db.read("SELECT count(*) FROM upload WHERE state IN ('open', 'spilling', 'spilled', 'quarantined')")
+    return int(rows[0][0])
+
+
 def staying(db: Database) -> int:
     """Bytes of the open uploads that are not on their way to the remote."""
     return int(db.read("SELECT coalesce(sum(bytes), 0) FROM upload WHERE state = 'open'")[0][0])
