@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, door
+from s3d import __version__, admin, config, documents, door
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
 from s3d.api import S3, Body
 from s3d.background import for_ever
@@ -44,6 +45,10 @@ ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 RELOAD_INTERVAL = 2.0
 """Seconds between two looks at S3D_CONFIG_DIR."""
+LARGEST_SETTINGS = 1 << 20
+"""Bytes of settings.json; a ConfigMap holds no more."""
+LONGEST_COMPLAINT = 500
+"""Characters of what the log says of a wrong one."""
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
@@ -270,6 +275,8 @@ async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) 
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),
                 tasks.create_task(for_ever("orphaned bodies", partial(sweep, queue), metrics)),
+                tasks.create_task(for_ever("damaged rows", queue.look_after_rows, metrics)),
+                tasks.create_task(for_ever("the place of the local dir", queue.watch_place, metrics)),
             ]
         yield
         for task in running:
@@ -295,7 +302,7 @@ class Watched:
         """Take the settings that are changed; nothing is read yet."""
         self._settings = settings
         self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
-        self._seen = ""
+        self._seen = b""
 
     async def run(self) -> None:
         """Rest, and look. Without a file there is nothing to look at."""
@@ -304,39 +311,53 @@ class Watched:
 
     async def look(self) -> None:
         """Take over what the file says now, if it says anything new."""
-        text = await asyncio.to_thread(read_if_there, self._path) if self._path else ""
-        if not text.strip() or text == self._seen:
+        data = await asyncio.to_thread(read_if_there, self._path) if self._path else b""
+        if not data.strip() or data == self._seen:
             return
-        self._seen = text
+        self._seen = data
         try:
-            changed = config.reload(self._settings, config.check_names(json.loads(text)))
-        except (S3DError, ValueError) as error:
-            log.error("%s is not taken over, the last settings stay: %s", self._path, error)
+            if len(data) > LARGEST_SETTINGS:
+                raise ValueError(f"it is larger than {LARGEST_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
+            changed = config.reload(self._settings, config.check_names(documents.parse(data)))
+        except Exception as error:  # noqa: BLE001 (whatever somebody writes into a file must not end the daemon)
+            said = (str(error) or type(error).__name__)[:LONGEST_COMPLAINT].encode(errors="backslashreplace").decode()
+            log.error("%s is not taken over, the last settings stay: %s", self._path, said)
             return
         if changed:
             logging.getLogger().setLevel(self._settings.gateway.log_level.upper())
             log.info("settings reloaded: %s", ", ".join(changed))
 
 
-def read_if_there(path: Path) -> str:
-    """A file's text; empty where there is none or it cannot be read."""
+def read_if_there(path: Path) -> bytes:
+    """What a file holds, to a byte more than settings may have; empty where there is none or it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+        # A pipe of that name would keep whoever opens it waiting.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        try:
+            return file.read(LARGEST_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        except OSError:
+            return b""
 
 
 @contextlib.contextmanager
 def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
-    """Own the local dir, and the queue's where it is elsewhere, for life (D-8)."""
+    """Own the local dir and the queue's directory for life (D-8).
+
+    Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the
+    same directory it has one lock.
+    """
     places: list[Path] = [settings.gateway.local_dir]
-    if settings.gateway.local_dir not in settings.queue_dir.parents:
+    if settings.write_queue.enabled:
         places.append(settings.queue_dir)
-    locks = []
+    locks: list[LockFile] = []
     try:
         for place in places:
             make_private(place)
-            locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
+            if not any(lock.path.parent.samefile(place) for lock in locks):
+                locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
         yield locks
     finally:
         for lock in locks:

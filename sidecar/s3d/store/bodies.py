@@ -54,6 +54,8 @@ MOST_INTACT = 16_384
 MAX_CHUNKS = 1000
 """Chunks in a block; writev takes 1,024 (IOV_MAX)."""
 QUARANTINE = "quarantine"
+LABEL = ".queue"
+"""In the quarantine, where no sweep looks."""
 ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8,16}")
 DRAFT = re.compile(rf"\.draft-{ID.pattern}")
 OURS = re.compile(rf"{ID.pattern}|{DRAFT.pattern}|{QUARANTINE}|")
@@ -122,12 +124,14 @@ class Bodies:
         finally:
             await body.aclose()
 
-    def open(self, id: str, size: int, md5: str | None = None) -> "FileBody":  # noqa: A002
+    def open(self, id: str, size: int | None, md5: str | None = None) -> "FileBody":  # noqa: A002
         """Open a stored body for reading; a later delete does not reach it.
 
         With `md5` (hex), reading the whole body verifies it, and so does `verify`. Raises CorruptBody when the file is
-        missing or is not `size` bytes long; StoreFailed.
+        missing or is not `size` bytes long (None: it may have any length); StoreFailed.
         """
+        if not ID.fullmatch(id):
+            raise CorruptBody(f"{id!r} is the id of no body")
         try:
             # A pipe in the place of the file would be waited for.
             fd = os.open(id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._dir)
@@ -139,6 +143,7 @@ class Bodies:
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise CorruptBody(f"the body {id} is missing: something else has its name")
+        size = found.st_size if size is None else size
         if found.st_size != size:
             os.close(fd)
             raise CorruptBody(f"the body {id} has {found.st_size} bytes, not {size}")
@@ -148,7 +153,11 @@ class Bodies:
         """Remove a body; one that is gone is fine. It may be back after a power cut, as an orphan for `sweep`.
 
         One that cannot be removed is such an orphan too, and no error: the row that was its reason has gone already.
+        What is no id is nothing of ours.
         """
+        if not ID.fullmatch(id):
+            log.warning("%r is the id of no body", id)
+            return
         self._intact.forget(id)
         try:
             await self._in_thread(_unlink, self._dir, id)
@@ -158,6 +167,18 @@ class Bodies:
     async def quarantine(self, id: str, reason: str) -> None:  # noqa: A002
         """Move a body aside, with the reason in a file beside it."""
         await self._in_thread(_quarantine, self.root, id, reason)
+
+    async def label(self) -> str:
+        """The label of the queue that these bodies belong to; "" where they have none yet. Raises StoreFailed."""
+        return await self._in_thread(_read_label, self.root / QUARANTINE / LABEL)
+
+    async def set_label(self, label: str) -> None:
+        """Give these bodies a label. Raises StoreFailed."""
+        await self._in_thread(_write_label, self.root / QUARANTINE / LABEL, label)
+
+    async def names(self) -> list[str]:
+        """Ids of some bodies that are here. Raises StoreFailed."""
+        return await self._in_thread(_some_names, self.root)
 
     async def sweep(self, known: Callable[[list[str]], set[str]], grace: float) -> Swept:
         """Remove bodies that nobody knows, and quarantine files that are not ours.
@@ -655,6 +676,41 @@ def _forget(directory: int, id: str) -> None:  # noqa: A002
 def _unlink(directory: int, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory)
+
+
+def any_body(root: Path) -> bool:
+    """Whether there are bodies in a directory, which need not be there. Blocks."""
+    return bool(_some_names(root))
+
+
+def is_used(root: Path) -> bool:
+    """Whether a directory, which need not be there, holds bodies or has a label. Blocks."""
+    return any_body(root) or bool(_read_label(root / QUARANTINE / LABEL))
+
+
+def _some_names(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            return list(itertools.islice((entry.name for entry in entries if ID.fullmatch(entry.name)), SWEEP_BATCH))
+    except FileNotFoundError:
+        return []
+
+
+def _read_label(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_label(path: Path, label: str) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(label + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_dir(path.parent)
 
 
 def _old_names(entries: Iterator[os.DirEntry[str]], before: float) -> list[str]:

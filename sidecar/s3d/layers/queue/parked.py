@@ -74,7 +74,7 @@ async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict
 
 WHY = {
     "held": "a rule holds it: `s3d set --tag s3d.upload=true` on the object, or on its bucket, releases it",
-    "quarantined": "its body is damaged: export what is left of it, then put the object again or discard it",
+    "quarantined": "its row or its body is damaged: export what is left of it, then put the object again or discard it",
     "superseded": "a newer write has taken its place: export or discard it",
     "parked": "it was moved by somebody else just now",
 }
@@ -165,8 +165,8 @@ class Remains:
                 self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
             )
         elif change.file is not None:
-            # Without a digest it is read as it is.
-            body = self._parts.bodies.open(change.file, change.size)
+            # Without a digest and a length it is read as it is.
+            body = self._parts.bodies.open(change.file, None)
         else:
             yield views.with_inline(self._parts.db, change).inline or b""
             return
@@ -196,5 +196,5 @@ class Remains:
 
 
 def is_damaged(change: Change) -> bool:
-    """Whether the body of a change was found to be bad; a superseded change has no state for it."""
-    return change.state == "quarantined" or change.code == "CorruptBody"
+    """Whether the row or the body of a change was found to be bad; a superseded change has no state for it."""
+    return change.state == "quarantined" or change.code in ("CorruptRow", "CorruptBody")

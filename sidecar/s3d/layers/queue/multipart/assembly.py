@@ -45,8 +45,8 @@ async def push(parts: Parts, change: Change) -> Reply:
     """
     upload_id = change.upload or ""
     upload = uploads.find(parts.db, upload_id)
-    if upload is None:
-        raise CorruptBody("its upload is missing")
+    if upload is None or upload.state == "quarantined":
+        raise CorruptBody("its upload is missing, or cannot be read")
     if upload.state == "landed":
         if change.state == "unknown":
             return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))

@@ -394,7 +394,14 @@ def ours(parts: Parts, call: Call) -> Upload | None:
 
 
 def check_open(upload: Upload, call: Call) -> None:
-    """Raise S3Error NoSuchUpload where a call may not go on with an upload."""
+    """Raise S3Error NoSuchUpload where a call may not go on with an upload, ServiceUnavailable where it is damaged."""
+    if upload.state == "quarantined":
+        raise S3Error(
+            "ServiceUnavailable",
+            "This upload is damaged on the local dir",
+            status=503,
+            hint="begin another one; what is left of this one stays for S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
+        )
     if upload.state not in uploads.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
         raise uploads.no_such_upload(upload.id)
 

@@ -68,7 +68,7 @@ def open_parts(db: Database, bodies: Bodies, staging: Staging, upload_id: str, *
     """The body of a completed upload. Its files stay until it is closed."""
     parts = [
         part if part.file is not None else uploads.part_of(db, upload_id, part.number) or part
-        for part in uploads.parts_of(db, upload_id)
+        for part in (uploads.parts_of if verified else uploads.remains_of)(db, upload_id)
     ]
     if not parts:
         raise CorruptBody(f"the parts of upload {upload_id} are missing")

@@ -41,5 +41,8 @@ async def verify(body: Body | None) -> None:
 
 
 def md5_base64(etag: str) -> str:
-    """The Content-MD5 of a body whose MD5 in hex is its ETag."""
-    return base64.b64encode(bytes.fromhex(etag)).decode()
+    """The Content-MD5 of a body whose MD5 in hex is its ETag. Raises CorruptBody where it is none."""
+    try:
+        return base64.b64encode(bytes.fromhex(etag)).decode()
+    except ValueError:
+        raise CorruptBody("the digest that was kept with it is none") from None

@@ -4,11 +4,9 @@ They answer no read and count nowhere. Their `next_at` is the time of their sett
 ETags of what may arrive.
 """
 
-import json
-
 import apsw
 
-from s3d.layers.queue.rows import changes, uploads
+from s3d.layers.queue.rows import changes, soundness, uploads
 from s3d.layers.queue.rows.changes import FIELDS, Change, Table
 from s3d.store.db import Database
 
@@ -45,10 +43,12 @@ def kept_since(db: Database) -> float | None:
 def settled(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
     """Changes that were settled at `until` or before, with the ETags of attempts that may have arrived since."""
     rows = db.read(
-        f"SELECT former, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        f"""SELECT {soundness.FORMER}, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ?
+        ORDER BY next_at LIMIT ?""",
         (until, limit),
     )
-    return [(changes.of_row(row[1:]), tuple(etag for etag, _ in json.loads(row[0]))) for row in rows]
+    found = [(changes.of_row(row[1:]), soundness.former_leniently(row[0])) for row in rows]
+    return [(change, tuple(etag for etag, _ in former)) for change, former in found if not change.damage]
 
 
 def release(db: apsw.Connection, seq: int) -> str | None:

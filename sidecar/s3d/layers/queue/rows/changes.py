@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import holds
+from s3d.layers.queue.rows import holds, soundness
 from s3d.layers.queue.rules.tags import TAGGING
 
 Table = list[tuple[Any, ...]]
@@ -28,8 +28,8 @@ ACTIVE = "('" + "', '".join(ON_THE_WAY) + "')"
 KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
 """What waits for a person."""
 DUE = "state = 'waiting' AND op <> 'through'"
-FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
-    file, identity, refusals, rule, upload, base_etag, coalesce(queued_at, acked_at)"""
+FIELDS = soundness.FIELDS
+WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 PENDING = "state <> 'superseded' AND state <> 'settled'"
 """What reads, barriers and counts are about; the other two are only kept."""
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
@@ -65,6 +65,8 @@ class Change:
     queued_at: float = 0.0
     """When it was acknowledged, by the steady clock: its age goes by it. `acked_at` is for what is shown."""
     inline: bytes | None = None
+    damage: str = ""
+    """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,18 @@ class Queued:
 
 
 def of_row(row: tuple[Any, ...]) -> Change:
-    """Make a Change of the columns in FIELDS, and of `inline` where it was selected."""
-    values = list(row)
-    values[5] = json.loads(values[5])
-    return Change(*values)
+    """Make a Change of the columns in FIELDS, or in WITH_INLINE. It never fails: one that is damaged says so."""
+    values, damage = soundness.read(row)
+    if values[soundness.QUEUED_AT] is None:
+        # A row of an older version has but one time.
+        values[soundness.QUEUED_AT] = values[soundness.ACKED_AT]
+    inline = row[soundness.WIDTH] if len(row) > soundness.WIDTH else None
+    return Change(*[*values[: soundness.OF_A_CHANGE], inline, damage])
+
+
+def written(members: Mapping[str, str]) -> str:
+    """The column `members` of a row."""
+    return json.dumps(dict(members))
 
 
 @dataclass(slots=True)
@@ -118,12 +128,12 @@ def enqueue(db: apsw.Connection, new: New) -> Queued:
     dropped: list[tuple[int, str | None]] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(
-        f"""SELECT seq, coalesce(since, seq), op, state, file, former, base_etag FROM change
+        f"""SELECT seq, coalesce(since, seq), op, state, file, CAST(former AS BLOB), base_etag FROM change
         WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
         (new.bucket, new.key),
     ).fetchall()
     turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
-    late: list[str] = []
+    late: list[str | bytes] = []
     seen = new.base
     for seq, since, op, state, file, former, base in older:
         if seen is None and op not in ("through", "tag"):
@@ -149,7 +159,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.identity,
             new.op,
             "held" if rule else "waiting",
-            json.dumps(dict(new.members)),
+            written(new.members),
             new.size,
             new.etag,
             new.now if new.acked_at is None else new.acked_at,
@@ -184,7 +194,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
             db.execute(
                 """UPDATE change SET members = ?, state = 'waiting', refusals = 0,
                 next_at = iif(state = 'parked', ?, next_at) WHERE seq = ?""",
-                (json.dumps(dict(new.members)), new.next_at, seq),
+                (written(new.members), new.next_at, seq),
             )
             return True
         if op == "put":
@@ -201,31 +211,34 @@ def absorb(db: apsw.Connection, seq: int) -> None:
     """Make the tags that wait behind a put part of it: it is not under way any more."""
     behind: list[tuple[Any, ...]] = db.execute(
         """DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key) =
-        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING members""",
+        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING CAST(members AS BLOB)""",
         (seq,),
     ).fetchall()
     for (members,) in behind:
-        fold(db, seq, json.loads(members)[TAGGING])
+        fold(db, seq, soundness.members_leniently(members).get(TAGGING, ""))
 
 
 def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
     """Give a put other tags."""
-    rows: list[tuple[Any, ...]] = db.execute("SELECT members FROM change WHERE seq = ?", (seq,)).fetchall()
+    rows: list[tuple[Any, ...]] = db.execute(
+        "SELECT CAST(members AS BLOB) FROM change WHERE seq = ?", (seq,)
+    ).fetchall()
     for (text,) in rows:
-        members = json.loads(text)
+        members = dict(soundness.members_leniently(text))
         members.pop(TAGGING, None)
         if tagging:
             members[TAGGING] = tagging
-        db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(members), seq))
+        db.execute("UPDATE change SET members = ? WHERE seq = ?", (written(members), seq))
 
 
 def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
     """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
     rows: Table = db.execute(
-        "SELECT bucket, op, members, state FROM change WHERE seq = ? AND state IN ('waiting', 'held')", (seq,)
+        "SELECT bucket, op, CAST(members AS BLOB), state FROM change WHERE seq = ? AND state IN ('waiting', 'held')",
+        (seq,),
     ).fetchall()
     for bucket, op, members, state in rows:
-        rule = holds.rule_of(db, bucket, op, json.loads(members))
+        rule = holds.rule_of(db, bucket, op, soundness.members_leniently(members))
         if rule:
             db.execute("UPDATE change SET state = 'held', rule = ? WHERE seq = ?", (rule, seq))
         elif state == "held":
@@ -241,12 +254,12 @@ def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> N
         db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, later))
 
 
-def merged(formers: Iterable[str], since: float = 0.0) -> str:
+def merged(formers: Iterable[str | bytes], since: float = 0.0) -> str:
     """Several values of the column `former` as one: the latest attempt of each ETag, without those before `since`."""
     latest: dict[str, float] = {}
     for former in formers:
         if former != NOBODY:
-            for etag, at in json.loads(former):
+            for etag, at in soundness.former_leniently(former):
                 latest[etag] = max(at, latest.get(etag, 0.0))
     kept = [[etag, at] for etag, at in latest.items() if at >= since]
     return json.dumps(kept) if kept else NOBODY
@@ -254,7 +267,7 @@ def merged(formers: Iterable[str], since: float = 0.0) -> str:
 
 def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
     """Note at a row that an attempt which was sent and not answered may still arrive, with this ETag ("": a delete)."""
-    rows: Table = db.execute("SELECT former FROM change WHERE seq = ?", (seq,)).fetchall()
+    rows: Table = db.execute("SELECT CAST(former AS BLOB) FROM change WHERE seq = ?", (seq,)).fetchall()
     for (former,) in rows:
         db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, json.dumps([[etag, at]])]), seq))
 

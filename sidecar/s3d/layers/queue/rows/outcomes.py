@@ -4,12 +4,11 @@ A change moves only along the states of docs/ARCHITECTURE.md. Functions that tak
 of the store's writer, so that a row and what refers to it never disagree.
 """
 
-import json
 from collections.abc import Callable
 
 import apsw
 
-from s3d.layers.queue.rows import aftermath, changes
+from s3d.layers.queue.rows import aftermath, changes, soundness
 from s3d.layers.queue.rows.changes import ANY, KEPT, NOBODY, Change, Table
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
@@ -22,7 +21,8 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
     """
     rows: Table = db.execute(
-        """SELECT new.op, new.file, new.former, old.seq, old.file, old.former, new.bucket, new.key, new.etag
+        """SELECT new.op, new.file, CAST(new.former AS BLOB), old.seq, old.file, CAST(old.former AS BLOB), new.bucket,
+        new.key, new.etag
         FROM change AS new
         LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
         WHERE new.seq = ? AND new.state IN ('pushing', 'unknown')""",
@@ -34,10 +34,10 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     if op == "tag":
         # The put that it is about may be kept, and is then pushed again with these tags.
         tagging: Table = db.execute(
-            "DELETE FROM change WHERE seq = ? RETURNING bucket, key, members", (seq,)
+            "DELETE FROM change WHERE seq = ? RETURNING bucket, key, CAST(members AS BLOB)", (seq,)
         ).fetchall()
         for bucket, key, members in tagging:
-            aftermath.tag_settled(db, bucket, key, json.loads(members)[TAGGING])
+            aftermath.tag_settled(db, bucket, key, soundness.members_leniently(members).get(TAGGING, ""))
         return ()
     changes.rebase(db, bucket, key, seq, shown or etag)
     before = [(old, file, former) for _, _, _, old, file, former, *_ in rows if old is not None]
@@ -55,10 +55,10 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
 def made_by_us(db: Database, change: Change) -> frozenset[str]:
     """The ETags that attempts of ours at a change's key may have made."""
     rows = db.read(
-        "SELECT former FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
+        "SELECT CAST(former AS BLOB) FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
         (change.bucket, change.key, change.seq),
     )
-    return frozenset(etag for (former,) in rows for etag, _ in json.loads(former))
+    return frozenset(etag for (former,) in rows for etag, _ in soundness.former_leniently(former))
 
 
 def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:

@@ -17,7 +17,7 @@ def text(name: str) -> str:
 # Tables that a version brought.
 NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
-NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql")
+NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
 SCHEMA = Schema(
     version=4,
     sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4))),

@@ -5,7 +5,7 @@ CREATE TABLE upload (
     bucket     TEXT NOT NULL,
     key        TEXT NOT NULL,
     identity   TEXT NOT NULL DEFAULT '',          -- who began it
-    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, landed, doomed, finished
+    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, landed, doomed, finished; quarantined: a row of it cannot be read
     members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the headers of Create that travel with it
     algorithm  TEXT NOT NULL DEFAULT '',          -- of the checksums, lower-case; '': none was asked for
     kind       TEXT NOT NULL DEFAULT '',          -- COMPOSITE or FULL_OBJECT; '' without an algorithm
