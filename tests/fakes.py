@@ -40,6 +40,10 @@ PREPARING = frozenset(["CreateMultipartUpload", "UploadPart", "UploadPartCopy", 
 """Calls that leave every object as it is."""
 ARRIVING = frozenset(["PutObject", "DeleteObject"])
 """Calls whose late arrival is put right, where a newer change was pushed meanwhile."""
+PUSHED = frozenset(["PutObject", "DeleteObject", "CompleteMultipartUpload"])
+"""Calls by which a put or delete is delivered."""
+REFUSED = "EntityTooLarge 400"
+"""The fate of a change that is refused for good."""
 OWNER = {"ID": "fake", "DisplayName": "fake"}
 MUTATIONS = frozenset(
     """PutObject DeleteObject DeleteObjects CopyObject PutObjectTagging DeleteObjectTagging CreateMultipartUpload
@@ -450,6 +454,11 @@ class Fake:
     def delete_object_tagging(self, request: Request) -> Response:
         return self.retag(request, (), 204)
 
+    def put_object_acl(self, request: Request) -> Response:
+        """Take an ACL, which nothing here asks for again."""
+        version = self.version(self.bucket(request), request.params["Key"], request.params.get("VersionId"))
+        return Response({}, version_header(version))
+
     def retag(self, request: Request, tags: tuple[tuple[str, str], ...], status: int) -> Response:
         bucket = self.bucket(request)
         version = self.version(bucket, request.params["Key"], request.params.get("VersionId"))
@@ -721,6 +730,7 @@ SERVED: Mapping[str, Callable[[Fake, Request], Response]] = {
     "CopyObject": Fake.copy_object,
     "GetObjectTagging": Fake.get_object_tagging,
     "PutObjectTagging": Fake.put_object_tagging,
+    "PutObjectAcl": Fake.put_object_acl,
     "DeleteObjectTagging": Fake.delete_object_tagging,
     "CreateMultipartUpload": Fake.create_multipart_upload,
     "UploadPart": Fake.upload_part,
@@ -968,6 +978,8 @@ class Journal:
     passed: list[tuple[str, str, str, str]] = field(default_factory=list)
     """Operation, key, who asked (the User-Agent of a client's own request, else x-amz-meta-n) and what became of it."""
     wrong: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Keys of which a change was refused for good."""
 
     def fate(self, who: str) -> str:
         """What became of the last request of a client: applied, lost, late, refused; "" where none came here."""
@@ -1007,6 +1019,8 @@ class Flaky:
         self._changing: dict[tuple[str, str], int] = {}
         self._held: list[Held] = []
         self.fates: deque[str] = deque()
+        self.refusing: set[str] = set()
+        """Keys of which the next change that is pushed is refused for good."""
         self.late: list[tuple[Call, bytes]] = []
         self.away = False
         self.stalled = False
@@ -1049,6 +1063,9 @@ class Flaky:
         fate = self.fates.popleft() if self.fates else "applied"
         if fate in ("late", "gateway") and call.operation not in ARRIVING:
             fate = "lost" if fate == "late" else "portal"
+        if call.key in self.refusing and call.operation in PUSHED and not name_of(call).startswith("client-"):
+            self.refusing.discard(call.key)
+            fate = REFUSED
         if self.stalled:
             held = Held(call, data, asyncio.get_running_loop().create_future())
             self._held.append(held)
@@ -1087,6 +1104,8 @@ class Flaky:
                 code, _, status = fate.partition(" ")
                 self._note(call, "refused")
                 error = S3Error(code, "as the test wants it", status=int(status))
+                if fate == REFUSED:
+                    self._journal.refused.add(call.key)
                 document = encode.error(error, request_id="flaky", host_id="flaky", resource="")
                 return Reply(error.status, CIMultiDict({"Content-Type": "application/xml"}), body=BytesBody(document))
         raise Unavailable("the connection was lost", sent=True)

@@ -20,14 +20,15 @@ from urllib.parse import quote, unquote_plus
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from s3d.api import S3
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.crashes import Disk
+from tests.fakes import REFUSED
 from tests.model import Model, State, Thing, Upload, Wrong, assembled, copied, md5, shown, thing
-from tests.onion import LEFT, Onion
+from tests.onion import KEPT, LEFT, Onion
 
 STEPS = 25
 """Steps of one run of the machine, from an empty gateway."""
@@ -52,19 +53,25 @@ COUNTED = (
     *"GetObject HeadObject GetObjectAttributes GetObjectTagging".split(),
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
+    *("refusal", "tags of the bucket", "overtaking", "retry", "discard"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")
 """Where local dirs are made: what a crash leaves of them is judged here, not by a disk."""
-OWED = frozenset(["PutObject", "DeleteObject", "DeleteObjects", "GetObject", "HeadObject"])
+OWED = frozenset(
+    "PutObject DeleteObject DeleteObjects GetObject HeadObject PutBucketTagging DeleteBucketTagging".split()
+)
 """What is answered also while the remote says nothing."""
 
 keys = st.sampled_from(NAMES)
 bodies = st.sampled_from([*CONTENTS])
 fresh = st.sampled_from(["short", "file", "other file"])
-tags = st.sampled_from([(), (("t", "1"),), (("t", "2"), ("u", "x y"))])
+HOLD = (("s3d.upload", "false"),)
+"""Tags by which an object is held."""
+tags = st.sampled_from([(), (("t", "1"),), (("t", "2"), ("u", "x y")), HOLD])
 some_writes = st.lists(st.sampled_from(["", "", "short", "file"]), min_size=1, max_size=3)
 few = st.integers(0, 7)
+rarely = st.sampled_from([True, False, False])
 usually = st.sampled_from([True, True, False])
 
 
@@ -87,6 +94,11 @@ class World:
     remote: Callable[[], S3]
     loop: asyncio.AbstractEventLoop
     disk: Disk
+    versions: bool = True
+    """Whether the bucket keeps versions in every third run."""
+    tags: bool = True
+    """Whether tags of the bucket hold what is written to it."""
+    runs: int = 0
     steps: int = 0
     answered: Counter[str] = field(default_factory=Counter)
     """Operations that got an answer which is not 503, and what was done to the gateway."""
@@ -109,6 +121,9 @@ class Gateway(RuleBasedStateMachine):
         self.remote = self.world.remote()
         self.model = Model()
         self.bucket = f"machine-{secrets.token_hex(6)}"
+        self.held = False
+        """Whether the bucket's tags hold what is written to it."""
+        self.world.runs += 1
         self.onion = Onion(self.root, self.remote, self.world.disk, self.world.loop, self.bucket)
         self.numbers = iter(range(1, 1 << 30))
         self.world.trace.clear()
@@ -119,6 +134,9 @@ class Gateway(RuleBasedStateMachine):
 
     async def _begin(self) -> None:
         await ask(self.remote, "CreateBucket", {"Bucket": self.bucket}, typed=True)
+        if self.world.versions and not self.world.runs % 3:
+            enabled = {"VersioningConfiguration": {"Status": "Enabled"}}
+            await ask(self.remote, "PutBucketVersioning", {"Bucket": self.bucket, **enabled}, typed=True)
         await self.onion.start()
         # Once the remote has judged them, no put waits for it: neither one with tags nor one without.
         for members in ({"Tagging": "t=1"}, {}):
@@ -183,6 +201,12 @@ class Gateway(RuleBasedStateMachine):
         elif self.fate == "unsure":
             self.model.doubt(key, *map(becomes, before))
         return None
+
+    @invariant()
+    def the_newest_change_is_the_truth(self) -> None:
+        """Nothing is kept back that has a newer acknowledged change of its key (Q-9b)."""
+        if broken := self.onion.broken():
+            raise Wrong(f"kept back behind newer changes: {broken}")
 
     def number(self) -> str:
         """The mark of a write."""
@@ -690,9 +714,92 @@ class Gateway(RuleBasedStateMachine):
         self.onion.journal.passed.append(("PutObject", key, "foreign", "applied"))
         self.model.put(key, None if gone else thing(data, number))
 
+    # What is kept back, and what a person does with it.
+
+    @rule(key=keys, body=bodies, gone=st.booleans())
+    def refuse(self, key: str, body: str, gone: bool) -> None:
+        """The next change of a key is refused for good: it is parked, and answers reads."""
+        self.step("refusal")
+        self.onion.flaky.refusing.add(key)
+        if gone:
+            self.delete(key)
+        else:
+            self.put_bytes(key, CONTENTS[body], "")
+        self.onion.run(self.onion.breathe())
+        self.get(key)
+
+    @rule(held=rarely)
+    def tag_bucket(self, held: bool) -> None:
+        """The bucket's own tags hold all that waits in it, or release it."""
+        if not self.world.tags or self.onion.flaky.away:
+            return
+        self.step("tags of the bucket")
+        tags = {"TagSet": [{"Key": name, "Value": value} for name, value in HOLD]}
+        answer = self.client("PutBucketTagging", Tagging=tags) if held else self.client("DeleteBucketTagging")
+        if not isinstance(answer, Answer):
+            raise Wrong(f"the tags of a bucket cannot be changed: {answer}")
+        self.held = held
+
+    @rule(key=keys, first=fresh, second=some_writes, held=rarely)
+    def overtake(self, key: str, first: str, second: list[str], held: bool) -> None:
+        """A request stands in line between two changes of its key, as the first one is refused for good, or held."""
+        flaky = self.onion.flaky
+        if flaky.away:
+            return
+        self.step("overtaking")
+        flaky.stalled = True
+        self.put_bytes(key, CONTENTS[first], "")
+        self.onion.run(self.onion.breathe())
+        between = self.onion.begin("PutObjectAcl", {"Bucket": self.bucket, "Key": key, "ACL": "private"})
+        self.onion.run(self.onion.breathe())
+        for body in second:
+            if body:
+                self.put_bytes(key, CONTENTS[body], "")
+            else:
+                self.delete(key)
+        if held:
+            self.tag_bucket(True)
+        flaky.release("SlowDown 503" if held else REFUSED)
+        self.onion.run(self.onion.end_of(between))
+        self.get(key)
+
+    @rule()
+    def retry(self) -> None:
+        """A person has what is parked tried again."""
+        self.step("retry")
+        self.onion.run(self.onion.queue.retry(self.bucket, "", None))
+        self.onion.run(self.onion.breathe())
+
+    @rule(key=keys)
+    def discard(self, key: str) -> None:
+        """A person drops what is kept back of a key: from then on the remote answers."""
+        kept = self.onion.queue.object_status(self.bucket, key)["changes"]
+        if not kept or any(change["state"] not in KEPT for change in kept):
+            return
+        self.step("discard")
+        for change in kept:
+            self.onion.run(self.onion.queue.discard("", "", change["seq"]))
+        self.model.put(key, self.onion.run(self._at_remote(key)))
+
+    async def _at_remote(self, key: str) -> State:
+        named = {"Bucket": self.bucket, "Key": key}
+        try:
+            answer = await ask(self.remote, "GetObject", named, typed=True)
+            tagging = await ask(self.remote, "GetObjectTagging", named, typed=True)
+        except S3Error as error:
+            if error.status != 404:
+                raise
+            return None
+        found = tuple(sorted((one["Key"], one["Value"]) for one in tagging.result["TagSet"]))
+        n = answer.result.get("Metadata", {}).get("n", "")
+        return Thing(answer.data, answer.etag, n, answer.result.get("ContentType", ""), found)
+
     @rule(key=keys)
     def rot(self, key: str) -> None:
         """A body changes on the disk while it waits: nobody gets it, and a new put mends the key (D-4)."""
+        if self.held:
+            return
+        self.onion.flaky.refusing.discard(key)
         self.onion.flaky.leave()
         directory = self.onion.directory / "queue" / "bodies"
         before = {path.name for path in directory.iterdir()}
@@ -719,6 +826,9 @@ class Gateway(RuleBasedStateMachine):
         """After a drain the remote has what was acknowledged."""
         await self.onion.drain()
         for key in self.model.may:
+            if (state := self.onion.queue.object_status(self.bucket, key)["state"]) != "settled":
+                self.judge_kept(key, state)
+                continue
             named = {"Bucket": self.bucket, "Key": key}
             try:
                 answer = await ask(self.remote, "GetObject", named, typed=True)
@@ -733,6 +843,12 @@ class Gateway(RuleBasedStateMachine):
                 f"{said(answer)} at the remote",
             )
         self.judge_order()
+
+    def judge_kept(self, key: str, state: str) -> None:
+        """What a drain leaves is kept back for a reason."""
+        tagged = any(one is not None and HOLD[0] in one.tags for one in self.model.states(key))
+        if not {"held": self.held or tagged, "parked": key in self.onion.journal.refused}.get(state):
+            raise Wrong(f"{key!r} is {state} after a drain")
 
     def judge_order(self) -> None:
         """The writes of a key reach the remote in the order in which they were acknowledged."""

@@ -35,8 +35,12 @@ DRAINING = 10.0
 """Seconds in which all that is pending is pushed."""
 KEEPING = 900.0
 """Seconds for which what is delivered is kept, unless a drain looks at once."""
-KEPT = ("quarantined", "superseded")
+KEPT = ("quarantined", "superseded", "held", "parked")
 """States of what stays for a person to look at."""
+BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
+    SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+    AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
+"""What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
 LEFT = Unavailable("the client left")
 
 
@@ -69,7 +73,7 @@ class Onion:
         self._settings = settings = config.Settings(
             gateway=config.Gateway(local_dir=self.directory),
             remote=config.Remote(buckets=(self._bucket,)),
-            write_queue=config.WriteQueue(dir=self.directory / "queue"),
+            write_queue=config.WriteQueue(dir=self.directory / "queue", versioned="Queue"),
         )
         health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)
@@ -128,6 +132,27 @@ class Onion:
         except S3Error as error:
             return error, name
 
+    def begin(self, operation: str, params: dict[str, Any]) -> asyncio.Task[Answer]:
+        """Begin to ask as a client that stays; `end_of` waits for the answer."""
+        return self.loop.create_task(ask(self.queue, operation, params, None, headers={"User-Agent": "client-between"}))
+
+    async def end_of(self, asking: asyncio.Task[Answer]) -> None:
+        """Wait for an answer, whatever it is."""
+        done, _ = await asyncio.wait({asking}, timeout=PATIENT)
+        if not done:
+            asking.cancel()
+            raise Wrong(f"a request is not answered within {PATIENT:g} s")
+        with contextlib.suppress(S3Error):
+            asking.result()
+
+    def broken(self) -> list[tuple[Any, ...]]:
+        """What the table holds against its own rule, asked through a connection of its own."""
+        table = apsw.Connection(str(self.directory / "queue" / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return table.execute(BROKEN).fetchall()
+        finally:
+            table.close()
+
     async def breathe(self) -> None:
         """Let what runs in the background go on for a moment."""
         for _ in range(2):
@@ -146,7 +171,8 @@ class Onion:
 
     async def _arrive(self) -> None:
         """Let arrive what is late and can be put right, and wait until the gateway has looked at all that it keeps."""
-        late = [call for call, _ in self.flaky.late if self.journal.pushed_last(call.key)]
+        settled = [call for call, _ in self.flaky.late if self._is_settled(call)]
+        late = [call for call in settled if self.journal.pushed_last(call.key)]
         late = [call for call in late if await self._differs(call)]
         self.flaky.late.clear()
         for call in late:
@@ -159,6 +185,9 @@ class Onion:
                 raise Wrong("what may arrive late is not looked at")
             await asyncio.sleep(0.002)
         self._look(KEEPING)
+
+    def _is_settled(self, call: Call) -> bool:
+        return bool(self.queue.object_status(call.bucket, call.key)["state"] == "settled")
 
     async def _differs(self, call: Call) -> bool:
         """Whether a late request would show: the same bytes with other metadata have the same ETag."""

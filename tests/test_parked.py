@@ -96,6 +96,23 @@ def test_an_export_is_the_bytes_and_the_members_and_overwrites_nothing(stage: St
     assert stage.daemon.status()["states"]["parked"] == 3
 
 
+@pytest.mark.semantics("D-11", "Q-9")
+def test_a_damaged_body_is_quarantined_by_its_export_and_exported_as_it_is_from_then_on(
+    stage: Stage, tmp_path: Path
+) -> None:
+    (path,) = (path for path in (stage.daemon.local_dir / "queue" / "bodies").iterdir() if path.is_file())
+    path.write_bytes(b"2" * 299_999 + b"?")
+    first = stage.daemon.cli("queue", "export", f"{stage.bucket}/bad/2", "-o", str(tmp_path))
+    assert first.returncode == 1
+    assert b"damaged" in first.stderr
+    assert b"export it again" in first.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert stage.daemon.status()["states"]["quarantined"] == 1
+    (row,) = stage.lines("queue", "export", f"{stage.bucket}/bad/2", "-o", str(tmp_path))
+    assert Path(row[3]).read_bytes() == path.read_bytes()
+    assert json.loads(Path(row[2]).read_text())["state"] == "quarantined"
+
+
 @pytest.mark.semantics("Q-9", "D-1")
 def test_a_change_is_discarded_when_somebody_says_so_and_not_before(stage: Stage) -> None:
     refused = stage.daemon.cli("queue", "discard", stage.bucket)

@@ -1,6 +1,7 @@
 """What changes under a running daemon: its limits by S3D_CONFIG_DIR, its keys by S3D_CREDENTIALS_DIR."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from s3d import config
+from s3d.daemon import Watched
 from s3d.layers import remote as wire
 from s3d.layers.remote import KeyFiles, Keys
 from tests.daemons import StartDaemon
@@ -96,3 +99,49 @@ async def test_keys_that_change_in_their_files_are_used_and_those_that_go_stay(
     assert await files.keys() == Keys("two", "s", None)
     mount(tmp_path, {})
     assert await files.keys() == Keys("two", "s", None)
+
+
+WRONG = {
+    "nested": b"[" * 100_000,
+    "nested objects": b'{"a":' * 100_000,
+    "nested deep in a value": b'{"S3D_WRITE_QUEUE_WAIT": ' + b"[" * 100_000,
+    "cut": b"{",
+    "a list": b"[]",
+    "a string": b'"S3D_WRITE_QUEUE_WAIT"',
+    "null": b"null",
+    "a number of many digits": b"9" * 5000,
+    "not UTF-8": b'{"S3D_WRITE_QUEUE_WAIT": "\xff\xfe"}',
+    "zeros": b"\0" * 100,
+    "not a number": b'{"S3D_WRITE_QUEUE_WAIT": NaN}',
+    "infinity": b'{"S3D_WRITE_QUEUE_WAIT": Infinity}',
+    "1e999": b'{"S3D_WRITE_QUEUE_WAIT": 1e999}',
+    "a size of many digits": b'{"S3D_WRITE_QUEUE_MAX_SIZE": "' + b"9" * 400 + b'"}',
+    "a duration of many digits": b'{"S3D_WRITE_QUEUE_WAIT": "' + b"9" * 400 + b'"}',
+    "a null": b'{"S3D_WRITE_QUEUE_MAX_FILES": null}',
+    "a list as a value": b'{"S3D_WRITE_QUEUE_MAX_FILES": [1]}',
+    "another setting": b'{"S3D_BUCKETS": "other"}',
+    "no setting": b'{"\\ud800": 1}',
+    "huge": b'{"S3D_WRITE_QUEUE_MAX_FILES": 3' + b" " * (2 << 20) + b"}",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    settings = config.Settings(gateway=config.Gateway(config_dir=tmp_path))
+    before = settings.model_dump()
+    (tmp_path / "settings.json").write_bytes(WRONG[wrong])
+    watched = Watched(settings)
+    await watched.look()
+    await watched.look()
+    assert settings.model_dump() == before
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    (tmp_path / "settings.json").write_text('{"S3D_WRITE_QUEUE_MAX_FILES": 7}')
+    await watched.look()
+    assert settings.write_queue.max_files == 7
+
+
+async def test_a_pipe_in_the_place_of_the_settings_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "settings.json")
+    await Watched(config.Settings(gateway=config.Gateway(config_dir=tmp_path))).look()

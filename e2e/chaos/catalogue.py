@@ -40,5 +40,6 @@ FAULTS = {
     49: "SIGTERM with a gigabyte pending, fast remote and slow one",
     50: "more than the limits by bytes, by count and by age",
     53: "ten thousand times put, put, delete, put of one key",
-    54: "a captive portal, an ingress without backend, a proxy that gives up and whose backend does not",
+    54: "the clock is set by five minutes, an hour, a day, forward and back, while it runs and over a restart",
+    55: "a captive portal, an ingress without backend, a proxy that gives up and whose backend does not",
 }

@@ -32,8 +32,8 @@ class Clock:
         self._write()
 
     def set(self, ahead: int) -> None:
-        """Set the clock of the day wrong, or right with 0; no time passes."""
-        self.day = ahead
+        """Set the clock of the day wrong by so much, or right with 0; no time passes."""
+        self.day = self.monotonic + ahead
         self._write()
 
     def _write(self) -> None:

@@ -57,7 +57,7 @@ class Way:
 
 
 @pytest.mark.chaos
-@pytest.mark.fault(54)
+@pytest.mark.fault(55)
 @pytest.mark.semantics("D-1", "Q-3", "Q-8")
 @pytest.mark.timeout(600 + SOAK_HOURS * 3600)
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)

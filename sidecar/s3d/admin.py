@@ -118,6 +118,7 @@ class ChangeStatus(TypedDict):
     size: int
     etag: str
     acked_at: float
+    age_seconds: float
     attempts: int
     next_at: float | None
     """When it is pushed at the earliest; None: not by itself."""
@@ -291,11 +292,17 @@ async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> w
     finish(response)
     LASTING.add(request.protocol)
     try:
+        blocks = body.chunks()
+        # The first block before the head: an error that comes instead of it is still an answer.
+        first = await anext(blocks, b"")
         await response.prepare(request)
-        async for block in body.chunks():
+        await response.write(first)
+        async for block in blocks:
             await response.write(block)
         await response.write_eof()
-    except S3DError:
+    except S3DError as error:
+        if not response.prepared:
+            return finish(refused(error))
         if request.transport is not None:
             request.transport.abort()
     finally:

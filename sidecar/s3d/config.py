@@ -7,7 +7,6 @@ by the AWS credential chain.
 
 import difflib
 import ipaddress
-import json
 import os
 import re
 import tomllib
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
 from pydantic.fields import FieldInfo
 
+from s3d import documents
 from s3d.errors import ConfigError
 
 UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
@@ -28,6 +28,7 @@ VOLUME_MARGIN = 512 << 20
 SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+MOST_BYTES = 1 << 62
 NOT_BUILT = {
     "S3D_READ_CACHE": "the read cache is",
     "S3D_SYNC_FOLDER": "the sync folder is",
@@ -43,7 +44,10 @@ def parse_bytes(value: object) -> object:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?|[KMGT]i)B?", value.strip())
         if not match:
             raise ValueError(f"{value!r} is not a size; write for example 512Mi or 10Gi")
-        return int(float(match[1]) * UNITS[match[2]])
+        size = float(match[1]) * UNITS[match[2]]
+        if size > MOST_BYTES:
+            raise ValueError("there is no disk of this size")
+        return int(size)
     return value
 
 
@@ -65,7 +69,7 @@ def parse_list(value: object) -> object:
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})]
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
 
 
@@ -414,12 +418,12 @@ def read_file(source: str) -> dict[str, Any]:
         return {}
     try:
         if source.lstrip().startswith("{"):
-            values = json.loads(source)
+            values = documents.parse(source)
         else:
             path = Path(source)
             text = path.read_text(encoding="utf-8")
-            values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError) as error:
+            values = tomllib.loads(text) if path.suffix == ".toml" else documents.parse(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"S3D_CONFIG cannot be read: {error}", hint="give a JSON object, or a .json or .toml file"
         ) from None

@@ -15,16 +15,20 @@ import logging
 import math
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, door
+from s3d import __version__, admin, config, documents, door
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
 from s3d.api import S3, Body
+from s3d.background import for_ever
+from s3d.clock import tick, time_of
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
@@ -41,6 +45,10 @@ ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 RELOAD_INTERVAL = 2.0
 """Seconds between two looks at S3D_CONFIG_DIR."""
+LARGEST_SETTINGS = 1 << 20
+"""Bytes of settings.json; a ConfigMap holds no more."""
+LONGEST_COMPLAINT = 500
+"""Characters of what the log says of a wrong one."""
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
@@ -54,7 +62,7 @@ class Daemon:
         self._settings = settings
         self._far = far
         self._queue = queue
-        self._started_at = time.time()
+        self._started_at = tick()
         self.listening = False
         self.draining = False
         self._prestop_at: float | None = None
@@ -75,7 +83,7 @@ class Daemon:
         health = self._far.health
         return {
             "version": __version__,
-            "started_at": self._started_at,
+            "started_at": time_of(self._started_at),
             "remote": {
                 "endpoint": self._far.endpoint,
                 "state": health.state,
@@ -184,7 +192,7 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
             inner = queue
         daemon = Daemon(settings, far, queue)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
-        async with background(queue, watched):
+        async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -258,15 +266,17 @@ async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, 
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[None]:
-    """Run what runs for life; a bug in it ends the daemon instead of going unseen."""
+async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) -> AsyncIterator[None]:
+    """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(watched.run())]
+        running = [tasks.create_task(for_ever("settings", watched.run, metrics))]
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),
-                tasks.create_task(sweep(queue)),
+                tasks.create_task(for_ever("orphaned bodies", partial(sweep, queue), metrics)),
+                tasks.create_task(for_ever("damaged rows", queue.look_after_rows, metrics)),
+                tasks.create_task(for_ever("the place of the local dir", queue.watch_place, metrics)),
             ]
         yield
         for task in running:
@@ -274,13 +284,12 @@ async def background(queue: Queue | None, watched: "Watched") -> AsyncIterator[N
 
 
 async def sweep(queue: Queue) -> None:
-    """Clear orphaned bodies now and then."""
-    while True:
-        try:
-            await queue.sweep()
-        except S3DError as error:
-            log.error("the sweep of the bodies failed: %s", error)
-        await asyncio.sleep(SWEEP_INTERVAL)
+    """Clear orphaned bodies, and rest until the next time."""
+    try:
+        await queue.sweep()
+    except S3DError as error:
+        log.error("the sweep of the bodies failed: %s", error)
+    await asyncio.sleep(SWEEP_INTERVAL)
 
 
 class Watched:
@@ -293,49 +302,62 @@ class Watched:
         """Take the settings that are changed; nothing is read yet."""
         self._settings = settings
         self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
-        self._seen = ""
+        self._seen = b""
 
     async def run(self) -> None:
-        """Look for life."""
-        while self._path is not None:
-            await asyncio.sleep(RELOAD_INTERVAL)
-            await self.look()
+        """Rest, and look. Without a file there is nothing to look at."""
+        await asyncio.sleep(RELOAD_INTERVAL)
+        await self.look()
 
     async def look(self) -> None:
         """Take over what the file says now, if it says anything new."""
-        text = await asyncio.to_thread(read_if_there, self._path) if self._path else ""
-        if not text.strip() or text == self._seen:
+        data = await asyncio.to_thread(read_if_there, self._path) if self._path else b""
+        if not data.strip() or data == self._seen:
             return
-        self._seen = text
+        self._seen = data
         try:
-            changed = config.reload(self._settings, config.check_names(json.loads(text)))
-        except (S3DError, ValueError) as error:
-            log.error("%s is not taken over, the last settings stay: %s", self._path, error)
+            if len(data) > LARGEST_SETTINGS:
+                raise ValueError(f"it is larger than {LARGEST_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
+            changed = config.reload(self._settings, config.check_names(documents.parse(data)))
+        except Exception as error:  # noqa: BLE001 (whatever somebody writes into a file must not end the daemon)
+            said = (str(error) or type(error).__name__)[:LONGEST_COMPLAINT].encode(errors="backslashreplace").decode()
+            log.error("%s is not taken over, the last settings stay: %s", self._path, said)
             return
         if changed:
             logging.getLogger().setLevel(self._settings.gateway.log_level.upper())
             log.info("settings reloaded: %s", ", ".join(changed))
 
 
-def read_if_there(path: Path) -> str:
-    """A file's text; empty where there is none or it cannot be read."""
+def read_if_there(path: Path) -> bytes:
+    """What a file holds, to a byte more than settings may have; empty where there is none or it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+        # A pipe of that name would keep whoever opens it waiting.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        try:
+            return file.read(LARGEST_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        except OSError:
+            return b""
 
 
 @contextlib.contextmanager
 def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
-    """Own the local dir, and the queue's where it is elsewhere, for life (D-8)."""
+    """Own the local dir and the queue's directory for life (D-8).
+
+    Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the
+    same directory it has one lock.
+    """
     places: list[Path] = [settings.gateway.local_dir]
-    if settings.gateway.local_dir not in settings.queue_dir.parents:
+    if settings.write_queue.enabled:
         places.append(settings.queue_dir)
-    locks = []
+    locks: list[LockFile] = []
     try:
         for place in places:
             make_private(place)
-            locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
+            if not any(lock.path.parent.samefile(place) for lock in locks):
+                locks.append(lock_dir(place, wait=settings.gateway.lock_wait))
         yield locks
     finally:
         for lock in locks:

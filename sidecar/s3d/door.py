@@ -23,9 +23,9 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
+from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.config import Gateway
-from s3d.errors import S3Error
+from s3d.errors import S3DError, S3Error
 from s3d.protocol import checksums, decode, encode, sigv4
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,12 @@ BODILESS = frozenset([204, 304])
 XML = "application/xml"
 SURROGATE = re.compile("[\ud800-\udfff]")
 """What is left of header bytes that are not UTF-8."""
+PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy"])
+"""Operations that take as long as the object is large, and whose error may come inside a 200."""
+BLANK_AFTER = 15.0
+"""Seconds between two blanks for a client that waits for one of these."""
+PATIENT_LIMIT = 32 << 20
+PROLOGUE = encode.PROLOGUE.encode().strip()
 NAME = "s3d"
 """What the Server header says where the answer is not the remote's own."""
 
@@ -137,10 +143,20 @@ class Door:
                 incoming = checksums.incoming(body, wire, names=()) if body is not None else None
                 check_length(incoming)
                 call = Call(operation.name if operation else "", params, body=incoming, wire=wire)
+                if call.operation in PATIENT:
+                    return await self._patient(request, call, request_id)
                 reply = await self._serve(call)
-                response = await self._respond(request, call, reply, request_id)
+                # Before the head of the answer, which says it: a client that is not told would send its next request
+                # into a connection that is being closed.
+                closing = body is not None and not await self._drained(request, body)
+                response = await self._respond(request, call, reply, request_id, closing=closing)
             except S3Error as error:
                 response = self._refuse(request, error, request_id)
+            except S3DError as error:
+                # Of a body of the local dir whose bytes cannot be had.
+                log.error("request %s (%s %s) failed: %s", request_id, wire.method, path, error)
+                lost = S3Error("ServiceUnavailable", error.message, status=503, hint=error.hint)
+                response = self._refuse(request, lost, request_id)
             except (asyncio.CancelledError, ConnectionError):
                 raise
             except Exception:
@@ -151,9 +167,58 @@ class Door:
             if incoming is not None:
                 await incoming.aclose()
             if body is not None and not await self._drained(request, body) and response is not None:
-                # A client that is not told would send its next request into a connection that is being closed.
                 response.force_close()
         return response
+
+    async def _patient(self, request: web.BaseRequest, call: Call, request_id: str) -> web.StreamResponse:
+        """Answer an operation that the remote takes its time for, and that is judged by the end of its document.
+
+        As S3 does it: what takes long begins its answer with 200, keeps the client waiting by blanks, and ends it with
+        the result, or with an error that a client of these operations expects there. Raises S3Error before that.
+        """
+        serving = asyncio.ensure_future(self._answered(call))
+        try:
+            done, _ = await asyncio.wait([serving], timeout=BLANK_AFTER)
+            if done:
+                return await self._respond(request, call, serving.result(), request_id, closing=False)
+            response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id})
+            await response.prepare(request)
+            await response.write(encode.PROLOGUE.encode())
+            while not done:
+                await response.write(b" ")
+                done, _ = await asyncio.wait([serving], timeout=BLANK_AFTER)
+            await response.write((await self._end(request, call, serving, request_id)).removeprefix(PROLOGUE))
+            await response.write_eof()
+        except ConnectionError:
+            # The client has left. What was begun is answered to nobody, but it ends in its own time.
+            serving.add_done_callback(_ended)
+            raise
+        except asyncio.CancelledError:
+            serving.cancel()
+            raise
+        return response
+
+    async def _answered(self, call: Call) -> Reply:
+        """An answer whose document is all there."""
+        reply = await self._serve(call)
+        if reply.result is None and reply.body is not None:
+            reply.body = BytesBody(await read_all(reply.body, PATIENT_LIMIT))
+        return reply
+
+    async def _end(
+        self, request: web.BaseRequest, call: Call, serving: asyncio.Future[Reply], request_id: str
+    ) -> bytes:
+        """The document that ends an answer which has begun."""
+        try:
+            reply = serving.result()
+        except S3Error as error:
+            return self._error_document(request, error, request_id)
+        if reply.result is not None:
+            return encode.result(call.operation, reply.result)[2]
+        return await read_all(reply.body, PATIENT_LIMIT)
+
+    def _error_document(self, request: web.BaseRequest, error: S3Error, request_id: str) -> bytes:
+        return encode.error(error, request_id=request_id, host_id=self._host_id, resource=request.raw_path)
 
     def _check_origin(self, wire: Wire) -> None:
         """Refuse other people's host names and what a browser sends for another site (A-3)."""
@@ -175,7 +240,9 @@ class Door:
         if wire.headers.get("Sec-Fetch-Site") == "cross-site":
             raise S3Error("AccessDenied", "Another site's page may not use this door", status=403)
 
-    async def _respond(self, request: web.BaseRequest, call: Call, reply: Reply, request_id: str) -> web.StreamResponse:
+    async def _respond(
+        self, request: web.BaseRequest, call: Call, reply: Reply, request_id: str, *, closing: bool
+    ) -> web.StreamResponse:
         status, headers, body = reply.status, reply.headers, reply.body
         if reply.result is not None:
             status, encoded, document = encode.result(call.operation, reply.result)
@@ -198,14 +265,14 @@ class Door:
             return Response(status=status, headers=headers, body=body.data)
         send: Send | None = getattr(body, "send", None)
         if send is not None and (length or 0) > SMALL:
-            return await self._send(request, status, headers, body, send)
-        return await self._stream(request, status, headers, body)
+            return await self._send(request, status, headers, body, send, closing=closing)
+        return await self._stream(request, status, headers, body, closing=closing)
 
     async def _send(
-        self, request: web.BaseRequest, status: int, headers: Headers, body: Body, send: Send
+        self, request: web.BaseRequest, status: int, headers: Headers, body: Body, send: Send, *, closing: bool
     ) -> web.StreamResponse:
         """Let a body that lies in a file go straight to the socket."""
-        response = web.StreamResponse(status=status, headers=headers)
+        response = begun(status, headers, closing=closing)
         transport = request.transport
         try:
             if transport is None:
@@ -230,8 +297,10 @@ class Door:
             await body.aclose()
         return response
 
-    async def _stream(self, request: web.BaseRequest, status: int, headers: Headers, body: Body) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=headers)
+    async def _stream(
+        self, request: web.BaseRequest, status: int, headers: Headers, body: Body, *, closing: bool
+    ) -> web.StreamResponse:
+        response = begun(status, headers, closing=closing)
         try:
             blocks = body.chunks()
             try:
@@ -260,9 +329,8 @@ class Door:
         headers[hdrs.SERVER] = NAME
         if request.method == "HEAD" or error.status == 304:
             return Response(status=error.status, headers=headers)
-        document = encode.error(error, request_id=request_id, host_id=self._host_id, resource=request.raw_path)
         headers[hdrs.CONTENT_TYPE] = XML
-        return Response(status=error.status, headers=headers, body=document)
+        return Response(status=error.status, headers=headers, body=self._error_document(request, error, request_id))
 
     async def _drained(self, request: web.BaseRequest, body: RequestBody) -> bool:
         """Read what is left of a refused body where it is little; whether nothing is left then.
@@ -280,6 +348,19 @@ class Door:
                 while await content.readany():
                     pass
         return content.is_eof()
+
+
+def _ended(serving: "asyncio.Future[Reply]") -> None:
+    if not serving.cancelled() and (error := serving.exception()) is not None:
+        log.warning("a request whose client has left failed: %s", error)
+
+
+def begun(status: int, headers: Headers, *, closing: bool) -> web.StreamResponse:
+    """A response that is sent piece by piece; with `closing` its head says that the connection ends with it."""
+    response = web.StreamResponse(status=status, headers=headers)
+    if closing:
+        response.force_close()
+    return response
 
 
 class Response(web.StreamResponse):

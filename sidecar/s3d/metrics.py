@@ -141,7 +141,16 @@ class Metrics:
             registry=registry,
         )
         self.quarantined = Counter(
-            "s3d_queue_quarantined_total", "Changes whose stored body did not match its digest.", registry=registry
+            "s3d_queue_quarantined_total",
+            "Changes whose stored body did not match its digest, or whose row could not be read.",
+            registry=registry,
+        )
+
+        self.background_failures = Counter(
+            "s3d_background_failures_total",
+            "Bugs that a look in the background met, by what it looks at. It goes on.",
+            ("look",),
+            registry=registry,
         )
 
         self.remote_up = Gauge(

@@ -28,7 +28,7 @@ EPILOG = """\
 examples:
   s3d run                                  start the gateway (its settings: s3d run --help)
   s3d put photo.jpg holiday/2026/a.jpg     store a file
-  tar c src | s3d put - backup/src.tar     store what comes through a pipe
+  s3d put backup/notes < notes.txt         store what comes on stdin, also through a pipe
   s3d ls holiday/2026/                     list keys
   s3d get holiday/2026/a.jpg > a.jpg       read it back
   s3d status                               is the remote there, and what is still to be delivered?
@@ -78,11 +78,13 @@ The body goes to stdout, headers and metadata go to stderr. An answer that ends 
 PUT = """\
 examples:
   s3d put photo.jpg holiday/2026/a.jpg
-  tar c src | s3d put - backup/src.tar
+  s3d put holiday/2026/a.jpg < photo.jpg
+  tar c src | s3d put backup/src.tar        the same as: tar c src | s3d put - backup/src.tar
   s3d put report.bin docs/report --content-type application/pdf -m author=Ada --tag class=public
 
 The key is stored as it is written: a//b, a/../b and d/ are keys of their own. Content-MD5 is sent, so that
-what arrives is what was read. A pipe is copied to a temporary file first, since S3 asks for the length.
+what arrives is what was read. With one argument the data comes on stdin. S3 asks for the length first: a
+file says it, also as stdin; more than 8 MiB through a pipe are copied to a temporary file first (TMPDIR).
 Not on a terminal, the answer is: target, size in bytes, ETag and durability (local: on the disk
 of the gateway; remote: the remote has it), separated by tabs.
 """
@@ -160,11 +162,28 @@ class Parser(argparse.ArgumentParser):
     """A parser that leaves its epilog as it is written, and can make it when somebody reads it."""
 
     def __init__(
-        self, prog: str | None = None, *, late_epilog: Callable[[], str] | None = None, **options: Any
+        self,
+        prog: str | None = None,
+        *,
+        late_epilog: Callable[[], str] | None = None,
+        mixed: bool = False,
+        **options: Any,
     ) -> None:
-        """Take what ArgumentParser takes, and what makes the epilog."""
+        """Take what ArgumentParser takes, what makes the epilog, and whether options may stand between arguments of
+        which one may be left out."""
         super().__init__(prog, formatter_class=Help, allow_abbrev=False, **options)
         self.late_epilog = late_epilog
+        self._mixed = mixed
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse. What argparse has for options between arguments parses twice, by this method."""
+        if not self._mixed:
+            return super().parse_known_args(args, namespace)
+        self._mixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixed = True
 
     def format_help(self) -> str:
         """The help in full."""
@@ -288,9 +307,9 @@ def parser() -> Parser:
     command.add_argument("-o", "--output", default="-", metavar="FILE", help="where to (default: stdout)")
     command.add_argument("-q", "--quiet", action="store_true", help="no headers and metadata on stderr")
 
-    command = add("put", "store a file, or what comes through a pipe", epilog=PUT)
-    command.add_argument("file", metavar="FILE|-", help="what to store; - is stdin")
-    command.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="where to")
+    command = add("put", "store a file, or what comes on stdin", epilog=PUT, mixed=True)
+    command.add_argument("file", nargs="?", metavar="FILE|-", help="what to store (default: -, which is stdin)")
+    command.add_argument("target", metavar="BUCKET/KEY", help="where to")
     command.add_argument(
         "-t", "--content-type", type=parse_header, metavar="TYPE", help="its media type (default: by the name)"
     )

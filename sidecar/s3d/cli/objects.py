@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 
 from s3d.cli import terminal
 from s3d.cli.client import BLOCK, ask, ask_document, read_blocks, read_bounded, send_document
-from s3d.cli.target import Target
+from s3d.cli.target import Target, parse_object
 from s3d.errors import ConfigError, S3DError, S3Error
 
 PUT_LIMIT = 5 << 30
@@ -180,21 +180,26 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def put(options: argparse.Namespace) -> int:
-    """Store a file or what comes through a pipe."""
-    target: Target = options.target
-    with closing(open_source(options.file)) as source:
-        length, md5 = source.seek(0, os.SEEK_END), hashlib.md5(usedforsecurity=False)
+    """Store a file, or what comes on stdin."""
+    target = where_to(options.file, options.target)
+    name = "-" if options.file is None else options.file
+    if name == "-":
+        check_stdin(target, asked_for=options.file == "-")
+    with closing(open_source(name)) as source:
+        # What was read of stdin before is not ours.
+        start, md5 = source.tell(), hashlib.md5(usedforsecurity=False)
+        length = max(0, source.seek(0, os.SEEK_END) - start)
         if length > PUT_LIMIT:
             raise S3DError(
-                f"{options.file} has {length} bytes; a single put takes at most {PUT_LIMIT}",
+                f"{name} has {length} bytes; a single put takes at most {PUT_LIMIT}",
                 hint="an SDK sends it in parts, for example `aws s3 cp --endpoint-url $S3D_ENDPOINT`",
             )
-        source.seek(0)
+        source.seek(start)
         while block := source.read(BLOCK):
             md5.update(block)
-        source.seek(0)
+        source.seek(start)
         headers = {"Content-MD5": base64.b64encode(md5.digest()).decode()}
-        content_type = options.content_type or guess_type(target.key) or guess_type(options.file)
+        content_type = options.content_type or guess_type(target.key) or guess_type(name)
         if content_type:
             headers["Content-Type"] = content_type
         for name, value in options.metadata:
@@ -216,24 +221,75 @@ def put(options: argparse.Namespace) -> int:
     return 0
 
 
+def where_to(file: str | None, text: str) -> Target:
+    """What the last argument names. Raises ConfigError where it names no key, or may be the file itself."""
+    if file is None and not text.startswith("s3://") and Path(text).is_file():
+        raise ConfigError(
+            f"{text} is a file: where to is missing",
+            hint=f"s3d put {text} BUCKET/KEY; if that is the key of what comes on stdin: s3d put - BUCKET/KEY",
+        )
+    try:
+        return parse_object(text)
+    except argparse.ArgumentTypeError as error:
+        hint = "s3d put BUCKET/KEY < FILE, or s3d put FILE BUCKET/KEY"
+        if file is not None and Path(text).is_file():
+            hint = f"the file comes first: s3d put {text} {file}"
+        raise ConfigError(str(error), hint=hint) from None
+
+
+def check_stdin(target: Target, *, asked_for: bool) -> None:
+    """Tell a person at a terminal what is waited for; where nobody asked for stdin, it is refused."""
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed, and no file is named", hint=f"s3d put FILE {target}")
+    if not sys.stdin.isatty():
+        return
+    if not asked_for:
+        raise ConfigError(
+            "no file is named, and stdin is a terminal",
+            hint=f"s3d put FILE {target}, or s3d put {target} < FILE; to type it in: s3d put - {target}",
+        )
+    sys.stderr.write("reading from the terminal; Ctrl-D ends it\n")
+
+
 def open_source(name: str) -> IO[bytes]:
-    """Open what is to be stored; a pipe is copied to a temporary file first, since S3 asks for the length before."""
+    """Open what is to be stored, where it begins. S3 asks for the length before, so that a pipe is copied to a
+    temporary file first."""
+    if name == "-" and (number := number_of(sys.stdin)) is not None and stat.S_ISREG(os.fstat(number).st_mode):
+        return os.fdopen(os.dup(number), "rb")
     file: IO[bytes] = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115 -- the caller closes it
     if name != "-" and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY)  # noqa: SIM115 -- the caller closes it
     try:
         with terminal.Progress(None) as progress:
-            while block := file.read(BLOCK):
+            more = True
+            while more:
+                block = file.read(BLOCK)
                 spool.write(block)
                 progress.add(len(block))
-    except BaseException:
+                # A terminal says its end once, and would be read on after it.
+                more = len(block) == BLOCK
+    except BaseException as error:
         spool.close()
+        if isinstance(error, FileNotFoundError):
+            raise S3DError(
+                f"more than {SPOOL_MEMORY >> 20} MiB through a pipe need a temporary file: {error.strerror}",
+                hint="set TMPDIR to a directory that can be written to, or name a file: s3d put FILE BUCKET/KEY",
+            ) from error
         raise
     finally:
         if name != "-":
             file.close()
+    spool.seek(0)
     return spool
+
+
+def number_of(file: IO[str]) -> int | None:
+    """The descriptor of a file; None where it has none."""
+    try:
+        return file.fileno()
+    except OSError:
+        return None
 
 
 def guess_type(name: str) -> str | None:

@@ -47,7 +47,7 @@ def show(options: argparse.Namespace) -> int:
 def print_change(change: dict[str, Any], stream: Any = None) -> None:
     """Print a change for a person, in two lines."""
     out = stream or sys.stdout
-    age = terminal.show_age(time.time() - change["acked_at"])
+    age = terminal.show_age(change["age_seconds"])
     size = f", {terminal.show_size(change['size'])}" if change["op"] != "delete" else ""
     name = terminal.paint(terminal.printable(name_of(change)), "bold", stream=out)
     out.write(f"{change['seq']:>8}  {name}  {change['op']}{size}, accepted {age} ago\n")

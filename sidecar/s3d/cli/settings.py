@@ -4,11 +4,11 @@ Those take longer to load than a command may take in all. Names, defaults and th
 them is the daemon's to say (`s3d run --check`).
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from s3d import documents
 from s3d.errors import ConfigError
 
 DEFAULTS = {"S3D_ENDPOINT": "http://localhost:33333", "S3D_METRICS_ENDPOINT": "http://127.0.0.1:33334"}
@@ -43,7 +43,7 @@ def file_values() -> dict[str, Any]:
         return {}
     try:
         text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
-        values = toml(text) if source.endswith(".toml") else json.loads(text)
+        values = toml(text) if source.endswith(".toml") else documents.parse(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"S3D_CONFIG cannot be read: {error}", hint="see `s3d run --check`") from None
     return values if isinstance(values, dict) else {}

@@ -5,7 +5,6 @@ socket only (SEMANTICS A-7): it has to be asked where the daemon runs.
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from s3d import documents
 from s3d.cli import client, settings, terminal
 from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
@@ -82,7 +82,7 @@ def read(response: Any) -> dict[str, Any]:
     with response:
         document = client.read_bounded(response)
     try:
-        said = json.loads(document)
+        said = documents.parse(document)
     except ValueError:
         said = None
     if not isinstance(said, dict):
@@ -147,7 +147,7 @@ def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "state", f"{terminal.paint(said['state'], 'green')}: nothing is pending, the remote's word holds"
     for change in said["changes"]:
         size = f"{terminal.show_size(change['size'])}, " if change["op"] == "put" else ""
-        age = terminal.show_age(now - change["acked_at"])
+        age = terminal.show_age(change["age_seconds"])
         yield change["op"], f"{size}accepted {age} ago; it {STATES.get(change['state'], change['state'])}"
         if change["attempts"]:
             again = change["next_at"]

@@ -14,6 +14,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
+from s3d.background import for_ever
+from s3d.clock import tick, time_of
+from s3d.errors import S3DError
+from s3d.metrics import Metrics
+
 log = logging.getLogger(__name__)
 
 MISSES = 3
@@ -67,8 +72,8 @@ class Health:
         self.request_timeout = request_timeout
         self.away = False
         self.reason = ""
-        self.since: float | None = None
-        """When the state last changed (Unix time); None before the first contact."""
+        self._changed_at: float | None = None
+        """When the state last changed, by `tick`; None before the first contact."""
         self._probe = probe
         self._misses = 0
         self._under_way: set[Exchange] = set()
@@ -81,7 +86,12 @@ class Health:
         """`unknown`, `reachable` or `away`."""
         if self.away:
             return "away"
-        return "unknown" if self.since is None else "reachable"
+        return "unknown" if self._changed_at is None else "reachable"
+
+    @property
+    def since(self) -> float | None:
+        """When the state last changed (Unix time, as the clock is set now); None before the first contact."""
+        return None if self._changed_at is None else time_of(self._changed_at)
 
     async def present(self) -> None:
         """Wait until the remote is not away."""
@@ -91,10 +101,10 @@ class Health:
         """Note that the remote gave an HTTP answer."""
         self._misses = 0
         self._suspect.clear()
-        if self.away or self.since is None:
+        if self.away or self._changed_at is None:
             if self.away:
                 log.info("the remote is back")
-            self.away, self.reason, self.since = False, "", time.time()
+            self.away, self.reason, self._changed_at = False, "", tick()
             self._present.set()
 
     def failed(self, reason: str) -> None:
@@ -114,23 +124,22 @@ class Health:
         """A request that is to be watched until the head of its response is there."""
         return Exchange(self._under_way, patient, probe)
 
-    async def watch(self) -> None:
+    async def watch(self, metrics: Metrics) -> None:
         """Run for life: end silent requests, and probe while the remote is away or silent."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tick())
-            tasks.create_task(self._look())
+            tasks.create_task(for_ever("silent requests", self._tick, metrics))
+            tasks.create_task(for_ever("the remote", self._look, metrics))
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            now = time.monotonic()
-            for exchange in tuple(self._under_way):
-                silence = now - exchange.progress
-                if silence >= self.away_after and not exchange.missed and not exchange.patient:
-                    exchange.missed = True
-                    self.missed()
-                if silence >= self._patience(exchange):
-                    self._end(exchange)
+        await asyncio.sleep(TICK)
+        now = time.monotonic()
+        for exchange in tuple(self._under_way):
+            silence = now - exchange.progress
+            if silence >= self.away_after and not exchange.missed and not exchange.patient:
+                exchange.missed = True
+                self.missed()
+            if silence >= self._patience(exchange):
+                self._end(exchange)
 
     def _patience(self, exchange: Exchange) -> float:
         """How long a request may be silent, in seconds."""
@@ -141,16 +150,15 @@ class Health:
         return self.request_timeout
 
     async def _look(self) -> None:
-        while True:
-            await self._suspect.wait()
-            with contextlib.suppress(Exception):
-                await self._probe()
-            await asyncio.sleep(PROBE_INTERVAL)
+        await self._suspect.wait()
+        with contextlib.suppress(S3DError):
+            await self._probe()
+        await asyncio.sleep(PROBE_INTERVAL)
 
     def _leave(self, reason: str) -> None:
         if not self.away:
             log.warning("the remote is away: %s", reason)
-            self.away, self.reason, self.since = True, reason, time.time()
+            self.away, self.reason, self._changed_at = True, reason, tick()
             self._present.clear()
         self._suspect.set()
 

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -80,6 +80,8 @@ IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
 """What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
 PROFILES = frozenset(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 KEY_FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
+SOURCE_PAUSE = 1.0
+"""Seconds for which the failure of a source of credentials is not looked at again."""
 KEY_SECONDS = 2.0
 """How old keys from files may be."""
 
@@ -223,7 +225,10 @@ class Remote:
             "not required" if settings.anonymous else "unknown"
         )
         """What is known of them: `missing` where the last look found none, `failing` where it could not be made."""
-        self._source_error = ""
+        self._finding = asyncio.Lock()
+        self._source_failed = ""
+        """How the source of the credentials failed at the last look; "" where it did not."""
+        self._source_failed_at = 0.0
         self.region = settings.region or self._chain.region()
         self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
         parts = urlsplit(self.endpoint)
@@ -384,7 +389,7 @@ class Remote:
                 if upload:
                     upload.exchange = exchange
                     if isinstance(upload.body, BytesBody) and (length or 0) <= PACED:
-                        data, upload.started, upload.finished = upload.body.data, True, True
+                        data = upload.whole()
                 response = await client.request(
                     method,
                     url,
@@ -397,7 +402,7 @@ class Remote:
             early = None
             if upload:
                 early = upload.saved()
-                await upload.body.aclose()
+                await upload.aclose()
                 if upload.error is not None and not isinstance(error, asyncio.CancelledError):
                     raise upload.error from error
             if not isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
@@ -481,22 +486,28 @@ class Remote:
         )
 
     async def find_keys(self) -> Keys | None:
-        """The keys to sign with, and note whether there are any. Raises Unavailable where their source fails."""
+        """The keys to sign with, and note whether there are any. Raises Unavailable where their source fails.
+
+        A source that fails takes its time for it: all who ask meanwhile share the failure, and so do those who ask
+        within SOURCE_PAUSE after it.
+        """
+        async with self._finding:
+            if self._source_failed and time.monotonic() - self._source_failed_at < SOURCE_PAUSE:
+                raise source_failed(self._source_failed)
+            return await self._find_keys()
+
+    async def _find_keys(self) -> Keys | None:
         try:
             keys = await (self._files or self._chain).keys()
         except Exception as error:
             # Whatever a source raises (a process, an agent, STS), it is no fault of the request or of s3d.
             self.credentials = "failing"
             said = f"{type(error).__name__}: {error}"
-            if said != self._source_error:
+            if said != self._source_failed:
                 log.error("the source of the credentials fails: %s", said)
-            self._source_error = said
-            raise Unavailable(
-                f"The source of the credentials for the remote fails: {said}",
-                code="NoCredentials",
-                hint="see where AWS_* or the profile send s3d for credentials; writes are queued meanwhile",
-            ) from error
-        self._source_error = ""
+            self._source_failed, self._source_failed_at = said, time.monotonic()
+            raise source_failed(said) from error
+        self._source_failed = ""
         self.credentials = "missing" if keys is None else "found"
         return keys
 
@@ -531,6 +542,15 @@ class Remote:
             response.release()
 
 
+def source_failed(said: str) -> Unavailable:
+    """The error of a request that cannot be signed, because the source of the credentials failed as `said`."""
+    return Unavailable(
+        f"The source of the credentials for the remote fails: {said}",
+        code="NoCredentials",
+        hint="see where AWS_* or the profile send s3d for credentials; writes are queued meanwhile",
+    )
+
+
 class Upload(aiohttp.Payload):
     """A body on its way to the remote: tells how far it came, why it broke off, and what the remote said meanwhile.
 
@@ -547,8 +567,15 @@ class Upload(aiohttp.Payload):
         self.finished = not body.length
         self.error: S3Error | CorruptBody | None = None
         self._refused = asyncio.Event()
+        self._ended = asyncio.Event()
         self._socket: int | None = None
         """A second number of the socket, that stays open when the transport has closed its own."""
+
+    def whole(self) -> bytes:
+        """All bytes of a body that is in memory: they leave with the head."""
+        self.started = self.finished = True
+        self._ended.set()
+        return cast(BytesBody, self.body).data
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """A body is no text."""
@@ -578,6 +605,15 @@ class Upload(aiohttp.Payload):
         except Exception as error:
             self.error = error if isinstance(error, S3Error | CorruptBody) else None
             raise
+        finally:
+            self._ended.set()
+
+    async def aclose(self) -> None:
+        """Let go of the body, once nobody reads it any more: whoever sends it has been told to stop."""
+        if self.started:
+            await self._ended.wait()
+        self._let_go()
+        await self.body.aclose()
 
     def _look_at(self, writer: AbstractStreamWriter) -> "select.poll | None":
         """What tells whether there is something to read while the body is sent."""
@@ -750,7 +786,7 @@ class Download:
         else:
             self._response.close()
         if self._upload is not None:
-            await self._upload.body.aclose()
+            await self._upload.aclose()
 
 
 def _broken(error: Exception) -> Unavailable:
@@ -783,7 +819,7 @@ async def connect(settings: config.Remote, metrics: Metrics) -> AsyncIterator[Re
     remote = Remote(settings, metrics)
     if settings.credentials_dir and not settings.anonymous:
         await remote.find_keys()
-    watch = asyncio.create_task(remote.health.watch())
+    watch = asyncio.create_task(remote.health.watch(metrics))
     try:
         yield remote
     finally:

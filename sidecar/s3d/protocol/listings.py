@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 from xml.sax.saxutils import unescape
 
+from s3d import documents
 from s3d.errors import S3Error
 from s3d.protocol.encode import NAMESPACE, PROLOGUE, escape
 
@@ -197,7 +198,7 @@ def decode_token(text: str) -> Token | None:
     if (ours, dot) != ("s3d", "."):
         return None
     try:
-        fields: Any = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        fields: Any = documents.parse(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     except (binascii.Error, ValueError):
         return None
     if not isinstance(fields, list) or len(fields) != 4 or fields[0] != TOKEN_VERSION:

@@ -18,13 +18,14 @@ import math
 import os
 import re
 import secrets
+import stat
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from errno import EINVAL, EISDIR, EMLINK, ENOENT, EOPNOTSUPP, EPERM
+from errno import EINVAL, EISDIR, ELOOP, EMLINK, ENOENT, ENXIO, EOPNOTSUPP, EPERM
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,8 @@ from s3d.store.db import StoreFailed, store_error, sync_dir
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 Hasher = Callable[[bytes], None]
+Stamp = tuple[int, int]
+"""What changes when a file is written to or another takes its name: its inode, and the time of its last write."""
 
 BLOCK = 1 << 20
 """Bytes that are written, hashed and read at a time."""
@@ -46,9 +49,13 @@ THREADS = 16
 """Threads for disk and digest work; a sync of a large body holds one for as long as it takes."""
 SWEEP_BATCH = 500
 """Files that a sweep looks at at a time."""
+MOST_INTACT = 16_384
+"""Bodies of which it is remembered that they hold what was stored; one that was forgotten is read once more."""
 MAX_CHUNKS = 1000
 """Chunks in a block; writev takes 1,024 (IOV_MAX)."""
 QUARANTINE = "quarantine"
+LABEL = ".queue"
+"""In the quarantine, where no sweep looks."""
 ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8,16}")
 DRAFT = re.compile(rf"\.draft-{ID.pattern}")
 OURS = re.compile(rf"{ID.pattern}|{DRAFT.pattern}|{QUARANTINE}|")
@@ -86,6 +93,7 @@ class Bodies:
         self._run = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-bodies")
+        self._intact = _Intact()
         try:
             if not root.is_dir():
                 root.mkdir(mode=0o700)
@@ -116,29 +124,41 @@ class Bodies:
         finally:
             await body.aclose()
 
-    def open(self, id: str, size: int, md5: str | None = None) -> "FileBody":  # noqa: A002
+    def open(self, id: str, size: int | None, md5: str | None = None) -> "FileBody":  # noqa: A002
         """Open a stored body for reading; a later delete does not reach it.
 
-        With `md5` (hex), reading the whole body verifies it. Raises CorruptBody when the file is missing or is not
-        `size` bytes long; StoreFailed.
+        With `md5` (hex), reading the whole body verifies it, and so does `verify`. Raises CorruptBody when the file is
+        missing or is not `size` bytes long (None: it may have any length); StoreFailed.
         """
+        if not ID.fullmatch(id):
+            raise CorruptBody(f"{id!r} is the id of no body")
         try:
-            fd = os.open(id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._dir)
-        except FileNotFoundError:
-            raise CorruptBody(f"the body {id} is missing") from None
+            # A pipe in the place of the file would be waited for.
+            fd = os.open(id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._dir)
         except OSError as error:
+            if error.errno in {ENOENT, ELOOP, ENXIO}:
+                raise CorruptBody(f"the body {id} is missing") from None
             raise store_error(error, f"the body {id} cannot be read") from error
-        found = os.fstat(fd).st_size
-        if found != size:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             os.close(fd)
-            raise CorruptBody(f"the body {id} has {found} bytes, not {size}")
-        return FileBody(_File(fd, self._pool), id, size, md5)
+            raise CorruptBody(f"the body {id} is missing: something else has its name")
+        size = found.st_size if size is None else size
+        if found.st_size != size:
+            os.close(fd)
+            raise CorruptBody(f"the body {id} has {found.st_size} bytes, not {size}")
+        return FileBody(_File(fd, self._pool), id, size, md5, _stamp(found), self._intact)
 
     async def delete(self, id: str) -> None:  # noqa: A002
         """Remove a body; one that is gone is fine. It may be back after a power cut, as an orphan for `sweep`.
 
         One that cannot be removed is such an orphan too, and no error: the row that was its reason has gone already.
+        What is no id is nothing of ours.
         """
+        if not ID.fullmatch(id):
+            log.warning("%r is the id of no body", id)
+            return
+        self._intact.forget(id)
         try:
             await self._in_thread(_unlink, self._dir, id)
         except StoreFailed as error:
@@ -147,6 +167,18 @@ class Bodies:
     async def quarantine(self, id: str, reason: str) -> None:  # noqa: A002
         """Move a body aside, with the reason in a file beside it."""
         await self._in_thread(_quarantine, self.root, id, reason)
+
+    async def label(self) -> str:
+        """The label of the queue that these bodies belong to; "" where they have none yet. Raises StoreFailed."""
+        return await self._in_thread(_read_label, self.root / QUARANTINE / LABEL)
+
+    async def set_label(self, label: str) -> None:
+        """Give these bodies a label. Raises StoreFailed."""
+        await self._in_thread(_write_label, self.root / QUARANTINE / LABEL, label)
+
+    async def names(self) -> list[str]:
+        """Ids of some bodies that are here. Raises StoreFailed."""
+        return await self._in_thread(_some_names, self.root)
 
     async def sweep(self, known: Callable[[list[str]], set[str]], grace: float) -> Swept:
         """Remove bodies that nobody knows, and quarantine files that are not ours.
@@ -172,6 +204,7 @@ class Bodies:
 
     async def close(self) -> None:
         """Wait for the threads and let go of the directory."""
+        await self._intact.close()
         await asyncio.to_thread(self._pool.shutdown)
         if self._dir >= 0:
             os.close(self._dir)
@@ -200,9 +233,12 @@ class Bodies:
                     working = ahead
             await self._finish(*working)
             _check_length(body, size)
-            await self._finish(file.start(_publish, self._dir, id))
+            publishing = file.start(_publish, self._dir, id)
+            await self._finish(publishing)
             await self._finish(self._names.sync())
             kept = True
+            if hasher:
+                self._intact.note(id, publishing.result())
             return Stored(None, id, size)
         finally:
             file.close(None if kept else functools.partial(_forget, self._dir, id))
@@ -221,12 +257,14 @@ class Bodies:
                 if hasher:
                     await asyncio.shield(line.start(hasher, block))
             kept = True
+            if hasher:
+                self._intact.note(id, body.stamp)
             return Stored(None, id, body.length)
         finally:
             if not kept:
                 line.finish(functools.partial(_forget, self._dir, id))
 
-    async def _finish(self, *working: asyncio.Future[None]) -> None:
+    async def _finish(self, *working: asyncio.Future[Any]) -> None:
         """Wait for work on the disk, which goes on when the caller is cancelled."""
         with self._failing():
             for future in working:
@@ -249,12 +287,22 @@ class FileBody:
 
     replayable = True
 
-    def __init__(self, file: "_File", id: str, size: int, md5: str | None) -> None:  # noqa: A002
-        """Take over an open file of `size` bytes."""
+    def __init__(
+        self,
+        file: "_File",
+        id: str,  # noqa: A002
+        size: int,
+        md5: str | None,
+        stamp: Stamp,
+        intact: "_Intact",
+    ) -> None:
+        """Take over an open file of `size` bytes, and what remembers which files were verified."""
         self._file = file
         self.id = id
         self._size = size
         self._md5 = md5
+        self.stamp = stamp
+        self._intact = intact
 
     @property
     def length(self) -> int:
@@ -277,8 +325,20 @@ class FileBody:
                 raise CorruptBody(f"the body {self.id} ends before its {self._size} bytes")
             ahead = self._file.start(_read, start, end, digest) if start < end else None
             if digest and not ahead and digest.hexdigest() != self._md5:
+                self._intact.forget(self.id)
                 raise CorruptBody(f"the body {self.id} does not match its MD5 {self._md5}")
             yield block
+
+    async def verify(self, start: int = 0, end: int | None = None) -> None:
+        """Hash the whole file, whichever stretch of it is wanted, unless this process did so before or wrote it, and
+        the file was not written to since. All who ask at once share one look. Raises CorruptBody and StoreFailed.
+        """
+        if self._md5 is not None and start < (self._size if end is None else end):
+            await self._intact.look(self)
+
+    def again(self) -> "FileBody":
+        """The same open file for a reader of its own, which outlives this one."""
+        return FileBody(self._file.again(), self.id, self._size, self._md5, self.stamp, self._intact)
 
     async def send(self, socket: int, start: int = 0, end: int | None = None) -> None:
         """Send a stretch to a non-blocking socket by sendfile(2). No byte passes through us, so none is verified.
@@ -308,6 +368,60 @@ class FileBody:
     async def aclose(self) -> None:
         """Let go of the file, once no thread reads it any more."""
         self._file.close()
+
+
+class _Intact:
+    """Which bodies hold what was stored, so far as this process wrote them or has read them whole since it started.
+
+    A file that was written to since, or that another has taken the place of, is known no more (see Stamp). What rots on
+    the medium without a write is found at hand-over, which reads every byte.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[str, Stamp] = {}
+        self._looks: dict[tuple[str, Stamp], asyncio.Future[None]] = {}
+
+    def note(self, id: str, stamp: Stamp) -> None:  # noqa: A002
+        """Remember a body as it is now; the one that was noted first is forgotten for it where there are too many."""
+        self._stamps[id] = stamp
+        if len(self._stamps) > MOST_INTACT:
+            del self._stamps[next(iter(self._stamps))]
+
+    def forget(self, id: str) -> None:  # noqa: A002
+        """Have a body verified anew."""
+        self._stamps.pop(id, None)
+
+    async def look(self, body: FileBody) -> None:
+        """Verify a body that is not known. The look outlives whoever asked for it first."""
+        if self._stamps.get(body.id) == body.stamp:
+            return
+        name = (body.id, body.stamp)
+        look = self._looks.get(name)
+        if look is None:
+            look = self._looks[name] = asyncio.ensure_future(self._read(body.again()))
+            look.add_done_callback(functools.partial(self._done, name))
+        await asyncio.shield(look)
+
+    async def close(self) -> None:
+        """End the looks that are under way."""
+        looks = list(self._looks.values())
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+    async def _read(self, body: FileBody) -> None:
+        try:
+            async for _ in body.chunks():
+                pass
+            self.note(body.id, body.stamp)
+        finally:
+            await body.aclose()
+
+    def _done(self, name: tuple[str, Stamp], look: asyncio.Future[None]) -> None:
+        del self._looks[name]
+        # Whoever asked may have left; that is no reason for a warning.
+        if not look.cancelled():
+            look.exception()
 
 
 class _Line:
@@ -369,8 +483,13 @@ class _File:
 
     def __init__(self, fd: int, pool: ThreadPoolExecutor) -> None:
         self.fd = fd
+        self._pool = pool
         self._line = _Line(pool)
         self._closed = False
+
+    def again(self) -> "_File":
+        """The same open file under a descriptor of its own."""
+        return _File(os.dup(self.fd), self._pool)
 
     def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """Run `work(fd, *args)` after what was asked for before."""
@@ -498,14 +617,20 @@ def _hash(block: list[bytes], hasher: Hasher) -> None:
         hasher(chunk)
 
 
-def _publish(fd: int, directory: int, id: str) -> None:  # noqa: A002
+def _publish(fd: int, directory: int, id: str) -> Stamp:  # noqa: A002
     os.fsync(fd)
-    if os.fstat(fd).st_nlink:
+    written = os.fstat(fd)
+    if written.st_nlink:
         os.link(_draft_name(id), id, src_dir_fd=directory, dst_dir_fd=directory)
         _unlink(directory, _draft_name(id))
     else:
         # With dst_dir_fd Python takes linkat(2), which follows this link; link(2) would not.
         os.link(f"/proc/self/fd/{fd}", id, dst_dir_fd=directory)
+    return _stamp(written)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_ino, found.st_mtime_ns
 
 
 def _link(directory: int, id: str, name: str) -> bool:  # noqa: A002
@@ -553,6 +678,41 @@ def _unlink(directory: int, name: str) -> None:
         os.unlink(name, dir_fd=directory)
 
 
+def any_body(root: Path) -> bool:
+    """Whether there are bodies in a directory, which need not be there. Blocks."""
+    return bool(_some_names(root))
+
+
+def is_used(root: Path) -> bool:
+    """Whether a directory, which need not be there, holds bodies or has a label. Blocks."""
+    return any_body(root) or bool(_read_label(root / QUARANTINE / LABEL))
+
+
+def _some_names(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            return list(itertools.islice((entry.name for entry in entries if ID.fullmatch(entry.name)), SWEEP_BATCH))
+    except FileNotFoundError:
+        return []
+
+
+def _read_label(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_label(path: Path, label: str) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(label + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_dir(path.parent)
+
+
 def _old_names(entries: Iterator[os.DirEntry[str]], before: float) -> list[str]:
     """Take a batch of entries: the names of those last changed before a point of time, "" for the others."""
     return [entry.name if _changed_at(entry) < before else "" for entry in itertools.islice(entries, SWEEP_BATCH)]
@@ -561,10 +721,10 @@ def _old_names(entries: Iterator[os.DirEntry[str]], before: float) -> list[str]:
 def _changed_at(entry: os.DirEntry[str]) -> float:
     """Return the time of the last write or link; for ever for an entry that has gone meanwhile."""
     try:
-        stat = entry.stat(follow_symlinks=False)
+        found = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return math.inf
-    return max(stat.st_mtime, stat.st_ctime)
+    return max(found.st_mtime, found.st_ctime)
 
 
 def _quarantine(root: Path, name: str, reason: str) -> None:

@@ -32,6 +32,7 @@ from typing import Any, Self, TypeVar, cast
 import apsw
 
 from s3d.errors import ConfigError, S3DError
+from s3d.store.place import Place
 
 T = TypeVar("T")
 Apply = Callable[[apsw.Connection], T]
@@ -68,6 +69,10 @@ Observer = Callable[[int, float, bool], None]
 
 class StoreFailed(S3DError):
     """The local dir cannot be written or read. Whether the change was stored is unknown until the next start."""
+
+
+class NotText(StoreFailed):
+    """A row of the local dir holds what is no text. Nothing was stored."""
 
 
 class StoreFull(StoreFailed):
@@ -130,6 +135,11 @@ class Database:
         self._failure: StoreFailed | None = None
         self._reopen_at = 0.0
         self._wal_pages = 0
+        self._version = -1
+        self.doubts = 0
+        """How often there was a reason to look at what the rows hold: another program wrote, a text was not UTF-8."""
+        self.place: Place | None = None
+        """Looked at after each commit, and before the file is opened anew; None: nobody watches."""
         self._closed = False
         self._waiting: list[_Write] = []
         self._called = False
@@ -168,7 +178,8 @@ class Database:
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise ConfigError(
                 f"{path} is not a readable database: {error}",
-                hint="move it aside to start without it; what it still holds is then not pushed",
+                hint=f"to start without it, move {path.parent} aside as a whole: the database, its -wal and -shm, and "
+                "the bodies beside them; what they still hold is then not pushed",
             ) from error
         except (*FAILURES, apsw.BusyError, OSError) as error:
             raise store_error(error, f"{path} cannot be opened") from error
@@ -205,8 +216,9 @@ class Database:
                     # The thread commits between any two of ours, and a checkpoint of its waits for us.
                     self._out.loop.call_soon(self._look_away)
             return self._reader.execute(sql, bindings).fetchall()
-        except (*FAILURES, apsw.BusyError) as error:
+        except (*FAILURES, apsw.BusyError, UnicodeDecodeError) as error:
             self._look_away()
+            self.doubts += isinstance(error, UnicodeDecodeError)
             raise store_error(error, f"{self.path} cannot be read") from error
 
     async def checkpoint(self) -> None:
@@ -316,12 +328,25 @@ class Database:
             for write in group.writes[group.done :]:
                 _run_one(db, write)
             db.execute("COMMIT")
+            self._notice_doubts(db, group)
+            if self.place is not None:
+                # Before anybody is told: what was written into a file that has no name any more is gone.
+                self.place.look()
         except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
             failed = True
             failure = self._fail(error)
             for write in group.writes:
                 write.error = write.error or type(failure)(failure.message, hint=failure.hint)
         return time.perf_counter() - started, failed
+
+    def _notice_doubts(self, db: apsw.Connection, group: _Group) -> None:
+        """Note that another program has written since the last group: our own commits leave the version as it is."""
+        self.doubts += any(isinstance(write.error, NotText) for write in group.writes)
+        version = int(db.execute("PRAGMA data_version").get or 0)
+        if version != self._version and self._version >= 0:
+            log.warning("another program has written into %s", self.path)
+            self.doubts += 1
+        self._version = version
 
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
@@ -358,6 +383,9 @@ class Database:
         if self._failure and time.monotonic() < self._reopen_at:
             raise self._failure
         self._reopen_at = time.monotonic() + REOPEN_PAUSE
+        if self.place is not None and (trouble := self.place.look()):
+            # What was answered is in the other file.
+            raise StoreFailed(trouble, hint="look at the volume of the local dir")
         writer = _connect(self.path)
         try:
             _check_pages(writer, self.path)
@@ -367,7 +395,7 @@ class Database:
             writer.close()
             raise
         self._watch_wal(writer)
-        self._writer, self._failure, self._wal_pages = writer, None, 0
+        self._writer, self._failure, self._wal_pages, self._version = writer, None, 0, -1
         log.info("%s is open again", self.path)
         return writer
 
@@ -408,6 +436,8 @@ def _run_one(db: apsw.Connection, write: _Write) -> None:
     except BaseException as error:  # noqa: BLE001 (it is the caller's, whatever it is)
         # A future takes no StopIteration, which is what next() raises on a look-up without rows.
         write.error = RuntimeError("StopIteration") if isinstance(error, StopIteration) else error
+        if isinstance(error, UnicodeDecodeError):
+            write.error = NotText(f"a row holds what is no text: {error}")
         db.execute("ROLLBACK TO one")
     db.execute("RELEASE one")
 
@@ -468,6 +498,16 @@ def _connect(path: Path) -> apsw.Connection:
     return db
 
 
+def log_of(path: Path) -> Path:
+    """The WAL of a database."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def is_new(path: Path) -> bool:
+    """Whether a database is not there, or nobody has made its tables yet."""
+    return _version_in_header(path) == 0
+
+
 def _version_in_header(path: Path) -> int:
     """Read `user_version` without opening the database, which could change it. 0 for a file that is not there.
 
@@ -494,7 +534,7 @@ def _refuse_half(path: Path) -> None:
     Once the tables are made both are there, since no connection of ours removes the log: bytes 18 and 19 of the header
     say that there is one, and 60 to 63 are the tables' version. Before that a crash may leave one without the other.
     """
-    log_path = path.with_name(f"{path.name}-wal")
+    log_path = log_of(path)
     try:
         with path.open("rb") as file:
             header = file.read(64)
@@ -508,7 +548,7 @@ def _refuse_half(path: Path) -> None:
         return
     raise ConfigError(
         f"{missing} is gone or empty, and what {left.name} holds is only a part of what was acknowledged",
-        hint=f"put it back; to start with what the local dir still holds, move {path.parent} aside and look into it",
+        hint=f"put it back; to start without it, move {path.parent} aside as a whole and look into it",
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from s3d import documents
 from s3d.errors import ConfigError
 from s3d.store.db import sync_dir
 
@@ -102,7 +103,7 @@ def _try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 def _holder(fd: int) -> str:
     try:
-        entry = json.loads(os.pread(fd, 1000, 0))
+        entry = documents.parse(os.pread(fd, 1000, 0))
         return f"pid {entry['pid']} on {entry['host']}, since {entry['since']}"
     except (ValueError, KeyError, TypeError):
         return "it has not said which"

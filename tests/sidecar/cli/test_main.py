@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -125,7 +126,7 @@ def test_every_example_is_a_command_line_that_is_understood(cli, capsysbinary):
     ]
     assert len(examples) > 15
     for line in examples:
-        words = line.partition("s3d ")[2].split("   ")[0].split("|")[0].split(">")[0].split()
+        words = re.split(r"   |[|<>]", line.partition("s3d ")[2])[0].split()
         parser().parse_args(words)
 
 
@@ -141,8 +142,8 @@ USAGE = [
     ["unknown"],
     ["get", "bucket"],
     ["get", "/key"],
-    ["put", "file"],
-    ["put", "file", "bucket/"],
+    ["put"],
+    ["put", "file", "bucket/key", "another"],
     ["set", "b/k", "--tag", "novalue"],
     ["set", "b/k", "--tag", "=v"],
     ["put", "-", "b/k", "-m", "na me=x"],

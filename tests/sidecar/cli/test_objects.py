@@ -1,6 +1,8 @@
 import hashlib
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -46,6 +48,97 @@ def test_a_pipe_of_unknown_length_is_stored_and_read_back(cli, bucket, size):
     assert cli("put", "-", f"{bucket}/k", stdin=data).code == 0
     ran = cli("get", f"{bucket}/k")
     assert (ran.code, ran.out) == (0, data)
+
+
+FORMS = [
+    ("{key}",),
+    ("-", "{key}"),
+    ("s3://{key}",),
+    ("-t", "text/x", "{key}"),
+    ("{key}", "--content-type", "text/x"),
+    ("-", "--tag", "a=b", "{key}"),
+    ("-t", "text/x", "--", "{key}"),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_comes_on_stdin_is_stored_in_every_form_of_the_command(cli, bucket, form):
+    ran = cli("put", *(word.format(key=f"{bucket}/a/key") for word in form), stdin=b"through the pipe")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.lines[0][:2] == [f"{bucket}/a/key", "16"]
+    assert cli("get", f"{bucket}/a/key").out == b"through the pipe"
+
+
+@pytest.mark.parametrize("options", [("-t", "text/x"), ("--tag", "a=b", "-m", "c=d"), ("--json",)])
+def test_options_may_stand_between_the_file_and_its_target(cli, bucket, tmp_path, options):
+    (tmp_path / "-file").write_bytes(b"of a file")
+    file = str(tmp_path / "-file")
+    for words in ((file, *options, f"{bucket}/k"), (*options, file, f"{bucket}/k"), (file, f"{bucket}/k", *options)):
+        assert cli("put", *words).code == 0
+        assert cli("get", f"{bucket}/k").out == b"of a file"
+
+
+def test_a_file_on_stdin_is_sent_from_where_it_is_and_needs_no_other(s3, gateway, bucket, tmp_path):
+    data = os.urandom(9_000_000)
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    environment = {**gateway.environment, "TMPDIR": "/nowhere", "HOME": "/nowhere"}
+    command = [sys.executable, "-m", "s3d.cli", "put", f"{bucket}/k"]
+    with path.open("rb", buffering=0) as file:
+        for already_read in (0, 10, 9_000_000):
+            file.seek(already_read)
+            ran = subprocess.run(command, stdin=file, env=environment, capture_output=True, check=False)
+            assert (ran.returncode, ran.stderr) == (0, b"")
+            assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == data[already_read:]
+
+
+def test_a_pipe_that_finds_no_place_for_a_temporary_file_says_what_to_do(cli, bucket, monkeypatch):
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
+    monkeypatch.setattr("tempfile.tempdir", None)
+    ran = cli("put", f"{bucket}/k", stdin=bytes(9_000_000))
+    assert ran.code == 1
+    assert "TMPDIR" in ran.err
+    assert cli("put", f"{bucket}/k", stdin=bytes(1_000_000)).code == 0
+
+
+def test_at_a_terminal_a_put_without_a_file_says_what_to_do_instead_of_waiting(gateway, bucket):
+    master, terminal = os.openpty()
+    command = [sys.executable, "-m", "s3d.cli", "put"]
+    settings = {"stdin": terminal, "env": gateway.environment, "capture_output": True, "timeout": 30}
+    ran = subprocess.run([*command, f"{bucket}/k"], check=False, **settings)
+    assert ran.returncode == 2
+    assert b"stdin is a terminal" in ran.stderr
+    assert f"s3d put FILE {bucket}/k".encode() in ran.stderr
+    os.write(master, b"typed\n\x04")
+    ran = subprocess.run([*command, "-", f"{bucket}/k"], check=False, **settings)
+    assert ran.returncode == 0
+    assert b"Ctrl-D" in ran.stderr
+    os.close(master)
+    os.close(terminal)
+
+
+WRONG_PUTS = [
+    (("{file}",), "is a file: where to is missing", "s3d put {file} BUCKET/KEY"),
+    (("bucket",), "names no key", "s3d put BUCKET/KEY < FILE"),
+    (("bucket/",), "names no key", "s3d put BUCKET/KEY < FILE"),
+    (("-",), "names no key", "s3d put BUCKET/KEY < FILE"),
+    (("{file}", "bucket"), "names no key", "s3d put FILE BUCKET/KEY"),
+    (("/k",), "names no bucket", "s3d put BUCKET/KEY < FILE"),
+    (("bucket/k", "{name}"), "names no key", "the file comes first: s3d put {name} bucket/k"),
+]
+
+
+@pytest.mark.parametrize("words, said, hint", WRONG_PUTS)
+def test_a_put_that_cannot_be_meant_sends_nothing_and_says_what_is_missing(
+    cli, tmp_path, monkeypatch, words, said, hint
+):
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    names = {"file": str(tmp_path / "photo.jpg"), "name": "photo.jpg"}
+    ran = cli("put", *(word.format(**names) for word in words), stdin=b"data", S3D_ENDPOINT="http://127.0.0.1:1")
+    assert ran.code == 2
+    assert said in ran.err
+    assert hint.format(**names) in ran.err
 
 
 def test_a_named_pipe_is_a_source(cli, s3, bucket, tmp_path):

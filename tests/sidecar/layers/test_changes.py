@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue.rows import changes, claims, outcomes, views
+from s3d.layers.queue.rows import changes, claims, outcomes, uploads, views
 from s3d.layers.queue.rows.changes import Change, New, Queued
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
@@ -37,8 +37,8 @@ async def turn(db: Database, key: str) -> int:
     return await db.write(lambda c: changes.take_turn(c, bucket="b", key=key, identity="", now=NOW))
 
 
-async def put_back(db: Database, change: Change, state: str, next_at: float = NOW) -> str | None:
-    return await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=next_at, code="c", reason="r"))
+async def put_back(db: Database, change: Change, state: str, next_at: float = NOW) -> None:
+    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=next_at, code="c", reason="r"))
 
 
 def states(db: Database, key: str = "k") -> list[tuple[int, str]]:
@@ -110,8 +110,9 @@ async def test_a_refused_attempt_gives_way_to_the_newer_put_that_came_meanwhile(
     await put(db, "k", file="old")
     (change,) = await claim(db)
     await put(db, "k")
-    assert await put_back(db, change, "waiting") == "old"
+    await put_back(db, change, "waiting")
     assert states(db) == [(2, "waiting")]
+    assert uploads.litter(db) == [("old", "")]
 
 
 @pytest.mark.semantics("Q-9")

@@ -7,12 +7,14 @@ from pathlib import Path
 import apsw
 import pytest
 
+from s3d.clock import Machine
 from s3d.layers.queue import ON_THE_WAY
-from s3d.layers.queue.rows import schema, views
+from s3d.layers.queue.rows import claims, schema, times, views
 from s3d.layers.queue.rows.changes import ACTIVE, KEPT
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 
+NOON = 1_800_000_000.0
 VERSIONS = range(1, SCHEMA.version)
 PENDING = """INSERT INTO change (bucket, key, op, state, members, size, etag, acked_at, next_at, inline)
     VALUES ('b', 'k', 'put', 'waiting', '{"content-type": "text/x"}', 1, 'e', 1.0, 2.0, x'61')"""
@@ -45,10 +47,33 @@ async def test_a_local_dir_of_an_older_version_is_migrated_with_what_is_pending_
     assert change is not None
     assert (change.seq, change.state, change.members, change.inline) == (1, "waiting", {"content-type": "text/x"}, b"a")
     assert views.tally(migrated)["waiting"] == (1, 1)
+    assert (change.queued_at, views.oldest(migrated)) == (1.0, 1.0)
     await migrated.close()
     fresh = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
     await fresh.close()
     assert tables(tmp_path / "old.db") == tables(tmp_path / "new.db")
+
+
+@pytest.mark.semantics("D-10")
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("ahead", "age"), [(-3600.0, 3600.0), (86_400.0, 0.0)], ids=["an hour old", "from tomorrow"])
+async def test_a_change_of_an_older_version_keeps_its_age_and_is_due(
+    tmp_path: Path, version: int, ahead: float, age: float
+) -> None:
+    old = apsw.Connection(str(tmp_path / "old.db"))
+    old.execute(Path(__file__).with_name(f"version_{version}.sql").read_text())
+    old.execute(PENDING)
+    # As the clock of the day was set then.
+    old.execute("UPDATE change SET acked_at = ?1, next_at = ?1 + 86400", (NOON + ahead,))
+    old.execute(f"PRAGMA user_version = {version}")
+    old.close()
+    migrated = await asyncio.to_thread(Database.open, tmp_path / "old.db", SCHEMA)
+    clock = await times.start(migrated, Machine(lambda: NOON, lambda: 1.0, lambda: "boot"), 30.0)
+    oldest = views.oldest(migrated)
+    assert oldest is not None
+    assert clock.now() - oldest == age
+    assert [one.key for one in await migrated.write(lambda db: claims.claim(db, now=clock.now(), limit=9))] == ["k"]
+    await migrated.close()
 
 
 def test_every_statement_on_the_tables_stands_in_the_rows() -> None:

@@ -30,7 +30,7 @@ async def begin(db: Database, name: str = "u", key: str = "k") -> None:
 
 async def part(db: Database, number: int, *, size: int = 10, file: str | None = None, name: str = "u") -> Part:
     new = Part(number, size, f"etag{number}{file}", {}, NOW, file, inline=None if file else b"x")
-    await db.write(lambda c: uploads.store_part(c, name, new))
+    await db.write(lambda c: uploads.store_part(c, name, new, NOW))
     return replace(new, inline=None)
 
 
@@ -113,9 +113,10 @@ async def test_a_settled_upload_keeps_its_answer_for_a_while(db: Database) -> No
     found = uploads.find(db, "u")
     assert found is not None
     assert (found.state, found.answer, litter(db)) == ("finished", {"ETag": "e"}, ["f"])
-    await db.write(lambda c: uploads.forget_finished(c, found.touched_at))
-    assert state(db) == "finished"
-    await db.write(lambda c: uploads.forget_finished(c, found.touched_at + 1))
+    assert uploads.any_finished(db, 0.5)
+    await db.write(lambda c: uploads.forget_finished(c, NOW, NOW))
+    assert (state(db), uploads.any_finished(db, NOW)) == ("finished", False)
+    await db.write(lambda c: uploads.forget_finished(c, NOW + 1, NOW))
     assert state(db) == ""
 
 
@@ -170,5 +171,5 @@ async def test_an_aborted_upload_takes_nothing_any_more(db: Database) -> None:
 async def test_what_nobody_touches_expires(db: Database) -> None:
     await begin(db)
     await begin(db, "v")
-    await db.write(lambda c: uploads.store_part(c, "v", Part(1, 1, "e", {}, NOW + 5, inline=b"x")))
+    await db.write(lambda c: uploads.store_part(c, "v", Part(1, 1, "e", {}, NOW, inline=b"x"), NOW + 5))
     assert uploads.expired(db, NOW + 5) == ["u"]

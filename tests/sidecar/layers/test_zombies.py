@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue.rows import aftermath, changes, claims, outcomes, views
+from s3d.layers.queue.rows import aftermath, changes, claims, outcomes, uploads, views
 from s3d.layers.queue.rows.changes import Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
@@ -34,8 +34,8 @@ async def claim(db: Database) -> Change:
     return change
 
 
-async def put_back(db: Database, change: Change, state: str) -> str | None:
-    return await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="", reason=""))
+async def put_back(db: Database, change: Change, state: str) -> None:
+    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="", reason=""))
 
 
 async def settle(db: Database, seq: int, now: float = NOW) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def kept(db: Database) -> list[tuple[int, tuple[str, ...]]]:
 async def attempt_unanswered(db: Database) -> Change:
     """An attempt that stays unanswered."""
     change = await claim(db)
-    assert await put_back(db, change, "unknown") is None
+    await put_back(db, change, "unknown")
     return change
 
 
@@ -147,7 +147,10 @@ async def test_what_has_replaced_the_key_lets_the_body_go_and_not_what_may_arriv
     await put(db, "e1", file="f1")
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
-    assert await db.write(lambda c: aftermath.drop_kept(c, "b", "k")) == ("f1",)
+    turn = await db.write(lambda c: changes.take_turn(c, bucket="b", key="k", identity="", now=NOW))
+    await db.write(lambda c: aftermath.drop_kept(c, turn))
+    await db.write(lambda c: changes.end_turn(c, turn, made="theirs"))
+    assert uploads.litter(db) == [("f1", "")]
     await put(db, "e2")
     await settle(db, (await claim(db)).seq)
-    assert kept(db) == [(2, ("e1",))]
+    assert kept(db) == [(3, ("e1",))]

@@ -338,6 +338,59 @@ async def test_a_flipped_bit_is_raised_instead_of_the_last_block(bodies: Bodies,
     await body.aclose()
 
 
+@pytest.mark.semantics("D-11")
+async def test_a_body_is_verified_once_a_life_for_all_who_read_it(
+    bodies: Bodies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pattern((2 << 20) + 5)
+    md5 = hashlib.md5(data).hexdigest()
+    stored = await bodies.receive(Incoming(data), hashlib.md5().update)
+    assert stored.id
+    read: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
+    body = bodies.open(stored.id, len(data), md5)
+    await body.verify(5, 6)
+    assert read == []  # this process wrote it
+    await body.aclose()
+    next_life = await asyncio.to_thread(Bodies, bodies.root)
+    readers = [next_life.open(stored.id, len(data), md5) for _ in range(5)]
+    looks = [asyncio.ensure_future(reader.verify(5, 6)) for reader in readers]
+    await asyncio.sleep(0)
+    looks[0].cancel()
+    await readers[0].aclose()
+    await asyncio.gather(*looks[1:])
+    assert sum(read) == len(data)
+    await readers[1].verify()
+    assert sum(read) == len(data)
+    for reader in readers:
+        await reader.aclose()
+    await next_life.close()
+
+
+@pytest.mark.semantics("D-11")
+async def test_a_body_that_was_written_to_is_verified_anew(bodies: Bodies) -> None:
+    data = pattern(100_000)
+    stored = await bodies.receive(Incoming(data), hashlib.md5().update)
+    assert stored.id
+    (bodies.root / stored.id).write_bytes(data[:-1] + b"?")
+    body = bodies.open(stored.id, len(data), hashlib.md5(data).hexdigest())
+    await body.verify(7, 7)
+    for _ in range(2):
+        with pytest.raises(CorruptBody, match="MD5"):
+            await body.verify(0, 1)
+    await body.aclose()
+
+
+async def test_of_too_many_verified_bodies_the_oldest_are_forgotten(
+    bodies: Bodies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies_module, "MOST_INTACT", 2)
+    for _ in range(5):
+        await bodies.receive(Incoming(pattern(LIMIT + 1)), hashlib.md5().update)
+    assert len(bodies._intact._stamps) == 2
+
+
 def receive_slowly(sock: socket.socket) -> bytes:
     """All that comes, in pieces that are smaller than any buffer."""
     pieces = []

@@ -52,11 +52,10 @@ class Ballast:
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     async def watch(self) -> None:
-        """Lay it again when there is room, for life. A write that comes looks by itself."""
-        while True:
-            await asyncio.sleep(GLANCE)
-            if self.dropped:
-                await self.lay()
+        """Rest, and lay it again where there is room. A write that comes looks by itself."""
+        await asyncio.sleep(GLANCE)
+        if self.dropped:
+            await self.lay()
 
 
 def _lay(path: Path, size: int) -> bool:

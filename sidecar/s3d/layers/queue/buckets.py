@@ -6,10 +6,10 @@ at its word until the remote can be asked. What the remote later shows to the co
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 
 from s3d.api import S3, Call
+from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue.rows import holds, knowledge
@@ -48,11 +48,19 @@ class Buckets:
     """The buckets that were seen."""
 
     def __init__(
-        self, db: Database, inner: S3, health: Health, named: tuple[str, ...], *, queue_versioned: bool = False
+        self,
+        db: Database,
+        clock: Clock,
+        inner: S3,
+        health: Health,
+        named: tuple[str, ...],
+        *,
+        queue_versioned: bool = False,
     ) -> None:
         """Take the names that the settings vouch for, and whether versioned buckets are queued for."""
         self._queue_versioned = queue_versioned
         self._db = db
+        self._clock = clock
         self._inner = inner
         self._health = health
         self._named = frozenset(named)
@@ -133,7 +141,7 @@ class Buckets:
         await self._remember(bucket)
 
     async def _remember(self, bucket: Bucket) -> None:
-        await self._db.write(knowledge.remember_bucket(bucket.name, bucket.through, bucket.detail, time.time()))
+        await self._db.write(knowledge.remember_bucket(bucket.name, bucket.through, bucket.detail, self._clock.wall()))
         self._known[bucket.name] = bucket
 
     async def _look_up_once(self, name: str) -> Bucket:
@@ -153,7 +161,7 @@ class Buckets:
             self._ask("GetBucketTagging", name),
         )
         bucket = Bucket(name, *judge(versioning, lock, encryption))
-        await self._db.write(holds.remember_first(name, tags, time.time()))
+        await self._db.write(holds.remember_first(name, tags, self._clock.now()))
         await self._remember(bucket)
         return bucket
 

@@ -7,20 +7,24 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from s3d import config
 from s3d.api import S3, Body, Call, Reply
+from s3d.clock import MACHINE, Clock, Machine
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue import parked, status
+from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
+from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
+from s3d.layers.queue.push import timekeeping
 from s3d.layers.queue.push.pusher import Pusher
 from s3d.layers.queue.room import Room, disk_full
-from s3d.layers.queue.rows import knowledge, lanes, outcomes, uploads, views
+from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.shapes import Shapes
 from s3d.layers.queue.serve import copies, forward, listing, posts, reads, tagging, writes
@@ -29,13 +33,21 @@ from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFailed, StoreFull
+from s3d.store.db import Database, StoreFailed, StoreFull, log_of
 from s3d.store.lock import make_private
+from s3d.store.place import Place
 
 log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
+READING = frozenset(["GET", "HEAD", "OPTIONS"])
+PLACE_INTERVAL = 0.5
+"""Seconds between two looks at whether the local dir is in its place."""
+OUT_OF_PLACE = (
+    "move it back where it was (a copy will not do), and writes go on; or restart s3d, which goes on with what is "
+    "there: what is pending in the old files is then not delivered"
+)
 HANDLERS: Mapping[str, Handler] = {
     "PutObject": writes.put,
     "CopyObject": copies.copy,
@@ -71,12 +83,42 @@ class Queue:
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call."""
+        writes = call.wire is None or call.wire.method not in READING
         try:
-            return forward.promised(call, await self._serve(call))
+            if writes:
+                self._check_place()
+            reply = forward.promised(call, await self._serve(call))
+            if writes and reply.headers.get("x-s3d-durability") != "remote":
+                # What was committed meanwhile may be in a file that nobody finds any more.
+                self._check_place()
+            return reply
         except StoreFailed as error:
             if isinstance(error, StoreFull):
                 await self._parts.ballast.drop()
             raise refuse_store(error) from error
+
+    def _check_place(self) -> None:
+        """Raise StoreFailed where files of the local dir are not where they were opened (D-12)."""
+        if self.trouble:
+            raise StoreFailed(self.trouble, hint=OUT_OF_PLACE)
+
+    @property
+    def trouble(self) -> str:
+        """Which file of the local dir is not in its place, as of the latest look; "" where all are."""
+        return "" if self._parts.db.place is None else self._parts.db.place.trouble
+
+    async def watch_place(self) -> None:
+        """Run for life: look whether the local dir is still where it was."""
+        known = ""
+        place = self._parts.db.place
+        while place is not None:
+            trouble = await asyncio.to_thread(place.look)
+            if trouble and trouble != known:
+                log.error("%s: no writes are taken; %s", trouble, OUT_OF_PLACE)
+            elif known and not trouble:
+                log.info("the local dir is in its place again: writes are taken")
+            known = trouble
+            await asyncio.sleep(PLACE_INTERVAL)
 
     async def _serve(self, call: Call) -> Reply:
         handler = HANDLERS.get(call.operation)
@@ -96,11 +138,19 @@ class Queue:
     async def sweep(self) -> None:
         """Remove bodies without a row, left by a crash between the two (D-2), and set strange files aside (D-4)."""
         parts = self._parts
+        if parts.db.place is not None:
+            trouble = await asyncio.to_thread(parts.db.place.look)
+            if trouble:
+                return
         swept = await parts.bodies.sweep(
             lambda files: views.files_known(parts.db, files) | uploads.files_known(parts.db, files), ORPHAN_GRACE
         )
         for name in swept.quarantined:
             log.error("a strange file in the directory of bodies is quarantined: %s", name)
+
+    async def look_after_rows(self) -> None:
+        """Run for life: find rows that cannot be read, and tell of them."""
+        await inspection.run(self._parts)
 
     async def look_after_uploads(self) -> None:
         """Run for life: expire, clean up and spill uploads."""
@@ -109,7 +159,7 @@ class Queue:
     @property
     def failure(self) -> str:
         """Why the local dir takes no writes at the moment; "" while it does."""
-        return str(self._parts.db.failure or "")
+        return str(self._parts.db.failure or self.trouble)
 
     async def drain(self, seconds: float) -> None:
         """Push what is pending for up to so long, then carry the WAL into the database."""
@@ -168,30 +218,55 @@ class Queue:
 
 @contextlib.asynccontextmanager
 async def open_queue(
-    settings: config.Settings, inner: S3, health: Health, endpoint: str, region: str, metrics: Metrics
+    settings: config.Settings,
+    inner: S3,
+    health: Health,
+    endpoint: str,
+    region: str,
+    metrics: Metrics,
+    machine: Machine = MACHINE,
 ) -> AsyncIterator[Queue]:
-    """Open the queue of the local dir: what is left in it is pushed on. Raises ConfigError (D-9) and StoreFailed."""
+    """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
+
+    Raises ConfigError (D-9) and StoreFailed.
+    """
     directory = settings.queue_dir
     await asyncio.to_thread(make_private, directory / "bodies")
+    await asyncio.to_thread(binding.refuse_new, directory / "queue.db", directory / "bodies")
     db = await asyncio.to_thread(Database.open, directory / "queue.db", SCHEMA, metrics.count_commit)
     try:
-        await adopt(db, endpoint)
-        await db.write(outcomes.recover)
-        await db.write(lanes.recover)
+        await inspection.before_all(db)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
+            await binding.bind(db, bodies)
+            await adopt(db, endpoint)
+            clock = await times.start(db, machine, timekeeping.longest(settings))
+            await db.write(outcomes.recover)
+            await db.write(lanes.recover)
+            db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
             await ballast.lay()
-            yield assemble(settings, db, bodies, ballast, inner, health, region, metrics)
+            yield assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics)
         finally:
             await bodies.close()
     finally:
         await db.close()
+        if db.place is not None:
+            db.place.close()
+
+
+def watched(settings: config.Settings) -> Place:
+    """What must stay where it is while it is in use, the locks among it where there are some. Blocks."""
+    directory = settings.queue_dir
+    files = [directory / "queue.db", log_of(directory / "queue.db"), directory / "bodies"]
+    locks = {place / "lock" for place in (settings.gateway.local_dir, directory)}
+    return Place([*files, *filter(Path.exists, locks)])
 
 
 def assemble(
     settings: config.Settings,
     db: Database,
+    clock: Clock,
     bodies: Bodies,
     ballast: Ballast,
     inner: S3,
@@ -203,19 +278,22 @@ def assemble(
     work = asyncio.Event()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
+    owed = Owed(db, ballast)
     parts = Parts(
         settings,
         db,
+        clock,
         bodies,
         inner,
         health,
         region,
         metrics,
-        turns=Turns(db, health, settings.gateway.barrier_timeout, work.set),
+        owed=owed,
+        turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
         buckets=Buckets(
-            db, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
+            db, clock, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
         ),
-        room=Room(db, settings.write_queue, ballast),
+        room=Room(db, clock, settings.write_queue, ballast),
         ballast=ballast,
         shapes=Shapes(db),
         sights=Sights(db),
@@ -230,13 +308,16 @@ async def adopt(db: Database, endpoint: str) -> None:
     if owner == endpoint:
         return
     pending = sum(count for count, _ in views.tally(db).values())
-    if owner is not None and pending:
+    begun = uploads.open_ones(db)
+    if owner is not None and (pending or begun):
+        what = " and ".join(
+            [*([f"{pending} changes"] if pending else []), *([f"{begun} multipart uploads"] if begun else [])]
+        )
         raise ConfigError(
-            f"The local dir holds {pending} changes for {owner}, and S3_ENDPOINT is {endpoint}",
-            hint=f"start once with S3_ENDPOINT={owner} to deliver them, or use another S3D_LOCAL_DIR",
+            f"The local dir holds {what} for {owner}, and S3_ENDPOINT is {endpoint}",
+            hint=f"start once with S3_ENDPOINT={owner} to deliver or abort them, or use another S3D_LOCAL_DIR",
         )
     await db.write(knowledge.assign_to(endpoint))
-    await Shapes(db).forget("")
 
 
 def refuse_store(error: StoreFailed) -> S3Error:

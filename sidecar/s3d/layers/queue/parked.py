@@ -4,7 +4,7 @@ They can be listed, tried again, read for an export, or discarded; nothing else 
 way to the remote is none of these, and is left alone by everything in here.
 """
 
-import time
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +17,9 @@ from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.serve.reads import verified
+
+log = logging.getLogger(__name__)
 
 PAGE = 500
 """Changes that are looked at, tried again or discarded in one go."""
@@ -26,10 +29,10 @@ SHOWN = 20
 
 def listed(parts: Parts, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
     """A page of them in the order of their acknowledgement, behind the change `after`."""
-    return [describe(change) for change in views.kept(parts.db, bucket, prefix, seq, after, PAGE)]
+    return [describe(parts, change) for change in views.kept(parts.db, bucket, prefix, seq, after, PAGE)]
 
 
-def describe(change: Change) -> dict[str, Any]:
+def describe(parts: Parts, change: Change) -> dict[str, Any]:
     """A change with everything that is known of it but its body. Times are Unix times."""
     return {
         "seq": change.seq,
@@ -40,6 +43,7 @@ def describe(change: Change) -> dict[str, Any]:
         "size": change.size,
         "etag": change.etag,
         "acked_at": change.acked_at,
+        "age_seconds": max(0.0, parts.clock.now() - change.queued_at),
         "attempts": change.attempts,
         "code": change.code,
         "reason": change.reason,
@@ -55,12 +59,14 @@ async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict
     after = 0
     while page := views.kept(parts.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
-        now = time.time()
+        now = parts.clock.now()
         tried = await parts.db.write(lambda db, page=page, now=now: outcomes.unpark(db, page, now))  # type: ignore[misc]
         again += tried
-        left += [{**describe(change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)]
+        left += [
+            {**describe(parts, change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)
+        ]
     if seq is None:
-        now = time.time()
+        now = parts.clock.now()
         await parts.db.write(lambda db: lanes.hasten(db, now, bucket))
     parts.wake()
     return {"changes": len(again), "left": left[:PAGE]}
@@ -68,7 +74,7 @@ async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict
 
 WHY = {
     "held": "a rule holds it: `s3d set --tag s3d.upload=true` on the object, or on its bucket, releases it",
-    "quarantined": "its body is damaged: export what is left of it, then put the object again or discard it",
+    "quarantined": "its row or its body is damaged: export what is left of it, then put the object again or discard it",
     "superseded": "a newer write has taken its place: export or discard it",
     "parked": "it was moved by somebody else just now",
 }
@@ -84,8 +90,6 @@ async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> di
         for change in gone:
             dropped += 1
             size += change.size
-            if change.file is not None:
-                await parts.bodies.delete(change.file)
             parts.turns.moved(change.bucket)
     parts.staging.wake()
     parts.room.freed()
@@ -108,7 +112,7 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
     """
     first, newest = upto is None, views.newest(parts.db)
     until = newest if upto is None else upto
-    now = time.time()
+    now = parts.clock.now()
 
     def look(db: apsw.Connection) -> tuple[int, int]:
         if first:
@@ -126,13 +130,14 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
         "upto": until,
         "changes": count,
         "bytes": size,
-        "kept": [describe(change) for change in waits if change.state != "superseded" and change.seq <= until],
+        "kept": [describe(parts, change) for change in waits if change.state != "superseded" and change.seq <= until],
         "lanes": [{"bucket": lane.bucket, "code": lane.code, "reason": lane.reason} for lane in shut],
     }
 
 
 class Remains:
-    """The body of a change as it is on the disk: a damaged one to its end, and then the error that says so."""
+    """The body of a change. One that turns out to be damaged is quarantined instead of being given out; from then on it
+    is given out as it is on the disk."""
 
     replayable = False
 
@@ -144,20 +149,24 @@ class Remains:
     @property
     def length(self) -> int | None:
         """Length in bytes, as it was acknowledged; None where the body is damaged."""
-        return None if self._change.state == "quarantined" else self._change.size
+        return None if is_damaged(self._change) else self._change.size
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield what is there."""
+        """Yield what is there. Raises S3Error before the first block where the body is found to be damaged."""
         change = self._change
-        if change.state != "quarantined":
-            body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
+        if not is_damaged(change):
+            try:
+                body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
+                await verified(body)
+            except CorruptBody as error:
+                raise await self._quarantined(error) from error
         elif change.upload is not None:
             body = joined.open_parts(
                 self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
             )
         elif change.file is not None:
-            # Without a digest it is read as it is.
-            body = self._parts.bodies.open(change.file, change.size)
+            # Without a digest and a length it is read as it is.
+            body = self._parts.bodies.open(change.file, None)
         else:
             yield views.with_inline(self._parts.db, change).inline or b""
             return
@@ -165,10 +174,27 @@ class Remains:
             async for block in body.chunks(start, end):
                 yield block
         except CorruptBody:
-            if change.state != "quarantined":
+            if not is_damaged(change):
                 raise
         finally:
             await body.aclose()
 
+    async def _quarantined(self, error: CorruptBody) -> S3Error:
+        seq, reason = self._change.seq, str(error)
+        log.error("change %d is quarantined: %s", seq, reason)
+        self._parts.metrics.quarantined.inc()
+        await self._parts.db.write(lambda db: outcomes.quarantine(db, seq, reason))
+        return S3Error(
+            "DamagedBody",
+            f"The body of change {seq} is damaged on the local dir: {reason}",
+            status=409,
+            hint="it is quarantined now; export it again for what is left of it",
+        )
+
     async def aclose(self) -> None:
         """Nothing is open between two blocks that the iterator does not close itself."""
+
+
+def is_damaged(change: Change) -> bool:
+    """Whether the row or the body of a change was found to be bad; a superseded change has no state for it."""
+    return change.state == "quarantined" or change.code in ("CorruptRow", "CorruptBody")

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from s3d import config
 from s3d.api import S3, Call, Reply
+from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.multipart.staging import Staging
+from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.rows.shapes import Shapes
 from s3d.layers.queue.sights import Sights
@@ -27,12 +29,15 @@ class Parts:
 
     settings: config.Settings
     db: Database
+    clock: Clock
+    """What waits goes by it."""
     bodies: Bodies
     inner: S3
     health: Health
     region: str
     """The remote's."""
     metrics: Metrics
+    owed: Owed
     turns: Turns
     buckets: Buckets
     room: Room

@@ -6,9 +6,9 @@ is on its way counts to age.
 """
 
 import asyncio
-import time
 from dataclasses import dataclass
 
+from s3d.clock import Clock
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
 from s3d.layers.queue.ballast import Ballast
@@ -19,10 +19,11 @@ from s3d.store.db import Database
 class Room:
     """The limits of the queue, and who waits for room."""
 
-    def __init__(self, db: Database, limits: WriteQueue, ballast: Ballast) -> None:
-        """Take the limits, and the ballast: without it nothing is taken."""
+    def __init__(self, db: Database, clock: Clock, limits: WriteQueue, ballast: Ballast) -> None:
+        """Take the limits, the clock that age is told by, and the ballast: without it nothing is taken."""
         self._ballast = ballast
         self._db = db
+        self._clock = clock
         self._limits = limits
         self._files = 0
         self._bytes = 0
@@ -70,7 +71,7 @@ class Room:
 
     def _too_old(self) -> bool:
         oldest = views.oldest(self._db)
-        return oldest is not None and time.time() - oldest > self._limits.max_age
+        return oldest is not None and self._clock.now() - oldest > self._limits.max_age
 
     def _count(self) -> None:
         """Look at the tables."""

@@ -1,6 +1,8 @@
-"""What the status doors show of the queue. Read from the tables by an index; it changes nothing."""
+"""What the status doors show of the queue. Read from the tables by an index; it changes nothing.
 
-import time
+Times are shown as the clock of the day is set now, but for that of an acknowledgement: clients were told that one.
+"""
+
 from typing import Any
 
 from s3d.layers.queue import buckets
@@ -15,7 +17,7 @@ def pending(parts: Parts) -> dict[str, Any]:
     return {
         "changes": sum(count for count, _ in states.values()),
         "bytes": sum(size for _, size in states.values()),
-        "oldest_age_seconds": None if oldest is None else max(0.0, time.time() - oldest),
+        "oldest_age_seconds": None if oldest is None else max(0.0, parts.clock.now() - oldest),
         "parked": states["parked"][0],
         "held": states["held"][0],
     }
@@ -60,8 +62,9 @@ def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
             "size": change.size,
             "etag": change.etag,
             "acked_at": change.acked_at,
+            "age_seconds": max(0.0, parts.clock.now() - change.queued_at),
             "attempts": change.attempts,
-            "next_at": None if change.next_at >= changes.NEVER else change.next_at,
+            "next_at": None if change.next_at >= changes.NEVER else parts.clock.wall_of(change.next_at),
             "code": change.code,
             "reason": change.reason,
             "rule": change.rule,
@@ -78,11 +81,11 @@ def of_lanes(parts: Parts) -> list[dict[str, Any]]:
             "bucket": lane.bucket,
             "identity": lane.identity,
             "state": lane.state,
-            "since": lane.since,
+            "since": parts.clock.wall_of(lane.since),
             "code": lane.code,
             "reason": lane.reason,
             "attempts": lane.attempts,
-            "probe_at": lane.probe_at,
+            "probe_at": parts.clock.wall_of(lane.probe_at),
         }
         for lane in lanes.shut(parts.db)
     ]

@@ -9,14 +9,16 @@ a turn that a crash leaves behind is dropped at the next start.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import apsw
 
+from s3d.clock import Clock
 from s3d.errors import S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue.rows import changes, claims, views
+from s3d.layers.queue.owed import Owed
+from s3d.layers.queue.rows import aftermath, changes, claims, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database, StoreFailed
 
@@ -32,6 +34,8 @@ class Waiter:
     key: str | None
     seq: int
     prefix: str = ""
+    turn: int = 0
+    """Of a request that writes: its own row."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -43,16 +47,24 @@ class Turn:
     """The ETag that the request gives the object, "" where it deletes it; None as long as nobody knows."""
     changed: bool = False
     """Whether it was answered, and the object is another now."""
+    replaced: bool = False
+    """Whether the object is a new one, so that a settled change that is kept of the key is of no use any more."""
     lost: bool = False
     """Whether it was sent and stayed unanswered."""
+    spared: frozenset[str] = frozenset()
+    """Keys that it left as they were, though it was answered."""
 
 
 class Turns:
     """Everybody who waits for changes to be pushed."""
 
-    def __init__(self, db: Database, health: Health, timeout: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, owed: Owed, health: Health, timeout: float, wake: Callable[[], None]
+    ) -> None:
         """Take the time in seconds after which a waiter gives up, and what says that there is something to push."""
         self._db = db
+        self._clock = clock
+        self._owed = owed
         self._health = health
         self._timeout = timeout
         self._wake = wake
@@ -75,27 +87,26 @@ class Turns:
             await self._until(waiter)
 
     @contextlib.asynccontextmanager
-    async def turn(self, bucket: str, key: str, identity: str) -> AsyncIterator["Turn"]:
-        """Hold a key for a request that is written through, after everything that was acknowledged before it.
+    async def turn(self, bucket: str, keys: Sequence[str], identity: str) -> AsyncIterator["Turn"]:
+        """Hold keys for a request that is written through, after everything that was acknowledged before it.
 
-        One that ends without an answer may still arrive, and is remembered at the key for that.
+        One that ends without an answer may still arrive, and is remembered at each of the keys for that.
         """
-        waiter = Waiter(bucket, key, 0)
-        with self._waiting(waiter):
-            now = time.time()
+        waiters = [Waiter(bucket, key, 0) for key in keys]
+        with contextlib.ExitStack() as waiting:
+            for waiter in waiters:
+                waiting.enter_context(self._waiting(waiter))
+            now, deadline = self._clock.now(), time.monotonic() + self._timeout
+            # All at once, so that of two requests with a key in common one is behind the other at each of them.
             standing = asyncio.ensure_future(
-                self._db.write(lambda db: _stand_in_line(db, bucket=bucket, key=key, identity=identity, now=now))
+                self._db.write(lambda db: [_stand_in_line(db, bucket, key, identity, now) for key in keys])
             )
             turn: Turn | None = None
             try:
-                seq, started = await asyncio.shield(standing)
-                waiter.seq = seq - 1
-                while not started:
-                    await self._until(waiter)
-                    waiter.woken.clear()
-                    started = await self._db.write(lambda db: changes.start_turn(db, seq))
+                for waiter, (seq, started) in zip(waiters, await asyncio.shield(standing), strict=True):
+                    waiter.seq, waiter.turn = seq - 1, seq
                     if not started:
-                        await self._glance(waiter, now + self._timeout, None)
+                        await self._start(waiter, deadline)
                 turn = Turn()
                 try:
                     yield turn
@@ -104,16 +115,40 @@ class Turns:
                     raise
             finally:
                 # A client that left while its row was asked for has one all the same: the key would wait behind it.
-                await asyncio.shield(self._leave(standing, bucket, turn))
+                await asyncio.shield(self._leave(standing, bucket, keys, turn))
 
-    async def _leave(self, standing: asyncio.Future[tuple[int, bool]], bucket: str, turn: "Turn | None") -> None:
-        """Leave the line once the place in it is known; where it could not be stored, there is none."""
+    async def _start(self, waiter: Waiter, deadline: float) -> None:
+        """Wait until a key's turn has come, and take it."""
+        while True:
+            await self._until(waiter)
+            waiter.woken.clear()
+            if await self._db.write(lambda db: changes.start_turn(db, waiter.turn)):
+                return
+            await self._glance(waiter, deadline, None)
+
+    async def _leave(
+        self, standing: asyncio.Future[list[tuple[int, bool]]], bucket: str, keys: Sequence[str], turn: "Turn | None"
+    ) -> None:
+        """Leave the line once the places in it are known; where they could not be stored, there are none.
+
+        Where leaving cannot be stored it is repeated, while the client has its answer.
+        """
         try:
-            seq, _ = await standing
+            places = await standing
         except StoreFailed:
             return
-        await self._db.write(lambda db: _leave(db, seq, turn))
-        self.moved(bucket)
+
+        def left() -> None:
+            self.moved(bucket)
+            self._wake()
+
+        now = self._clock.now()
+
+        def leave(db: apsw.Connection) -> None:
+            for key, (seq, _) in zip(keys, places, strict=True):
+                _leave(db, seq, None if turn is not None and key in turn.spared else turn, now)
+
+        await self._owed.make(leave, left)
 
     @contextlib.contextmanager
     def _waiting(self, waiter: Waiter) -> Iterator[None]:
@@ -130,7 +165,7 @@ class Turns:
         return views.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
 
     async def _until(self, waiter: Waiter) -> None:
-        deadline = time.time() + self._timeout
+        deadline = time.monotonic() + self._timeout
         while True:
             waiter.woken.clear()
             change = self._obstacle(waiter)
@@ -141,7 +176,7 @@ class Turns:
 
     async def _hurry(self, waiter: Waiter, change: Change) -> None:
         """Have what is waited for pushed now where only its delay keeps it; the pause after a refusal stays."""
-        now = time.time()
+        now = self._clock.now()
         if change.state == "waiting" and not change.attempts and change.next_at > now:
             await self._db.write(lambda db: claims.hurry(db, waiter.bucket, waiter.key, waiter.prefix, waiter.seq, now))
             self._wake()
@@ -150,23 +185,29 @@ class Turns:
         """Wait a moment, or until something moved; refuse where waiting is in vain."""
         if change is not None and change.state in ("held", "parked", "quarantined"):
             raise refusal(change, f"is {change.state}")
+        if change is not None and waiter.turn and change.seq > waiter.turn:
+            # It is behind this request, and what this request was to see will not be delivered.
+            raise refusal(change, "has taken the place of an older one, which is not delivered any more")
         if self._health.away:
             raise refusal(change, "waits for the remote, which is away")
-        if time.time() >= deadline:
+        if time.monotonic() >= deadline:
             raise refusal(change, f"was not pushed within {self._timeout:g} s")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GLANCE):
                 await waiter.woken.wait()
 
 
-def _stand_in_line(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> tuple[int, bool]:
+def _stand_in_line(db: apsw.Connection, bucket: str, key: str, identity: str, now: float) -> tuple[int, bool]:
     seq = changes.take_turn(db, bucket=bucket, key=key, identity=identity, now=now)
     return seq, changes.start_turn(db, seq)
 
 
-def _leave(db: apsw.Connection, seq: int, turn: Turn | None) -> None:
+def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None:
+    """Leave the line, with all that the request has made of its key."""
+    if turn is not None and turn.replaced:
+        aftermath.drop_kept(db, seq)
     if turn is not None and turn.lost:
-        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=time.time())
+        changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=now)
     elif turn is None or not turn.changed:
         changes.end_turn(db, seq)
     else:

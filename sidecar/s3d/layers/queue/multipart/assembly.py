@@ -8,7 +8,6 @@ changes the object: whatever happens before it is a failed attempt, and never an
 import asyncio
 import email.utils
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +25,7 @@ from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
+from s3d.layers.queue.serve import withheld
 from s3d.protocol import decode, encode
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ async def push(parts: Parts, change: Change) -> Reply:
     """
     upload_id = change.upload or ""
     upload = uploads.find(parts.db, upload_id)
-    if upload is None:
-        raise CorruptBody("its upload is missing")
+    if upload is None or upload.state == "quarantined":
+        raise CorruptBody("its upload is missing, or cannot be read")
     if upload.state == "landed":
         if change.state == "unknown":
             return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
@@ -85,7 +85,7 @@ async def begin(parts: Parts, upload: Upload) -> Upload:
         return upload
     remote = await adopt(parts, upload) if upload.asked_at is not None else None
     if remote is None:
-        await parts.db.write(lambda db: uploads.ask(db, upload.id, time.time()))
+        await parts.db.write(lambda db: uploads.ask(db, upload.id, parts.clock.now()))
         wire = Wire("POST", path_of(upload), "uploads", CIMultiDict(upload.members))
         try:
             result = await _answer(parts, Call("CreateMultipartUpload", named(upload), wire=wire))
@@ -113,7 +113,8 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     except S3Error as error:
         log.warning("whether %s/%s has an upload that we began cannot be told: %s", upload.bucket, upload.key, error)
         return None
-    since = (upload.asked_at or 0) + _ahead(reply.headers) - CLOCK_GRACE
+    asked_at = parts.clock.wall_of(upload.asked_at or 0.0)
+    since = asked_at + _ahead(reply.headers, parts.clock.wall()) - CLOCK_GRACE
     found: list[str] = []
     for one in (reply.result or {}).get("Uploads", ()):
         at = one.get("Initiated")
@@ -130,10 +131,10 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _ahead(headers: Headers) -> float:
+def _ahead(headers: Headers, now: float) -> float:
     """Seconds by which the remote's clock is ahead of ours, so far as its answer says."""
     try:
-        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp() - time.time()
+        return email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp() - now
     except (TypeError, ValueError):
         return 0.0
 
@@ -162,6 +163,9 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
     part = uploads.part_of(parts.db, upload.id, number)
     if part is None or part.landed is not None:
         return
+    if drop:
+        # Of an upload that is still open: the bucket's tags may say something else than when it began to spill.
+        withheld.refuse(parts, upload.bucket, "it spills", upload.members)
     headers: Headers = CIMultiDict(part.sums)
     headers["Content-MD5"] = md5_base64(part.etag)
     query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"

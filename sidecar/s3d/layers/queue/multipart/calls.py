@@ -7,7 +7,6 @@ belongs to the remote, and so does what only the remote can judge: then the uplo
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,10 +19,11 @@ from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import uploads
+from s3d.layers.queue.rows import holds, uploads
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
-from s3d.layers.queue.serve import forward, overlay, proving, reads, writes
+from s3d.layers.queue.rules.tags import TAGGING
+from s3d.layers.queue.serve import forward, overlay, proving, reads, withheld, writes
 from s3d.protocol import checksums, decode
 from s3d.protocol.model import OPERATIONS
 from s3d.store.db import StoreFull
@@ -36,24 +36,24 @@ COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 async def create(parts: Parts, call: Call) -> Reply:
     """Begin an upload."""
     wire = forward.wire_of(call)
-    if understood.foreign(wire, "CreateMultipartUpload"):
-        return await parts.inner(call)
+    if foreign := understood.foreign(wire, "CreateMultipartUpload"):
+        return await create_there(parts, call, foreign[0])
     members = understood.kept(wire)
     members.pop("x-amz-content-sha256", None)
     limits.check(call.key, 0, members)
     algorithm, kind = completion.promised(wire.headers)
     bucket = await parts.buckets.get(call.bucket)
-    if parts.buckets.through(bucket):
-        return await parts.inner(call)
+    if reason := parts.buckets.through(bucket):
+        return await create_there(parts, call, reason)
     if (reply := await proving.begin(parts, call, members)) is not None:
-        return reply
+        return await let_go(parts, call, reply)
     if algorithm:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
         if "x-amz-checksum-type" in wire.headers:
             members["x-amz-checksum-type"] = kind
-    now = time.time()
+    began_at, now = parts.clock.wall(), parts.clock.now()
     upload = Upload(
-        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, now, now
+        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, began_at, now
     )
     await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
@@ -62,10 +62,26 @@ async def create(parts: Parts, call: Call) -> Reply:
     return Reply(200, writes.acknowledged(parts, call.bucket, members), result=result)
 
 
+async def create_there(parts: Parts, call: Call, reason: str) -> Reply:
+    """Begin an upload at the remote, unless a rule keeps its object back (Q-11a)."""
+    await withheld.check(parts, call, reason)
+    return await let_go(parts, call, await parts.inner(call))
+
+
+async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
+    """Note an upload that was begun at the remote with tags that let it leave: its parts do not say so again."""
+    if reply.status < 300 and holds.own_of(withheld.tags_of(parts, call).get(TAGGING, "")) is not None:
+        document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+        reply.body = BytesBody(document)
+        parts.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
+    return reply
+
+
 async def upload_part(parts: Parts, call: Call) -> Reply:
     """Take one part."""
     upload = ours(parts, call)
     if upload is None:
+        await withheld.check(parts, call, "part of an upload of the remote")
         return await parts.inner(call)
     number = number_of(call)
     body = call.body
@@ -96,9 +112,9 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
         sums = {**sums, **{name: value for name, value in verified.items() if name in understood.CHECKSUMS}}
         if upload.algorithm and not sent:
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
-        part = Part(number, size, digests.result("md5"), sums, time.time(), stored.id, inline=stored.inline)
+        part = Part(number, size, digests.result("md5"), sums, parts.clock.wall(), stored.id, inline=stored.inline)
         try:
-            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part), short=True)
+            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()), short=True)
         except (StoreFull, S3Error):
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:
@@ -110,7 +126,8 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
 
 
 async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Reply:
-    """Send a part on to the remote's upload, and note it."""
+    """Send a part on to the remote's upload, and note it, unless a rule keeps its object back (Q-11a)."""
+    await withheld.check(parts, call, "part of an upload of the remote", upload.members)
     size = call.body.length or 0 if call.body is not None else 0
     await parts.db.write(lambda db: uploads.spill(db, upload.id))
     parts.staging.wake()
@@ -130,8 +147,8 @@ async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Repl
         else:
             verified: Mapping[str, str] = getattr(call.body, "digests", {})
             sums = {name: value for name, value in verified.items() if name in understood.CHECKSUMS}
-        part = Part(number, size, etag, sums, time.time(), landed=etag)
-        await parts.db.write(lambda db: uploads.store_part(db, upload.id, part))
+        part = Part(number, size, etag, sums, parts.clock.wall(), landed=etag)
+        await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()))
     return reply
 
 
@@ -153,12 +170,14 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
     source = forward.copy_source(call.params.get("CopySource", ""))
     upload = ours(parts, call)
     if upload is None or source is None:
+        await withheld.check(parts, call, "part of an upload of the remote")
         if source is not None:
             await parts.turns.barrier(*source)
         return await parts.inner(call)
     number = number_of(call)
     versioned = "versionId=" in str(call.params.get("CopySource", ""))
     if upload.state != "open" or versioned or understood.foreign(forward.wire_of(call), "UploadPartCopy"):
+        await withheld.check(parts, call, "part of an upload of the remote", upload.members)
         await parts.turns.barrier(*source)
         return await through(parts, upload, call, number)
     etag, size = await look_at(parts, call, *source)
@@ -279,6 +298,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
 
 async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply:
     """Let the remote make the object, in its key's turn, once it has all parts (R-5)."""
+    await withheld.check(parts, call, "the remote must judge it", upload.members)
     spill.refuse_away(parts)
     try:
         async with asyncio.timeout(parts.settings.gateway.barrier_timeout):
@@ -294,15 +314,17 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
     document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
     call = replace(call, wire=completion.without_digest(forward.wire_of(call)))
-    reply = await forward.through(parts, call, "complete of a spilled upload")
+    reply = await forward.through(parts, call, "complete of a spilled upload", upload.members)
     document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
     reply.body = BytesBody(document)
     if reply.status >= 300:
         return reply
     result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
-    await parts.db.write(lambda db: uploads.close(db, upload.id, (), kept, time.time(), "finished"))
-    parts.staging.wake()
+    # The object is made: that is the answer, also while the local dir takes no note of it.
+    await parts.owed.make(
+        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), "finished"), parts.staging.wake
+    )
     return reply
 
 
@@ -320,7 +342,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
         raise overlay.failed("x-amz-if-match-initiated-time")
-    await parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
+    await parts.db.write(lambda db: uploads.abort(db, upload.id, parts.clock.now()))
     parts.staging.wake()
     parts.room.freed()
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
@@ -372,7 +394,14 @@ def ours(parts: Parts, call: Call) -> Upload | None:
 
 
 def check_open(upload: Upload, call: Call) -> None:
-    """Raise S3Error NoSuchUpload where a call may not go on with an upload."""
+    """Raise S3Error NoSuchUpload where a call may not go on with an upload, ServiceUnavailable where it is damaged."""
+    if upload.state == "quarantined":
+        raise S3Error(
+            "ServiceUnavailable",
+            "This upload is damaged on the local dir",
+            status=503,
+            hint="begin another one; what is left of this one stays for S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
+        )
     if upload.state not in uploads.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
         raise uploads.no_such_upload(upload.id)
 

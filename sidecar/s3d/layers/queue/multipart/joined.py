@@ -1,6 +1,7 @@
 """The body of a completed upload: the files of its parts, one after another, as if they were one (SEMANTICS R-1).
 
-A part that is read whole is verified against its MD5 before its last block is given out. One file is open at a time.
+A part that is read whole is verified against its MD5 before its last block is given out; of one that is read in part,
+`verify` is asked before. One file is open at a time.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from s3d.errors import CorruptBody
 from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.uploads import Part
-from s3d.store.bodies import Bodies
+from s3d.store.bodies import Bodies, FileBody
 from s3d.store.db import Database
 
 
@@ -31,7 +32,8 @@ class JoinedBody:
         self._verified = verified
         self._bodies = bodies
         self._parts = parts
-        self._release = release
+        self.release = release
+        """Lets the files go."""
         self.length = sum(part.size for part in parts)
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -46,16 +48,27 @@ class JoinedBody:
                         yield block
             offset += part.size
 
+    async def verify(self, start: int = 0, end: int | None = None) -> None:
+        """Verify the parts that a stretch touches, as FileBody.verify does. Raises CorruptBody and StoreFailed."""
+        end = self.length if end is None else min(end, self.length)
+        offset = 0
+        for part in self._parts:
+            if max(start, offset) < min(end, offset + part.size):
+                async with opened(self._bodies, part) as body:
+                    if isinstance(body, FileBody):
+                        await body.verify()
+            offset += part.size
+
     async def aclose(self) -> None:
         """Let the files go."""
-        self._release()
+        self.release()
 
 
 def open_parts(db: Database, bodies: Bodies, staging: Staging, upload_id: str, *, verified: bool = True) -> JoinedBody:
     """The body of a completed upload. Its files stay until it is closed."""
     parts = [
         part if part.file is not None else uploads.part_of(db, upload_id, part.number) or part
-        for part in uploads.parts_of(db, upload_id)
+        for part in (uploads.parts_of if verified else uploads.remains_of)(db, upload_id)
     ]
     if not parts:
         raise CorruptBody(f"the parts of upload {upload_id} are missing")

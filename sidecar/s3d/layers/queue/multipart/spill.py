@@ -12,19 +12,21 @@ from s3d.api import Call, Reply
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import uploads
+from s3d.layers.queue.rows import holds, uploads
 from s3d.layers.queue.rows.uploads import Upload
-from s3d.layers.queue.serve import forward
+from s3d.layers.queue.serve import forward, withheld
 
 
 async def relieve(parts: Parts) -> None:
-    """Let the largest open uploads spill while they hold more than half of the queue."""
-    while uploads.staying(parts.db) > parts.settings.write_queue.max_size // 2:
-        largest = uploads.largest_open(parts.db)
-        if largest is None:
-            return
+    """Let the largest open uploads spill while they hold more than half of the queue; what a rule keeps back stays."""
+    most = parts.settings.write_queue.max_size // 2
+    for largest in uploads.largest_open(parts.db) if uploads.staying(parts.db) > most else ():
+        if holds.rule_now(parts.db, largest.bucket, "complete", largest.members):
+            continue
         await parts.db.write(functools.partial(uploads.spill, upload_id=largest.id))
         parts.staging.wake()
+        if uploads.staying(parts.db) <= most:
+            return
 
 
 async def spill(parts: Parts, upload_id: str) -> Upload:
@@ -41,6 +43,7 @@ async def spill(parts: Parts, upload_id: str) -> Upload:
             if upload.state == "spilled":
                 return upload
             refuse_away(parts)
+            withheld.refuse(parts, upload.bucket, "it spills", upload.members)
             upload = await counterpart(parts, upload)
             await assembly.send(parts, upload, drop=True)
             await parts.db.write(lambda db: uploads.spilled(db, upload_id))

@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Callable
 SENT_AT_ONCE = 16
 """Parts on their way to the remote at once, over all uploads: each holds about two blocks of memory."""
 
+MOST_LET_GO = 10_000
+"""Uploads of the remote that are remembered to have tags of their own."""
+
 
 class Staging:
     """The moving side of uploads."""
@@ -21,6 +24,7 @@ class Staging:
         self.work = asyncio.Event()
         self._readers: Counter[str] = Counter()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._let_go: dict[str, None] = {}
 
     def wake(self) -> None:
         """Say that there may be files to delete, or uploads to look after."""
@@ -45,6 +49,16 @@ class Staging:
     def is_read(self, upload_id: str) -> bool:
         """Whether somebody reads parts of an upload."""
         return upload_id in self._readers
+
+    def let_go(self, remote: str) -> None:
+        """Note an upload of the remote, by its id there, whose own tags let it leave whatever its bucket's say."""
+        while len(self._let_go) >= MOST_LET_GO:
+            del self._let_go[next(iter(self._let_go))]
+        self._let_go[remote] = None
+
+    def is_let_go(self, remote: str) -> bool:
+        """Whether it is such an upload. One that is forgotten is judged by its bucket alone."""
+        return remote in self._let_go
 
     @contextlib.asynccontextmanager
     async def alone(self, what: str) -> AsyncIterator[None]:

@@ -11,7 +11,8 @@ import logging
 import random
 import time
 
-from s3d.errors import CorruptBody, S3Error
+from s3d.background import for_ever
+from s3d.errors import S3DError, S3Error
 from s3d.layers.queue.multipart import assembly, spill
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import retry
@@ -33,16 +34,20 @@ async def run(parts: Parts) -> None:
     """Look after uploads for life."""
     far = Far(parts)
     async with asyncio.TaskGroup() as tasks:
-        while True:
-            parts.staging.work.clear()
-            try:
-                await tidy(parts, time.time())
-            except StoreFailed as error:
-                log.error("uploads cannot be looked after: %s", error)
-            far.start(tasks)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GLANCE):
-                    await parts.staging.work.wait()
+        await for_ever("uploads", functools.partial(look, parts, far, tasks), parts.metrics)
+
+
+async def look(parts: Parts, far: "Far", tasks: asyncio.TaskGroup) -> None:
+    """Do what is due, and rest until there is more."""
+    parts.staging.work.clear()
+    try:
+        await tidy(parts, parts.clock.now())
+    except StoreFailed as error:
+        log.error("uploads cannot be looked after: %s", error)
+    far.start(tasks)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GLANCE):
+            await parts.staging.work.wait()
 
 
 async def tidy(parts: Parts, now: float) -> None:
@@ -59,7 +64,7 @@ async def tidy(parts: Parts, now: float) -> None:
         await parts.db.write(lambda db: uploads.swept(db, free))
         parts.room.freed()
     if uploads.any_finished(parts.db, now - ANSWER_KEPT):
-        await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT))
+        await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT, now))
 
 
 class Far:
@@ -97,7 +102,10 @@ class Far:
                 await assembly.abort(parts, what)
             else:
                 await spill.spill(parts, what.id)
-        except (S3Error, CorruptBody, StoreFailed) as error:
+        except Exception as error:
+            if not isinstance(error, S3DError):
+                log.exception("a bug: the upload %s of %s/%s failed", name, what.bucket, what.key)
+                parts.metrics.background_failures.labels("uploads at the remote").inc()
             if isinstance(error, S3Error) and error.code == "NoSuchUpload" and isinstance(what, Upload):
                 await self._lose(what)
                 return
@@ -114,4 +122,4 @@ class Far:
         """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""
         log.error("upload %s of %s/%s is gone at the remote", upload.id, upload.bucket, upload.key)
         with contextlib.suppress(S3Error, StoreFailed):
-            await self._parts.db.write(lambda db: uploads.abort(db, upload.id, time.time()))
+            await self._parts.db.write(lambda db: uploads.abort(db, upload.id, self._parts.clock.now()))

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import time
+import math
 from datetime import datetime
 
 from multidict import CIMultiDict
@@ -28,7 +28,7 @@ KMS = "aws:kms"
 
 
 async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) -> Reply:
-    """The answer to a push that began at `began` (Unix time), with the ETag that the object has at the remote.
+    """The answer to a push that began at `began` (steady), with the ETag that the object has at the remote.
 
     Raises Unavailable, and the change is in doubt, where the object that is there cannot be ours.
     """
@@ -52,7 +52,7 @@ async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) ->
     if etag == change.etag:
         return with_etag(reply, etag)
     like_ours = etag == shown and shows(there, change)
-    if like_ours and (is_newer(there, change, began) or await is_same(parts, change, etag)):
+    if like_ours and (is_newer(there, change, parts.clock.now() - began) or await is_same(parts, change, etag)):
         return reply
     raise Unavailable(
         f"The remote answered with the ETag {shown}, which is not this object's, and shows {etag or 'no object'}",
@@ -84,14 +84,14 @@ def shows(there: Reply, change: Change) -> bool:
     )
 
 
-def is_newer(there: Reply, change: Change, began: float) -> bool:
-    """Whether the object is another than the one before, and was written since a push began (by the remote's clock)."""
+def is_newer(there: Reply, change: Change, since: float) -> bool:
+    """Whether the object is another than the one before, and was written in the last `since` seconds by the clock of
+    the remote; False where it cannot be told."""
     modified = (there.result or {}).get("LastModified")
     if change.base in (None, ANY, there.headers.get("ETag", "").strip('"')) or not isinstance(modified, datetime):
         return False
-    now = time.time()
-    ahead = remote_time(there.headers.get("Date", ""), now) - now
-    return modified.timestamp() - ahead >= began - 2 * ROUNDING
+    now = remote_time(there.headers.get("Date", ""), math.inf)
+    return now - modified.timestamp() <= since + 2 * ROUNDING
 
 
 async def is_same(parts: Parts, change: Change, etag: str) -> bool:

@@ -8,7 +8,6 @@ and neither is what cannot be told.
 """
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +44,7 @@ class Shown:
     etag: str
     """Without quotes; "" where there is no object."""
     written_at: float
-    """By our clock (Unix time); 0 where the remote does not say."""
+    """By our steady clock; 0 where the remote does not say."""
 
 
 async def push(parts: Parts, change: Change) -> Reply:
@@ -54,7 +53,7 @@ async def push(parts: Parts, change: Change) -> Reply:
     Raises what a push raises, and Conflict.
     """
     after = parts.settings.write_queue.conflict_check_after
-    if change.op == "tag" or time.time() - change.acked_at <= after:
+    if change.op == "tag" or parts.clock.now() - change.queued_at <= after:
         return await PUSHES[change.op](parts, change)
     if condition := condition_on(parts, change):
         try:
@@ -119,7 +118,7 @@ async def compare(parts: Parts, change: Change) -> None:
         parts.sights.found(change.bucket, there=bool(shown.etag))
     if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
         return
-    if base is None and (not shown.etag or shown.written_at <= change.acked_at + ROUNDING):
+    if base is None and (not shown.etag or shown.written_at <= change.queued_at + ROUNDING):
         return
     if not shown.etag:
         await check_bucket(parts, change)
@@ -146,7 +145,7 @@ async def compare(parts: Parts, change: Change) -> None:
 
 async def look(parts: Parts, change: Change) -> Shown | None:
     """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
-    now = time.time()
+    now, today = parts.clock.now(), parts.clock.wall()
     try:
         reply = await parts.inner(
             Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}, identity=change.identity)
@@ -160,8 +159,9 @@ async def look(parts: Parts, change: Change) -> Shown | None:
         return None
     result = reply.result or {}
     modified = result.get("LastModified")
-    ahead = remote_time(reply.headers.get("Date", ""), now) - now
-    written_at = modified.timestamp() - ahead if isinstance(modified, datetime) else 0.0
+    # How long ago, by the remote's own clock: ours may have been set since the change was acknowledged.
+    date = remote_time(reply.headers.get("Date", ""), today)
+    written_at = now - (date - modified.timestamp()) if isinstance(modified, datetime) else 0.0
     return Shown(str(result.get("ETag", "")).strip('"'), written_at)
 
 

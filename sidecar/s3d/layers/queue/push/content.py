@@ -14,7 +14,11 @@ from s3d.store.bodies import Bodies
 def open_change(parts: Parts, change: Change) -> Body:
     """The body of a put, or of a completed upload: its parts one after another. Raises CorruptBody."""
     if change.upload is not None:
-        return joined.open_parts(parts.db, parts.bodies, parts.staging, change.upload)
+        body = joined.open_parts(parts.db, parts.bodies, parts.staging, change.upload)
+        if body.length != change.size:
+            body.release()
+            raise CorruptBody(f"the parts of upload {change.upload} have {body.length} bytes, not {change.size}")
+        return body
     return open_body(parts.bodies, change)
 
 
@@ -28,6 +32,17 @@ def open_body(bodies: Bodies, change: Change) -> Body:
     return BytesBody(data)
 
 
+async def verify(body: Body | None) -> None:
+    """Verify a stored body before a byte of it is given out (D-11): a file is read whole the first time after a start,
+    what came with its row was verified when it was opened. Raises CorruptBody and StoreFailed."""
+    look = getattr(body, "verify", None)
+    if look is not None:
+        await look()
+
+
 def md5_base64(etag: str) -> str:
-    """The Content-MD5 of a body whose MD5 in hex is its ETag."""
-    return base64.b64encode(bytes.fromhex(etag)).decode()
+    """The Content-MD5 of a body whose MD5 in hex is its ETag. Raises CorruptBody where it is none."""
+    try:
+        return base64.b64encode(bytes.fromhex(etag)).decode()
+    except ValueError:
+        raise CorruptBody("the digest that was kept with it is none") from None

@@ -12,26 +12,27 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import apsw
 
 from s3d.api import Reply
+from s3d.background import for_ever, until_done
 from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import confirm, conflicts, releases, retry, zombies
+from s3d.layers.queue.push import confirm, conflicts, releases, retry, timekeeping, zombies
 from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.serve import proving
-from s3d.store.db import StoreFailed, StoreFull
+from s3d.store.db import StoreFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-STORE_PAUSE = 1.0
-"""Seconds between two tries to write to a local dir that fails."""
 IDLE = 5.0
 """Seconds after which an idle pusher looks again by itself; whatever makes work wakes it at once."""
 RESERVED = 4
@@ -47,6 +48,7 @@ class Pusher:
         """Take the event that says that there may be something to push."""
         self._parts = parts
         self._db = parts.db
+        self._clock = parts.clock
         self._health = parts.health
         self._metrics = parts.metrics
         self._workers = parts.settings.write_queue.workers
@@ -56,7 +58,7 @@ class Pusher:
         self._refused = {lanes.key_of(lane) for lane in lanes.shut(parts.db)}
         """The lanes that have a row, so that nobody looks for one in vain."""
         self._passed: dict[tuple[str, str], float] = {}
-        """By lane, when the attempt began that was the latest to succeed (Unix time)."""
+        """By lane, when the attempt began that was the latest to succeed."""
         self._latest = ("", "")
         self._more = False
         """Whether the last claim took all that it might: then the next one need not look whether something is due."""
@@ -70,23 +72,47 @@ class Pusher:
     async def run(self) -> None:
         """Push for life."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(zombies.watch(self._parts))
-            tasks.create_task(releases.watch(self._parts))
-            tasks.create_task(self._parts.ballast.watch())
-            while True:
-                await self._health.present()
-                self._work.clear()
-                claimed = await self._claim()
-                for change in claimed.changes:
-                    self._under_way[change.seq] = is_slow(change)
-                    self._latest = lanes.key_of(change)
-                    tasks.create_task(self._push(change))
-                if not claimed.changes:
-                    await self._rest(claimed.due)
+            for name, look in (
+                ("times", partial(timekeeping.watch, self._parts)),
+                ("late arrivals", partial(zombies.watch, self._parts)),
+                ("tags of buckets", partial(releases.watch, self._parts)),
+                ("a full disk", self._parts.ballast.watch),
+                ("what is owed to the tables", self._parts.owed.run),
+            ):
+                tasks.create_task(for_ever(name, look, self._metrics))
+            await for_ever("deliveries", partial(self._look, tasks), self._metrics)
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        """Claim what is due and start to push it, or rest until there is more."""
+        await self._health.present()
+        self._work.clear()
+        claimed = await self._claim()
+        for change in claimed.changes:
+            self._under_way[change.seq] = is_slow(change)
+            self._latest = lanes.key_of(change)
+            tasks.create_task(self._carry(change))
+        if not claimed.changes:
+            await self._rest(claimed.due)
+
+    async def _carry(self, change: Change) -> None:
+        """Push a change. A bug that is met beside the attempt itself leaves its outcome unknown: the change is pushed
+        again, since a claim that nobody works on would never end."""
+        try:
+            await self._push(change)
+        except Exception as bug:
+            log.exception("a bug: what came of %s is not known", describe(change))
+            self._metrics.background_failures.labels("deliveries").inc()
+            reason = repr(bug)
+            forget = partial(
+                self._record, change, "unknown", code="InternalError", reason=reason, next_at=self._clock.now()
+            )
+            await until_done("deliveries", forget, self._metrics)
+            self._parts.turns.moved(change.bucket)
 
     async def drained(self, seconds: float) -> bool:
         """Push what is pending, whatever its time, for up to so long. True when nothing that can be pushed is left."""
-        await self._db.write(hasten)
+        now = self._clock.now()
+        await self._db.write(lambda db: hasten(db, now))
         self.wake()
         deadline = time.monotonic() + seconds
         while sum(views.tally(self._db)[state][0] for state in ("waiting", "pushing", "unknown")):
@@ -106,7 +132,7 @@ class Pusher:
         slow = max(0, self._slow_workers - sum(self._under_way.values()))
         try:
             # Each write wakes us, and a claim is a transaction in the writers' way.
-            now = time.time()
+            now = self._clock.now()
             if not self._more:
                 due = lanes.next_due(self._db, slow=slow > 0, refused=bool(self._refused))
                 if due is None or due > now:
@@ -118,31 +144,27 @@ class Pusher:
             return claimed
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
-            await self._make_room(error)
-            await asyncio.sleep(STORE_PAUSE)
+            await self._parts.owed.make_room(error)
+            await asyncio.sleep(owed.PAUSE)
             return Claimed([], None)
-
-    async def _make_room(self, error: StoreFailed) -> None:
-        if isinstance(error, StoreFull):
-            await self._parts.ballast.drop()
 
     async def _rest(self, due: float | None) -> None:
         """Wait until something becomes due or there is news. What waits for its turn is news when that comes."""
-        pause = IDLE if due is None else max(0.0, due - time.time())
+        pause = IDLE if due is None else max(0.0, due - self._clock.now())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(pause, IDLE)):
                 await self._work.wait()
 
     async def _push(self, change: Change) -> None:
         """Make one attempt and record what came of it. A bug costs this change an attempt, and no other its own."""
-        began = time.time()
+        began = self._clock.now()
         try:
             try:
                 reply = await confirm.confirmed(self._parts, change, await conflicts.push(self._parts, change), began)
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
-                await self._record(change, "parked", code=error.code, reason=error.message, next_at=time.time())
+                await self._record(change, "parked", code=error.code, reason=error.message, next_at=self._clock.now())
                 self._metrics.pushes.labels("parked").inc()
             except S3Error as error:
                 await self._judge(change, error)
@@ -170,7 +192,7 @@ class Pusher:
             # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
             self._parts.sights.saw(change.bucket, change.key, shown)
         orphans = await self._write(
-            lambda db: outcomes.settle(db, change.seq, now=time.time(), window=window, shown=shown)
+            lambda db: outcomes.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
         )
         self._metrics.pushes.labels("settled").inc()
         for file in orphans:
@@ -191,7 +213,7 @@ class Pusher:
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return
-        now, attempts, refusals = time.time(), change.attempts + 1, 0
+        now, attempts, refusals = self._clock.now(), change.attempts + 1, 0
         # A claim that was unknown stays so without an answer: an earlier attempt may still arrive.
         unanswered = isinstance(error, Unavailable) and change.state == "unknown"
         state = "unknown" if error.unknown or unanswered else "waiting"
@@ -219,25 +241,25 @@ class Pusher:
 
     async def _shut(self, change: Change, error: S3Error, state: str, next_at: float) -> None:
         """Put a change back, and note that its lane is refused."""
-        now = time.time()
+        now = self._clock.now()
         self._refused.add(lanes.key_of(change))
 
-        def refuse(db: apsw.Connection) -> tuple[str | None, bool]:
-            orphan = outcomes.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
+        def refuse(db: apsw.Connection) -> bool:
+            outcomes.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
             pause = lambda attempts: retry.probe_pause(attempts, random.random())  # noqa: S311, E731 - as above
-            return orphan, lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
+            return lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
 
-        orphan, pauses = await self._write(refuse)
-        if orphan is not None:
-            await self._parts.bodies.delete(orphan)
-        if pauses:
+        if await self._write(refuse):
             log.error(
                 "deliveries to bucket %s are paused, nothing is lost: %s; one change is tried again and again",
                 change.bucket,
                 error,
             )
         if error.code == "NoSuchBucket":
-            await self._parts.buckets.refute(change.bucket, error.code)
+            try:
+                await self._parts.buckets.refute(change.bucket, error.code)
+            except StoreFailed as failure:
+                log.error("that bucket %s is gone cannot be kept: %s", change.bucket, failure)
 
     def _refused_alone(self, change: Change, error: S3Error) -> bool:
         """Whether others of its lane were delivered since a change met the same before: then it alone is refused."""
@@ -268,34 +290,23 @@ class Pusher:
 
     async def _write(self, write: Callable[[apsw.Connection], T]) -> T:
         """Record an outcome; while the local dir fails, this worker waits: the claim must not be forgotten."""
-        while True:
-            try:
-                return await self._db.write(write)
-            except StoreFailed as error:
-                log.error("the outcome of a push cannot be recorded: %s", error)
-                await self._make_room(error)
-                await asyncio.sleep(STORE_PAUSE)
+        return await self._parts.owed.insist(write)
 
     async def _record(
         self, change: Change, state: str, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
     ) -> None:
-        again = time.time() + retry.PROBE_BASE
+        again = self._clock.now() + retry.PROBE_BASE
 
-        def record(db: apsw.Connection) -> str | None:
+        def record(db: apsw.Connection) -> None:
             if lanes.key_of(change) in self._refused:
                 lanes.end_probe(db, change.seq, again)
-            return outcomes.put_back(
-                db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals
-            )
+            outcomes.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals)
 
-        orphan = await self._write(record)
-        if orphan is not None:
-            await self._parts.bodies.delete(orphan)
+        await self._write(record)
 
 
-def hasten(db: apsw.Connection) -> None:
+def hasten(db: apsw.Connection, now: float) -> None:
     """Make everything due that waits for its time."""
-    now = time.time()
     claims.expedite(db, now)
     lanes.hasten(db, now)
 

@@ -5,8 +5,10 @@ its tags may be changed elsewhere. One that does not answer is held to say what 
 """
 
 import asyncio
+import functools
 import logging
-import time
+
+import apsw
 
 from s3d.api import Call
 from s3d.errors import S3Error
@@ -37,35 +39,39 @@ async def ask(parts: Parts, bucket: str) -> None:
         if error.status not in SILENT or error.code == "NoSuchBucket":
             raise
         tags = {}
-    if await parts.db.write(holds.remember(bucket, tags, time.time())):
+    if await parts.db.write(holds.remember(bucket, tags, parts.clock.now())):
         log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
         await judge(parts, bucket)
 
 
 async def judge(parts: Parts, bucket: str) -> None:
-    """Hold or release what waits in a bucket."""
+    """Hold or release what waits in a bucket. Where that breaks off, the next `ask` begins anew."""
     after: int | None = 0
+
+    def some(db: apsw.Connection, behind: int, now: float) -> int | None:
+        last = claims.judge_holds(db, bucket, behind, AT_ONCE, now)
+        if last is None:
+            holds.judged(db, bucket)
+        return last
+
     while after is not None:
-        behind, now = after, time.time()
-        after = await parts.db.write(
-            lambda db, behind=behind, now=now: claims.judge_holds(db, bucket, behind, AT_ONCE, now)  # type: ignore[misc]
-        )
+        after = await parts.db.write(functools.partial(some, behind=after, now=parts.clock.now()))
+    parts.room.freed()
     parts.wake()
     parts.turns.moved(bucket)
 
 
 async def watch(parts: Parts) -> None:
-    """Ask buckets again, for life."""
-    while True:
-        await asyncio.sleep(AGAIN)
-        await parts.health.present()
-        now = time.time()
-        busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
-        due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
-        for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):
-            try:
-                await ask(parts, bucket)
-            except S3Error as error:
-                log.debug("bucket %s does not tell its tags: %s", bucket, error)
-            except StoreFailed as error:
-                log.error("the tags of bucket %s cannot be remembered: %s", bucket, error)
+    """Rest, and ask the buckets again whose time has come."""
+    await asyncio.sleep(AGAIN)
+    await parts.health.present()
+    now = parts.clock.now()
+    busy = claims.buckets_with_waiting(parts.db, MOST_BUCKETS)
+    due = [bucket for bucket in busy if now - holds.asked_at(parts.db, bucket) >= AGAIN / 2]
+    for bucket in dict.fromkeys(due + holds.long_ago(parts.db, now - IDLE_AGAIN, MOST_IDLE)):
+        try:
+            await ask(parts, bucket)
+        except S3Error as error:
+            log.debug("bucket %s does not tell its tags: %s", bucket, error)
+        except StoreFailed as error:
+            log.error("the tags of bucket %s cannot be remembered: %s", bucket, error)

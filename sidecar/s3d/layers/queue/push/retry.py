@@ -13,6 +13,8 @@ BASE = 0.2
 CAP = 30.0
 PROBE_BASE = 1.0
 PROBE_CAP = 30.0
+LONGEST = max(CAP, PROBE_CAP)
+"""No pause is longer."""
 
 
 class Verdict(StrEnum):

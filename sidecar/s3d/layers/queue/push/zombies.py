@@ -7,7 +7,6 @@ What somebody else wrote is never replaced.
 
 import asyncio
 import logging
-import time
 
 from s3d.api import Call
 from s3d.errors import S3Error, Unavailable
@@ -28,20 +27,19 @@ AT_ONCE = 100
 
 
 async def watch(parts: Parts) -> None:
-    """Look at what is kept when its time is over, for life."""
-    while True:
-        await parts.health.present()
-        window = parts.settings.write_queue.zombie_window
-        try:
-            for change, late in aftermath.settled(parts.db, time.time() - window, AT_ONCE):
-                await look(parts, change, late)
-        except Unavailable as error:
-            log.debug("a settled change could not be looked at: %s", error)
-        except StoreFailed as error:
-            log.error("settled changes cannot be looked at: %s", error)
-        since = aftermath.kept_since(parts.db)
-        rest = GLANCE if since is None else since + window - time.time()
-        await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
+    """Look once at what is kept and whose time is over, and rest until the next time."""
+    await parts.health.present()
+    window = parts.settings.write_queue.zombie_window
+    try:
+        for change, late in aftermath.settled(parts.db, parts.clock.now() - window, AT_ONCE):
+            await look(parts, change, late)
+    except Unavailable as error:
+        log.debug("a settled change could not be looked at: %s", error)
+    except StoreFailed as error:
+        log.error("settled changes cannot be looked at: %s", error)
+    since = aftermath.kept_since(parts.db)
+    rest = GLANCE if since is None else since + window - parts.clock.now()
+    await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
 
 
 async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
@@ -61,7 +59,7 @@ async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
                 change.key,
                 shown or "none",
             )
-            if await parts.db.write(lambda db: aftermath.push_again(db, change, time.time())):
+            if await parts.db.write(lambda db: aftermath.push_again(db, change, parts.clock.now())):
                 parts.wake()
                 return
     file = await parts.db.write(lambda db: aftermath.release(db, change.seq))

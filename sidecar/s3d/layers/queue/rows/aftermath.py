@@ -4,11 +4,9 @@ They answer no read and count nowhere. Their `next_at` is the time of their sett
 ETags of what may arrive.
 """
 
-import json
-
 import apsw
 
-from s3d.layers.queue.rows import changes, uploads
+from s3d.layers.queue.rows import changes, soundness, uploads
 from s3d.layers.queue.rows.changes import FIELDS, Change, Table
 from s3d.store.db import Database
 
@@ -22,17 +20,18 @@ def tag_settled(db: apsw.Connection, bucket: str, key: str, tagging: str) -> Non
         changes.fold(db, seq, tagging)
 
 
-def drop_kept(db: apsw.Connection, bucket: str, key: str) -> tuple[str, ...]:
-    """Let go of the settled body of a key that something else has replaced; the ids of files. What may arrive stays."""
+def drop_kept(db: apsw.Connection, turn: int) -> None:
+    """Let go of the settled body of the key of a turn, whose request has replaced it. What may arrive stays."""
     rows: Table = db.execute(
-        "SELECT seq, file, upload FROM change WHERE bucket = ? AND key = ? AND state = 'settled' AND op <> 'through'",
-        (bucket, key),
+        """SELECT kept.seq, kept.upload FROM change AS kept, change AS turn WHERE turn.seq = ?
+        AND kept.bucket = turn.bucket AND kept.key = turn.key AND kept.seq < turn.seq AND kept.state = 'settled'
+        AND kept.op <> 'through'""",
+        (turn,),
     ).fetchall()
-    for seq, _, upload in rows:
+    for seq, upload in rows:
         db.execute("UPDATE change SET op = 'through', file = NULL, inline = NULL, upload = NULL WHERE seq = ?", (seq,))
         if upload is not None:
             uploads.let_go(db, upload)
-    return tuple(file for _, file, _ in rows if file is not None)
 
 
 def kept_since(db: Database) -> float | None:
@@ -44,10 +43,12 @@ def kept_since(db: Database) -> float | None:
 def settled(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
     """Changes that were settled at `until` or before, with the ETags of attempts that may have arrived since."""
     rows = db.read(
-        f"SELECT former, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        f"""SELECT {soundness.FORMER}, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ?
+        ORDER BY next_at LIMIT ?""",
         (until, limit),
     )
-    return [(changes.of_row(row[1:]), tuple(etag for etag, _ in json.loads(row[0]))) for row in rows]
+    found = [(changes.of_row(row[1:]), soundness.former_leniently(row[0])) for row in rows]
+    return [(change, tuple(etag for etag, _ in former)) for change, former in found if not change.damage]
 
 
 def release(db: apsw.Connection, seq: int) -> str | None:

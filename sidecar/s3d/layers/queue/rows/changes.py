@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import holds
+from s3d.layers.queue.rows import holds, soundness
 from s3d.layers.queue.rules.tags import TAGGING
 
 Table = list[tuple[Any, ...]]
@@ -28,8 +28,8 @@ ACTIVE = "('" + "', '".join(ON_THE_WAY) + "')"
 KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
 """What waits for a person."""
 DUE = "state = 'waiting' AND op <> 'through'"
-FIELDS = """seq, bucket, key, op, state, members, size, etag, acked_at, attempts, next_at, attempt_at, code, reason,
-    file, identity, refusals, rule, upload, base_etag"""
+FIELDS = soundness.FIELDS
+WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 PENDING = "state <> 'superseded' AND state <> 'settled'"
 """What reads, barriers and counts are about; the other two are only kept."""
 AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
@@ -62,7 +62,11 @@ class Change:
     """Of a completed upload: whose parts are the body."""
     base: str | None = None
     """The ETag that was last seen for the key, as in `New`; ANY where it is ours and not known."""
+    queued_at: float = 0.0
+    """When it was acknowledged, by the steady clock: its age goes by it. `acked_at` is for what is shown."""
     inline: bytes | None = None
+    damage: str = ""
+    """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,23 @@ class Queued:
 
 
 def of_row(row: tuple[Any, ...]) -> Change:
-    """Make a Change of the columns in FIELDS, and of `inline` where it was selected."""
-    values = list(row)
-    values[5] = json.loads(values[5])
-    return Change(*values)
+    """Make a Change of the columns in FIELDS, or in WITH_INLINE. It never fails: one that is damaged says so."""
+    values, damage = soundness.read(row)
+    if values[soundness.QUEUED_AT] is None:
+        # A row of an older version has but one time.
+        values[soundness.QUEUED_AT] = values[soundness.ACKED_AT]
+    inline = row[soundness.WIDTH] if len(row) > soundness.WIDTH else None
+    return Change(*[*values[: soundness.OF_A_CHANGE], inline, damage])
+
+
+def written(members: Mapping[str, str]) -> str:
+    """The column `members` of a row."""
+    return json.dumps(dict(members))
 
 
 @dataclass(slots=True)
 class New:
-    """A change that is to be queued. Times are Unix times.
+    """A change that is to be queued. Times are the steady clock's.
 
     Its body is `inline`, in `file`, in the parts of `upload`, or there is none.
     """
@@ -103,33 +115,32 @@ class New:
     """The ETag that was last seen for the key; "" where there was no object, None where nobody looked (Q-18)."""
     ordered: bool = False
     """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
+    acked_at: float | None = None
+    """The time of day that is shown as that of the acknowledgement; None: as `now`."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> Queued:
     """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
 
-    An older change that has not started is dropped, unless the turn of a request stands between the two: that request
-    was promised to see it. A parked one keeps its bytes and answers no read any more.
+    An older change that waits is dropped, unless the turn of a request stands between the two: that request was
+    promised to see it. What is held, parked or quarantined the table supersedes by itself (truth.sql).
     """
     dropped: list[tuple[int, str | None]] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(
-        f"""SELECT seq, coalesce(since, seq), op, state, file, former, base_etag FROM change
+        f"""SELECT seq, coalesce(since, seq), op, state, file, CAST(former AS BLOB), base_etag FROM change
         WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
         (new.bucket, new.key),
     ).fetchall()
     turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
-    late: list[str] = []
+    late: list[str | bytes] = []
     seen = new.base
     for seq, since, op, state, file, former, base in older:
         if seen is None and op not in ("through", "tag"):
             seen = base
-        if state in ("waiting", "held") and op != "through" and seq > turn and not (new.ordered and state == "waiting"):
+        if state == "waiting" and op != "through" and seq > turn and not new.ordered:
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
             dropped.append((since, file))
-            late.append(former)
-        elif state in ("parked", "quarantined"):
-            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
             late.append(former)
     _insert(db, new, min((since for since, _ in dropped), default=None), merged(late), seen)
     return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
@@ -140,7 +151,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
     db.execute(
         """INSERT INTO change
         (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
-        rule, ordered, base_etag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        rule, ordered, base_etag, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
@@ -148,10 +159,10 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.identity,
             new.op,
             "held" if rule else "waiting",
-            json.dumps(dict(new.members)),
+            written(new.members),
             new.size,
             new.etag,
-            new.now,
+            new.now if new.acked_at is None else new.acked_at,
             new.next_at,
             new.file,
             new.inline,
@@ -160,6 +171,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             rule,
             new.ordered,
             base,
+            new.now,
         ),
     )
 
@@ -177,12 +189,15 @@ def retag(db: apsw.Connection, new: New) -> bool:
     for seq, op, state in found:
         if op not in ("put", "tag") or state == "quarantined":
             return False
-        if op == "tag" and state in ("waiting", "held"):
-            db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(dict(new.members)), seq))
+        if op == "tag" and state in ("waiting", "parked"):
+            # In its place, with a new start: what was refused is wanted by nobody any more.
+            db.execute(
+                """UPDATE change SET members = ?, state = 'waiting', refusals = 0,
+                next_at = iif(state = 'parked', ?, next_at) WHERE seq = ?""",
+                (written(new.members), new.next_at, seq),
+            )
             return True
-        if op == "tag" and state == "parked":
-            db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (seq,))
-        elif op == "put":
+        if op == "put":
             if state in ("pushing", "unknown"):
                 _insert(db, new, None, base=new.base)
             else:
@@ -195,32 +210,35 @@ def retag(db: apsw.Connection, new: New) -> bool:
 def absorb(db: apsw.Connection, seq: int) -> None:
     """Make the tags that wait behind a put part of it: it is not under way any more."""
     behind: list[tuple[Any, ...]] = db.execute(
-        """DELETE FROM change WHERE op = 'tag' AND state IN ('waiting', 'held') AND seq > ?1 AND (bucket, key) =
-        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING members""",
+        """DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key) =
+        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING CAST(members AS BLOB)""",
         (seq,),
     ).fetchall()
     for (members,) in behind:
-        fold(db, seq, json.loads(members)[TAGGING])
+        fold(db, seq, soundness.members_leniently(members).get(TAGGING, ""))
 
 
 def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
     """Give a put other tags."""
-    rows: list[tuple[Any, ...]] = db.execute("SELECT members FROM change WHERE seq = ?", (seq,)).fetchall()
+    rows: list[tuple[Any, ...]] = db.execute(
+        "SELECT CAST(members AS BLOB) FROM change WHERE seq = ?", (seq,)
+    ).fetchall()
     for (text,) in rows:
-        members = json.loads(text)
+        members = dict(soundness.members_leniently(text))
         members.pop(TAGGING, None)
         if tagging:
             members[TAGGING] = tagging
-        db.execute("UPDATE change SET members = ? WHERE seq = ?", (json.dumps(members), seq))
+        db.execute("UPDATE change SET members = ? WHERE seq = ?", (written(members), seq))
 
 
 def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
     """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
     rows: Table = db.execute(
-        "SELECT bucket, op, members, state FROM change WHERE seq = ? AND state IN ('waiting', 'held')", (seq,)
+        "SELECT bucket, op, CAST(members AS BLOB), state FROM change WHERE seq = ? AND state IN ('waiting', 'held')",
+        (seq,),
     ).fetchall()
     for bucket, op, members, state in rows:
-        rule = holds.rule_of(db, bucket, op, json.loads(members))
+        rule = holds.rule_of(db, bucket, op, soundness.members_leniently(members))
         if rule:
             db.execute("UPDATE change SET state = 'held', rule = ? WHERE seq = ?", (rule, seq))
         elif state == "held":
@@ -236,12 +254,12 @@ def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> N
         db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, later))
 
 
-def merged(formers: Iterable[str], since: float = 0.0) -> str:
+def merged(formers: Iterable[str | bytes], since: float = 0.0) -> str:
     """Several values of the column `former` as one: the latest attempt of each ETag, without those before `since`."""
     latest: dict[str, float] = {}
     for former in formers:
         if former != NOBODY:
-            for etag, at in json.loads(former):
+            for etag, at in soundness.former_leniently(former):
                 latest[etag] = max(at, latest.get(etag, 0.0))
     kept = [[etag, at] for etag, at in latest.items() if at >= since]
     return json.dumps(kept) if kept else NOBODY
@@ -249,7 +267,7 @@ def merged(formers: Iterable[str], since: float = 0.0) -> str:
 
 def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
     """Note at a row that an attempt which was sent and not answered may still arrive, with this ETag ("": a delete)."""
-    rows: Table = db.execute("SELECT former FROM change WHERE seq = ?", (seq,)).fetchall()
+    rows: Table = db.execute("SELECT CAST(former AS BLOB) FROM change WHERE seq = ?", (seq,)).fetchall()
     for (former,) in rows:
         db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, json.dumps([[etag, at]])]), seq))
 
@@ -257,8 +275,8 @@ def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
 def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> int:
     """Stand in line for a key: a row without a body, which later changes do not overtake."""
     db.execute(
-        """INSERT INTO change (bucket, key, identity, op, state, acked_at, next_at)
-        VALUES (?, ?, ?, 'through', 'waiting', ?, ?)""",
+        """INSERT INTO change (bucket, key, identity, op, state, acked_at, queued_at, next_at)
+        VALUES (?1, ?2, ?3, 'through', 'waiting', ?4, ?4, ?5)""",
         (bucket, key, identity, now, NEVER),
     )
     return db.last_insert_rowid()

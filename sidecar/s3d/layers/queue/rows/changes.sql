@@ -11,20 +11,21 @@ CREATE TABLE change (
     members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the request headers that travel with it, lower-case name to value
     size       INTEGER NOT NULL DEFAULT 0,        -- bytes of the body
     etag       TEXT NOT NULL DEFAULT '',          -- as acknowledged, without quotes; for a single put the body's MD5
-    acked_at   REAL NOT NULL,                     -- Unix time; Last-Modified while pending
+    acked_at   REAL NOT NULL,                     -- the time of day that the clock showed (Unix time): Last-Modified while pending, and for nothing else
     base_etag  TEXT,                              -- ETag that this gateway last saw for the key; '': no object, '?': one of ours, NULL: never looked
     attempts   INTEGER NOT NULL DEFAULT 0,
-    next_at    REAL NOT NULL,                     -- Unix time before which it is not pushed
-    attempt_at REAL,                              -- Unix time of the latest attempt
+    next_at    REAL NOT NULL,                     -- steady time before which it is not pushed; settled: when that was
+    attempt_at REAL,                              -- steady time of the latest attempt
     code       TEXT NOT NULL DEFAULT '',          -- S3 error code of the latest attempt
     reason     TEXT NOT NULL DEFAULT '',          -- the same in words
     file       TEXT,                              -- id of the body's file; NULL: in the row, or none
     inline     BLOB,                              -- the body itself where it is small
     upload     TEXT,                              -- complete: the upload whose parts are the body; else NULL
-    former     TEXT NOT NULL DEFAULT '[]',        -- JSON: [ETag, Unix time] of attempts at this key that may still arrive (Q-3)
+    former     TEXT NOT NULL DEFAULT '[]',        -- JSON: [ETag, steady time] of attempts at this key that may still arrive (Q-3)
     rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
     refusals   INTEGER NOT NULL DEFAULT 0,        -- attempts in a row that met a 4xx which no row of the table of errors names
-    ordered    INTEGER NOT NULL DEFAULT 0         -- 1: it took the place of no older change, each of which is a version (Q-14)
+    ordered    INTEGER NOT NULL DEFAULT 0,        -- 1: it took the place of no older change, each of which is a version (Q-14)
+    queued_at  REAL                               -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'unknown');
@@ -38,7 +39,7 @@ CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts
 CREATE INDEX change_unknown ON change (next_at) WHERE state = 'unknown';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
-CREATE INDEX change_age ON change (acked_at) WHERE state IN ('waiting', 'pushing', 'unknown');
+CREATE INDEX change_age ON change (coalesce(queued_at, acked_at)) WHERE state IN ('waiting', 'pushing', 'unknown');
 CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;
 
 -- What is pending by state, so that no count ever walks the changes. A turn is not a change.
@@ -69,6 +70,6 @@ CREATE TABLE bucket (
 ) WITHOUT ROWID;
 
 CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put
+    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label
     value TEXT NOT NULL
 ) WITHOUT ROWID;

@@ -10,9 +10,9 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, views
-from s3d.layers.queue.rows.changes import AHEAD, DUE, FIELDS, NEVER, Change, Table
-from s3d.store.db import Database
+from s3d.layers.queue.rows import changes, damage, views
+from s3d.layers.queue.rows.changes import AHEAD, DUE, NEVER, WITH_INLINE, Change, Table
+from s3d.store.db import Database, StoreFailed
 
 LARGE = 8388608
 """Bytes above which a change is slow to push."""
@@ -60,15 +60,15 @@ def claim(
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
-    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and is
-    slow, since it was tried before.
+    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and
+    is slow, since it was tried before.
     """
     slow = limit if slow is None else slow
     unknown = db.execute(
-        f"SELECT {FIELDS}, inline FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        f"SELECT {WITH_INLINE} FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
         (now, max(min(limit, slow), 0)),
     )
-    claimed = [changes.of_row(row) for row in unknown]
+    claimed = damage.sound(db, map(changes.of_row, unknown))
     slow -= len(claimed)
     for lane in lanes(rows_of(db), after):
         if len(claimed) >= limit:
@@ -79,12 +79,12 @@ def claim(
             room = min(limit - len(claimed), slow if kind else limit)
             if room > 0:
                 rows = db.execute(
-                    f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
+                    f"""SELECT {WITH_INLINE} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
                     AND next_at <= ? AND NOT {AHEAD} ORDER BY next_at, seq LIMIT ?""",
                     (*lane, kind, now, room),
                 ).fetchall()
                 slow -= kind * len(rows)
-                claimed += [changes.of_row(row) for row in rows]
+                claimed += damage.sound(db, map(changes.of_row, rows))
     mark_claimed(db, claimed, now)
     return claimed
 
@@ -121,6 +121,8 @@ def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, 
                 return
             start, wrapped = ("", ""), True
             continue
+        if not all(isinstance(value, str) for value in rows[0]):
+            raise StoreFailed("the bucket of a change, or who wrote it, is no text")
         start = (rows[0][0], rows[0][1])
         if wrapped and after != ("", "") and start > after:
             return
@@ -130,11 +132,11 @@ def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, 
 def waiting_in(read: Rows, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
     """Waiting changes of a lane whose turn it is, whatever their time; not quite the oldest first."""
     rows = read(
-        f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND NOT {AHEAD}
+        f"""SELECT {WITH_INLINE} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND NOT {AHEAD}
         ORDER BY {SLOW}, next_at, seq LIMIT ?""",
         (bucket, identity, limit),
     )
-    return map(changes.of_row, rows)
+    return (change for change in map(changes.of_row, rows) if not change.damage)
 
 
 def first_of_prefixes(read: Rows, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
@@ -142,13 +144,16 @@ def first_of_prefixes(read: Rows, bucket: str, identity: str, *, limit: int) -> 
     start = ""
     for _ in range(limit):
         rows = read(
-            f"""SELECT {FIELDS}, inline FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND key >= ?
+            f"""SELECT {WITH_INLINE} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND key >= ?
             AND NOT {AHEAD} ORDER BY key, seq LIMIT 1""",
             (bucket, identity, start),
         )
         if not rows:
             return
         change = changes.of_row(rows[0])
+        if change.damage:
+            # Whoever claims it sets it aside.
+            return
         yield change
         first, slash, _ = change.key.partition("/")
         # The character behind the slash begins what no key of this part begins with.

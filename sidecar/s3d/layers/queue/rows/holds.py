@@ -1,7 +1,8 @@
 """Which changes a tag holds back (SEMANTICS Q-11): `s3d.upload=false` on the object, else on its bucket.
 
-What a bucket's tags said last is kept in the table `hold`, whose SQL is all in here. The rule is judged inside the
-transaction that queues or re-tags a change, so that none slips between a new tag and its judgement.
+What a bucket's tags said last is kept in the table `hold`, and that they say something else since in `unjudged`, until
+all that waits was judged by it: all SQL on the two is in here. The rule is judged inside the transaction that queues or
+re-tags a change, so that none slips between a new tag and its judgement.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,13 +34,19 @@ def _rule(
 ) -> str:
     if op not in HELD_OPS:
         return ""
-    header = members.get(TAGGING, "")
-    # The name may be percent-encoded, its signs too: looking for a part of it spares most of the work.
-    own = dict(parse_qsl(header, keep_blank_values=True)).get(TAG) if "upload" in header else None
+    own = own_of(members.get(TAGGING, ""))
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
     rows = read("SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'", (bucket,))
     return f"the tag {TAG}=false of the bucket" if rows else ""
+
+
+def own_of(header: str) -> str | None:
+    """The value of the tag in an object's own tags, as the header has them; None where it is not among them."""
+    # Each sign of its name may be percent-encoded: looking for a part of it spares most of the work.
+    if "upload" not in header and "%" not in header:
+        return None
+    return dict(parse_qsl(header, keep_blank_values=True)).get(TAG)
 
 
 def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], bool]:
@@ -49,9 +56,16 @@ def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw
         before = db.execute("SELECT upload = 'false' FROM hold WHERE bucket = ?", (bucket,)).fetchall()
         upload = upload_of(tags)
         db.execute("INSERT OR REPLACE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)", (bucket, upload, now))
-        return bool(before and before[0][0]) != (upload == "false")
+        if bool(before and before[0][0]) != (upload == "false"):
+            db.execute("INSERT OR IGNORE INTO unjudged (bucket) VALUES (?)", (bucket,))
+        return bool(db.execute("SELECT 1 FROM unjudged WHERE bucket = ?", (bucket,)).fetchall())
 
     return write
+
+
+def judged(db: apsw.Connection, bucket: str) -> None:
+    """Note that all that waits in a bucket was judged by its tags."""
+    db.execute("DELETE FROM unjudged WHERE bucket = ?", (bucket,))
 
 
 def remember_first(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:

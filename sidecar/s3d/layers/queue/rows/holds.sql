@@ -3,5 +3,5 @@
 CREATE TABLE hold (
     bucket   TEXT PRIMARY KEY,
     upload   TEXT NOT NULL,                       -- value of the bucket's tag s3d.upload; '': it has none
-    asked_at REAL NOT NULL                        -- Unix time
+    asked_at REAL NOT NULL                        -- steady time
 ) WITHOUT ROWID;

@@ -37,6 +37,21 @@ def forget_bucket(name: str) -> Callable[[apsw.Connection], None]:
     return write
 
 
+def label(db: Database) -> str:
+    """The label of the bodies that these tables belong to; "" where they have none yet."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'bodies'")
+    return rows[0][0] if rows else ""
+
+
+def set_label(value: str) -> Callable[[apsw.Connection], None]:
+    """A write that gives the tables a label."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('bodies', ?)", (value,))
+
+    return write
+
+
 def belongs_to(db: Database) -> str | None:
     """The endpoint of the remote that the changes belong to (D-9)."""
     rows = db.read("SELECT value FROM meta WHERE name = 'remote'")
@@ -44,11 +59,19 @@ def belongs_to(db: Database) -> str | None:
 
 
 def assign_to(endpoint: str) -> Callable[[apsw.Connection], None]:
-    """A write that makes the changes belong to a remote, of which nothing is known yet."""
+    """A write that makes the changes belong to a remote, and forgets all that is known of another one.
+
+    Nothing is pending then: what is left of changes and uploads was delivered to the other, or is to be aborted there.
+    """
 
     def write(db: apsw.Connection) -> None:
         db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)", (endpoint,))
         db.execute("DELETE FROM meta WHERE name = 'honoured'")
+        for table in ("bucket", "hold", "lane", "shape", "stray"):
+            db.execute(f"DELETE FROM {table}")
+        db.execute("DELETE FROM change WHERE state = 'settled' OR op = 'through'")
+        db.execute("DELETE FROM part")
+        db.execute("DELETE FROM upload")
 
     return write
 

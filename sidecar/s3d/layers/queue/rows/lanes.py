@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import claims
+from s3d.layers.queue.rows import claims, soundness
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.claims import Rows
 from s3d.layers.queue.rules.understood import CHECKSUMS, METADATA
@@ -55,8 +55,11 @@ class Claimed:
 
 def of_row(row: tuple[Any, ...]) -> Lane:
     """Make a Lane of the columns in FIELDS."""
-    *values, kinds = row
-    values.append(tuple(json.loads(kinds)))
+    values = list(row)
+    try:
+        values[-1] = tuple(soundness.texts_of(values[-1].encode()))
+    except (soundness.Unsound, AttributeError):
+        values[-1] = ()
     return Lane(*values)
 
 

@@ -4,12 +4,11 @@ A change moves only along the states of docs/ARCHITECTURE.md. Functions that tak
 of the store's writer, so that a row and what refers to it never disagree.
 """
 
-import json
 from collections.abc import Callable
 
 import apsw
 
-from s3d.layers.queue.rows import aftermath, changes
+from s3d.layers.queue.rows import aftermath, changes, soundness
 from s3d.layers.queue.rows.changes import ANY, KEPT, NOBODY, Change, Table
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
@@ -22,7 +21,8 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
     """
     rows: Table = db.execute(
-        """SELECT new.op, new.file, new.former, old.seq, old.file, old.former, new.bucket, new.key, new.etag
+        """SELECT new.op, new.file, CAST(new.former AS BLOB), old.seq, old.file, CAST(old.former AS BLOB), new.bucket,
+        new.key, new.etag
         FROM change AS new
         LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
         WHERE new.seq = ? AND new.state IN ('pushing', 'unknown')""",
@@ -34,10 +34,10 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     if op == "tag":
         # The put that it is about may be kept, and is then pushed again with these tags.
         tagging: Table = db.execute(
-            "DELETE FROM change WHERE seq = ? RETURNING bucket, key, members", (seq,)
+            "DELETE FROM change WHERE seq = ? RETURNING bucket, key, CAST(members AS BLOB)", (seq,)
         ).fetchall()
         for bucket, key, members in tagging:
-            aftermath.tag_settled(db, bucket, key, json.loads(members)[TAGGING])
+            aftermath.tag_settled(db, bucket, key, soundness.members_leniently(members).get(TAGGING, ""))
         return ()
     changes.rebase(db, bucket, key, seq, shown or etag)
     before = [(old, file, former) for _, _, _, old, file, former, *_ in rows if old is not None]
@@ -55,10 +55,10 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
 def made_by_us(db: Database, change: Change) -> frozenset[str]:
     """The ETags that attempts of ours at a change's key may have made."""
     rows = db.read(
-        "SELECT former FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
+        "SELECT CAST(former AS BLOB) FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
         (change.bucket, change.key, change.seq),
     )
-    return frozenset(etag for (former,) in rows for etag, _ in json.loads(former))
+    return frozenset(etag for (former,) in rows for etag, _ in soundness.former_leniently(former))
 
 
 def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
@@ -72,53 +72,55 @@ def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
 
 def put_back(
     db: apsw.Connection, change: Change, *, state: str, next_at: float, code: str, reason: str, refusals: int = 0
-) -> str | None:
+) -> None:
     """Record an attempt that did not settle: `waiting` (refused for now), `unknown` (no answer), `parked` (refused for
     good) or `quarantined` (bad body). `refusals` counts the attempts in a row that met a 4xx which nobody knows.
 
-    A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and the
-    id of its file returned for deletion; a parked or quarantined one is kept, superseded. Tags that waited for a put
-    become part of it.
+    A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and what
+    is kept back is superseded by the table itself (truth.sql). Tags that waited for a put become part of it.
     """
     if state != "unknown":
         changes.absorb(db, change.seq)
-    overtaken = state != "unknown" and db.execute(
-        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
-        FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
-        (change.bucket, change.key, change.seq),
-    ).fetchone() == (1,)
-    if overtaken and state == "waiting":
-        _hand_over(db, change)
+    if state == "waiting" and _overtaken(db, change):
+        db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (change.seq,))
         db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
-        return change.file
+        return
     if state == "unknown" and change.op != "tag":
         changes.may_arrive(db, change.seq, change.etag, next_at)
     db.execute(
         """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6
         WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
-        (change.seq, "superseded" if overtaken else state, next_at, code, reason, refusals),
+        (change.seq, state, next_at, code, reason, refusals),
     )
     if state == "waiting":
         changes.judge_hold(db, change.seq, next_at)
-    return None
 
 
-def _hand_over(db: apsw.Connection, change: Change) -> None:
-    """Leave to the next change of the key what an overtaken one knew."""
+def _overtaken(db: apsw.Connection, change: Change) -> bool:
+    """Whether a newer change takes the place of one that would wait again, and no request was promised to see it."""
     rows: Table = db.execute(
-        "SELECT seq, former FROM change WHERE bucket = ? AND key = ? AND seq >= ? ORDER BY seq LIMIT 2",
+        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
+        FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
         (change.bucket, change.key, change.seq),
     ).fetchall()
-    (_, former), *rest = rows
-    for seq, other in rest:
-        db.execute("UPDATE change SET former = ? WHERE seq = ?", (changes.merged([former, other]), seq))
+    return bool(rows[0][0])
 
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
-    """Set a change aside whose body is bad, whatever its state (D-4)."""
+    """Set a change aside whose body is bad, whatever its state (D-4). An attempt that is under way may still arrive; a
+    superseded change stays so, since it answers no read.
+    """
     changes.absorb(db, seq)
+    under_way: Table = db.execute(
+        """SELECT etag, coalesce(attempt_at, acked_at) FROM change WHERE seq = ? AND op <> 'tag'
+        AND state IN ('pushing', 'unknown')""",
+        (seq,),
+    ).fetchall()
+    for etag, at in under_way:
+        changes.may_arrive(db, seq, etag, at)
     db.execute(
-        "UPDATE change SET state = 'quarantined', code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'",
+        """UPDATE change SET state = iif(state = 'superseded', state, 'quarantined'), code = 'CorruptBody', reason = ?
+        WHERE seq = ? AND op <> 'through'""",
         (reason, seq),
     )
 
@@ -130,12 +132,15 @@ def recover(db: apsw.Connection) -> None:
     """
     db.execute("DELETE FROM change WHERE state = 'waiting' AND op = 'through'")
     rows: Table = db.execute(
-        "SELECT seq, op, etag, coalesce(attempt_at, acked_at) FROM change WHERE state = 'pushing'"
+        "SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change WHERE state = 'pushing'"
     ).fetchall()
     for seq, op, etag, at in rows:
         if op != "tag":
             changes.may_arrive(db, seq, ANY if op == "through" else etag, at)
-    db.execute("UPDATE change SET state = 'settled', next_at = acked_at WHERE state = 'pushing' AND op = 'through'")
+    db.execute(
+        """UPDATE change SET state = 'settled', next_at = coalesce(queued_at, acked_at)
+        WHERE state = 'pushing' AND op = 'through'"""
+    )
     db.execute("UPDATE change SET state = 'unknown', next_at = 0 WHERE state = 'pushing'")
     db.execute("UPDATE change SET next_at = 0 WHERE state = 'unknown'")
 

@@ -17,12 +17,14 @@ def text(name: str) -> str:
 # Tables that a version brought.
 NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
+NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
 SCHEMA = Schema(
-    version=3,
-    sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3))),
+    version=4,
+    sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4))),
     migrations={
         1: "".join(map(text, ("from_1.sql", *NEW_IN_2))),
         2: "".join(map(text, ("from_2.sql", *NEW_IN_3))),
+        3: "".join(map(text, ("from_3.sql", *NEW_IN_4, "truth_of_3.sql"))),
     },
 )
 """The tables of this version."""

@@ -16,15 +16,42 @@ from typing import Any
 
 import apsw
 
-from s3d.errors import S3Error
+from s3d.errors import CorruptBody, S3Error
+from s3d.layers.queue.rows import soundness
 from s3d.store.db import Database
 
 OPEN = ("open", "spilling", "spilled")
 """States in which a client may go on with its upload."""
-UPLOAD = """id, bucket, key, identity, state, members, algorithm, kind, began_at, touched_at, parts, bytes, remote,
-    asked_at, answer"""
-PART = "number, size, etag, sums, at, file, landed"
+UPLOAD_COLUMNS: soundness.Columns = (
+    ("id", soundness.text, ""),
+    ("bucket", soundness.bucket_name, ""),
+    ("key", soundness.name, ""),
+    ("identity", soundness.text, ""),
+    ("state", soundness.one_of(*OPEN, "complete", "landed", "doomed", "finished", "quarantined"), ""),
+    ("members", soundness.members_of, {}),
+    ("algorithm", soundness.text, ""),
+    ("kind", soundness.text, ""),
+    ("began_at", soundness.moment, 0.0),
+    ("touched_at", soundness.moment, 0.0),
+    ("parts", soundness.count, 0),
+    ("bytes", soundness.count, 0),
+    ("remote", soundness.text_or_none, None),
+    ("asked_at", soundness.moment_or_none, None),
+    ("answer", soundness.answer_of, {}),
+)
+PART_COLUMNS: soundness.Columns = (
+    ("number", soundness.count, 0),
+    ("size", soundness.count, 0),
+    ("etag", soundness.text, ""),
+    ("sums", soundness.members_of, {}),
+    ("at", soundness.moment, 0.0),
+    ("file", soundness.text_or_none, None),
+    ("landed", soundness.text_or_none, None),
+)
+UPLOAD = soundness.fields(UPLOAD_COLUMNS)
+PART = soundness.fields(PART_COLUMNS)
 STAGED = "('open', 'spilling', 'spilled')"
+EVERY = "('open', 'spilling', 'spilled', 'complete', 'landed', 'doomed', 'finished')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +144,15 @@ def parts_of(db: Database, upload_id: str, *, after: int = 0, limit: int = 10_00
     return [_part(row) for row in rows]
 
 
+def remains_of(db: Database, upload_id: str) -> list[Part]:
+    """The parts of an upload that can be read, by number."""
+    rows = db.read(f"SELECT {PART} FROM part WHERE upload = ? ORDER BY number", (upload_id,))
+    return [_part(row) for row in rows if not soundness.values_of(PART_COLUMNS, row)[1]]
+
+
 def part_of(db: Database, upload_id: str, number: int) -> Part | None:
     """One part, with its inline body."""
-    rows = db.read(f"SELECT {PART}, inline FROM part WHERE upload = ? AND number = ?", (upload_id, number))
+    rows = db.read(f"SELECT {PART}, {soundness.INLINE} FROM part WHERE upload = ? AND number = ?", (upload_id, number))
     return _part(rows[0]) if rows else None
 
 
@@ -128,7 +161,7 @@ def sizes_of(db: Database, upload_id: str) -> list[int]:
     return [size for (size,) in db.read("SELECT size FROM part WHERE upload = ? ORDER BY number", (upload_id,))]
 
 
-def store_part(db: apsw.Connection, upload_id: str, part: Part) -> str:
+def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> str:
     """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
 
     A part whose bytes came here while the upload spilled is spilled after the others.
@@ -155,7 +188,7 @@ def store_part(db: apsw.Connection, upload_id: str, part: Part) -> str:
     )
     if state == "spilled" and part.landed is None:
         state = "spilling"
-    db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (part.at, state, upload_id))
+    db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (now, state, upload_id))
     return state
 
 
@@ -193,7 +226,8 @@ def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
     Raises S3Error NoSuchUpload where it is not open any more.
     """
     found = db.execute(
-        f"SELECT remote, asked_at FROM upload WHERE id = ? AND state IN {STAGED}", (upload_id,)
+        f"SELECT remote, asked_at FROM upload WHERE id = ? AND (state IN {STAGED} OR state = 'quarantined')",
+        (upload_id,),
     ).fetchone()
     if found is None:
         raise no_such_upload(upload_id)
@@ -286,8 +320,9 @@ def rid(db: apsw.Connection, upload_id: str) -> None:
     )
 
 
-def forget_finished(db: apsw.Connection, before: float) -> None:
-    """Forget finished uploads that nobody will ask about again, a few at a time."""
+def forget_finished(db: apsw.Connection, before: float, now: float) -> None:
+    """Forget finished uploads that nobody will ask about again, a few at a time; what has just ended gets its time."""
+    db.execute("UPDATE upload SET touched_at = ? WHERE state = 'finished' AND touched_at = 0", (now,))
     db.execute(
         """DELETE FROM upload WHERE id IN
         (SELECT id FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 500)""",
@@ -298,7 +333,7 @@ def forget_finished(db: apsw.Connection, before: float) -> None:
 def expired(db: Database, before: float) -> list[str]:
     """Ids of some open uploads that nobody has touched since."""
     found: list[str] = []
-    for state in OPEN:
+    for state in (*OPEN, "quarantined"):
         rows = db.read("SELECT id FROM upload WHERE state = ? AND touched_at < ? LIMIT 100", (state, before))
         found += [row[0] for row in rows]
     return found
@@ -312,7 +347,7 @@ def any_finished(db: Database, before: float) -> bool:
 def in_state(db: Database, state: str) -> list[Upload]:
     """Some uploads in a state, the longest untouched first."""
     rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = ? ORDER BY touched_at LIMIT 100", (state,))
-    return [_upload(row) for row in rows]
+    return [upload for upload in map(_upload, rows) if upload.state == state]
 
 
 def strays(db: Database) -> list[Stray]:
@@ -325,16 +360,22 @@ def caught(db: apsw.Connection, stray: Stray) -> None:
     db.execute("DELETE FROM stray WHERE bucket = ? AND remote = ?", (stray.bucket, stray.remote))
 
 
-def largest_open(db: Database) -> Upload | None:
-    """The open upload that holds the most bytes here."""
-    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 1")
-    return _upload(rows[0]) if rows else None
+def largest_open(db: Database) -> list[Upload]:
+    """Some open uploads that hold bytes here, the largest first."""
+    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 100")
+    return [one for one in map(_upload, rows) if one.state == "open"]
 
 
 def staged(db: Database) -> tuple[int, int]:
     """Parts and bytes of the open uploads that are here."""
     rows = db.read(f"SELECT coalesce(sum(parts), 0), coalesce(sum(bytes), 0) FROM upload WHERE state IN {STAGED}")
     return rows[0][0], rows[0][1]
+
+
+def open_ones(db: Database) -> int:
+    """How many uploads a client may still go on with, damaged ones among them."""
+    rows = db.read("SELECT count(*) FROM upload WHERE state IN ('open', 'spilling', 'spilled', 'quarantined')")
+    return int(rows[0][0])
 
 
 def staying(db: Database) -> int:
@@ -351,7 +392,7 @@ def open_in(
         AND key >= ?4 AND substr(key, 1, length(?4)) = ?4 ORDER BY key, id LIMIT ?5""",
         (bucket, *after, prefix, limit),
     )
-    return [_upload(row) for row in rows]
+    return [upload for upload in map(_upload, rows) if upload.state in OPEN]
 
 
 def concern(db: Database, bucket: str) -> bool:
@@ -407,13 +448,16 @@ def invalid_part(upload_id: str, number: int, etag: str) -> S3Error:
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:
-    values = list(row)
-    values[5] = json.loads(values[5])
-    values[14] = json.loads(values[14] or "{}")
+    """An upload; one whose row cannot be read is quarantined."""
+    values, complaints = soundness.values_of(UPLOAD_COLUMNS, row)
+    if complaints:
+        values[4] = "quarantined"
     return Upload(*values)
 
 
 def _part(row: tuple[Any, ...]) -> Part:
-    values = list(row)
-    values[3] = json.loads(values[3])
-    return Part(*values)
+    """A part, with its inline body where that was selected. Raises CorruptBody where its row cannot be read."""
+    values, complaints = soundness.values_of(PART_COLUMNS, row)
+    if complaints:
+        raise CorruptBody(f"the row of part {values[0]} cannot be read: {'; '.join(complaints)}")
+    return Part(*values, *row[len(PART_COLUMNS) :])

@@ -5,16 +5,16 @@ CREATE TABLE upload (
     bucket     TEXT NOT NULL,
     key        TEXT NOT NULL,
     identity   TEXT NOT NULL DEFAULT '',          -- who began it
-    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, landed, doomed, finished
+    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, landed, doomed, finished; quarantined: a row of it cannot be read
     members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the headers of Create that travel with it
     algorithm  TEXT NOT NULL DEFAULT '',          -- of the checksums, lower-case; '': none was asked for
     kind       TEXT NOT NULL DEFAULT '',          -- COMPOSITE or FULL_OBJECT; '' without an algorithm
     began_at   REAL NOT NULL,                     -- Unix time; Initiated
-    touched_at REAL NOT NULL,                     -- Unix time of the latest part or change of state: what expires goes by it
+    touched_at REAL NOT NULL,                     -- steady time of the latest part or change of state: what expires goes by it; 0: it has just ended
     parts      INTEGER NOT NULL DEFAULT 0,        -- parts whose bytes are here, kept by triggers
     bytes      INTEGER NOT NULL DEFAULT 0,        -- theirs
     remote     TEXT,                              -- id of the remote's upload that gets the parts; NULL: there is none
-    asked_at   REAL,                              -- Unix time before the remote was asked for one; NULL: never, or answered
+    asked_at   REAL,                              -- steady time before the remote was asked for one; NULL: never, or answered
     answer     TEXT NOT NULL DEFAULT ''           -- JSON: what Complete answered, for the client that asks again
 ) WITHOUT ROWID;
 CREATE INDEX upload_key ON upload (bucket, key, id) WHERE state IN ('open', 'spilling', 'spilled');
@@ -56,10 +56,10 @@ END;
 CREATE TRIGGER litter_of_emptied AFTER UPDATE OF file ON part WHEN OLD.file IS NOT NULL AND NEW.file IS NULL BEGIN
     INSERT OR IGNORE INTO litter VALUES (OLD.file, OLD.upload);
 END;
--- However a completed change goes (settled, superseded, discarded), its parts go with it.
+-- However a completed change goes (settled, superseded, discarded), its parts go with it. SQL knows no steady time.
 CREATE TRIGGER upload_of_change AFTER DELETE ON change WHEN OLD.upload IS NOT NULL BEGIN
     DELETE FROM part WHERE upload = OLD.upload;
-    UPDATE upload SET touched_at = unixepoch('now', 'subsec'),
+    UPDATE upload SET touched_at = 0,
         state = iif(state = 'landed' OR (remote IS NULL AND asked_at IS NULL), 'finished', 'doomed') WHERE id = OLD.upload;
 END;
 

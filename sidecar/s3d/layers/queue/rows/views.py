@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from s3d.layers.queue.rows import changes
-from s3d.layers.queue.rows.changes import ACTIVE, FIELDS, KEPT, PENDING, Change
+from s3d.layers.queue.rows.changes import ACTIVE, FIELDS, KEPT, PENDING, WITH_INLINE, Change
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
@@ -25,6 +25,10 @@ def visible(db: Database, bucket: str, key: str) -> Change | None:
     change = _newest(db, bucket, key, "op <> 'through'")
     if change is None or change.op != "tag":
         return change
+    if change.state == "quarantined":
+        # Its tags are not known, and so is not what the object is.
+        behind = _newest(db, bucket, key, "op NOT IN ('through', 'tag')") or replace(change, op="put")
+        return replace(behind, state=change.state, code=change.code, reason=change.reason)
     tagged = _newest(db, bucket, key, "op NOT IN ('through', 'tag')")
     if tagged is None:
         return change
@@ -33,7 +37,7 @@ def visible(db: Database, bucket: str, key: str) -> Change | None:
 
 def _newest(db: Database, bucket: str, key: str, ops: str) -> Change | None:
     rows = db.read(
-        f"""SELECT {FIELDS}, inline FROM change WHERE bucket = ? AND key = ? AND {ops}
+        f"""SELECT {WITH_INLINE} FROM change WHERE bucket = ? AND key = ? AND {ops}
         AND {PENDING} ORDER BY seq DESC LIMIT 1""",
         (bucket, key),
     )
@@ -116,8 +120,9 @@ def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:
 
 
 def oldest(db: Database) -> float | None:
-    """When the oldest change that is to be pushed was acknowledged (Unix time)."""
-    rows = db.read(f"SELECT acked_at FROM change WHERE state IN {ACTIVE} ORDER BY acked_at LIMIT 1")
+    """When the oldest change that is to be pushed was acknowledged, by the steady clock."""
+    age = "coalesce(queued_at, acked_at)"
+    rows = db.read(f"SELECT {age} FROM change WHERE state IN {ACTIVE} ORDER BY {age} LIMIT 1")
     return rows[0][0] if rows else None
 
 
@@ -134,7 +139,7 @@ def kept(db: Database, bucket: str, prefix: str, seq: int | None, after: int, li
 
 def with_inline(db: Database, change: Change) -> Change:
     """A change with its inline body."""
-    rows = db.read(f"SELECT {FIELDS}, inline FROM change WHERE seq = ?", (change.seq,))
+    rows = db.read(f"SELECT {WITH_INLINE} FROM change WHERE seq = ?", (change.seq,))
     return changes.of_row(rows[0]) if rows else change
 
 

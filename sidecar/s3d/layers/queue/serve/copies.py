@@ -4,7 +4,6 @@ Any other source (of the remote, of a multipart upload, of a version) is a barri
 destination's turn. What S3 does not copy is not copied: ACL, storage class, encryption and redirect are the request's.
 """
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -103,7 +102,7 @@ def answer(parts: Parts, call: Call, put: Reply) -> Reply:
     known = OPERATIONS["PutObject"].response_headers
     result: dict[str, Any] = {
         "ETag": put.headers.get("ETag"),
-        "LastModified": datetime.fromtimestamp(int(made.acked_at if made else time.time()), UTC),
+        "LastModified": datetime.fromtimestamp(int(made.acked_at if made else parts.clock.wall()), UTC),
     }
     headers: Headers = CIMultiDict()
     for name, value in put.headers.items():

@@ -4,8 +4,7 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 """
 
 import contextlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -16,7 +15,8 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
-from s3d.layers.queue.rows import aftermath, uploads, views
+from s3d.layers.queue.rows import uploads, views
+from s3d.layers.queue.serve import withheld
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import encode
 
@@ -56,13 +56,16 @@ async def pass_through(parts: Parts, call: Call) -> Reply:
 async def after(parts: Parts, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
     source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    # Before the source is delivered: then only the remote knows its tags.
+    members = withheld.tags_of(parts, call, source) if call.key else None
     if source is not None:
+        await withheld.check(parts, call, call.operation, members)
         await parts.turns.barrier(*source)
         if "RenameSource" in call.params:
             parts.sights.forget(*source)
     writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
     if call.key and writes:
-        return await through(parts, call, call.operation or "unknown operation")
+        return await through(parts, call, call.operation or "unknown operation", members)
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)
     return await _inward(parts, call)
@@ -89,21 +92,31 @@ def _check_empty(parts: Parts, call: Call) -> None:
         )
 
 
-async def through(parts: Parts, call: Call, reason: str, ours: Callable[[], str] | None = None) -> Reply:
-    """Send a write to the remote while the client waits, in its key's turn.
+async def through(
+    parts: Parts,
+    call: Call,
+    reason: str,
+    members: Mapping[str, str] | None = None,
+    ours: Callable[[], str] | None = None,
+) -> Reply:
+    """Send a write to the remote while the client waits, in its key's turn, unless a rule keeps it back (Q-11a).
 
-    `ours` gives the ETag that the object must have once its body is sent, "" where nobody knows. Where the remote
-    answers with another, the object is looked at (Q-22). Raises Unavailable where it is not the one that was answered.
+    `members` hold the object's tags where the call itself does not. `ours` gives the ETag that the object must have
+    once its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
+    Raises Unavailable where it is not the one that was answered.
     """
+    await withheld.check(parts, call, reason, members)
     parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
     if parts.health.away:
         # Before the turn: nothing durable is owed to a request that cannot be served.
         raise Unavailable(
             f"This request must be decided by the remote ({reason}), which is away: {parts.health.reason}"
         )
-    async with parts.turns.turn(call.bucket, call.key, call.identity) as turn:
+    async with parts.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
+        # Once more: the tags may be others than when the wait began.
+        await withheld.check(parts, call, reason, members)
         reply = await parts.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE
@@ -112,8 +125,7 @@ async def through(parts: Parts, call: Call, reason: str, ours: Callable[[], str]
             if ours is not None and (expected := ours()) not in ("", turn.etag):
                 await _check(parts, call, turn, expected)
         turn.changed = done and call.operation not in KEEPING
-        if done and call.operation in REPLACING:
-            await _drop_kept(parts, call)
+        turn.replaced = done and call.operation in REPLACING
         await _see(parts, call, reply, turn)
     parts.wake()
     return reply
@@ -151,14 +163,6 @@ def promised(call: Call, reply: Reply) -> Reply:
     return reply
 
 
-async def _drop_kept(parts: Parts, call: Call) -> None:
-    """Let go of the settled change of a key that a request has replaced."""
-    if aftermath.kept_since(parts.db) is None:
-        return
-    for file in await parts.db.write(lambda db: aftermath.drop_kept(db, call.bucket, call.key)):
-        await parts.bodies.delete(file)
-
-
 async def _inward(parts: Parts, call: Call) -> Reply:
     try:
         reply = await parts.inner(call)
@@ -171,7 +175,7 @@ async def _inward(parts: Parts, call: Call) -> Reply:
     done = reply.outcome is Outcome.DONE
     if call.operation == "DeleteBucket" and done:
         # As on the remote, they do not keep a bucket, and go with it.
-        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, time.time()))
+        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, parts.clock.now()))
         parts.staging.wake()
     if call.operation in releases.RETAGGING and done:
         with contextlib.suppress(S3Error):

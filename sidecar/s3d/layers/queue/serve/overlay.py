@@ -62,6 +62,12 @@ class RangeBody:
         send = getattr(self.body, "send", None)
         return None if send is None else functools.partial(send, start=self.start, end=self.end)
 
+    async def verify(self) -> None:
+        """Verify what the stretch is cut from, where the body can tell. Raises CorruptBody."""
+        verify = getattr(self.body, "verify", None)
+        if verify is not None:
+            await verify(self.start, self.end)
+
     async def aclose(self) -> None:
         """Let go of the body."""
         await self.body.aclose()

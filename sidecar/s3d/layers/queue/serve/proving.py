@@ -89,7 +89,7 @@ async def first(parts: Parts, call: Call, op: str, members: Mapping[str, str]) -
         return None
     body = Watched(call.body) if call.body is not None else None
     ours = (lambda: body.etag) if body is not None else None
-    reply = await sent(parts, forward.through(parts, replace(call, body=body), FIRST, ours), body)
+    reply = await sent(parts, forward.through(parts, replace(call, body=body), FIRST, ours=ours), body)
     if reply is not None:
         await judged(parts, shape, reply, body.etag if body else "")
     return reply

@@ -1,11 +1,18 @@
-"""Reads of one object: answered from its pending change, else from inside (SEMANTICS R-1, R-2, D-4)."""
+"""Reads of one object: answered from its pending change, else from inside (SEMANTICS R-1, R-2, D-4, D-11).
 
+A pending body is verified before its first byte is given out after a start; what is damaged is 503, and quarantined by
+the read that meets it.
+"""
+
+import functools
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
-from s3d.api import Call, Reply
+from s3d.api import Body, BytesBody, Call, Reply
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import open_change
+from s3d.layers.queue.push.content import open_change, verify
 from s3d.layers.queue.rows import outcomes, uploads, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags, understood
@@ -34,10 +41,68 @@ async def get(parts: Parts, call: Call) -> Reply:
     try:
         members = uploads.parts_of(parts.db, change.upload) if change.upload and "PartNumber" in params else ()
         encryption = parts.buckets.encryption(call.bucket)
-        return overlay.answer(call.operation, params, change, lambda: open_change(parts, change), members, encryption)
+        reply = overlay.answer(call.operation, params, change, lambda: open_change(parts, change), members, encryption)
+        # It is open already: a delivery that ends meanwhile does not take it away.
+        await verified(reply.body)
     except CorruptBody as error:
         await damaged(parts, change, error)
         return await get(parts, call)
+    if reply.body is not None and not isinstance(reply.body, BytesBody) and call.wire is not None:
+        reply.body = Guarded(parts, change, reply.body)
+    return reply
+
+
+async def verified(body: Body | None) -> None:
+    """Have a body verified; one that is not given out is closed. Raises CorruptBody and StoreFailed."""
+    try:
+        await verify(body)
+    except BaseException:
+        if body is not None:
+            await body.aclose()
+        raise
+
+
+@dataclass(slots=True)
+class Guarded:
+    """A pending body on its way to a client: damage that it shows only now is an error of S3's, and quarantines it."""
+
+    parts: Parts
+    change: Change
+    body: Body
+    replayable: bool = True
+
+    @property
+    def length(self) -> int | None:
+        """Length in bytes."""
+        return self.body.length
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the blocks. Raises S3Error (503) and StoreFailed."""
+        try:
+            async for block in self.body.chunks(start, end):
+                yield block
+        except CorruptBody as error:
+            raise await self._refusal(error) from error
+
+    @property
+    def send(self) -> Callable[[int], Awaitable[None]] | None:
+        """Sends the body to a socket, where it lies in a file."""
+        send = getattr(self.body, "send", None)
+        return None if send is None else functools.partial(self._send, send)
+
+    async def _send(self, send: Callable[[int], Awaitable[None]], socket: int) -> None:
+        try:
+            await send(socket)
+        except CorruptBody as error:
+            raise await self._refusal(error) from error
+
+    async def _refusal(self, error: CorruptBody) -> S3Error:
+        await damaged(self.parts, self.change, error)
+        return unreadable(str(error))
+
+    async def aclose(self) -> None:
+        """Let go of the body."""
+        await self.body.aclose()
 
 
 async def attributes(parts: Parts, call: Call) -> Reply:
@@ -68,20 +133,25 @@ def tagged(reply: Reply, change: Change) -> Reply:
 def check_there(change: Change) -> None:
     """Raise the S3Error of a read that meets a pending delete, or a change whose body is bad (D-4)."""
     if change.state == "quarantined":
-        raise S3Error(
-            "ServiceUnavailable",
-            f"The newest version of this object is damaged on the local dir: {change.reason}",
-            status=503,
-            hint="put the object again, or see `s3d status bucket/key`",
-        )
+        raise unreadable(change.reason)
     if change.op == "delete":
         raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": change.key})
+
+
+def unreadable(reason: str) -> S3Error:
+    """The 503 of an object whose pending body is bad."""
+    return S3Error(
+        "ServiceUnavailable",
+        f"The newest version of this object is damaged on the local dir: {reason}",
+        status=503,
+        hint="put the object again, or see `s3d status bucket/key`",
+    )
 
 
 async def damaged(parts: Parts, change: Change, error: CorruptBody) -> None:
     """Quarantine a change whose body is bad, unless it was settled meanwhile and its body went with it."""
     again = views.visible(parts.db, change.bucket, change.key)
-    if again is not None and again.seq == change.seq:
+    if again is not None and again.seq == change.seq and again.state != "quarantined":
         log.error("change %d is quarantined: %s", change.seq, error)
         parts.metrics.quarantined.inc()
         await parts.db.write(lambda db: outcomes.quarantine(db, change.seq, str(error)))

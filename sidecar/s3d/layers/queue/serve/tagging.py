@@ -4,8 +4,6 @@ A put that is under way is never changed: the tags get a row of their own and ar
 a change of tags goes through in its key's turn.
 """
 
-import time
-
 from multidict import CIMultiDict
 
 from s3d.api import Call, Reply
@@ -77,8 +75,9 @@ async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
     members = {tags.TAGGING: header}
     if (reply := await proving.first_tags(parts, call, members, lambda: through(parts, call, header))) is not None:
         return reply
-    now = time.time()
-    new = changes.New(call.bucket, call.key, call.identity, "tag", now, now + parts.settings.write_queue.delay, members)
+    now = parts.clock.now()
+    due, acked_at = now + parts.settings.write_queue.delay, parts.clock.wall()
+    new = changes.New(call.bucket, call.key, call.identity, "tag", now, due, members, acked_at=acked_at)
     async with parts.room.take(0):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if not queued:

@@ -5,7 +5,6 @@ its key's turn; nothing is ever taken halfway.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,10 +15,10 @@ from multidict import CIMultiDict
 from s3d.api import Call, Headers, Reply
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows import changes, holds
 from s3d.layers.queue.rows.changes import New, Queued
 from s3d.layers.queue.rules import bulk, limits, understood
-from s3d.layers.queue.serve import forward, proving
+from s3d.layers.queue.serve import forward, proving, withheld
 from s3d.protocol import decode
 from s3d.protocol.model import OPERATIONS
 from s3d.store.db import StoreFull
@@ -96,11 +95,16 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     """Answer a DeleteObjects key by key (Q-20): plain keys in one commit, the others by the remote."""
     bucket = await parts.buckets.get(call.bucket)
     wire = forward.wire_of(call)
-    if parts.buckets.through(bucket) or call.body is None or understood.foreign(wire, "DeleteObjects"):
-        return await forward.after(parts, call)
-    data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
     operation = OPERATIONS["DeleteObjects"]
-    if decode.unknown_elements(operation, data):
+    whole = parts.buckets.through(bucket) or call.body is None or understood.foreign(wire, "DeleteObjects")
+    data = b""
+    if call.body is not None and (not whole or holds.rule_now(parts.db, call.bucket, "delete", {})):
+        data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
+    if whole or decode.unknown_elements(operation, data):
+        try:
+            await withheld.check(parts, call, "DeleteObjects")
+        except S3Error as error:
+            return Reply(200, result=bulk.answer(bulk.of_document(decode.input_xml(operation, data)), [], {}, error))
         return await forward.after(parts, call)
     wanted = bulk.of_document(decode.input_xml(operation, data))
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
@@ -124,6 +128,7 @@ async def _delete_rest(
 ) -> tuple[dict[str, Any], S3Error | None]:
     """Forward what cannot be queued, after what is pending for its keys."""
     try:
+        await withheld.check(parts, call, "only the remote can do it")
         for key in dict.fromkeys(o["Key"] for o in objects):
             await parts.turns.barrier(call.bucket, key)
             parts.sights.forget(call.bucket, key)
@@ -136,7 +141,8 @@ async def _delete_rest(
 
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
-    now = time.time()
+    now = parts.clock.now()
+    what.setdefault("acked_at", parts.clock.wall())
     what.setdefault("ordered", parts.buckets.ordered(call.bucket))
     what.setdefault("base", parts.sights.of(call.bucket, call.key))
     return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)

@@ -1,0 +1,36 @@
+"""Looks that go on for life: a bug in one of them ends neither it nor the daemon.
+
+What a look raises is logged with its traceback and counted by the look's name, and the look is made again after a
+pause, so that a bug which comes each time does not keep the processor busy. A look waits by itself for its next time.
+Only cancellation ends it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from s3d.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Seconds after a bug."""
+
+
+async def for_ever(name: str, look: Callable[[], Awaitable[object]], metrics: Metrics) -> None:
+    """Make a look again and again."""
+    while True:
+        await until_done(name, look, metrics)
+
+
+async def until_done(name: str, work: Callable[[], Awaitable[object]], metrics: Metrics) -> None:
+    """Do a piece of work, as often as it takes until no bug comes of it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("a bug: the look at %s failed, and is made again", name)
+            metrics.background_failures.labels(name).inc()
+            await asyncio.sleep(PAUSE)
+        else:
+            return

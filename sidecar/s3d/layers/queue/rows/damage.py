@@ -1,0 +1,295 @@
+"""Sets aside rows that cannot be read (SEMANTICS D-4, D-11), so that every other statement meets sound rows alone.
+
+A change that is damaged becomes a quarantined one in its own row, with what can be read of it; the row as it was found
+is kept in the table `damaged`. What is only knowledge (what may still arrive of a delivered change, the turn of a
+request, lanes, shapes, buckets) is forgotten: the remote can be asked again. An upload of which a row is damaged is
+quarantined with its parts, and expires as any other that nobody goes on with.
+
+A look at the tables goes over them in steps, since a column that holds nonsense may be in no index.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from s3d.layers.queue.rows import changes, soundness, uploads
+from s3d.layers.queue.rows.changes import Change, Table
+from s3d.store.db import Database
+
+log = logging.getLogger(__name__)
+
+LOWEST = -(1 << 63)
+STEP = 500
+"""Rows that are looked at in one transaction."""
+KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
+    (
+        "lane",
+        2,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("identity", soundness.text, ""),
+            ("state", soundness.one_of("trying", "paused"), ""),
+            ("since", soundness.moment, 0.0),
+            ("code", soundness.text, ""),
+            ("reason", soundness.text, ""),
+            ("attempts", soundness.count, 0),
+            ("probe_at", soundness.moment, 0.0),
+            ("probe", soundness.count_or_none, None),
+            ("kinds", soundness.texts_of, []),
+        ),
+    ),
+    (
+        "hold",
+        1,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("upload", soundness.text, ""),
+            ("asked_at", soundness.moment, 0.0),
+        ),
+    ),
+    (
+        "shape",
+        4,
+        (
+            ("bucket", soundness.text, ""),
+            ("identity", soundness.text, ""),
+            ("operation", soundness.text, ""),
+            ("members", soundness.text, ""),
+            ("verdict", soundness.one_of("proven", "doubted"), ""),
+            ("learned_at", soundness.moment, 0.0),
+        ),
+    ),
+    (
+        "bucket",
+        1,
+        (
+            ("name", soundness.bucket_name, ""),
+            ("seen_at", soundness.moment, 0.0),
+            ("through", soundness.text, ""),
+            ("detail", soundness.text, ""),
+        ),
+    ),
+    ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
+    ("litter", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
+    (
+        "stray",
+        2,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("remote", soundness.text, ""),
+            ("key", soundness.name, ""),
+            ("identity", soundness.text, ""),
+        ),
+    ),
+)
+"""Tables of what the remote can be asked again, or the sweep finds: how many columns name a row, and all of them."""
+COLUMNS = tuple(name for name, *_ in soundness.CHANGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A change whose row could not be read."""
+
+    seq: int
+    reason: str
+
+
+def look(db: apsw.Connection, after: int, limit: int) -> int | None:
+    """Look at the next `limit` changes behind `after`; the seq of the last one, None where none are left."""
+    rows: Table = db.execute(
+        f"SELECT {changes.FIELDS} FROM change NOT INDEXED WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+    ).fetchall()
+    set_aside(db, [row[0] for row in rows if soundness.read(row)[1]])
+    return rows[-1][0] if len(rows) == limit else None
+
+
+def look_at_attempts(db: apsw.Connection) -> None:
+    """Look at the changes that were under way when the process before this one ended."""
+    rows: Table = db.execute(f"SELECT {changes.FIELDS} FROM change WHERE state IN ('pushing', 'unknown')").fetchall()
+    set_aside(db, [row[0] for row in rows if soundness.read(row)[1]])
+
+
+def sound(db: apsw.Connection, found: Iterable[Change]) -> list[Change]:
+    """Those of some changes that can be read; the others are set aside."""
+    some = list(found)
+    if damaged := [change.seq for change in some if change.damage]:
+        set_aside(db, damaged)
+        return [change for change in some if not change.damage]
+    return some
+
+
+def set_aside(db: apsw.Connection, seqs: Sequence[int], because: str = "") -> None:
+    """Quarantine changes by their number, and forget the settled ones and turns among them.
+
+    `because` says what is wrong beside the row itself.
+    """
+    done = False
+    for seq in seqs:
+        rows: Table = db.execute(f"SELECT {changes.FIELDS} FROM change WHERE seq = ?", (seq,)).fetchall()
+        for row in rows:
+            if because and row[soundness.CODE] == soundness.CORRUPT.encode():
+                continue
+            done = True
+            if row[soundness.STATE] == b"settled" or row[soundness.OP] == b"through":
+                _forget_arrivals(db, seq, row)
+            else:
+                _quarantine(db, seq, row, because)
+    if done:
+        recount(db)
+
+
+def _forget_arrivals(db: apsw.Connection, seq: int, row: tuple[Any, ...]) -> None:
+    log.error("change %d was delivered, and is forgotten: %s", seq, soundness.read(row)[1])
+    db.execute("DELETE FROM change WHERE seq = ?", (seq,))
+
+
+def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: str) -> None:
+    values, why = soundness.read(row)
+    if not why:
+        why = because
+        values[soundness.STATE], values[soundness.CODE], values[soundness.REASON] = (
+            "quarantined",
+            soundness.CORRUPT,
+            why,
+        )
+    remains = b"".join(_literals(db, seq))
+    known = dict(zip(COLUMNS, values, strict=True))
+    state = known.pop("state")
+    if _is_overtaken(db, known):
+        state = "superseded"
+    known["members"] = changes.written(known["members"])
+    known["former"] = changes.NOBODY
+    del known["seq"]
+    assignments = ", ".join(f"{name} = ?" for name in known)
+    db.execute(f"UPDATE change SET {assignments} WHERE seq = ?", (*known.values(), seq))
+    # Now that its size is a number again: triggers count by it.
+    db.execute("UPDATE change SET state = ? WHERE seq = ?", (state, seq))
+    db.execute("UPDATE change SET inline = CAST(inline AS BLOB) WHERE seq = ? AND typeof(inline) = 'text'", (seq,))
+    db.execute(
+        """INSERT OR IGNORE INTO damaged (seq, found, reason, remains)
+        VALUES (?, unixepoch('now', 'subsec'), ?, ?)""",
+        (seq, why, remains),
+    )
+
+
+def look_at_uploads(db: apsw.Connection, after: str, limit: int) -> str | None:
+    """Look at the next `limit` uploads behind `after` and at their parts; the id of the last one, None at the end."""
+    rows: Table = db.execute(
+        f"SELECT {uploads.UPLOAD}, typeof(id) = 'text' FROM upload WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+    ).fetchall()
+    last = after
+    for *row, is_text in rows:
+        values, complaints = soundness.values_of(uploads.UPLOAD_COLUMNS, tuple(row))
+        if not is_text or (complaints and complaints[0].startswith("id ")):
+            _rename_upload(db, row[0])
+            continue
+        last = row[0].decode()
+        parts: Table = db.execute(f"SELECT {uploads.PART} FROM part WHERE upload = ?", (last,)).fetchall()
+        for part in parts:
+            complaints += [f"part {part[0]}: {wrong}" for wrong in soundness.values_of(uploads.PART_COLUMNS, part)[1]]
+        if complaints:
+            _quarantine_upload(db, last, values, "; ".join(complaints[:10]))
+    return last if len(rows) == limit and last != after else None
+
+
+def look_at_knowledge(db: apsw.Connection) -> None:
+    """Forget what cannot be read of what is only known."""
+    for table, named_by, columns in KNOWLEDGE:
+        names = [name for name, *_ in columns]
+        shape = " AND ".join(f"typeof({name}) = 'text'" for name in names[:named_by])
+        rows: Table = db.execute(f"SELECT {soundness.fields(columns)}, {shape} FROM {table}").fetchall()
+        for *row, named in rows:
+            complaints = soundness.values_of(columns, tuple(row))[1]
+            if complaints or not named:
+                log.error("a row of the table %s cannot be read, and is forgotten: %s", table, "; ".join(complaints))
+                where = " AND ".join(f"CAST({name} AS BLOB) IS ?" for name in names[:named_by])
+                db.execute(f"DELETE FROM {table} WHERE {where}", row[:named_by])
+
+
+def look_at_all(db: apsw.Connection) -> None:
+    """Look at every row there is, in one transaction: for whoever met one that is in the way."""
+    look_at_knowledge(db)
+    after: int | None = LOWEST
+    while after is not None:
+        after = look(db, after, STEP)
+    upload: str | None = ""
+    while upload is not None:
+        upload = look_at_uploads(db, upload, STEP)
+
+
+def _rename_upload(db: apsw.Connection, found: bytes) -> None:
+    """Give an upload whose id cannot be read one that nobody has: so its row can be named, and expires."""
+    log.error("an upload whose id cannot be read is quarantined: %r", found[:100])
+    db.execute(
+        """UPDATE upload SET id = 'damaged-' || hex(id), state = 'quarantined', touched_at = unixepoch('now', 'subsec')
+        WHERE CAST(id AS BLOB) = ?""",
+        (found,),
+    )
+
+
+def _quarantine_upload(db: apsw.Connection, upload_id: str, values: list[Any], why: str) -> None:
+    """Set an upload aside, or where a change is made of it, the change."""
+    log.error("the rows of upload %s cannot be read, and it is quarantined: %s", upload_id, why)
+    made: Table = db.execute("SELECT seq FROM change WHERE upload = ? AND state <> 'settled'", (upload_id,)).fetchall()
+    db.execute("UPDATE part SET size = 0 WHERE upload = ? AND typeof(size) <> 'integer'", (upload_id,))
+    known = dict(zip((name for name, *_ in uploads.UPLOAD_COLUMNS), values, strict=True))
+    known |= {"members": changes.written(known["members"]), "answer": ""}
+    del known["touched_at"]
+    # The end of its change is what ends a completed one.
+    known["state"] = "complete" if made else "quarantined"
+    known["parts"], known["bytes"] = db.execute(
+        """SELECT count(*), coalesce(sum(size), 0) FROM part WHERE upload = ?
+        AND (file IS NOT NULL OR inline IS NOT NULL)""",
+        (upload_id,),
+    ).fetchall()[0]
+    assignments = ", ".join(f"{name} = ?" for name in known)
+    db.execute(
+        f"UPDATE upload SET {assignments}, touched_at = unixepoch('now', 'subsec') WHERE id = ?",
+        (*known.values(), upload_id),
+    )
+    set_aside(db, [seq for (seq,) in made], f"its upload cannot be read: {why}")
+
+
+def _literals(db: apsw.Connection, seq: int) -> Iterable[bytes]:
+    """Each column of a row as it stands there, but for the body, which stays where it is."""
+    for name in COLUMNS:
+        rows: Table = db.execute(f"SELECT CAST(quote({name}) AS BLOB) FROM change WHERE seq = ?", (seq,)).fetchall()
+        yield name.encode() + b"=" + rows[0][0] + b"\n"
+
+
+def _is_overtaken(db: apsw.Connection, known: dict[str, Any]) -> bool:
+    """Whether a newer put or delete has taken the key (Q-9)."""
+    return bool(
+        db.execute(
+            """SELECT 1 FROM change WHERE bucket = ? AND key = ? AND seq > ? AND op NOT IN ('through', 'tag')
+            AND state <> 'settled' LIMIT 1""",
+            (known["bucket"], known["key"], known["seq"]),
+        ).fetchall()
+    )
+
+
+def recount(db: apsw.Connection) -> None:
+    """Count anew what is pending: a row that was damaged was counted as what it was before."""
+    found: Table = db.execute(
+        """SELECT CAST(state AS BLOB), count(*), total(iif(typeof(size) = 'integer', size, 0)) FROM change
+        WHERE op <> 'through' GROUP BY 1"""
+    ).fetchall()
+    db.execute("UPDATE tally SET changes = 0, bytes = 0")
+    db.executemany(
+        "UPDATE tally SET changes = ?, bytes = ? WHERE state = ?",
+        [(count, int(size), (state or b"").decode(errors="replace")) for state, count, size in found],
+    )
+
+
+def untold(db: Database) -> list[Damaged]:
+    """Changes that were set aside and that nobody was told of."""
+    rows = db.read("SELECT seq, reason FROM damaged WHERE told = 0 ORDER BY seq LIMIT 100")
+    return [Damaged(*row) for row in rows]
+
+
+def told(db: apsw.Connection, some: Sequence[Damaged]) -> None:
+    """Note that they are in the log and in the metric."""
+    db.executemany("UPDATE damaged SET told = 1 WHERE seq = ?", [(one.seq,) for one in some])

@@ -1,0 +1,283 @@
+"""Which row of the table `change` can be read (SEMANTICS D-4, D-11): what each of its columns may hold.
+
+A local dir is a file on a disk: a column may hold what nobody ever wrote there. Rows are read here and nowhere else, a
+column at a time, and reading never fails: what cannot be read gets a value that does no harm, and the row says why it
+is not to be pushed. `damage` sets such rows aside in the table.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from s3d import documents
+from s3d.layers.queue.rules.tags import TAGGING
+
+CORRUPT = "CorruptRow"
+"""The code of a change whose row cannot be read."""
+LONGEST_NAME = 1024
+"""Of a key, in bytes of UTF-8. No bucket's name is longer either."""
+LARGEST = 1 << 53
+LATEST = 1e13
+"""Unix time; later than any that is written, NEVER included."""
+SHOWN = 60
+"""Bytes of a bucket or key that is no name, as they are shown to a person."""
+Read = Callable[[Any], Any]
+
+
+class Unsound(ValueError):
+    """A column holds what it cannot hold."""
+
+
+def text(value: Any) -> str:
+    """A text, which comes as the bytes that are stored."""
+    if not isinstance(value, bytes):
+        raise Unsound("is missing")
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise Unsound("is not UTF-8") from None
+
+
+def text_or_none(value: Any) -> str | None:
+    """A text that may be missing."""
+    return None if value is None else text(value)
+
+
+def name(value: Any) -> str:
+    """A bucket or a key."""
+    found = text(value)
+    if not found or len(value) > LONGEST_NAME:
+        raise Unsound("is no name")
+    return found
+
+
+def bucket_name(value: Any) -> str:
+    """A bucket: one part of a path."""
+    found = name(value)
+    if "/" in found or not found.isprintable() or " " in found:
+        raise Unsound("is no name of a bucket")
+    return found
+
+
+def one_of(*words: str) -> Read:
+    """One of some words."""
+
+    def read(value: Any) -> str:
+        found = text(value)
+        if found not in words:
+            raise Unsound("is none that s3d knows")
+        return found
+
+    return read
+
+
+def count(value: Any) -> int:
+    """A number of things or of bytes."""
+    if not isinstance(value, int) or not 0 <= value <= LARGEST:
+        raise Unsound("is no count")
+    return value
+
+
+def count_or_none(value: Any) -> int | None:
+    """A number that may be missing."""
+    return None if value is None else count(value)
+
+
+def moment(value: Any) -> float:
+    """A Unix time."""
+    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= LATEST:
+        raise Unsound("is no time")
+    return float(value)
+
+
+def moment_or_none(value: Any) -> float | None:
+    """A Unix time that may be missing."""
+    return None if value is None else moment(value)
+
+
+def document(value: Any) -> Any:
+    """A document of JSON."""
+    try:
+        return documents.parse(text(value))
+    except Unsound:
+        raise
+    except ValueError:
+        raise Unsound("is no JSON") from None
+
+
+def members_of(value: Any) -> dict[str, str]:
+    """The request headers that travel with a change, as they can stand in a request."""
+    if value == b"{}":
+        return {}
+    found = document(value)
+    if not isinstance(found, dict) or not all(map(_is_header, found.items())):
+        raise Unsound("is no object of headers")
+    return found
+
+
+def _is_header(header: tuple[str, Any]) -> bool:
+    key, value = header
+    return bool(key) and key.isascii() and key.isprintable() and isinstance(value, str) and not _breaks(value)
+
+
+def _breaks(value: str) -> bool:
+    return "\n" in value or "\r" in value or "\0" in value
+
+
+def texts_of(value: Any) -> list[str]:
+    """A list of texts."""
+    found = document(value)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Unsound("is no list of texts")
+    return found
+
+
+def answer_of(value: Any) -> dict[str, Any]:
+    """What a Complete answered; "" where it was not answered yet."""
+    found = document(value) if value != b"" else {}
+    if not isinstance(found, dict):
+        raise Unsound("is no object")
+    return found
+
+
+def former_of(value: Any) -> list[list[Any]]:
+    """What of a key may still arrive: pairs of an ETag and a Unix time (Q-3)."""
+    if value == b"[]":
+        return []
+    found = document(value)
+    if not isinstance(found, list):
+        raise Unsound("is no list")
+    for pair in found:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise Unsound("is no list of attempts")
+        moment(pair[1])
+    return found
+
+
+Columns = tuple[tuple[str, Read, Any], ...]
+"""The columns of a table, each with what reads it, and what stands for it where it cannot be read."""
+CHANGE: Columns = (
+    ("seq", lambda value: value, 0),
+    ("bucket", bucket_name, ""),
+    ("key", name, ""),
+    ("op", one_of("put", "delete", "tag", "complete", "through"), ""),
+    (
+        "state",
+        one_of("waiting", "pushing", "unknown", "held", "parked", "superseded", "quarantined", "settled"),
+        "",
+    ),
+    ("members", members_of, {}),
+    ("size", count, 0),
+    ("etag", text, ""),
+    ("acked_at", moment, 0.0),
+    ("attempts", count, 0),
+    ("next_at", moment, 0.0),
+    ("attempt_at", moment_or_none, None),
+    ("code", text, ""),
+    ("reason", text, ""),
+    ("file", text_or_none, None),
+    ("identity", text, ""),
+    ("refusals", count, 0),
+    ("rule", text, ""),
+    ("upload", text_or_none, None),
+    ("base_etag", text_or_none, None),
+    ("queued_at", moment_or_none, None),
+    ("since", count_or_none, None),
+    ("ordered", count, 0),
+    ("former", former_of, []),
+)
+OF_A_CHANGE = 21
+"""So many of them are a Change; the others are of the table's own."""
+BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
+FILE, UPLOAD, QUEUED_AT = 14, 18, 20
+COMPARED = ("bucket", "key", "identity", "op", "state")
+"""What statements look changes up by: bytes in the place of a text would be found by none."""
+TEXTS = frozenset(
+    "bucket key op state members etag code reason file identity rule upload base_etag former id algorithm kind remote "
+    "answer sums landed kinds name through detail value verdict operation".split()
+)
+"""Columns of a text, of whatever table."""
+
+
+def stored(column: str) -> str:
+    """The expression that reads a column whatever it holds: a text that is not UTF-8 would end the whole statement."""
+    if column in TEXTS:
+        return f"CAST({column} AS BLOB)"
+    return column if column == "seq" else f"iif(typeof({column}) IN ('text', 'blob'), 'text', {column})"
+
+
+def fields(columns: Columns) -> str:
+    """What a statement selects so that `values_of` can read it."""
+    return ", ".join(stored(column) for column, *_ in columns)
+
+
+def values_of(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
+    """The values of a row of `fields`, and what is wrong with it, a column each."""
+    values: list[Any] = []
+    complaints: list[str] = []
+    for (column, reads, instead), value in zip(columns, row, strict=False):
+        try:
+            values.append(reads(value))
+        except Unsound as error:
+            values.append(instead)
+            complaints.append(f"{column} {error}")
+    return values, complaints
+
+
+FIELDS = ", ".join([fields(CHANGE), *(f"typeof({column}) = 'text'" for column in COMPARED)])
+"""What a statement selects so that `read` can read it; INLINE may follow."""
+FORMER = stored("former")
+INLINE = "CAST(inline AS BLOB)"
+WIDTH = len(CHANGE) + len(COMPARED)
+
+
+def read(row: tuple[Any, ...]) -> tuple[list[Any], str]:
+    """The values of CHANGE in a row of FIELDS, and why it cannot be pushed ("": it can).
+
+    A row with a column that cannot be read comes as a quarantined one of op put, or complete, or delete where there is
+    no body. One whose bucket or key cannot be read is of no key: its bucket is "", and its key shows what is there.
+    """
+    values, complaints = values_of(CHANGE, row)
+    wrong = {complaint.split(" ", 1)[0] for complaint in complaints}
+    for column, is_text in zip(COMPARED, row[len(CHANGE) :], strict=False):
+        if not is_text and column not in wrong:
+            wrong.add(column)
+            complaints.append(f"{column} is no text")
+    if values[OP] == "tag" and TAGGING not in values[MEMBERS]:
+        values[MEMBERS] = {**values[MEMBERS], TAGGING: ""}
+        complaints.append("members has no tags")
+    if values[OP] == "complete" and values[UPLOAD] is None:
+        complaints.append("upload is missing")
+    if not complaints:
+        return values, ""
+    if wrong & {"bucket", "key"}:
+        values[BUCKET], values[KEY] = "", f"{_shown(row[BUCKET])}/{_shown(row[KEY])}"
+    if not values[OP]:
+        values[OP] = "complete" if values[UPLOAD] else "put" if values[FILE] or values[SIZE] else "delete"
+    why = "the row cannot be read: " + "; ".join(complaints)
+    values[STATE] = "superseded" if values[STATE] == "superseded" else "quarantined"
+    values[CODE], values[REASON] = CORRUPT, why
+    return values, why
+
+
+def _shown(value: Any) -> str:
+    """What is there of a name that is none, for a person."""
+    if not isinstance(value, bytes):
+        return "?"
+    return value[:SHOWN].decode(errors="backslashreplace") + ("..." if len(value) > SHOWN else "")
+
+
+def former_leniently(value: Any) -> list[list[Any]]:
+    """The same as `former_of`; of a column that cannot be read, nothing is known."""
+    try:
+        return former_of(value.encode() if isinstance(value, str) else value)
+    except Unsound:
+        return []
+
+
+def members_leniently(value: Any) -> Mapping[str, str]:
+    """The same as `members_of`; none of a column that cannot be read."""
+    try:
+        return members_of(value.encode() if isinstance(value, str) else value)
+    except Unsound:
+        return {}

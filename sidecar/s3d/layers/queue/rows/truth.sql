@@ -1,0 +1,51 @@
+-- Which change of a key is the truth (SEMANTICS Q-9b): of the table itself, whatever happened in whatever order.
+-- A change that is held, parked or quarantined and has a newer put, delete or completed upload of its key is superseded,
+-- in the transaction in which either comes to be. A held one is dropped then, as one that waits is (Q-2); of those that
+-- stay for a person only the newest of a key does, but for damaged ones (D-4).
+
+-- What a change that is superseded knew, the next one of its key knows from then on: the attempts that may still arrive
+-- (Q-3), and that barriers which waited for it wait for this one.
+CREATE TRIGGER truth_handed AFTER UPDATE OF state ON change WHEN NEW.state = 'superseded' AND OLD.state <> 'superseded' BEGIN
+    UPDATE change SET since = min(coalesce(since, seq), coalesce(NEW.since, NEW.seq)), former = (
+        SELECT json_group_array(json_array(etag, at)) FROM (
+            SELECT value ->> 0 AS etag, max(value ->> 1) AS at FROM (
+                SELECT value FROM json_each(iif(json_valid(change.former), change.former, '[]'))
+                UNION ALL SELECT value FROM json_each(iif(json_valid(NEW.former), NEW.former, '[]'))
+            ) GROUP BY etag
+        )
+    )
+    WHERE seq = (SELECT min(seq) FROM change WHERE bucket = NEW.bucket AND key = NEW.key AND seq > NEW.seq
+        AND op IN ('put', 'delete', 'complete') AND state <> 'superseded');
+END;
+
+-- Superseded changes that nobody keeps. The rule is that of a held one.
+CREATE VIEW spent AS SELECT seq, bucket, key FROM change
+    WHERE state = 'superseded' AND code <> 'CorruptBody' AND (rule <> '' OR EXISTS (
+        SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
+        AND newer.seq > change.seq AND newer.state = 'superseded' AND newer.code <> 'CorruptBody' AND newer.rule = ''
+    ));
+
+CREATE TRIGGER truth_in AFTER INSERT ON change WHEN NEW.op IN ('put', 'delete', 'complete') AND EXISTS (
+    SELECT 1 FROM change WHERE bucket = NEW.bucket AND key = NEW.key AND seq < NEW.seq
+    AND state IN ('held', 'parked', 'quarantined')
+) BEGIN
+    UPDATE change SET state = 'superseded' WHERE bucket = NEW.bucket AND key = NEW.key AND seq < NEW.seq
+        AND state IN ('held', 'parked', 'quarantined');
+    DELETE FROM change WHERE seq IN (SELECT seq FROM spent WHERE bucket = NEW.bucket AND key = NEW.key);
+END;
+CREATE TRIGGER truth_moved AFTER UPDATE OF state ON change WHEN NEW.state IN ('held', 'parked', 'quarantined') AND EXISTS (
+    SELECT 1 FROM change WHERE bucket = NEW.bucket AND key = NEW.key AND seq > NEW.seq
+    AND op IN ('put', 'delete', 'complete')
+) BEGIN
+    UPDATE change SET state = 'superseded' WHERE seq = NEW.seq;
+    DELETE FROM change WHERE seq IN (SELECT seq FROM spent WHERE bucket = NEW.bucket AND key = NEW.key);
+END;
+
+-- The file of what was kept goes with its row, or before it: swept afterwards, whatever crashes between.
+CREATE TRIGGER litter_of_change AFTER DELETE ON change
+WHEN OLD.file IS NOT NULL AND OLD.state IN ('held', 'parked', 'superseded', 'quarantined') BEGIN
+    INSERT OR IGNORE INTO litter VALUES (OLD.file, '');
+END;
+CREATE TRIGGER litter_of_let_go AFTER UPDATE OF file ON change WHEN OLD.file IS NOT NULL AND NEW.file IS NULL BEGIN
+    INSERT OR IGNORE INTO litter VALUES (OLD.file, '');
+END;

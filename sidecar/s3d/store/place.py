@@ -1,0 +1,58 @@
+"""Whether the files of the local dir are still where they were opened (SEMANTICS D-12).
+
+A directory that is deleted, moved, replaced or mounted over leaves open files as they are: writes to them succeed, and
+nobody ever finds them again. So each name is compared with the file that was opened by it. What comes back as the same
+file is as good as before; another one in its place is never taken for it.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class Place:
+    """Some files and directories, each held open by its name; used from any thread."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Hold what is there now. Blocks. Raises OSError."""
+        self._held: list[tuple[Path, int, tuple[int, int]]] = []
+        self._lock = threading.Lock()
+        self.trouble = ""
+        """What the latest look found: "" where all is in its place."""
+        try:
+            for path in paths:
+                # O_PATH: closing it lets go of no lock that SQLite holds on the same file.
+                fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                self._held.append((path, fd, _identity(os.fstat(fd))))
+        except BaseException:
+            self.close()
+            raise
+
+    def look(self) -> str:
+        """What is not in its place, in words; "" where all is. Some system calls, without a wait; they may block on a
+        file system that hangs."""
+        with self._lock:
+            self.trouble = next(filter(None, (_compare(*held) for held in self._held)), "")
+        return self.trouble
+
+    def close(self) -> None:
+        """Let the files go."""
+        with self._lock:
+            for _, fd, _ in self._held:
+                os.close(fd)
+            self._held.clear()
+
+
+def _compare(path: Path, fd: int, identity: tuple[int, int]) -> str:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return f"{path} was deleted" if not os.fstat(fd).st_nlink else f"{path} was moved away"
+    except OSError as error:
+        return f"{path} cannot be reached: {error.strerror}"
+    return "" if _identity(found) == identity else f"{path} is another file than the one that s3d has open"
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

@@ -1,0 +1,55 @@
+"""The queue of a local dir in this process, without a door, in front of a remote in memory."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from s3d import config
+from s3d.layers.health import Health
+from s3d.layers.queue import Queue, open_queue
+from s3d.metrics import Metrics
+from tests.fakes import Fake
+
+BUCKET = "bucket"
+ENDPOINT = "http://remote.test"
+
+
+@contextlib.asynccontextmanager
+async def opened(directory: Path, remote: Fake, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
+    """The queue, at rest."""
+    settings = config.Settings(gateway=config.Gateway(local_dir=directory), remote=config.Remote(buckets=(BUCKET,)))
+
+    async def probe() -> None:
+        """The remote is there."""
+
+    async with open_queue(settings, remote, Health(5.0, 30.0, probe), endpoint, "eu", Metrics()) as queue:
+        yield queue
+
+
+@contextlib.asynccontextmanager
+async def at_work(directory: Path, remote: Fake) -> AsyncIterator[Queue]:
+    """The queue with all that runs for life; what ends there fails the test."""
+    async with opened(directory, remote) as queue, asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(one)
+            for one in (
+                queue.pusher.run(),
+                queue.look_after_rows(),
+                queue.look_after_uploads(),
+                queue.watch_place(),
+                queue.sweep(),
+            )
+        ]
+        yield queue
+        for task in running:
+            task.cancel()
+
+
+async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that is promised to come."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come"
+        await asyncio.sleep(0.01)

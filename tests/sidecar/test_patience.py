@@ -1,0 +1,54 @@
+"""Copies and completed uploads take long: their clients are kept waiting, as S3 does it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from s3d import config, door
+from s3d.api import Call, Reply
+from s3d.door import Door, listen
+from s3d.errors import S3Error
+from tests.processes import free_port
+
+COPY = b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nx-amz-copy-source: /b/other\r\nConnection: close\r\n\r\n"
+
+
+class Late:
+    """An S3 that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self, call: Call) -> Reply:
+        return await self.answer
+
+
+@pytest.fixture
+async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asyncio.StreamReader]]:
+    """A client that has asked such an S3 for a copy, and got its first blank."""
+    monkeypatch.setattr(door, "BLANK_AFTER", 0.01)
+    settings = config.Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
+    slow = Late()
+    async with listen(Door(slow, settings), settings):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(settings.endpoint.rpartition(":")[2]))
+        writer.write(COPY)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        await reader.readuntil(b"\r\n \r\n")
+        yield slow, reader
+        writer.close()
+
+
+async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tuple[Late, asyncio.StreamReader]):
+    slow, reader = late
+    slow.answer.set_result(Reply(result={"CopyObjectResult": {"ETag": '"e"'}}))
+    rest = await reader.read()
+    assert b"<CopyObjectResult" in rest
+    assert b"<?xml" not in rest  # it came before the blanks
+
+
+async def test_a_long_copy_that_fails_says_so_inside_its_200(late: tuple[Late, asyncio.StreamReader]):
+    slow, reader = late
+    slow.answer.set_exception(S3Error("SlowDown", "later", status=503))
+    assert b"<Error><Code>SlowDown</Code>" in (await reader.read()).replace(b"\n", b"")
