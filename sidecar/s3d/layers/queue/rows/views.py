@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows import changes, soundness
 from s3d.layers.queue.rows.changes import ACTIVE, FIELDS, KEPT, PENDING, WITH_INLINE, Change
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
@@ -122,7 +122,7 @@ def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:
 def oldest(db: Database) -> float | None:
     """When the oldest change that is to be pushed was acknowledged (Unix time)."""
     rows = db.read(f"SELECT acked_at FROM change WHERE state IN {ACTIVE} ORDER BY acked_at LIMIT 1")
-    return rows[0][0] if rows else None
+    return soundness.moment_leniently(rows[0][0]) if rows else None
 
 
 def kept(db: Database, bucket: str, prefix: str, seq: int | None, after: int, limit: int) -> list[Change]:
