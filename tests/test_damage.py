@@ -14,8 +14,12 @@ import pytest
 from s3d.api import read_all
 from s3d.errors import S3Error
 from tests.callers import ask
+from tests.clients import code_of
+from tests.daemons import Daemon, drained, eventually
 from tests.fakes import Fake
 from tests.queues import BUCKET, at_work, opened, until
+from tests.relays import Relayed
+from tests.remotes import Remote
 
 DEEP = "[" * 100_000
 DAMAGES: dict[str, tuple[str, Any]] = {
@@ -179,7 +183,8 @@ KNOWLEDGE = {
         "[",
     ),
     "a finished upload": (
-        "INSERT INTO upload (id, bucket, key, state, began_at, touched_at, answer) VALUES ('u', 'b', 'k', ?, 1, 1, '[')",
+        """INSERT INTO upload (id, bucket, key, state, began_at, touched_at, answer)
+        VALUES ('u', 'b', 'k', ?, 1, 1, '[')""",
         "finished",
     ),
 }
@@ -264,6 +269,7 @@ async def test_a_row_that_is_damaged_under_a_running_queue_is_found(
         damage(tmp_path / "queue" / "queue.db", kind, "b")
         running = [tasks.create_task(one) for one in (queue.pusher.run(), queue.look_after_rows())]
         await until(lambda: queue.pending()["changes"] == 1 and queue.states()["quarantined"] == 1)
+        assert queue.pending()["bytes"] >= 0
         for task in running:
             task.cancel()
     for key in ("a", "c", "d"):
@@ -302,3 +308,21 @@ def test_the_daemon_survives_every_kind_of_damage_and_says_what_to_do(
     assert (tmp_path / "change-1.body").read_bytes() == b"damaged"
     assert daemon.cli("queue", "discard", "--all", "--yes").returncode == 0
     eventually(lambda: drained(daemon))
+
+
+@pytest.mark.semantics("D-11")
+@pytest.mark.parametrize(
+    "kind", ["a lane", "a lane of nobody", "kinds of a lane", "a hold of no bucket", "a settled change"]
+)
+async def test_knowledge_that_is_damaged_under_a_running_queue_ends_nothing(
+    tmp_path: Path, remote_of_puts: Fake, kind: str
+) -> None:
+    remote = remote_of_puts
+    statement, value = KNOWLEDGE[kind]
+    async with at_work(tmp_path, remote) as queue:
+        await until(lambda: queue.pending()["changes"] == 0)
+        assign(tmp_path, (statement, (value,)))
+        for number in range(3):
+            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": f"new{number}"}, b"x")
+            await until(lambda: queue.pending()["changes"] == 0)
+            queue.lanes()

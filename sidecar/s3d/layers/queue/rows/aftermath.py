@@ -36,8 +36,7 @@ def drop_kept(db: apsw.Connection, turn: int) -> None:
 
 def kept_since(db: Database) -> float | None:
     """When the oldest change that is kept was settled (Unix time); None where none is kept."""
-    moment: float | None = db.read("SELECT min(next_at) FROM change WHERE state = 'settled'")[0][0]
-    return moment
+    return soundness.moment_leniently(db.read("SELECT min(next_at) FROM change WHERE state = 'settled'")[0][0])
 
 
 def settled(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:

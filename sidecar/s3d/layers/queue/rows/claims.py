@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, damage, views
+from s3d.layers.queue.rows import changes, damage, soundness, views
 from s3d.layers.queue.rows.changes import AHEAD, DUE, NEVER, WITH_INLINE, Change, Table
 from s3d.store.db import Database, StoreFailed
 
@@ -183,7 +183,9 @@ def next_due(
                 AND next_at > ?""",
                 (*lane, kind, past),
             )
-    return min((time for (time,) in times if time is not None and time < NEVER), default=None)
+    # Where nothing else is due, the first may be one that is no time: that one is set aside when it is looked at.
+    known = [soundness.moment_leniently(time) for (time,) in times]
+    return min((time for time in known if time is not None and time < NEVER), default=None)
 
 
 def hurry_all(db: apsw.Connection, bucket: str, prefix: str, seq: int, now: float) -> None:

@@ -24,22 +24,23 @@ log = logging.getLogger(__name__)
 LOWEST = -(1 << 63)
 STEP = 500
 """Rows that are looked at in one transaction."""
+LANE: soundness.Columns = (
+    ("bucket", soundness.bucket_name, ""),
+    ("identity", soundness.text, ""),
+    ("state", soundness.one_of("trying", "paused"), ""),
+    ("since", soundness.moment, 0.0),
+    ("code", soundness.text, ""),
+    ("reason", soundness.text, ""),
+    ("attempts", soundness.count, 0),
+    ("probe_at", soundness.moment, 0.0),
+    ("probe", soundness.count_or_none, None),
+    ("kinds", soundness.texts_of, []),
+)
 KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
     (
         "lane",
         2,
-        (
-            ("bucket", soundness.bucket_name, ""),
-            ("identity", soundness.text, ""),
-            ("state", soundness.one_of("trying", "paused"), ""),
-            ("since", soundness.moment, 0.0),
-            ("code", soundness.text, ""),
-            ("reason", soundness.text, ""),
-            ("attempts", soundness.count, 0),
-            ("probe_at", soundness.moment, 0.0),
-            ("probe", soundness.count_or_none, None),
-            ("kinds", soundness.texts_of, []),
-        ),
+        LANE,
     ),
     (
         "hold",

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import apsw
 
+from s3d.layers.queue.rows import soundness
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
@@ -86,7 +87,7 @@ def upload_of(tags: Mapping[str, Any]) -> str:
 def asked_at(db: Database, bucket: str) -> float:
     """When a bucket's tags were asked for last (Unix time); 0 for never."""
     rows = db.read("SELECT asked_at FROM hold WHERE bucket = ?", (bucket,))
-    return float(rows[0][0]) if rows else 0.0
+    return soundness.moment_leniently(rows[0][0]) or 0.0 if rows else 0.0
 
 
 def long_ago(db: Database, before: float, limit: int) -> list[str]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import claims, soundness
+from s3d.layers.queue.rows import claims, damage, soundness
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.claims import Rows
 from s3d.layers.queue.rules.understood import CHECKSUMS, METADATA
-from s3d.store.db import Database
+from s3d.store.db import Database, StoreFailed
 
 MOST_TRIED = 8
 """Kinds of change that are refused before AccessDenied is held to mean the whole lane."""
@@ -26,7 +26,9 @@ FEW = 3
 """Changes that are refused for another reason before that is held to mean the whole lane."""
 LOOKED_AT = 64
 """Waiting changes, and first parts of keys, that are looked at for one of another kind."""
-FIELDS = "bucket, identity, state, since, code, reason, attempts, probe_at, probe, kinds"
+COLUMNS = damage.LANE
+FIELDS = ", ".join(name for name, *_ in COLUMNS)
+SELECTED = soundness.fields(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,16 @@ class Claimed:
 
 
 def of_row(row: tuple[Any, ...]) -> Lane:
-    """Make a Lane of the columns in FIELDS."""
-    values = list(row)
-    try:
-        values[-1] = tuple(soundness.texts_of(values[-1].encode()))
-    except (soundness.Unsound, AttributeError):
-        values[-1] = ()
-    return Lane(*values)
+    """Make a Lane of the columns in SELECTED. Raises StoreFailed; what cannot be read is soon forgotten."""
+    values, complaints = soundness.values_of(COLUMNS, row)
+    if complaints:
+        raise StoreFailed(f"a lane cannot be read: {'; '.join(complaints)}")
+    return Lane(*[*values[:-1], tuple(values[-1])])
 
 
 def shut(db: Database) -> list[Lane]:
     """The lanes that are refused, the longest first."""
-    return [of_row(row) for row in db.read(f"SELECT {FIELDS} FROM lane ORDER BY since")]
+    return [of_row(row) for row in db.read(f"SELECT {SELECTED} FROM lane ORDER BY since")]
 
 
 def paused(db: Database) -> int:
@@ -78,7 +78,7 @@ def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tupl
 
     Lanes take turns, beginning behind the lane `after`.
     """
-    refused = [of_row(row) for row in db.execute(f"SELECT {FIELDS} FROM lane")]
+    refused = [of_row(row) for row in db.execute(f"SELECT {SELECTED} FROM lane")]
     claimed: list[Change] = []
     read = claims.rows_of(db)
     for lane in refused:
@@ -123,7 +123,7 @@ def refuse(
 
     `pause` gives the seconds until the next probe by the number of probes that were refused.
     """
-    rows = db.execute(f"SELECT {FIELDS} FROM lane WHERE bucket = ? AND identity = ?", key_of(change)).fetchall()
+    rows = db.execute(f"SELECT {SELECTED} FROM lane WHERE bucket = ? AND identity = ?", key_of(change)).fetchall()
     lane = of_row(rows[0]) if rows else Lane(change.bucket, change.identity, "trying", now, "", "", 0, now, None, ())
     probed = lane.probe == change.seq
     named = name_of(change, code)

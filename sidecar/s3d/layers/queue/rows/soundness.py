@@ -95,6 +95,14 @@ def moment_or_none(value: Any) -> float | None:
     return None if value is None else moment(value)
 
 
+def moment_leniently(value: Any) -> float | None:
+    """A Unix time; None where there is none, or what is there is no time."""
+    try:
+        return moment_or_none(value)
+    except Unsound:
+        return None
+
+
 def document(value: Any) -> Any:
     """A document of JSON."""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows import changes, soundness
 from s3d.layers.queue.rows.changes import ACTIVE, FIELDS, KEPT, PENDING, WITH_INLINE, Change
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
@@ -123,7 +123,7 @@ def oldest(db: Database) -> float | None:
     """When the oldest change that is to be pushed was acknowledged, by the steady clock."""
     age = "coalesce(queued_at, acked_at)"
     rows = db.read(f"SELECT {age} FROM change WHERE state IN {ACTIVE} ORDER BY {age} LIMIT 1")
-    return rows[0][0] if rows else None
+    return soundness.moment_leniently(rows[0][0]) if rows else None
 
 
 def kept(db: Database, bucket: str, prefix: str, seq: int | None, after: int, limit: int) -> list[Change]:
