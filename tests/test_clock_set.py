@@ -336,6 +336,21 @@ async def test_after_the_machine_was_off_no_age_is_short_by_more_than_a_minute(g
     await gateway.until(lambda: gateway.state() == "settled")
 
 
+@pytest.mark.parametrize("jump", [-86_400.0, -NOON])
+async def test_what_the_clock_showed_while_nothing_came_is_not_forgotten_over_a_start_of_the_machine(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    monkeypatch.setattr("s3d.layers.queue.push.timekeeping.AGAIN", 0.02)
+    await gateway.start()
+    await waiting(gateway)
+    gateway.hands.passed += 7200
+    await gateway.until(lambda: gateway.queue._parts.db.read("SELECT seen FROM clock") == [(NOON + 7200,)])
+    gateway.hands.boots += 1
+    gateway.hands.set_by += jump
+    await gateway.restart()
+    assert gateway.age == 7200
+
+
 DAMAGE = {
     "due in an hour": "UPDATE change SET next_at = {now} + 3600",
     "due in the year 3000": "UPDATE change SET next_at = 32503680000.0",
@@ -351,7 +366,11 @@ DAMAGE = {
 AT_REST = {
     "due at no time": "UPDATE change SET next_at = 'soon'",
     "queued at no time": "UPDATE change SET queued_at = 'x'",
+    "a clock beyond all times": "UPDATE clock SET ahead = 1e300, seen = 1e300",
+    "a clock that says nothing": "UPDATE clock SET ahead = 'x', seen = 'x'",
+    "no clock": "DELETE FROM clock",
 }
+"""What is found at the start."""
 
 
 @pytest.mark.parametrize(
