@@ -1,4 +1,4 @@
-"""Rows that cannot be read (SEMANTICS D-4, D-11): a local dir of which one row is damaged.
+"""Rows that cannot be read (SEMANTICS D-4, D-14): a local dir of which one row is damaged.
 
 Each kind of damage is done to one of three pending changes. Whatever it is, the queue opens and goes on, the others are
 delivered, what cannot be delivered is shown, and nothing is lost in silence.
@@ -105,7 +105,7 @@ async def remote_of_puts(tmp_path: Path) -> Fake:
     return remote
 
 
-@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.semantics("D-4", "D-14")
 @pytest.mark.parametrize("kind", DAMAGES)
 async def test_a_row_that_cannot_be_read_is_quarantined_and_holds_up_nothing(
     tmp_path: Path, remote_of_puts: Fake, kind: str
@@ -190,7 +190,7 @@ KNOWLEDGE = {
 }
 
 
-@pytest.mark.semantics("D-11")
+@pytest.mark.semantics("D-14")
 @pytest.mark.parametrize("kind", KNOWLEDGE)
 async def test_what_is_only_known_and_cannot_be_read_is_forgotten(
     tmp_path: Path, remote_of_puts: Fake, kind: str
@@ -225,7 +225,7 @@ ROWS_OF_UPLOADS = {
 PARTS = {1: b"1" * (5 << 20), 2: b"2"}
 
 
-@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.semantics("D-4", "D-14")
 @pytest.mark.parametrize("complete", [False, True], ids=["open", "complete"])
 @pytest.mark.parametrize("kind", ROWS_OF_UPLOADS)
 async def test_an_upload_that_cannot_be_read_holds_up_nothing(
@@ -258,7 +258,7 @@ async def test_an_upload_that_cannot_be_read_holds_up_nothing(
             assert (await queue.discard("", "", None))["changes"] == 1
 
 
-@pytest.mark.semantics("D-11")
+@pytest.mark.semantics("D-14")
 @pytest.mark.parametrize("kind", DAMAGES)
 async def test_a_row_that_is_damaged_under_a_running_queue_is_found(
     tmp_path: Path, remote_of_puts: Fake, kind: str
@@ -276,7 +276,7 @@ async def test_a_row_that_is_damaged_under_a_running_queue_is_found(
         await ask(remote, "GetObject", {"Bucket": BUCKET, "Key": key})
 
 
-@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.semantics("D-4", "D-14")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_the_daemon_survives_every_kind_of_damage_and_says_what_to_do(
     away: tuple[Daemon, Relayed, str], remote: Remote, tmp_path: Path
@@ -310,7 +310,7 @@ def test_the_daemon_survives_every_kind_of_damage_and_says_what_to_do(
     eventually(lambda: drained(daemon))
 
 
-@pytest.mark.semantics("D-11")
+@pytest.mark.semantics("D-14")
 @pytest.mark.parametrize(
     "kind", ["a lane", "a lane of nobody", "kinds of a lane", "a hold of no bucket", "a settled change"]
 )

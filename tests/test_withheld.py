@@ -158,7 +158,7 @@ ENCODED = [
     "s3d.upload=false",
     "a=b&s3d.upload=false&c",
     "s3d%2Eupload=false",
-    "s3d%2eupload=fals%65",
+    "s3d%2eupload=f%61lse",
     "%73%33%64%2E%75%70%6C%6F%61%64=%66%61%6C%73%65",
 ]
 

@@ -1,4 +1,4 @@
-"""Looks for rows that cannot be read, sets them aside and tells of them (SEMANTICS D-4, D-11).
+"""Looks for rows that cannot be read, sets them aside and tells of them (SEMANTICS D-4, D-14).
 
 Most are met by whoever reads them, but a change whose state or time is nonsense is in the way of nobody and is never
 delivered. So all rows are looked at: the first ones, and those that were under way, before anything else is done with

@@ -94,21 +94,14 @@ class Far:
             tasks.create_task(self._move(name, one))
 
     async def _move(self, name: str, what: Upload | Stray) -> None:
+        """Move one. Whatever it meets, also a bug, it is tried again later."""
         parts = self._parts
         try:
-            if isinstance(what, Stray):
-                await assembly.catch(parts, what)
-            elif what.state == "doomed":
-                await assembly.abort(parts, what)
-            else:
-                await spill.spill(parts, what.id)
+            await self._try(what)
         except Exception as error:
             if not isinstance(error, S3DError):
                 log.exception("a bug: the upload %s of %s/%s failed", name, what.bucket, what.key)
                 parts.metrics.background_failures.labels("uploads at the remote").inc()
-            if isinstance(error, S3Error) and error.code == "NoSuchUpload" and isinstance(what, Upload):
-                await self._lose(what)
-                return
             attempts = self._later.get(name, (0.0, 0))[1] + 1
             pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
             self._later[name] = (time.monotonic() + pause, attempts)
@@ -117,6 +110,19 @@ class Far:
             self._under_way.discard(name)
             parts.room.freed()
             parts.staging.wake()
+
+    async def _try(self, what: Upload | Stray) -> None:
+        try:
+            if isinstance(what, Stray):
+                await assembly.catch(self._parts, what)
+            elif what.state == "doomed":
+                await assembly.abort(self._parts, what)
+            else:
+                await spill.spill(self._parts, what.id)
+        except S3Error as error:
+            if error.code != "NoSuchUpload" or not isinstance(what, Upload):
+                raise
+            await self._lose(what)
 
     async def _lose(self, upload: Upload) -> None:
         """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""

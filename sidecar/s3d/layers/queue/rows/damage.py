@@ -1,4 +1,4 @@
-"""Sets aside rows that cannot be read (SEMANTICS D-4, D-11), so that every other statement meets sound rows alone.
+"""Sets aside rows that cannot be read (SEMANTICS D-4, D-14), so that every other statement meets sound rows alone.
 
 A change that is damaged becomes a quarantined one in its own row, with what can be read of it; the row as it was found
 is kept in the table `damaged`. What is only knowledge (what may still arrive of a delivered change, the turn of a

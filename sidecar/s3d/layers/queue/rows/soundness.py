@@ -1,4 +1,4 @@
-"""Which row of the table `change` can be read (SEMANTICS D-4, D-11): what each of its columns may hold.
+"""Which row of the table `change` can be read (SEMANTICS D-4, D-14): what each of its columns may hold.
 
 A local dir is a file on a disk: a column may hold what nobody ever wrote there. Rows are read here and nowhere else, a
 column at a time, and reading never fails: what cannot be read gets a value that does no harm, and the row says why it
