@@ -595,7 +595,7 @@ def _some_names(root: Path) -> list[str]:
 
 def _read_label(path: Path) -> str:
     try:
-        return next(iter(sorted(os.listdir(path))), "")
+        return min((entry.name for entry in path.iterdir()), default="")
     except FileNotFoundError:
         return ""
 
