@@ -55,7 +55,7 @@ MAX_CHUNKS = 1000
 """Chunks in a block; writev takes 1,024 (IOV_MAX)."""
 QUARANTINE = "quarantine"
 LABEL = ".queue"
-"""In the quarantine, where no sweep looks."""
+"""In the quarantine, where no sweep looks: a directory, in which another one bears the label as its name."""
 ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8,16}")
 DRAFT = re.compile(rf"\.draft-{ID.pattern}")
 OURS = re.compile(rf"{ID.pattern}|{DRAFT.pattern}|{QUARANTINE}|")
@@ -698,18 +698,14 @@ def _some_names(root: Path) -> list[str]:
 
 def _read_label(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return min((entry.name for entry in path.iterdir()), default="")
     except FileNotFoundError:
         return ""
 
 
 def _write_label(path: Path, label: str) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(label + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    (path / label).mkdir(mode=0o700, parents=True, exist_ok=True)
+    sync_dir(path)
     sync_dir(path.parent)
 
 
