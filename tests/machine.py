@@ -698,8 +698,11 @@ class Gateway(RuleBasedStateMachine):
     def foreign(self, key: str, body: str, gone: bool) -> None:
         """Somebody writes past the gateway. What is pending is pushed over it; the last push wins (Q-18)."""
         data = CONTENTS[body]
-        if self.pending(key) or key in self.onion.flaky.holds:
+        further = NAMES[NAMES.index(key) :] + NAMES[: NAMES.index(key)]
+        free = [one for one in further if not self.pending(one) and one not in self.onion.flaky.holds]
+        if not free:
             return
+        key = free[0]
         self.step("foreign write")
         number = self.number()
         named = {"Bucket": self.bucket, "Key": key}
@@ -753,11 +756,15 @@ class Gateway(RuleBasedStateMachine):
                 self.put_bytes(key, CONTENTS[body], "")
             else:
                 self.delete(key)
+        before = self.held
         if held:
             self.tag_bucket(True)
         flaky.release("SlowDown 503" if held else REFUSED)
         self.onion.run(self.onion.end_of(between))
         self.get(key)
+        if self.held and not before:
+            self.tag_bucket(False)
+            self.get(key)
 
     @rule()
     def retry(self) -> None:
@@ -766,12 +773,15 @@ class Gateway(RuleBasedStateMachine):
         self.onion.run(self.onion.queue.retry(self.bucket, "", None))
         self.onion.run(self.onion.breathe())
 
-    @rule(key=keys)
-    def discard(self, key: str) -> None:
+    @rule(which=few)
+    def discard(self, which: int) -> None:
         """A person drops what is kept back of a key: from then on the remote answers."""
-        kept = self.onion.queue.object_status(self.bucket, key)["changes"]
-        if not kept or any(change["state"] not in KEPT for change in kept):
+        changes = {key: self.onion.queue.object_status(self.bucket, key)["changes"] for key in NAMES}
+        found = [key for key in NAMES if changes[key] and all(one["state"] in KEPT for one in changes[key])]
+        if not found:
             return
+        key = found[which % len(found)]
+        kept = changes[key]
         self.step("discard")
         for change in kept:
             self.onion.run(self.onion.queue.discard("", "", change["seq"]))
@@ -793,8 +803,9 @@ class Gateway(RuleBasedStateMachine):
     @rule(key=keys)
     def rot(self, key: str) -> None:
         """A body changes on the disk while it waits: nobody gets it, and a new put mends the key (D-4)."""
+        self.onion.flaky.come_back()
         if self.held:
-            return
+            self.tag_bucket(False)
         self.onion.flaky.refusing.discard(key)
         self.onion.flaky.leave()
         directory = self.onion.directory / "queue" / "bodies"
