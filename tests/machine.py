@@ -743,9 +743,8 @@ class Gateway(RuleBasedStateMachine):
     def overtake(self, key: str, first: str, second: list[str], held: bool) -> None:
         """A request stands in line between two changes of its key, as the first one is refused for good, or held."""
         flaky = self.onion.flaky
-        if flaky.away:
-            return
         self.step("overtaking")
+        flaky.come_back()
         flaky.stalled = True
         self.put_bytes(key, CONTENTS[first], "")
         self.onion.run(self.onion.breathe())
@@ -773,19 +772,25 @@ class Gateway(RuleBasedStateMachine):
         self.onion.run(self.onion.queue.retry(self.bucket, "", None))
         self.onion.run(self.onion.breathe())
 
-    @rule(which=few)
-    def discard(self, which: int) -> None:
+    @rule(key=keys, which=few)
+    def discard(self, key: str, which: int) -> None:
         """A person drops what is kept back of a key: from then on the remote answers."""
-        changes = {key: self.onion.queue.object_status(self.bucket, key)["changes"] for key in NAMES}
-        found = [key for key in NAMES if changes[key] and all(one["state"] in KEPT for one in changes[key])]
+        if not self.kept():
+            self.refuse(key, "short", gone=False)
+            self.drain()
+        found = self.kept()
         if not found:
             return
-        key = found[which % len(found)]
-        kept = changes[key]
+        key, kept = found[which % len(found)]
         self.step("discard")
         for change in kept:
             self.onion.run(self.onion.queue.discard("", "", change["seq"]))
         self.model.put(key, self.onion.run(self._at_remote(key)))
+
+    def kept(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Keys of which nothing is on its way and something is kept back, with that."""
+        changes = [(key, self.onion.queue.object_status(self.bucket, key)["changes"]) for key in NAMES]
+        return [(key, some) for key, some in changes if some and all(one["state"] in KEPT for one in some)]
 
     async def _at_remote(self, key: str) -> State:
         named = {"Bucket": self.bucket, "Key": key}

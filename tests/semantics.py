@@ -14,7 +14,7 @@ CHECKLIST = ROOT / "docs" / "CHECKLIST.md"
 @functools.cache
 def sentences() -> tuple[str, ...]:
     """The numbers of all sentences, in the order of the document."""
-    return tuple(re.findall(r"^- ([A-Z]-\d+) ", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
+    return tuple(re.findall(r"^- ([A-Z]-\d+[a-z]?) ", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def quoted_sentences() -> dict[str, list[str]]:
