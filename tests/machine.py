@@ -701,8 +701,11 @@ class Gateway(RuleBasedStateMachine):
     def foreign(self, key: str, body: str, gone: bool) -> None:
         """Somebody writes past the gateway. What is pending is pushed over it; the last push wins (Q-18)."""
         data = CONTENTS[body]
-        if self.pending(key) or key in self.onion.flaky.holds:
+        further = NAMES[NAMES.index(key) :] + NAMES[: NAMES.index(key)]
+        free = [one for one in further if not self.pending(one) and one not in self.onion.flaky.holds]
+        if not free:
             return
+        key = free[0]
         self.step("foreign write")
         number = self.number()
         named = {"Bucket": self.bucket, "Key": key}
@@ -744,9 +747,8 @@ class Gateway(RuleBasedStateMachine):
     def overtake(self, key: str, first: str, second: list[str], held: bool) -> None:
         """A request stands in line between two changes of its key, as the first one is refused for good, or held."""
         flaky = self.onion.flaky
-        if flaky.away:
-            return
         self.step("overtaking")
+        flaky.come_back()
         flaky.stalled = True
         self.put_bytes(key, CONTENTS[first], "")
         self.onion.run(self.onion.breathe())
@@ -757,11 +759,15 @@ class Gateway(RuleBasedStateMachine):
                 self.put_bytes(key, CONTENTS[body], "")
             else:
                 self.delete(key)
+        before = self.held
         if held:
             self.tag_bucket(True)
         flaky.release("SlowDown 503" if held else REFUSED)
         self.onion.run(self.onion.end_of(between))
         self.get(key)
+        if self.held and not before:
+            self.tag_bucket(False)
+            self.get(key)
 
     @rule()
     def retry(self) -> None:
@@ -770,16 +776,25 @@ class Gateway(RuleBasedStateMachine):
         self.onion.run(self.onion.queue.retry(self.bucket, "", None))
         self.onion.run(self.onion.breathe())
 
-    @rule(key=keys)
-    def discard(self, key: str) -> None:
+    @rule(key=keys, which=few)
+    def discard(self, key: str, which: int) -> None:
         """A person drops what is kept back of a key: from then on the remote answers."""
-        kept = self.onion.queue.object_status(self.bucket, key)["changes"]
-        if not kept or any(change["state"] not in KEPT for change in kept):
+        if not self.kept():
+            self.refuse(key, "short", gone=False)
+            self.drain()
+        found = self.kept()
+        if not found:
             return
+        key, kept = found[which % len(found)]
         self.step("discard")
         for change in kept:
             self.onion.run(self.onion.queue.discard("", "", change["seq"]))
         self.model.put(key, self.onion.run(self._at_remote(key)))
+
+    def kept(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Keys of which nothing is on its way and something is kept back, with that."""
+        changes = [(key, self.onion.queue.object_status(self.bucket, key)["changes"]) for key in NAMES]
+        return [(key, some) for key, some in changes if some and all(one["state"] in KEPT for one in some)]
 
     async def _at_remote(self, key: str) -> State:
         named = {"Bucket": self.bucket, "Key": key}
@@ -797,8 +812,9 @@ class Gateway(RuleBasedStateMachine):
     @rule(key=keys)
     def rot(self, key: str) -> None:
         """A body changes on the disk while it waits: nobody gets it, and a new put mends the key (D-4)."""
+        self.onion.flaky.come_back()
         if self.held:
-            return
+            self.tag_bucket(False)
         self.onion.flaky.refusing.discard(key)
         self.onion.flaky.leave()
         directory = self.onion.directory / "queue" / "bodies"

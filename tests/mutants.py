@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.judge import Judge
-from s3d.layers.queue import turns
+from s3d.layers.queue import layer, turns
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import pushes
 from s3d.layers.queue.push.content import open_change
@@ -180,6 +180,34 @@ def hidden_retry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Judge, "_judged", judged)
 
 
+def kept_back_behind_a_newer_change(patch: pytest.MonkeyPatch) -> None:
+    """What ends held or parked is not superseded by what is behind it already (Q-9b)."""
+    _without(patch, "truth_moved")
+
+
+def kept_back_below_a_newer_change(patch: pytest.MonkeyPatch) -> None:
+    """What is held or parked is not superseded by what comes (Q-9b)."""
+    _without(patch, "truth_in")
+
+
+def _without(patch: pytest.MonkeyPatch, trigger: str) -> None:
+    patch.setattr(layer, "SCHEMA", replace(layer.SCHEMA, sql=f"{layer.SCHEMA.sql}\nDROP TRIGGER {trigger};"))
+
+
+def superseded_tried_again(patch: pytest.MonkeyPatch) -> None:
+    """What a person has tried again may be older than what was acknowledged since (Q-9b)."""
+    real = outcomes.unpark
+
+    def unpark(db: Any, some: list[Change], now: float) -> list[int]:
+        db.executemany(
+            "UPDATE change SET state = 'waiting', next_at = ? WHERE seq = ? AND state = 'superseded'",
+            [(now, change.seq) for change in some],
+        )
+        return real(db, some, now)
+
+    patch.setattr(outcomes, "unpark", unpark)
+
+
 MUTANTS = (
     bodies_without_sync,
     names_without_sync,
@@ -195,4 +223,7 @@ MUTANTS = (
     success_by_status,
     failure_by_status,
     hidden_retry,
+    kept_back_behind_a_newer_change,
+    kept_back_below_a_newer_change,
+    superseded_tried_again,
 )

@@ -130,6 +130,6 @@ def error_of(reply: Reply, document: bytes) -> S3Error:
     """The error that a judged answer is: NotS3 where it has no S3 error document, nor is a failure of a server."""
     error = decode.error(500 if reply.status < 300 else reply.status, reply.headers, document)
     error.unknown = reply.outcome is Outcome.UNKNOWN
-    if error.unknown and 300 <= reply.status < 500:
+    if error.unknown and (300 <= reply.status < 500 or reply.status == 501):
         return NotS3(f"The answer is not the store's: {error.message}", answered=reply.status)
     return error

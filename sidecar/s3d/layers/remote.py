@@ -38,7 +38,7 @@ from s3d.layers.health import Exchange, Health
 from s3d.layers.judge import Judge
 from s3d.layers.splice import Pipe, SourceFailed
 from s3d.metrics import Metrics
-from s3d.protocol import chunked, sigv4
+from s3d.protocol import chunked, decode, sigv4
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -80,6 +80,14 @@ IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
 """What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
 PROFILES = frozenset(["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 KEY_FILES = ("accessKeyID", "secretAccessKey", "sessionToken")
+KEYS_REFUSED = frozenset([400, 401, 403])
+KEYS_WRONG = frozenset(
+    "ExpiredToken TokenRefreshRequired InvalidToken InvalidAccessKeyId SignatureDoesNotMatch Forbidden "
+    "Unauthorized".split()
+)
+"""Errors that other keys may mend; the last two are those of a HEAD, which has no document."""
+RENEWAL = 5.0
+"""Seconds between two looks for other keys."""
 SOURCE_PAUSE = 1.0
 """Seconds for which the failure of a source of credentials is not looked at again."""
 KEY_SECONDS = 2.0
@@ -175,6 +183,10 @@ class Chain:
 
         return get_session()
 
+    def renew(self) -> None:
+        """Look at every source again before the next request: what was found before is refused."""
+        self._credentials = None
+
     def region(self) -> str:
         """The region that the environment or the profile names."""
         region = os.environ.get("AWS_DEFAULT_REGION")
@@ -187,7 +199,7 @@ class Chain:
         if self._keys is not None:
             return self._keys
         if self._credentials is None:
-            self._credentials = await self.session.get_credentials()
+            self._credentials = await self.session.get_component("credential_provider").load_credentials()
         if self._credentials is None:
             return None
         now = await self._credentials.get_frozen_credentials()
@@ -226,6 +238,7 @@ class Remote:
         )
         """What is known of them: `missing` where the last look found none, `failing` where it could not be made."""
         self._finding = asyncio.Lock()
+        self._renewed_at = -math.inf
         self._source_failed = ""
         """How the source of the credentials failed at the last look; "" where it did not."""
         self._source_failed_at = 0.0
@@ -272,7 +285,23 @@ class Remote:
             raise self._unavailable(sent=False)
         if call.bucket:
             self._last_bucket = call.bucket
-        return await self._judge(call)
+        try:
+            reply = await self._judge(call)
+        except S3Error as error:
+            self._renew_keys(error.status, error.code)
+            raise
+        if reply.status in KEYS_REFUSED:
+            document = reply.body.data if isinstance(reply.body, BytesBody) else b""
+            self._renew_keys(reply.status, decode.error(reply.status, reply.headers, document).code)
+        return reply
+
+    def _renew_keys(self, status: int, code: str) -> None:
+        """Look for other credentials where the store refuses these: somebody may have written new ones. A source that
+        tells when its keys expire may also be judged by a clock that is wrong."""
+        due = time.monotonic() - self._renewed_at >= RENEWAL
+        if status in KEYS_REFUSED and code in KEYS_WRONG and due:
+            self._renewed_at = time.monotonic()
+            self._chain.renew()
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire

@@ -50,7 +50,7 @@ class Confirmation:
     member: tuple[str, ...] = ()
     """The path of a member that the document must have, by botocore's names."""
     object: bool = False
-    """Whether the answer is an object: of any type, but a page for people has an ETag then."""
+    """Whether the answer is an object, of any type; it has an ETag."""
 
 
 def _answer(
@@ -121,7 +121,7 @@ def judge(operation: str, method: str, status: int, headers: AnyHeaders, documen
     said = f"status {status}{_typed(headers)}"
     if status >= 500 and status != 501:
         return Meaning.UNKNOWN, said
-    if method == "HEAD":
+    if method == "HEAD" and status >= 300:
         return _bare(headers, Meaning.REFUSED), said
     if decode.is_error(document):
         return Meaning.REFUSED, said
@@ -138,13 +138,14 @@ def _success(operation: str, method: str, status: int, headers: AnyHeaders, docu
         return Meaning.NOT_S3, f"{said}, which is no success of it"
     marked = _marked(headers)
     if wanted.object:
-        told = marked or "ETag" in headers or not _is_page(headers)
-        return (Meaning.DONE if told else Meaning.NOT_S3), f"{said} without an ETag"
+        return (Meaning.DONE if _etag(headers) else Meaning.NOT_S3), f"{said} without an ETag"
     if wanted.roots:
         return _document(operation, wanted, status, headers, document)
     if method == "HEAD":
         return _bare(headers, Meaning.DONE), said
-    if wanted.etag and not headers.get("ETag", "").strip(' "'):
+    if decode.is_error(document):
+        return Meaning.UNKNOWN, f"an error document with {said}"
+    if wanted.etag and not _etag(headers):
         return Meaning.NOT_S3, f"{said} without an ETag"
     if not marked and (document.strip() or _is_page(headers)):
         return Meaning.NOT_S3, f"{said} and a document, where S3 sends none"
@@ -190,6 +191,10 @@ def _bare(headers: AnyHeaders, meaning: Meaning) -> Meaning:
     if _marked(headers) or "xml" in headers.get("Content-Type", ""):
         return meaning
     return Meaning.NOT_S3 if "Content-Type" in headers else Meaning.UNCLEAR
+
+
+def _etag(headers: AnyHeaders) -> str:
+    return headers.get("ETag", "").strip(' "')
 
 
 def _marked(headers: AnyHeaders) -> bool:

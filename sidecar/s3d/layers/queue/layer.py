@@ -27,7 +27,7 @@ from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.shapes import Shapes
-from s3d.layers.queue.serve import copies, forward, listing, posts, reads, tagging, writes
+from s3d.layers.queue.serve import bulk_deletes, copies, forward, listing, posts, reads, tagging, writes
 from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -52,7 +52,7 @@ HANDLERS: Mapping[str, Handler] = {
     "PutObject": writes.put,
     "CopyObject": copies.copy,
     "DeleteObject": writes.delete,
-    "DeleteObjects": writes.delete_many,
+    "DeleteObjects": bulk_deletes.delete_many,
     "DeleteBucket": forward.delete_bucket,
     "CreateMultipartUpload": calls.create,
     "UploadPart": calls.upload_part,

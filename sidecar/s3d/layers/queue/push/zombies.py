@@ -24,21 +24,27 @@ PAUSE = 0.2
 """The same, at least."""
 AT_ONCE = 100
 """Changes that are looked at before the next look at the clock."""
+PATIENCE = 3600.0
+"""Seconds for which a look that the store refuses, for whatever reason, is made again; then the change is let go."""
 
 
 async def watch(parts: Parts) -> None:
     """Look once at what is kept and whose time is over, and rest until the next time."""
     await parts.health.present()
     window = parts.settings.write_queue.zombie_window
+    again = False
     try:
         for change, late in aftermath.settled(parts.db, parts.clock.now() - window, AT_ONCE):
-            await look(parts, change, late)
-    except Unavailable as error:
-        log.debug("a settled change could not be looked at: %s", error)
+            try:
+                await look(parts, change, late)
+            except Unavailable as error:
+                log.debug("change %d is delivered, and could not be looked at: %s", change.seq, error)
+                again = True
     except StoreFailed as error:
         log.error("settled changes cannot be looked at: %s", error)
+        again = True
     since = aftermath.kept_since(parts.db)
-    rest = GLANCE if since is None else since + window - parts.clock.now()
+    rest = GLANCE if since is None or again else since + window - parts.clock.now()
     await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
 
 
@@ -72,8 +78,12 @@ async def etag_of(parts: Parts, change: Change) -> str | None:
     try:
         reply = await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
     except S3Error as error:
-        if error.unknown or error.status == 429 or isinstance(error, Unavailable):
+        if error.status == 404 and not error.unknown:
+            return ""
+        window = parts.settings.write_queue.zombie_window
+        lately = parts.clock.now() - change.next_at < window + PATIENCE
+        if error.unknown or lately or isinstance(error, Unavailable):
             raise not_sent(error) from error
-        return "" if error.status == 404 else None
+        return None
     etag: str = (reply.result or {}).get("ETag", "")
     return etag.strip('"') or None

@@ -56,8 +56,10 @@ def answer(bulk: Bulk, queued: Iterable[str], forwarded: Mapping[str, Any], refu
             errors.append({**named(o), "Code": refusal.code, "Message": refusal.message})
         elif identity(o) in failed:
             errors.append(failed[identity(o)])
+        elif identity(o) in deleted:
+            results.append(deleted[identity(o)])
         else:
-            results.append(deleted.get(identity(o), named(o)))
+            errors.append({**named(o), "Code": "InternalError", "Message": "The remote does not say what became of it"})
     return {"Deleted": [] if bulk.quiet else results, "Errors": errors}
 
 

@@ -1,4 +1,4 @@
-"""Writes that are queued: PutObject, DeleteObject, and DeleteObjects key by key.
+"""Writes that are queued: PutObject and DeleteObject.
 
 A write is acknowledged when it is on stable storage (SEMANTICS D-1, D-2). What the queue does not take goes through in
 its key's turn; nothing is ever taken halfway.
@@ -6,21 +6,18 @@ its key's turn; nothing is ever taken halfway.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
-from s3d.errors import S3Error, Unavailable
+from s3d.errors import S3Error
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes, holds
+from s3d.layers.queue.rows import changes
 from s3d.layers.queue.rows.changes import New, Queued
-from s3d.layers.queue.rules import bulk, limits, understood
-from s3d.layers.queue.serve import forward, proving, withheld
-from s3d.protocol import decode
-from s3d.protocol.model import OPERATIONS
+from s3d.layers.queue.rules import limits, understood
+from s3d.layers.queue.serve import forward, proving
 from s3d.store.db import StoreFull
 
 
@@ -89,54 +86,6 @@ async def delete(parts: Parts, call: Call) -> Reply:
     async with parts.room.take(0):
         await enqueue(parts, [new(parts, call, "delete", members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
-
-
-async def delete_many(parts: Parts, call: Call) -> Reply:
-    """Answer a DeleteObjects key by key (Q-20): plain keys in one commit, the others by the remote."""
-    bucket = await parts.buckets.get(call.bucket)
-    wire = forward.wire_of(call)
-    operation = OPERATIONS["DeleteObjects"]
-    whole = parts.buckets.through(bucket) or call.body is None or understood.foreign(wire, "DeleteObjects")
-    data = b""
-    if call.body is not None and (not whole or holds.rule_now(parts.db, call.bucket, "delete", {})):
-        data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
-    if whole or decode.unknown_elements(operation, data):
-        try:
-            await withheld.check(parts, call, "DeleteObjects")
-        except S3Error as error:
-            return Reply(200, result=bulk.answer(bulk.of_document(decode.input_xml(operation, data)), [], {}, error))
-        return await forward.after(parts, call)
-    wanted = bulk.of_document(decode.input_xml(operation, data))
-    plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
-    members = understood.kept_of_delete(wire)
-    if plain and (shape := proving.first_of_bulk(parts, call, members)) is not None:
-        forwarded, refusal = await _delete_rest(parts, call, list(wanted.objects))
-        await proving.learn_of_bulk(parts, shape, forwarded)
-        if not (isinstance(refusal, Unavailable) and not refusal.sent) and getattr(refusal, "code", "") != "SlowDown":
-            return Reply(200, result=bulk.answer(wanted, [], forwarded, refusal))
-        proving.unproven(parts)
-    async with parts.room.take(0, files=len(plain)):
-        keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await enqueue(parts, [new(parts, one, "delete", members=members) for one in keyed])
-    rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
-    forwarded, refusal = await _delete_rest(parts, call, rest) if rest else ({}, None)
-    return Reply(200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal))
-
-
-async def _delete_rest(
-    parts: Parts, call: Call, objects: list[Mapping[str, Any]]
-) -> tuple[dict[str, Any], S3Error | None]:
-    """Forward what cannot be queued, after what is pending for its keys."""
-    try:
-        await withheld.check(parts, call, "only the remote can do it")
-        for key in dict.fromkeys(o["Key"] for o in objects):
-            await parts.turns.barrier(call.bucket, key)
-            parts.sights.forget(call.bucket, key)
-        params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
-        params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
-        return (await parts.inner(Call("DeleteObjects", params, identity=call.identity))).result or {}, None
-    except S3Error as error:
-        return {}, error
 
 
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
