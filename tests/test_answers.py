@@ -264,7 +264,7 @@ def is_uploaded(cell: Cell) -> bool:
 
 async def abort(cell: Cell) -> None:
     """What the store holds of an upload that a newer put replaced is aborted there."""
-    cell.store.hook(s3_error(503, "SlowDown"), "CompleteMultipartUpload", bucket=cell.bucket)
+    cell.store.hook(s3_error(409, "OperationAborted"), "CompleteMultipartUpload", bucket=cell.bucket)
     await cell.upload()
     await until(lambda: bool(cell.store.count("CompleteMultipartUpload", cell.bucket)))
     await cell.ask("PutObject", b"newer")

@@ -248,7 +248,8 @@ async def drop(parts: Parts, stray: Stray) -> None:
     try:
         await parts.inner(Call("AbortMultipartUpload", params, identity=stray.identity))
     except S3Error as error:
-        if error.status != 404:
+        # A bucket that is not there may be back, and its uploads with it.
+        if error.code != "NoSuchUpload":
             raise
 
 

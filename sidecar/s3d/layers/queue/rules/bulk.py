@@ -12,6 +12,7 @@ from s3d.errors import S3Error
 MOST_KEYS = 1000
 LARGEST_DOCUMENT = 2 << 20
 """Bytes; 1,000 of the longest keys, escaped, fit into it."""
+LARGEST_RESULT = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)

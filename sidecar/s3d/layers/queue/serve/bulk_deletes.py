@@ -10,7 +10,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from s3d.api import Call, Outcome, Reply
+from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rules import bulk, limits, understood
@@ -58,9 +58,22 @@ async def _forward(parts: Parts, call: Call, wanted: Bulk) -> Reply:
     async with parts.turns.turn(call.bucket, keys_of(wanted.objects), call.identity) as turn:
         reply = await parts.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
+        if reply.outcome is Outcome.DONE:
+            turn.spared = await _spared(reply, wanted)
         _note(parts, call, wanted.objects, turn, done=reply.outcome is Outcome.DONE)
     parts.wake()
     return reply
+
+
+async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
+    """The keys that a result says were not deleted. Raises Unavailable where it does not say what became of each."""
+    document = await read_all(reply.body, bulk.LARGEST_RESULT)
+    reply.body = BytesBody(document)
+    result = decode.response(DELETE_OBJECTS, reply.status, reply.headers, document)
+    failed, deleted = keys_of(result.get("Errors") or ()), keys_of(result.get("Deleted") or ())
+    if not wanted.quiet and not {*failed, *deleted} >= {*keys_of(wanted.objects)}:
+        raise Unavailable("The remote does not say what became of each key", sent=True)
+    return frozenset(failed)
 
 
 async def _delete(
@@ -77,7 +90,7 @@ async def _delete(
             reply = await parts.inner(Call("DeleteObjects", params, identity=call.identity))
             result = reply.result or {}
             _note(parts, call, some, turn, done=True)
-            turn.spared = frozenset(o["Key"] for o in result.get("Errors") or () if o.get("Key"))
+            turn.spared = frozenset(keys_of(result.get("Errors") or ()))
     except S3Error as error:
         return {}, error
     parts.wake()
@@ -86,7 +99,7 @@ async def _delete(
 
 def keys_of(objects: Iterable[Mapping[str, Any]]) -> list[str]:
     """The keys of some objects, each once, in order."""
-    return list(dict.fromkeys(o["Key"] for o in objects))
+    return list(dict.fromkeys(o["Key"] for o in objects if o.get("Key")))
 
 
 def _note(parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]], turn: Turn, *, done: bool) -> None:
