@@ -14,12 +14,8 @@ import pytest
 
 from s3d import config
 from s3d.layers import remote as layer
-<<<<<<< HEAD
-from s3d.layers.queue.push import retry, zombies
-=======
 from s3d.layers import splice
-from s3d.layers.queue.push import retry
->>>>>>> truth
+from s3d.layers.queue.push import retry, zombies
 from s3d.metrics import Metrics
 from tests.crashes import Disk
 from tests.fakes import Fake
