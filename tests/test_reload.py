@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from s3d import config
 from s3d.daemon import Watched
-from s3d.layers import remote as wire
-from s3d.layers.remote import KeyFiles, Keys
+from s3d.layers import credentials as wire
+from s3d.layers.credentials import KeyFiles, Keys
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
 

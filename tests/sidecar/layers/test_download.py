@@ -10,8 +10,9 @@ import pytest
 
 from s3d import config
 from s3d.api import Call
-from s3d.layers.remote import SPLICED, connect
+from s3d.layers.remote import connect
 from s3d.layers.splice import check
+from s3d.layers.transfers import SPLICED
 from s3d.metrics import Metrics
 from tests.contracts import blocks_of
 
