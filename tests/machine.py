@@ -193,6 +193,9 @@ class Gateway(RuleBasedStateMachine):
         answer = self.client(operation, key, data, **params)
         if isinstance(answer, Answer):
             return answer
+        if self.held and answer.code == "AccessDenied" and "Nothing was sent" in answer.message:
+            # It cannot be queued, and may not leave (Q-11a).
+            return None
         if not away(answer):
             raise answer
         before = self.model.states(key)
@@ -762,7 +765,7 @@ class Gateway(RuleBasedStateMachine):
         before = self.held
         if held:
             self.tag_bucket(True)
-        flaky.release("SlowDown 503" if held else REFUSED)
+        flaky.release("RequestTimeout 400" if held else REFUSED)
         self.onion.run(self.onion.end_of(between))
         self.get(key)
         if self.held and not before:

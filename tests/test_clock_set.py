@@ -364,8 +364,6 @@ DAMAGE = {
 }
 
 AT_REST = {
-    "due at no time": "UPDATE change SET next_at = 'soon'",
-    "queued at no time": "UPDATE change SET queued_at = 'x'",
     "a clock beyond all times": "UPDATE clock SET ahead = 1e300, seen = 1e300",
     "a clock that says nothing": "UPDATE clock SET ahead = 'x', seen = 'x'",
     "no clock": "DELETE FROM clock",

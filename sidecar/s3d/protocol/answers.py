@@ -138,7 +138,7 @@ def _success(operation: str, method: str, status: int, headers: AnyHeaders, docu
         return Meaning.NOT_S3, f"{said}, which is no success of it"
     marked = _marked(headers)
     if wanted.object:
-        return (Meaning.DONE if _etag(headers) else Meaning.NOT_S3), f"{said} without an ETag"
+        return (Meaning.DONE if _is_object(operation, headers) else Meaning.NOT_S3), f"{said} without an ETag"
     if wanted.roots:
         return _document(operation, wanted, status, headers, document)
     if method == "HEAD":
@@ -191,6 +191,12 @@ def _bare(headers: AnyHeaders, meaning: Meaning) -> Meaning:
     if _marked(headers) or "xml" in headers.get("Content-Type", ""):
         return meaning
     return Meaning.NOT_S3 if "Content-Type" in headers else Meaning.UNCLEAR
+
+
+def _is_object(operation: str, headers: AnyHeaders) -> bool:
+    """Whether an answer is an object. What says nothing of itself, not even a type, may be one for a client that reads
+    it, but teaches nobody."""
+    return bool(_etag(headers)) or (operation == "GetObject" and not {"ETag", "Content-Type"} & {*headers})
 
 
 def _etag(headers: AnyHeaders) -> str:
