@@ -150,7 +150,8 @@ class Gateway(RuleBasedStateMachine):
         finally:
             if isinstance(failure := sys.exc_info()[1], Exception):
                 self.world.failure = failure
-                print("\n".join(["A run that failed:", *self.world.trace]))
+                passed = [f"  {' '.join(one)}" for one in self.onion.journal.passed]
+                print("\n".join(["A run that failed:", *self.world.trace, "What passed to the remote:", *passed]))
             self.onion.run(self.onion.end())
             shutil.rmtree(self.root, ignore_errors=True)
 

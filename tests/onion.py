@@ -180,7 +180,7 @@ class Onion:
                 await self._remote(call)
         self._look(0.0)
         end = self.loop.time() + DRAINING
-        while self._on_the_way() or self._kept():
+        while self._unfinished():
             if self.loop.time() > end:
                 raise Wrong("what may arrive late is not looked at")
             await asyncio.sleep(0.002)
@@ -200,14 +200,13 @@ class Onion:
     def _look(self, window: float) -> None:
         config.reload(self._settings, {"S3D_WRITE_QUEUE_ZOMBIE_WINDOW": window})
 
-    def _on_the_way(self) -> int:
-        states = self.queue.states()
-        return sum(states.get(state, 0) for state in ("waiting", "pushing", "unknown"))
-
-    def _kept(self) -> int:
+    def _unfinished(self) -> int:
+        """Changes that are on their way, or kept for what may arrive late: of one moment, since one becomes the other."""
         table = apsw.Connection(str(self.directory / "queue" / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            count: int = table.execute("SELECT count(*) FROM change WHERE state = 'settled'").fetchone()[0]
+            count: int = table.execute(
+                "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'unknown')"
+            ).fetchone()[0]
             return count
         finally:
             table.close()

@@ -57,11 +57,12 @@ def release(db: apsw.Connection, seq: int) -> str | None:
 
 
 def push_again(db: apsw.Connection, change: Change, now: float) -> bool:
-    """Push a settled change once more; False where a newer one has taken the key."""
+    """Push a settled change once more; False where a newer one has taken the key. What was sent through since and was
+    not answered has not: its client was told that nobody knows."""
     db.execute(
         """UPDATE change SET state = 'waiting', next_at = ?, attempts = 0 WHERE seq = ? AND state = 'settled'
         AND NOT EXISTS (SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
-        AND newer.seq > change.seq)""",
+        AND newer.seq > change.seq AND newer.state <> 'settled')""",
         (now, change.seq),
     )
     return db.changes() > 0
