@@ -201,7 +201,7 @@ class Onion:
         config.reload(self._settings, {"S3D_WRITE_QUEUE_ZOMBIE_WINDOW": window})
 
     def _unfinished(self) -> int:
-        """Changes that are on their way, or kept for what may arrive late: of one moment, since one becomes the other."""
+        """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other."""
         table = apsw.Connection(str(self.directory / "queue" / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             count: int = table.execute(

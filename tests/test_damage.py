@@ -48,7 +48,7 @@ DAMAGES: dict[str, tuple[str, Any]] = {
     "op is not UTF-8": ("op = CAST(? AS TEXT)", b"\xff"),
     "op is a change of tags without tags": ("op", "tag"),
     "op is a completed upload without one": ("op", "complete"),
-    "state is unknown": ("state", "wating"),
+    "state is unknown": ("state", "waits"),
     "state is not UTF-8": ("state = CAST(? AS TEXT)", b"\xff"),
     "state is bytes": ("state", b"waiting"),
     "size is a text": ("size", "large"),
