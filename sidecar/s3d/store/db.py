@@ -162,12 +162,14 @@ class Database:
         """
         check_library(apsw.sqlite_lib_version())
         try:
-            _refuse_newer(path, _version_in_header(path), schema)
+            in_header = _version_in_header(path)
+            _refuse_newer(path, in_header, schema)
             _refuse_half(path)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             writer = _connect(path)
             try:
-                _migrate(writer, path, schema)
+                # From here on nobody opens the file but SQLite: to close it would let go of SQLite's locks on it.
+                _migrate(writer, path, schema, in_header)
                 # The WAL exists by now. SQLite syncs its name with fdatasync, which POSIX lets leave out names.
                 sync_dir(path.parent)
                 reader = _connect(path)
@@ -546,9 +548,15 @@ def _refuse_half(path: Path) -> None:
         missing, left = log_path, path
     else:
         return
+    hint = f"put it back; to start without it, move {path.parent} aside as a whole and look into it"
+    if missing == log_path:
+        # Nothing in the file tells a log that was lost from one that was written into it.
+        hint += (
+            f"; where another program (sqlite3) has opened {path.name} while s3d did not run, it has written the log "
+            f"into it and deleted it: then nothing is missing, and `touch {missing}` lets s3d go on"
+        )
     raise ConfigError(
-        f"{missing} is gone or empty, and what {left.name} holds is only a part of what was acknowledged",
-        hint=f"put it back; to start without it, move {path.parent} aside as a whole and look into it",
+        f"{missing} is gone or empty, and what {left.name} holds is only a part of what was acknowledged", hint=hint
     )
 
 
@@ -561,8 +569,9 @@ def sync_dir(path: Path) -> None:
         os.close(directory)
 
 
-def _migrate(db: apsw.Connection, path: Path, schema: Schema) -> None:
-    """Bring the tables to the schema's version in one transaction, and that into the header of the file."""
+def _migrate(db: apsw.Connection, path: Path, schema: Schema, in_header: int) -> None:
+    """Bring the tables to the schema's version in one transaction, and that into the header of the file, where the
+    version is `in_header` now."""
     version = db.pragma("user_version")
     _refuse_newer(path, version, schema)
     if version < schema.version:
@@ -572,7 +581,7 @@ def _migrate(db: apsw.Connection, path: Path, schema: Schema) -> None:
             db.execute(step)
         db.execute(f"PRAGMA user_version = {schema.version}")
         db.execute("COMMIT")
-    if _version_in_header(path) != schema.version:
+    if in_header != schema.version:
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
