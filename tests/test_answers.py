@@ -64,6 +64,8 @@ NO_SUCCESS = {
     "206": Odd(206),
     "206 html": Odd(206, HTML, PAGE),
     "299": Odd(299, TEXT, "ok"),
+    "200 html, a header that is no text": Odd(200, {"Content-Type": "text/html; charset=\xff"}, PAGE),
+    "200 ETag that is no text": Odd(200, {"ETag": '"\xff"'}),
 }
 """Statuses of success that are none."""
 
@@ -76,6 +78,7 @@ NO_DOCUMENT = {
     **{f"{status}": Odd(status) for status in (400, 403, 404, 408, 409, 412, 413, 421)},
     **{f"{status} html": Odd(status, HTML, PAGE) for status in (500, 502, 503, 504, 507, 520)},
     **{f"{status}": Odd(status) for status in (500, 501, 502, 503, 504, 507, 520, 599)},
+    "404 html, a header that is no text": Odd(404, {"Content-Type": "text/html; charset=\xff"}, PAGE),
     "101": Odd(101, cut="body"),
     "103 alone": Odd(103, cut="body"),
     "199": Odd(199, TEXT, "?", cut="body"),
@@ -108,9 +111,11 @@ S3_ERRORS = {
         (412, "PreconditionFailed"),
         (423, "ObjectLocked"),
         (429, "TooManyRequests"),
+        (500, "EntityTooLarge"),
         (500, "InternalError"),
         (501, "NotImplemented"),
         (503, "SlowDown"),
+        (503, "InvalidTag"),
         (503, "ServiceUnavailable"),
         (507, "InsufficientStorage"),
     )
@@ -146,6 +151,7 @@ CONFIRMS = {
     "DeleteObjectTagging": {"204", "404 NoSuchKey"},
     "PutObjectTagging": {
         *("200 empty", "200 empty ETag", "200 quoted empty ETag", "200 ETag of another object", "404 NoSuchKey"),
+        "200 ETag that is no text",
     },
     "AbortMultipartUpload": {"204", "404 NoSuchUpload"},
     "GetObject": {"200 ETag of another object", "200 html of a proxy that sets ETags", "200 <Error> with an ETag"},
@@ -316,6 +322,31 @@ async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_
         }
     parks = set() if kind == "abort" else set(PARKS)
     assert found == {"never asked": set(), "lost": set(), "parked": parks, "believed": set()}, report(found)
+
+
+@pytest.mark.semantics("Q-10", "Q-22")
+@pytest.mark.parametrize("status", [200, 400, 403, 503])
+async def test_an_answer_that_never_ends_keeps_no_worker(status: int, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, ("b",), workers=4, request_timeout=0.3) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        poison = [store.hook(Odd(status, HTML, endless=True), "PutObject", key=f"poison{n}") for n in range(8)]
+        for n in range(8):
+            await here.ask("PutObject", {"Bucket": "b", "Key": f"poison{n}"}, b"1")
+        await until(lambda: sum(hook.hits for hook in poison) >= 4)
+        await here.ask("PutObject", {"Bucket": "b", "Key": "good"}, b"1")
+        await until(lambda: store.data("b", "good") == b"1", IN_TIME)
+
+
+@pytest.mark.semantics("Q-22")
+async def test_an_answer_of_a_huge_page_is_not_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3d.layers.judge.DOCUMENT_LIMIT", 1000)
+    monkeypatch.setattr("s3d.layers.remote.DOCUMENT_LIMIT", 1000)
+    async with Store() as store, gateway(tmp_path, store) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        store.hook(Odd(400, HTML, endless=True), "GetObject")
+        answer = await here.ask("GetObject", {"Bucket": "b", "Key": "k"})
+        assert isinstance(answer, S3Error)
+        assert answer.status == 503
 
 
 def report(found: dict[str, set[str]]) -> str:

@@ -35,7 +35,7 @@ from s3d import config
 from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
 from s3d.errors import ConfigError, CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Exchange, Health
-from s3d.layers.judge import Judge
+from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
 from s3d.layers.splice import Pipe, SourceFailed
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
@@ -63,8 +63,6 @@ LARGEST_SKEW = 240.0
 """Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
 """Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
-# Answers of these may take as long as the object is large.
-PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
 SPLICED = 4 << 20
 """Bytes from which on the kernel moves a body. It costs the connection, which cannot be used again."""
 REDIRECTS = frozenset([301, 307, 400])
@@ -256,7 +254,7 @@ class Remote:
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
-        self._judge = Judge(self._forward)
+        self._judge = Judge(self._forward, settings.request_timeout)
 
     def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
@@ -386,9 +384,7 @@ class Remote:
         if method == "HEAD":
             # Its error has no document. What is wrong with the request itself is said again.
             return response.headers.get(hdrs.CONNECTION, "").lower() == "close"
-        document = await read_all(reply.body, EARLY_LIMIT)
-        reply.body = BytesBody(document)
-        return IDLE_CLOSED in document
+        return IDLE_CLOSED in await document_of(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
 
     async def _exchange(
         self,

@@ -194,7 +194,9 @@ def _bare(headers: AnyHeaders, meaning: Meaning) -> Meaning:
 
 
 def _etag(headers: AnyHeaders) -> str:
-    return headers.get("ETag", "").strip(' "')
+    """The ETag without quotes; "" where there is none, or one that is not S3's: bytes that are no ASCII."""
+    found = headers.get("ETag", "").strip(' "')
+    return found if found.isascii() else ""
 
 
 def _marked(headers: AnyHeaders) -> bool:

@@ -103,9 +103,8 @@ class Pusher:
             log.exception("a bug: what came of %s is not known", describe(change))
             self._metrics.background_failures.labels("deliveries").inc()
             reason = repr(bug)
-            forget = partial(
-                self._record, change, "unknown", code="InternalError", reason=reason, next_at=self._clock.now()
-            )
+            later = self._clock.now() + retry.PROBE_BASE
+            forget = partial(self._record, change, "unknown", code="InternalError", reason=reason, next_at=later)
             await until_done("deliveries", forget, self._metrics)
             self._parts.turns.moved(change.bucket)
 
