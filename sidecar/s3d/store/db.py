@@ -45,6 +45,8 @@ CHECKPOINT_PAGES = 2000
 """Pages in the WAL (of 4 KiB) that make a checkpoint due."""
 WAL_LIMIT = 64 << 20
 """Bytes that the WAL file may keep after a burst."""
+WAL_HEADER, FRAME_HEADER = 32, 24
+"""Bytes of the WAL's header, and of that of each page in it (https://sqlite.org/fileformat.html)."""
 REOPEN_PAUSE = 1.0
 """Seconds between two attempts to reopen after a failure; writes fail at once meanwhile."""
 QUICK_CHECK_LIMIT = 64 << 20
@@ -135,6 +137,7 @@ class Database:
         self._failure: StoreFailed | None = None
         self._reopen_at = 0.0
         self._wal_pages = 0
+        self._page_size = int(writer.pragma("page_size"))
         self._version = -1
         self.doubts = 0
         """How often there was a reason to look at what the rows hold: another program wrote, a text was not UTF-8."""
@@ -329,9 +332,13 @@ class Database:
                 db.execute("BEGIN IMMEDIATE")
             for write in group.writes[group.done :]:
                 _run_one(db, write)
+            if self.place is not None and (torn := self.place.look_at_sizes()):
+                # What this commit would be written behind is not there any more.
+                raise apsw.IOError(torn)  # noqa: TRY301 (as what SQLite finds)
             db.execute("COMMIT")
             self._notice_doubts(db, group)
             if self.place is not None:
+                self._expect(self.place)
                 # Before anybody is told: what was written into a file that has no name any more is gone.
                 self.place.look()
         except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
@@ -350,9 +357,20 @@ class Database:
             self.doubts += 1
         self._version = version
 
+    def _expect(self, place: Place) -> None:
+        """Say how long the files are. SQLite itself cuts a log that starts over to WAL_LIMIT."""
+        log_size = WAL_HEADER + self._wal_pages * (FRAME_HEADER + self._page_size) if self._wal_pages else 0
+        place.expect(log_of(self.path), min(log_size, WAL_LIMIT))
+
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
+            if self.place is not None:
+                # It may be emptied.
+                self.place.expect(log_of(self.path), 0)
             self._connection().wal_checkpoint(mode=mode)
+            if self.place is not None:
+                # It never shrinks.
+                self.place.expect(self.path, self.path.stat().st_size)
         except Exception as error:  # noqa: BLE001 (as above)
             return self._fail(error)
         if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
@@ -391,6 +409,8 @@ class Database:
         writer = _connect(self.path)
         try:
             _check_pages(writer, self.path)
+            if self.place is not None:
+                self.place.expect(log_of(self.path), 0)
             # The reader has kept the WAL's index alive, so this carries over what was answered and nothing else.
             writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except BaseException:

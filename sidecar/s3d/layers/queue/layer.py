@@ -260,7 +260,9 @@ def watched(settings: config.Settings) -> Place:
     directory = settings.queue_dir
     files = [directory / "queue.db", log_of(directory / "queue.db"), directory / "bodies"]
     locks = {place / "lock" for place in (settings.gateway.local_dir, directory)}
-    return Place([*files, *filter(Path.exists, locks)])
+    place = Place([*files, *filter(Path.exists, locks)])
+    place.expect(files[0], files[0].stat().st_size)
+    return place
 
 
 def assemble(
