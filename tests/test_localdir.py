@@ -246,6 +246,36 @@ async def test_bodies_without_their_database_are_neither_swept_nor_started_with(
     assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "of local"})).data == data
 
 
+@pytest.mark.semantics("D-4", "D-12")
+async def test_beside_an_older_copy_of_the_database_no_newer_body_is_swept(
+    tmp_path: Path, far: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("s3d.layers.queue.layer.ORPHAN_GRACE", -60.0)
+    queue_dir, old, new = tmp_path / "local" / "queue", tmp_path / "old", tmp_path / "new"
+
+    def exchange(kept: Path, put_back: Path | None = None) -> None:
+        kept.mkdir()
+        for path in queue_dir.glob("queue.db*"):
+            path.rename(kept / path.name)
+        for path in (put_back or kept).iterdir():
+            shutil.copy(path, queue_dir / path.name)
+
+    async with opened(tmp_path / "local", far):
+        pass
+    exchange(old)
+    async with opened(tmp_path / "local", far) as queue:
+        await put(queue, "of today", LARGE)
+    exchange(new, old)
+    for _ in range(2):
+        async with opened(tmp_path / "local", far) as queue:
+            await queue.sweep()
+    assert "bodies (1) are newer than the database" in caplog.text
+    exchange(tmp_path / "aside", new)
+    async with at_work(tmp_path / "local", far) as queue:
+        await until(lambda: queue.pending()["changes"] == 0)
+    assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "of today"})).data == LARGE
+
+
 @pytest.mark.semantics("D-12")
 async def test_what_the_hint_says_leads_to_a_start(tmp_path: Path, far: Fake) -> None:
     async with opened(tmp_path, far) as queue:
@@ -331,7 +361,7 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
             for table in ("bucket", "lane", "hold", "shape", "stray", "change", "upload", "part")
         }
         assert tables == dict.fromkeys(tables, 0)
-        assert queue._parts.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",)]
+        assert queue._parts.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",), ("runs",)]
 
 
 @pytest.mark.semantics("D-9")
