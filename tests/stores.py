@@ -125,6 +125,8 @@ class Store:
         self.seen: list[Seen] = []
         self.date: Callable[[], str] = lambda: email.utils.formatdate(usegmt=True)
         """What answers say in `Date`."""
+        self.etags: Callable[[str], str] = str
+        """How it writes its ETags."""
         self._numbers = itertools.count(1)
         self._late: list[tuple[Wire, bytes, dict[str, str]]] = []
         self._came_late = 0
@@ -307,7 +309,8 @@ class Store:
         if isinstance(reply, Reply):
             length = reply.body.length if reply.body is not None else 0
             status: int | str = reply.status
-            headers, body = list(reply.headers.items()), b"" if wire.method == "HEAD" else await whole(reply)
+            headers = [(k, self.etags(v) if k.lower() == "etag" else v) for k, v in reply.headers.items()]
+            body = b"" if wire.method == "HEAD" else await whole(reply)
         else:
             status, headers, body = reply[0], list(reply[1].items()), reply[2]
             length = len(body)

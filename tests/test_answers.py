@@ -337,6 +337,43 @@ async def test_an_answer_that_never_ends_keeps_no_worker(status: int, tmp_path: 
         await until(lambda: store.data("b", "good") == b"1", IN_TIME)
 
 
+ETAGS: dict[str, Callable[[str], str]] = {
+    "weak": "W/{}".format,
+    "in capitals": str.upper,
+    "weak and in capitals": lambda etag: f"W/{etag.upper()}",
+    "without quotes": lambda etag: etag.strip('"'),
+}
+"""How proxies and stores write ETags that are those of S3."""
+
+
+@pytest.mark.semantics("Q-3", "Q-22")
+@pytest.mark.parametrize("spelling", ETAGS)
+async def test_an_etag_that_is_written_otherwise_confirms(spelling: str, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store) as here:
+        store.etags = ETAGS[spelling]
+        cell = Cell("", "b", here, store)
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        for data in (b"first of its shape", b"pushed", b"pushed again"):
+            await cell.ask("PutObject", data)
+            await until(lambda data=data: store.data("b", "k") == data)  # type: ignore[misc]
+            await until(lambda: here.state("b", "k") == "settled", 5)
+        store.hook(Odd(held=True), "PutObject")
+        # Nothing that the store has shown makes writes go through.
+        await cell.ask("PutObject", b"while the store says nothing")
+        store.clear()
+        await until(lambda: store.data("b", "k") == b"while the store says nothing")
+
+
+@pytest.mark.semantics("Q-22")
+@pytest.mark.parametrize("spelling", ["weak", "without quotes"])
+async def test_parts_whose_etags_are_written_otherwise_are_completed(spelling: str, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, ("b",)) as here:
+        store.etags = ETAGS[spelling]
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        await Cell("", "b", here, store).upload()
+        await until(lambda: store.data("b", "k") == b"part", 5)
+
+
 @pytest.mark.semantics("Q-22")
 async def test_an_answer_of_a_huge_page_is_not_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3d.layers.judge.DOCUMENT_LIMIT", 1000)
