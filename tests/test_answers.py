@@ -501,6 +501,8 @@ def misled(operation: str, name: str, answer: Answer | S3Error) -> str:
         return f"the store's error is told as {told}"
     if name in NO_SUCCESS and "<Error>" not in name and answer.status != 503:
         return f"told as {told}"
+    if name in NO_DOCUMENT and operation in ("GetObject", "HeadObject") and answer.status == 404 and name != "404":
+        return "the object is told to be gone"
     if name in CUT and answer.status != 503:
         return f"told as {told}"
     return "" if answer.status >= 300 else f"told as {told}"

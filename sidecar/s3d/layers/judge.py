@@ -22,6 +22,8 @@ BY_GET: dict[str, tuple[str, dict[str, Any]]] = {
     "HeadBucket": ("ListObjectsV2", {"MaxKeys": 1}),
 }
 """By what a HEAD is asked again where anybody could have given its answer: the error of a GET has a document."""
+ABSENT = 404
+READS = frozenset(["GetObject", "HeadObject"])
 EMPTY = 416
 """The status of a GET of the first byte of an object that has none."""
 PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
@@ -41,12 +43,15 @@ class Judge:
     async def __call__(self, call: Call) -> Reply:
         """Send a call and judge the answer.
 
-        Raises Unavailable where there is none, NotS3 where a success is not the store's, the S3Error of an error inside
-        a success, and for a call without a wire that of whatever is no success.
+        Raises Unavailable where there is none, NotS3 where a success, or a 404 of an object, is not the store's, the
+        S3Error of an error inside a success, and for a call without a wire that of whatever is no success.
         """
         if call.wire is None:
             return await self._typed(call)
         reply, meaning = await self._judged(call, call.wire)
+        if meaning is Meaning.NOT_S3 and reply.status == ABSENT and call.operation in READS:
+            # An ingress has no backend for a moment. Whoever reads would take the object for one that is gone.
+            raise error_of(reply, await read_all(reply.body, DOCUMENT_LIMIT))
         if meaning is Meaning.UNCLEAR:
             # Its client is told what came; nobody learns from it.
             reply.outcome = Outcome.UNKNOWN
