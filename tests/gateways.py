@@ -46,12 +46,17 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(
-    directory: Path, store: Store, buckets: tuple[str, ...] = (), **write_queue: Any
+    directory: Path,
+    store: Store,
+    buckets: tuple[str, ...] = (),
+    *,
+    request_timeout: float = 120.0,
+    **write_queue: Any,
 ) -> AsyncIterator[Gateway]:
     """Open one on a directory; what its background raises is raised."""
     settings = config.Settings(
         gateway=config.Gateway(local_dir=directory),
-        remote=config.Remote(endpoint=store.endpoint, region=REGION, buckets=buckets),
+        remote=config.Remote(endpoint=store.endpoint, region=REGION, buckets=buckets, request_timeout=request_timeout),
         write_queue=config.WriteQueue(dir=directory / "queue", **write_queue),
     )
     metrics = Metrics()

@@ -65,6 +65,8 @@ class Odd:
     """Answered after so many bytes of the request's body; the rest is not read, and the connection ends."""
     reset: bool = False
     """It ends by a reset."""
+    endless: bool = False
+    """Its body goes on for as long as the connection lasts, a byte at a time."""
     held: bool = False
     """Nothing is answered before the test calls `release`."""
 
@@ -123,6 +125,8 @@ class Store:
         self.seen: list[Seen] = []
         self.date: Callable[[], str] = lambda: email.utils.formatdate(usegmt=True)
         """What answers say in `Date`."""
+        self.etags: Callable[[str], str] = str
+        """How it writes its ETags."""
         self._numbers = itertools.count(1)
         self._late: list[tuple[Wire, bytes, dict[str, str]]] = []
         self._came_late = 0
@@ -270,11 +274,22 @@ class Store:
         reply = self.fake.answer(wire, data, sums) if odd.applied or (odd.status is None and not odd.late) else None
         if odd.cut == "applied":
             return end(writer, reset=odd.reset)
+        if odd.endless:
+            await self._drip(writer, odd)
         own = reply if odd.status is None else None
         await self._say(writer, wire, own or self._odd(odd, operation), cut=odd.cut)
         if odd.cut in ("head", "body"):
             return end(writer, reset=odd.reset)
         return True
+
+    async def _drip(self, writer: asyncio.StreamWriter, odd: Odd) -> None:
+        """Answer for as long as the connection lasts."""
+        lines = [f"HTTP/1.1 {odd.status} Odd", *(f"{k}: {v}" for k, v in odd.headers.items())]
+        writer.write("\r\n".join([*lines, "Transfer-Encoding: chunked", "", ""]).encode())
+        while not writer.is_closing():
+            writer.write(b"1\r\n \r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
     def _odd(self, odd: Odd, operation: str) -> tuple[int | str, dict[str, str], bytes]:
         """An odd answer for an operation."""
@@ -294,7 +309,8 @@ class Store:
         if isinstance(reply, Reply):
             length = reply.body.length if reply.body is not None else 0
             status: int | str = reply.status
-            headers, body = list(reply.headers.items()), b"" if wire.method == "HEAD" else await whole(reply)
+            headers = [(k, self.etags(v) if k.lower() == "etag" else v) for k, v in reply.headers.items()]
+            body = b"" if wire.method == "HEAD" else await whole(reply)
         else:
             status, headers, body = reply[0], list(reply[1].items()), reply[2]
             length = len(body)

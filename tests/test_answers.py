@@ -64,6 +64,8 @@ NO_SUCCESS = {
     "206": Odd(206),
     "206 html": Odd(206, HTML, PAGE),
     "299": Odd(299, TEXT, "ok"),
+    "200 html, a header that is no text": Odd(200, {"Content-Type": "text/html; charset=\xff"}, PAGE),
+    "200 ETag that is no text": Odd(200, {"ETag": '"\xff"'}),
 }
 """Statuses of success that are none."""
 
@@ -76,6 +78,7 @@ NO_DOCUMENT = {
     **{f"{status}": Odd(status) for status in (400, 403, 404, 408, 409, 412, 413, 421)},
     **{f"{status} html": Odd(status, HTML, PAGE) for status in (500, 502, 503, 504, 507, 520)},
     **{f"{status}": Odd(status) for status in (500, 501, 502, 503, 504, 507, 520, 599)},
+    "404 html, a header that is no text": Odd(404, {"Content-Type": "text/html; charset=\xff"}, PAGE),
     "101": Odd(101, cut="body"),
     "103 alone": Odd(103, cut="body"),
     "199": Odd(199, TEXT, "?", cut="body"),
@@ -108,9 +111,11 @@ S3_ERRORS = {
         (412, "PreconditionFailed"),
         (423, "ObjectLocked"),
         (429, "TooManyRequests"),
+        (500, "EntityTooLarge"),
         (500, "InternalError"),
         (501, "NotImplemented"),
         (503, "SlowDown"),
+        (503, "InvalidTag"),
         (503, "ServiceUnavailable"),
         (507, "InsufficientStorage"),
     )
@@ -146,6 +151,7 @@ CONFIRMS = {
     "DeleteObjectTagging": {"204", "404 NoSuchKey"},
     "PutObjectTagging": {
         *("200 empty", "200 empty ETag", "200 quoted empty ETag", "200 ETag of another object", "404 NoSuchKey"),
+        "200 ETag that is no text",
     },
     "AbortMultipartUpload": {"204", "404 NoSuchUpload"},
     "GetObject": {
@@ -321,6 +327,68 @@ async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_
     assert found == {"never asked": set(), "lost": set(), "parked": parks, "believed": set()}, report(found)
 
 
+@pytest.mark.semantics("Q-10", "Q-22")
+@pytest.mark.parametrize("status", [200, 400, 403, 503])
+async def test_an_answer_that_never_ends_keeps_no_worker(status: int, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, ("b",), workers=4, request_timeout=0.3) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        poison = [store.hook(Odd(status, HTML, endless=True), "PutObject", key=f"poison{n}") for n in range(8)]
+        for n in range(8):
+            await here.ask("PutObject", {"Bucket": "b", "Key": f"poison{n}"}, b"1")
+        await until(lambda: sum(hook.hits for hook in poison) >= 4)
+        await here.ask("PutObject", {"Bucket": "b", "Key": "good"}, b"1")
+        await until(lambda: store.data("b", "good") == b"1", IN_TIME)
+
+
+ETAGS: dict[str, Callable[[str], str]] = {
+    "weak": "W/{}".format,
+    "in capitals": str.upper,
+    "weak and in capitals": lambda etag: f"W/{etag.upper()}",
+    "without quotes": lambda etag: etag.strip('"'),
+}
+"""How proxies and stores write ETags that are those of S3."""
+
+
+@pytest.mark.semantics("Q-3", "Q-22")
+@pytest.mark.parametrize("spelling", ETAGS)
+async def test_an_etag_that_is_written_otherwise_confirms(spelling: str, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store) as here:
+        store.etags = ETAGS[spelling]
+        cell = Cell("", "b", here, store)
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        for data in (b"first of its shape", b"pushed", b"pushed again"):
+            await cell.ask("PutObject", data)
+            await until(lambda data=data: store.data("b", "k") == data)  # type: ignore[misc]
+            await until(lambda: here.state("b", "k") == "settled", 5)
+        store.hook(Odd(held=True), "PutObject")
+        # Nothing that the store has shown makes writes go through.
+        await cell.ask("PutObject", b"while the store says nothing")
+        store.clear()
+        await until(lambda: store.data("b", "k") == b"while the store says nothing")
+
+
+@pytest.mark.semantics("Q-22")
+@pytest.mark.parametrize("spelling", ["weak", "without quotes"])
+async def test_parts_whose_etags_are_written_otherwise_are_completed(spelling: str, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, ("b",)) as here:
+        store.etags = ETAGS[spelling]
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        await Cell("", "b", here, store).upload()
+        await until(lambda: store.data("b", "k") == b"part", 5)
+
+
+@pytest.mark.semantics("Q-22")
+async def test_an_answer_of_a_huge_page_is_not_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3d.layers.judge.DOCUMENT_LIMIT", 1000)
+    monkeypatch.setattr("s3d.layers.remote.DOCUMENT_LIMIT", 1000)
+    async with Store() as store, gateway(tmp_path, store) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        store.hook(Odd(400, HTML, endless=True), "GetObject")
+        answer = await here.ask("GetObject", {"Bucket": "b", "Key": "k"})
+        assert isinstance(answer, S3Error)
+        assert answer.status == 503
+
+
 def report(found: dict[str, set[str]]) -> str:
     """What went wrong, in lines."""
     return "\n".join(f"{what}: {', '.join(sorted(names))}" for what, names in found.items())
@@ -436,6 +504,8 @@ def misled(operation: str, name: str, answer: Answer | S3Error) -> str:
         return f"the store's error is told as {told}"
     if name in NO_SUCCESS and "<Error>" not in name and answer.status != 503:
         return f"told as {told}"
+    if name in NO_DOCUMENT and operation in ("GetObject", "HeadObject") and answer.status == 404 and name != "404":
+        return "the object is told to be gone"
     if name in CUT and answer.status != 503:
         return f"told as {told}"
     return "" if answer.status >= 300 else f"told as {told}"

@@ -17,6 +17,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.push import releases, zombies
+from s3d.layers.queue.rows import knowledge
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from tests.callers import ask
@@ -144,7 +145,9 @@ LOOKS = [
 @pytest.mark.semantics("D-13")
 @pytest.mark.parametrize(("look", "bug"), LOOKS)
 async def test_a_look_goes_on_after_a_bug(stage: Stage, look: str, bug: str) -> None:
-    orphan = stage.queue._parts.bodies.root / f"{'0' * 16}-{'0' * 8}"
+    run = "0" * 16
+    orphan = stage.queue._parts.bodies.root / f"{run}-{'0' * 8}"
+    await stage.queue._parts.db.write(knowledge.set_runs([run]))
     stage.db.bug = bug
     if look == "orphaned bodies":
         orphan.write_bytes(b"x")

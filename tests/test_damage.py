@@ -13,6 +13,7 @@ import pytest
 
 from s3d.api import read_all
 from s3d.errors import S3Error
+from s3d.layers.queue.rows import schema
 from tests.callers import ask
 from tests.clients import code_of
 from tests.daemons import Daemon, drained, eventually
@@ -188,6 +189,68 @@ KNOWLEDGE = {
         "finished",
     ),
 }
+
+
+RULES = {
+    "counts that are bytes": "UPDATE tally SET bytes = x'ff'",
+    "counts that are no numbers": "UPDATE tally SET changes = 'many' WHERE state = 'waiting'",
+    "counts below nothing": "UPDATE tally SET changes = -3 WHERE state = 'waiting'",
+    "counts of nothing": "DELETE FROM tally",
+    "the index of attempts": "DROP INDEX change_claim",
+    "the index of what is due": "DROP INDEX change_due",
+    "the count of what comes": "DROP TRIGGER tally_in",
+    "the count of what moves": "DROP TRIGGER tally_move",
+    "the rule of the truth": "DROP TRIGGER truth_in",
+}
+STOPS = {"a view": "DROP VIEW spent"}
+"""No change can be written without it, so that it is missed at once, and made anew at the next start or look."""
+
+
+@pytest.mark.semantics("D-14")
+@pytest.mark.parametrize("running", [False, True], ids=["before the start", "under a running queue"])
+@pytest.mark.parametrize("kind", RULES)
+async def test_the_rules_that_are_in_the_tables_are_made_anew(
+    tmp_path: Path, remote_of_puts: Fake, kind: str, running: bool
+) -> None:
+    statement = (RULES[kind], ())
+    if not running:
+        assign(tmp_path, statement)
+    async with at_work(tmp_path, remote_of_puts) as queue:
+        if running:
+            assign(tmp_path, statement)
+            await ask(queue, "DeleteObject", {"Bucket": BUCKET, "Key": "none"})
+            await until(lambda: rules_of(tmp_path) == {name for name, _ in schema.rules()})
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "new"}, b"x")
+        await until(lambda: queue.pending()["changes"] == 0)
+        assert set(queue.states().values()) == {0}
+    assert rules_of(tmp_path) == {name for name, _ in schema.rules()}
+    for key in ("a", "b", "c"):
+        found = await ask(remote_of_puts, "GetObject", {"Bucket": BUCKET, "Key": key})
+        assert found.data == b"body of " + key.encode()
+
+
+@pytest.mark.semantics("D-14")
+@pytest.mark.parametrize("kind", STOPS)
+async def test_a_rule_without_which_nothing_is_written_is_made_anew_at_the_start(
+    tmp_path: Path, remote_of_puts: Fake, kind: str
+) -> None:
+    assign(tmp_path, (STOPS[kind], ()))
+    async with at_work(tmp_path, remote_of_puts) as queue:
+        await until(lambda: queue.pending()["changes"] == 0)
+    assert rules_of(tmp_path) == {name for name, _ in schema.rules()}
+
+
+def rules_of(local: Path) -> set[str]:
+    """Names of indexes, views and triggers."""
+    db = apsw.Connection(str(local / "queue" / "queue.db"))
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    try:
+        return {
+            str(name)
+            for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL")
+        }
+    finally:
+        db.close()
 
 
 @pytest.mark.semantics("D-14")

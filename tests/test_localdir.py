@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,20 @@ DISPLACED: dict[str, Change] = {
 }
 
 
+def cut_off(path: Path, size: int) -> None:
+    """Shorten a file from its end; a second look finds it as long as before."""
+    assert path.stat().st_size > size
+    os.truncate(path, size)
+
+
+CUT: dict[str, Change] = {
+    "the log is emptied": lambda local: cut_off(local / "queue" / "queue.db-wal", 0),
+    "the log is cut off": lambda local: cut_off(local / "queue" / "queue.db-wal", 4096),
+    "the database is emptied": lambda local: cut_off(local / "queue" / "queue.db", 0),
+    "the database is cut off": lambda local: cut_off(local / "queue" / "queue.db", 4096),
+}
+
+
 async def put(queue: Queue | Fake, key: str, data: bytes = b"small") -> None:
     await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": key}, data)
 
@@ -65,14 +80,14 @@ async def far() -> Fake:
 
 
 @pytest.mark.semantics("D-12")
-@pytest.mark.parametrize("what", DISPLACED)
+@pytest.mark.parametrize("what", [*DISPLACED, *CUT])
 async def test_nothing_is_acknowledged_into_files_that_are_not_in_their_place(
     tmp_path: Path, far: Fake, what: str
 ) -> None:
     local = tmp_path / "local"
     async with opened(local, far) as queue:
         await put(queue, "before")
-        DISPLACED[what](local)
+        {**DISPLACED, **CUT}[what](local)
         # At once: no look of a watcher is waited for.
         for data in (b"small", LARGE):
             with pytest.raises(S3Error, match="The local dir failed") as refused:
@@ -99,6 +114,24 @@ async def test_a_local_dir_that_is_gone_is_noticed_without_a_write_and_what_is_p
             for task in running:
                 task.cancel()
     assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "before"})).data == b"small"
+
+
+@pytest.mark.semantics("D-12")
+@pytest.mark.parametrize("what", CUT)
+async def test_a_file_that_was_cut_off_is_noticed_without_a_write_and_stays_so(
+    tmp_path: Path, far: Fake, what: str
+) -> None:
+    local = tmp_path / "local"
+    async with opened(local, far) as queue:
+        await put(queue, "before")
+        CUT[what](local)
+        running = asyncio.create_task(queue.watch_place())
+        await until(lambda: "was cut off" in queue.failure)
+        for name in ("queue.db", "queue.db-wal"):
+            os.truncate(local / "queue" / name, 1 << 20)
+        with pytest.raises(S3Error, match="The local dir failed"):
+            await put(queue, "after")
+        running.cancel()
 
 
 @pytest.mark.semantics("D-12")
@@ -213,6 +246,36 @@ async def test_bodies_without_their_database_are_neither_swept_nor_started_with(
     assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "of local"})).data == data
 
 
+@pytest.mark.semantics("D-4", "D-12")
+async def test_beside_an_older_copy_of_the_database_no_newer_body_is_swept(
+    tmp_path: Path, far: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("s3d.layers.queue.layer.ORPHAN_GRACE", -60.0)
+    queue_dir, old, new = tmp_path / "local" / "queue", tmp_path / "old", tmp_path / "new"
+
+    def exchange(kept: Path, put_back: Path | None = None) -> None:
+        kept.mkdir()
+        for path in queue_dir.glob("queue.db*"):
+            path.rename(kept / path.name)
+        for path in (put_back or kept).iterdir():
+            shutil.copy(path, queue_dir / path.name)
+
+    async with opened(tmp_path / "local", far):
+        pass
+    exchange(old)
+    async with opened(tmp_path / "local", far) as queue:
+        await put(queue, "of today", LARGE)
+    exchange(new, old)
+    for _ in range(2):
+        async with opened(tmp_path / "local", far) as queue:
+            await queue.sweep()
+    assert "bodies (1) are newer than the database" in caplog.text
+    exchange(tmp_path / "aside", new)
+    async with at_work(tmp_path / "local", far) as queue:
+        await until(lambda: queue.pending()["changes"] == 0)
+    assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "of today"})).data == LARGE
+
+
 @pytest.mark.semantics("D-12")
 async def test_what_the_hint_says_leads_to_a_start(tmp_path: Path, far: Fake) -> None:
     async with opened(tmp_path, far) as queue:
@@ -298,7 +361,7 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
             for table in ("bucket", "lane", "hold", "shape", "stray", "change", "upload", "part")
         }
         assert tables == dict.fromkeys(tables, 0)
-        assert queue._parts.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",)]
+        assert queue._parts.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",), ("runs",)]
 
 
 @pytest.mark.semantics("D-9")

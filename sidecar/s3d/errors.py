@@ -13,7 +13,8 @@ class S3DError(Exception):
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         """Take what went wrong and, in `hint`, what the person can do about it."""
-        self.message = message or (type(self).__doc__ or "").strip()
+        # What a peer has sent may be no text. Then it comes with lone surrogates, which nothing can store or send.
+        self.message = message.encode(errors="backslashreplace").decode() or (type(self).__doc__ or "").strip()
         self.hint = hint
         super().__init__(self.message)
 

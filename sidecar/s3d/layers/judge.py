@@ -5,6 +5,7 @@ comes of it is a Reply whose outcome is DONE, REFUSED or UNKNOWN; NotS3 for a su
 Unavailable where there is no answer. A call without a wire gets its result decoded, or its error raised.
 """
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -21,27 +22,36 @@ BY_GET: dict[str, tuple[str, dict[str, Any]]] = {
     "HeadBucket": ("ListObjectsV2", {"MaxKeys": 1}),
 }
 """By what a HEAD is asked again where anybody could have given its answer: the error of a GET has a document."""
+ABSENT = 404
+READS = frozenset(["GetObject", "HeadObject"])
 EMPTY = 416
 """The status of a GET of the first byte of an object that has none."""
+PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
+"""Answers of these may take as long as the object is large; S3 sends blanks meanwhile."""
 NAMING = ("Bucket", "Key", "VersionId", "ExpectedBucketOwner", "RequestPayer")
 
 
 class Judge:
     """A remote whose answers are judged."""
 
-    def __init__(self, remote: S3) -> None:
-        """Take what sends requests; it gets calls with a wire alone."""
+    def __init__(self, remote: S3, within: float | None = None) -> None:
+        """Take what sends requests, which gets calls with a wire alone, and the seconds within which a document has to
+        be whole once its head is there: one that comes byte by byte shall keep no worker."""
         self._remote = remote
+        self._within = within
 
     async def __call__(self, call: Call) -> Reply:
         """Send a call and judge the answer.
 
-        Raises Unavailable where there is none, NotS3 where a success is not the store's, the S3Error of an error inside
-        a success, and for a call without a wire that of whatever is no success.
+        Raises Unavailable where there is none, NotS3 where a success, or a 404 of an object, is not the store's, the
+        S3Error of an error inside a success, and for a call without a wire that of whatever is no success.
         """
         if call.wire is None:
             return await self._typed(call)
         reply, meaning = await self._judged(call, call.wire)
+        if meaning is Meaning.NOT_S3 and reply.status == ABSENT and call.operation in READS:
+            # An ingress has no backend for a moment. Whoever reads would take the object for one that is gone.
+            raise error_of(reply, await read_all(reply.body, DOCUMENT_LIMIT))
         if meaning is Meaning.UNCLEAR:
             # Its client is told what came; nobody learns from it.
             reply.outcome = Outcome.UNKNOWN
@@ -95,7 +105,7 @@ class Judge:
         reply = await self._remote(call)
         document = b""
         if answers.reads(call.operation, wire.method, reply.status):
-            document = await _document(call, reply)
+            document = await self._document(call, reply)
         meaning, said = answers.judge(call.operation, wire.method, reply.status, reply.headers, document)
         if reply.status < 300 and meaning is not Meaning.DONE and meaning is not Meaning.UNCLEAR:
             if reply.body is not None:
@@ -113,13 +123,24 @@ class Judge:
             reply.outcome = Outcome.UNKNOWN
         return reply, meaning
 
+    async def _document(self, call: Call, reply: Reply) -> bytes:
+        """The whole document of an answer, which stays its body. Raises Unavailable where it breaks off."""
+        within = None if call.operation in PATIENT else self._within
+        return await document_of(call, reply, DOCUMENT_LIMIT, within)
 
-async def _document(call: Call, reply: Reply) -> bytes:
-    """The whole document of an answer, which stays its body. Raises Unavailable where it breaks off."""
+
+async def document_of(call: Call, reply: Reply, limit: int, within: float | None) -> bytes:
+    """The whole document of an answer, of up to `limit` bytes, which stays its body.
+
+    Raises Unavailable where it breaks off or has not ended `within` seconds, and NotS3 where it is larger.
+    """
     try:
-        document = await read_all(reply.body, DOCUMENT_LIMIT)
+        async with asyncio.timeout(within):
+            document = await read_all(reply.body, limit)
     except Unavailable as error:
         raise Unavailable(error.message, sent=True) from error
+    except TimeoutError:
+        raise Unavailable("The remote's response did not end in time", sent=True) from None
     except ValueError as error:
         raise NotS3(f"The answer to {call.operation} is not the store's: {error}", answered=reply.status) from None
     reply.body = BytesBody(document)

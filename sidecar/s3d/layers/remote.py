@@ -30,7 +30,7 @@ from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers import credentials
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
-from s3d.layers.judge import Judge
+from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
@@ -51,8 +51,6 @@ LARGEST_SKEW = 240.0
 """Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
 """Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
-# Answers of these may take as long as the object is large.
-PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
 REDIRECTS = frozenset([301, 307, 400])
 IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
 """What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
@@ -105,7 +103,7 @@ class Remote:
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
-        self._judge = Judge(self._forward)
+        self._judge = Judge(self._forward, settings.request_timeout)
 
     def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
@@ -227,9 +225,7 @@ class Remote:
         if method == "HEAD":
             # Its error has no document. What is wrong with the request itself is said again.
             return response.headers.get(hdrs.CONNECTION, "").lower() == "close"
-        document = await read_all(reply.body, EARLY_LIMIT)
-        reply.body = BytesBody(document)
-        return IDLE_CLOSED in document
+        return IDLE_CLOSED in await document_of(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
 
     async def _exchange(
         self,

@@ -19,6 +19,8 @@ ROOT: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<((?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*))(?=[\s/>])[^>]*?(/?)>"
 )
 """The beginning of a document up to its root's start tag; S3 begins no answer with a comment or a document type."""
+DIGEST: Final = re.compile(r"[0-9A-Fa-f]{32}(-[0-9]+)?")
+"""An ETag that is a digest, of an object or of the digests of so many parts."""
 MARK: Final = "x-amz"
 """What the names of headers begin with that S3 sends with each answer: x-amz-request-id, x-amz-id-2."""
 
@@ -182,6 +184,13 @@ def _document(
     return Meaning.DONE, ""
 
 
+def etag_of(value: str) -> str:
+    """An ETag without its quotes, as S3 writes it: a proxy may have made it a weak one (RFC 9110, 8.8.1), and some
+    stores write the digest in capitals. It is for comparing, not for sending."""
+    found = value.strip().removeprefix("W/").strip('"')
+    return found.lower() if DIGEST.fullmatch(found) else found
+
+
 def _plain(root: str) -> str:
     return ENDING.sub("", root.lower())
 
@@ -200,7 +209,9 @@ def _is_object(operation: str, headers: AnyHeaders) -> bool:
 
 
 def _etag(headers: AnyHeaders) -> str:
-    return headers.get("ETag", "").strip(' "')
+    """The ETag without quotes; "" where there is none, or one that is not S3's: bytes that are no ASCII."""
+    found = headers.get("ETag", "").strip(' "')
+    return found if found.isascii() else ""
 
 
 def _marked(headers: AnyHeaders) -> bool:

@@ -6,6 +6,7 @@ ignored. Documents are read with expat and not with xml.etree because its handle
 document type be refused while they come, and fill the result without a tree in between.
 """
 
+import codecs
 import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ MAX_DEPTH = 16
 REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 200_000
 """Bounds of a request's document: 10,000 parts with their checksums, 1,000 keys with every character escaped."""
 RESPONSE_BYTES, RESPONSE_ELEMENTS = 64 << 20, 1_000_000
+LONGEST_CODE, LONGEST_MESSAGE = 128, 2048
+"""Characters of an error that are kept: they stand in rows, in the log and before people."""
 ENCODINGS = frozenset(["utf-8", "us-ascii"])
 """What a document may say that it is written in."""
 
@@ -240,7 +243,7 @@ def is_error(body: bytes) -> bool:
 
 def _error_fields(body: bytes) -> dict[str, str]:
     """The elements of an error document; none where it is something else."""
-    if body.lstrip()[:1] == b"<":
+    if body.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"<":
         document = Document(None)
         with contextlib.suppress(ValueError):
             document.read(body, REQUEST_BYTES, REQUEST_ELEMENTS)
@@ -253,8 +256,10 @@ def error(status: int, headers: AnyHeaders, body: bytes) -> S3Error:
     """The error of a remote's response; its code comes from the status where there is no document."""
     fields = _error_fields(body)
     return S3Error(
-        fields.get("Code") or CODES.get(status) or ("InternalError" if status >= 500 else "BadRequest"),
-        fields.get("Message") or f"The remote answered with status {status}",
+        fields.get("Code", "")[:LONGEST_CODE]
+        or CODES.get(status)
+        or ("InternalError" if status >= 500 else "BadRequest"),
+        fields.get("Message", "")[:LONGEST_MESSAGE] or f"The remote answered with status {status}",
         status=status,
         headers={name: value for name, value in headers.items() if name.lower() in ERROR_HEADERS},
         details={name: value for name, value in fields.items() if name not in OWN_ELEMENTS},

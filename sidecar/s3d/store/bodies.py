@@ -90,7 +90,7 @@ class Bodies:
         self.inline_limit = inline_limit
         # Names carry the process's own token: a sweep tells what may still be on its way to a row without asking a
         # clock that can be set.
-        self._run = secrets.token_hex(8)
+        self.run = secrets.token_hex(8)
         self._numbers = itertools.count()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-bodies")
         self._intact = _Intact()
@@ -180,6 +180,10 @@ class Bodies:
         """Ids of some bodies that are here. Raises StoreFailed."""
         return await self._in_thread(_some_names, self.root)
 
+    async def runs(self) -> set[str]:
+        """The runs of s3d that made the bodies which are here. Raises StoreFailed."""
+        return await self._in_thread(_runs_in, self.root)
+
     async def sweep(self, known: Callable[[list[str]], set[str]], grace: float) -> Swept:
         """Remove bodies that nobody knows, and quarantine files that are not ours.
 
@@ -190,8 +194,8 @@ class Bodies:
         strange: list[str] = []
         with os.scandir(self.root) as entries:
             while names := await self._in_thread(_old_names, entries, time.time() - grace):
-                drafts = [name for name in names if DRAFT.fullmatch(name) and self._run not in name]
-                bodies = [name for name in names if ID.fullmatch(name) and not name.startswith(self._run)]
+                drafts = [name for name in names if DRAFT.fullmatch(name) and self.run not in name]
+                bodies = [name for name in names if ID.fullmatch(name) and not name.startswith(self.run)]
                 wanted = known(bodies) if bodies else set()
                 orphans = drafts + [name for name in bodies if name not in wanted]
                 for name in orphans:
@@ -211,7 +215,7 @@ class Bodies:
             self._dir = -1
 
     async def _receive_file(self, body: Body, hasher: Hasher | None) -> Stored:
-        id = f"{self._run}-{next(self._numbers):08x}"  # noqa: A001
+        id = f"{self.run}-{next(self._numbers):08x}"  # noqa: A001
         with self._failing():
             file = _File(_open_draft(self._dir, id), self._pool)
         digests = _Line(self._pool)
@@ -245,7 +249,7 @@ class Bodies:
 
     async def _share(self, body: "FileBody", hasher: Hasher | None) -> Stored | None:
         """Give a stored body another name; None where it has none any more, or cannot have one more."""
-        id = f"{self._run}-{next(self._numbers):08x}"  # noqa: A001
+        id = f"{self.run}-{next(self._numbers):08x}"  # noqa: A001
         line = _Line(self._pool)
         kept = False
         try:
@@ -694,6 +698,16 @@ def _some_names(root: Path) -> list[str]:
             return list(itertools.islice((entry.name for entry in entries if ID.fullmatch(entry.name)), SWEEP_BATCH))
     except FileNotFoundError:
         return []
+
+
+def run_of(id: str) -> str:  # noqa: A002
+    """The run of s3d that made a body."""
+    return id.partition("-")[0]
+
+
+def _runs_in(root: Path) -> set[str]:
+    with os.scandir(root) as entries:
+        return {run_of(entry.name) for entry in entries if ID.fullmatch(entry.name)}
 
 
 def _read_label(path: Path) -> str:

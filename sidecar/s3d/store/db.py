@@ -45,6 +45,8 @@ CHECKPOINT_PAGES = 2000
 """Pages in the WAL (of 4 KiB) that make a checkpoint due."""
 WAL_LIMIT = 64 << 20
 """Bytes that the WAL file may keep after a burst."""
+WAL_HEADER, FRAME_HEADER = 32, 24
+"""Bytes of the WAL's header, and of that of each page in it (https://sqlite.org/fileformat.html)."""
 REOPEN_PAUSE = 1.0
 """Seconds between two attempts to reopen after a failure; writes fail at once meanwhile."""
 QUICK_CHECK_LIMIT = 64 << 20
@@ -135,6 +137,7 @@ class Database:
         self._failure: StoreFailed | None = None
         self._reopen_at = 0.0
         self._wal_pages = 0
+        self._page_size = int(writer.pragma("page_size"))
         self._version = -1
         self.doubts = 0
         """How often there was a reason to look at what the rows hold: another program wrote, a text was not UTF-8."""
@@ -162,12 +165,14 @@ class Database:
         """
         check_library(apsw.sqlite_lib_version())
         try:
-            _refuse_newer(path, _version_in_header(path), schema)
+            in_header = _version_in_header(path)
+            _refuse_newer(path, in_header, schema)
             _refuse_half(path)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             writer = _connect(path)
             try:
-                _migrate(writer, path, schema)
+                # From here on nobody opens the file but SQLite: to close it would let go of SQLite's locks on it.
+                _migrate(writer, path, schema, in_header)
                 # The WAL exists by now. SQLite syncs its name with fdatasync, which POSIX lets leave out names.
                 sync_dir(path.parent)
                 reader = _connect(path)
@@ -327,9 +332,13 @@ class Database:
                 db.execute("BEGIN IMMEDIATE")
             for write in group.writes[group.done :]:
                 _run_one(db, write)
+            if self.place is not None and (torn := self.place.look_at_sizes()):
+                # What this commit would be written behind is not there any more.
+                raise apsw.IOError(torn)  # noqa: TRY301 (as what SQLite finds)
             db.execute("COMMIT")
             self._notice_doubts(db, group)
             if self.place is not None:
+                self._expect(self.place)
                 # Before anybody is told: what was written into a file that has no name any more is gone.
                 self.place.look()
         except Exception as error:  # noqa: BLE001 (a dead thread would leave every writer waiting)
@@ -348,9 +357,20 @@ class Database:
             self.doubts += 1
         self._version = version
 
+    def _expect(self, place: Place) -> None:
+        """Say how long the files are. SQLite itself cuts a log that starts over to WAL_LIMIT."""
+        log_size = WAL_HEADER + self._wal_pages * (FRAME_HEADER + self._page_size) if self._wal_pages else 0
+        place.expect(log_of(self.path), min(log_size, WAL_LIMIT))
+
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
+            if self.place is not None:
+                # It may be emptied.
+                self.place.expect(log_of(self.path), 0)
             self._connection().wal_checkpoint(mode=mode)
+            if self.place is not None:
+                # It never shrinks.
+                self.place.expect(self.path, self.path.stat().st_size)
         except Exception as error:  # noqa: BLE001 (as above)
             return self._fail(error)
         if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
@@ -389,6 +409,8 @@ class Database:
         writer = _connect(self.path)
         try:
             _check_pages(writer, self.path)
+            if self.place is not None:
+                self.place.expect(log_of(self.path), 0)
             # The reader has kept the WAL's index alive, so this carries over what was answered and nothing else.
             writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except BaseException:
@@ -546,9 +568,15 @@ def _refuse_half(path: Path) -> None:
         missing, left = log_path, path
     else:
         return
+    hint = f"put it back; to start without it, move {path.parent} aside as a whole and look into it"
+    if missing == log_path:
+        # Nothing in the file tells a log that was lost from one that was written into it.
+        hint += (
+            f"; where another program (sqlite3) has opened {path.name} while s3d did not run, it has written the log "
+            f"into it and deleted it: then nothing is missing, and `touch {missing}` lets s3d go on"
+        )
     raise ConfigError(
-        f"{missing} is gone or empty, and what {left.name} holds is only a part of what was acknowledged",
-        hint=f"put it back; to start without it, move {path.parent} aside as a whole and look into it",
+        f"{missing} is gone or empty, and what {left.name} holds is only a part of what was acknowledged", hint=hint
     )
 
 
@@ -561,8 +589,9 @@ def sync_dir(path: Path) -> None:
         os.close(directory)
 
 
-def _migrate(db: apsw.Connection, path: Path, schema: Schema) -> None:
-    """Bring the tables to the schema's version in one transaction, and that into the header of the file."""
+def _migrate(db: apsw.Connection, path: Path, schema: Schema, in_header: int) -> None:
+    """Bring the tables to the schema's version in one transaction, and that into the header of the file, where the
+    version is `in_header` now."""
     version = db.pragma("user_version")
     _refuse_newer(path, version, schema)
     if version < schema.version:
@@ -572,7 +601,7 @@ def _migrate(db: apsw.Connection, path: Path, schema: Schema) -> None:
             db.execute(step)
         db.execute(f"PRAGMA user_version = {schema.version}")
         db.execute("COMMIT")
-    if _version_in_header(path) != schema.version:
+    if in_header != schema.version:
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 

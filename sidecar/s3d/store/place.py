@@ -2,7 +2,8 @@
 
 A directory that is deleted, moved, replaced or mounted over leaves open files as they are: writes to them succeed, and
 nobody ever finds them again. So each name is compared with the file that was opened by it. What comes back as the same
-file is as good as before; another one in its place is never taken for it.
+file is as good as before; another one in its place is never taken for it. Nor is one that somebody has cut off: what
+was written into it is gone for good, also when it grows again.
 """
 
 import os
@@ -17,6 +18,8 @@ class Place:
     def __init__(self, paths: Sequence[Path]) -> None:
         """Hold what is there now. Blocks. Raises OSError."""
         self._held: list[tuple[Path, int, tuple[int, int]]] = []
+        self._least: dict[Path, int] = {}
+        self._torn = ""
         self._lock = threading.Lock()
         self.trouble = ""
         """What the latest look found: "" where all is in its place."""
@@ -32,9 +35,22 @@ class Place:
     def look(self) -> str:
         """What is not in its place, in words; "" where all is. Some system calls, without a wait; they may block on a
         file system that hangs."""
+        torn = self.look_at_sizes()
         with self._lock:
-            self.trouble = next(filter(None, (_compare(*held) for held in self._held)), "")
+            self.trouble = torn or next(filter(None, (_compare(*held) for held in self._held)), "")
         return self.trouble
+
+    def expect(self, path: Path, size: int) -> None:
+        """Say that a file is to have at least so many bytes from now on."""
+        with self._lock:
+            self._least[path] = size
+
+    def look_at_sizes(self) -> str:
+        """Which file has fewer bytes than it is to have, or had at any time, in words; "" where none does."""
+        with self._lock:
+            short = (path for path, fd, _ in self._held if os.fstat(fd).st_size < self._least.get(path, 0))
+            self._torn = self._torn or next((f"{path} was cut off" for path in short), "")
+            return self._torn
 
     def close(self) -> None:
         """Let the files go."""

@@ -24,6 +24,8 @@ VERDICTS = [
     (S3Error("KeyTooLongError", status=400), Verdict.OBJECT),
     (S3Error("NotImplemented", status=501), Verdict.OBJECT),
     (S3Error("Whatever", status=501), Verdict.OBJECT),
+    (S3Error("EntityTooLarge", status=500), Verdict.TRANSIENT),
+    (S3Error("InvalidTag", status=503), Verdict.TRANSIENT),
     (S3Error("BadDigest", status=400), Verdict.REHASH),
     (S3Error("InvalidArgument", status=400), Verdict.REFUSED),
 ]

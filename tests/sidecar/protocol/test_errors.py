@@ -58,3 +58,20 @@ def test_an_error_without_a_document_has_the_code_of_its_status(status, code, bo
     error = decode.error(status, CIMultiDict(), body)
     assert (error.code, error.status) == (code, status)
     assert str(status) in error.message
+
+
+@pytest.mark.semantics("Q-22")
+def test_an_error_behind_a_byte_order_mark_is_an_error():
+    body = "\N{BYTE ORDER MARK}<Error><Code>EntityTooLarge</Code></Error>".encode()
+    assert decode.is_error(body)
+    assert decode.error(400, CIMultiDict(), body).code == "EntityTooLarge"
+
+
+def test_of_a_huge_error_only_so_much_is_kept_as_a_person_reads():
+    body = b"<Error><Code>%s</Code><Message>%s</Message></Error>" % (b"C" * 100_000, b"m" * 100_000)
+    error = decode.error(400, CIMultiDict(), body)
+    assert (len(error.code), len(error.message)) == (decode.LONGEST_CODE, decode.LONGEST_MESSAGE)
+
+
+def test_what_a_peer_sent_that_is_no_text_is_shown_as_text():
+    assert S3Error("Whatever", "text/html; charset=\udcff").message == "text/html; charset=\\udcff"

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,7 +13,7 @@ import apsw
 import pytest
 
 from s3d.errors import ConfigError
-from s3d.store.db import CHECKPOINT_PAGES, SHORT, Database, Schema, StoreFailed, StoreFull, check_library
+from s3d.store.db import CHECKPOINT_PAGES, SHORT, Database, Schema, StoreFailed, StoreFull, check_library, log_of
 
 either_thread = pytest.mark.parametrize("short", [False, True], ids=["thread", "loop"])
 SCHEMA = Schema(1, "CREATE TABLE item(key TEXT PRIMARY KEY, body BLOB)")
@@ -148,6 +150,52 @@ async def test_a_lock_of_another_program_holds_up_a_short_write_and_not_the_loop
     other.execute("ROLLBACK")
     other.close()
     assert await waiting == 1
+
+
+OTHER = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); print(*db.execute(sys.argv[2])); db.close()"
+"""A program that looks into a database and ends. SQLite's locks are those of a process."""
+
+
+def ask_elsewhere(path: Path, sql: str) -> str:
+    """What another program finds in the database."""
+    command = [sys.executable, "-c", OTHER, str(path), sql]
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+
+
+@pytest.mark.semantics("D-1", "D-12")
+@pytest.mark.parametrize("life", ["first", "second"])
+async def test_another_program_that_looks_into_the_database_leaves_its_log(tmp_path: Path, life: str) -> None:
+    path = tmp_path / "db"
+    if life == "second":
+        await (await open_db(path)).close()
+    db = await open_db(path)
+    try:
+        await db.write(lambda db: db.execute("INSERT INTO item VALUES ('a', '')"))
+        there = log_of(path).stat()
+        assert await asyncio.to_thread(ask_elsewhere, path, "SELECT count(*) FROM item") == "(1,)"
+        assert log_of(path).stat().st_ino == there.st_ino
+        await db.write(lambda db: db.execute("INSERT INTO item VALUES ('b', '')"))
+        assert await asyncio.to_thread(ask_elsewhere, path, "SELECT count(*) FROM item") == "(2,)"
+    finally:
+        await db.close()
+
+
+@pytest.mark.semantics("D-4")
+async def test_a_log_that_another_program_wrote_into_the_database_can_be_done_without(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    db = await open_db(path)
+    await db.write(lambda db: db.execute("INSERT INTO item VALUES ('a', '')"))
+    await db.close()
+    await asyncio.to_thread(ask_elsewhere, path, "SELECT count(*) FROM item")
+    with pytest.raises(ConfigError, match="is gone") as refused:
+        await open_db(path)
+    assert f"touch {log_of(path)}" in refused.value.hint
+    log_of(path).touch()
+    db = await open_db(path)
+    try:
+        assert db.read("SELECT key FROM item") == [("a",)]
+    finally:
+        await db.close()
 
 
 @either_thread

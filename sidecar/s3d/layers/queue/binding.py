@@ -2,18 +2,24 @@
 
 A sweep removes bodies that no row knows. Beside a database that is new, or another queue's, that would be every body
 there is. So both bear the same label: a row of the table `meta`, and a file in the directory of bodies. Where they
-differ, start is refused, and nothing is touched.
+differ, start is refused, and nothing is touched. An older copy of the same database has the same label: so the tables
+also know of which runs of s3d they may have bodies.
 """
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from s3d.errors import ConfigError
 from s3d.layers.queue.rows import knowledge, uploads, views
 from s3d.store import db as store
-from s3d.store.bodies import Bodies, any_body, is_used
+from s3d.store.bodies import Bodies, any_body, is_used, run_of
 from s3d.store.db import Database
+
+MOST_RUNS: Final = 1000
+"""Runs that are noted. An orphan of an older one than these is long gone."""
 
 
 def refuse_new(path: Path, bodies: Path) -> None:
@@ -53,3 +59,18 @@ def _may_belong(db: Database, ours: str, theirs: str, names: list[str]) -> bool:
     if not ours and not theirs:
         return views.newest(db) > 0
     return bool(views.files_known(db, names) | uploads.files_known(db, names))
+
+
+async def note_run(db: Database, bodies: Bodies) -> None:
+    """Note this run in the tables before it makes a body. Raises StoreFailed.
+
+    A database that was put back from an older copy knows nothing of the runs since: their bodies are no orphans.
+    """
+    known = knowledge.runs(db) or sorted(await bodies.runs())
+    await db.write(knowledge.set_runs([*known, bodies.run][-MOST_RUNS:]))
+
+
+def of_others(db: Database, names: Sequence[str]) -> set[str]:
+    """Those of some bodies that come from a run which the tables know nothing of. Raises StoreFailed."""
+    known = frozenset(knowledge.runs(db))
+    return {name for name in names if run_of(name) not in known}

@@ -142,9 +142,20 @@ class Queue:
             trouble = await asyncio.to_thread(parts.db.place.look)
             if trouble:
                 return
-        swept = await parts.bodies.sweep(
-            lambda files: views.files_known(parts.db, files) | uploads.files_known(parts.db, files), ORPHAN_GRACE
-        )
+        others: set[str] = set()
+
+        def known(files: list[str]) -> set[str]:
+            ours = views.files_known(parts.db, files) | uploads.files_known(parts.db, files)
+            others.update(binding.of_others(parts.db, files) - ours)
+            return ours | others
+
+        swept = await parts.bodies.sweep(known, ORPHAN_GRACE)
+        if others:
+            log.error(
+                "bodies (%d) are newer than the database, and are left alone: it is an older copy, in the place of the "
+                "one that knows them",
+                len(others),
+            )
         for name in swept.quarantined:
             log.error("a strange file in the directory of bodies is quarantined: %s", name)
 
@@ -239,6 +250,7 @@ async def open_queue(
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
             await binding.bind(db, bodies)
+            await binding.note_run(db, bodies)
             await adopt(db, endpoint)
             clock = await times.start(db, machine, timekeeping.longest(settings))
             await db.write(outcomes.recover)
@@ -260,7 +272,9 @@ def watched(settings: config.Settings) -> Place:
     directory = settings.queue_dir
     files = [directory / "queue.db", log_of(directory / "queue.db"), directory / "bodies"]
     locks = {place / "lock" for place in (settings.gateway.local_dir, directory)}
-    return Place([*files, *filter(Path.exists, locks)])
+    place = Place([*files, *filter(Path.exists, locks)])
+    place.expect(files[0], files[0].stat().st_size)
+    return place
 
 
 def assemble(

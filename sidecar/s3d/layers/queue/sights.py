@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from s3d.api import AnyHeaders, Call, Outcome, Reply
 from s3d.layers.queue.rows import knowledge
+from s3d.protocol import answers
 from s3d.store.db import Database
 
 MOST = 20_000
@@ -48,7 +49,7 @@ class Sights:
     def read(self, call: Call, reply: Reply, before: str | None) -> None:
         """Note what a GET or HEAD showed, unless something else was seen since `before`."""
         missing = reply.status == 404 and reply.outcome is Outcome.REFUSED
-        etag = reply.headers.get("ETag", "").strip('"') if reply.outcome is Outcome.DONE else ""
+        etag = answers.etag_of(reply.headers.get("ETag", "")) if reply.outcome is Outcome.DONE else ""
         unchanged = call.params.get("VersionId") is None and self.of(call.bucket, call.key) == before
         if unchanged and (etag or missing):
             self.saw(call.bucket, call.key, etag)

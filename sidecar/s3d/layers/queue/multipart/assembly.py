@@ -26,7 +26,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
 from s3d.layers.queue.serve import withheld
-from s3d.protocol import decode, encode
+from s3d.protocol import answers, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,8 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
             raise _failed(error) from error
     if reply.outcome is not Outcome.DONE:
         raise _failed(error_of(reply, document))
-    etag = reply.headers.get("ETag", "").strip('"')
+    # As the remote writes it, since that is what it is told at the end.
+    etag = reply.headers.get("ETag", "").removeprefix("W/").strip('"')
     await parts.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
     if drop:
         parts.room.freed()
@@ -217,7 +218,7 @@ async def is_there(parts: Parts, change: Change) -> bool:
             return False
         raise
     shown = reply.result or {}
-    if shown.get("ETag", "").strip('"') != change.etag or shown.get("ContentLength") != change.size:
+    if answers.etag_of(shown.get("ETag", "")) != change.etag or shown.get("ContentLength") != change.size:
         return False
     return all(
         reply.headers.get(name, "") == value

@@ -21,6 +21,7 @@ from s3d.layers.queue.push.conflicts import ROUNDING, not_sent, remote_time
 from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.layers.queue.rules.understood import CONTENT, ENCRYPTION, METADATA
+from s3d.protocol import answers
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) ->
 
     Raises Unavailable, and the change is in doubt, where the object that is there cannot be ours.
     """
-    shown = reply.headers.get("ETag", "").strip('"')
+    shown = answers.etag_of(reply.headers.get("ETag", ""))
     if change.op not in ("put", "complete") or shown in ("", change.etag):
         return reply
     log.error(
@@ -48,7 +49,7 @@ async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) ->
     there = await look(parts, change, reply)
     if there is None:
         return reply
-    etag = there.headers.get("ETag", "").strip('"')
+    etag = answers.etag_of(there.headers.get("ETag", ""))
     if etag == change.etag:
         return with_etag(reply, etag)
     like_ours = etag == shown and shows(there, change)
@@ -88,7 +89,7 @@ def is_newer(there: Reply, change: Change, since: float) -> bool:
     """Whether the object is another than the one before, and was written in the last `since` seconds by the clock of
     the remote; False where it cannot be told."""
     modified = (there.result or {}).get("LastModified")
-    if change.base in (None, ANY, there.headers.get("ETag", "").strip('"')) or not isinstance(modified, datetime):
+    if change.base in (None, ANY, answers.etag_of(there.headers.get("ETag", ""))) or not isinstance(modified, datetime):
         return False
     now = remote_time(there.headers.get("Date", ""), math.inf)
     return now - modified.timestamp() <= since + 2 * ROUNDING

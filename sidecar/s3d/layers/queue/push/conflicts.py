@@ -21,6 +21,7 @@ from s3d.layers.queue.push.content import md5_base64
 from s3d.layers.queue.push.pushes import PUSHES
 from s3d.layers.queue.rows import outcomes
 from s3d.layers.queue.rows.changes import ANY, Change
+from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ async def look(parts: Parts, change: Change) -> Shown | None:
     # How long ago, by the remote's own clock: ours may have been set since the change was acknowledged.
     date = remote_time(reply.headers.get("Date", ""), today)
     written_at = now - (date - modified.timestamp()) if isinstance(modified, datetime) else 0.0
-    return Shown(str(result.get("ETag", "")).strip('"'), written_at)
+    return Shown(answers.etag_of(str(result.get("ETag", ""))), written_at)
 
 
 async def check_bucket(parts: Parts, change: Change) -> None:

@@ -28,6 +28,7 @@ from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.serve import proving
+from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
 T = TypeVar("T")
@@ -103,9 +104,8 @@ class Pusher:
             log.exception("a bug: what came of %s is not known", describe(change))
             self._metrics.background_failures.labels("deliveries").inc()
             reason = repr(bug)
-            forget = partial(
-                self._record, change, "unknown", code="InternalError", reason=reason, next_at=self._clock.now()
-            )
+            later = self._clock.now() + retry.PROBE_BASE
+            forget = partial(self._record, change, "unknown", code="InternalError", reason=reason, next_at=later)
             await until_done("deliveries", forget, self._metrics)
             self._parts.turns.moved(change.bucket)
 
@@ -187,7 +187,7 @@ class Pusher:
 
     async def _settle(self, change: Change, reply: Reply) -> None:
         window = self._parts.settings.write_queue.zombie_window
-        shown = reply.headers.get("ETag", "").strip('"') or change.etag
+        shown = answers.etag_of(reply.headers.get("ETag", "")) or change.etag
         if change.op != "tag":
             # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
             self._parts.sights.saw(change.bucket, change.key, shown)

@@ -55,7 +55,9 @@ def judge(error: S3Error) -> Verdict:
     if isinstance(error, NotS3):
         return Verdict.TRANSIENT if error.answered in LATER else Verdict.LANE
     if (by_code := BY_CODE.get(error.code)) is not None:
-        return by_code
+        # A 5xx refuses nothing for good, whatever code its document has; 501 is what S3 says of what it does not know.
+        fails = error.status >= 500 and error.status != 501
+        return Verdict.TRANSIENT if by_code is Verdict.OBJECT and fails else by_code
     if (by_status := BY_STATUS.get(error.status)) is not None:
         return by_status
     if error.status in LATER:

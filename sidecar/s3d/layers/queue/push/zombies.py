@@ -14,6 +14,7 @@ from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import aftermath, changes
 from s3d.layers.queue.rows.changes import Change
+from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -86,4 +87,4 @@ async def etag_of(parts: Parts, change: Change) -> str | None:
             raise not_sent(error) from error
         return None
     etag: str = (reply.result or {}).get("ETag", "")
-    return etag.strip('"') or None
+    return answers.etag_of(etag) or None

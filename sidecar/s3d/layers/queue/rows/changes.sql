@@ -70,6 +70,6 @@ CREATE TABLE bucket (
 ) WITHOUT ROWID;
 
 CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label
+    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label; runs: those whose bodies may be known here
     value TEXT NOT NULL
 ) WITHOUT ROWID;

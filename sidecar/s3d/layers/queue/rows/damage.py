@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, soundness, uploads
+from s3d.layers.queue.rows import changes, schema, soundness, uploads
 from s3d.layers.queue.rows.changes import Change, Table
 from s3d.store.db import Database
 
@@ -87,6 +87,8 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
     ),
 )
 """Tables of what the remote can be asked again, or the sweep finds: how many columns name a row, and all of them."""
+COUNTED = ("waiting", "pushing", "unknown", "held", "parked", "superseded", "quarantined")
+"""States that the table `tally` counts."""
 COLUMNS = tuple(name for name, *_ in soundness.CHANGE)
 
 
@@ -197,7 +199,11 @@ def look_at_uploads(db: apsw.Connection, after: str, limit: int) -> str | None:
 
 
 def look_at_knowledge(db: apsw.Connection) -> None:
-    """Forget what cannot be read of what is only known."""
+    """Forget what cannot be read of what is only known, count anew what is only counted, and make anew what was dropped
+    of the rules by which the tables are kept."""
+    if schema.mend(db):
+        recount(db)
+    look_at_counts(db)
     for table, named_by, columns in KNOWLEDGE:
         names = [name for name, *_ in columns]
         shape = " AND ".join(f"typeof({name}) = 'text'" for name in names[:named_by])
@@ -208,6 +214,19 @@ def look_at_knowledge(db: apsw.Connection) -> None:
                 log.error("a row of the table %s cannot be read, and is forgotten: %s", table, "; ".join(complaints))
                 where = " AND ".join(f"CAST({name} AS BLOB) IS ?" for name in names[:named_by])
                 db.execute(f"DELETE FROM {table} WHERE {where}", row[:named_by])
+
+
+def look_at_counts(db: apsw.Connection) -> None:
+    """Count anew where a count of what is pending is none, or is missing: every write asks for it."""
+    rows: Table = db.execute(
+        """SELECT CAST(state AS BLOB) FROM tally
+        WHERE typeof(changes) = 'integer' AND changes >= 0 AND typeof(bytes) = 'integer' AND bytes >= 0"""
+    ).fetchall()
+    if {state for (state,) in rows} != {state.encode() for state in COUNTED}:
+        log.error("the counts of what is pending cannot be read, and are made anew")
+        db.execute("DELETE FROM tally")
+        db.executemany("INSERT INTO tally VALUES (?, 0, 0)", [(state,) for state in COUNTED])
+        recount(db)
 
 
 def look_at_all(db: apsw.Connection) -> None:

@@ -52,6 +52,21 @@ def set_label(value: str) -> Callable[[apsw.Connection], None]:
     return write
 
 
+def runs(db: Database) -> list[str]:
+    """The runs of s3d whose bodies these tables may know, the latest last; none before the first was noted."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'runs'")
+    return rows[0][0].split() if rows else []
+
+
+def set_runs(some: Iterable[str]) -> Callable[[apsw.Connection], None]:
+    """A write that says which runs these tables may know bodies of."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('runs', ?)", (" ".join(some),))
+
+    return write
+
+
 def belongs_to(db: Database) -> str | None:
     """The endpoint of the remote that the changes belong to (D-9)."""
     rows = db.read("SELECT value FROM meta WHERE name = 'remote'")

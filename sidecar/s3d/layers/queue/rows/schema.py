@@ -4,9 +4,15 @@ A file of tables belongs to one module, which bears its name. Tables that are ne
 that both a new database and the migration run; what a migration changes in older tables stands in `from_N.sql`.
 """
 
+import functools
+import logging
 from importlib import resources
 
+import apsw
+
 from s3d.store.db import Schema
+
+log = logging.getLogger(__name__)
 
 
 def text(name: str) -> str:
@@ -28,3 +34,35 @@ SCHEMA = Schema(
     },
 )
 """The tables of this version."""
+
+
+@functools.cache
+def rules() -> tuple[tuple[str, str], ...]:
+    """Names and statements of what holds no data: indexes, views and triggers."""
+    db = apsw.Connection(":memory:")
+    try:
+        db.execute(SCHEMA.sql)
+        found = db.execute("SELECT name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL").fetchall()
+    finally:
+        db.close()
+    return tuple((str(name), str(sql)) for name, sql in found)
+
+
+def mend(db: apsw.Connection) -> bool:
+    """Make anew what somebody has dropped of the rules: the tables themselves hold the order of changes, which of them
+    is the truth, and the counts (SEMANTICS D-14). Whether anything was missing.
+
+    An index that cannot be made, because rows contradict it by now, stays away; the next look tries again.
+    """
+    there = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+    missing = [(name, sql) for name, sql in rules() if name not in there]
+    for name, sql in missing:
+        try:
+            db.execute(sql)
+        except apsw.ConstraintError as error:
+            log.error("%s was dropped from the tables of the queue, and cannot be made anew: %s", name, error)
+        else:
+            log.error("%s was dropped from the tables of the queue, and is made anew", name)
+    if missing:
+        db.execute(text("truth_of_3.sql"))
+    return bool(missing)

@@ -18,7 +18,7 @@ from s3d.layers.queue.push import releases
 from s3d.layers.queue.rows import uploads, views
 from s3d.layers.queue.serve import withheld
 from s3d.layers.queue.turns import Turn
-from s3d.protocol import encode
+from s3d.protocol import answers, encode
 
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
 KEEPING = frozenset(
@@ -121,7 +121,7 @@ async def through(
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE
         if done and call.operation == "PutObject":
-            turn.etag = reply.headers.get("ETag", "").strip('"') or None
+            turn.etag = answers.etag_of(reply.headers.get("ETag", "")) or None
             if ours is not None and (expected := ours()) not in ("", turn.etag):
                 await _check(parts, call, turn, expected)
         turn.changed = done and call.operation not in KEEPING
@@ -139,7 +139,7 @@ async def _check(parts: Parts, call: Call, turn: Turn, expected: str) -> None:
     except S3Error as error:
         raise Unavailable(f"Which object is there cannot be told: {error.message}", sent=True) from error
     size = call.body.length if call.body is not None else None
-    if str(shown.get("ETag", "")).strip('"') != answered or shown.get("ContentLength") != size:
+    if answers.etag_of(str(shown.get("ETag", ""))) != answered or shown.get("ContentLength") != size:
         raise Unavailable(f"The remote answered with the ETag {answered}, which is not this object's", sent=True)
     turn.etag = answered
 

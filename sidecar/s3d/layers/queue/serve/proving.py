@@ -19,7 +19,7 @@ from s3d.layers.queue.rows import holds, lanes, shapes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.shapes import DOUBTED, PROVEN, Shape
 from s3d.layers.queue.serve import forward
-from s3d.protocol import decode
+from s3d.protocol import answers, decode
 from s3d.protocol.model import OPERATIONS
 from s3d.store.db import StoreFailed
 
@@ -182,7 +182,7 @@ async def judged(parts: Parts, shape: Shape, reply: Reply, etag: str) -> None:
 
 async def learn(parts: Parts, shape: Shape, headers: AnyHeaders, etag: str) -> None:
     """Learn from a success; `etag` is what it has to show, "" where it shows none."""
-    version, shown = headers.get("x-amz-version-id", "null"), headers.get("ETag", "").strip('"')
+    version, shown = headers.get("x-amz-version-id", "null"), answers.etag_of(headers.get("ETag", ""))
     encryption = headers.get("x-amz-server-side-encryption", "")
     found = Bucket(shape.bucket)
     if version != "null":
