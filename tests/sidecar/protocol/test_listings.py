@@ -71,7 +71,7 @@ def test_a_name_that_is_handed_on_is_written_the_same_in_each_form() -> None:
         "<Contents><Key>a</Key>",
         "<Contents><Key>a\x01</Key></Contents>",
         "<Contents><Key>&#0;</Key></Contents>",
-        "<Contents><!-- <Key>b</Key> --><Key>a</Key></Contents>",
+        "<Contents><![CDATA[<Key>b</Key>]]</Contents>",
     ],
 )
 def test_what_is_no_xml_is_refused_as_it_would_be_by_a_parser(line: str) -> None:
@@ -83,3 +83,18 @@ def test_what_is_no_xml_is_refused_as_it_would_be_by_a_parser(line: str) -> None
 def test_a_key_inside_another_element_is_not_the_objects_key() -> None:
     page = read(document([("a", [], [], False)], "").replace(b"<Key>", b"<Other><Key>b</Key></Other><Key>"))
     assert [entry.name for entry in page.entries] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "line", ["<!-- <Key>b</Key> --><Key>a</Key>", "<Key><![CDATA[a]]></Key>", "<Key>a<!----></Key>"]
+)
+def test_comments_and_cdata_are_read_as_xml_has_them(line: str) -> None:
+    page = read(document([("a", [], [], False)], "").replace(b"<Key>a</Key>", line.encode()))
+    assert [entry.name for entry in page.entries] == ["a"]
+
+
+def test_a_document_type_is_refused() -> None:
+    good = document([("a", [], [], False)], "").decode()
+    bad = good.replace("<ListBucketResult", '<!DOCTYPE l [<!ENTITY a "a">]><ListBucketResult').replace(">a<", ">&a;<")
+    with pytest.raises(S3Error, match="document type"):
+        read(bad.encode())

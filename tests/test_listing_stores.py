@@ -1,0 +1,154 @@
+"""Listings of stores that page in their own way, with and without something pending (SEMANTICS R-8a, R-8b)."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from tests.gateways import gateway
+from tests.listers import Begun, Lister, Style, walked
+from tests.stores import Store, until
+
+pytestmark = pytest.mark.usefixtures("quick")
+KEYS = ["a", "b/1", "b/2", "c", "d", "e/1", "f"]
+PUTS, DELETES = ["b/15", "cc", "zz"], ["a", "e/1"]
+LEFT = sorted({*KEYS, *PUTS} - set(DELETES))
+TRUNCATING = {
+    "plain": Style(),
+    "short pages": Style(most=2),
+    "empty pages": Style(most=2, empty=2),
+    "only by its token": Style(most=2, starts=False),
+    "empty pages, only by its token": Style(most=1, empty=1, starts=False),
+    "CDATA": Style(most=2, cdata=True),
+}
+
+
+@pytest.mark.semantics("R-8", "R-8a")
+@pytest.mark.parametrize("second", [True, False], ids=["v2", "v1"])
+@pytest.mark.parametrize("style", TRUNCATING.values(), ids=TRUNCATING.keys())
+async def test_every_name_comes_once_however_the_store_pages(tmp_path: Path, style: Style, second: bool) -> None:
+    async with Store(Lister(style, {"b": KEYS})) as store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
+        for query in ({}, {"Delimiter": "/"}, {"MaxKeys": 1}, {"MaxKeys": 2, "Delimiter": "/"}, {"MaxKeys": 3}):
+            expected = ["a", "b/", "c", "d", "e/", "f"] if "Delimiter" in query else KEYS
+            assert await walked(gate, "b", second=second, **query) == expected, query
+        for key in PUTS:
+            await gate.ask("PutObject", {"Bucket": "b", "Key": key}, b"y")
+        for key in DELETES:
+            await gate.ask("DeleteObject", {"Bucket": "b", "Key": key})
+        for query in ({}, {"Delimiter": "/"}, {"MaxKeys": 1}, {"MaxKeys": 2, "Delimiter": "/"}, {"MaxKeys": 3}):
+            expected = ["b/", "c", "cc", "d", "f", "zz"] if "Delimiter" in query else LEFT
+            assert await walked(gate, "b", second=second, **query) == expected, query
+
+
+def utf_16(name: str) -> bytes:
+    return name.encode("utf-16-be")
+
+
+def folded(name: str) -> tuple[str, str]:
+    return name.lower(), name
+
+
+def hashed(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+ORDERS = [utf_16, folded, hashed]
+FOREIGN = ["a", "B", "c", "z\uff5e", "z\U0001f600", "Z", "y"]
+
+
+@pytest.mark.semantics("R-8b")
+@pytest.mark.parametrize("most", [1, 2, 3, 1000])
+@pytest.mark.parametrize("second", [True, False], ids=["v2", "v1"])
+@pytest.mark.parametrize("order", ORDERS)
+async def test_no_name_is_lost_where_a_store_lists_in_another_order(
+    tmp_path: Path, order: Callable[[str], Any], second: bool, most: int
+) -> None:
+    lister = Lister(Style(most=most, order=order), {"b": FOREIGN})
+    async with Store(lister) as store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
+        assert sorted(await walked(gate, "b", second=second)) == sorted(FOREIGN)
+        await gate.ask("PutObject", {"Bucket": "b", "Key": "m"}, b"y")
+        await gate.ask("DeleteObject", {"Bucket": "b", "Key": "c"})
+        names: list[str] = []
+        with contextlib.suppress(Begun):
+            names = await walked(gate, "b", second=second)
+        # What was passed cannot be told any more: the next listing begins with what is pending delivered.
+        names = names or await walked(gate, "b", second=second)
+        assert sorted(names) == sorted({*FOREIGN, "m"} - {"c"})
+
+
+@pytest.mark.semantics("R-8b")
+async def test_what_is_pending_before_a_forwarded_page_of_another_order_is_not_forgotten(tmp_path: Path) -> None:
+    async with (
+        Store(Lister(Style(most=2, order="bdac".index), {"b": list("abcd")})) as store,
+        gateway(tmp_path, store, ("b",), delay="1h") as gate,
+    ):
+        first = await gate.ask("ListObjectsV2", {"Bucket": "b"})
+        await gate.ask("DeleteObject", {"Bucket": "b", "Key": "a"})
+        second = await gate.ask(
+            "ListObjectsV2", {"Bucket": "b", "ContinuationToken": first.result["NextContinuationToken"]}
+        )
+        assert [one["Key"] for one in second.result["Contents"]] == ["c"]
+
+
+ENCODINGS = {
+    "said": Style(most=2),
+    "not said": Style(most=2, says=False),
+    "ignored": Style(most=2, encodes=False),
+}
+
+
+@pytest.mark.semantics("R-8a")
+@pytest.mark.parametrize("encoding", [{}, {"EncodingType": "url"}], ids=["plain", "url"])
+@pytest.mark.parametrize("style", ENCODINGS.values(), ids=ENCODINGS.keys())
+async def test_names_are_read_as_the_store_writes_them(tmp_path: Path, style: Style, encoding: dict[str, str]) -> None:
+    keys = ["a b", "a%20b", "a+b", "a0", "\u00e9"]
+    async with Store(Lister(style, {"b": keys})) as store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
+        await gate.ask("DeleteObject", {"Bucket": "b", "Key": "a b"})
+        await gate.ask("PutObject", {"Bucket": "b", "Key": "b c"}, b"y")
+        names = await walked(gate, "b", **encoding)
+        shown = [unquote(name) for name in names] if encoding else names
+        assert shown == ["a%20b", "a+b", "a0", "b c", "\u00e9"]
+
+
+@pytest.mark.semantics("R-8a")
+async def test_a_token_of_before_says_the_last_name_as_it_is(tmp_path: Path) -> None:
+    async with (
+        Store(Lister(Style(most=1, says=False), {"b": ["a b", "a0", "c"]})) as store,
+        gateway(tmp_path, store, ("b",), delay="1h") as gate,
+    ):
+        first = await gate.ask("ListObjectsV2", {"Bucket": "b", "EncodingType": "url"})
+        await gate.ask("PutObject", {"Bucket": "b", "Key": "a$"}, b"y")
+        query = {"ContinuationToken": first.result["NextContinuationToken"], "EncodingType": "url"}
+        assert [unquote(name) for name in await walked(gate, "b", **query)] == ["a$", "a0", "c"]
+
+
+@pytest.mark.semantics("R-8", "R-8a")
+@pytest.mark.parametrize("second", [True, False], ids=["v2", "v1"])
+@pytest.mark.parametrize("at", range(1, 5))
+async def test_a_walk_that_begins_idle_goes_on_merged_and_the_other_way_round(
+    tmp_path: Path, second: bool, at: int
+) -> None:
+    keys = [f"k{number:02}" for number in range(12)]
+    async with Store(Lister(Style(), {"b": keys})) as store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
+        names: list[str] = []
+        query: dict[str, Any] = {"Bucket": "b", "MaxKeys": 2}
+        for page in range(20):
+            if page == at:
+                await gate.ask("PutObject", {"Bucket": "b", "Key": "k085"}, b"y")
+                await gate.ask("PutObject", {"Bucket": "b", "Key": "a"}, b"y")
+            if page == at + 2:
+                await gate.queue.flush("b", "", None)
+                await until(lambda: store.data("b", "k085") is not None, what="the delivery")
+            result = (await gate.ask("ListObjectsV2" if second else "ListObjects", query)).result
+            names += [one["Key"] for one in result.get("Contents", ())]
+            if not result["IsTruncated"]:
+                break
+            if second:
+                query["ContinuationToken"] = result["NextContinuationToken"]
+            else:
+                query["Marker"] = result.get("NextMarker") or names[-1]
+        assert names == sorted([*keys, "k085"])
