@@ -9,8 +9,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.daemons import StartDaemon
 from tests.gateways import gateway
 from tests.listers import Begun, Lister, Style, walked
+from tests.remotes import Remote
 from tests.stores import Store, until
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -152,3 +154,18 @@ async def test_a_walk_that_begins_idle_goes_on_merged_and_the_other_way_round(
             else:
                 query["Marker"] = result.get("NextMarker") or names[-1]
         assert names == sorted([*keys, "k085"])
+
+
+@pytest.mark.semantics("R-8a")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_any_legal_name_pages(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    prefix = "\u00e9" * 511
+    keys = [f"{prefix}{number}" for number in range(3)]
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1h")
+    s3 = daemon.client()
+    for key in keys[:2]:
+        remote.client().put_object(Bucket=bucket, Key=key, Body=b"x")
+    s3.put_object(Bucket=bucket, Key=keys[2], Body=b"x")
+    query = {"Prefix": prefix, "Delimiter": "\u00e9" * 512, "StartAfter": prefix, "MaxKeys": 1}
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, **query)
+    assert [one["Key"] for page in pages for one in page["Contents"]] == keys

@@ -37,6 +37,9 @@ LINGER = 2.0
 KEEP_ALIVE = 75.0
 READ_BUFFER = 512 << 10
 """Bytes of a request that may wait before its connection is read no further."""
+LONGEST_LINE = 32 << 10
+"""Bytes of a request's first line. A listing may name a prefix, a delimiter and a name to start after, each of 1,024
+bytes that are three in a URL, beside a token."""
 # A body up to this size is sent in one write with its headers.
 SMALL = 64 << 10
 BODILESS = frozenset([204, 304])
@@ -463,6 +466,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
         "auto_decompress": False,
         "access_log": None,
         "read_bufsize": READ_BUFFER,
+        "max_line_size": LONGEST_LINE,
     }
     server = Server(door.handle, **options)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
