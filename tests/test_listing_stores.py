@@ -1,5 +1,6 @@
 """Listings of stores that page in their own way, with and without something pending (SEMANTICS R-8a, R-8b)."""
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from s3d.store.db import Database
 from tests.daemons import StartDaemon
 from tests.gateways import gateway
 from tests.listers import Begun, Lister, Style, walked
@@ -154,6 +156,49 @@ async def test_a_walk_that_begins_idle_goes_on_merged_and_the_other_way_round(
             else:
                 query["Marker"] = result.get("NextMarker") or names[-1]
         assert names == sorted([*keys, "k085"])
+
+
+@pytest.mark.semantics("R-8c")
+@pytest.mark.parametrize("last", ["delete", "put"])
+async def test_others_are_served_while_a_listing_looks_at_what_is_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    keys = [f"p/{number:04}" for number in range(3000)]
+    rows = most = 0
+    real = Database.read
+
+    def read(*args: Any) -> list[Any]:
+        nonlocal rows, most
+        found = real(*args)
+        rows += len(found)
+        most = max(most, rows)
+        return found
+
+    async def others() -> None:
+        nonlocal rows
+        while True:
+            await asyncio.sleep(0)
+            rows = 0
+
+    async with (
+        Store(Lister(Style(), {"b": [*keys, "q"]})) as store,
+        gateway(tmp_path, store, ("b",), delay="1h") as gate,
+    ):
+        await gate.ask("DeleteObject", {"Bucket": "b", "Key": "other"})
+        for start in range(0, len(keys), 1000):
+            await gate.ask(
+                "DeleteObjects",
+                {"Bucket": "b", "Delete": {"Objects": [{"Key": key} for key in keys[start : start + 1000]]}},
+            )
+        if last == "put":
+            await gate.ask("PutObject", {"Bucket": "b", "Key": "p/z"}, b"y")
+            await gate.ask("PutObject", {"Bucket": "b", "Key": "p/zz"}, b"y")
+        monkeypatch.setattr(Database, "read", read)
+        serving = asyncio.ensure_future(others())
+        names = await walked(gate, "b", Delimiter="/")
+        serving.cancel()
+        assert names == (["q"] if last == "delete" else ["p/", "q"])
+        assert most <= 600
 
 
 @pytest.mark.semantics("R-8a")

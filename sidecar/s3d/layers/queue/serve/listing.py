@@ -12,6 +12,7 @@ Names are compared as text, which is the order of their bytes in UTF-8. `low` is
 whose pages come in another order cannot be merged: what is pending is delivered first (R-8b).
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,7 +34,9 @@ from s3d.protocol.listings import Entry, Page, Place, Token
 
 LARGEST_PAGE = 32 << 20
 STRETCH = 1000
-"""Names that are looked at in one go."""
+"""Names of a stretch, at most."""
+GLANCE = 250
+"""Rows that are read while nobody else is served."""
 NEXT = re.compile(rb"<(NextContinuationToken|NextMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
 ECHO = re.compile(rb"<(ContinuationToken|Marker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
 TRUNCATED = re.compile(rb"<IsTruncated\b[^>]*>\s*true")
@@ -116,6 +119,10 @@ class Cursor:
     after: str
     low: str | None
     """None: everything is passed."""
+
+    def passed(self, name: str) -> bool:
+        """Whether a name is before the place."""
+        return self.low is None or name < self.low
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,23 +362,29 @@ def out_of_order(ask: Ask) -> S3Error:
 
 
 async def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
-    """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at."""
+    """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at.
+
+    Others are served between two looks, and no look reads more than GLANCE rows, however much is pending.
+    """
     items: dict[str, Change | bool] = {}
     cursor = Cursor("", low)
-    while cursor.low is not None and len(items) < STRETCH:
-        missing = STRETCH - len(items)
-        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, missing)
+    under = ""  # The common prefix of which nothing but deletes was seen yet.
+    while cursor.low is not None and (under or len(items) < STRETCH):
+        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, GLANCE)
         for change in rows:
+            if cursor.passed(change.key):
+                # Under a common prefix that has a put.
+                continue
             prefix = ask.rolled(change.key)
-            if prefix is not None:
-                cursor = past(Entry(prefix))
-                items[prefix] = change.op != "delete" or views.any_put(parts.db, ask.bucket, change.key, cursor.low)
-                break
-            items[change.key] = change
-        else:
-            if len(rows) < missing:
-                return Stretch(items, Cursor("", None))
-            cursor = past(Entry(rows[-1].key, ""))
+            if prefix is None:
+                items[change.key] = change
+            else:
+                items[prefix] = change.op != "delete"
+            under = prefix if prefix is not None and items[prefix] is False else ""
+            cursor = past(Entry(change.key, "") if under or prefix is None else Entry(prefix))
+        if len(rows) < GLANCE:
+            return Stretch(items, Cursor("", None))
+        await asyncio.sleep(0)
     return Stretch(items, cursor)
 
 
