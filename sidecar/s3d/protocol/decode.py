@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
-from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, neutral, route
+from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, integer, neutral, route
 
 MAX_DEPTH = 16
 REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 200_000
@@ -469,8 +469,8 @@ def _unchunk(params: dict[str, Any], headers: AnyHeaders) -> None:
     else:
         del params["ContentEncoding"]
     decoded = headers.get("x-amz-decoded-content-length", "")
-    if decoded.isdecimal():
-        params["ContentLength"] = int(decoded)
+    with contextlib.suppress(ValueError):
+        params["ContentLength"] = integer(decoded)
 
 
 def _unquote(text: str) -> str:
