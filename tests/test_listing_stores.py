@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from s3d.api import BytesBody, Reply, Wire
 from s3d.store.db import Database
+from tests.callers import Answer
 from tests.daemons import StartDaemon
 from tests.gateways import gateway
 from tests.listers import Begun, Lister, Style, walked
@@ -214,3 +216,48 @@ def test_any_legal_name_pages(remote: Remote, bucket: str, start_daemon: StartDa
     query = {"Prefix": prefix, "Delimiter": "\u00e9" * 512, "StartAfter": prefix, "MaxKeys": 1}
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, **query)
     assert [one["Key"] for page in pages for one in page["Contents"]] == keys
+
+
+class Coder(Lister):
+    """A store, or a proxy before it, that codes every document for who says that it may."""
+
+    def answer(self, wire: Wire, data: bytes, sums: Mapping[str, str]) -> Reply:
+        reply = super().answer(wire, data, sums)
+        coding = wire.headers.get("Accept-Encoding", "")
+        if coding and isinstance(reply.body, BytesBody):
+            reply.headers["Content-Encoding"] = coding
+            reply.body = BytesBody(b"\x1f\x8b" + reply.body.data)
+        return reply
+
+
+@pytest.mark.semantics("R-4")
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd", "gzip, deflate, br, zstd"])
+async def test_what_is_read_here_comes_plain_whatever_coding_its_client_takes(tmp_path: Path, coding: str) -> None:
+    async with (
+        Store(Coder(Style(most=2), {"b": [*KEYS, "k"]})) as store,
+        gateway(tmp_path, store, ("b",), delay="1h") as gate,
+    ):
+        takes = {"Accept_Encoding": coding}
+        for key in ("first", "pending"):
+            await gate.ask("PutObject", {"Bucket": "b", "Key": key}, b"y", **takes)
+        key = {"Bucket": "b", "Key": "whole"}
+        begun = await gate.ask("CreateMultipartUpload", key, **takes)
+        upload = {**key, "UploadId": begun.result["UploadId"]}
+        part = await gate.ask("UploadPart", {**upload, "PartNumber": 1}, b"y", **takes)
+        listed = {"Parts": [{"PartNumber": 1, "ETag": part.etag}]}
+        for operation, params in {
+            "ListObjects": {"Bucket": "b"},
+            "ListObjectsV2": {"Bucket": "b"},
+            "ListMultipartUploads": {"Bucket": "b"},
+            "ListParts": upload,
+            "CompleteMultipartUpload": {**upload, "MultipartUpload": listed},
+            "CopyObject": {**key, "Key": "copy", "CopySource": "b/k"},
+            "DeleteObjects": {"Bucket": "b", "Delete": {"Objects": [{"Key": "a"}]}},
+            "GetObjectTagging": {**key, "Key": "k"},
+            "ListBuckets": {},
+        }.items():
+            answer = await gate.ask(operation, params, **takes)
+            assert isinstance(answer, Answer), (operation, answer)
+        assert not [one.operation for one in store.seen if "Accept-Encoding" in one.headers]
+        await gate.ask("GetObject", {"Bucket": "b", "Key": "k"}, **takes)
+        assert store.seen[-1].headers["Accept-Encoding"] == coding
