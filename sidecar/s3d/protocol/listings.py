@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
@@ -187,7 +186,8 @@ def _page(root: ET.Element, plain: Iterable[tuple[str, str | None]]) -> Page:
 
 
 def _ascending(entries: list[Entry]) -> bool:
-    return all(one.name <= other.name for one, other in pairwise(entries))
+    names = [entry.name for entry in entries]
+    return names == sorted(names)
 
 
 def _cut(elements: str) -> Entry:
