@@ -27,6 +27,7 @@ from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.config import Gateway
 from s3d.errors import S3DError, S3Error
 from s3d.protocol import checksums, decode, encode, sigv4
+from s3d.protocol.model import METADATA
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ LINGER = 2.0
 KEEP_ALIVE = 75.0
 READ_BUFFER = 512 << 10
 """Bytes of a request that may wait before its connection is read no further."""
+LONGEST_LINE = 32 << 10
+"""Bytes of a request's first line. A listing may name a prefix, a delimiter and a name to start after, each of 1,024
+bytes that are three in a URL, beside a token."""
 # A body up to this size is sent in one write with its headers.
 SMALL = 64 << 10
 BODILESS = frozenset([204, 304])
@@ -248,6 +252,11 @@ class Door:
             status, encoded, document = encode.result(call.operation, reply.result)
             encoded.extend(headers)
             headers, body = encoded, BytesBody(document)
+        if not "".join(headers.values()).isascii():
+            # Whether or not the remote has it yet, and whatever the remote makes of it.
+            for name, value in tuple(headers.items()):
+                if name.lower().startswith(METADATA) and not value.isascii():
+                    headers[name] = encode.mail_safe(value)
         headers.setdefault("x-amz-request-id", request_id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)
@@ -463,6 +472,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
         "auto_decompress": False,
         "access_log": None,
         "read_bufsize": READ_BUFFER,
+        "max_line_size": LONGEST_LINE,
     }
     server = Server(door.handle, **options)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)

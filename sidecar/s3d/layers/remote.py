@@ -152,6 +152,9 @@ class Remote:
         if call.operation != "GetObject":
             # What is read here must be plain; of an object its client may have another coding.
             headers.popall("Accept-Encoding", None)
+        if "aws-chunked" in ",".join(lines := headers.popall("Content-Encoding", [])).lower():
+            lines = [kept] if (kept := chunked.codings(lines)) else []
+        headers.extend(("Content-Encoding", line) for line in lines)
         body = call.body
         payload_hash = wire.headers.get("x-amz-content-sha256", UNSIGNED)
         if payload_hash.startswith("STREAMING-"):
@@ -170,11 +173,7 @@ class Remote:
 
     async def _reframe(self, body: Body | None, wire_headers: Any, headers: Headers) -> tuple[Body | None, str]:
         """Turn a decoded aws-chunked body into what the remote is sent, keeping the checksum of its trailer."""
-        encodings = [part.strip() for part in headers.get("Content-Encoding", "").split(",")]
-        kept = ", ".join(part for part in encodings if part and part != "aws-chunked")
-        headers.popall("Content-Encoding", None)
-        if kept:
-            headers["Content-Encoding"] = kept
+        kept = ",".join(headers.getall("Content-Encoding", []))
         trailer = wire_headers.get("x-amz-trailer", "").strip().lower()
         if body is None or not trailer:
             return body, UNSIGNED
@@ -187,7 +186,7 @@ class Remote:
         framed = chunked.frame(body, trailer)
         headers["x-amz-trailer"] = trailer
         headers["x-amz-decoded-content-length"] = str(body.length)
-        headers["Content-Encoding"] = f"{kept}, aws-chunked" if kept else "aws-chunked"
+        headers["Content-Encoding"] = f"{kept},aws-chunked" if kept else "aws-chunked"
         return framed, UNSIGNED_TRAILER
 
     async def _request(

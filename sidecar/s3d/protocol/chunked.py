@@ -9,7 +9,7 @@ until everything behind it has been judged.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from enum import Enum
 from typing import Protocol
 
@@ -285,6 +285,15 @@ class Framed:
 def is_chunked(headers: AnyHeaders) -> bool:
     """Whether a body comes as aws-chunked."""
     return headers.get("x-amz-content-sha256", "").startswith(STREAMING)
+
+
+def codings(lines: Iterable[str]) -> str:
+    """The codings that an object has, out of the lines of Content-Encoding, without that of the way here.
+
+    Lines join to one list (RFC 9110, 5.3), whose members have no case (8.4.1).
+    """
+    named = (part.strip() for line in lines for part in line.split(","))
+    return ",".join(part for part in named if part and part.lower() != "aws-chunked")
 
 
 def announced(headers: AnyHeaders) -> frozenset[str]:

@@ -17,7 +17,8 @@ from xml.parsers import expat
 
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
-from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, neutral, route
+from s3d.protocol import chunked
+from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, integer, neutral, route
 
 MAX_DEPTH = 16
 REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 200_000
@@ -465,17 +466,15 @@ def _take_metadata(metadata: dict[str, str], low: str, value: str) -> None:
 
 
 def _unchunk(params: dict[str, Any], headers: AnyHeaders) -> None:
-    encodings = [part.strip() for part in params["ContentEncoding"].split(",")]
-    if "aws-chunked" not in encodings:
+    if "aws-chunked" not in params["ContentEncoding"].lower():
         return
-    rest = ",".join(part for part in encodings if part and part != "aws-chunked")
-    if rest:
+    if rest := chunked.codings([params["ContentEncoding"]]):
         params["ContentEncoding"] = rest
     else:
         del params["ContentEncoding"]
     decoded = headers.get("x-amz-decoded-content-length", "")
-    if decoded.isdecimal():
-        params["ContentLength"] = int(decoded)
+    with contextlib.suppress(ValueError):
+        params["ContentLength"] = integer(decoded)
 
 
 def _unquote(text: str) -> str:

@@ -8,24 +8,32 @@ anew where it may have to be. The rest of the document, and entries that are not
 
 import base64
 import binascii
-import json
+import hashlib
 import re
+import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
+from xml.parsers import expat
 from xml.sax.saxutils import unescape
 
-from s3d import documents
 from s3d.errors import S3Error
 from s3d.protocol.encode import NAMESPACE, PROLOGUE, escape
 
 MOST_KEYS = 1000
 """Entries of a page, whatever a client asks for."""
-TOKEN_VERSION = 1
+TOKEN_VERSION = 2
+QUERY_SIZE = 12
+TOKEN_HEAD = struct.Struct(f">Bc{QUERY_SIZE}sH")
+"""Version, place, query and length of the last name, which follows, and the remote's token behind it."""
+MARK = "s3d"
+CUT = f"<{MARK}/>"
+"""Stands where a plain object was cut out."""
 CHARS = r"[^<&\x00-\x08\x0b\x0c\x0e-\x1f]*+"
 TEXT = rf"{CHARS}(?:&(?:amp|lt|gt|quot|apos|#[0-9]{{1,7}}|#x[0-9A-Fa-f]{{1,6}});{CHARS})*+"
 TAG = r"[A-Za-z0-9]++"
@@ -59,6 +67,12 @@ class Page:
 
     entries: tuple[Entry, ...]
     truncated: bool
+    cursor: str = ""
+    """What the remote says to go on with: NextContinuationToken or NextMarker. Only the remote knows what it means."""
+    ordered: bool = True
+    """Whether its objects and its common prefixes each came in byte order."""
+    told: bool = True
+    """Whether it says how its names are written: that they are encoded, or by no `%` or `+` that they need not be."""
 
     @property
     def owner(self) -> str:
@@ -67,27 +81,46 @@ class Page:
         return next((owner[0] for owner in owners if owner), "")
 
 
+class Place(StrEnum):
+    """Where the remote goes on by its own token, seen from the last name that a client was given."""
+
+    BEHIND = "b"
+    """Behind it, and the client has seen the remote's own pages alone."""
+    MERGED = "m"
+    """Behind it, and what was pending is among what the client has seen."""
+    INSIDE = "i"
+    """At the beginning of the remote's page that the name lies in, of which the client has seen a part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a continuation token says: the last name that was given, and the remote's own token where it had one."""
+    """What a continuation token says: the last name that was given, and how the remote goes on."""
 
     last: str
     remote: str
-    query: str
-    """The prefix and delimiter that it belongs to."""
+    """The remote's own token; "" for the beginning of the listing."""
+    query: bytes
+    """Names the prefix and delimiter that it belongs to; see `query_of`."""
+    place: Place
 
 
 def read(data: bytes) -> Page:
     """Read a page. Raises S3Error InternalError (500) for what is no listing.
 
-    A document type is refused unread, so no entity can grow: nothing else in a page begins with `<!`.
+    A document type is refused unread, so no entity can grow. In comments and CDATA text may look like an element, so
+    nothing is cut out of a page that has any.
     """
     try:
-        # What stands between the plain objects, and of each the groups.
-        pieces = PLAIN.split(data.decode())
-        rest = "".join(pieces[::GROUPS])
-        if "<!" in rest:
-            raise ValueError("it has a document type or a comment")  # noqa: TRY301
+        text = data.decode()
+        if "<!" in text:
+            _check_declarations(text)
+            pieces = [text]
+        else:
+            # What stands between the plain objects, and of each the groups.
+            pieces = PLAIN.split(text)
+        between = pieces[::GROUPS]
+        # Where some objects are plain and others not, what was cut out leaves a mark: their order tells.
+        rest = (CUT if any("<Contents" in piece for piece in between) else "").join(between)
         root = ET.fromstring(rest)  # noqa: S314 - without a document type there is nothing to expand
         if local(root.tag) != "ListBucketResult":
             raise ValueError(f"its root is {local(root.tag)}")  # noqa: TRY301
@@ -96,25 +129,65 @@ def read(data: bytes) -> Page:
         raise S3Error("InternalError", f"The remote's listing cannot be read: {unreadable}", status=500) from unreadable
 
 
+def _check_declarations(text: str) -> None:
+    """Raise ValueError where a document has a document type, or is no XML."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it has a document type")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(text, True)
+    except expat.ExpatError as unreadable:
+        raise ValueError(str(unreadable)) from None
+
+
 def _page(root: ET.Element, plain: Iterable[tuple[str, str | None]]) -> Page:
-    entries = [_cut(elements) if name is None else Entry(name, elements, True) for elements, name in plain]
+    cut = [_cut(elements) if name is None else Entry(name, elements, True) for elements, name in plain]
+    left = iter(cut)
+    marked = False
+    objects: list[Entry] = []
+    prefixes: list[Entry] = []
     encoded = truncated = False
+    token = marker = ""
     for element in root:
         tag = local(element.tag)
-        if tag == "Contents":
+        if tag == MARK:
+            marked = True
+            objects.append(next(left))
+        elif tag == "Contents":
             keys = [child.text or "" for child in element if local(child.tag) == "Key"]
             inner = "".join(written(child) for child in element if local(child.tag) != "Key")
-            entries.append(Entry(keys[0] if keys else "", inner))
+            objects.append(Entry(keys[0] if keys else "", inner))
         elif tag == "CommonPrefixes":
-            entries += [Entry(child.text or "") for child in element if local(child.tag) == "Prefix"]
+            prefixes += [Entry(child.text or "") for child in element if local(child.tag) == "Prefix"]
         elif tag == "IsTruncated":
             truncated = element.text == "true"
         elif tag == "EncodingType":
             encoded = element.text == "url"
+        elif tag == "NextContinuationToken":
+            token = element.text or ""
+        elif tag == "NextMarker":
+            marker = element.text or ""
+    if not marked:
+        objects = [*cut, *objects]
+    told = encoded
     if encoded:
-        entries = [entry if entry.keyed else Entry(unquote_plus(entry.name), entry.inner) for entry in entries]
+        marker = unquote_plus(marker)
+        objects = [entry if entry.keyed else Entry(unquote_plus(entry.name), entry.inner) for entry in objects]
+        prefixes = [Entry(unquote_plus(entry.name)) for entry in prefixes]
+    else:
+        told = not any("%" in entry.name or "+" in entry.name for entry in (*objects, *prefixes) if not entry.keyed)
+    entries = [*objects, *prefixes]
+    ordered = _ascending(objects) and _ascending(prefixes)
     entries.sort(key=attrgetter("name"))
-    return Page(tuple(entries), truncated)
+    return Page(tuple(entries), truncated, token or marker, ordered, told)
+
+
+def _ascending(entries: list[Entry]) -> bool:
+    names = [entry.name for entry in entries]
+    return names == sorted(names)
 
 
 def _cut(elements: str) -> Entry:
@@ -186,10 +259,16 @@ def url_encoded(name: str) -> str:
     return name if SAFE.fullmatch(name) else quote(name, safe="/*")
 
 
+def query_of(prefix: str, delimiter: str) -> bytes:
+    """What a token says of the query that it belongs to: a digest, since the names may be long."""
+    return hashlib.sha256(f"{len(prefix)} {prefix}{delimiter}".encode()).digest()[:QUERY_SIZE]
+
+
 def encode_token(token: Token) -> str:
-    """A token as a client gets it: opaque, and nothing that a URL would change."""
-    text = json.dumps([TOKEN_VERSION, token.last, token.remote, token.query], separators=(",", ":"))
-    return "s3d." + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    """A token as a client gets it: opaque, nothing that a URL would change, and little longer than what is in it."""
+    last = token.last.encode()
+    head = TOKEN_HEAD.pack(TOKEN_VERSION, token.place.encode(), token.query, len(last))
+    return "s3d." + base64.urlsafe_b64encode(head + last + token.remote.encode()).decode().rstrip("=")
 
 
 def decode_token(text: str) -> Token | None:
@@ -198,9 +277,11 @@ def decode_token(text: str) -> Token | None:
     if (ours, dot) != ("s3d", "."):
         return None
     try:
-        fields: Any = documents.parse(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (binascii.Error, ValueError):
+        data = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        version, place, query, size = TOKEN_HEAD.unpack_from(data)
+        end = TOKEN_HEAD.size + size
+        if version != TOKEN_VERSION or end > len(data):
+            return None
+        return Token(data[TOKEN_HEAD.size : end].decode(), data[end:].decode(), query, Place(place.decode()))
+    except (binascii.Error, struct.error, ValueError):
         return None
-    if not isinstance(fields, list) or len(fields) != 4 or fields[0] != TOKEN_VERSION:
-        return None
-    return Token(*fields[1:]) if all(isinstance(field, str) for field in fields[1:]) else None

@@ -26,6 +26,8 @@ XSI = "http://www.w3.org/2001/XMLSchema-instance"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MONTH_NUMBERS = {name: number for number, name in enumerate(MONTHS, 1)}
+LARGEST = (1 << 63) - 1
+"""The largest number of S3, and of SQLite."""
 
 # Query members that say who asks, until when, or for which tool, and nothing about what is asked. Version 2 signatures
 # of boto3 repeat two headers in the query.
@@ -178,11 +180,21 @@ def route(method: str, bucket: str, key: str, query: Mapping[str, str], headers:
 
 
 def integer(text: str) -> int:
-    """Read a decimal number. Raises ValueError on all else that int() takes: underscores, other scripts' digits."""
+    """Read a decimal number of 64 bits. Raises ValueError on all else that int() takes: underscores, other scripts'
+    digits, numbers that no table keeps."""
     text = text.strip()
     if not text.isascii() or not text.removeprefix("-").isdigit():
-        raise ValueError(f"{text!r} is no number")
-    return int(text)
+        raise ValueError(f"{text[:40]!r} is no number")
+    number = saturated(text.removeprefix("-"))
+    if number > LARGEST:
+        raise ValueError(f"{text[:40]!r} is too large")
+    return -number if text.startswith("-") else number
+
+
+def saturated(digits: str) -> int:
+    """A number in decimal digits, however many: one beyond all that can be counted stands for what is larger still."""
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= len(str(LARGEST)) else LARGEST + 1
 
 
 def boolean(text: str) -> bool:
@@ -194,7 +206,7 @@ def boolean(text: str) -> bool:
 
 
 def timestamp(text: str) -> datetime:
-    """Read an HTTP date (RFC 9110, 5.6.7) or an ISO 8601 one. Raises ValueError."""
+    """Read an HTTP date (RFC 9110, 5.6.7) or an ISO 8601 one, as UTC. Raises ValueError."""
     text = text.strip()
     if len(text) == 29 and text.endswith(" GMT") and (month := MONTH_NUMBERS.get(text[8:11])):
         parts = (text[12:16], text[5:7], text[17:19], text[20:22], text[23:25])
@@ -202,9 +214,10 @@ def timestamp(text: str) -> datetime:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     try:
         read = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
+        # Not every moment of another zone is one of UTC.
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
     except (TypeError, IndexError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no date") from error
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+        raise ValueError(f"{text[:40]!r} is no date") from error
 
 
 def http_date(moment: datetime | str) -> str:

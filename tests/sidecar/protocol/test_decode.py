@@ -139,6 +139,8 @@ def test_a_header_that_is_there_twice_is_one_list():
         ("aws-chunked", {"ContentLength": 5}),
         ("aws-chunked,gzip", {"ContentLength": 5, "ContentEncoding": "gzip"}),
         ("gzip, aws-chunked", {"ContentLength": 5, "ContentEncoding": "gzip"}),
+        ("AWS-Chunked", {"ContentLength": 5}),
+        ("gzip,AWS-CHUNKED,br", {"ContentLength": 5, "ContentEncoding": "gzip,br"}),
         ("gzip", {"ContentLength": 99, "ContentEncoding": "gzip"}),
     ],
 )

@@ -28,6 +28,8 @@ class Sights:
         self._honoured: frozenset[str] | None = None
         self.asked = False
         """Whether the remote was asked what it honours, or is just being asked."""
+        self.disordered: set[str] = set()
+        """Buckets that the remote was seen to list in another order than S3's."""
         self._rewritten: set[str] = set()
         """Buckets in which the last key that nobody had seen was there already."""
 

@@ -25,12 +25,12 @@ from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.serve import forward, overlay, proving, reads, withheld, writes
 from s3d.protocol import checksums, decode
-from s3d.protocol.model import OPERATIONS
+from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
 
 LARGEST_DOCUMENT = 8 << 20
 """Bytes of a Complete; 10,000 parts with their checksums fit into it."""
-COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 
 async def create(parts: Parts, call: Call) -> Reply:
@@ -225,14 +225,15 @@ def copied_range(text: str | None, size: int) -> tuple[int, int]:
     if text is None:
         return 0, size
     match = COPY_RANGE.fullmatch(text.strip())
-    if match is None or int(match[2]) < int(match[1]):
+    first, last = map(saturated, match.groups()) if match is not None else (1, 0)
+    if last < first:
         raise S3Error(
             "InvalidArgument",
             "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
             "zero-based offsets of the first and last bytes to copy",
             details={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": text},
         )
-    start, end = int(match[1]), int(match[2]) + 1
+    start, end = first, last + 1
     if end > size:
         raise S3Error(
             "InvalidRange",
@@ -356,7 +357,7 @@ async def list_parts(parts: Parts, call: Call) -> Reply:
     most = min(call.params.get("MaxParts", 1000), 1000)
     if most < 0:
         raise S3Error("InvalidArgument", "Argument max-parts must be an integer between 0 and 2147483647")
-    marker = max(0, int(call.params.get("PartNumberMarker", 0) or 0))
+    marker = part_marker(call.params.get("PartNumberMarker", ""))
     found = uploads.parts_of(parts.db, upload.id, after=marker, limit=most + 1)
     shown = found[:most]
     result: dict[str, Any] = {
@@ -416,6 +417,18 @@ def number_of(call: Call) -> int:
             details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
         )
     return number
+
+
+def part_marker(text: object) -> int:
+    """The number that a list of parts starts after. Raises S3Error InvalidArgument."""
+    try:
+        return max(0, integer(str(text) or "0"))
+    except ValueError:
+        raise S3Error(
+            "InvalidArgument",
+            "Argument part-number-marker must be an integer between 0 and 2147483647",
+            details={"ArgumentName": "part-number-marker", "ArgumentValue": str(text)},
+        ) from None
 
 
 def travelling(wire: Wire) -> dict[str, str]:

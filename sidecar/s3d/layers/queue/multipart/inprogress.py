@@ -5,7 +5,8 @@ one of ours says that the remote's of its key were given, and the remote can be 
 that are ours (of a push, or spilled) are not shown twice.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +72,7 @@ async def list_uploads(parts: Parts, call: Call) -> Reply:
         params.get("UploadIdMarker", "") if params.get("KeyMarker") else "",
     )
     # Ours before the remote's page is asked: what is completed meanwhile is at least in one of them.
-    mine = list(ours(parts, query, most + 1))
+    mine = [entry async for entry in ours(parts, query, most + 1)]
     theirs: list[Entry] = []
     if not only_ours:
         async for entry in remotes(parts, call, query):
@@ -83,8 +84,8 @@ async def list_uploads(parts: Parts, call: Call) -> Reply:
     return Reply(200, result=result(params, query, most, page, more=more))
 
 
-def ours(parts: Parts, query: Query, most: int) -> Iterator[Entry]:
-    """Up to so many entries of the uploads that are staged here."""
+async def ours(parts: Parts, query: Query, most: int) -> AsyncIterator[Entry]:
+    """Up to so many entries of the uploads that are staged here. Others are served between two looks at the table."""
     marker = uploads.find(parts.db, query.id_marker) if query.id_marker else None
     # Of the marker's key, none of ours was given before the remote's were.
     at = query.id_marker if marker is not None or not query.id_marker else ""
@@ -115,6 +116,7 @@ def ours(parts: Parts, query: Query, most: int) -> Iterator[Entry]:
                 return
         if len(found) < MOST:
             return
+        await asyncio.sleep(0)
 
 
 async def remotes(parts: Parts, call: Call, query: Query) -> AsyncIterator[Entry]:

@@ -87,17 +87,6 @@ def kept_back(db: Database, bucket: str) -> bool:
     )
 
 
-def any_put(db: Database, bucket: str, low: str, below: str | None) -> bool:
-    """Whether listings show a pending object from `low` up to, not including, `below`."""
-    while True:
-        found = listed(db, bucket, low, below, 500)
-        if any(change.op != "delete" for change in found):
-            return True
-        if len(found) < 500:
-            return False
-        low = found[-1].key + "\0"
-
-
 def newest(db: Database) -> int:
     """The seq of the newest row ever added."""
     rows = db.read("SELECT seq FROM sqlite_sequence WHERE name = 'change'")

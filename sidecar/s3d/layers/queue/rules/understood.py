@@ -8,7 +8,7 @@ neither is one that nobody has thought about. What is kept travels with the chan
 from collections.abc import Iterable, Mapping
 
 from s3d.api import Wire
-from s3d.protocol import decode
+from s3d.protocol import chunked, decode
 from s3d.protocol.model import OPERATIONS
 
 # Kept with the change, sent on by the push, and shown by GET and HEAD.
@@ -167,13 +167,8 @@ def kept(wire: Wire) -> dict[str, str]:
     payload_hash = wire.headers.get("x-amz-content-sha256", "")
     if len(payload_hash) == 64:
         members["x-amz-content-sha256"] = payload_hash
-    encoding = members.get("content-encoding", "")
-    if "aws-chunked" in encoding:
-        rest = ",".join(part for part in (p.strip() for p in encoding.split(",")) if part != "aws-chunked")
-        if rest:
-            members["content-encoding"] = rest
-        else:
-            del members["content-encoding"]
+    if "aws-chunked" in members.get("content-encoding", "").lower():
+        members["content-encoding"] = chunked.codings([members["content-encoding"]])
     if "" in members.values():
         members = {name: value for name, value in members.items() if value or name not in CONTENT}
     members.setdefault("content-type", DEFAULT_TYPE)

@@ -4,6 +4,7 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import unquote
@@ -41,6 +42,10 @@ REASONS = frozenset(
     ]
 )
 """Why a write goes through, as a metric's label: what the client names must not make new ones."""
+
+
+VERSION = re.compile(r"(versionId=[^&]*)?")
+"""What may stand behind the question mark of a copy's source."""
 
 
 async def pass_through(parts: Parts, call: Call) -> Reply:
@@ -197,11 +202,25 @@ def _remembered(parts: Parts, call: Call) -> Reply:
 
 
 def copy_source(source: object) -> tuple[str, str] | None:
-    """Bucket and key that a copy reads; None where the call is no copy."""
+    """Bucket and key that a copy reads; None where the call is no copy.
+
+    As S3 does, it is decoded once and then split, so that the slash between the two may be encoded as well. Raises
+    S3Error InvalidArgument where it names no key, or has a query that is no version: stores read that in two ways.
+    """
     if not isinstance(source, str) or not source:
         return None
-    bucket, _, key = source.removeprefix("/").partition("?")[0].partition("/")
-    return unquote(bucket), unquote(key)
+    path, _, query = source.partition("?")
+    try:
+        bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
+    except UnicodeDecodeError:
+        bucket = key = ""
+    if not bucket or not key or not VERSION.fullmatch(query):
+        raise S3Error(
+            "InvalidArgument",
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": source},
+        )
+    return bucket, key
 
 
 def wire_of(call: Call) -> Wire:

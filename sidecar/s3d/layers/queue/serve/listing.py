@@ -4,9 +4,15 @@ The pending changes of a stretch of names are read *before* the remote is asked 
 between is then seen twice, never not at all. A page is gathered stretch by stretch, each as far as both sides are
 known. Where nothing is pending under a prefix the remote's page is handed on as it came, but for its token.
 
-Names are compared as text, which is the order of their bytes in UTF-8. `low` is the least name not passed yet.
+The remote goes on by its own token, whose meaning only it knows, and never by a name that it gave: a page may be empty
+and truncated, and not every store starts after a name (R-8a). Where a page of a client ends inside one of the remote's,
+that one is read again, and what was given of it is left out.
+
+Names are compared as text, which is the order of their bytes in UTF-8. `low` is the least name not passed yet. A store
+whose pages come in another order cannot be merged: what is pending is delivered first (R-8b).
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,15 +29,25 @@ from s3d.layers.queue.rows import views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import understood
 from s3d.layers.queue.serve import forward
-from s3d.protocol import decode, encode, listings
-from s3d.protocol.listings import Entry, Page, Token
+from s3d.protocol import encode, listings
+from s3d.protocol.listings import Entry, Page, Place, Token
 
 LARGEST_PAGE = 32 << 20
 STRETCH = 1000
-"""Names that are looked at in one go."""
-NEXT_TOKEN = re.compile(rb"<NextContinuationToken>[^<]*</NextContinuationToken>")
-ECHO = re.compile(rb"<ContinuationToken>[^<]*</ContinuationToken>")
+"""Names of a stretch, at most."""
+GLANCE = 250
+"""Rows that are read while nobody else is served."""
+NEXT = re.compile(rb"<(NextContinuationToken|NextMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
+ECHO = re.compile(rb"<(ContinuationToken|Marker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
+TRUNCATED = re.compile(rb"<IsTruncated\b[^>]*>\s*true")
 NOTHING = Page((), truncated=False)
+LOOKAHEAD = 2
+"""Entries that the first page asks for beyond what it shows: a marker's own common prefix may come again, and the
+order of what follows is seen early."""
+
+
+class OtherOrderError(Exception):
+    """The remote's pages do not come in the order of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,21 @@ class Ask:
         return None if end < 0 else name[: end + len(self.delimiter)]
 
     @property
+    def query(self) -> bytes:
+        """What a token for it belongs to."""
+        return listings.query_of(self.prefix, self.delimiter)
+
+    @property
+    def position(self) -> "Position":
+        """How the remote is asked first."""
+        token = self.token
+        if token is None:
+            return Position("", self.first.after)
+        if token.remote:
+            return Position(token.remote, "", "" if token.place is Place.INSIDE else token.last)
+        return Position("", self.call.params.get("StartAfter", "") if token.place is Place.INSIDE else token.last)
+
+    @property
     def first(self) -> "Cursor":
         """Where the page begins. A marker that is itself a common prefix has passed all that is under it."""
         if self.after < self.prefix:
@@ -89,6 +120,37 @@ class Cursor:
     low: str | None
     """None: everything is passed."""
 
+    def passed(self, name: str) -> bool:
+        """Whether a name is before the place."""
+        return self.low is None or name < self.low
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How the remote is asked for a page."""
+
+    token: str = ""
+    """By its own token; "" for none."""
+    after: str = ""
+    """Without a token, by the name that it is to start after."""
+    floor: str = ""
+    """A name that everything on the page must come behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a page of a client is made of."""
+
+    entries: Mapping[str, Entry | Change]
+    """By name and in order."""
+    more: bool
+    page: Page
+    """The remote's last page, for its owner."""
+    position: Position
+    """Where the remote goes on."""
+    place: Place
+    """Where that is, seen from the last entry."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -102,87 +164,141 @@ async def list_objects(parts: Parts, call: Call) -> Reply:
     """Serve ListObjects and ListObjectsV2."""
     wire = forward.wire_of(call)
     params = call.params
-    given = params.get("ContinuationToken") or ""
+    second = call.operation == "ListObjectsV2"
+    given = params.get("ContinuationToken" if second else "Marker", "")
     token = listings.decode_token(given)
     strange = understood.foreign(wire, call.operation) or params.get("EncodingType", "url") != "url"
-    if strange or params.get("MaxKeys", 1) < 1 or (given and token is None):
+    if strange or params.get("MaxKeys", 1) < 1 or (second and given and token is None):
         return await forward.after(parts, call)
-    if token is not None and token.query != query_of(params):
-        raise S3Error(
-            "InvalidArgument",
-            "The continuation token provided is incorrect",
-            details={"ArgumentName": "continuation-token"},
-            hint="a token goes with the prefix and delimiter that it was given for",
-        )
     ask = Ask(
         call,
-        second=call.operation == "ListObjectsV2",
+        second=second,
         prefix=params.get("Prefix", ""),
         delimiter=params.get("Delimiter", ""),
-        after=token.last if token else params.get("StartAfter" if call.operation == "ListObjectsV2" else "Marker", ""),
+        after=token.last if token else params.get("StartAfter" if second else "Marker", ""),
         most=min(params.get("MaxKeys", listings.MOST_KEYS), listings.MOST_KEYS),
         encoded="EncodingType" in params,
         token=token,
     )
+    if token is not None and token.query != ask.query:
+        raise incorrect(ask, "a token goes with the prefix and delimiter that it was given for")
     if wire.headers.get("x-s3d-listing", "").lower() == "pending":
         return await _merged(parts, ask, remote=False)
+    if call.bucket in parts.sights.disordered:
+        return await _in_the_remotes_order(parts, ask)
     begin = ask.first
     idle = begin.low is not None and not views.listed(parts.db, call.bucket, begin.low, ask.below, 1)
-    if idle and (token is None or token.remote):
-        return await _forwarded(parts, ask)
-    return await _merged(parts, ask, remote=True)
+    try:
+        if idle and (token is None or (token.remote and token.place is not Place.INSIDE)):
+            return await _forwarded(parts, ask)
+        return await _merged(parts, ask, remote=True)
+    except OtherOrderError:
+        parts.sights.disordered.add(call.bucket)
+    if token is None and ask.after and not second:
+        raise out_of_order(ask)
+    return await _in_the_remotes_order(parts, ask)
 
 
-async def _forwarded(parts: Parts, ask: Ask) -> Reply:
-    """Hand on the remote's page, with a token of ours: it must go on after what becomes pending meanwhile."""
+async def _in_the_remotes_order(parts: Parts, ask: Ask) -> Reply:
+    """Hand on the remote's page when what is pending under the prefix is delivered: nothing can be merged into it."""
+    if ask.token is not None and ask.token.place is not Place.BEHIND:
+        raise out_of_order(ask)
+    await parts.turns.barrier(ask.bucket, None, ask.prefix)
+    return await _forwarded(parts, ask, judged=False)
+
+
+async def _forwarded(parts: Parts, ask: Ask, *, judged: bool = True) -> Reply:
+    """Hand on the remote's page, with a token of ours: it must go on after what becomes pending meanwhile.
+
+    Raises OtherOrderError, if `judged`, where something is pending that the remote's order may show too late.
+    """
     call, token = ask.call, ask.token
-    if token is not None:
-        call = replace(call, wire=remote_wire(ask, token=token.remote))
-    reply = await parts.inner(call)
-    if not ask.second or reply.status >= 300:
-        return reply
-    data = await read_page(reply)
-    if NEXT_TOKEN.search(data):
-        theirs = decode.response("ListObjectsV2", 200, reply.headers, data)["NextContinuationToken"]
-        last = listings.read(data).entries[-1].name
-        ours = listings.encode_token(Token(last, theirs, query_of(ask.call.params)))
-        data = NEXT_TOKEN.sub(b"<NextContinuationToken>%s</NextContinuationToken>" % ours.encode(), data)
-    if token is not None:
-        given = ask.call.params["ContinuationToken"].encode()
-        data = ECHO.sub(b"<ContinuationToken>%s</ContinuationToken>" % given, data)
-    return Reply(reply.status, reply.headers, body=BytesBody(data))
+    remote = token.remote if token is not None else ""
+    tried: set[str] = set()
+    while True:
+        if remote:
+            call = replace(call, wire=remote_wire(ask, Position(remote)))
+        reply = await parts.inner(call)
+        if reply.status >= 300:
+            return reply
+        data = await read_page(reply)
+        # Of what is passed nothing is looked at, unless the remote goes back there.
+        watched = judged and token is not None and bool(views.listed(parts.db, ask.bucket, ask.prefix, ask.below, 1))
+        if watched or TRUNCATED.search(data):
+            page = listings.read(data)
+            if not page.ordered or (token is not None and page.entries and page.entries[0].name < token.last):
+                parts.sights.disordered.add(ask.bucket)
+                if judged and views.listed(parts.db, ask.bucket, ask.prefix, ask.below, 1):
+                    raise OtherOrderError
+            if page.truncated and not page.entries and page.cursor:
+                if page.cursor in tried:
+                    raise stuck(remote)
+                tried.add(remote := page.cursor)
+                continue
+            data = await _with_our_token(parts, ask, page, Position(remote, "" if remote else ask.after), data)
+        if remote:
+            data = ECHO.sub(lambda _: echo(ask), data)
+        return Reply(reply.status, reply.headers, body=BytesBody(data))
+
+
+async def _with_our_token(parts: Parts, ask: Ask, page: Page, position: Position, data: bytes) -> bytes:
+    """A truncated page of the remote's that says to go on by a token of ours. A NextMarker that is a name stays."""
+    if not page.truncated or not page.cursor or not page.entries:
+        return data
+    if ask.encoded and not page.told:
+        page = await remote_page(parts, ask, position, ask.most)
+    last = page.entries[-1].name if page.entries else ask.after
+    if not ask.second and page.cursor == last:
+        return data
+    place = Place.BEHIND if ask.token is None else ask.token.place
+    ours = listings.encode_token(Token(last, page.cursor, ask.query, place))
+    return NEXT.sub(rb"<\1>%s</\1>" % ours.encode(), data)
+
+
+def echo(ask: Ask) -> bytes:
+    """What a page says of the place that the client asked for, whichever the remote was asked for."""
+    params = ask.call.params
+    if ask.second:
+        token = params.get("ContinuationToken")
+        return b"" if token is None else f"<ContinuationToken>{encode.escape(token)}</ContinuationToken>".encode()
+    marker = params.get("Marker", "")
+    return f"<Marker>{listings.url_encoded(marker) if ask.encoded else encode.escape(marker)}</Marker>".encode()
 
 
 async def _merged(parts: Parts, ask: Ask, *, remote: bool) -> Reply:
     """Make the page out of what is pending and, with `remote`, what the remote has."""
-    entries, more, page = await gather(parts, ask, remote=remote)
+    gathered = await gather(parts, ask, remote=remote)
+    entries = gathered.entries.values()
     owner = ""
-    if ask.shows_owner and any(isinstance(entry, Change) for entry in entries.values()):
-        owner = page.owner or await owner_of(parts, remote=remote)
-    shown = [entry if isinstance(entry, Entry) else described(entry, owner) for entry in entries.values()]
+    if ask.shows_owner and any(isinstance(entry, Change) for entry in entries):
+        owner = gathered.page.owner or await owner_of(parts, remote=remote)
+    shown = [entry if isinstance(entry, Entry) else described(entry, owner) for entry in entries]
     headers: Headers = CIMultiDict({"Content-Type": "application/xml"})
     if not remote:
         headers["x-s3d-listing"] = "pending"
-    document = listings.write(ask.bucket, head_of(ask, shown, more=more), shown, encoded=ask.encoded)
+    document = listings.write(ask.bucket, head_of(ask, shown, gathered), shown, encoded=ask.encoded)
     return Reply(200, headers, body=BytesBody(document))
 
 
-async def gather(parts: Parts, ask: Ask, *, remote: bool) -> tuple[dict[str, Entry | Change], bool, Page]:
-    """The entries of a page by name and in order, whether there are more, and the remote's last page for its owner."""
+async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
+    """Gather the entries of a page. Raises OtherOrderError where the remote's pages come in an order of its own."""
     found: dict[str, Entry | Change] = {}
     page = NOTHING
-    cursor = ask.first
+    cursor, position = ask.first, ask.position
+    tried = set[Position]()
     while cursor.low is not None:
-        stretch = pending_in(parts, ask, cursor.low)
+        stretch = await pending_in(parts, ask, cursor.low)
         hidden = sum(
             item is False or (isinstance(item, Change) and item.op == "delete") for item in stretch.items.values()
         )
-        missing = ask.most - len(found)
-        end = Cursor("", None)
+        end, behind = Cursor("", None), position
         if remote:
-            # Two more: the common prefix that was given last may come again, and one tells whether there are more.
-            page = await remote_page(parts, ask, cursor, min(missing + hidden + 2, listings.MOST_KEYS))
-            end = past(page.entries[-1]) if page.truncated and page.entries else end
+            extra = 0 if position.token else LOOKAHEAD
+            page = await remote_page(
+                parts, ask, position, min(ask.most - len(found) + hidden + extra, listings.MOST_KEYS)
+            )
+            check_order(page, position.floor)
+            end, behind = ends(page, cursor)
         merged = merge(stretch.items, page, cursor.low)
         nearer = min((c for c in (stretch.end, end) if c.low is not None), key=lambda c: c.low or "", default=end)
         for name in sorted(merged):
@@ -192,35 +308,83 @@ async def gather(parts: Parts, ask: Ask, *, remote: bool) -> tuple[dict[str, Ent
             if entry is None and not await survives(parts, ask, name, cursor.low, remote=remote):
                 continue
             if len(found) == ask.most:
-                return found, True, page
+                return Gathered(found, True, page, position, Place.INSIDE)
             found[name] = entry or Entry(name)
+        passed = page.truncated and nearer.low == end.low
         if len(found) == ask.most and page.truncated and stretch.end.low is None:
             # The remote has more, and nothing pending can hide it.
-            return found, True, page
-        if nearer.low is not None and nearer.low <= cursor.low:
-            raise S3Error("InternalError", f"The remote's listing does not go on after {cursor.after!r}", status=500)
+            return Gathered(found, True, page, behind, Place.MERGED)
+        if passed:
+            tried.add(position)
+            if behind in tried:
+                raise stuck(behind.token or behind.after)
+            position = behind
         cursor = nearer
-    return found, False, page
+    return Gathered(found, False, page, position, Place.INSIDE)
 
 
-def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
-    """What is pending from `low` on. Under a common prefix one look is enough, however much is there."""
+def ends(page: Page, cursor: Cursor) -> tuple[Cursor, Position]:
+    """How far the names are known with a page, and how the remote is asked for the next one."""
+    if not page.truncated:
+        return Cursor("", None), Position()
+    if not page.entries:
+        if not page.cursor:
+            raise stuck(cursor.after)
+        return cursor, Position(page.cursor)
+    last = page.entries[-1]
+    end = past(last)
+    behind = Position(page.cursor, "", last.name) if page.cursor else Position("", last.name)
+    # A page of what is passed already leads no further, and none behind the last name of all is needed.
+    passed = end.low is not None and cursor.low is not None and end.low < cursor.low
+    return cursor if passed else end, behind
+
+
+def check_order(page: Page, floor: str) -> None:
+    """Raise OtherOrderError where names do not come in byte order, or one comes that is before the page."""
+    if not page.ordered or (page.entries and page.entries[0].name < floor):
+        raise OtherOrderError
+
+
+def stuck(place: str) -> S3Error:
+    """The answer where a remote comes round in circles."""
+    return S3Error("InternalError", f"The remote's listing does not go on after {place!r}", status=500)
+
+
+def incorrect(ask: Ask, hint: str) -> S3Error:
+    """The answer to a token that leads nowhere."""
+    name, words = ("continuation-token", "continuation token") if ask.second else ("marker", "marker")
+    return S3Error("InvalidArgument", f"The {words} provided is incorrect", details={"ArgumentName": name}, hint=hint)
+
+
+def out_of_order(ask: Ask) -> S3Error:
+    """The answer in the middle of a listing: which of the remote's names were given cannot be told any more."""
+    return incorrect(ask, "the remote lists this bucket in an order of its own; begin the listing again")
+
+
+async def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
+    """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at.
+
+    Others are served between two looks, and no look reads more than GLANCE rows, however much is pending.
+    """
     items: dict[str, Change | bool] = {}
     cursor = Cursor("", low)
-    while cursor.low is not None and len(items) < STRETCH:
-        missing = STRETCH - len(items)
-        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, missing)
+    under = ""  # The common prefix of which nothing but deletes was seen yet.
+    while cursor.low is not None and (under or len(items) < STRETCH):
+        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, GLANCE)
         for change in rows:
+            if cursor.passed(change.key):
+                # Under a common prefix that has a put.
+                continue
             prefix = ask.rolled(change.key)
-            if prefix is not None:
-                cursor = past(Entry(prefix))
-                items[prefix] = change.op != "delete" or views.any_put(parts.db, ask.bucket, change.key, cursor.low)
-                break
-            items[change.key] = change
-        else:
-            if len(rows) < missing:
-                return Stretch(items, Cursor("", None))
-            cursor = past(Entry(rows[-1].key, ""))
+            if prefix is None:
+                items[change.key] = change
+            else:
+                items[prefix] = change.op != "delete"
+            under = prefix if prefix is not None and items[prefix] is False else ""
+            cursor = past(Entry(change.key, "") if under or prefix is None else Entry(prefix))
+        if len(rows) < GLANCE:
+            return Stretch(items, Cursor("", None))
+        await asyncio.sleep(0)
     return Stretch(items, cursor)
 
 
@@ -248,18 +412,25 @@ async def survives(parts: Parts, ask: Ask, prefix: str, low: str, *, remote: boo
     inside = replace(ask, prefix=prefix, delimiter="", after="", most=1, token=None)
     if low > prefix:
         inside = replace(inside, after=ask.after)
-    found, _, _ = await gather(parts, inside, remote=remote)
-    return bool(found)
+    return bool((await gather(parts, inside, remote=remote)).entries)
 
 
-async def remote_page(parts: Parts, ask: Ask, cursor: Cursor, most: int) -> Page:
-    """The remote's page after a cursor. Raises the remote's own S3Error."""
-    call = replace(ask.call, wire=remote_wire(ask, after=cursor.after, most=most))
-    reply = await parts.inner(call)
-    data = await read_page(reply)
-    if reply.status >= 300:
-        raise error_of(reply, data)
-    return listings.read(data)
+async def remote_page(parts: Parts, ask: Ask, position: Position, most: int) -> Page:
+    """The remote's page at a position. Raises the remote's own S3Error.
+
+    A store that does not say how it writes names is asked once more where that makes a difference, for names as they
+    are: an encoding that it was not asked for is no encoding.
+    """
+    page = NOTHING
+    for encoding in ("url", None):
+        reply = await parts.inner(replace(ask.call, wire=remote_wire(ask, position, most, encoding)))
+        data = await read_page(reply)
+        if reply.status >= 300:
+            raise error_of(reply, data)
+        page = listings.read(data)
+        if page.told:
+            break
+    return page
 
 
 async def read_page(reply: Reply) -> bytes:
@@ -270,19 +441,20 @@ async def read_page(reply: Reply) -> bytes:
         raise S3Error("InternalError", f"The remote's listing cannot be read: {error}", status=500) from None
 
 
-def remote_wire(ask: Ask, *, token: str = "", after: str = "", most: int | None = None) -> Wire:
-    """The request for a page: as the client sent it but for where it goes on and, for a merge, how much it asks for."""
-    params = ask.call.params
-    encoding = "url" if most is not None or ask.encoded else None
+def remote_wire(ask: Ask, position: Position, most: int | None = None, encoding: str | None = None) -> Wire:
+    """The request for a page: as the client sent it but for where it goes on and, for a merge (`most`), how much it
+    asks for and how names are written."""
+    params, token = ask.call.params, position.token
+    encoding = encoding if most is not None else params.get("EncodingType")
     names: dict[str, object] = {"prefix": ask.prefix or None, "delimiter": ask.delimiter or None}
     names |= {"max-keys": params.get("MaxKeys") if most is None else most, "encoding-type": encoding}
     if ask.second:
-        names |= {"list-type": 2, "continuation-token": token or None, "start-after": after or None}
+        names |= {"list-type": 2, "continuation-token": token or None, "start-after": position.after or None}
         names["fetch-owner"] = "true" if params.get("FetchOwner") else None
         if token and "StartAfter" in params:
             names["start-after"] = params["StartAfter"]
     else:
-        names["marker"] = after or None
+        names["marker"] = token or position.after or None
     query = "&".join(f"{name}={quote(str(value), safe='-_.~')}" for name, value in names.items() if value is not None)
     wire = forward.wire_of(ask.call)
     return Wire("GET", wire.path, query, wire.headers)
@@ -311,29 +483,26 @@ def described(change: Change, owner: str) -> Entry:
     return Entry(change.key, listings.pending(change.acked_at, change.etag, change.size, storage, checksum, owner))
 
 
-def head_of(ask: Ask, shown: list[Entry], *, more: bool) -> dict[str, str | None]:
+def head_of(ask: Ask, shown: list[Entry], gathered: Gathered) -> dict[str, str | None]:
     """The elements before the entries, in S3's order."""
     params = ask.call.params
     last = shown[-1].name if shown else ""
+    more = gathered.more
     head: dict[str, str | None] = {"Prefix": ask.prefix}
     if ask.second:
+        token = Token(last, gathered.position.token, ask.query, gathered.place)
         head["StartAfter"] = params.get("StartAfter")
         head["ContinuationToken"] = params.get("ContinuationToken")
-        head["NextContinuationToken"] = listings.encode_token(Token(last, "", query_of(params))) if more else None
+        head["NextContinuationToken"] = listings.encode_token(token) if more else None
         head["KeyCount"] = str(len(shown))
     else:
-        head["Marker"] = ask.after
+        head["Marker"] = params.get("Marker", "")
         head["NextMarker"] = last if more and ask.delimiter else None
     head["MaxKeys"] = str(ask.most)
     head["Delimiter"] = ask.delimiter or None
     head["EncodingType"] = "url" if ask.encoded else None
     head["IsTruncated"] = "true" if more else "false"
     return head
-
-
-def query_of(params: Mapping[str, Any]) -> str:
-    """What a token belongs to."""
-    return f"{params.get('Prefix', '')}\n{params.get('Delimiter', '')}"
 
 
 def past(entry: Entry) -> Cursor:

@@ -20,7 +20,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.rules import tags
 from s3d.layers.queue.rules.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
-from s3d.protocol.model import OPERATIONS
+from s3d.protocol.model import OPERATIONS, saturated
 
 OVERRIDES = {
     "ResponseCacheControl": "Cache-Control",
@@ -31,7 +31,7 @@ OVERRIDES = {
     "ResponseExpires": "Expires",
 }
 RESPONSE_HEADERS = OPERATIONS["HeadObject"].response_headers
-RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*")
+RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)\s*")
 # S3 does not say which class an object is in where it is the usual one.
 UNSHOWN = frozenset(["STANDARD", ""])
 # What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.
@@ -199,14 +199,14 @@ def select(header: str, size: int) -> tuple[int, int] | None:
     match = RANGE.fullmatch(header.strip())
     if not match or match.groups() == ("", ""):
         return None
-    first, last = match.groups()
-    if first and last and int(last) < int(first):
+    first, last = (saturated(digits) if digits else None for digits in match.groups())
+    if first is not None and last is not None and last < first:
         return None
-    if not first and size == 0 and int(last):
+    if first is None and size == 0 and last:
         return None
-    start = int(first) if first else max(0, size - int(last))
-    end = min(size, int(last) + 1) if first and last else size
-    if start >= size or (not first and int(last) == 0):
+    start = max(0, size - (last or 0)) if first is None else first
+    end = size if first is None or last is None else min(size, last + 1)
+    if start >= size or (first is None and last == 0):
         raise S3Error(
             "InvalidRange",
             "The requested range is not satisfiable",

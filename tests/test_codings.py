@@ -1,0 +1,93 @@
+"""Content codings: what an object has stays, in however many lines it is said; that of its way here does not.
+
+And how metadata is written that is not ASCII.
+"""
+
+import http.client
+from email.header import decode_header, make_header
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.clients import raw
+from tests.daemons import Daemon, StartDaemon
+from tests.remotes import Remote
+
+FRAMED = b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n"
+TRAILING = [
+    ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+    ("x-amz-decoded-content-length", "5"),
+    ("x-amz-trailer", "x-amz-checksum-crc32"),
+]
+SAID = {
+    "one line": ["gzip,aws-chunked"],
+    "framing first": ["aws-chunked", "gzip"],
+    "framing last": ["gzip", "aws-chunked"],
+    "three lines": ["gzip", "br", "aws-chunked"],
+    "another case": ["AWS-Chunked", "gzip"],
+    "framing alone": ["AWS-CHUNKED"],
+}
+
+
+def put(daemon: Daemon, path: str, body: bytes, lines: list[str], headers: list[tuple[str, str]]) -> int:
+    connection = http.client.HTTPConnection(urlsplit(daemon.endpoint).netloc, timeout=60)
+    try:
+        connection.putrequest("PUT", path)
+        for name, value in [
+            ("Content-Length", str(len(body))),
+            *(("Content-Encoding", line) for line in lines),
+            *headers,
+        ]:
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+@pytest.mark.semantics("Q-6", "R-7")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize("lines", SAID.values(), ids=SAID.keys())
+def test_an_objects_codings_are_all_kept_and_the_framing_is_not(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, lines: list[str], framed: bool
+) -> None:
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    body, headers = (FRAMED, TRAILING) if framed else (b"hello", [])
+    expected = [line for line in ",".join(lines).split(",") if line.lower() != "aws-chunked"]
+    # The first write of a shape goes through, and one with a header in two lines always does (Q-17).
+    for key in ("first", "second"):
+        assert put(daemon, f"/{bucket}/{key}", body, lines, headers) == 200
+        shown = daemon.client().head_object(Bucket=bucket, Key=key)
+        assert shown.get("ContentEncoding", "").replace(" ", "") == ",".join(expected)
+    assert daemon.status()["pending"]["changes"] == (len(lines) == 1)
+    daemon.terminate()
+    there = remote.client().head_object(Bucket=bucket, Key="second")
+    assert there.get("ContentEncoding", "").replace(" ", "") == ",".join(expected)
+
+
+TEXTS = ["caf\u00e9", "\u00c4M\u00c4Z\u00d5\u00d1 S3", "\U0001f600 " * 30, "x" * 100 + "\u00e9"]
+
+
+@pytest.mark.semantics("R-1a")
+@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+def test_metadata_reads_the_same_before_and_after_its_delivery(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, text: str
+) -> None:
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
+    for key in ("first", "second"):
+        said = {"x-amz-meta-a": text.encode(), "x-amz-meta-b": "plain"}
+        assert raw(daemon, "PUT", f"/{bucket}/{key}", b"x", **said)[0] == 200  # type: ignore[arg-type]
+    assert daemon.status()["pending"]["changes"] == 1
+    before = raw(daemon, "HEAD", f"/{bucket}/second")[1]
+    assert daemon.terminate() == 0
+    daemon.start()
+    after = raw(daemon, "HEAD", f"/{bucket}/second")[1]
+    assert before["x-amz-meta-a"] == raw(daemon, "GET", f"/{bucket}/second")[1]["x-amz-meta-a"]
+    for headers in (before, after):
+        assert headers["x-amz-meta-a"].isascii()
+        assert str(make_header(decode_header(headers["x-amz-meta-a"]))).strip() == text.strip()
+        assert headers["x-amz-meta-b"] == "plain"
+    assert before["x-amz-meta-a"] == after["x-amz-meta-a"]
