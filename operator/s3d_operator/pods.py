@@ -1,13 +1,14 @@
 """A pod with a gateway as the reconciler sees it, and what its gateway says at its status door.
 
 Pods are read, never written. The door gives counts, no keys; it is asked by the pod's address, for two seconds and
-64 KiB at most, since what stands there is whatever the pod's owner runs. A pod that does not answer is not one without
-changes.
+64 KiB at most, since what stands there is whatever the pod's owner runs. What a pod says is clamped to what can be
+added up and written, also over all pods. A pod that does not answer is not one without changes.
 """
 
 import asyncio
 import builtins
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,13 +16,16 @@ from typing import Any, Self
 import aiohttp
 
 from s3d_operator import build
-from s3d_operator.api import CONFIG_HASH, DRAINS, INJECTED, LastPod
+from s3d_operator.api import CONFIG_HASH, DNS_NAME, DRAINS, INJECTED, LastPod
 from s3d_operator.kube import Object
 
 SECONDS = 2
 ANSWER_BYTES = 64 << 10
 AT_ONCE = 32
-LARGEST = 1 << 62
+# The largest count: every reader of JSON keeps it exactly, and the API server takes it.
+LARGEST = 1 << 53
+# The longest age: it leads to a time that can be written.
+LONGEST_SECONDS = 10 * 365 * 86_400
 CLAIM = "persistentVolumeClaim"
 # How many of anything the status of a gateway keeps of a pod.
 MOST = 64
@@ -89,7 +93,7 @@ class Pod:
         try:
             said = json.loads(self.message)
             return Left(count(said["changes"]), count(said["bytes"]), count(said.get("parked", 0)))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 
@@ -123,7 +127,7 @@ def read_pod(raw: Object) -> Pod:
 
 
 def claim_of(spec: Object) -> str:
-    """The claim that is the volume of the local dir; empty where that is none."""
+    """The claim that is the volume of the local dir; empty where that is none, or has a name that no claim can have."""
     names = {
         mount["name"]
         for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
@@ -132,7 +136,8 @@ def claim_of(spec: Object) -> str:
         if mount["mountPath"] == build.LOCAL_DIR
     }
     volumes = [volume for volume in spec.get("volumes") or [] if volume["name"] in names]
-    return next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
+    name: str = next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
+    return name if re.fullmatch(DNS_NAME, name) and len(name) <= 253 else ""
 
 
 def manner_of(metadata: Object, spec: Object) -> LastPod:
@@ -184,7 +189,7 @@ class Report:
                 changes=count(pending["changes"]),
                 bytes=count(pending["bytes"]),
                 parked=count(pending["parked"]),
-                oldest=None if oldest is None else count(oldest),
+                oldest=None if oldest is None else min(count(oldest), LONGEST_SECONDS),
                 paused=count(said["paused_lanes"]),
                 remote=str(remote["state"])[:32],
                 credentials=str(remote.get("credentials", "unknown"))[:32],
@@ -194,10 +199,15 @@ class Report:
 
 
 def count(value: Any) -> int:
-    """A number that counts something. Raises ValueError for any other value."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
-        raise ValueError(f"{value!r} is no count")
-    return int(value)
+    """A number that counts something, or the largest that can. Raises ValueError for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{value!r:.64} is no count")
+    return int(min(value, LARGEST))
+
+
+def total(counts: Iterable[int]) -> int:
+    """A sum of counts, which is a count itself."""
+    return min(sum(counts), LARGEST)
 
 
 async def ask(pods: Iterable[Pod], port: int = build.HEALTH_PORT) -> dict[str, Report | None]:

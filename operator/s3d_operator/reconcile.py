@@ -2,8 +2,10 @@
 webhook's certificate.
 
 Level-based: each round lists the gateways, asks their pods what is pending, and makes whole what it writes, by
-server-side apply. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to them, so
-there is no annotation of its own and no finalizer, and deletion never waits for this process. Nor does any admission.
+server-side apply. What goes wrong about one gateway or one pod is logged and keeps no other from its turn, since the
+operator is everybody's. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to
+them, so there is no annotation of its own and no finalizer, and deletion never waits for this process. Nor does any
+admission.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -122,6 +124,8 @@ class Reconciler:
         """Pods whose end was looked through."""
         self._applied: dict[str, tuple[str, float]] = {}
         """By a gateway's uid the ConfigMap last written, and when."""
+        self._failed: set[str] = set()
+        """What went wrong in this round, in the words of the metric of rounds."""
 
     def read(self, raw: Object) -> Pod:
         """Keep of a pod what counts; one that is over is looked through by the next round."""
@@ -150,9 +154,8 @@ class Reconciler:
                     await self.injected.synced.wait()
             while True:
                 self.wake.clear()
-                result = "done"
                 try:
-                    await self.round(datetime.now(UTC))
+                    result = await self.round(datetime.now(UTC))
                 except (S3DError, OSError, TimeoutError, aiohttp.ClientError) as error:
                     result = "failed"
                     log.warning("round: %r", error)
@@ -168,8 +171,23 @@ class Reconciler:
                 except TimeoutError:
                     continue
 
-    async def round(self, now: datetime) -> None:
-        """Look at everything, and write what is not as it should be."""
+    @contextlib.contextmanager
+    def apart(self, whose: str) -> Iterator[None]:
+        """Keep what goes wrong about one gateway or pod from all others; an API server that is away ends the round."""
+        try:
+            yield
+        except S3DError as error:
+            self._failed.add("failed")
+            log.warning("%s: %s", whose, error)
+        except (OSError, TimeoutError, aiohttp.ClientError):
+            raise
+        except Exception:
+            self._failed.add("bug")
+            log.exception("a bug: %s could not be looked after", whose)
+
+    async def round(self, now: datetime) -> str:
+        """Look at everything, and write what is not as it should be; how that went, in the words of the metric."""
+        self._failed.clear()
         answer = await self.kube.request("GET", GATEWAYS)
         raws: list[Object] = answer.get("items") or []
         self.pulse.reached_at = time.monotonic()
@@ -189,18 +207,22 @@ class Reconciler:
         )
         self.show_only(raws)
         for raw in raws:
-            fleet, lost, shared = None, 0, await self.find_shared(raw)
-            if knows_pods:
-                known, lost = await self.settle_claims(raw, shared, ended, holding)
-                fleet = replace(self.fleet_of(raw, by_namespace, answers, without), **known)
-            await self.write_status(raw, fleet, now, shared)
-            # Only now: while the status still lists a claim that was deleted, each round finds it gone.
-            if lost:
-                self.metrics.lost.labels(raw["metadata"]["namespace"], raw["metadata"]["name"]).inc(lost)
-            await self.write_config(raw)
+            whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
+            with self.apart(whose):
+                fleet, lost, shared = None, 0, await self.find_shared(raw)
+                if knows_pods:
+                    known, lost = await self.settle_claims(raw, shared, ended, holding)
+                    fleet = replace(self.fleet_of(raw, by_namespace, answers, without), **known)
+                await self.write_status(raw, fleet, now, shared)
+                # Only now: while the status still lists a claim that was deleted, each round finds it gone.
+                if lost:
+                    self.metrics.lost.labels(raw["metadata"]["namespace"], raw["metadata"]["name"]).inc(lost)
+            with self.apart(f"the ConfigMap of {whose}"):
+                await self.write_config(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.tell_injections(now)
         await self.tell_losses(raws, ended)
+        return next((result for result in ("bug", "failed") if result in self._failed), "done")
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -243,19 +265,20 @@ class Reconciler:
         """Count the pods that opted in and run without, by the gateway that they would get; tell why."""
         counts: dict[tuple[str, str], int] = {}
         for raw in raws:
-            namespace = raw["metadata"]["namespace"]
+            namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
             if (raw.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
                 continue
-            choice = inject.wanted(raw, gateways.get(namespace, []))
-            if isinstance(choice, Skip):
-                text = f"pod {raw['metadata']['name']} runs without a gateway: {choice.message}"
-            else:
-                counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
-                text = (
-                    f"pod {raw['metadata']['name']} runs without S3Gateway {choice.name!r}, which it would get now: it "
-                    "is older than the label, or the webhook was away; make it anew"
-                )
-            await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
+            with self.apart(f"pod {namespace}/{name}"):
+                choice = inject.wanted(raw, gateways.get(namespace, []))
+                if isinstance(choice, Skip):
+                    text = f"pod {name} runs without a gateway: {choice.message}"
+                else:
+                    counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
+                    text = (
+                        f"pod {name} runs without S3Gateway {choice.name!r}, which it would get now: it is older than "
+                        "the label, or the webhook was away; make it anew"
+                    )
+                await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
         return counts
 
     async def list_unlabelled(self) -> list[Object]:
@@ -346,17 +369,19 @@ class Reconciler:
                 and not pod.drains
                 and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS
             ):
-                text = f"pods write through S3Gateway {pod.gateway!r}"
-                await self.events.tell(pod.owner, "Injected", text, kind="Normal")
+                with self.apart(f"pod {pod.namespace}/{pod.name}"):
+                    text = f"pods write through S3Gateway {pod.gateway!r}"
+                    await self.events.tell(pod.owner, "Injected", text, kind="Normal")
 
     async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod]) -> None:
         """Tell of pods that ended with changes which were not delivered."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for uid, pod in ended.items():
-            left = left_by(pod, self._reports.get(uid))
-            is_nothing = left is None or not left.changes or pod.drains or uid in self._judged
-            if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
-                self._ended.pop(uid, None)
+            with self.apart(f"the end of pod {pod.namespace}/{pod.name}"):
+                left = left_by(pod, self._reports.get(uid))
+                is_nothing = left is None or not left.changes or pod.drains or uid in self._judged
+                if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
+                    self._ended.pop(uid, None)
 
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""

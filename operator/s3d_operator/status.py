@@ -24,7 +24,7 @@ from s3d_operator.api import (
 )
 from s3d_operator.build import settings
 from s3d_operator.drains import FORBIDDEN
-from s3d_operator.pods import Report
+from s3d_operator.pods import Report, total
 
 # Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
 AT_RISK_SECONDS = 300
@@ -168,12 +168,12 @@ def add_up(fleet: Fleet, now: datetime) -> Object | None:
     if any(pod.is_unreachable and pod.report is None for pod in fleet.pods):
         return None
     reports = [pod.report for pod in fleet.pods if pod.report]
-    left = [claim for claim in fleet.claims if claim.changes is not None]
+    counted: list[Report | ClaimStatus] = [*reports, *(each for each in fleet.claims if each.changes is not None)]
     oldest = max((report.oldest for report in reports if report.oldest is not None), default=None)
     pending = PendingChanges(
-        changes=sum(report.changes for report in reports) + sum(claim.changes or 0 for claim in left),
-        bytes=sum(report.bytes for report in reports) + sum(claim.bytes or 0 for claim in left),
-        parked=sum(report.parked for report in reports) + sum(claim.parked or 0 for claim in left),
+        changes=total(each.changes or 0 for each in counted),
+        bytes=total(each.bytes or 0 for each in counted),
+        parked=total(each.parked or 0 for each in counted),
         oldest_age_seconds=oldest,
         oldest_since=None if oldest is None else stamp(now - timedelta(seconds=oldest)),
     )
@@ -243,7 +243,7 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
         return Judgement(
             "True",
             "ChangesLeft",
-            f"{sum(claim.changes or 0 for claim in left)} changes are in claims that no pod has: {names}; {fate}",
+            f"{total(claim.changes or 0 for claim in left)} changes are in claims that no pod has: {names}; {fate}",
         )
     if unreachable := sum(pod.is_unreachable for pod in fleet.pods):
         return Judgement(

@@ -356,6 +356,49 @@ async def test_a_loss_that_could_not_be_told_is_told_by_the_next_round(
     assert [reason for _, reason, _ in events(api)] == ["QueueLost", "QueueLost"]
 
 
+TENANT = "/apis/s3d.dev/v1alpha1/namespaces/another/s3gateways/theirs"
+
+
+def put_tenant(api: ApiServer, **volume: Any) -> None:
+    """A gateway of somebody else, which a round comes to first."""
+    known = {"namespace": "another", "name": "theirs", "uid": "theirs", "creationTimestamp": "2025-01-01T00:00:00Z"}
+    api.put(TENANT, {"metadata": known, "spec": ANONYMOUS | ({"volume": volume} if volume else {})})
+
+
+@pytest.mark.parametrize("refused", ["another/configmaps", "another/s3gateways", "another/persistentvolumeclaims"])
+async def test_a_namespace_that_refuses_what_is_written_keeps_no_other_from_its_turn(
+    api: ApiServer, reconciler: Reconciler, refused: str
+) -> None:
+    put_tenant(api, persistentVolumeClaim={"claimName": "queue"})
+    put_gateway(api)
+    api.forbidden = refused
+    assert await reconciler.round(NOW) == "failed"
+    assert conditions(api)["Accepted"] == "Accepted"
+    assert "/api/v1/namespaces/shop/configmaps/default-s3d" in api.objects
+    api.forbidden = None
+    assert await reconciler.round(NOW) == "done"
+    assert "status" in api.objects[TENANT]
+
+
+async def test_what_a_pod_says_stops_no_round(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_tenant(api)
+    put_gateway(api)
+    odd = injected()
+    odd["metadata"] |= {"namespace": "another", "name": "odd", "uid": "odd"}
+    odd["metadata"]["labels"][INJECTED] = "theirs"
+    api.put("/api/v1/namespaces/another/pods/odd", odd)
+    put_pod(api, injected("brackets", initContainerStatuses=[ended(75, "[" * 4096)], phase="Failed"))
+    put_pod(api, injected("honest", initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+    await eventually(lambda: len(reconciler.injected.objects) == 3)
+    pods_door.said = SAID | {"pending": SAID["pending"] | {"oldest_age_seconds": 1e12, "changes": 1 << 62}}  # type: ignore[operator]
+    assert await reconciler.round(NOW) == "done"
+    assert api.objects[TENANT]["status"]["pending"]["oldestSince"].startswith("2016-")
+    assert conditions(api)["DataAtRisk"] == "AllDelivered"
+    assert [message.split()[1] for _, reason, message in events(api) if reason == "QueueLost"] == ["honest", "honest"]
+
+
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
     await Reconciler(client, IMAGE).round(NOW)

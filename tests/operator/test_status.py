@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from s3d_operator.api import ClaimStatus, LastPod
-from s3d_operator.pods import Report
+from s3d_operator.pods import LARGEST, LONGEST_SECONDS, Report
 from s3d_operator.status import AT_RISK_SECONDS, Fleet, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -113,6 +113,13 @@ def test_where_a_pod_never_said_anything_nothing_is_said_to_be_zero() -> None:
     assert "pending" not in status_of(GIVEN, fleet, NOW)
     before = {"pending": {"changes": 4, "bytes": 1, "parked": 0}}
     assert status_of(body(1, "http://minio:9000", before), fleet, NOW)["pending"] == before["pending"]
+
+
+def test_what_is_added_up_stays_a_number_and_a_time_that_can_be_written() -> None:
+    most = replace(BUSY, changes=LARGEST, bytes=LARGEST, parked=LARGEST, oldest=LONGEST_SECONDS)
+    pending = status_of(GIVEN, Fleet([Seen(report=most)] * 2048), NOW)["pending"]
+    assert pending["changes"] == pending["bytes"] == pending["parked"] == LARGEST
+    assert pending["oldestSince"].startswith("2016-")
 
 
 @pytest.mark.parametrize(
