@@ -549,6 +549,11 @@ class ClaimStatus(Resource):
 class S3GatewayStatus(Resource):
     """What the operator has seen of a gateway."""
 
+    observed_at: Time | None = Field(
+        default=None,
+        description="When the operator last looked and found this, to a minute or so. Where that is long ago, no "
+        "operator runs or it cannot write, and nobody knows what is the case now.",
+    )
     observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
     pods: Pods | None = Field(default=None, description="The pods of the gateway.")
     pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")

@@ -58,6 +58,10 @@ class Pod:
     address: str
     listens: bool
     """Whether its gateway has started and runs, so that its door should answer."""
+    has_run: bool
+    """Whether its gateway has run before, so that something may be pending in its volume."""
+    waits_for: str
+    """What keeps its gateway from starting, in the kubelet's or the scheduler's word; empty: nobody says it."""
     is_over: bool
     """Whether it has ended or is about to, and its gateway will not start again."""
     has_ended: bool
@@ -102,7 +106,8 @@ def read_pod(raw: Object) -> Pod:
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     said: Object = next((c for c in states if c["name"] == build.NAME), {})
-    ended = (said.get("state") or {}).get("terminated")
+    state = said.get("state") or {}
+    ended = state.get("terminated")
     labels = metadata.get("labels") or {}
     phase_is_last = status.get("phase") in {"Succeeded", "Failed"}
     return Pod(
@@ -114,7 +119,9 @@ def read_pod(raw: Object) -> Pod:
         config_hash=(metadata.get("annotations") or {}).get(CONFIG_HASH, ""),
         created=metadata.get("creationTimestamp") or "",
         address=status.get("podIP") or "",
-        listens=bool(said.get("started")) and "running" in (said.get("state") or {}),
+        listens=bool(said.get("started")) and "running" in state,
+        has_run=bool(said.get("restartCount")) or ended is not None,
+        waits_for=(state.get("waiting") or {}).get("reason") or refusal_of(status),
         is_over=phase_is_last or "deletionTimestamp" in metadata,
         has_ended=phase_is_last,
         exit_code=ended.get("exitCode") if ended else None,
@@ -124,6 +131,13 @@ def read_pod(raw: Object) -> Pod:
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
+
+
+def refusal_of(status: Object) -> str:
+    """Why no node takes a pod, in the scheduler's word; empty where one does."""
+    conditions = {each["type"]: each for each in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled") or {}
+    return (scheduled.get("reason") or "") if scheduled.get("status") == "False" else ""
 
 
 def claim_of(spec: Object) -> str:

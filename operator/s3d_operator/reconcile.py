@@ -212,7 +212,7 @@ class Reconciler:
                 fleet, lost, shared = None, 0, await self.find_shared(raw)
                 if knows_pods:
                     known, lost = await self.settle_claims(raw, shared, ended, holding)
-                    fleet = replace(self.fleet_of(raw, by_namespace, answers, without), **known)
+                    fleet = replace(self.fleet_of(raw, by_namespace, answers, without, known["claims"]), **known)
                 await self.write_status(raw, fleet, now, shared)
                 # Only now: while the status still lists a claim that was deleted, each round finds it gone.
                 if lost:
@@ -297,17 +297,21 @@ class Reconciler:
         gateways: dict[str, list[Gateway]],
         answers: dict[str, Report | None],
         without: dict[tuple[str, str], int],
+        claims: Iterable[ClaimStatus],
     ) -> Fleet:
         """What is known of a gateway besides itself."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
         current = build.config_hash(own.spec, self.image) if own.spec else ""
+        said = {claim.claim_name for claim in claims if claim.changes is not None}
         seen = [
             Seen(
                 is_outdated=bool(current) and pod.config_hash != current,
                 listens=pod.listens,
                 report=self._reports.get(pod.uid),
                 answers=answers.get(pod.uid) is not None,
+                may_hold=pod.claim not in said if pod.claim else pod.has_run or pod.uid in self._reports,
+                waits_for=pod.waits_for,
             )
             for pod in self._pods
             if is_of(pod, raw["metadata"])

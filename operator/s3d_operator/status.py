@@ -28,6 +28,8 @@ from s3d_operator.pods import Report, total
 
 # Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
 AT_RISK_SECONDS = 300
+# How old the time may be at which a status was last found as it is.
+OBSERVED_SECONDS = 60
 
 Object = dict[str, Any]
 
@@ -50,11 +52,20 @@ class Seen:
     """What it said last."""
     answers: bool = True
     """Whether it said so just now."""
+    may_hold: bool = False
+    """Whether something may be pending in its volume that nobody but it can say."""
+    waits_for: str = ""
+    """What keeps it from starting, in one word of Kubernetes."""
 
     @property
     def is_unreachable(self) -> bool:
         """Whether it runs and does not say what is pending."""
         return self.listens and not self.answers
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it does not run, and so cannot say what is pending in its volume."""
+        return not self.listens and self.may_hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,12 @@ class Fleet:
     @property
     def reports(self) -> list[Report]:
         """What the pods say now."""
-        return [pod.report for pod in self.pods if pod.answers and pod.report]
+        return [pod.report for pod in self.pods if pod.listens and pod.answers and pod.report]
+
+    @property
+    def waiting(self) -> list[Seen]:
+        """Pods whose gateway has not started."""
+        return [pod for pod in self.pods if not pod.listens]
 
 
 def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str = "") -> Object:
@@ -115,12 +131,22 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
             "DataAtRisk": judge_risk(fleet, pending or {}),
             "Conflicted": judge_conflict(fleet),
         }
-    judged["Ready"] = judge_ready(judged)
+    judged["Ready"] = judge_ready(judged, fleet)
     old = {condition["type"]: condition for condition in before.get("conditions") or []}
     status["conditions"] = [
         condition(kind, judgement, old.get(kind, {}), generation, now) for kind, judgement in sorted(judged.items())
     ]
-    return status
+    return status | {"observedAt": observed(status, before, now)}
+
+
+def observed(status: Object, before: Object, now: datetime) -> str:
+    """When a status was found as it is: a time that is renewed once a minute where nothing else changes."""
+    at = before.get("observedAt")
+    if at and status | {"observedAt": at} == before:
+        age = (now - datetime.fromisoformat(at)).total_seconds()
+        if 0 <= age < OBSERVED_SECONDS:
+            return str(at)
+    return stamp(now)
 
 
 def condition(kind: str, judgement: Judgement, old: Object, generation: int, now: datetime) -> Object:
@@ -192,11 +218,32 @@ def judge_credentials(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
         return Judgement("False", "NotFound", f"{missing} of {len(said)} pods find no keys: {hint}")
     if "found" in said:
         return Judgement("True", "Found", "the pods have keys; whether the remote takes them shows in DataAtRisk")
-    waiting = sum(not pod.listens for pod in fleet.pods)
-    if waiting:
-        hint = "a Secret or a claim that does not exist keeps them from starting: kubectl describe pod says so"
-        return Judgement("Unknown", "PodsNotStarted", f"{waiting} pods wait for their gateway; {hint}")
+    if fleet.waiting:
+        return Judgement("Unknown", "PodsNotStarted", describe_waiting(fleet.waiting))
     return Judgement("Unknown", "NoPods" if not fleet.pods else "NotUsedYet", "no pod has needed keys yet")
+
+
+def describe_waiting(pods: Sequence[Seen]) -> str:
+    """How many pods wait for their gateway, for what, and where the reason is told."""
+    reasons = sorted({pod.waits_for for pod in pods if pod.waits_for})
+    hints = []
+    if any(pod.waits_for == "CrashLoopBackOff" for pod in pods):
+        hints.append(
+            "the gateway ends again and again: `kubectl logs POD -c s3d --previous` says why (where that is the "
+            "permission on its volume, give the pods a securityContext.fsGroup)"
+        )
+    if reasons != ["CrashLoopBackOff"]:
+        hints.append(
+            "`kubectl describe pod` says what they wait for, such as a Secret or a claim that does not exist, a key "
+            "that the Secret lacks, or an image"
+        )
+    said = f" ({', '.join(reasons)})" if reasons else ""
+    return f"{amount(len(pods), 'pod waits', 'pods wait')} for a gateway{said}; {'; '.join(hints)}"
+
+
+def amount(number: int, one: str, more: str) -> str:
+    """A number and what it counts."""
+    return f"{number} {one if number == 1 else more}"
 
 
 def judge_remote(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
@@ -236,20 +283,21 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
             "RemoteReachable and CredentialsResolved. Deleting a pod now loses what its drain does not deliver, unless "
             "it is in a claim",
         )
-    left = [claim for claim in fleet.claims if not claim.in_use and claim.changes]
-    if left:
-        names = ", ".join(claim.claim_name for claim in left[:3]) + (", ..." if left[3:] else "")
-        fate = "a job delivers them" if all(claim.job for claim in left) else "the next pod that has it delivers them"
-        return Judgement(
-            "True",
-            "ChangesLeft",
-            f"{total(claim.changes or 0 for claim in left)} changes are in claims that no pod has: {names}; {fate}",
-        )
+    # A pod that has the claim and has said something is asked itself, and its claim says nothing then.
+    if left := [claim for claim in fleet.claims if claim.changes]:
+        changes = total(claim.changes or 0 for claim in left)
+        return Judgement("True", "ChangesLeft", f"{changes} changes are in claims {describe_left(left)}")
     if unreachable := sum(pod.is_unreachable for pod in fleet.pods):
         return Judgement(
             "Unknown",
             "PodsUnreachable",
             f"{unreachable} pods do not say what is pending: their port 33334 has to be open to the operator",
+        )
+    if silent := [pod for pod in fleet.pods if pod.is_silent]:
+        return Judgement(
+            "Unknown",
+            "PodsNotStarted",
+            f"nobody knows what is pending in the volumes of pods that do not run: {describe_waiting(silent)}",
         )
     if unknown := [claim.claim_name for claim in fleet.claims if not claim.in_use and claim.changes is None]:
         return Judgement(
@@ -262,6 +310,15 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
         waiting = "1 change is on its way" if changes == 1 else f"{changes} changes are on their way"
         return Judgement("False", "OnTheWay", f"{waiting}; what waits for {AT_RISK_SECONDS} s is at risk")
     return Judgement("False", "AllDelivered", "the remote has everything")
+
+
+def describe_left(claims: Sequence[ClaimStatus]) -> str:
+    """Claims in which something is left, and what becomes of it."""
+    names = ", ".join(claim.claim_name for claim in claims[:3]) + (", ..." if claims[3:] else "")
+    if any(claim.in_use for claim in claims):
+        return f"whose pod has not started: {names}; `kubectl describe pod` says what it waits for"
+    fate = "a job delivers them" if all(claim.job for claim in claims) else "the next pod that has it delivers them"
+    return f"that no pod has: {names}; {fate}"
 
 
 def judge_conflict(fleet: Fleet) -> Judgement:
@@ -279,14 +336,20 @@ def judge_conflict(fleet: Fleet) -> Judgement:
     return Judgement("False", "NoConflict", "no other S3Gateway selects the same pods")
 
 
-def judge_ready(judged: dict[str, Judgement]) -> Judgement:
+def judge_ready(judged: dict[str, Judgement], fleet: Fleet | None) -> Judgement:
     """The summary: whether pods can use the gateway, and what most needs a look."""
+    waiting = fleet.waiting if fleet else []
     for kind in ("Accepted", "CredentialsResolved"):
         if judged[kind].status == "False":
             return judged[kind]
+    # While pods start this lasts for seconds; nobody knows before whether they can.
+    none_starts = bool(fleet and waiting and len(waiting) == len(fleet.pods))
     for kind, bad in (("DataAtRisk", "True"), ("RemoteReachable", "False"), ("Conflicted", "True")):
         if judged[kind].status == bad:
-            return judged[kind]._replace(status="True")
+            return judged[kind]._replace(status="Unknown" if none_starts else "True")
+    if waiting:
+        text = describe_waiting(waiting)
+        return Judgement("Unknown" if none_starts else "True", "PodsNotStarted", text)
     if judged["Accepted"].reason != "Accepted":
         return judged["Accepted"]
     return Judgement("True", "Ready", "pods that opt in write through this gateway")

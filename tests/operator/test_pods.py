@@ -55,6 +55,24 @@ def test_a_pod_says_whose_it_is_and_whether_its_gateway_answers() -> None:
     assert not read_pod(injected(initContainerStatuses=None)).listens
 
 
+def test_a_pod_says_what_keeps_its_gateway_from_starting_and_whether_it_has_run() -> None:
+    crashing = {
+        "name": "s3d",
+        "started": False,
+        "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    }
+    unscheduled = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+    for status, waits_for, has_run in (
+        ({"initContainerStatuses": [crashing]}, "CrashLoopBackOff", True),
+        ({"initContainerStatuses": [ended(2)]}, "", True),
+        ({"initContainerStatuses": None, "conditions": unscheduled}, "Unschedulable", False),
+        ({"initContainerStatuses": [running() | {"started": False}]}, "", False),
+    ):
+        read = read_pod(injected(**status))
+        assert (read.listens, read.waits_for, read.has_run) == (False, waits_for, has_run)
+
+
 def test_events_are_for_the_controller_else_for_the_pod() -> None:
     raw = injected()
     assert read_pod(raw).owner["kind"] == "Pod"

@@ -399,6 +399,47 @@ async def test_what_a_pod_says_stops_no_round(
     assert [message.split()[1] for _, reason, message in events(api) if reason == "QueueLost"] == ["honest", "honest"]
 
 
+CRASHING = {"name": "s3d", "started": False, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+
+
+@pytest.mark.parametrize("spec", [ANONYMOUS, CLAIM])
+async def test_a_pod_that_crashes_again_and_again_makes_risk_unknown_also_on_a_claim_that_is_new(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually, spec: dict[str, Any]
+) -> None:
+    put_gateway(api, spec=spec)
+    api.put(f"{CLAIMS}/queue", {"metadata": {"name": "queue"}, "spec": {"accessModes": ["ReadWriteOnce"]}})
+    put_pod(api, injected(spec=spec, initContainerStatuses=[CRASHING]))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == conditions(api)["Ready"] == "PodsNotStarted"
+
+
+async def test_what_a_claim_holds_is_at_risk_until_its_next_pod_has_started(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_gateway(api, spec=CLAIM)
+    api.put(f"{CLAIMS}/queue", {"metadata": {"name": "queue"}, "spec": {"accessModes": ["ReadWriteOnce"]}})
+    put_pod(api, injected(spec=CLAIM))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    put_pod(api, injected(spec=CLAIM, initContainerStatuses=[ended(75, LEFT)]))
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == "ChangesLeft"
+    later = injected("shop-2", spec=CLAIM, initContainerStatuses=None, phase="Pending")
+    later["metadata"]["creationTimestamp"] = "2026-01-01T00:01:00Z"
+    put_pod(api, later)
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == "ChangesLeft"
+    pods_door.said = QUIET
+    put_pod(api, later | {"status": injected()["status"]})
+    await eventually(lambda: reconciler.injected.objects["shop", "shop-2"].listens)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == "AllDelivered"
+
+
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
     await Reconciler(client, IMAGE).round(NOW)

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +167,55 @@ def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_loo
     assert "kubectl describe pod" in message(status, "CredentialsResolved")
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("CrashLoopBackOff", "kubectl logs POD -c s3d --previous"),
+        ("CrashLoopBackOff", "securityContext.fsGroup"),
+        ("CreateContainerConfigError", "a key that the Secret lacks"),
+        ("Unschedulable", "kubectl describe pod"),
+    ],
+)
+def test_a_gateway_whose_pods_do_not_start_is_not_ready_and_says_what_they_wait_for(reason: str, words: str) -> None:
+    waiting = Seen(listens=False, waits_for=reason)
+    status = status_of(GIVEN, Fleet([waiting, waiting]), NOW)
+    assert condition(status, "Ready") == ("Unknown", "PodsNotStarted")
+    assert f"2 pods wait for a gateway ({reason})" in message(status, "Ready")
+    assert words in message(status, "CredentialsResolved")
+    some = status_of(GIVEN, Fleet([waiting, Seen(report=QUIET)]), NOW)
+    assert condition(some, "Ready") == ("True", "PodsNotStarted"), "others write through it"
+
+
+def test_what_a_pod_that_does_not_run_may_hold_is_unknown_and_what_is_known_of_it_counts() -> None:
+    fresh, ran = Seen(listens=False), Seen(listens=False, may_hold=True, waits_for="CrashLoopBackOff")
+    assert condition(status_of(GIVEN, Fleet([fresh]), NOW), "DataAtRisk") == ("False", "AllDelivered")
+    assert condition(status_of(GIVEN, Fleet([ran]), NOW), "DataAtRisk") == ("Unknown", "PodsNotStarted")
+    told = replace(ran, report=BUSY, answers=False)
+    status = status_of(GIVEN, Fleet([told, Seen(report=QUIET)]), NOW)
+    assert condition(status, "DataAtRisk") == ("Unknown", "PodsNotStarted")
+    assert status["pending"]["changes"] == 3
+
+
+def test_what_waits_in_a_claim_whose_pod_does_not_start_is_at_risk_and_says_so() -> None:
+    waiting = Seen(listens=False, may_hold=False, waits_for="Unschedulable")
+    status = status_of(GIVEN, Fleet([waiting], claims=[LEFT.model_copy(update={"in_use": True})]), NOW)
+    assert condition(status, "DataAtRisk") == ("True", "ChangesLeft")
+    assert condition(status, "Ready") == ("Unknown", "ChangesLeft")
+    assert "whose pod has not started: queue" in message(status, "DataAtRisk")
+
+
+def test_a_status_says_when_it_was_found_to_be_so_to_a_minute() -> None:
+    fleet = Fleet([Seen(report=QUIET)])
+    first = status_of(GIVEN, fleet, NOW)
+    assert first["observedAt"] == "2026-01-01T12:00:00Z"
+    body_then = body(1, "http://minio:9000", first)
+    assert status_of(body_then, fleet, NOW + timedelta(seconds=59)) == first
+    renewed = status_of(body_then, fleet, NOW + timedelta(seconds=60))
+    assert renewed == first | {"observedAt": "2026-01-01T12:01:00Z"}
+    changed = status_of(body_then, Fleet(), NOW + timedelta(seconds=1))
+    assert changed["observedAt"] == "2026-01-01T12:00:01Z"
+
+
 def test_without_signatures_no_keys_are_needed() -> None:
     anonymous = body(1, "http://minio:9000", remote={"credentials": {"anonymous": {}}})
     assert condition(status_of(anonymous, ALONE, NOW), "CredentialsResolved") == ("True", "NotRequired")
@@ -210,7 +259,7 @@ UNKNOWN = ClaimStatus(claim_name="other", last_pod=LAST)
     [
         (LEFT, ("True", "ChangesLeft")),
         (LEFT.model_copy(update={"parked": 1}), ("True", "ChangesParked")),
-        (LEFT.model_copy(update={"in_use": True}), ("False", "OnTheWay")),
+        (LEFT.model_copy(update={"in_use": True}), ("True", "ChangesLeft")),
         (UNKNOWN, ("Unknown", "ClaimsUnknown")),
         (UNKNOWN.model_copy(update={"in_use": True}), ("False", "AllDelivered")),
     ],
