@@ -27,6 +27,7 @@ INJECTION = f"{GROUP}/injection"
 GATEWAY = f"{GROUP}/gateway"
 ENDPOINT_ENV = f"{GROUP}/endpoint-env"
 ON_MISSING = f"{GROUP}/on-missing"
+EXPENDABLE = f"{GROUP}/expendable"
 OWN = {
     name: f"{GROUP}/{name.replace('_', '-')}"
     for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit", "drain_seconds")
@@ -546,6 +547,20 @@ class ClaimStatus(Resource):
     last_pod: LastPod = Field(description="How the last pod ran that had it.")
 
 
+class LostChanges(Resource):
+    """Changes that were accepted and went with their pod, or their claim, before they were delivered."""
+
+    changes: Count = Field(description="How many, since `since`, as far as somebody said it.")
+    bytes: Count = Field(default=0, description="Bytes of them.")
+    since: Time = Field(description="When the first loss was seen.")
+    last: Time = Field(description="When the last one was.")
+    counted: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
+        default=(),
+        description="Pods, by uid, that are over and still there, and whose loss is in the counts.",
+        max_length=1024,
+    )
+
+
 class S3GatewayStatus(Resource):
     """What the operator has seen of a gateway."""
 
@@ -557,6 +572,11 @@ class S3GatewayStatus(Resource):
     observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
     pods: Pods | None = Field(default=None, description="The pods of the gateway.")
     pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
+    lost: LostChanges | None = Field(
+        default=None,
+        description="What was lost while the operator looked; unset: nothing. It stays until somebody takes it out of "
+        "the status.",
+    )
     claims: tuple[ClaimStatus, ...] = Field(
         default=(),
         description="Claims that pods have or had, also pods that are over, or in which something is pending.",

@@ -31,6 +31,7 @@ def s3gateway() -> dict[str, Any]:
         ("Pending", "integer", ".status.pending.changes", 0),
         ("Oldest", "date", ".status.pending.oldestSince", 0),
         ("At-Risk", "string", condition.format("DataAtRisk", "status"), 0),
+        ("Lost", "integer", ".status.lost.changes", 0),
         ("Seen", "date", ".status.observedAt", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
         ("Parked", "integer", ".status.pending.parked", 1),

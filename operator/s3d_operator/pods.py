@@ -16,7 +16,7 @@ from typing import Any, Self
 import aiohttp
 
 from s3d_operator import build
-from s3d_operator.api import CONFIG_HASH, DNS_NAME, DRAINS, INJECTED, LastPod
+from s3d_operator.api import CONFIG_HASH, DNS_NAME, DRAINS, EXPENDABLE, INJECTED, LastPod
 from s3d_operator.kube import Object
 
 SECONDS = 2
@@ -74,10 +74,17 @@ class Pod:
     """The claim that the queue is in, which the next pod goes on with; empty: in none."""
     drains: bool
     """Whether it is of a drain job."""
+    is_expendable: bool
+    """Whether its author says that what it loses is no loss: a pod that merely tries whether a gateway works."""
     manner: LastPod
     """How it runs."""
     owner: Object
     """The object that events about the pod are for: its controller, else itself."""
+
+    @property
+    def of(self) -> tuple[str, str]:
+        """Namespace and name of its gateway."""
+        return self.namespace, self.gateway
 
     @property
     def outlives(self) -> bool:
@@ -128,6 +135,7 @@ def read_pod(raw: Object) -> Pod:
         message=(ended or {}).get("message") or "",
         claim=claim_of(spec),
         drains=DRAINS in labels,
+        is_expendable=(metadata.get("annotations") or {}).get(EXPENDABLE) == "true",
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )

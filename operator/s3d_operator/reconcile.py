@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from s3d.errors import S3DError
 from s3d_operator import build, inject, pods, rotation
-from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION, ClaimStatus
+from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION, ClaimStatus, LostChanges
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
 from s3d_operator.crd import S3_GATEWAY
@@ -35,10 +35,11 @@ from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.inject import Gateway, Skip, read_gateway
 from s3d_operator.kube import Kube, Object, Server, Watch
+from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
-from s3d_operator.pods import Left, Pod, Report, read_pod
+from s3d_operator.pods import Left, Pod, Report, read_pod, total
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import Fleet, Seen, status_of
+from s3d_operator.status import Fleet, Seen, stamp, status_of
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
@@ -122,6 +123,8 @@ class Reconciler:
         """Pods that went and are to be looked through for losses."""
         self._judged: set[str] = set()
         """Pods whose end was looked through."""
+        self._counted: set[str] = set()
+        """Pods whose loss this process has counted in a status; others in a status were told by one before."""
         self._applied: dict[str, tuple[str, float]] = {}
         """By a gateway's uid the ConfigMap last written, and when."""
         self._failed: set[str] = set()
@@ -206,22 +209,29 @@ class Reconciler:
             by_namespace, [raw for raw in unlabelled if raw["metadata"]["uid"] not in of_before]
         )
         self.show_only(raws)
+        remembered = [read_lost(raw.get("status")) for raw in raws]
+        told = {uid for each in remembered if each for uid in each.counted} - self._counted
+        unsaid: set[tuple[str, str]] = set()
         for raw in raws:
+            key = raw["metadata"]["namespace"], raw["metadata"]["name"]
+            unsaid.add(key)
             whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
             with self.apart(whose):
                 fleet, lost, shared = None, 0, await self.find_shared(raw)
                 if knows_pods:
-                    known, lost = await self.settle_claims(raw, shared, ended, holding)
+                    known, gone = await self.settle_claims(raw, shared, ended, holding)
+                    known["lost"], lost = self.count_losses(raw, ended, gone, now)
                     fleet = replace(self.fleet_of(raw, by_namespace, answers, without, known["claims"]), **known)
                 await self.write_status(raw, fleet, now, shared)
-                # Only now: while the status still lists a claim that was deleted, each round finds it gone.
+                # Only now: while the status does not say so, each round finds the same losses.
                 if lost:
-                    self.metrics.lost.labels(raw["metadata"]["namespace"], raw["metadata"]["name"]).inc(lost)
+                    self.metrics.lost.labels(*key).inc(lost)
+                unsaid.discard(key)
             with self.apart(f"the ConfigMap of {whose}"):
                 await self.write_config(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.tell_injections(now)
-        await self.tell_losses(raws, ended)
+        await self.tell_losses(raws, {uid: pod for uid, pod in ended.items() if pod.of not in unsaid}, told)
         return next((result for result in ("bug", "failed") if result in self._failed), "done")
 
     async def find_shared(self, raw: Object) -> str:
@@ -236,10 +246,10 @@ class Reconciler:
 
     async def settle_claims(
         self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]
-    ) -> tuple[Object, int]:
+    ) -> tuple[Object, Left]:
         """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet.
 
-        Beside it, how many changes went with claims that were deleted.
+        Beside it, what went with claims that were deleted.
         """
         metadata, spec = raw["metadata"], None if shared else read_gateway(raw).spec
         here = {pod.uid: pod for pod in self._pods if pod.namespace == metadata["namespace"]}
@@ -248,8 +258,20 @@ class Reconciler:
         over = [pod for pod in ended.values() if is_of(pod, metadata)]
         claims = follow(read_claims(raw), own, over, self._reports, holders)
         may = await self.drains.may_drain(metadata) if spec and spec.drain.job else True
-        claims, lost = await self.drains.settle(metadata, spec, claims, own)
-        return {"claims": claims, "may_drain": may}, lost
+        claims, gone = await self.drains.settle(metadata, spec, claims, own)
+        return {"claims": claims, "may_drain": may}, gone
+
+    def count_losses(
+        self, raw: Object, ended: dict[str, Pod], gone: Left, now: datetime
+    ) -> tuple[LostChanges | None, int]:
+        """What a gateway's status says of losses from now on, and how many changes of them are new."""
+        before = read_lost(raw.get("status"))
+        over = [pod for pod in ended.values() if is_of(pod, raw["metadata"])]
+        lost = lost_with(over, self._reports, before.counted if before else ())
+        self._counted |= lost.keys()
+        there = {pod.uid for pod in self._pods} | ended.keys()
+        new = total([gone.changes, *(left.changes for left in lost.values())])
+        return remember(before, lost, gone, there, stamp(now)), new
 
     async def ask_pods(self, older: Iterable[Pod]) -> dict[str, Report | None]:
         """Ask each gateway that runs; keep what it says for when it says nothing. `older` are those of no watch."""
@@ -377,13 +399,14 @@ class Reconciler:
                     text = f"pods write through S3Gateway {pod.gateway!r}"
                     await self.events.tell(pod.owner, "Injected", text, kind="Normal")
 
-    async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod]) -> None:
-        """Tell of pods that ended with changes which were not delivered."""
+    async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:
+        """Tell of pods that ended with changes which were not delivered; `told` are those that others told of."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for uid, pod in ended.items():
             with self.apart(f"the end of pod {pod.namespace}/{pod.name}"):
                 left = left_by(pod, self._reports.get(uid))
-                is_nothing = left is None or not left.changes or pod.drains or uid in self._judged
+                is_nothing = left is None or not left.changes or pod.drains or pod.is_expendable
+                is_nothing = is_nothing or uid in self._judged | told
                 if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
                     self._ended.pop(uid, None)
 
@@ -405,7 +428,8 @@ class Reconciler:
                 return False
         log.warning("%s/%s", pod.namespace, text)
         self._judged.add(pod.uid)
-        if not pod.outlives:
+        if not pod.outlives and not metadata and (pod.namespace, pod.name) not in self.injected.objects:
+            # No status remembers it, so it counts when nobody can find it a second time.
             self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
         return True
 
@@ -425,6 +449,7 @@ class Reconciler:
         known = {pod.uid for pod in (*self._pods, *self.injected.objects.values())} | self._ended.keys()
         self._reports = {uid: report for uid, report in self._reports.items() if uid in known}
         self._judged &= known
+        self._counted &= known
         for gauge in (self.metrics.pods, self.metrics.pending, self.metrics.at_risk):
             gauge.clear()
 
@@ -453,7 +478,7 @@ class Reconciler:
 
 def is_of(pod: Pod, gateway: Object) -> bool:
     """Whether a pod has a gateway, by the gateway's metadata."""
-    return (pod.namespace, pod.gateway) == (gateway["namespace"], gateway["name"])
+    return pod.of == (gateway["namespace"], gateway["name"])
 
 
 def read_claims(raw: Object) -> list[ClaimStatus]:

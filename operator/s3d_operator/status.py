@@ -17,6 +17,7 @@ from s3d_operator.api import (
     GATEWAY,
     ClaimStatus,
     Condition,
+    LostChanges,
     PendingChanges,
     Pods,
     S3GatewaySpec,
@@ -79,6 +80,8 @@ class Fleet:
     younger: Sequence[str] = ()
     """Those that this one goes before."""
     claims: Sequence[ClaimStatus] = ()
+    lost: LostChanges | None = None
+    """What was lost up to now."""
     may_drain: bool = True
     """Whether a drain job that is asked for can be made."""
 
@@ -116,11 +119,13 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
         not_yet = Judgement("Unknown", "NotLookedYet", "the operator has just started and does not know the pods yet")
         others = dict.fromkeys(("CredentialsResolved", "RemoteReachable", "DataAtRisk", "Conflicted"), not_yet)
         judged |= others
-        status |= {name: before[name] for name in ("pods", "pending", "claims") if name in before}
+        status |= {name: before[name] for name in ("pods", "pending", "lost", "claims") if name in before}
     else:
         status["pods"] = count_pods(fleet)
         pending = add_up(fleet, now) or before.get("pending")
         status |= {"pending": pending} if pending else {}
+        if fleet.lost:
+            status["lost"] = fleet.lost.model_dump(by_alias=True)
         if fleet.claims:
             status["claims"] = [
                 claim.model_dump(mode="json", by_alias=True, exclude_none=True) for claim in fleet.claims

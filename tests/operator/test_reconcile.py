@@ -3,6 +3,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,12 +83,8 @@ async def pods_door() -> AsyncIterator[Door]:
 @pytest.fixture
 async def reconciler(client: Kube, pods_door: Door) -> AsyncIterator[Reconciler]:
     """A reconciler that knows the pods; a test makes its rounds."""
-    made = Reconciler(client, IMAGE, door_port=pods_door.port)
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(made.injected.run())
-        await made.injected.synced.wait()
+    async with another(client, pods_door) as made:
         yield made
-        watch.cancel()
 
 
 async def test_a_round_writes_what_the_pods_say(api: ApiServer, reconciler: Reconciler, eventually: Eventually) -> None:
@@ -438,6 +435,101 @@ async def test_what_a_claim_holds_is_at_risk_until_its_next_pod_has_started(
     await eventually(lambda: reconciler.injected.objects["shop", "shop-2"].listens)
     await reconciler.round(NOW)
     assert conditions(api)["DataAtRisk"] == "AllDelivered"
+
+
+def lost(reconciler: Reconciler, gateway: str = "default") -> float | None:
+    """The counter of lost changes."""
+    labels = {"namespace": "shop", "gateway": gateway}
+    return reconciler.metrics.registry.get_sample_value("s3d_operator_lost_changes_total", labels)
+
+
+@asynccontextmanager
+async def another(client: Kube, door: Door) -> AsyncIterator[Reconciler]:
+    """The reconciler after a restart: it knows what the API server has."""
+    made = Reconciler(client, IMAGE, door_port=door.port)
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(made.injected.run())
+        await made.injected.synced.wait()
+        yield made
+        watch.cancel()
+
+
+async def test_a_loss_stays_in_the_status_and_no_process_counts_or_tells_it_twice(
+    api: ApiServer, reconciler: Reconciler, client: Kube, pods_door: Door, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected(initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+    await eventually(lambda: reconciler.injected.objects)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    seen = {"changes": 4, "bytes": 40, "since": "2026-01-01T12:00:00Z", "last": "2026-01-01T12:00:00Z"}
+    assert status(api)["lost"] == seen | {"counted": ["uid-shop-1"]}
+    assert lost(reconciler) == 4
+    for path in [path for path in api.objects if path.startswith(EVENTS)]:
+        api.delete(path)
+    async with another(client, pods_door) as later:
+        for _ in range(2):
+            await later.round(NOW)
+        assert (status(api)["lost"], lost(later), events(api)) == (seen | {"counted": ["uid-shop-1"]}, None, [])
+        put_pod(api, injected("shop-2", initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+        api.delete(f"{PODS}/shop-1")
+        await eventually(lambda: [*later.injected.objects] == [("shop", "shop-2")])
+        for minute in (1, 2, 3):
+            await later.round(NOW.replace(minute=minute))
+        assert status(api)["lost"] == seen | {
+            "changes": 8,
+            "bytes": 80,
+            "last": "2026-01-01T12:01:00Z",
+            "counted": ["uid-shop-2"],
+        }
+        assert lost(later) == 4
+        assert {message.split()[1] for _, _, message in events(api)} == {"shop-2"}
+
+
+async def test_a_loss_that_no_status_could_take_is_counted_and_told_by_the_next_round(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    api.broken = "/status"
+    await reconciler.round(NOW)
+    assert (lost(reconciler), events(api)) == (None, [])
+    api.broken = False
+    for _ in range(2):
+        await reconciler.round(NOW)
+    assert (lost(reconciler), status(api)["lost"]["changes"], len(events(api))) == (3, 3, 2)
+
+
+async def test_the_loss_of_a_pod_whose_gateway_is_gone_counts_when_it_goes(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    assert lost(reconciler) == 3
+
+
+async def test_what_an_expendable_pod_loses_is_no_loss(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    raw = injected(initContainerStatuses=[ended(75, LEFT)], phase="Succeeded")
+    raw["metadata"]["annotations"]["s3d.dev/expendable"] = "true"
+    put_pod(api, raw)
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert ("lost" in status(api), lost(reconciler), events(api)) == (False, None, [])
 
 
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:

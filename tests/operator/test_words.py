@@ -23,6 +23,7 @@ NAMES = [
     api.GATEWAY,
     api.ENDPOINT_ENV,
     api.ON_MISSING,
+    api.EXPENDABLE,
     api.INJECTED,
     api.DRAINS,
     api.CONFIG_HASH,
