@@ -17,6 +17,7 @@ import aiohttp
 
 from s3d_operator import build
 from s3d_operator.api import CONFIG_HASH, DNS_NAME, DRAINS, EXPENDABLE, INJECTED, LastPod
+from s3d_operator.inject import MESH_PROXIES
 from s3d_operator.kube import Object
 
 SECONDS = 2
@@ -76,6 +77,8 @@ class Pod:
     """Whether it is of a drain job."""
     is_expendable: bool
     """Whether its author says that what it loses is no loss: a pod that merely tries whether a gateway works."""
+    goes_past: tuple[str, ...]
+    """Containers whose SDKs are not sent to the gateway."""
     manner: LastPod
     """How it runs."""
     owner: Object
@@ -136,6 +139,7 @@ def read_pod(raw: Object) -> Pod:
         claim=claim_of(spec),
         drains=DRAINS in labels,
         is_expendable=(metadata.get("annotations") or {}).get(EXPENDABLE) == "true",
+        goes_past=goes_past(spec),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
@@ -146,6 +150,16 @@ def refusal_of(status: Object) -> str:
     conditions = {each["type"]: each for each in status.get("conditions") or []}
     scheduled = conditions.get("PodScheduled") or {}
     return (scheduled.get("reason") or "") if scheduled.get("status") == "False" else ""
+
+
+def goes_past(spec: Object) -> tuple[str, ...]:
+    """The app's containers whose environment does not name the gateway."""
+    return tuple(
+        container["name"]
+        for container in spec.get("containers") or []
+        if container["name"] not in MESH_PROXIES
+        and {"name": "AWS_ENDPOINT_URL_S3", "value": build.ENDPOINT} not in (container.get("env") or [])
+    )
 
 
 def claim_of(spec: Object) -> str:

@@ -397,6 +397,11 @@ class Reconciler:
             ):
                 with self.apart(f"pod {pod.namespace}/{pod.name}"):
                     text = f"pods write through S3Gateway {pod.gateway!r}"
+                    if pod.goes_past:
+                        text = (
+                            f"pods have S3Gateway {pod.gateway!r}; the environment does not send the SDKs of "
+                            f"{', '.join(pod.goes_past)} to it: they go past it unless they are told {build.ENDPOINT}"
+                        )
                     await self.events.tell(pod.owner, "Injected", text, kind="Normal")
 
     async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:

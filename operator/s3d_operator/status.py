@@ -4,13 +4,11 @@ A status is made whole from what is known now; from the one before come the time
 what is pending where a pod does not say it. What is not known is Unknown, never good.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from s3d import config
 from s3d.errors import ConfigError
 from s3d_operator.api import (
     CLAIM_SHARED,
@@ -23,7 +21,7 @@ from s3d_operator.api import (
     S3GatewaySpec,
     parse_gateway,
 )
-from s3d_operator.build import settings
+from s3d_operator.build import check
 from s3d_operator.drains import FORBIDDEN
 from s3d_operator.pods import Report, total
 
@@ -177,7 +175,7 @@ def judge(body: Object) -> tuple[S3GatewaySpec | None, Judgement]:
     """Whether a gateway can be used: the condition Accepted."""
     try:
         spec, _ = parse_gateway(body)
-        config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
+        check(spec)
     except ConfigError as error:
         return None, Judgement("False", "InvalidSpec", f"{error.message}. {error.hint}".rstrip(". "))
     return spec, Judgement("True", "Accepted", "pods that opt in get this gateway")

@@ -532,6 +532,23 @@ async def test_what_an_expendable_pod_loses_is_no_loss(
     assert ("lost" in status(api), lost(reconciler), events(api)) == (False, None, [])
 
 
+async def test_a_pod_that_goes_past_its_gateway_is_not_told_to_write_through_it(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    raw = injected()
+    for entry in raw["spec"]["containers"][0]["env"]:
+        if entry["name"] == "AWS_ENDPOINT_URL_S3":
+            entry["value"] = "https://s3.example.com"
+    put_pod(api, raw)
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    ((_, reason, text),) = events(api)
+    assert reason == "Injected"
+    assert "write through" not in text
+    assert "the environment does not send the SDKs of app to it" in text
+
+
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
     await Reconciler(client, IMAGE).round(NOW)

@@ -66,7 +66,8 @@ def test_a_spec_that_the_schema_lets_through_and_the_daemon_does_not_is_invalid(
     for endpoint in ("http://minio:99999", "http://127.0.0.1:33333"):
         status = status_of(body(1, endpoint), ALONE, NOW)
         assert condition(status, "Accepted") == condition(status, "Ready") == ("False", "InvalidSpec")
-        assert "S3_ENDPOINT" in message(status, "Accepted")
+        assert "spec.remote.endpoint" in message(status, "Accepted")
+        assert "S3_ENDPOINT" not in message(status, "Accepted"), "nobody wrote that"
 
 
 def test_a_spec_of_another_version_is_invalid_and_says_what_to_do() -> None:
