@@ -196,6 +196,15 @@ def test_the_operators_own_pods_pass_the_profile_restricted(plain: Kubectl) -> N
     plain("label", "namespace", "shop", "pod-security.kubernetes.io/enforce-")
 
 
+def test_what_was_applied_goes_by_its_labels_and_the_definitions_and_gateways_stay(plain: Kubectl) -> None:
+    words = ("--filename", str(INSTALL), "--selector", "app.kubernetes.io/part-of=s3d", "--ignore-not-found")
+    gone = plain("delete", *words, "--dry-run=server", "--output", "name").splitlines()
+    assert not [name for name in gone if name.startswith(("customresourcedefinition", "namespace/"))]
+    ours = [raw for raw in OBJECTS if raw["kind"] not in {"CustomResourceDefinition", "Namespace"}]
+    # The fixture has taken the webhook's configuration away.
+    assert len(gone) == len(ours) - 1
+
+
 @pytest.mark.checklist(64)
 def test_pods_that_ask_are_created_once_the_chart_is_gone_and_gateways_stay(plain: Kubectl) -> None:
     until(lambda: "has no container s3d" in submit(plain, pod("shop", ASKS)), "the policy")

@@ -378,7 +378,7 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
     if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
         warnings.append(
             "the pod has no securityContext.fsGroup: where the storage of the claim belongs to root, the gateway "
-            "cannot write to it and does not start"
+            f"cannot write to it and does not start; any group will do, such as {build.USER}"
         )
     return Injection(edit.operations, warnings)
 

@@ -509,7 +509,9 @@ def log_in(**arguments: Any) -> kopf.ConnectionInfo | None:
 
 
 def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Keep kopf's notes under our name, its logs out of the cluster's events, and its watches alive."""
+    """Keep kopf's notes under our name, its logs out of the cluster's events and ours, and its watches alive."""
+    # It says of each change, and so of each status that we write, that it was told of it.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.posting.loggers = False

@@ -139,7 +139,9 @@ class Webhook:
                 raise
         self.count(opt_in, choice, verdict)
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
-        log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
+        if isinstance(choice, Skip) or "patch" in verdict:
+            # Not of a pod that comes again, since another webhook changed it, and lacks nothing.
+            log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         answer = web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
         # A connection that the API server kept could be closed, at our end, under its next review: it does not send

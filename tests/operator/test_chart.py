@@ -906,10 +906,29 @@ def test_the_notes_say_what_is_left_to_do_and_what_is_risked(tmp_path: Path) -> 
     assert "kubectl label namespace NAMESPACE s3d.dev/injection=enabled" in said
     assert "helm test s3d -n s3d-system" in said
     assert "WARNING" not in said
+    assert "name no registry" in said
+    assert "name no registry" not in notes(tmp_path, 'sidecar.image="r.example/s3d:1"')
+    pasted = said[said.index("<<EOF\n") + len("<<EOF\n") : said.index("\nEOF\n")]
+    sample = yaml.safe_load(pasted)
+    assert parse_gateway(sample)[0].app_credentials == "Dummy", "as it is pasted"
     risky = ("webhook.replicas=1", 'webhook.failurePolicy.podLabel="Ignore"', 'admissionPolicy.podLabel="Warn"')
     said = notes(tmp_path, *risky, "crds.keep=false", 'drain.jobs.namespaces=["shop"]')
     assert said.count("WARNING") == 3
     assert "Jobs in shop" in said
+
+
+def test_loaded_images_are_never_pulled() -> None:
+    preset = ("--values", str(CHART / "presets/loaded.yaml"))
+    done = helm("template", "s3d", str(CHART), "--namespace", "s3d-system", "--skip-tests", *preset)
+    assert done.returncode == 0, done.stderr
+    containers = [
+        container
+        for raw in yaml.safe_load_all(done.stdout)
+        if raw and raw["kind"] == "Deployment"
+        for container in raw["spec"]["template"]["spec"]["containers"]
+    ]
+    assert {container["imagePullPolicy"] for container in containers} == {"Never"}
+    assert all("--pull-policy=Never" in container["args"] for container in containers)
 
 
 @functools.cache

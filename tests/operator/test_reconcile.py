@@ -1,6 +1,7 @@
 import asyncio
 import importlib.metadata
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -621,5 +622,6 @@ def test_kopf_is_recent_and_its_watches_end_and_its_notes_are_under_our_name() -
     for storage in (settings.persistence.diffbase_storage, settings.persistence.progress_storage):
         assert storage.prefix == GROUP
     assert settings.posting.loggers is False
+    assert not logging.getLogger("kopf.objects").isEnabledFor(logging.INFO), "a line for each status that we write"
     assert settings.watching.server_timeout
     assert tuple(map(int, importlib.metadata.version("kopf").split(".")[:3])) >= (1, 44, 1)
