@@ -230,6 +230,7 @@ class Reconciler:
             with self.apart(f"the ConfigMap of {whose}"):
                 await self.write_config(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
+        await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
         await self.tell_injections(now)
         await self.tell_losses(raws, {uid: pod for uid, pod in ended.items() if pod.of not in unsaid}, told)
         return next((result for result in ("bug", "failed") if result in self._failed), "done")
@@ -386,6 +387,17 @@ class Reconciler:
         data = {"data": {build.CONFIG_FILE: text}}
         await self.kube.apply(path, whole("ConfigMap", "v1", known) | data, COMPONENT)
         self._applied[metadata["uid"]] = text, time.monotonic()
+
+    async def tell_orphans(self, gateways: set[tuple[str, str]]) -> None:
+        """Tell of pods that run on with a gateway which was deleted: no status counts what they hold any more."""
+        for pod in self._pods:
+            if pod.of not in gateways and not pod.is_over:
+                with self.apart(f"pod {pod.namespace}/{pod.name}"):
+                    text = (
+                        f"S3Gateway {pod.gateway!r} was deleted, and pods run on with it as it was: what they hold is "
+                        "still delivered, and no status counts it; make the S3Gateway again, or the pods"
+                    )
+                    await self.events.tell(pod.owner, "GatewayGone", text)
 
     async def tell_injections(self, now: datetime) -> None:
         """Tell of new pods that got their gateway."""

@@ -145,7 +145,13 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
 def observed(status: Object, before: Object, now: datetime) -> str:
     """When a status was found as it is: a time that is renewed once a minute where nothing else changes."""
     at = before.get("observedAt")
-    if at and status | {"observedAt": at} == before:
+    # What others have written beside it is theirs, and no reason to write again.
+    there = before.get("conditions") or []
+    same = all(
+        all(each in there for each in value) if name == "conditions" else before.get(name) == value
+        for name, value in status.items()
+    )
+    if at and same:
         age = (now - datetime.fromisoformat(at)).total_seconds()
         if 0 <= age < OBSERVED_SECONDS:
             return str(at)

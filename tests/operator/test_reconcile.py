@@ -505,6 +505,22 @@ async def test_a_loss_that_no_status_could_take_is_counted_and_told_by_the_next_
     assert (lost(reconciler), status(api)["lost"]["changes"], len(events(api))) == (3, 3, 2)
 
 
+async def test_pods_of_a_gateway_that_was_deleted_are_told_of_once(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert events(api) == []
+    api.delete(f"{GATEWAYS}/default")
+    for _ in range(2):
+        await reconciler.round(NOW)
+    ((kind, reason, text),) = events(api)
+    assert (kind, reason) == ("Pod", "GatewayGone")
+    assert "S3Gateway 'default' was deleted" in text
+
+
 async def test_the_loss_of_a_pod_whose_gateway_is_gone_counts_when_it_goes(
     api: ApiServer, reconciler: Reconciler, eventually: Eventually
 ) -> None:

@@ -211,6 +211,9 @@ def test_a_status_says_when_it_was_found_to_be_so_to_a_minute() -> None:
     assert first["observedAt"] == "2026-01-01T12:00:00Z"
     body_then = body(1, "http://minio:9000", first)
     assert status_of(body_then, fleet, NOW + timedelta(seconds=59)) == first
+    theirs = first | {"conditions": [{"type": "Theirs", "status": "True"}, *first["conditions"]], "theirs": 1}
+    beside = status_of(body(1, "http://minio:9000", theirs), fleet, NOW + timedelta(seconds=59))
+    assert beside["observedAt"] == first["observedAt"], "what others write is theirs"
     renewed = status_of(body_then, fleet, NOW + timedelta(seconds=60))
     assert renewed == first | {"observedAt": "2026-01-01T12:01:00Z"}
     changed = status_of(body_then, Fleet(), NOW + timedelta(seconds=1))
