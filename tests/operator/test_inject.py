@@ -659,7 +659,7 @@ def test_whatever_a_pod_is_it_is_injected_or_skipped_with_a_reason_or_it_is_an_e
     ("metadata", "words"),
     [
         (
-            {"annotations": {"s3d.dev/gatway": "a"}},
+            {"annotations": {"s3d.dev/gateways": "a"}},
             "is none of s3d's: did you mean annotation s3d.dev/gateway?",
         ),
         ({"annotations": {"s3d.dev/drain-second": "7"}}, "did you mean annotation s3d.dev/drain-seconds"),
