@@ -99,7 +99,7 @@ def test_a_namespace_that_asks_is_warned_of_a_pod_without_and_nobody_else_is_jud
         ({"s3d.dev/inject": "yes"}, {}, 'the label s3d.dev/inject: "yes" means nothing: write "true"'),
         ({"s3d.dev/injection": "enabled"}, {}, 'a pod asks by the label s3d.dev/inject: "true"'),
         ({"s3d.dev/Inject": "true"}, {}, "no label of a pod is called s3d.dev/Inject"),
-        ({}, {"s3d.dev/gateways": "a"}, "no annotation of a pod is called s3d.dev/gateways: there are s3d.dev/gateway,"),
+        ({}, {"s3d.dev/gateways": "a"}, "no annotation of a pod is called s3d.dev/gateways: there are"),
         ({}, {"s3d.dev/inject": "true"}, "no annotation of a pod is called s3d.dev/inject"),
     ],
 )
