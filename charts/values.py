@@ -193,6 +193,11 @@ class AdmissionPolicy(Section):
         description="For pods of a labelled namespace: Deny, Warn or Off. Deny refuses also those that no S3Gateway "
         "selects.",
     )
+    misspelt: Validation = Field(
+        default="Deny",
+        description="For labels and annotations under s3d.dev/ that mean nothing, at pods and namespaces: Deny, Warn "
+        "or Off.",
+    )
 
 
 class NetworkPolicy(Section):

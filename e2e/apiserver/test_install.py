@@ -92,6 +92,97 @@ def test_a_namespace_that_asks_is_warned_of_a_pod_without_and_nobody_else_is_jud
     assert submit(plain, pod("kube-system", ASKS)) == ""
 
 
+@pytest.mark.parametrize(
+    ("labels", "annotations", "says"),
+    [
+        ({"s3d.dev/inject": "True"}, {}, 'the label s3d.dev/inject: "True" means nothing: write "true"'),
+        ({"s3d.dev/inject": "yes"}, {}, 'the label s3d.dev/inject: "yes" means nothing: write "true"'),
+        ({"s3d.dev/injection": "enabled"}, {}, 'a pod asks by the label s3d.dev/inject: "true"'),
+        ({"s3d.dev/Inject": "true"}, {}, "no label of a pod is called s3d.dev/Inject"),
+        ({}, {"s3d.dev/gateways": "a"}, "no annotation of a pod is called s3d.dev/gateways: there are"),
+        ({}, {"s3d.dev/inject": "true"}, "no annotation of a pod is called s3d.dev/inject"),
+    ],
+)
+def test_a_word_of_ours_that_means_nothing_is_refused_at_a_pod(
+    plain: Kubectl, labels: dict[str, str], annotations: dict[str, str], says: str
+) -> None:
+    made = pod("shop", labels)
+    made["metadata"]["annotations"] = annotations
+    until(lambda: submit(plain, made), "the policy")
+    assert says in submit(plain, made)
+    made["metadata"] |= {"labels": {"app.kubernetes.io/name": "x"}, "annotations": {"s3d.dev/gateway": "a"}}
+    assert submit(plain, made) == ""
+
+
+def test_a_word_of_ours_that_means_nothing_is_refused_at_a_namespace_when_it_is_written(plain: Kubectl) -> None:
+    def label(*words: str) -> str:
+        return plain.run("label", "namespace", "shop", "--dry-run=server", "--overwrite", *words).stderr
+
+    until(lambda: label("s3d.dev/injection=true"), "the policy")
+    assert 's3d.dev/injection: "true" means nothing: write enabled' in label("s3d.dev/injection=true")
+    assert "it is s3d.dev/injection: enabled" in label("s3d.dev/inject=true")
+    for value in ("enabled", "disabled"):
+        assert label(f"s3d.dev/injection={value}") == ""
+    assert label("theirs=yes") == ""
+
+
+OPERATOR = "--as=system:serviceaccount:s3d-system:s3d-operator"
+
+
+def written(kubectl: Kubectl, made: dict[str, Any], *words: str) -> str:
+    """What the API server says where the operator's account applies an object, as a dry run."""
+    return kubectl.run("apply", "--server-side", "--force-conflicts", "--dry-run=server", *words, given=made).stderr
+
+
+def test_the_operators_account_writes_config_maps_of_gateways_alone(plain: Kubectl) -> None:
+    owner = {"apiVersion": "s3d.dev/v1alpha1", "kind": "S3Gateway", "name": "photos", "uid": "u", "controller": True}
+    plain("create", "configmap", "theirs", "--namespace=kube-system")
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"Corefile": "evil"}}
+    made["metadata"] = {"name": "theirs", "namespace": "kube-system"}
+    until(lambda: "S3Gateways alone" in written(plain, made, OPERATOR), "the policy")
+    for name, owners in (("new", [owner]), ("photos-s3d", []), ("photos-s3d", [owner | {"kind": "Other"}])):
+        made["metadata"] = {"name": name, "namespace": "shop", "ownerReferences": owners}
+        assert "S3Gateways alone" in written(plain, made, OPERATOR)
+    made["metadata"] = {"name": "photos-s3d", "namespace": "shop", "ownerReferences": [owner]}
+    assert "S3Gateways alone" not in written(plain, made, OPERATOR)
+    made["metadata"] = {"name": "new", "namespace": "shop"}
+    assert "S3Gateways alone" not in written(plain, made), "others are not judged"
+
+
+def test_the_operators_account_changes_nothing_of_the_configuration_but_the_ca(plain: Kubectl) -> None:
+    (whole,) = (raw for raw in OBJECTS if raw["kind"] == "MutatingWebhookConfiguration")
+    # It asks about no pod here: the policies are tried alone.
+    made = json.loads(json.dumps(whole))
+    for entry in made["webhooks"]:
+        entry["matchConditions"] = [{"name": "never", "expression": "false"}]
+    plain("apply", "--server-side", given=made)
+    try:
+
+        def patched(*operations: dict[str, Any]) -> str:
+            change = ("--type=json", "--patch", json.dumps(operations), "--dry-run=server", OPERATOR)
+            return plain.run("patch", "mutatingwebhookconfiguration", "s3d", *change).stderr
+
+        at = "/webhooks/0"
+        url = {"op": "replace", "path": f"{at}/clientConfig", "value": {"url": "https://evil.example"}}
+        until(lambda: "caBundle" in patched(url), "the policy")
+        for operation in (
+            {"op": "replace", "path": f"{at}/rules/0/resources", "value": ["*"]},
+            {"op": "remove", "path": f"{at}/objectSelector"},
+            {"op": "replace", "path": f"{at}/namespaceSelector", "value": {}},
+            {"op": "replace", "path": f"{at}/failurePolicy", "value": "Ignore"},
+            {"op": "remove", "path": f"{at}/matchConditions"},
+            {"op": "replace", "path": f"{at}/clientConfig/service/namespace", "value": "shop"},
+            {"op": "remove", "path": "/webhooks/1"},
+        ):
+            assert "caBundle of the webhook's configuration, and nothing else" in patched(operation), operation
+        ca = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K"
+        said = patched({"op": "add", "path": f"{at}/clientConfig/caBundle", "value": ca})
+        assert "nothing else" not in said
+        assert "forbidden" not in said.lower()
+    finally:
+        plain("delete", "mutatingwebhookconfiguration", "s3d")
+
+
 @pytest.mark.checklist(22)
 def test_the_operators_own_pods_pass_the_profile_restricted(plain: Kubectl) -> None:
     plain("label", "namespace", "shop", "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
@@ -103,6 +194,15 @@ def test_the_operators_own_pods_pass_the_profile_restricted(plain: Kubectl) -> N
         made["spec"] = template["spec"]
         assert submit(plain, made) == ""
     plain("label", "namespace", "shop", "pod-security.kubernetes.io/enforce-")
+
+
+def test_what_was_applied_goes_by_its_labels_and_the_definitions_and_gateways_stay(plain: Kubectl) -> None:
+    words = ("--filename", str(INSTALL), "--selector", "app.kubernetes.io/part-of=s3d", "--ignore-not-found")
+    gone = plain("delete", *words, "--dry-run=server", "--output", "name").splitlines()
+    assert not [name for name in gone if name.startswith(("customresourcedefinition", "namespace/"))]
+    ours = [raw for raw in OBJECTS if raw["kind"] not in {"CustomResourceDefinition", "Namespace"}]
+    # The fixture has taken the webhook's configuration away.
+    assert len(gone) == len(ours) - 1
 
 
 @pytest.mark.checklist(64)

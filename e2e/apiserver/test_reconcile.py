@@ -98,7 +98,7 @@ async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gat
     await gateways.create("shown", SPEC)
     await reconciler.round(datetime.now(UTC))
     head, line = (await asyncio.to_thread(kubectl, "get", "s3gw")).splitlines()
-    assert head.split() == ["NAME", "READY", "REASON", "PODS", "PENDING", "OLDEST", "AT-RISK", "AGE"]
+    assert head.split() == ["NAME", "READY", "REASON", "PODS", "PENDING", "OLDEST", "AT-RISK", "LOST", "SEEN", "AGE"]
     assert line.split()[:5] == ["shown", "True", "Ready", "0", "0"]
     wide = (await asyncio.to_thread(kubectl, "get", "s3gateways", "-o", "wide")).splitlines()
     assert wide[0].split() == [*head.split(), "PARKED", "ENDPOINT", "MESSAGE"]

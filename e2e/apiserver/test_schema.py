@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
+from s3d_operator import api
 from s3d_operator.api import Resource, S3GatewaySpec, parse_gateway
 from s3d_operator.crd import NAME_RULE, s3gateway
 from s3d_operator.kube import ApiError, Kube
@@ -124,6 +125,28 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"image": "mine"}, 'unknown field "spec.image"'),
 ]
 
+IN_WORDS: list[tuple[dict[str, Any], str]] = [
+    ({"remote": {"credentials": KEYS, "endpoint": "s3.example.com"}}, api.ENDPOINT_PATTERN),
+    ({"remote": {"credentials": KEYS, "region": "eu central"}}, api.REGION_PATTERN),
+    ({"remote": {"credentials": {"secretRef": {"name": "S3_Keys"}}}}, api.DNS_NAME),
+    ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, api.ROLE_PATTERN),
+    ({"buckets": [{"name": "a/b"}]}, api.BUCKET_PATTERN),
+    ({"writeQueue": {"maxSize": "10GB"}}, api.SIZE_PATTERN),
+    ({"resources": {"limits": {"memory": "lots"}}}, api.SIZE_PATTERN),
+    ({"resources": {"limits": {"cpu": "half"}}}, api.CPU_PATTERN),
+    ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, api.LABEL_PATTERN),
+    (
+        {
+            "remote": {
+                "endpoint": "https://s3.example.com",
+                "caBundle": {"configMapRef": {"name": "ca", "key": "a/b"}},
+                "credentials": KEYS,
+            }
+        },
+        api.KEY_PATTERN,
+    ),
+]
+
 
 def rules(schema: dict[str, Any]) -> list[str]:
     """The messages of all rules of a schema."""
@@ -140,6 +163,17 @@ async def test_a_spec_that_breaks_a_rule_is_refused_with_its_message(
     assert message in await gateways.refusal("refused", LEAST | spec)
 
 
+@pytest.mark.parametrize(("spec", "pattern"), IN_WORDS, ids=str)
+async def test_a_value_that_cannot_be_meant_is_refused_in_words_and_once(
+    gateways: Gateways, spec: dict[str, Any], pattern: str
+) -> None:
+    said = await gateways.refusal("refused", LEAST | spec)
+    assert said.count(api.MESSAGES[pattern]) == 1
+    assert pattern not in said
+    assert "regular expression" not in said
+    assert said.count("Invalid value") == 1
+
+
 @pytest.mark.checklist(47)
 @pytest.mark.checklist(33)
 @pytest.mark.parametrize(("spec", "message"), MALFORMED, ids=lambda value: value[:60] if isinstance(value, str) else "")
@@ -151,7 +185,7 @@ async def test_a_value_that_cannot_be_meant_is_refused_with_its_place(
 
 @pytest.mark.checklist(47)
 def test_each_rule_has_a_spec_that_breaks_it() -> None:
-    broken = [message for _, message in REFUSED]
+    broken = [message for _, message in REFUSED] + [api.MESSAGES[pattern] for _, pattern in IN_WORDS]
     elsewhere = ["remote.endpoint is immutable with volume.persistentVolumeClaim", "metadata.name is longer"]
     schema = s3gateway()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for rule in rules(schema):

@@ -27,6 +27,7 @@ INJECTION = f"{GROUP}/injection"
 GATEWAY = f"{GROUP}/gateway"
 ENDPOINT_ENV = f"{GROUP}/endpoint-env"
 ON_MISSING = f"{GROUP}/on-missing"
+EXPENDABLE = f"{GROUP}/expendable"
 OWN = {
     name: f"{GROUP}/{name.replace('_', '-')}"
     for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit", "drain_seconds")
@@ -40,6 +41,8 @@ CONFIG_HASH = f"{GROUP}/config-hash"
 CLAIM_SHARED = "ClaimShared"
 ORIGINAL_GRACE = f"{GROUP}/termination-grace-period-seconds"
 
+# What a volume has beside the queue, as CEL.
+ROOM = "'512Mi'"
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
@@ -48,6 +51,14 @@ class Rule(NamedTuple):
 
     rule: str
     message: str
+
+
+def compare(left: str, how: str, right: str, *, add: str = "") -> str:
+    """A CEL expression that compares two quantities; it holds where one of them is none, of which its field tells."""
+    quantities = [f"string({each})" for each in (left, right) if not each.startswith("'")]
+    guards = "".join(f"!isQuantity({each}) || " for each in quantities)
+    one, other = (f"quantity({each if each.startswith(chr(39)) else f'string({each})'})" for each in (left, right))
+    return f"{guards}{one}{f'.add(quantity({add}))' if add else ''}.compareTo({other}) {how} 0"
 
 
 class Resource(BaseModel):
@@ -80,6 +91,24 @@ CPU_PATTERN = r"^[0-9]+(\.[0-9]{1,3}|m)?$"
 Cpu = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=CPU_PATTERN, max_length=24)], quantity(CPU_PATTERN)
 ]
+ROLE_PATTERN = r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$"
+ENDPOINT_PATTERN = r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~%/-]*)?$"
+REGION_PATTERN = r"^[A-Za-z0-9-]+$"
+BUCKET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$"
+KEY_PATTERN = r"^[A-Za-z0-9._-]+$"
+LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+# What a person reads where a value does not match.
+MESSAGES = {
+    SIZE_PATTERN: "write a number of bytes, or one with k, M, G, T, Ki, Mi, Gi or Ti behind it, such as 512Mi or 10G",
+    CPU_PATTERN: "write processors, such as 2 or 0.5, or thousandths of one, such as 500m",
+    DNS_NAME: "a name is of small letters, digits, - and ., and begins and ends with a letter or a digit",
+    ROLE_PATTERN: "write the ARN of a role, such as arn:aws:iam::123456789012:role/photos",
+    ENDPOINT_PATTERN: "write http:// or https://, a host and its port if it has one, such as https://s3.example.com:9000",
+    REGION_PATTERN: "a region is of letters, digits and -, such as eu-central-1",
+    BUCKET_PATTERN: "a bucket's name is of 3 to 63 letters, digits, ., _ and -, and begins with a letter or a digit",
+    KEY_PATTERN: "a key of a ConfigMap is of letters, digits, ., _ and -, such as ca.crt",
+    LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
+}
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
 LabelValue = Annotated[str, Field(max_length=63)]
 
@@ -103,7 +132,7 @@ class WebIdentity(Resource):
     role_arn: str = Field(
         alias="roleARN",
         description="The role, such as arn:aws:iam::123456789012:role/photos. Its trust policy names the account.",
-        pattern=r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$",
+        pattern=ROLE_PATTERN,
         max_length=2048,
     )
     audience: str = Field(
@@ -152,9 +181,7 @@ class ConfigMapKey(Resource):
     """A key of a ConfigMap of the same namespace."""
 
     name: Name = Field(description="Name of the ConfigMap.")
-    key: str = Field(
-        default="ca.crt", description="The key in it.", pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=253
-    )
+    key: str = Field(default="ca.crt", description="The key in it.", pattern=KEY_PATTERN, min_length=1, max_length=253)
 
 
 class CaBundle(Resource):
@@ -169,13 +196,13 @@ class Remote(Resource):
     endpoint: str | None = Field(
         default=None,
         description=help_of(RemoteSettings, "endpoint"),
-        pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~%/-]*)?$",
+        pattern=ENDPOINT_PATTERN,
         max_length=512,
     )
     region: str | None = Field(
         default=None,
         description="Region that requests are signed for, here and in the apps. Unset: us-east-1.",
-        pattern=r"^[A-Za-z0-9-]+$",
+        pattern=REGION_PATTERN,
         max_length=64,
     )
     addressing: Literal["Auto", "Path", "Virtual"] = Field(
@@ -207,7 +234,7 @@ class Remote(Resource):
 class Bucket(Resource):
     """A bucket that is known without a look."""
 
-    name: str = Field(description="Name of the bucket.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$", max_length=63)
+    name: str = Field(description="Name of the bucket.", pattern=BUCKET_PATTERN, max_length=63)
 
 
 class LabelRequirement(Resource):
@@ -269,11 +296,11 @@ class WriteQueue(Resource):
 
     rules: ClassVar = (
         Rule(
-            "quantity(string(self.maxSize)).compareTo(quantity('1Mi')) >= 0",
+            compare("self.maxSize", ">=", "'1Mi'"),
             "writeQueue.maxSize is below 1Mi: most writes would go past the queue; enabled: false switches it off",
         ),
         Rule(
-            "quantity(string(self.ballast)).compareTo(quantity('256Mi')) <= 0",
+            compare("self.ballast", "<=", "'256Mi'"),
             "writeQueue.ballast is above 256Mi: it has to fit into the volume beside the queue",
         ),
     )
@@ -294,7 +321,7 @@ class Claim(Resource):
         default=None,
         description="A PersistentVolumeClaim of the namespace. One pod at a time has it: a second one waits for it.",
     )
-    template: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] | None = Field(
+    template: Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)] | None = Field(
         default=None,
         description="A volumeClaimTemplate of the pod's StatefulSet, by name: each of its pods has a claim of its own.",
     )
@@ -396,13 +423,12 @@ class Resources(Resource):
             "resources: quality Guaranteed needs limits.cpu, since the requests are the limits",
         ),
         Rule(
-            "self.quality == 'Guaranteed'"
-            " || quantity(string(self.limits.memory)).compareTo(quantity(string(self.requests.memory))) >= 0",
+            f"self.quality == 'Guaranteed' || {compare('self.limits.memory', '>=', 'self.requests.memory')}",
             "resources: limits.memory is below requests.memory",
         ),
         Rule(
-            "!has(self.limits.cpu) || self.quality == 'Guaranteed'"
-            " || quantity(string(self.limits.cpu)).compareTo(quantity(string(self.requests.cpu))) >= 0",
+            "!has(self.limits.cpu) || self.quality == 'Guaranteed' || "
+            + compare("self.limits.cpu", ">=", "self.requests.cpu"),
             "resources: limits.cpu is below requests.cpu",
         ),
     )
@@ -440,8 +466,7 @@ class S3GatewaySpec(Resource):
         *(
             Rule(
                 f"!self.writeQueue.enabled || !has(self.volume.{kind})"
-                " || quantity(string(self.writeQueue.maxSize)).add(quantity('512Mi'))"
-                f".compareTo(quantity(string(self.volume.{kind}.{size}))) <= 0",
+                f" || {compare('self.writeQueue.maxSize', '<=', f'self.volume.{kind}.{size}', add=ROOM)}",
                 f"volume.{kind}.{size} has to be at least writeQueue.maxSize and 512Mi: {why}",
             )
             for kind, size, why in (
@@ -546,12 +571,36 @@ class ClaimStatus(Resource):
     last_pod: LastPod = Field(description="How the last pod ran that had it.")
 
 
+class LostChanges(Resource):
+    """Changes that were accepted and went with their pod, or their claim, before they were delivered."""
+
+    changes: Count = Field(description="How many, since `since`, as far as somebody said it.")
+    bytes: Count = Field(default=0, description="Bytes of them.")
+    since: Time = Field(description="When the first loss was seen.")
+    last: Time = Field(description="When the last one was.")
+    counted: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
+        default=(),
+        description="Pods, by uid, that are over and still there, and whose loss is in the counts.",
+        max_length=1024,
+    )
+
+
 class S3GatewayStatus(Resource):
     """What the operator has seen of a gateway."""
 
+    observed_at: Time | None = Field(
+        default=None,
+        description="When the operator last looked and found this, to a minute or so. Where that is long ago, no "
+        "operator runs or it cannot write, and nobody knows what is the case now.",
+    )
     observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
     pods: Pods | None = Field(default=None, description="The pods of the gateway.")
     pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
+    lost: LostChanges | None = Field(
+        default=None,
+        description="What was lost while the operator looked; unset: nothing. It stays until somebody takes it out of "
+        "the status.",
+    )
     claims: tuple[ClaimStatus, ...] = Field(
         default=(),
         description="Claims that pods have or had, also pods that are over, or in which something is pending.",

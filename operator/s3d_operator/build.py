@@ -6,10 +6,13 @@ What may change under a running pod comes to it a second time, by a ConfigMap th
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from s3d import config
 from s3d.config import reloadable
+from s3d.errors import ConfigError
 from s3d_operator.api import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED, Cpu, LastPod, S3GatewaySpec, Size
 
 NAME = "s3d"
@@ -111,6 +114,53 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN)
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+# The fields of a spec that settings come from, as far as their author can choose them.
+FIELDS = {
+    "S3D_VOLUME_SIZE": "spec.volume",
+    "S3D_LOG_LEVEL": "spec.logLevel",
+    "S3D_DRAIN_SECONDS": "spec.drain.seconds",
+    "S3D_BARRIER_TIMEOUT": "spec.writeQueue.barrierSeconds",
+    "S3_ENDPOINT": "spec.remote.endpoint",
+    "AWS_REGION": "spec.remote.region",
+    "S3D_ADDRESSING": "spec.remote.addressing",
+    "S3D_CHECKSUMS": "spec.remote.checksums",
+    "S3D_ANONYMOUS": "spec.remote.credentials.anonymous",
+    "S3D_AWAY_AFTER": "spec.remote.awayAfterSeconds",
+    "S3D_REQUEST_TIMEOUT": "spec.remote.requestTimeoutSeconds",
+    "S3D_BUCKETS": "spec.buckets",
+    "S3D_WRITE_QUEUE": "spec.writeQueue.enabled",
+    "S3D_WRITE_QUEUE_MAX_SIZE": "spec.writeQueue.maxSize",
+    "S3D_WRITE_QUEUE_MAX_FILES": "spec.writeQueue.maxFiles",
+    "S3D_WRITE_QUEUE_MAX_AGE": "spec.writeQueue.maxAgeSeconds",
+    "S3D_WRITE_QUEUE_BALLAST": "spec.writeQueue.ballast",
+    "S3D_WRITE_QUEUE_WAIT": "spec.writeQueue.waitSeconds",
+    "S3D_WRITE_QUEUE_DELAY": "spec.writeQueue.delaySeconds",
+    "S3D_WRITE_QUEUE_VERSIONED": "spec.writeQueue.versioned",
+    "S3D_WRITE_QUEUE_UNPROVEN": "spec.writeQueue.unproven",
+    "S3D_WRITE_QUEUE_CONFLICT": "spec.writeQueue.conflict",
+    "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER": "spec.writeQueue.conflictCheckAfterSeconds",
+    "S3D_WRITE_QUEUE_ZOMBIE_WINDOW": "spec.writeQueue.zombieWindowSeconds",
+    "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": "spec.writeQueue.maxUploadAgeSeconds",
+    "S3D_WRITE_QUEUE_WORKERS": "spec.writeQueue.workers",
+}
+
+
+def check(spec: S3GatewaySpec) -> None:
+    """Refuse a spec that no daemon would start with. Raises ConfigError in the words of the spec."""
+    try:
+        config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
+    except ConfigError as error:
+        hint = "`kubectl explain s3gateway.spec` says what each field takes"
+        if "docs/settings.md" not in error.hint:
+            hint = in_words_of_the_spec(error.hint)
+        raise ConfigError(in_words_of_the_spec(error.message), hint=hint) from None
+
+
+def in_words_of_the_spec(text: str) -> str:
+    """A text in which settings have the names of the fields that they come from."""
+    return re.sub(r"\b[A-Z0-9]+(_[A-Z0-9]+)+\b", lambda found: FIELDS.get(found[0], found[0]), text)
 
 
 def reloaded(spec: S3GatewaySpec) -> dict[str, Any]:

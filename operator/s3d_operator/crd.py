@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.api import API_VERSION, GROUP, VERSION, Resource, Rule, S3GatewaySpec, S3GatewayStatus
+from s3d_operator.api import API_VERSION, GROUP, MESSAGES, VERSION, Resource, Rule, S3GatewaySpec, S3GatewayStatus
 
 GENERATED = "# Generated from operator/s3d_operator/api.py by `s3d-operator crds`; do not edit.\n"
 S3_GATEWAY = "s3gateways"
@@ -31,6 +31,8 @@ def s3gateway() -> dict[str, Any]:
         ("Pending", "integer", ".status.pending.changes", 0),
         ("Oldest", "date", ".status.pending.oldestSince", 0),
         ("At-Risk", "string", condition.format("DataAtRisk", "status"), 0),
+        ("Lost", "integer", ".status.lost.changes", 0),
+        ("Seen", "date", ".status.observedAt", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
         ("Parked", "integer", ".status.pending.parked", 1),
         ("Endpoint", "string", ".spec.remote.endpoint", 1),
@@ -71,7 +73,7 @@ def s3gateway() -> dict[str, Any]:
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
-                                "spec": schema_of(S3GatewaySpec),
+                                "spec": in_words(schema_of(S3GatewaySpec)),
                                 "status": schema_of(S3GatewayStatus),
                             },
                         }
@@ -109,6 +111,22 @@ def structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
         out["default"] = given(default)
     elif default not in (None, []):
         out["default"] = default
+    return out
+
+
+def in_words(schema: Schema) -> Schema:
+    """Put a rule with a message in the place of each pattern: a person would be shown the regular expression alone."""
+    out = {key: value for key, value in schema.items() if key != "pattern"}
+    if pattern := schema.get("pattern"):
+        # Only of a string that is one does the API server know how long it is, and so what the rule costs.
+        text = "self" if schema.get("type") == "string" else "string(self)"
+        rule = Rule(f"{text}.matches(r'{pattern}')", MESSAGES[pattern])
+        out["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", []), rule._asdict()]
+    if "properties" in schema:
+        out["properties"] = {name: in_words(child) for name, child in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            out[key] = in_words(schema[key])
     return out
 
 

@@ -17,7 +17,7 @@ from s3d_operator.api import API_VERSION, CONFIG_HASH, ClaimStatus, S3GatewaySpe
 from s3d_operator.build import Image
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.kube import ApiError, Kube, Object
-from s3d_operator.pods import Left, Pod, Report
+from s3d_operator.pods import Left, Pod, Report, total
 
 # A permission or a claim that others change is noticed after this.
 LOOK_SECONDS = 60
@@ -165,16 +165,16 @@ class Drains:
 
     async def settle(
         self, gateway: Object, spec: S3GatewaySpec | None, claims: Iterable[ClaimStatus], pods: Iterable[Pod]
-    ) -> tuple[list[ClaimStatus], int]:
+    ) -> tuple[list[ClaimStatus], Left]:
         """Make and delete jobs as it has to be; answer the claims that are still worth telling of.
 
-        Beside them, how many changes went with claims that were deleted, by what was last said of those. `gateway` is
-        the metadata of the S3Gateway; without a `spec` that can be used no job is made.
+        Beside them, what went with claims that were deleted, by what was last said of those. `gateway` is the metadata
+        of the S3Gateway; without a `spec` that can be used no job is made.
         """
         pods = list(pods)
         running = {(pod.claim, pod.owner["name"]) for pod in pods if pod.drains and pod.holds}
         remembered = {pod.claim for pod in pods if not pod.holds and not pod.drains}
-        kept, lost = [], 0
+        kept, lost = [], Left(0, 0)
         for claim in claims:
             jobs = {name for name in {claim.job, *(job for held, job in running if held == claim.claim_name)} if name}
             try:
@@ -185,7 +185,7 @@ class Drains:
                 self._remember(gateway["namespace"], allowed=False)
                 settled = claim
             if settled is None:
-                lost += claim.changes or 0
+                lost = Left(total([lost.changes, claim.changes or 0]), total([lost.bytes, claim.bytes or 0]))
                 settled = claim.model_copy(update=said(Left(0, 0)) | {"job": None})
             if settled.in_use or settled.job or settled.changes != 0 or settled.claim_name in remembered:
                 kept.append(settled)

@@ -6,6 +6,7 @@ the user or another webhook has set is never overwritten.
 """
 
 import copy
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,10 +19,14 @@ from s3d_operator.api import (
     CLAIM_SHARED,
     CONFIG_HASH,
     CPU_PATTERN,
+    DRAINS,
     ENDPOINT_ENV,
+    EXPENDABLE,
     GATEWAY,
+    GROUP,
     INJECT,
     INJECTED,
+    INJECTION,
     ON_MISSING,
     ORIGINAL_GRACE,
     OWN,
@@ -94,6 +99,13 @@ DEFAULT_GRACE_SECONDS = 30
 DAY_SECONDS = 86_400
 # What the annotations that a pod asks by look like, by the first word of their name.
 OWN_PATTERNS = {"cpu": (CPU_PATTERN, "100m or 2"), "memory": (SIZE_PATTERN, "256Mi or 1Gi"), "drain": (r"\d+", "60")}
+# What of ours is at pods, written by their authors and by us.
+LABELS = frozenset({INJECT, INJECTED, DRAINS})
+ANNOTATIONS = frozenset(
+    {GATEWAY, ENDPOINT_ENV, ON_MISSING, EXPENDABLE, *OWN.values(), CONFIG_HASH, ORIGINAL_GRACE, INJECTED}
+)
+ANNOTATION_VALUES = {ENDPOINT_ENV: ("true", "false"), EXPENDABLE: ("true", "false"), ON_MISSING: ("Deny",)}
+WRITTEN = (INJECT, GATEWAY, ENDPOINT_ENV, ON_MISSING, EXPENDABLE, *OWN.values())
 # Skips that a look at the API server may turn round, since what is known of the gateways may be late.
 PERHAPS_LATE = frozenset({"NoGateway", "NoSuchGateway", "NotSelected", "InvalidGateway", CLAIM_SHARED})
 # What makes an entry of a list the same entry.
@@ -102,7 +114,7 @@ IDENTIFIED_BY = {"env": "name", "ports": "containerPort", "volumeMounts": "mount
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """An S3Gateway as the webhook knows it; without a spec it cannot be used, and `problem` says why."""
+    """An S3Gateway as the webhook knows it; it cannot be used where `problem` says why, nor without a spec."""
 
     name: str
     created: str
@@ -142,7 +154,12 @@ def read_gateway(raw: Object) -> Gateway:
         spec, ignored = parse_gateway(raw)
     except ConfigError as error:
         return Gateway(name, created, None, f"{error.message} ({error.hint})")
-    return Gateway(name, created, spec, shared=said_of_claim(raw), ignored=tuple(ignored))
+    try:
+        build.check(spec)
+        problem = ""
+    except ConfigError as error:
+        problem = f"{error.message} ({error.hint})"
+    return Gateway(name, created, spec, problem, shared=said_of_claim(raw), ignored=tuple(ignored))
 
 
 def said_of_claim(raw: Object) -> str:
@@ -160,7 +177,7 @@ def said_of_claim(raw: Object) -> str:
 
 def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
     """Choose the gateway of a pod among those of its namespace: the one it names, else the oldest that selects it."""
-    if skip := unsuitable(pod):
+    if skip := unsuitable(pod) or misspelt(pod):
         return skip
     gateways = sorted(gateways, key=lambda gateway: gateway.rank)
     if name := annotations(pod).get(GATEWAY):
@@ -182,9 +199,44 @@ def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
     return Skip("NoGateway", "there is no S3Gateway in this namespace: create one, or take the label off")
 
 
+def misspelt(pod: Object) -> Skip | None:
+    """Say which label or annotation of ours a pod has that means nothing, and what was probably meant.
+
+    Whoever writes one wants something by it: to overlook it would give the pod another gateway, or none.
+    """
+    metadata = pod["metadata"]
+    for kind, known, values in (
+        ("label", LABELS, {}),
+        ("annotation", ANNOTATIONS, ANNOTATION_VALUES),
+    ):
+        for name, value in (metadata.get(f"{kind}s") or {}).items():
+            if not name.startswith(f"{GROUP}/"):
+                continue
+            if name not in known:
+                return Skip("InvalidAnnotation", f"{kind} {name} is none of s3d's: {suggestion(kind, name)}")
+            if name in values and value not in values[name]:
+                write = " or ".join(f'"{each}"' for each in values[name])
+                return Skip("InvalidAnnotation", f"{kind} {name}: {value!r} means nothing: write {write}")
+    return None
+
+
+def suggestion(kind: str, name: str) -> str:
+    """What was probably meant by a label or annotation that is none."""
+    if kind == "label" and name == INJECTION:
+        return f'that is the label of a namespace; a pod asks by the label {INJECT}: "true"'
+    if kind == "label" and name in ANNOTATIONS:
+        return "it is an annotation"
+    if kind == "annotation" and name == INJECT:
+        return "it is a label"
+    near = difflib.get_close_matches(name, WRITTEN, 1, 0.8)
+    if near:
+        return f"did you mean {'label' if near[0] in LABELS else 'annotation'} {near[0]}?"
+    return f"there are {', '.join(WRITTEN)}"
+
+
 def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
     """The gateway, unless it or what the pod asks for beside it cannot be had."""
-    if gateway.spec is None:
+    if gateway.spec is None or gateway.problem:
         return invalid(gateway)
     try:
         own = read_own(pod)
@@ -230,8 +282,6 @@ def read_own(pod: Object) -> Own:
         found[field] = int(value) if field == "drain_seconds" else value
     if found.get("drain_seconds", 0) > DAY_SECONDS:
         raise ConfigError(f"annotation {OWN['drain_seconds']}: that is too long", hint="a day, 86400, is the most")
-    if annotations(pod).get(ON_MISSING) not in {None, "Deny"}:
-        raise ConfigError(f"annotation {ON_MISSING} is not Deny", hint="that is all that can be asked for")
     return Own(**found)
 
 
@@ -328,7 +378,7 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
     if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
         warnings.append(
             "the pod has no securityContext.fsGroup: where the storage of the claim belongs to root, the gateway "
-            "cannot write to it and does not start"
+            f"cannot write to it and does not start; any group will do, such as {build.USER}"
         )
     return Injection(edit.operations, warnings)
 
@@ -415,7 +465,11 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     have = {entry["name"]: entry for entry in container.get("env") or []}
     endpoint = have.get("AWS_ENDPOINT_URL_S3")
     if endpoint and endpoint.get("value") != build.ENDPOINT:
-        return []
+        text = (
+            f"container {container['name']!r} has an AWS_ENDPOINT_URL_S3 of its own: its SDKs go past the gateway, and "
+            f"nothing that they write is queued; take it out, or set it to {build.ENDPOINT}"
+        )
+        return [text]
     warnings = []
     want = {"AWS_ENDPOINT_URL_S3": build.ENDPOINT}
     if not have.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:

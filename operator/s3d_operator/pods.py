@@ -1,13 +1,14 @@
 """A pod with a gateway as the reconciler sees it, and what its gateway says at its status door.
 
 Pods are read, never written. The door gives counts, no keys; it is asked by the pod's address, for two seconds and
-64 KiB at most, since what stands there is whatever the pod's owner runs. A pod that does not answer is not one without
-changes.
+64 KiB at most, since what stands there is whatever the pod's owner runs. What a pod says is clamped to what can be
+added up and written, also over all pods. A pod that does not answer is not one without changes.
 """
 
 import asyncio
 import builtins
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,13 +16,17 @@ from typing import Any, Self
 import aiohttp
 
 from s3d_operator import build
-from s3d_operator.api import CONFIG_HASH, DRAINS, INJECTED, LastPod
+from s3d_operator.api import CONFIG_HASH, DNS_NAME, DRAINS, EXPENDABLE, INJECTED, LastPod
+from s3d_operator.inject import MESH_PROXIES
 from s3d_operator.kube import Object
 
 SECONDS = 2
 ANSWER_BYTES = 64 << 10
 AT_ONCE = 32
-LARGEST = 1 << 62
+# The largest count: every reader of JSON keeps it exactly, and the API server takes it.
+LARGEST = 1 << 53
+# The longest age: it leads to a time that can be written.
+LONGEST_SECONDS = 10 * 365 * 86_400
 CLAIM = "persistentVolumeClaim"
 # How many of anything the status of a gateway keeps of a pod.
 MOST = 64
@@ -54,6 +59,10 @@ class Pod:
     address: str
     listens: bool
     """Whether its gateway has started and runs, so that its door should answer."""
+    has_run: bool
+    """Whether its gateway has run before, so that something may be pending in its volume."""
+    waits_for: str
+    """What keeps its gateway from starting, in the kubelet's or the scheduler's word; empty: nobody says it."""
     is_over: bool
     """Whether it has ended or is about to, and its gateway will not start again."""
     has_ended: bool
@@ -66,10 +75,19 @@ class Pod:
     """The claim that the queue is in, which the next pod goes on with; empty: in none."""
     drains: bool
     """Whether it is of a drain job."""
+    is_expendable: bool
+    """Whether its author says that what it loses is no loss: a pod that merely tries whether a gateway works."""
+    goes_past: tuple[str, ...]
+    """Containers whose SDKs are not sent to the gateway."""
     manner: LastPod
     """How it runs."""
     owner: Object
     """The object that events about the pod are for: its controller, else itself."""
+
+    @property
+    def of(self) -> tuple[str, str]:
+        """Namespace and name of its gateway."""
+        return self.namespace, self.gateway
 
     @property
     def outlives(self) -> bool:
@@ -89,7 +107,7 @@ class Pod:
         try:
             said = json.loads(self.message)
             return Left(count(said["changes"]), count(said["bytes"]), count(said.get("parked", 0)))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 
@@ -98,7 +116,8 @@ def read_pod(raw: Object) -> Pod:
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     said: Object = next((c for c in states if c["name"] == build.NAME), {})
-    ended = (said.get("state") or {}).get("terminated")
+    state = said.get("state") or {}
+    ended = state.get("terminated")
     labels = metadata.get("labels") or {}
     phase_is_last = status.get("phase") in {"Succeeded", "Failed"}
     return Pod(
@@ -110,20 +129,41 @@ def read_pod(raw: Object) -> Pod:
         config_hash=(metadata.get("annotations") or {}).get(CONFIG_HASH, ""),
         created=metadata.get("creationTimestamp") or "",
         address=status.get("podIP") or "",
-        listens=bool(said.get("started")) and "running" in (said.get("state") or {}),
+        listens=bool(said.get("started")) and "running" in state,
+        has_run=bool(said.get("restartCount")) or ended is not None,
+        waits_for=(state.get("waiting") or {}).get("reason") or refusal_of(status),
         is_over=phase_is_last or "deletionTimestamp" in metadata,
         has_ended=phase_is_last,
         exit_code=ended.get("exitCode") if ended else None,
         message=(ended or {}).get("message") or "",
         claim=claim_of(spec),
         drains=DRAINS in labels,
+        is_expendable=(metadata.get("annotations") or {}).get(EXPENDABLE) == "true",
+        goes_past=goes_past(spec),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
 
 
+def refusal_of(status: Object) -> str:
+    """Why no node takes a pod, in the scheduler's word; empty where one does."""
+    conditions = {each["type"]: each for each in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled") or {}
+    return (scheduled.get("reason") or "") if scheduled.get("status") == "False" else ""
+
+
+def goes_past(spec: Object) -> tuple[str, ...]:
+    """The app's containers whose environment does not name the gateway."""
+    return tuple(
+        container["name"]
+        for container in spec.get("containers") or []
+        if container["name"] not in MESH_PROXIES
+        and {"name": "AWS_ENDPOINT_URL_S3", "value": build.ENDPOINT} not in (container.get("env") or [])
+    )
+
+
 def claim_of(spec: Object) -> str:
-    """The claim that is the volume of the local dir; empty where that is none."""
+    """The claim that is the volume of the local dir; empty where that is none, or has a name that no claim can have."""
     names = {
         mount["name"]
         for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
@@ -132,7 +172,8 @@ def claim_of(spec: Object) -> str:
         if mount["mountPath"] == build.LOCAL_DIR
     }
     volumes = [volume for volume in spec.get("volumes") or [] if volume["name"] in names]
-    return next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
+    name: str = next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
+    return name if re.fullmatch(DNS_NAME, name) and len(name) <= 253 else ""
 
 
 def manner_of(metadata: Object, spec: Object) -> LastPod:
@@ -184,7 +225,7 @@ class Report:
                 changes=count(pending["changes"]),
                 bytes=count(pending["bytes"]),
                 parked=count(pending["parked"]),
-                oldest=None if oldest is None else count(oldest),
+                oldest=None if oldest is None else min(count(oldest), LONGEST_SECONDS),
                 paused=count(said["paused_lanes"]),
                 remote=str(remote["state"])[:32],
                 credentials=str(remote.get("credentials", "unknown"))[:32],
@@ -194,10 +235,15 @@ class Report:
 
 
 def count(value: Any) -> int:
-    """A number that counts something. Raises ValueError for any other value."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
-        raise ValueError(f"{value!r} is no count")
-    return int(value)
+    """A number that counts something, or the largest that can. Raises ValueError for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{value!r:.64} is no count")
+    return int(min(value, LARGEST))
+
+
+def total(counts: Iterable[int]) -> int:
+    """A sum of counts, which is a count itself."""
+    return min(sum(counts), LARGEST)
 
 
 async def ask(pods: Iterable[Pod], port: int = build.HEALTH_PORT) -> dict[str, Report | None]:

@@ -2,8 +2,10 @@
 webhook's certificate.
 
 Level-based: each round lists the gateways, asks their pods what is pending, and makes whole what it writes, by
-server-side apply. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to them, so
-there is no annotation of its own and no finalizer, and deletion never waits for this process. Nor does any admission.
+server-side apply. What goes wrong about one gateway or one pod is logged and keeps no other from its turn, since the
+operator is everybody's. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to
+them, so there is no annotation of its own and no finalizer, and deletion never waits for this process. Nor does any
+admission.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,7 +27,7 @@ from pydantic import ValidationError
 
 from s3d.errors import S3DError
 from s3d_operator import build, inject, pods, rotation
-from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION, ClaimStatus
+from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION, ClaimStatus, LostChanges
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
 from s3d_operator.crd import S3_GATEWAY
@@ -33,10 +35,11 @@ from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.inject import Gateway, Skip, read_gateway
 from s3d_operator.kube import Kube, Object, Server, Watch
+from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
-from s3d_operator.pods import Left, Pod, Report, read_pod
+from s3d_operator.pods import Left, Pod, Report, read_pod, total
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import Fleet, Seen, status_of
+from s3d_operator.status import Fleet, Seen, stamp, status_of
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
@@ -120,8 +123,12 @@ class Reconciler:
         """Pods that went and are to be looked through for losses."""
         self._judged: set[str] = set()
         """Pods whose end was looked through."""
+        self._counted: set[str] = set()
+        """Pods whose loss this process has counted in a status; others in a status were told by one before."""
         self._applied: dict[str, tuple[str, float]] = {}
         """By a gateway's uid the ConfigMap last written, and when."""
+        self._failed: set[str] = set()
+        """What went wrong in this round, in the words of the metric of rounds."""
 
     def read(self, raw: Object) -> Pod:
         """Keep of a pod what counts; one that is over is looked through by the next round."""
@@ -150,9 +157,8 @@ class Reconciler:
                     await self.injected.synced.wait()
             while True:
                 self.wake.clear()
-                result = "done"
                 try:
-                    await self.round(datetime.now(UTC))
+                    result = await self.round(datetime.now(UTC))
                 except (S3DError, OSError, TimeoutError, aiohttp.ClientError) as error:
                     result = "failed"
                     log.warning("round: %r", error)
@@ -168,8 +174,23 @@ class Reconciler:
                 except TimeoutError:
                     continue
 
-    async def round(self, now: datetime) -> None:
-        """Look at everything, and write what is not as it should be."""
+    @contextlib.contextmanager
+    def apart(self, whose: str) -> Iterator[None]:
+        """Keep what goes wrong about one gateway or pod from all others; an API server that is away ends the round."""
+        try:
+            yield
+        except S3DError as error:
+            self._failed.add("failed")
+            log.warning("%s: %s", whose, error)
+        except (OSError, TimeoutError, aiohttp.ClientError):
+            raise
+        except Exception:
+            self._failed.add("bug")
+            log.exception("a bug: %s could not be looked after", whose)
+
+    async def round(self, now: datetime) -> str:
+        """Look at everything, and write what is not as it should be; how that went, in the words of the metric."""
+        self._failed.clear()
         answer = await self.kube.request("GET", GATEWAYS)
         raws: list[Object] = answer.get("items") or []
         self.pulse.reached_at = time.monotonic()
@@ -188,19 +209,31 @@ class Reconciler:
             by_namespace, [raw for raw in unlabelled if raw["metadata"]["uid"] not in of_before]
         )
         self.show_only(raws)
+        remembered = [read_lost(raw.get("status")) for raw in raws]
+        told = {uid for each in remembered if each for uid in each.counted} - self._counted
+        unsaid: set[tuple[str, str]] = set()
         for raw in raws:
-            fleet, lost, shared = None, 0, await self.find_shared(raw)
-            if knows_pods:
-                known, lost = await self.settle_claims(raw, shared, ended, holding)
-                fleet = replace(self.fleet_of(raw, by_namespace, answers, without), **known)
-            await self.write_status(raw, fleet, now, shared)
-            # Only now: while the status still lists a claim that was deleted, each round finds it gone.
-            if lost:
-                self.metrics.lost.labels(raw["metadata"]["namespace"], raw["metadata"]["name"]).inc(lost)
-            await self.write_config(raw)
+            key = raw["metadata"]["namespace"], raw["metadata"]["name"]
+            unsaid.add(key)
+            whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
+            with self.apart(whose):
+                fleet, lost, shared = None, 0, await self.find_shared(raw)
+                if knows_pods:
+                    known, gone = await self.settle_claims(raw, shared, ended, holding)
+                    known["lost"], lost = self.count_losses(raw, ended, gone, now)
+                    fleet = replace(self.fleet_of(raw, by_namespace, answers, without, known["claims"]), **known)
+                await self.write_status(raw, fleet, now, shared)
+                # Only now: while the status does not say so, each round finds the same losses.
+                if lost:
+                    self.metrics.lost.labels(*key).inc(lost)
+                unsaid.discard(key)
+            with self.apart(f"the ConfigMap of {whose}"):
+                await self.write_config(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
+        await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
         await self.tell_injections(now)
-        await self.tell_losses(raws, ended)
+        await self.tell_losses(raws, {uid: pod for uid, pod in ended.items() if pod.of not in unsaid}, told)
+        return next((result for result in ("bug", "failed") if result in self._failed), "done")
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -214,10 +247,10 @@ class Reconciler:
 
     async def settle_claims(
         self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]
-    ) -> tuple[Object, int]:
+    ) -> tuple[Object, Left]:
         """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet.
 
-        Beside it, how many changes went with claims that were deleted.
+        Beside it, what went with claims that were deleted.
         """
         metadata, spec = raw["metadata"], None if shared else read_gateway(raw).spec
         here = {pod.uid: pod for pod in self._pods if pod.namespace == metadata["namespace"]}
@@ -226,8 +259,20 @@ class Reconciler:
         over = [pod for pod in ended.values() if is_of(pod, metadata)]
         claims = follow(read_claims(raw), own, over, self._reports, holders)
         may = await self.drains.may_drain(metadata) if spec and spec.drain.job else True
-        claims, lost = await self.drains.settle(metadata, spec, claims, own)
-        return {"claims": claims, "may_drain": may}, lost
+        claims, gone = await self.drains.settle(metadata, spec, claims, own)
+        return {"claims": claims, "may_drain": may}, gone
+
+    def count_losses(
+        self, raw: Object, ended: dict[str, Pod], gone: Left, now: datetime
+    ) -> tuple[LostChanges | None, int]:
+        """What a gateway's status says of losses from now on, and how many changes of them are new."""
+        before = read_lost(raw.get("status"))
+        over = [pod for pod in ended.values() if is_of(pod, raw["metadata"])]
+        lost = lost_with(over, self._reports, before.counted if before else ())
+        self._counted |= lost.keys()
+        there = {pod.uid for pod in self._pods} | ended.keys()
+        new = total([gone.changes, *(left.changes for left in lost.values())])
+        return remember(before, lost, gone, there, stamp(now)), new
 
     async def ask_pods(self, older: Iterable[Pod]) -> dict[str, Report | None]:
         """Ask each gateway that runs; keep what it says for when it says nothing. `older` are those of no watch."""
@@ -243,19 +288,20 @@ class Reconciler:
         """Count the pods that opted in and run without, by the gateway that they would get; tell why."""
         counts: dict[tuple[str, str], int] = {}
         for raw in raws:
-            namespace = raw["metadata"]["namespace"]
+            namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
             if (raw.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
                 continue
-            choice = inject.wanted(raw, gateways.get(namespace, []))
-            if isinstance(choice, Skip):
-                text = f"pod {raw['metadata']['name']} runs without a gateway: {choice.message}"
-            else:
-                counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
-                text = (
-                    f"pod {raw['metadata']['name']} runs without S3Gateway {choice.name!r}, which it would get now: it "
-                    "is older than the label, or the webhook was away; make it anew"
-                )
-            await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
+            with self.apart(f"pod {namespace}/{name}"):
+                choice = inject.wanted(raw, gateways.get(namespace, []))
+                if isinstance(choice, Skip):
+                    text = f"pod {name} runs without a gateway: {choice.message}"
+                else:
+                    counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
+                    text = (
+                        f"pod {name} runs without S3Gateway {choice.name!r}, which it would get now: it is older than "
+                        "the label, or the webhook was away; make it anew"
+                    )
+                await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
         return counts
 
     async def list_unlabelled(self) -> list[Object]:
@@ -274,17 +320,21 @@ class Reconciler:
         gateways: dict[str, list[Gateway]],
         answers: dict[str, Report | None],
         without: dict[tuple[str, str], int],
+        claims: Iterable[ClaimStatus],
     ) -> Fleet:
         """What is known of a gateway besides itself."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
         current = build.config_hash(own.spec, self.image) if own.spec else ""
+        said = {claim.claim_name for claim in claims if claim.changes is not None}
         seen = [
             Seen(
                 is_outdated=bool(current) and pod.config_hash != current,
                 listens=pod.listens,
                 report=self._reports.get(pod.uid),
                 answers=answers.get(pod.uid) is not None,
+                may_hold=pod.claim not in said if pod.claim else pod.has_run or pod.uid in self._reports,
+                waits_for=pod.waits_for,
             )
             for pod in self._pods
             if is_of(pod, raw["metadata"])
@@ -338,6 +388,17 @@ class Reconciler:
         await self.kube.apply(path, whole("ConfigMap", "v1", known) | data, COMPONENT)
         self._applied[metadata["uid"]] = text, time.monotonic()
 
+    async def tell_orphans(self, gateways: set[tuple[str, str]]) -> None:
+        """Tell of pods that run on with a gateway which was deleted: no status counts what they hold any more."""
+        for pod in self._pods:
+            if pod.of not in gateways and not pod.is_over:
+                with self.apart(f"pod {pod.namespace}/{pod.name}"):
+                    text = (
+                        f"S3Gateway {pod.gateway!r} was deleted, and pods run on with it as it was: what they hold is "
+                        "still delivered, and no status counts it; make the S3Gateway again, or the pods"
+                    )
+                    await self.events.tell(pod.owner, "GatewayGone", text)
+
     async def tell_injections(self, now: datetime) -> None:
         """Tell of new pods that got their gateway."""
         for pod in self._pods:
@@ -346,17 +407,25 @@ class Reconciler:
                 and not pod.drains
                 and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS
             ):
-                text = f"pods write through S3Gateway {pod.gateway!r}"
-                await self.events.tell(pod.owner, "Injected", text, kind="Normal")
+                with self.apart(f"pod {pod.namespace}/{pod.name}"):
+                    text = f"pods write through S3Gateway {pod.gateway!r}"
+                    if pod.goes_past:
+                        text = (
+                            f"pods have S3Gateway {pod.gateway!r}; the environment does not send the SDKs of "
+                            f"{', '.join(pod.goes_past)} to it: they go past it unless they are told {build.ENDPOINT}"
+                        )
+                    await self.events.tell(pod.owner, "Injected", text, kind="Normal")
 
-    async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod]) -> None:
-        """Tell of pods that ended with changes which were not delivered."""
+    async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:
+        """Tell of pods that ended with changes which were not delivered; `told` are those that others told of."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for uid, pod in ended.items():
-            left = left_by(pod, self._reports.get(uid))
-            is_nothing = left is None or not left.changes or pod.drains or uid in self._judged
-            if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
-                self._ended.pop(uid, None)
+            with self.apart(f"the end of pod {pod.namespace}/{pod.name}"):
+                left = left_by(pod, self._reports.get(uid))
+                is_nothing = left is None or not left.changes or pod.drains or pod.is_expendable
+                is_nothing = is_nothing or uid in self._judged | told
+                if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
+                    self._ended.pop(uid, None)
 
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""
@@ -376,7 +445,8 @@ class Reconciler:
                 return False
         log.warning("%s/%s", pod.namespace, text)
         self._judged.add(pod.uid)
-        if not pod.outlives:
+        if not pod.outlives and not metadata and (pod.namespace, pod.name) not in self.injected.objects:
+            # No status remembers it, so it counts when nobody can find it a second time.
             self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
         return True
 
@@ -396,6 +466,7 @@ class Reconciler:
         known = {pod.uid for pod in (*self._pods, *self.injected.objects.values())} | self._ended.keys()
         self._reports = {uid: report for uid, report in self._reports.items() if uid in known}
         self._judged &= known
+        self._counted &= known
         for gauge in (self.metrics.pods, self.metrics.pending, self.metrics.at_risk):
             gauge.clear()
 
@@ -424,7 +495,7 @@ class Reconciler:
 
 def is_of(pod: Pod, gateway: Object) -> bool:
     """Whether a pod has a gateway, by the gateway's metadata."""
-    return (pod.namespace, pod.gateway) == (gateway["namespace"], gateway["name"])
+    return pod.of == (gateway["namespace"], gateway["name"])
 
 
 def read_claims(raw: Object) -> list[ClaimStatus]:
@@ -450,7 +521,9 @@ def log_in(**arguments: Any) -> kopf.ConnectionInfo | None:
 
 
 def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Keep kopf's notes under our name, its logs out of the cluster's events, and its watches alive."""
+    """Keep kopf's notes under our name, its logs out of the cluster's events and ours, and its watches alive."""
+    # It says of each change, and so of each status that we write, that it was told of it.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.posting.loggers = False

@@ -4,30 +4,31 @@ A status is made whole from what is known now; from the one before come the time
 what is pending where a pod does not say it. What is not known is Unknown, never good.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from s3d import config
 from s3d.errors import ConfigError
 from s3d_operator.api import (
     CLAIM_SHARED,
     GATEWAY,
     ClaimStatus,
     Condition,
+    LostChanges,
     PendingChanges,
     Pods,
     S3GatewaySpec,
     parse_gateway,
 )
-from s3d_operator.build import settings
+from s3d_operator.build import check
 from s3d_operator.drains import FORBIDDEN
-from s3d_operator.pods import Report
+from s3d_operator.pods import Report, total
 
 # Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
 AT_RISK_SECONDS = 300
+# How old the time may be at which a status was last found as it is.
+OBSERVED_SECONDS = 60
 
 Object = dict[str, Any]
 
@@ -50,11 +51,20 @@ class Seen:
     """What it said last."""
     answers: bool = True
     """Whether it said so just now."""
+    may_hold: bool = False
+    """Whether something may be pending in its volume that nobody but it can say."""
+    waits_for: str = ""
+    """What keeps it from starting, in one word of Kubernetes."""
 
     @property
     def is_unreachable(self) -> bool:
         """Whether it runs and does not say what is pending."""
         return self.listens and not self.answers
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it does not run, and so cannot say what is pending in its volume."""
+        return not self.listens and self.may_hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +78,20 @@ class Fleet:
     younger: Sequence[str] = ()
     """Those that this one goes before."""
     claims: Sequence[ClaimStatus] = ()
+    lost: LostChanges | None = None
+    """What was lost up to now."""
     may_drain: bool = True
     """Whether a drain job that is asked for can be made."""
 
     @property
     def reports(self) -> list[Report]:
         """What the pods say now."""
-        return [pod.report for pod in self.pods if pod.answers and pod.report]
+        return [pod.report for pod in self.pods if pod.listens and pod.answers and pod.report]
+
+    @property
+    def waiting(self) -> list[Seen]:
+        """Pods whose gateway has not started."""
+        return [pod for pod in self.pods if not pod.listens]
 
 
 def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str = "") -> Object:
@@ -100,11 +117,13 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
         not_yet = Judgement("Unknown", "NotLookedYet", "the operator has just started and does not know the pods yet")
         others = dict.fromkeys(("CredentialsResolved", "RemoteReachable", "DataAtRisk", "Conflicted"), not_yet)
         judged |= others
-        status |= {name: before[name] for name in ("pods", "pending", "claims") if name in before}
+        status |= {name: before[name] for name in ("pods", "pending", "lost", "claims") if name in before}
     else:
         status["pods"] = count_pods(fleet)
         pending = add_up(fleet, now) or before.get("pending")
         status |= {"pending": pending} if pending else {}
+        if fleet.lost:
+            status["lost"] = fleet.lost.model_dump(by_alias=True)
         if fleet.claims:
             status["claims"] = [
                 claim.model_dump(mode="json", by_alias=True, exclude_none=True) for claim in fleet.claims
@@ -115,12 +134,28 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
             "DataAtRisk": judge_risk(fleet, pending or {}),
             "Conflicted": judge_conflict(fleet),
         }
-    judged["Ready"] = judge_ready(judged)
+    judged["Ready"] = judge_ready(judged, fleet)
     old = {condition["type"]: condition for condition in before.get("conditions") or []}
     status["conditions"] = [
         condition(kind, judgement, old.get(kind, {}), generation, now) for kind, judgement in sorted(judged.items())
     ]
-    return status
+    return status | {"observedAt": observed(status, before, now)}
+
+
+def observed(status: Object, before: Object, now: datetime) -> str:
+    """When a status was found as it is: a time that is renewed once a minute where nothing else changes."""
+    at = before.get("observedAt")
+    # What others have written beside it is theirs, and no reason to write again.
+    there = before.get("conditions") or []
+    same = all(
+        all(each in there for each in value) if name == "conditions" else before.get(name) == value
+        for name, value in status.items()
+    )
+    if at and same:
+        age = (now - datetime.fromisoformat(at)).total_seconds()
+        if 0 <= age < OBSERVED_SECONDS:
+            return str(at)
+    return stamp(now)
 
 
 def condition(kind: str, judgement: Judgement, old: Object, generation: int, now: datetime) -> Object:
@@ -146,7 +181,7 @@ def judge(body: Object) -> tuple[S3GatewaySpec | None, Judgement]:
     """Whether a gateway can be used: the condition Accepted."""
     try:
         spec, _ = parse_gateway(body)
-        config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
+        check(spec)
     except ConfigError as error:
         return None, Judgement("False", "InvalidSpec", f"{error.message}. {error.hint}".rstrip(". "))
     return spec, Judgement("True", "Accepted", "pods that opt in get this gateway")
@@ -168,12 +203,12 @@ def add_up(fleet: Fleet, now: datetime) -> Object | None:
     if any(pod.is_unreachable and pod.report is None for pod in fleet.pods):
         return None
     reports = [pod.report for pod in fleet.pods if pod.report]
-    left = [claim for claim in fleet.claims if claim.changes is not None]
+    counted: list[Report | ClaimStatus] = [*reports, *(each for each in fleet.claims if each.changes is not None)]
     oldest = max((report.oldest for report in reports if report.oldest is not None), default=None)
     pending = PendingChanges(
-        changes=sum(report.changes for report in reports) + sum(claim.changes or 0 for claim in left),
-        bytes=sum(report.bytes for report in reports) + sum(claim.bytes or 0 for claim in left),
-        parked=sum(report.parked for report in reports) + sum(claim.parked or 0 for claim in left),
+        changes=total(each.changes or 0 for each in counted),
+        bytes=total(each.bytes or 0 for each in counted),
+        parked=total(each.parked or 0 for each in counted),
         oldest_age_seconds=oldest,
         oldest_since=None if oldest is None else stamp(now - timedelta(seconds=oldest)),
     )
@@ -192,11 +227,32 @@ def judge_credentials(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
         return Judgement("False", "NotFound", f"{missing} of {len(said)} pods find no keys: {hint}")
     if "found" in said:
         return Judgement("True", "Found", "the pods have keys; whether the remote takes them shows in DataAtRisk")
-    waiting = sum(not pod.listens for pod in fleet.pods)
-    if waiting:
-        hint = "a Secret or a claim that does not exist keeps them from starting: kubectl describe pod says so"
-        return Judgement("Unknown", "PodsNotStarted", f"{waiting} pods wait for their gateway; {hint}")
+    if fleet.waiting:
+        return Judgement("Unknown", "PodsNotStarted", describe_waiting(fleet.waiting))
     return Judgement("Unknown", "NoPods" if not fleet.pods else "NotUsedYet", "no pod has needed keys yet")
+
+
+def describe_waiting(pods: Sequence[Seen]) -> str:
+    """How many pods wait for their gateway, for what, and where the reason is told."""
+    reasons = sorted({pod.waits_for for pod in pods if pod.waits_for})
+    hints = []
+    if any(pod.waits_for == "CrashLoopBackOff" for pod in pods):
+        hints.append(
+            "the gateway ends again and again: `kubectl logs POD -c s3d --previous` says why (where that is the "
+            "permission on its volume, give the pods a securityContext.fsGroup)"
+        )
+    if reasons != ["CrashLoopBackOff"]:
+        hints.append(
+            "`kubectl describe pod` says what they wait for, such as a Secret or a claim that does not exist, a key "
+            "that the Secret lacks, or an image"
+        )
+    said = f" ({', '.join(reasons)})" if reasons else ""
+    return f"{amount(len(pods), 'pod waits', 'pods wait')} for a gateway{said}; {'; '.join(hints)}"
+
+
+def amount(number: int, one: str, more: str) -> str:
+    """A number and what it counts."""
+    return f"{number} {one if number == 1 else more}"
 
 
 def judge_remote(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
@@ -236,20 +292,21 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
             "RemoteReachable and CredentialsResolved. Deleting a pod now loses what its drain does not deliver, unless "
             "it is in a claim",
         )
-    left = [claim for claim in fleet.claims if not claim.in_use and claim.changes]
-    if left:
-        names = ", ".join(claim.claim_name for claim in left[:3]) + (", ..." if left[3:] else "")
-        fate = "a job delivers them" if all(claim.job for claim in left) else "the next pod that has it delivers them"
-        return Judgement(
-            "True",
-            "ChangesLeft",
-            f"{sum(claim.changes or 0 for claim in left)} changes are in claims that no pod has: {names}; {fate}",
-        )
+    # A pod that has the claim and has said something is asked itself, and its claim says nothing then.
+    if left := [claim for claim in fleet.claims if claim.changes]:
+        changes = total(claim.changes or 0 for claim in left)
+        return Judgement("True", "ChangesLeft", f"{changes} changes are in claims {describe_left(left)}")
     if unreachable := sum(pod.is_unreachable for pod in fleet.pods):
         return Judgement(
             "Unknown",
             "PodsUnreachable",
             f"{unreachable} pods do not say what is pending: their port 33334 has to be open to the operator",
+        )
+    if silent := [pod for pod in fleet.pods if pod.is_silent]:
+        return Judgement(
+            "Unknown",
+            "PodsNotStarted",
+            f"nobody knows what is pending in the volumes of pods that do not run: {describe_waiting(silent)}",
         )
     if unknown := [claim.claim_name for claim in fleet.claims if not claim.in_use and claim.changes is None]:
         return Judgement(
@@ -262,6 +319,15 @@ def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
         waiting = "1 change is on its way" if changes == 1 else f"{changes} changes are on their way"
         return Judgement("False", "OnTheWay", f"{waiting}; what waits for {AT_RISK_SECONDS} s is at risk")
     return Judgement("False", "AllDelivered", "the remote has everything")
+
+
+def describe_left(claims: Sequence[ClaimStatus]) -> str:
+    """Claims in which something is left, and what becomes of it."""
+    names = ", ".join(claim.claim_name for claim in claims[:3]) + (", ..." if claims[3:] else "")
+    if any(claim.in_use for claim in claims):
+        return f"whose pod has not started: {names}; `kubectl describe pod` says what it waits for"
+    fate = "a job delivers them" if all(claim.job for claim in claims) else "the next pod that has it delivers them"
+    return f"that no pod has: {names}; {fate}"
 
 
 def judge_conflict(fleet: Fleet) -> Judgement:
@@ -279,14 +345,20 @@ def judge_conflict(fleet: Fleet) -> Judgement:
     return Judgement("False", "NoConflict", "no other S3Gateway selects the same pods")
 
 
-def judge_ready(judged: dict[str, Judgement]) -> Judgement:
+def judge_ready(judged: dict[str, Judgement], fleet: Fleet | None) -> Judgement:
     """The summary: whether pods can use the gateway, and what most needs a look."""
+    waiting = fleet.waiting if fleet else []
     for kind in ("Accepted", "CredentialsResolved"):
         if judged[kind].status == "False":
             return judged[kind]
+    # While pods start this lasts for seconds; nobody knows before whether they can.
+    none_starts = bool(fleet and waiting and len(waiting) == len(fleet.pods))
     for kind, bad in (("DataAtRisk", "True"), ("RemoteReachable", "False"), ("Conflicted", "True")):
         if judged[kind].status == bad:
-            return judged[kind]._replace(status="True")
+            return judged[kind]._replace(status="Unknown" if none_starts else "True")
+    if waiting:
+        text = describe_waiting(waiting)
+        return Judgement("Unknown" if none_starts else "True", "PodsNotStarted", text)
     if judged["Accepted"].reason != "Accepted":
         return judged["Accepted"]
     return Judgement("True", "Ready", "pods that opt in write through this gateway")

@@ -23,12 +23,12 @@ from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret, secrets_path
 from s3d_operator.crd import S3_GATEWAY
 from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, annotations, patch, read_gateway, wanted
+from s3d_operator.intake import Intake
 from s3d_operator.kube import Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
-REVIEW_BYTES = 16 << 20
 GRACE_SECONDS = 10
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class Webhook:
         self.tls = server_context()
         self.kube = kube
         self.metrics = WebhookMetrics()
+        self.intake = Intake()
         self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", know)
         secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
         self.secret = Watch(kube, secret, self.certify)
@@ -127,17 +128,20 @@ class Webhook:
         opt_in = request.match_info["opt_in"]
         with self.metrics.duration.time():
             try:
-                asked = read_review(await request.read())
-                namespace, pod = asked["namespace"], asked["object"]
-                choice = await self.choose(namespace, pod)
-                verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod))
+                async with self.intake.take(request) as body:
+                    asked = read_review(body)
+                    namespace, pod = asked["namespace"], asked["object"]
+                    choice = await self.choose(namespace, pod)
+                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod))
             except Exception as error:
-                reason = "BadRequest" if isinstance(error, web.HTTPBadRequest) else type(error).__name__
+                reason = type(error).__name__.removeprefix("HTTP")
                 self.metrics.admissions.labels(opt_in, "error", reason).inc()
                 raise
         self.count(opt_in, choice, verdict)
         name = pod["metadata"].get("name") or pod["metadata"].get("generateName")
-        log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
+        if isinstance(choice, Skip) or "patch" in verdict:
+            # Not of a pod that comes again, since another webhook changed it, and lacks nothing.
+            log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         answer = web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
         # A connection that the API server kept could be closed, at our end, under its next review: it does not send
@@ -201,7 +205,7 @@ class Webhook:
 
     def review_routes(self) -> web.Application:
         """The door of the API server: one path for each way to opt in."""
-        app = web.Application(client_max_size=REVIEW_BYTES)
+        app = web.Application()
         app.router.add_post("/inject/{opt_in:pod|namespace}", self.review)
         return app
 
@@ -221,7 +225,7 @@ def read_review(body: bytes) -> Object:
         kind, pod = (asked["operation"], asked["kind"]["kind"]), asked["object"]
         known = {"uid": asked["uid"], "namespace": asked["namespace"], "object": pod}
         is_pod = isinstance(pod["metadata"], dict) and isinstance(pod["spec"]["containers"], list)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"not an AdmissionReview that creates a pod: {error!r}\n") from None
     if kind != ("CREATE", "Pod") or not is_pod:
         raise web.HTTPBadRequest(text=f"not an AdmissionReview that creates a pod: {kind}\n")

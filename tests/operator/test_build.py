@@ -6,6 +6,7 @@ import pytest
 from s3d import config
 from s3d_operator import build
 from s3d_operator.api import S3GatewaySpec
+from s3d_operator.crd import schema_of
 from tests.operator.goldens import IMAGE
 
 SECRET = {"secretRef": {"name": "s3-keys"}}
@@ -173,3 +174,16 @@ def test_a_hook_says_when_the_grace_period_began_and_the_settings_when_it_ends()
     assert sidecar(FULL)["lifecycle"] == {"preStop": {"exec": {"command": ["s3d", "prestop"]}}}
     assert sidecar(FULL)["restartPolicy"] == "Always"
     assert loaded(FULL).gateway.deadline == 125 - build.MARGIN_SECONDS
+
+
+def test_every_setting_that_a_field_becomes_has_the_name_of_that_field() -> None:
+    """What the daemon says of a setting is read by somebody who wrote a spec."""
+    spec = S3GatewaySpec.model_validate({"remote": FULL["remote"]})
+    ours = {"S3D_LOCAL_DIR", "S3D_CONFIG_DIR", "S3D_ENDPOINT", "S3D_METRICS_ENDPOINT", "S3D_TERMINATION_LOG"}
+    ours |= {"S3D_LOG_FORMAT", "S3D_LOCK_WAIT", "S3D_CREDENTIALS_DIR"}
+    assert build.settings(spec, grace_seconds=0).keys() - build.FIELDS.keys() == ours
+    schema = schema_of(S3GatewaySpec)
+    for field in build.FIELDS.values():
+        part = schema
+        for name in field.split(".")[1:]:
+            part = part["properties"][name]

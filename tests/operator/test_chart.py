@@ -16,9 +16,9 @@ import yaml
 from prometheus_client import generate_latest
 
 from s3d.metrics import Metrics
-from s3d_operator import build
+from s3d_operator import build, inject
 from s3d_operator.__main__ import parser
-from s3d_operator.api import INJECTED, parse_gateway
+from s3d_operator.api import EXPENDABLE, INJECT, INJECTED, INJECTION, parse_gateway
 from s3d_operator.build import Image
 from s3d_operator.certs import Place
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
@@ -513,8 +513,37 @@ def test_a_pod_that_lost_its_sidecar_is_denied_where_it_asked_and_warned_of_wher
 def test_what_the_policy_does_is_a_value_for_either_way_to_ask() -> None:
     made = objects('admissionPolicy.podLabel="Warn"', 'admissionPolicy.namespaceLabel="Off"')
     policies = {name for kind, name in made if kind.startswith("ValidatingAdmissionPolicy")}
-    assert policies == {"s3d-pod"}
+    assert policies & {"s3d-pod", "s3d-namespace"} == {"s3d-pod"}
     assert made["ValidatingAdmissionPolicyBinding", "s3d-pod"]["spec"]["validationActions"] == ["Warn"]
+
+
+def test_a_word_that_means_nothing_is_refused_by_the_words_that_the_webhook_knows() -> None:
+    policy = objects()["ValidatingAdmissionPolicy", "s3d-misspelt-pod"]["spec"]
+    *_, labels, notes = policy["validations"]
+    assert set(re.findall(r"s3d\.dev/[\w-]+", labels["expression"])) == inject.LABELS | {INJECTION}
+    assert set(re.findall(r"s3d\.dev/[\w-]+", notes["expression"])) == inject.ANNOTATIONS
+    assert f"there are {', '.join(name for name in inject.WRITTEN if name != INJECT)}'" in notes["messageExpression"]
+    asked = webhooks()["pod"]["namespaceSelector"]
+    assert policy["matchConstraints"]["namespaceSelector"] == asked
+    for action in ("Deny", "Warn"):
+        made = objects(f'admissionPolicy.misspelt="{action}"')
+        for what in ("pod", "namespace"):
+            binding = made["ValidatingAdmissionPolicyBinding", f"s3d-misspelt-{what}"]
+            assert binding["spec"]["validationActions"] == [action]
+    assert not [name for _, name in objects('admissionPolicy.misspelt="Off"') if "misspelt" in name]
+
+
+def test_the_account_of_the_operator_is_fenced_where_its_role_knows_no_names() -> None:
+    ours = "request.userInfo.username == 'system:serviceaccount:s3d-system:s3d-operator'"
+    for what in ("configmaps", "webhook"):
+        policy = objects()["ValidatingAdmissionPolicy", f"s3d-account-{what}"]["spec"]
+        assert [each["expression"] for each in policy["matchConditions"]] == [ours]
+        assert policy["failurePolicy"] == "Fail"
+        binding = objects()["ValidatingAdmissionPolicyBinding", f"s3d-account-{what}"]["spec"]
+        assert binding["validationActions"] == ["Deny"]
+    elsewhere = {name for _, name in objects("certificate.certManager.enabled=true")}
+    assert "s3d-account-configmaps" in elsewhere
+    assert "s3d-account-webhook" not in elsewhere, "there it may not change it at all"
 
 
 @pytest.mark.checklist(57)
@@ -877,10 +906,29 @@ def test_the_notes_say_what_is_left_to_do_and_what_is_risked(tmp_path: Path) -> 
     assert "kubectl label namespace NAMESPACE s3d.dev/injection=enabled" in said
     assert "helm test s3d -n s3d-system" in said
     assert "WARNING" not in said
+    assert "name no registry" in said
+    assert "name no registry" not in notes(tmp_path, 'sidecar.image="r.example/s3d:1"')
+    pasted = said[said.index("<<EOF\n") + len("<<EOF\n") : said.index("\nEOF\n")]
+    sample = yaml.safe_load(pasted)
+    assert parse_gateway(sample)[0].app_credentials == "Dummy", "as it is pasted"
     risky = ("webhook.replicas=1", 'webhook.failurePolicy.podLabel="Ignore"', 'admissionPolicy.podLabel="Warn"')
     said = notes(tmp_path, *risky, "crds.keep=false", 'drain.jobs.namespaces=["shop"]')
     assert said.count("WARNING") == 3
     assert "Jobs in shop" in said
+
+
+def test_loaded_images_are_never_pulled() -> None:
+    preset = ("--values", str(CHART / "presets/loaded.yaml"))
+    done = helm("template", "s3d", str(CHART), "--namespace", "s3d-system", "--skip-tests", *preset)
+    assert done.returncode == 0, done.stderr
+    containers = [
+        container
+        for raw in yaml.safe_load_all(done.stdout)
+        if raw and raw["kind"] == "Deployment"
+        for container in raw["spec"]["template"]["spec"]["containers"]
+    ]
+    assert {container["imagePullPolicy"] for container in containers} == {"Never"}
+    assert all("--pull-policy=Never" in container["args"] for container in containers)
 
 
 @functools.cache
@@ -899,6 +947,7 @@ def test_what_is_tried_opts_in_outside_of_the_releases_namespace_and_goes_when_i
     assert set(made) == {"Namespace", "S3Gateway", "Pod"}
     namespace = made["Namespace"]["metadata"]["name"]
     assert made["Pod"]["metadata"]["labels"]["s3d.dev/inject"] == "true"
+    assert made["Pod"]["metadata"]["annotations"][EXPENDABLE] == "true", "nothing can be delivered: that is no loss"
     order = []
     for kind in ("Namespace", "S3Gateway", "Pod"):
         metadata = made[kind]["metadata"]
@@ -916,6 +965,7 @@ def test_what_is_tried_may_be_a_gateway_that_is_there() -> None:
     made = helm_test('test={"namespace":"shop","bucket":"photos"}', 'sidecar.image="r.example/s3d:9"')
     assert set(made) == {"Pod"}
     assert made["Pod"]["metadata"]["namespace"] == "shop"
+    assert EXPENDABLE not in made["Pod"]["metadata"]["annotations"]
     (container,) = made["Pod"]["spec"]["containers"]
     assert container["image"] == "r.example/s3d:9"
     assert container["args"][1] == "photos"

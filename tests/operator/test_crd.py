@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from s3d_operator.api import CPU_PATTERN, SIZE_PATTERN
+from s3d_operator.api import CPU_PATTERN, MESSAGES, SIZE_PATTERN
 from s3d_operator.crd import files, s3gateway
 
 ROOT = Path(__file__).parents[2]
@@ -89,8 +89,16 @@ def test_a_person_finds_it_by_short_name_and_category() -> None:
 
 
 def test_quantities_are_numbers_or_text() -> None:
-    patterns = {node["pattern"] for _, node in nodes(SCHEMA) if node.get("x-kubernetes-int-or-string")}
-    assert patterns == {SIZE_PATTERN, CPU_PATTERN}
+    said = {node["x-kubernetes-validations"][0]["message"] for _, node in nodes(SCHEMA) if is_quantity(node)}
+    assert said == {MESSAGES[SIZE_PATTERN], MESSAGES[CPU_PATTERN]}
+
+
+def is_quantity(node: dict[str, Any]) -> bool:
+    return bool(node.get("x-kubernetes-int-or-string"))
+
+
+def test_no_person_is_shown_a_regular_expression() -> None:
+    assert [path for path, node in nodes(SCHEMA) if path.startswith(".spec") and "pattern" in node] == []
 
 
 def test_the_chart_keeps_the_definitions_on_uninstall_if_told_so() -> None:

@@ -653,3 +653,53 @@ def test_whatever_a_pod_is_it_is_injected_or_skipped_with_a_reason_or_it_is_an_e
         return
     assert verdict["allowed"] is isinstance(choice, Gateway)
     assert isinstance(choice, Gateway) or verdict["status"]["reason"] == choice.reason
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        (
+            {"annotations": {"s3d.dev/gateways": "a"}},
+            "is none of s3d's: did you mean annotation s3d.dev/gateway?",
+        ),
+        ({"annotations": {"s3d.dev/drain-second": "7"}}, "did you mean annotation s3d.dev/drain-seconds"),
+        ({"annotations": {"s3d.dev/colour": "red"}}, "there are s3d.dev/inject, s3d.dev/gateway,"),
+        ({"annotations": {"s3d.dev/inject": "true"}}, "it is a label"),
+        ({"labels": {"s3d.dev/gateway": "a"}}, "it is an annotation"),
+        ({"labels": {"s3d.dev/injection": "enabled"}}, 'a pod asks by the label s3d.dev/inject: "true"'),
+        ({"annotations": {"s3d.dev/endpoint-env": "False"}}, '\'False\' means nothing: write "true" or "false"'),
+        ({"annotations": {"s3d.dev/on-missing": "deny"}}, "'deny' means nothing: write \"Deny\""),
+    ],
+)
+def test_a_word_of_ours_that_means_nothing_is_refused_with_what_was_probably_meant(
+    metadata: dict[str, Any], words: str
+) -> None:
+    choice = wanted(pod(**metadata), [gateway(ANONYMOUS)])
+    assert isinstance(choice, Skip)
+    assert choice.reason == "InvalidAnnotation"
+    assert words in choice.message
+
+
+def test_what_we_and_others_write_at_pods_is_let_through() -> None:
+    injected = inject(pod(annotations={"s3d.dev.example/x": "1"}, labels={"app": "shop"}), gateway(ANONYMOUS))
+    assert not isinstance(wanted(injected, [gateway(ANONYMOUS)]), Skip)
+
+
+def test_a_container_with_an_endpoint_of_its_own_is_told_that_it_goes_past_the_gateway() -> None:
+    for entry in ({"value": "https://s3.example.com"}, {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}):
+        own = {"name": "app", "image": "app:1", "env": [{"name": "AWS_ENDPOINT_URL_S3"} | entry]}
+        (warning,) = patch(pod({"containers": [own]}), gateway(ANONYMOUS), IMAGE).warnings
+        assert "container 'app' has an AWS_ENDPOINT_URL_S3 of its own" in warning
+        left_alone = pod({"containers": [own]}, annotations={"s3d.dev/endpoint-env": "false"})
+        assert patch(left_alone, gateway(ANONYMOUS), IMAGE).warnings == [], "that was asked for"
+
+
+@pytest.mark.parametrize("endpoint", ["http://minio:99999", "http://127.0.0.1:33333"])
+def test_a_gateway_that_no_daemon_would_start_with_is_refused_in_the_words_of_its_spec(endpoint: str) -> None:
+    spec = {"remote": {"endpoint": endpoint, "credentials": {"anonymous": {}}}}
+    raw = {"metadata": {"name": "loop", "namespace": "shop"}, "spec": spec}
+    choice = wanted(pod(), [read_gateway(raw)])
+    assert isinstance(choice, Skip)
+    assert choice.reason == "InvalidGateway"
+    assert "spec.remote.endpoint" in choice.message
+    assert "S3_ENDPOINT" not in choice.message

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from s3d_operator import build, pods
-from s3d_operator.pods import ANSWER_BYTES, Left, Pod, Report, ask, read_pod
+from s3d_operator.pods import ANSWER_BYTES, LARGEST, LONGEST_SECONDS, Left, Pod, Report, ask, read_pod
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway
 from tests.operator.test_inject import ANONYMOUS, inject, pod
@@ -55,6 +55,24 @@ def test_a_pod_says_whose_it_is_and_whether_its_gateway_answers() -> None:
     assert not read_pod(injected(initContainerStatuses=None)).listens
 
 
+def test_a_pod_says_what_keeps_its_gateway_from_starting_and_whether_it_has_run() -> None:
+    crashing = {
+        "name": "s3d",
+        "started": False,
+        "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    }
+    unscheduled = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+    for status, waits_for, has_run in (
+        ({"initContainerStatuses": [crashing]}, "CrashLoopBackOff", True),
+        ({"initContainerStatuses": [ended(2)]}, "", True),
+        ({"initContainerStatuses": None, "conditions": unscheduled}, "Unschedulable", False),
+        ({"initContainerStatuses": [running() | {"started": False}]}, "", False),
+    ):
+        read = read_pod(injected(**status))
+        assert (read.listens, read.waits_for, read.has_run) == (False, waits_for, has_run)
+
+
 def test_events_are_for_the_controller_else_for_the_pod() -> None:
     raw = injected()
     assert read_pod(raw).owner["kind"] == "Pod"
@@ -85,6 +103,9 @@ def test_only_a_claim_outlives_its_pod(volume: dict[str, Any], outlives: bool) -
         ('{"changes": 4, "bytes": 40, "oldest": 1.5, "parked": 3}', Left(4, 40, parked=3)),
         ('{"changes": 0, "bytes": 0, "oldest": null}', Left(0, 0)),
         ('{"changes": -4, "bytes": 40}', None),
+        ('{"changes": 1e400, "bytes": 40}', Left(LARGEST, 40)),
+        ('{"changes": NaN, "bytes": 40}', None),
+        ("[" * 4096, None),
         ('{"changes": true, "bytes": 40}', None),
         ("Traceback", None),
         ("[]", None),
@@ -108,6 +129,23 @@ def test_a_pod_holds_its_claim_until_its_gateway_has_ended() -> None:
     assert read_pod(leaving).holds
     assert not read_pod(leaving | {"status": {"initContainerStatuses": [ended(75)]}}).holds
     assert not read_pod(injected(phase="Failed", initContainerStatuses=None)).holds, "evicted"
+
+
+def test_a_claim_by_a_name_that_no_claim_can_have_is_none() -> None:
+    raw = injected(spec=ANONYMOUS | {"volume": {"persistentVolumeClaim": {"claimName": "q"}}})
+    assert read_pod(raw).claim == "q"
+    (volume,) = (each for each in raw["spec"]["volumes"] if "persistentVolumeClaim" in each)
+    for name in ("../../kube-system/pods/x", "Q", "q" * 254):
+        volume["persistentVolumeClaim"]["claimName"] = name
+        assert read_pod(raw).claim == ""
+
+
+@pytest.mark.parametrize("number", [1e12, 3e18, 1 << 62, 1 << 80, float("inf")])
+def test_what_a_pod_says_is_clamped_to_what_can_be_written(number: float) -> None:
+    pending = dict.fromkeys(("changes", "bytes", "oldest_age_seconds", "parked"), number)
+    said = Report.read(json.dumps(SAID | {"pending": pending}).encode())
+    assert said.changes == said.bytes == said.parked == min(number, LARGEST)
+    assert said.oldest == LONGEST_SECONDS
 
 
 @asynccontextmanager

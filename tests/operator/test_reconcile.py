@@ -1,8 +1,10 @@
 import asyncio
 import importlib.metadata
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,12 +84,8 @@ async def pods_door() -> AsyncIterator[Door]:
 @pytest.fixture
 async def reconciler(client: Kube, pods_door: Door) -> AsyncIterator[Reconciler]:
     """A reconciler that knows the pods; a test makes its rounds."""
-    made = Reconciler(client, IMAGE, door_port=pods_door.port)
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(made.injected.run())
-        await made.injected.synced.wait()
+    async with another(client, pods_door) as made:
         yield made
-        watch.cancel()
 
 
 async def test_a_round_writes_what_the_pods_say(api: ApiServer, reconciler: Reconciler, eventually: Eventually) -> None:
@@ -356,6 +354,218 @@ async def test_a_loss_that_could_not_be_told_is_told_by_the_next_round(
     assert [reason for _, reason, _ in events(api)] == ["QueueLost", "QueueLost"]
 
 
+TENANT = "/apis/s3d.dev/v1alpha1/namespaces/another/s3gateways/theirs"
+
+
+def put_tenant(api: ApiServer, **volume: Any) -> None:
+    """A gateway of somebody else, which a round comes to first."""
+    known = {"namespace": "another", "name": "theirs", "uid": "theirs", "creationTimestamp": "2025-01-01T00:00:00Z"}
+    api.put(TENANT, {"metadata": known, "spec": ANONYMOUS | ({"volume": volume} if volume else {})})
+
+
+@pytest.mark.parametrize("refused", ["another/configmaps", "another/s3gateways", "another/persistentvolumeclaims"])
+async def test_a_namespace_that_refuses_what_is_written_keeps_no_other_from_its_turn(
+    api: ApiServer, reconciler: Reconciler, refused: str
+) -> None:
+    put_tenant(api, persistentVolumeClaim={"claimName": "queue"})
+    put_gateway(api)
+    api.forbidden = refused
+    assert await reconciler.round(NOW) == "failed"
+    assert conditions(api)["Accepted"] == "Accepted"
+    assert "/api/v1/namespaces/shop/configmaps/default-s3d" in api.objects
+    api.forbidden = None
+    assert await reconciler.round(NOW) == "done"
+    assert "status" in api.objects[TENANT]
+
+
+async def test_what_a_pod_says_stops_no_round(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_tenant(api)
+    put_gateway(api)
+    odd = injected()
+    odd["metadata"] |= {"namespace": "another", "name": "odd", "uid": "odd"}
+    odd["metadata"]["labels"][INJECTED] = "theirs"
+    api.put("/api/v1/namespaces/another/pods/odd", odd)
+    put_pod(api, injected("brackets", initContainerStatuses=[ended(75, "[" * 4096)], phase="Failed"))
+    put_pod(api, injected("honest", initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+    await eventually(lambda: len(reconciler.injected.objects) == 3)
+    pods_door.said = SAID | {"pending": SAID["pending"] | {"oldest_age_seconds": 1e12, "changes": 1 << 62}}  # type: ignore[operator]
+    assert await reconciler.round(NOW) == "done"
+    assert api.objects[TENANT]["status"]["pending"]["oldestSince"].startswith("2016-")
+    assert conditions(api)["DataAtRisk"] == "AllDelivered"
+    assert [message.split()[1] for _, reason, message in events(api) if reason == "QueueLost"] == ["honest", "honest"]
+
+
+CRASHING = {"name": "s3d", "started": False, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+
+
+@pytest.mark.parametrize("spec", [ANONYMOUS, CLAIM])
+async def test_a_pod_that_crashes_again_and_again_makes_risk_unknown_also_on_a_claim_that_is_new(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually, spec: dict[str, Any]
+) -> None:
+    put_gateway(api, spec=spec)
+    api.put(f"{CLAIMS}/queue", {"metadata": {"name": "queue"}, "spec": {"accessModes": ["ReadWriteOnce"]}})
+    put_pod(api, injected(spec=spec, initContainerStatuses=[CRASHING]))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == conditions(api)["Ready"] == "PodsNotStarted"
+
+
+async def test_what_a_claim_holds_is_at_risk_until_its_next_pod_has_started(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_gateway(api, spec=CLAIM)
+    api.put(f"{CLAIMS}/queue", {"metadata": {"name": "queue"}, "spec": {"accessModes": ["ReadWriteOnce"]}})
+    put_pod(api, injected(spec=CLAIM))
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    put_pod(api, injected(spec=CLAIM, initContainerStatuses=[ended(75, LEFT)]))
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == "ChangesLeft"
+    later = injected("shop-2", spec=CLAIM, initContainerStatuses=None, phase="Pending")
+    later["metadata"]["creationTimestamp"] = "2026-01-01T00:01:00Z"
+    put_pod(api, later)
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == "ChangesLeft"
+    pods_door.said = QUIET
+    put_pod(api, later | {"status": injected()["status"]})
+    await eventually(lambda: reconciler.injected.objects["shop", "shop-2"].listens)
+    await reconciler.round(NOW)
+    assert conditions(api)["DataAtRisk"] == "AllDelivered"
+
+
+def lost(reconciler: Reconciler, gateway: str = "default") -> float | None:
+    """The counter of lost changes."""
+    labels = {"namespace": "shop", "gateway": gateway}
+    return reconciler.metrics.registry.get_sample_value("s3d_operator_lost_changes_total", labels)
+
+
+@asynccontextmanager
+async def another(client: Kube, door: Door) -> AsyncIterator[Reconciler]:
+    """The reconciler after a restart: it knows what the API server has."""
+    made = Reconciler(client, IMAGE, door_port=door.port)
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(made.injected.run())
+        await made.injected.synced.wait()
+        yield made
+        watch.cancel()
+
+
+async def test_a_loss_stays_in_the_status_and_no_process_counts_or_tells_it_twice(
+    api: ApiServer, reconciler: Reconciler, client: Kube, pods_door: Door, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected(initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+    await eventually(lambda: reconciler.injected.objects)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    seen = {"changes": 4, "bytes": 40, "since": "2026-01-01T12:00:00Z", "last": "2026-01-01T12:00:00Z"}
+    assert status(api)["lost"] == seen | {"counted": ["uid-shop-1"]}
+    assert lost(reconciler) == 4
+    for path in [path for path in api.objects if path.startswith(EVENTS)]:
+        api.delete(path)
+    async with another(client, pods_door) as later:
+        for _ in range(2):
+            await later.round(NOW)
+        assert (status(api)["lost"], lost(later), events(api)) == (seen | {"counted": ["uid-shop-1"]}, None, [])
+        put_pod(api, injected("shop-2", initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
+        api.delete(f"{PODS}/shop-1")
+        await eventually(lambda: [*later.injected.objects] == [("shop", "shop-2")])
+        for minute in (1, 2, 3):
+            await later.round(NOW.replace(minute=minute))
+        assert status(api)["lost"] == seen | {
+            "changes": 8,
+            "bytes": 80,
+            "last": "2026-01-01T12:01:00Z",
+            "counted": ["uid-shop-2"],
+        }
+        assert lost(later) == 4
+        assert {message.split()[1] for _, _, message in events(api)} == {"shop-2"}
+
+
+async def test_a_loss_that_no_status_could_take_is_counted_and_told_by_the_next_round(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    api.broken = "/status"
+    await reconciler.round(NOW)
+    assert (lost(reconciler), events(api)) == (None, [])
+    api.broken = False
+    for _ in range(2):
+        await reconciler.round(NOW)
+    assert (lost(reconciler), status(api)["lost"]["changes"], len(events(api))) == (3, 3, 2)
+
+
+async def test_pods_of_a_gateway_that_was_deleted_are_told_of_once(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert events(api) == []
+    api.delete(f"{GATEWAYS}/default")
+    for _ in range(2):
+        await reconciler.round(NOW)
+    ((kind, reason, text),) = events(api)
+    assert (kind, reason) == ("Pod", "GatewayGone")
+    assert "S3Gateway 'default' was deleted" in text
+
+
+async def test_the_loss_of_a_pod_whose_gateway_is_gone_counts_when_it_goes(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    assert lost(reconciler) == 3
+
+
+async def test_what_an_expendable_pod_loses_is_no_loss(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    raw = injected(initContainerStatuses=[ended(75, LEFT)], phase="Succeeded")
+    raw["metadata"]["annotations"]["s3d.dev/expendable"] = "true"
+    put_pod(api, raw)
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    api.delete(f"{PODS}/shop-1")
+    await eventually(lambda: not reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert ("lost" in status(api), lost(reconciler), events(api)) == (False, None, [])
+
+
+async def test_a_pod_that_goes_past_its_gateway_is_not_told_to_write_through_it(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    raw = injected()
+    for entry in raw["spec"]["containers"][0]["env"]:
+        if entry["name"] == "AWS_ENDPOINT_URL_S3":
+            entry["value"] = "https://s3.example.com"
+    put_pod(api, raw)
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    ((_, reason, text),) = events(api)
+    assert reason == "Injected"
+    assert "write through" not in text
+    assert "the environment does not send the SDKs of app to it" in text
+
+
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
     await Reconciler(client, IMAGE).round(NOW)
@@ -428,5 +638,6 @@ def test_kopf_is_recent_and_its_watches_end_and_its_notes_are_under_our_name() -
     for storage in (settings.persistence.diffbase_storage, settings.persistence.progress_storage):
         assert storage.prefix == GROUP
     assert settings.posting.loggers is False
+    assert not logging.getLogger("kopf.objects").isEnabledFor(logging.INFO), "a line for each status that we write"
     assert settings.watching.server_timeout
     assert tuple(map(int, importlib.metadata.version("kopf").split(".")[:3])) >= (1, 44, 1)

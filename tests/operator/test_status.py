@@ -1,11 +1,11 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from s3d_operator.api import ClaimStatus, LastPod
-from s3d_operator.pods import Report
+from s3d_operator.pods import LARGEST, LONGEST_SECONDS, Report
 from s3d_operator.status import AT_RISK_SECONDS, Fleet, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -66,7 +66,8 @@ def test_a_spec_that_the_schema_lets_through_and_the_daemon_does_not_is_invalid(
     for endpoint in ("http://minio:99999", "http://127.0.0.1:33333"):
         status = status_of(body(1, endpoint), ALONE, NOW)
         assert condition(status, "Accepted") == condition(status, "Ready") == ("False", "InvalidSpec")
-        assert "S3_ENDPOINT" in message(status, "Accepted")
+        assert "spec.remote.endpoint" in message(status, "Accepted")
+        assert "S3_ENDPOINT" not in message(status, "Accepted"), "nobody wrote that"
 
 
 def test_a_spec_of_another_version_is_invalid_and_says_what_to_do() -> None:
@@ -115,6 +116,13 @@ def test_where_a_pod_never_said_anything_nothing_is_said_to_be_zero() -> None:
     assert status_of(body(1, "http://minio:9000", before), fleet, NOW)["pending"] == before["pending"]
 
 
+def test_what_is_added_up_stays_a_number_and_a_time_that_can_be_written() -> None:
+    most = replace(BUSY, changes=LARGEST, bytes=LARGEST, parked=LARGEST, oldest=LONGEST_SECONDS)
+    pending = status_of(GIVEN, Fleet([Seen(report=most)] * 2048), NOW)["pending"]
+    assert pending["changes"] == pending["bytes"] == pending["parked"] == LARGEST
+    assert pending["oldestSince"].startswith("2016-")
+
+
 @pytest.mark.parametrize(
     ("report", "expected"),
     [
@@ -160,6 +168,58 @@ def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_loo
     assert "kubectl describe pod" in message(status, "CredentialsResolved")
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("CrashLoopBackOff", "kubectl logs POD -c s3d --previous"),
+        ("CrashLoopBackOff", "securityContext.fsGroup"),
+        ("CreateContainerConfigError", "a key that the Secret lacks"),
+        ("Unschedulable", "kubectl describe pod"),
+    ],
+)
+def test_a_gateway_whose_pods_do_not_start_is_not_ready_and_says_what_they_wait_for(reason: str, words: str) -> None:
+    waiting = Seen(listens=False, waits_for=reason)
+    status = status_of(GIVEN, Fleet([waiting, waiting]), NOW)
+    assert condition(status, "Ready") == ("Unknown", "PodsNotStarted")
+    assert f"2 pods wait for a gateway ({reason})" in message(status, "Ready")
+    assert words in message(status, "CredentialsResolved")
+    some = status_of(GIVEN, Fleet([waiting, Seen(report=QUIET)]), NOW)
+    assert condition(some, "Ready") == ("True", "PodsNotStarted"), "others write through it"
+
+
+def test_what_a_pod_that_does_not_run_may_hold_is_unknown_and_what_is_known_of_it_counts() -> None:
+    fresh, ran = Seen(listens=False), Seen(listens=False, may_hold=True, waits_for="CrashLoopBackOff")
+    assert condition(status_of(GIVEN, Fleet([fresh]), NOW), "DataAtRisk") == ("False", "AllDelivered")
+    assert condition(status_of(GIVEN, Fleet([ran]), NOW), "DataAtRisk") == ("Unknown", "PodsNotStarted")
+    told = replace(ran, report=BUSY, answers=False)
+    status = status_of(GIVEN, Fleet([told, Seen(report=QUIET)]), NOW)
+    assert condition(status, "DataAtRisk") == ("Unknown", "PodsNotStarted")
+    assert status["pending"]["changes"] == 3
+
+
+def test_what_waits_in_a_claim_whose_pod_does_not_start_is_at_risk_and_says_so() -> None:
+    waiting = Seen(listens=False, may_hold=False, waits_for="Unschedulable")
+    status = status_of(GIVEN, Fleet([waiting], claims=[LEFT.model_copy(update={"in_use": True})]), NOW)
+    assert condition(status, "DataAtRisk") == ("True", "ChangesLeft")
+    assert condition(status, "Ready") == ("Unknown", "ChangesLeft")
+    assert "whose pod has not started: queue" in message(status, "DataAtRisk")
+
+
+def test_a_status_says_when_it_was_found_to_be_so_to_a_minute() -> None:
+    fleet = Fleet([Seen(report=QUIET)])
+    first = status_of(GIVEN, fleet, NOW)
+    assert first["observedAt"] == "2026-01-01T12:00:00Z"
+    body_then = body(1, "http://minio:9000", first)
+    assert status_of(body_then, fleet, NOW + timedelta(seconds=59)) == first
+    theirs = first | {"conditions": [{"type": "Theirs", "status": "True"}, *first["conditions"]], "theirs": 1}
+    beside = status_of(body(1, "http://minio:9000", theirs), fleet, NOW + timedelta(seconds=59))
+    assert beside["observedAt"] == first["observedAt"], "what others write is theirs"
+    renewed = status_of(body_then, fleet, NOW + timedelta(seconds=60))
+    assert renewed == first | {"observedAt": "2026-01-01T12:01:00Z"}
+    changed = status_of(body_then, Fleet(), NOW + timedelta(seconds=1))
+    assert changed["observedAt"] == "2026-01-01T12:00:01Z"
+
+
 def test_without_signatures_no_keys_are_needed() -> None:
     anonymous = body(1, "http://minio:9000", remote={"credentials": {"anonymous": {}}})
     assert condition(status_of(anonymous, ALONE, NOW), "CredentialsResolved") == ("True", "NotRequired")
@@ -203,7 +263,7 @@ UNKNOWN = ClaimStatus(claim_name="other", last_pod=LAST)
     [
         (LEFT, ("True", "ChangesLeft")),
         (LEFT.model_copy(update={"parked": 1}), ("True", "ChangesParked")),
-        (LEFT.model_copy(update={"in_use": True}), ("False", "OnTheWay")),
+        (LEFT.model_copy(update={"in_use": True}), ("True", "ChangesLeft")),
         (UNKNOWN, ("Unknown", "ClaimsUnknown")),
         (UNKNOWN.model_copy(update={"in_use": True}), ("False", "AllDelivered")),
     ],

@@ -23,6 +23,7 @@ NAMES = [
     api.GATEWAY,
     api.ENDPOINT_ENV,
     api.ON_MISSING,
+    api.EXPENDABLE,
     api.INJECTED,
     api.DRAINS,
     api.CONFIG_HASH,
@@ -30,7 +31,7 @@ NAMES = [
 REASONS = re.findall(r'Skip\(\s*"(\w+)"', SOURCE["inject"])
 REASONS += re.findall(r'Judgement\(\s*"\w+",\s*"(\w+)"', SOURCE["status"])
 REASONS += re.findall(r'_tell\(gateway, "(\w+)"', SOURCE["drains"])
-REASONS += re.findall(r'"(Injected|InjectionSkipped|QueueLost|QueueLeft)"', SOURCE["reconcile"])
+REASONS += re.findall(r'"(Injected|InjectionSkipped|GatewayGone|QueueLost|QueueLeft)"', SOURCE["reconcile"])
 
 
 @pytest.mark.parametrize("name", [*NAMES, *api.OWN.values(), api.ORIGINAL_GRACE])

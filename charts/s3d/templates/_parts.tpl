@@ -70,20 +70,25 @@ securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 {{- end }}
 
+{{/* No namespace that is never looked at. */}}
+{{- define "s3d.notExcluded" -}}
+{{- $excluded := concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.webhook.excludedNamespaces -}}
+matchExpressions:
+  - key: kubernetes.io/metadata.name
+    operator: NotIn
+    values: {{ $excluded | uniq | toJson }}
+{{- end }}
+
 {{/* Whom the webhook and the policy look at: (list . "pod") for those who ask themselves, (list . "namespace"). */}}
 {{- define "s3d.asked" -}}
 {{- $root := index . 0 -}}
 {{- $asker := index . 1 -}}
-{{- $excluded := concat (list "kube-system" "kube-public" "kube-node-lease" $root.Release.Namespace) $root.Values.webhook.excludedNamespaces -}}
 namespaceSelector:
   {{- if eq $asker "namespace" }}
   matchLabels:
     s3d.dev/injection: enabled
   {{- end }}
-  matchExpressions:
-    - key: kubernetes.io/metadata.name
-      operator: NotIn
-      values: {{ $excluded | uniq | toJson }}
+  {{- include "s3d.notExcluded" $root | nindent 2 }}
 objectSelector:
   {{- if eq $asker "pod" }}
   matchLabels:
