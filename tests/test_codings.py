@@ -1,15 +1,10 @@
-"""Content codings: what an object has stays, in however many lines it is said; that of its way here does not.
-
-And how metadata is written that is not ASCII.
-"""
+"""Content codings: what an object has stays, in however many lines it is said; that of its way here does not."""
 
 import http.client
-from email.header import decode_header, make_header
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.clients import raw
 from tests.daemons import Daemon, StartDaemon
 from tests.remotes import Remote
 
@@ -66,28 +61,3 @@ def test_an_objects_codings_are_all_kept_and_the_framing_is_not(
     daemon.terminate()
     there = remote.client().head_object(Bucket=bucket, Key="second")
     assert there.get("ContentEncoding", "").replace(" ", "") == ",".join(expected)
-
-
-TEXTS = ["caf\u00e9", "\u00c4M\u00c4Z\u00d5\u00d1 S3", "\U0001f600 " * 30, "x" * 100 + "\u00e9"]
-
-
-@pytest.mark.semantics("R-1a")
-@pytest.mark.parametrize("text", TEXTS, ids=ascii)
-def test_metadata_reads_the_same_before_and_after_its_delivery(
-    remote: Remote, bucket: str, start_daemon: StartDaemon, text: str
-) -> None:
-    daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
-    for key in ("first", "second"):
-        said = {"x-amz-meta-a": text.encode(), "x-amz-meta-b": "plain"}
-        assert raw(daemon, "PUT", f"/{bucket}/{key}", b"x", **said)[0] == 200  # type: ignore[arg-type]
-    assert daemon.status()["pending"]["changes"] == 1
-    before = raw(daemon, "HEAD", f"/{bucket}/second")[1]
-    assert daemon.terminate() == 0
-    daemon.start()
-    after = raw(daemon, "HEAD", f"/{bucket}/second")[1]
-    assert before["x-amz-meta-a"] == raw(daemon, "GET", f"/{bucket}/second")[1]["x-amz-meta-a"]
-    for headers in (before, after):
-        assert headers["x-amz-meta-a"].isascii()
-        assert str(make_header(decode_header(headers["x-amz-meta-a"]))).strip() == text.strip()
-        assert headers["x-amz-meta-b"] == "plain"
-    assert before["x-amz-meta-a"] == after["x-amz-meta-a"]

@@ -27,7 +27,6 @@ from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.config import Gateway
 from s3d.errors import S3DError, S3Error
 from s3d.protocol import checksums, decode, encode, sigv4
-from s3d.protocol.model import METADATA
 
 log = logging.getLogger(__name__)
 
@@ -252,11 +251,6 @@ class Door:
             status, encoded, document = encode.result(call.operation, reply.result)
             encoded.extend(headers)
             headers, body = encoded, BytesBody(document)
-        if not "".join(headers.values()).isascii():
-            # Whether or not the remote has it yet, and whatever the remote makes of it.
-            for name, value in tuple(headers.items()):
-                if name.lower().startswith(METADATA) and not value.isascii():
-                    headers[name] = encode.mail_safe(value)
         headers.setdefault("x-amz-request-id", request_id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)

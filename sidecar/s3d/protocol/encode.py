@@ -22,8 +22,6 @@ PROLOGUE = '<?xml version="1.0" encoding="UTF-8"?>\n'
 KEY_SAFE = "/-_.~"
 # Carriage returns must be references, or the reader turns them into line feeds; so must what XML has no letter for.
 SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]')
-WORD = 63
-"""Characters inside an encoded word, which has 75 of them at most."""
 REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
@@ -67,22 +65,6 @@ def request(operation_name: str, params: Mapping[str, Any]) -> tuple[str, str, s
         digest = hashlib.md5(document, usedforsecurity=False).digest()
         headers["Content-MD5"] = base64.b64encode(digest).decode("ascii")
     return operation.method, "/" + quote(params.get("Key", ""), safe=KEY_SAFE), "&".join(query), headers, document
-
-
-def mail_safe(text: str) -> str:
-    """A value of metadata as S3 shows it: quoted words of UTF-8 where it is not ASCII (RFC 2047), each of whole
-    characters. It is written as MinIO does."""
-    if text.isascii():
-        return text
-    words = [""]
-    for character in text:
-        quoted = "_" if character == " " else character
-        if character in "=?_" or not " " <= character <= "~":
-            quoted = "".join(f"={byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
-        if len(words[-1]) + len(quoted) > WORD:
-            words.append("")
-        words[-1] += quoted
-    return " ".join(f"=?UTF-8?q?{word}?=" for word in words)
 
 
 def result(
