@@ -50,13 +50,23 @@ def remote_listed_before_the_snapshot(patch: pytest.MonkeyPatch) -> None:
     real = listing.pending_in
 
     class Afresh:
+        """What is pending at the moment in which it is looked at."""
+
         def __init__(self, *arguments: Any) -> None:
             self.arguments = arguments
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(real(*self.arguments), name)
+            reading = real(*self.arguments)
+            try:
+                while True:
+                    reading.send(None)
+            except StopIteration as read:
+                return getattr(read.value, name)
 
-    patch.setattr(listing, "pending_in", Afresh)
+    async def pending_in(*arguments: Any) -> Any:
+        return Afresh(*arguments)
+
+    patch.setattr(listing, "pending_in", pending_in)
 
 
 def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ OFTEN = 3
 """How often an answer is given before the store answers again; three refusals would park a change."""
 AT_MOST = 2.0
 """Seconds that it is given at most: what pauses need not come so often."""
-IN_TIME = 20.0
+IN_TIME = 60.0
 """Seconds in which what the store answers again arrives, of all kinds together."""
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -205,7 +205,8 @@ def _bare(headers: AnyHeaders, meaning: Meaning) -> Meaning:
 def _is_object(operation: str, headers: AnyHeaders) -> bool:
     """Whether an answer is an object. What says nothing of itself, not even a type, may be one for a client that reads
     it, but teaches nobody."""
-    return bool(_etag(headers)) or (operation == "GetObject" and not {"ETag", "Content-Type"} & {*headers})
+    silent = "ETag" not in headers and "Content-Type" not in headers
+    return bool(_etag(headers)) or (operation == "GetObject" and silent)
 
 
 def _etag(headers: AnyHeaders) -> str:

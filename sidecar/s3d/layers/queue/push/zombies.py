@@ -23,6 +23,8 @@ GLANCE = 5.0
 """Seconds between two looks at the clock, at most."""
 PAUSE = 0.2
 """The same, at least."""
+AGAIN = 1.0
+"""Seconds until what could not be looked at is looked at again."""
 AT_ONCE = 100
 """Changes that are looked at before the next look at the clock."""
 PATIENCE = 3600.0
@@ -45,7 +47,7 @@ async def watch(parts: Parts) -> None:
         log.error("settled changes cannot be looked at: %s", error)
         again = True
     since = aftermath.kept_since(parts.db)
-    rest = GLANCE if since is None or again else since + window - parts.clock.now()
+    rest = GLANCE if since is None else AGAIN if again else since + window - parts.clock.now()
     await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
 
 
