@@ -753,6 +753,9 @@ class Gateway(RuleBasedStateMachine):
         flaky = self.onion.flaky
         self.step("overtaking")
         flaky.come_back()
+        flaky.release()
+        flaky.fates.clear()
+        self.onion.run(self.onion.quiet(self.bucket, key))
         flaky.stalled = True
         self.put_bytes(key, CONTENTS[first], "")
         self.onion.run(self.onion.breathe())

@@ -231,9 +231,13 @@ MUTANTS = (
     part_boundaries_changed,
     digest_not_verified_again,
     success_by_status,
+    superseded_tried_again,
+)
+SELDOM = (
     failure_by_status,
     hidden_retry,
     kept_back_behind_a_newer_change,
     kept_back_below_a_newer_change,
-    superseded_tried_again,
 )
+"""Mutants that take more steps than every run makes: `make soak` looks for them. Tests of their own hold what they break
+(tests/test_answers_late.py, tests/test_repeats.py, tests/sidecar/layers/test_truth.py)."""

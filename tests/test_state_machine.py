@@ -21,7 +21,7 @@ from tests.crashes import Disk
 from tests.fakes import Fake
 from tests.machine import COUNTED, World, play
 from tests.model import Wrong
-from tests.mutants import MUTANTS
+from tests.mutants import MUTANTS, SELDOM
 from tests.remotes import REGION, Remote
 
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
@@ -31,7 +31,7 @@ STEPS = 7000
 MORE_ROUNDS = 12
 """Short rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
 OFTEN = 50
-SEARCHED = 4
+SEARCHED = 4 + int(SOAK_HOURS * 20)
 """Rounds, at most, in which a mutant is looked for: most are found in the first hundred steps."""
 
 pytestmark = pytest.mark.timeout(600 + SOAK_HOURS * 3600)
@@ -105,7 +105,7 @@ def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
     assert world.steps >= 500
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", (*MUTANTS, *SELDOM) if SOAK_HOURS else MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_the_machine_sees_a_mutant(
     world: World, mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ):
