@@ -239,5 +239,5 @@ SELDOM = (
     kept_back_behind_a_newer_change,
     kept_back_below_a_newer_change,
 )
-"""Mutants that take more steps than every run makes: `make soak` looks for them. Tests of their own hold what they break
-(tests/test_answers_late.py, tests/test_repeats.py, tests/sidecar/layers/test_truth.py)."""
+"""Mutants that take more steps than every run makes: `make soak` looks for them. Tests of their own hold what they
+break (tests/test_answers_late.py, tests/test_repeats.py, tests/sidecar/layers/test_truth.py)."""
