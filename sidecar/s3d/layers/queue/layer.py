@@ -246,11 +246,13 @@ async def open_queue(
     await asyncio.to_thread(binding.refuse_new, directory / "queue.db", directory / "bodies")
     db = await asyncio.to_thread(Database.open, directory / "queue.db", SCHEMA, metrics.count_commit)
     try:
-        await inspection.before_all(db)
+        with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
+            await inspection.before_all(db)
         bodies = await asyncio.to_thread(Bodies, directory / "bodies")
         try:
             await binding.bind(db, bodies)
-            await binding.note_run(db, bodies)
+            with contextlib.suppress(StoreFull):  # such a disk takes no body that could be forgotten
+                await binding.note_run(db, bodies)
             await adopt(db, endpoint)
             clock = await times.start(db, machine, timekeeping.longest(settings))
             await db.write(outcomes.recover)

@@ -12,7 +12,7 @@ from s3d.layers.queue.rows import claims
 from s3d.layers.queue.rows.changes import ACTIVE, DUE, NEVER, Table
 from s3d.layers.queue.rows.claims import SLOW
 from s3d.layers.queue.rows.uploads import EVERY
-from s3d.store.db import Database
+from s3d.store.db import Database, StoreFull
 
 AGE = "coalesce(queued_at, acked_at)"
 
@@ -30,11 +30,18 @@ async def start(db: Database, machine: Machine, longest: float) -> Clock:
             f"SELECT {AGE} FROM change WHERE state IN {ACTIVE} AND {AGE} <= ? ORDER BY {AGE} DESC LIMIT 1", (LATEST,)
         ).fetchall()
         clock = resume(machine, kept, newest[0][0] if newest else 0.0)
-        note(connection, clock)
-        mend(connection, clock.now(), longest)
+        if writes:
+            note(connection, clock)
+            mend(connection, clock.now(), longest)
         return clock
 
-    return await db.write(write)
+    writes = True
+    try:
+        return await db.write(write)
+    except StoreFull:
+        # A full disk is drained all the same; the time is noted as soon as there is room.
+        writes = False
+        return await db.write(write)
 
 
 def note(db: apsw.Connection, clock: Clock) -> None:
