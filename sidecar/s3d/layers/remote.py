@@ -25,12 +25,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from s3d import config
-from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
-from s3d.errors import ConfigError, S3Error, Unavailable
+from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT
+from s3d.errors import ConfigError, Unavailable
 from s3d.layers import credentials
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
-from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
+from s3d.layers.judge import PATIENT, Judge, read_document
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
@@ -125,18 +126,14 @@ class Remote:
         await self._fresh.close()
 
     async def __call__(self, call: Call) -> Reply:
-        """Send a call, as it came over a wire or as a layer made it, and judge its answer."""
+        """Send a call and judge its answer."""
         if self.health.away:
             if call.body:
                 await call.body.aclose()
             raise self._unavailable(sent=False)
         if call.bucket:
             self._last_bucket = call.bucket
-        try:
-            reply = await self._judge(call)
-        except S3Error as error:
-            self.credentials.refused(error.status, error.code)
-            raise
+        reply = await self._judge(call)
         if reply.status in credentials.REFUSED:
             document = reply.body.data if isinstance(reply.body, BytesBody) else b""
             self.credentials.refused(reply.status, decode.error(reply.status, reply.headers, document).code)
@@ -144,8 +141,6 @@ class Remote:
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire
-        if wire is None:
-            raise TypeError("only a call that came over a wire can be forwarded")
         query, headers = sigv4.strip_auth(wire.query, wire.headers)
         named = {name.strip().lower() for name in wire.headers.get("Connection", "").split(",")}
         leave_out(headers, NOT_SENT_ON | named)
@@ -179,7 +174,7 @@ class Remote:
             return body, UNSIGNED
         if body.length is not None and body.length <= TRAILER_BUFFER:
             data = await read_all(body, TRAILER_BUFFER)
-            headers[trailer] = getattr(body, "digests", {})[trailer]
+            headers[trailer] = body.digests[trailer]
             return BytesBody(data), UNSIGNED
         if self._settings.checksums == "when_required":
             return body, UNSIGNED
@@ -224,7 +219,7 @@ class Remote:
         if method == "HEAD":
             # Its error has no document. What is wrong with the request itself is said again.
             return response.headers.get(hdrs.CONNECTION, "").lower() == "close"
-        return IDLE_CLOSED in await document_of(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
+        return IDLE_CLOSED in await read_document(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
 
     async def _exchange(
         self,
@@ -372,7 +367,7 @@ class Remote:
         return f"https://{found['hostname']}"
 
     async def _probe(self) -> None:
-        call = Call("HeadBucket", {"Bucket": self._last_bucket})
+        call = Call("HeadBucket", {"Bucket": self._last_bucket}, Wire("HEAD", "/", "", CIMultiDict()))
         target = self._target(self._last_bucket, "/")
         response = await self._exchange(
             self._client, call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True

@@ -6,9 +6,11 @@ at its word until the remote can be asked. What the remote later shows to the co
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from s3d.api import S3, Call
+from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
@@ -51,7 +53,7 @@ class Buckets:
         self,
         db: Database,
         clock: Clock,
-        inner: S3,
+        client: Client,
         health: Health,
         named: tuple[str, ...],
         *,
@@ -61,7 +63,7 @@ class Buckets:
         self._queue_versioned = queue_versioned
         self._db = db
         self._clock = clock
-        self._inner = inner
+        self._client = client
         self._health = health
         self._named = frozenset(named)
         self._known: dict[str, Bucket | None] = {}
@@ -168,7 +170,7 @@ class Buckets:
     async def _exists(self, name: str) -> None:
         """Ask whether the bucket is there. A HEAD has no document, so its error gets the name that a PUT's has."""
         try:
-            await self._inner(Call("HeadBucket", {"Bucket": name}))
+            await self._client.head_bucket(name, fresh=True)
         except S3Error as error:
             if error.status == 404:
                 await self.refute(name, "NoSuchBucket")
@@ -180,16 +182,16 @@ class Buckets:
                 raise S3Error("AccessDenied", "Access Denied", status=403, details={"BucketName": name}) from error
             raise
 
-    async def _ask(self, operation: str, name: str) -> dict[str, object]:
+    async def _ask(self, operation: str, name: str) -> Mapping[str, Any]:
         try:
-            return (await self._inner(Call(operation, {"Bucket": name}))).result or {}
+            return (await self._client.ask(operation, {"Bucket": name}, fresh=True)).result
         except S3Error as error:
             if error.status in SILENT:
                 return {}
             raise
 
 
-def judge(versioning: dict, lock: dict, encryption: dict) -> tuple[str, str]:  # type: ignore[type-arg]
+def judge(versioning: Mapping[str, Any], lock: Mapping[str, Any], encryption: Mapping[str, Any]) -> tuple[str, str]:
     """Why writes to a bucket like this go through ("" where they need not), and the remote's word.
 
     A version id, a retention and the ETag of an encrypted object are the remote's to give (Q-4, Q-14).
