@@ -298,7 +298,7 @@ PUSHES: dict[str, tuple[str, Callable[[Cell], Awaitable[None]], Callable[[Cell],
 """The request that is answered oddly, what a client does, and what is there in the end."""
 
 
-@pytest.mark.semantics("D-1", "Q-3a", "Q-8", "Q-8a", "Q-22")
+@pytest.mark.semantics("D-1", "Q-3a", "Q-8", "Q-8a", "Q-22", "Q-22a")
 @pytest.mark.parametrize("kind", PUSHES)
 async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_path: Path) -> None:
     operation, change, arrived = PUSHES[kind]
@@ -382,7 +382,7 @@ ETAGS: dict[str, Callable[[str], str]] = {
 """How proxies and stores write ETags that are those of S3."""
 
 
-@pytest.mark.semantics("Q-3", "Q-22")
+@pytest.mark.semantics("Q-3", "Q-22", "Q-22a")
 @pytest.mark.parametrize("spelling", ETAGS)
 async def test_an_etag_that_is_written_otherwise_confirms(spelling: str, tmp_path: Path) -> None:
     async with Store() as store, gateway(tmp_path, store) as here:
