@@ -27,13 +27,15 @@ from yarl import URL
 from s3d import config
 from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
 from s3d.errors import ConfigError, S3Error, Unavailable
-from s3d.layers import credentials
+from s3d.layers import blanks, credentials
+from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
 from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
+from s3d.protocol.sigv4 import Reading
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -104,6 +106,7 @@ class Remote:
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
         self._judge = Judge(self._forward, settings.request_timeout)
+        self._blanks = Blanks(self._send_blanks)
 
     def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
@@ -238,6 +241,7 @@ class Remote:
         payload_hash: str,
         *,
         probe: bool = False,
+        reading: Reading | None = None,
     ) -> aiohttp.ClientResponse | Reply:
         """Send one request, once; its response, or the Reply that was saved from a connection which broke."""
         signed = headers.copy()
@@ -245,7 +249,8 @@ class Remote:
         length = upload.body.length if upload else None
         if length is not None:
             signed["Content-Length"] = str(length)
-        await self._sign(signed, method, target, query, payload_hash)
+        reading = reading or await self._blanks.reading(call.bucket, headers)
+        await self._sign(signed, method, target, query, payload_hash, reading)
         url = URL(f"{target.scheme}://{target.host}{target.path}{'?' + query if query else ''}", encoded=True)
         exchange: Exchange | None = None
         try:
@@ -280,6 +285,8 @@ class Remote:
         if upload:
             upload.answered(response.status)
         self._heard(response.status, response.headers)
+        if response.status == 403:
+            self._blanks.refused(headers)
         return response
 
     def _heard(self, status: int, headers: AnyHeaders) -> None:
@@ -325,7 +332,9 @@ class Remote:
             sent=sent,
         )
 
-    async def _sign(self, headers: Headers, method: str, target: Target, query: str, payload_hash: str) -> None:
+    async def _sign(
+        self, headers: Headers, method: str, target: Target, query: str, payload_hash: str, reading: Reading
+    ) -> None:
         if self._settings.anonymous:
             if payload_hash == UNSIGNED_TRAILER:
                 headers["x-amz-content-sha256"] = payload_hash
@@ -348,6 +357,7 @@ class Remote:
             token=keys.token,
             region=target.region,
             now=datetime.now(UTC) + timedelta(seconds=self._skew),
+            reading=reading,
         )
 
     def _target(self, bucket: str, path: str) -> Target:
@@ -379,6 +389,19 @@ class Remote:
         )
         if isinstance(response, aiohttp.ClientResponse):
             response.release()
+
+    async def _send_blanks(self, bucket: str, reading: Reading) -> str:
+        """Ask a bucket something with blanks in a header, signed by a reading; the code of its error, "" for none."""
+        call = Call("GetBucketLocation" if bucket else "ListBuckets", {"Bucket": bucket} if bucket else {})
+        headers: Headers = CIMultiDict(blanks.SAMPLE)
+        query, target = "location" if bucket else "", self._target(bucket, "/")
+        response = await self._exchange(
+            self._client, call, "GET", target, query, headers, None, EMPTY_SHA256, reading=reading
+        )
+        if isinstance(response, Reply):
+            raise TypeError("a request without a body cannot break under it")
+        document = await read_all(Download(response, None, self.health), EARLY_LIMIT)
+        return decode.error(response.status, response.headers, document).code if response.status >= 300 else ""
 
 
 def _end_to_end(response: aiohttp.ClientResponse) -> Headers:
