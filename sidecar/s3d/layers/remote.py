@@ -32,6 +32,7 @@ from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
 from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
+from s3d.layers.proxies import Proxies, shown
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
@@ -105,6 +106,9 @@ class Remote:
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
+        self._proxies = Proxies()
+        if proxy := self._proxies.of(self._scheme, self._host):
+            log.info("the remote is reached through the proxy %s", shown(proxy))
         self._judge = Judge(self._forward, settings.request_timeout)
         self._blanks = Blanks(self._send_blanks)
 
@@ -267,6 +271,7 @@ class Remote:
                     data=data,
                     allow_redirects=False,
                     expect100=(length or 0) >= EXPECT_FROM,
+                    proxy=self._proxies.of(target.scheme, target.host),
                 )
         except BaseException as error:
             early = None
@@ -314,6 +319,9 @@ class Remote:
         """Say what a failed exchange means, and let the remote's health know."""
         if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):
             self.health.failed(str(error))
+            return self._unavailable(sent=False)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            self.health.failed(f"the proxy makes no connection to it: status {error.status} {error.message}")
             return self._unavailable(sent=False)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             if exchange is not None and not exchange.missed:
