@@ -55,6 +55,9 @@ LARGEST_SKEW = 240.0
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
 """Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
 REDIRECTS = frozenset([301, 307, 400])
+EXPECTATION_FAILED = 417
+MOST_SENT = 3
+"""How often a request is sent at most: for another region, and for an expectation that is not known."""
 IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
 """What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
 
@@ -99,6 +102,8 @@ class Remote:
         self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
         self._regions: dict[str, str] = {}
         self._last_bucket = ""
+        self._expects = True
+        """Whether the remote may be asked to answer before the bytes; not once it has refused that."""
         self._skew = 0.0
         """Seconds by which the remote's clock is ahead, where it refused us for that."""
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
@@ -199,34 +204,45 @@ class Remote:
     async def _request(
         self, call: Call, method: str, path: str, query: str, headers: Headers, body: Body | None, payload_hash: str
     ) -> Reply:
-        """Sign, send and answer one request; once more where the remote has taken nothing and says why: the bucket is
-        in another region, or the connection was being closed for its idleness."""
-        client = self._client
+        """Sign, send and answer one request; once more for each reason for which the remote says that it has taken
+        nothing: the bucket is in another region, it knows no `Expect`, or the connection was being closed for its
+        idleness."""
+        client, sent = self._client, 0
         while True:
+            sent += 1
             target = self._target(call.bucket, path)
             upload = Upload(body) if body is not None else None
-            response = await self._exchange(client, call, method, target, query, headers, upload, payload_hash)
+            expects = self._expects and upload is not None and (upload.body.length or 0) >= EXPECT_FROM
+            response = await self._exchange(
+                client, call, method, target, query, headers, upload, payload_hash, expects=expects
+            )
             if isinstance(response, Reply):
                 return response
             download = Download(response, upload, self.health)
             reply = Reply(response.status, _end_to_end(response), body=download)
             unspent = upload is None or not upload.started or upload.body.replayable
-            if client is self._fresh or not unspent or not await self._took_nothing(call, method, response, reply):
+            if response.status == EXPECTATION_FAILED and expects and unspent:
+                log.info("the remote knows no Expect: large bodies are sent without it from now on")
+                self._expects = False
+            elif sent == MOST_SENT or not unspent or not await self._took_nothing(call, method, response, reply, sent):
                 if reply.body is download:
                     await download.begin()
                 return reply
             response.close()
             client = self._fresh
 
-    async def _took_nothing(self, call: Call, method: str, response: aiohttp.ClientResponse, reply: Reply) -> bool:
-        """Whether the remote says that it would take the same request if it was sent again at once."""
+    async def _took_nothing(
+        self, call: Call, method: str, response: aiohttp.ClientResponse, reply: Reply, sent: int
+    ) -> bool:
+        """Whether the remote says that it would take the same request if it was sent again at once. It was `sent` so
+        often; only the first connection can have been idle."""
         if response.status not in REDIRECTS:
             return False
         region = response.headers.get("x-amz-bucket-region", "")
-        if region and region != self._regions.get(call.bucket, self.region) and method != "HEAD":
+        if region and region != self._regions.get(call.bucket, self.region):
             self._regions[call.bucket] = region
             return True
-        if response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
+        if sent > 1 or response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
             return False
         if method == "HEAD":
             # Its error has no document. What is wrong with the request itself is said again.
@@ -245,6 +261,7 @@ class Remote:
         payload_hash: str,
         *,
         probe: bool = False,
+        expects: bool = False,
         reading: Reading | None = None,
     ) -> aiohttp.ClientResponse | Reply:
         """Send one request, once; its response, or the Reply that was saved from a connection which broke."""
@@ -270,7 +287,7 @@ class Remote:
                     headers=signed,
                     data=data,
                     allow_redirects=False,
-                    expect100=(length or 0) >= EXPECT_FROM,
+                    expect100=expects,
                     proxy=self._proxies.of(target.scheme, target.host),
                 )
         except BaseException as error:
