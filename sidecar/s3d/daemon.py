@@ -80,7 +80,7 @@ class Daemon:
 
     def status(self) -> Status:
         """Counts of everything."""
-        health = self._far.health
+        health, standing = self._far.health, self._far.standing
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -88,7 +88,8 @@ class Daemon:
                 "endpoint": self._far.endpoint,
                 "state": health.state,
                 "since": health.since,
-                "credentials": self._far.credentials.state,
+                "credentials": "refused" if standing.keys_are_refused else self._far.credentials.state,
+                "refusal": standing.refusal,
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},

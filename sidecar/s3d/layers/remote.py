@@ -27,12 +27,13 @@ from yarl import URL
 from s3d import config
 from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
 from s3d.errors import ConfigError, S3Error, Unavailable
-from s3d.layers import blanks, credentials
+from s3d.layers import blanks
 from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
 from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
 from s3d.layers.proxies import Proxies, shown
+from s3d.layers.standing import NO_BUCKET, Standing
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
@@ -55,6 +56,8 @@ LARGEST_SKEW = 240.0
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
 """Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
 REDIRECTS = frozenset([301, 307, 400])
+SAYING = frozenset([400, 401, 403, 404])
+"""Statuses of errors that may be about us."""
 EXPECTATION_FAILED = 417
 MOST_SENT = 3
 """How often a request is sent at most: for another region, and for an expectation that is not known."""
@@ -111,6 +114,7 @@ class Remote:
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
+        self.standing = Standing(self._base)
         self._proxies = Proxies()
         if proxy := self._proxies.of(self._scheme, self._host):
             log.info("the remote is reached through the proxy %s", shown(proxy))
@@ -147,12 +151,20 @@ class Remote:
         try:
             reply = await self._judge(call)
         except S3Error as error:
-            self.credentials.refused(error.status, error.code)
+            self._refused(call, error)
             raise
-        if reply.status in credentials.REFUSED:
+        if reply.status < 300:
+            self.standing.passed()
+        elif reply.status in SAYING:
             document = reply.body.data if isinstance(reply.body, BytesBody) else b""
-            self.credentials.refused(reply.status, decode.error(reply.status, reply.headers, document).code)
+            self._refused(call, decode.error(reply.status, reply.headers, document))
         return reply
+
+    def _refused(self, call: Call, error: S3Error) -> None:
+        """Note an error that may be about us and not about what was asked."""
+        self.credentials.refused(error.status, error.code)
+        absent = error.status == 404 and call.operation == "HeadBucket"
+        self.standing.refused(NO_BUCKET if absent else error.code, looked=call.wire is None)
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire
