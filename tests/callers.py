@@ -76,11 +76,11 @@ async def ask(
     """Ask and read the whole answer. Raises S3Error."""
     if typed:
         reply = await s3(Call(operation, params, body=body_of(data)))
-        body = await read_all(reply.body, LIMIT)
+        content = await read_all(reply.body, LIMIT)
         result = reply.result
         if result is None:
-            result = decode.response(operation, reply.status, reply.headers, body)
-        return Answer(reply.status, result, body, reply.headers)
+            result = decode.response(operation, reply.status, reply.headers, content)
+        return Answer(reply.status, result, content, reply.headers)
     reply = await s3(door_call(operation, params, data, headers or {}))
     status, answered, body = reply.status, reply.headers, reply.body
     if reply.result is not None:

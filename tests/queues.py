@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from s3d import config
+from s3d.api import S3
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
@@ -17,7 +18,7 @@ ENDPOINT = "http://remote.test"
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path, remote: Fake, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
+async def opened(directory: Path, remote: S3, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
     """The queue, at rest."""
     settings = config.Settings(gateway=config.Gateway(local_dir=directory), remote=config.Remote(buckets=(BUCKET,)))
 

@@ -44,7 +44,7 @@ MOTO = {
 
 
 @remote_contract
-async def test_a_remote_keeps_the_contract(s3: S3, check: RemoteCheck, request: pytest.FixtureRequest):
+async def test_a_remote_keeps_the_contract(s3: S3, check: RemoteCheck, request: pytest.FixtureRequest) -> None:
     bucket = f"contract-{secrets.token_hex(6)}"
     await ask(s3, "CreateBucket", {"Bucket": bucket}, typed=True)
     if request.node.callspec.params["s3"] == "moto" and check.__name__ in MOTO:
