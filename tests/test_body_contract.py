@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import io
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -154,7 +155,7 @@ class Makers:
 
         endpoint = await self.served(handle)
         session = await self._life.enter_async_context(aiohttp.ClientSession())
-        asking = asyncio.ensure_future(session.put(f"{endpoint}/k", data=data))
+        asking = asyncio.ensure_future(session.put(f"{endpoint}/k", data=io.BytesIO(data)))
         self._life.push_async_callback(asyncio.gather, asking, return_exceptions=True)
         self._life.callback(over.set)
         return await came
