@@ -161,7 +161,7 @@ class Onion:
     async def quiet(self, bucket: str, key: str) -> None:
         """Let what is on its way of a key be delivered, where nothing hinders it."""
         for _ in range(100):
-            if self.queue.object_status(bucket, key)["state"] not in ("waiting", "pushing", "unknown"):
+            if self.queue.object_status(bucket, key)["state"] not in ("waiting", "pushing", "in_doubt"):
                 return
             await asyncio.sleep(0.001)
 
@@ -212,7 +212,7 @@ class Onion:
         table = apsw.Connection(str(self.directory / "queue" / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             count: int = table.execute(
-                "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'unknown')"
+                "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'in_doubt')"
             ).fetchone()[0]
             return count
         finally:

@@ -8,10 +8,10 @@ import apsw
 import pytest
 
 from s3d.clock import Machine
-from s3d.layers.queue import ON_THE_WAY
 from s3d.layers.queue.rows import claims, schema, times, views
-from s3d.layers.queue.rows.changes import ACTIVE, KEPT
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import COUNTED, FOR_A_PERSON, ON_THE_WAY
+from s3d.metrics import STATES
 from s3d.store.db import Database
 
 NOON = 1_800_000_000.0
@@ -88,5 +88,4 @@ async def test_a_change_of_any_state_is_on_its_way_or_waits_for_a_person(tmp_pat
     db = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
     states = sorted(views.tally(db))
     await db.close()
-    assert re.findall(r"'(\w+)'", ACTIVE) == list(ON_THE_WAY)
-    assert sorted([*ON_THE_WAY, *re.findall(r"'(\w+)'", KEPT)]) == states
+    assert sorted([*ON_THE_WAY, *FOR_A_PERSON]) == sorted(COUNTED) == sorted(STATES) == states

@@ -44,7 +44,7 @@ class Stage:
 
     async def put(self, op: str = "put") -> int:
         new = New("b", "k", "", op, NOW, NOW, {}, 1, "e", None, b"x")
-        return (await self.db.write(lambda c: changes.enqueue(c, new))).seq
+        return await self.db.write(lambda c: changes.enqueue(c, new))
 
     async def claim(self) -> list[changes.Change]:
         return await self.db.write(lambda c: claims.claim(c, now=NOW, limit=1))

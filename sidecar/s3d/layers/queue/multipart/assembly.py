@@ -23,6 +23,7 @@ from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.content import md5_base64
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.states import State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
 from s3d.layers.queue.serve import withheld
@@ -45,16 +46,16 @@ async def push(parts: Parts, change: Change) -> Reply:
     """
     upload_id = change.upload or ""
     upload = uploads.find(parts.db, upload_id)
-    if upload is None or upload.state == "quarantined":
+    if upload is None or upload.state == UploadState.QUARANTINED:
         raise CorruptBody("its upload is missing, or cannot be read")
-    if upload.state == "landed":
-        if change.state == "unknown":
+    if upload.state == UploadState.LANDED:
+        if change.state == State.IN_DOUBT:
             return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
         # It was settled, and an older change of the key arrived after it.
         await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
         upload = uploads.find(parts.db, upload_id) or upload
     # Also after a part that stayed unanswered, which costs a HEAD and nothing else.
-    unknown = change.state == "unknown"
+    unknown = change.state == State.IN_DOUBT
     for again in (False, True):
         upload = await begin(parts, upload)
         try:

@@ -1,8 +1,8 @@
 """A change, the row that it is, and how rows come to be: puts, deletes, tags, and the turns of requests.
 
 Functions that take a connection run inside a transaction of the store's writer. All SQL on the table `change` is in
-here and in `claims` (what is pushed next), `outcomes` (what became of it), `aftermath` (what may still arrive) and
-`views` (what is shown). A change moves only along the states of docs/ARCHITECTURE.md.
+here and in `claims` (what is pushed next), `outcomes` (what became of it), `late_writes` (what may still arrive) and
+`views` (what is shown). A change makes only the moves of `states`.
 """
 
 import json
@@ -13,19 +13,18 @@ from typing import Any
 import apsw
 
 from s3d.layers.queue.rows import holds, soundness
+from s3d.layers.queue.rows.states import CLAIMED, FOR_A_PERSON, ON_THE_WAY, Op, State, literals
 from s3d.layers.queue.rules.tags import TAGGING
 
 Table = list[tuple[Any, ...]]
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
-NOBODY = "[]"
-"""The column `former` where nothing of the key may still arrive."""
+NO_LATE_WRITES = "[]"
+"""The column `late_writes` where nothing of the key may still arrive."""
 ANY = "?"
-"""In `former`: a write that was sent through and of which nobody knows the ETag."""
-ON_THE_WAY = ("waiting", "pushing", "unknown")
-"""States of changes that are still to be delivered, without a person."""
-ACTIVE = "('" + "', '".join(ON_THE_WAY) + "')"
-KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
+"""In `late_writes`: a write that was sent through and of which nobody knows the ETag."""
+ACTIVE = literals(ON_THE_WAY)
+KEPT = f"state IN {literals(FOR_A_PERSON)}"
 """What waits for a person."""
 DUE = "state = 'waiting' AND op <> 'through'"
 FIELDS = soundness.FIELDS
@@ -43,8 +42,8 @@ class Change:
     seq: int
     bucket: str
     key: str
-    op: str
-    state: str
+    op: Op
+    state: State
     members: Mapping[str, str]
     size: int
     etag: str
@@ -67,14 +66,6 @@ class Change:
     inline: bytes | None = None
     damage: str = ""
     """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """What an enqueue did: the new row, and the files of what it superseded, now orphans."""
-
-    seq: int
-    files: tuple[str, ...]
 
 
 def of_row(row: tuple[Any, ...]) -> Change:
@@ -102,7 +93,7 @@ class New:
     bucket: str
     key: str
     identity: str
-    op: str
+    op: Op
     now: float
     next_at: float
     members: Mapping[str, str] = field(default_factory=dict)
@@ -119,46 +110,49 @@ class New:
     """The time of day that is shown as that of the acknowledgement; None: as `now`."""
 
 
-def enqueue(db: apsw.Connection, new: New) -> Queued:
-    """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
+def enqueue(db: apsw.Connection, new: New) -> int:
+    """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9); its seq.
 
     An older change that waits is dropped, unless the turn of a request stands between the two: that request was
     promised to see it. What is held, parked or quarantined the table supersedes by itself (truth.sql).
     """
-    dropped: list[tuple[int, str | None]] = []
+    dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(
-        f"""SELECT seq, coalesce(since, seq), op, state, file, CAST(former AS BLOB), base_etag FROM change
+        f"""SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag FROM change
         WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
         (new.bucket, new.key),
     ).fetchall()
-    turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
+    turn = max((seq for seq, _, op, *_ in older if op == Op.THROUGH), default=0)
     late: list[str | bytes] = []
     seen = new.base
-    for seq, since, op, state, file, former, base in older:
-        if seen is None and op not in ("through", "tag"):
+    for seq, since, op, state, late_writes, base in older:
+        if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
-        if state == "waiting" and op != "through" and seq > turn and not new.ordered:
+        if state == State.WAITING and op != Op.THROUGH and seq > turn and not new.ordered:
             db.execute("DELETE FROM change WHERE seq = ?", (seq,))
-            dropped.append((since, file))
-            late.append(former)
-    _insert(db, new, min((since for since, _ in dropped), default=None), merged(late), seen)
-    return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
+            dropped.append(since)
+            late.append(late_writes)
+    _insert(db, new, min(dropped, default=None), merged(late), seen)
+    return db.last_insert_rowid()
 
 
-def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY, base: str | None = None) -> None:
+def _insert(
+    db: apsw.Connection, new: New, since: int | None, late_writes: str = NO_LATE_WRITES, base: str | None = None
+) -> None:
     rule = holds.rule_of(db, new.bucket, new.op, new.members)
     db.execute(
         """INSERT INTO change
-        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
-        rule, ordered, base_etag, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload,
+        late_writes, rule, ordered, base_etag, queued_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             since,
             new.bucket,
             new.key,
             new.identity,
             new.op,
-            "held" if rule else "waiting",
+            State.HELD if rule else State.WAITING,
             written(new.members),
             new.size,
             new.etag,
@@ -167,7 +161,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.file,
             new.inline,
             new.upload,
-            former,
+            late_writes,
             rule,
             new.ordered,
             base,
@@ -187,9 +181,9 @@ def retag(db: apsw.Connection, new: New) -> bool:
     )
     found: list[tuple[Any, ...]] = rows.fetchall()
     for seq, op, state in found:
-        if op not in ("put", "tag") or state == "quarantined":
+        if op not in (Op.PUT, Op.TAG) or state == State.QUARANTINED:
             return False
-        if op == "tag" and state in ("waiting", "parked"):
+        if op == Op.TAG and state in (State.WAITING, State.PARKED):
             # In its place, with a new start: what was refused is wanted by nobody any more.
             db.execute(
                 """UPDATE change SET members = ?, state = 'waiting', refusals = 0,
@@ -197,8 +191,8 @@ def retag(db: apsw.Connection, new: New) -> bool:
                 (written(new.members), new.next_at, seq),
             )
             return True
-        if op == "put":
-            if state in ("pushing", "unknown"):
+        if op == Op.PUT:
+            if state in CLAIMED:
                 _insert(db, new, None, base=new.base)
             else:
                 fold(db, seq, new.members[TAGGING])
@@ -241,7 +235,7 @@ def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
         rule = holds.rule_of(db, bucket, op, soundness.members_leniently(members))
         if rule:
             db.execute("UPDATE change SET state = 'held', rule = ? WHERE seq = ?", (rule, seq))
-        elif state == "held":
+        elif state == State.HELD:
             db.execute("UPDATE change SET state = 'waiting', rule = '', next_at = ? WHERE seq = ?", (next_at, seq))
 
 
@@ -254,22 +248,24 @@ def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> N
         db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, later))
 
 
-def merged(formers: Iterable[str | bytes], since: float = 0.0) -> str:
-    """Several values of the column `former` as one: the latest attempt of each ETag, without those before `since`."""
+def merged(columns: Iterable[str | bytes], since: float = 0.0) -> str:
+    """Several values of the column as one: the latest attempt of each ETag, without those before `since`."""
     latest: dict[str, float] = {}
-    for former in formers:
-        if former != NOBODY:
-            for etag, at in soundness.former_leniently(former):
+    for late_writes in columns:
+        if late_writes != NO_LATE_WRITES:
+            for etag, at in soundness.late_writes_leniently(late_writes):
                 latest[etag] = max(at, latest.get(etag, 0.0))
     kept = [[etag, at] for etag, at in latest.items() if at >= since]
-    return json.dumps(kept) if kept else NOBODY
+    return json.dumps(kept) if kept else NO_LATE_WRITES
 
 
 def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
     """Note at a row that an attempt which was sent and not answered may still arrive, with this ETag ("": a delete)."""
-    rows: Table = db.execute("SELECT CAST(former AS BLOB) FROM change WHERE seq = ?", (seq,)).fetchall()
-    for (former,) in rows:
-        db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, json.dumps([[etag, at]])]), seq))
+    rows: Table = db.execute("SELECT CAST(late_writes AS BLOB) FROM change WHERE seq = ?", (seq,)).fetchall()
+    for (late_writes,) in rows:
+        db.execute(
+            "UPDATE change SET late_writes = ? WHERE seq = ?", (merged([late_writes, json.dumps([[etag, at]])]), seq)
+        )
 
 
 def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> int:

@@ -65,7 +65,7 @@ def claim(
     """
     slow = limit if slow is None else slow
     unknown = db.execute(
-        f"SELECT {WITH_INLINE} FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
+        f"SELECT {WITH_INLINE} FROM change WHERE state = 'in_doubt' AND next_at <= ? ORDER BY next_at LIMIT ?",
         (now, max(min(limit, slow), 0)),
     )
     claimed = damage.sound(db, map(changes.of_row, unknown))
@@ -173,7 +173,7 @@ def next_due(
     Slow changes count where `slow` says so, lanes in `closed` do not. Of more than `most` lanes the others are taken
     to be due at once.
     """
-    times = read("SELECT min(next_at) FROM change WHERE state = 'unknown' AND next_at > ?", (past,))
+    times = read("SELECT min(next_at) FROM change WHERE state = 'in_doubt' AND next_at > ?", (past,))
     for number, lane in enumerate(lanes(read)):
         if most is not None and number >= most:
             return 0.0

@@ -17,6 +17,7 @@ import apsw
 
 from s3d.layers.queue.rows import changes, schema, soundness, uploads
 from s3d.layers.queue.rows.changes import Change, Table
+from s3d.layers.queue.rows.states import COUNTED, State, UploadState
 from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
         ),
     ),
     ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
-    ("litter", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
+    ("garbage", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
     (
         "stray",
         2,
@@ -87,8 +88,6 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
     ),
 )
 """Tables of what the remote can be asked again, or the sweep finds: how many columns name a row, and all of them."""
-COUNTED = ("waiting", "pushing", "unknown", "held", "parked", "superseded", "quarantined")
-"""States that the table `tally` counts."""
 COLUMNS = tuple(name for name, *_ in soundness.CHANGE)
 
 
@@ -111,7 +110,7 @@ def look(db: apsw.Connection, after: int, limit: int) -> int | None:
 
 def look_at_attempts(db: apsw.Connection) -> None:
     """Look at the changes that were under way when the process before this one ended."""
-    rows: Table = db.execute(f"SELECT {changes.FIELDS} FROM change WHERE state IN ('pushing', 'unknown')").fetchall()
+    rows: Table = db.execute(f"SELECT {changes.FIELDS} FROM change WHERE state IN ('pushing', 'in_doubt')").fetchall()
     set_aside(db, [row[0] for row in rows if soundness.read(row)[1]])
 
 
@@ -154,7 +153,7 @@ def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: st
     if not why:
         why = because
         values[soundness.STATE], values[soundness.CODE], values[soundness.REASON] = (
-            "quarantined",
+            State.QUARANTINED,
             soundness.CORRUPT,
             why,
         )
@@ -162,9 +161,9 @@ def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: st
     known = dict(zip(COLUMNS, values, strict=True))
     state = known.pop("state")
     if _is_overtaken(db, known):
-        state = "superseded"
+        state = State.SUPERSEDED
     known["members"] = changes.written(known["members"])
-    known["former"] = changes.NOBODY
+    known["late_writes"] = changes.NO_LATE_WRITES
     del known["seq"]
     assignments = ", ".join(f"{name} = ?" for name in known)
     db.execute(f"UPDATE change SET {assignments} WHERE seq = ?", (*known.values(), seq))
@@ -259,7 +258,7 @@ def _quarantine_upload(db: apsw.Connection, upload_id: str, values: list[Any], w
     known |= {"members": changes.written(known["members"]), "answer": ""}
     del known["touched_at"]
     # The end of its change is what ends a completed one.
-    known["state"] = "complete" if made else "quarantined"
+    known["state"] = UploadState.COMPLETE if made else UploadState.QUARANTINED
     known["parts"], known["bytes"] = db.execute(
         """SELECT count(*), coalesce(sum(size), 0) FROM part WHERE upload = ?
         AND (file IS NOT NULL OR inline IS NOT NULL)""",

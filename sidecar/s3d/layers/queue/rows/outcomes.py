@@ -1,6 +1,6 @@
 """What an attempt to push came to, and what a person decides of what is kept (SEMANTICS Q-3, Q-8, Q-9).
 
-A change moves only along the states of docs/ARCHITECTURE.md. Functions that take a connection run inside a transaction
+A change makes only the moves of `states`. Functions that take a connection run inside a transaction
 of the store's writer, so that a row and what refers to it never disagree.
 """
 
@@ -8,57 +8,55 @@ from collections.abc import Callable
 
 import apsw
 
-from s3d.layers.queue.rows import aftermath, changes, soundness
-from s3d.layers.queue.rows.changes import ANY, KEPT, NOBODY, Change, Table
+from s3d.layers.queue.rows import changes, late_writes, soundness
+from s3d.layers.queue.rows.changes import ANY, KEPT, NO_LATE_WRITES, Change, Table
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
 
-def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0, shown: str = "") -> tuple[str, ...]:
-    """Drop a change that the remote has confirmed, showing this ETag; the ids of files that nothing refers to any more.
+def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0, shown: str = "") -> None:
+    """Drop a change that the remote has confirmed, showing this ETag.
 
     Where an attempt at its key of the last `window` seconds may still arrive, a put or delete is kept as settled, in
     place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
     """
     rows: Table = db.execute(
-        """SELECT new.op, new.file, CAST(new.former AS BLOB), old.seq, old.file, CAST(old.former AS BLOB), new.bucket,
-        new.key, new.etag
+        """SELECT new.op, CAST(new.late_writes AS BLOB), old.seq, CAST(old.late_writes AS BLOB), new.bucket, new.key,
+        new.etag
         FROM change AS new
         LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
-        WHERE new.seq = ? AND new.state IN ('pushing', 'unknown')""",
+        WHERE new.seq = ? AND new.state IN ('pushing', 'in_doubt')""",
         (seq,),
     ).fetchall()
     if not rows:
-        return ()
-    op, file, former, *_, bucket, key, etag = rows[0]
-    if op == "tag":
+        return
+    op, own, _, _, bucket, key, etag = rows[0]
+    if op == Op.TAG:
         # The put that it is about may be kept, and is then pushed again with these tags.
         tagging: Table = db.execute(
             "DELETE FROM change WHERE seq = ? RETURNING bucket, key, CAST(members AS BLOB)", (seq,)
         ).fetchall()
         for bucket, key, members in tagging:
-            aftermath.tag_settled(db, bucket, key, soundness.members_leniently(members).get(TAGGING, ""))
-        return ()
+            late_writes.tag_settled(db, bucket, key, soundness.members_leniently(members).get(TAGGING, ""))
+        return
     changes.rebase(db, bucket, key, seq, shown or etag)
-    before = [(old, file, former) for _, _, _, old, file, former, *_ in rows if old is not None]
-    late = changes.merged([former, *(former for _, _, former in before)], now - window)
-    db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _, _ in before])
-    orphans = [old_file for _, old_file, _ in before]
-    if late == NOBODY:
+    before = [(old, theirs) for _, _, old, theirs, *_ in rows if old is not None]
+    late = changes.merged([own, *(theirs for _, theirs in before)], now - window)
+    db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _ in before])
+    if late == NO_LATE_WRITES:
         db.execute("DELETE FROM change WHERE seq = ?", (seq,))
-        orphans.append(file)
     else:
-        db.execute("UPDATE change SET state = 'settled', former = ?, next_at = ? WHERE seq = ?", (late, now, seq))
-    return tuple(orphan for orphan in orphans if orphan is not None)
+        db.execute("UPDATE change SET state = 'settled', late_writes = ?, next_at = ? WHERE seq = ?", (late, now, seq))
 
 
 def made_by_us(db: Database, change: Change) -> frozenset[str]:
     """The ETags that attempts of ours at a change's key may have made."""
     rows = db.read(
-        "SELECT CAST(former AS BLOB) FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
+        "SELECT CAST(late_writes AS BLOB) FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
         (change.bucket, change.key, change.seq),
     )
-    return frozenset(etag for (former,) in rows for etag, _ in soundness.former_leniently(former))
+    return frozenset(etag for (late,) in rows for etag, _ in soundness.late_writes_leniently(late))
 
 
 def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
@@ -71,28 +69,28 @@ def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
 
 
 def put_back(
-    db: apsw.Connection, change: Change, *, state: str, next_at: float, code: str, reason: str, refusals: int = 0
+    db: apsw.Connection, change: Change, *, state: State, next_at: float, code: str, reason: str, refusals: int = 0
 ) -> None:
-    """Record an attempt that did not settle: `waiting` (refused for now), `unknown` (no answer), `parked` (refused for
+    """Record an attempt that did not settle: `waiting` (refused for now), `in_doubt` (no answer), `parked` (refused for
     good) or `quarantined` (bad body). `refusals` counts the attempts in a row that met a 4xx which nobody knows.
 
     A newer put or delete takes the key from what is not under way any more: then a waiting change is dropped, and what
     is kept back is superseded by the table itself (truth.sql). Tags that waited for a put become part of it.
     """
-    if state != "unknown":
+    if state != State.IN_DOUBT:
         changes.absorb(db, change.seq)
-    if state == "waiting" and _overtaken(db, change):
+    if state == State.WAITING and _overtaken(db, change):
         db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (change.seq,))
         db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
         return
-    if state == "unknown" and change.op != "tag":
+    if state == State.IN_DOUBT and change.op != Op.TAG:
         changes.may_arrive(db, change.seq, change.etag, next_at)
     db.execute(
         """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6
-        WHERE seq = ?1 AND state IN ('pushing', 'unknown')""",
+        WHERE seq = ?1 AND state IN ('pushing', 'in_doubt')""",
         (change.seq, state, next_at, code, reason, refusals),
     )
-    if state == "waiting":
+    if state == State.WAITING:
         changes.judge_hold(db, change.seq, next_at)
 
 
@@ -108,25 +106,25 @@ def _overtaken(db: apsw.Connection, change: Change) -> bool:
 
 def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
     """Set a change aside whose body is bad, whatever its state (D-4). An attempt that is under way may still arrive; a
-    superseded change stays so, since it answers no read.
+    superseded or settled change stays so, since it answers no read.
     """
     changes.absorb(db, seq)
     under_way: Table = db.execute(
         """SELECT etag, coalesce(attempt_at, acked_at) FROM change WHERE seq = ? AND op <> 'tag'
-        AND state IN ('pushing', 'unknown')""",
+        AND state IN ('pushing', 'in_doubt')""",
         (seq,),
     ).fetchall()
     for etag, at in under_way:
         changes.may_arrive(db, seq, etag, at)
     db.execute(
-        """UPDATE change SET state = iif(state = 'superseded', state, 'quarantined'), code = 'CorruptBody', reason = ?
-        WHERE seq = ? AND op <> 'through'""",
+        """UPDATE change SET state = iif(state IN ('superseded', 'settled'), state, 'quarantined'),
+        code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'""",
         (reason, seq),
     )
 
 
 def recover(db: apsw.Connection) -> None:
-    """Make the tables true after a crash: attempts under way are unknown (Q-3), clients of turns are gone.
+    """Make the tables true after a crash: attempts under way are in doubt (Q-3), clients of turns are gone.
 
     What a turn had sent may still arrive: its row goes on as that of a lost answer.
     """
@@ -135,14 +133,14 @@ def recover(db: apsw.Connection) -> None:
         "SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change WHERE state = 'pushing'"
     ).fetchall()
     for seq, op, etag, at in rows:
-        if op != "tag":
-            changes.may_arrive(db, seq, ANY if op == "through" else etag, at)
+        if op != Op.TAG:
+            changes.may_arrive(db, seq, ANY if op == Op.THROUGH else etag, at)
     db.execute(
         """UPDATE change SET state = 'settled', next_at = coalesce(queued_at, acked_at)
         WHERE state = 'pushing' AND op = 'through'"""
     )
-    db.execute("UPDATE change SET state = 'unknown', next_at = 0 WHERE state = 'pushing'")
-    db.execute("UPDATE change SET next_at = 0 WHERE state = 'unknown'")
+    db.execute("UPDATE change SET state = 'in_doubt', next_at = 0 WHERE state = 'pushing'")
+    db.execute("UPDATE change SET next_at = 0 WHERE state = 'in_doubt'")
 
 
 def unpark(db: apsw.Connection, some: list[Change], now: float) -> list[int]:

@@ -68,7 +68,7 @@ def mend(db: apsw.Connection, now: float, longest: float) -> int:
             )
     # What is under way has NEVER.
     db.execute(
-        "UPDATE change SET next_at = ?1 WHERE state = 'unknown' AND next_at > ?2 AND next_at <> ?3", (now, far, NEVER)
+        "UPDATE change SET next_at = ?1 WHERE state = 'in_doubt' AND next_at > ?2 AND next_at <> ?3", (now, far, NEVER)
     )
     db.execute("UPDATE change SET next_at = ?1 WHERE state = 'settled' AND next_at > ?1", (now,))
     db.execute(f"UPDATE change SET queued_at = ?1 WHERE state IN {ACTIVE} AND {AGE} > ?1", (now,))

@@ -1,12 +1,7 @@
-"""The SQL of multipart uploads: every statement on `upload`, `part`, `litter` and `stray`, and nothing else.
-
-    open -> complete -> landed -> finished      one transaction closes it and queues the change; the remote confirmed it
-    open -> spilling -> spilled -> finished     its parts go to the remote's upload; the rest goes through
-    open, complete -> doomed -> finished        aborted, expired or superseded while the remote holds parts of it
-    open -> finished                            the same while it does not; a finished one is forgotten after a while
+"""The SQL of multipart uploads: every statement on `upload`, `part` and `stray`, and nothing else.
 
 Functions that take a connection first are run by the store's writing thread inside its transaction; the others read.
-A file that a row lets go of becomes litter in the same transaction.
+A file that a row lets go of becomes garbage in the same transaction. The states are those of `states`.
 """
 
 import json
@@ -18,16 +13,15 @@ import apsw
 
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue.rows import soundness
+from s3d.layers.queue.rows.states import OPEN, UploadState, literals
 from s3d.store.db import Database
 
-OPEN = ("open", "spilling", "spilled")
-"""States in which a client may go on with its upload."""
 UPLOAD_COLUMNS: soundness.Columns = (
     ("id", soundness.text, ""),
     ("bucket", soundness.bucket_name, ""),
     ("key", soundness.name, ""),
     ("identity", soundness.text, ""),
-    ("state", soundness.one_of(*OPEN, "complete", "landed", "doomed", "finished", "quarantined"), ""),
+    ("state", soundness.word_of(UploadState), ""),
     ("members", soundness.members_of, {}),
     ("algorithm", soundness.text, ""),
     ("kind", soundness.text, ""),
@@ -50,8 +44,8 @@ PART_COLUMNS: soundness.Columns = (
 )
 UPLOAD = soundness.fields(UPLOAD_COLUMNS)
 PART = soundness.fields(PART_COLUMNS)
-STAGED = "('open', 'spilling', 'spilled')"
-EVERY = "('open', 'spilling', 'spilled', 'complete', 'landed', 'doomed', 'finished')"
+STAGED = literals(OPEN)
+EVERY = literals(state for state in UploadState if state is not UploadState.QUARANTINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ class Upload:
     bucket: str
     key: str
     identity: str
-    state: str
+    state: UploadState
     members: Mapping[str, str]
     algorithm: str
     kind: str
@@ -161,7 +155,7 @@ def sizes_of(db: Database, upload_id: str) -> list[int]:
     return [size for (size,) in db.read("SELECT size FROM part WHERE upload = ? ORDER BY number", (upload_id,))]
 
 
-def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> str:
+def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> UploadState:
     """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
 
     A part whose bytes came here while the upload spilled is spilled after the others.
@@ -169,7 +163,7 @@ def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> s
     found = db.execute(f"SELECT state FROM upload WHERE id = ? AND state IN {STAGED}", (upload_id,)).fetchone()
     if found is None:
         raise no_such_upload(upload_id)
-    state: str = found[0]
+    state = UploadState(found[0])
     db.execute("DELETE FROM part WHERE upload = ? AND number = ?", (upload_id, part.number))
     db.execute(
         """INSERT INTO part (upload, number, size, etag, sums, at, file, inline, landed)
@@ -186,14 +180,19 @@ def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> s
             part.landed,
         ),
     )
-    if state == "spilled" and part.landed is None:
-        state = "spilling"
+    if state == UploadState.SPILLED and part.landed is None:
+        state = UploadState.SPILLING
     db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (now, state, upload_id))
     return state
 
 
 def close(
-    db: apsw.Connection, upload_id: str, chosen: Iterable[Part], answer: Mapping[str, Any], now: float, state: str
+    db: apsw.Connection,
+    upload_id: str,
+    chosen: Iterable[Part],
+    answer: Mapping[str, Any],
+    now: float,
+    state: UploadState,
 ) -> None:
     """Close an open upload over the parts that Complete names; the others go (Q-16).
 
@@ -201,10 +200,10 @@ def close(
     object. Raises S3Error NoSuchUpload where it is not open any more, InvalidPart where a part was replaced meanwhile.
     """
     wanted = {part.number: part.etag for part in chosen}
-    allowed = "('open')" if state == "complete" else STAGED
+    allowed = "('open')" if state == UploadState.COMPLETE else STAGED
     if db.execute(f"SELECT 1 FROM upload WHERE id = ? AND state IN {allowed}", (upload_id,)).fetchone() is None:
         raise no_such_upload(upload_id)
-    if state == "complete":
+    if state == UploadState.COMPLETE:
         there: dict[int, str] = dict(db.execute("SELECT number, etag FROM part WHERE upload = ?", (upload_id,)))
         for number, etag in wanted.items():
             if there.get(number) != etag:
@@ -232,7 +231,7 @@ def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
     if found is None:
         raise no_such_upload(upload_id)
     db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
-    state = "finished" if found == (None, None) else "doomed"
+    state = UploadState.FINISHED if found == (None, None) else UploadState.DOOMED
     db.execute("UPDATE upload SET state = ?, touched_at = ? WHERE id = ?", (state, now, upload_id))
 
 
@@ -333,7 +332,7 @@ def forget_finished(db: apsw.Connection, before: float, now: float) -> None:
 def expired(db: Database, before: float) -> list[str]:
     """Ids of some open uploads that nobody has touched since."""
     found: list[str] = []
-    for state in (*OPEN, "quarantined"):
+    for state in (*OPEN, UploadState.QUARANTINED):
         rows = db.read("SELECT id FROM upload WHERE state = ? AND touched_at < ? LIMIT 100", (state, before))
         found += [row[0] for row in rows]
     return found
@@ -344,7 +343,7 @@ def any_finished(db: Database, before: float) -> bool:
     return bool(db.read("SELECT 1 FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 1", (before,)))
 
 
-def in_state(db: Database, state: str) -> list[Upload]:
+def in_state(db: Database, state: UploadState) -> list[Upload]:
     """Some uploads in a state, the longest untouched first."""
     rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = ? ORDER BY touched_at LIMIT 100", (state,))
     return [upload for upload in map(_upload, rows) if upload.state == state]
@@ -363,7 +362,7 @@ def caught(db: apsw.Connection, stray: Stray) -> None:
 def largest_open(db: Database) -> list[Upload]:
     """Some open uploads that hold bytes here, the largest first."""
     rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 100")
-    return [one for one in map(_upload, rows) if one.state == "open"]
+    return [one for one in map(_upload, rows) if one.state == UploadState.OPEN]
 
 
 def staged(db: Database) -> tuple[int, int]:
@@ -407,23 +406,9 @@ def concern(db: Database, bucket: str) -> bool:
     )
 
 
-def litter(db: Database) -> list[tuple[str, str]]:
-    """Files to delete, each with the upload that it was of."""
-    return [(file, upload) for file, upload in db.read("SELECT file, upload FROM litter LIMIT 1000")]
-
-
-def swept(db: apsw.Connection, files: Iterable[str]) -> None:
-    """Note that files are gone."""
-    db.executemany("DELETE FROM litter WHERE file = ?", [(file,) for file in files])
-
-
 def files_known(db: Database, files: Iterable[str]) -> set[str]:
-    """Those of the given body files that a part refers to, or that are deleted by another way than the sweep."""
-    return {
-        file
-        for file in files
-        if db.read("SELECT 1 FROM part WHERE file = ?1 UNION ALL SELECT 1 FROM litter WHERE file = ?1 LIMIT 1", (file,))
-    }
+    """Those of the given body files that a part refers to."""
+    return {file for file in files if db.read("SELECT 1 FROM part WHERE file = ? LIMIT 1", (file,))}
 
 
 def no_such_upload(upload_id: str) -> S3Error:
@@ -451,7 +436,7 @@ def _upload(row: tuple[Any, ...]) -> Upload:
     """An upload; one whose row cannot be read is quarantined."""
     values, complaints = soundness.values_of(UPLOAD_COLUMNS, row)
     if complaints:
-        values[4] = "quarantined"
+        values[4] = UploadState.QUARANTINED
     return Upload(*values)
 
 

@@ -3,6 +3,7 @@
 Nothing in here writes. What is superseded or settled is shown to nobody but where a function says so.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import apsw
 
 from s3d.layers.queue.rows import changes, soundness
 from s3d.layers.queue.rows.changes import ACTIVE, FIELDS, KEPT, PENDING, WITH_INLINE, Change
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
@@ -23,11 +25,11 @@ def visible(db: Database, bucket: str, key: str) -> Change | None:
     Its tags are those of a change of tags behind it. A change of tags whose put is settled comes as itself.
     """
     change = _newest(db, bucket, key, "op <> 'through'")
-    if change is None or change.op != "tag":
+    if change is None or change.op != Op.TAG:
         return change
-    if change.state == "quarantined":
+    if change.state == State.QUARANTINED:
         # Its tags are not known, and so is not what the object is.
-        behind = _newest(db, bucket, key, "op NOT IN ('through', 'tag')") or replace(change, op="put")
+        behind = _newest(db, bucket, key, "op NOT IN ('through', 'tag')") or replace(change, op=Op.PUT)
         return replace(behind, state=change.state, code=change.code, reason=change.reason)
     tagged = _newest(db, bucket, key, "op NOT IN ('through', 'tag')")
     if tagged is None:
@@ -142,7 +144,7 @@ def left(db: apsw.Connection, bucket: str, prefix: str, seq: int) -> tuple[int, 
     return rows[0][0], rows[0][1]
 
 
-def files_known(db: Database, files: list[str]) -> set[str]:
+def files_known(db: Database, files: Iterable[str]) -> set[str]:
     """Those of the given body files that a row refers to."""
     found: set[str] = set()
     for file in files:

@@ -1,7 +1,7 @@
 """Settled changes that are kept for a while, because an older attempt at their key may still arrive (SEMANTICS Q-3).
 
-They answer no read and count nowhere. Their `next_at` is the time of their settling, their column `former` names the
-ETags of what may arrive.
+They answer no read and count nowhere. Their `next_at` is the time of their settling, their column `late_writes` names
+the ETags of what may arrive.
 """
 
 import apsw
@@ -42,18 +42,17 @@ def kept_since(db: Database) -> float | None:
 def settled(db: Database, until: float, limit: int) -> list[tuple[Change, tuple[str, ...]]]:
     """Changes that were settled at `until` or before, with the ETags of attempts that may have arrived since."""
     rows = db.read(
-        f"""SELECT {soundness.FORMER}, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ?
+        f"""SELECT {soundness.LATE_WRITES}, {FIELDS} FROM change WHERE state = 'settled' AND next_at <= ?
         ORDER BY next_at LIMIT ?""",
         (until, limit),
     )
-    found = [(changes.of_row(row[1:]), soundness.former_leniently(row[0])) for row in rows]
-    return [(change, tuple(etag for etag, _ in former)) for change, former in found if not change.damage]
+    found = [(changes.of_row(row[1:]), soundness.late_writes_leniently(row[0])) for row in rows]
+    return [(change, tuple(etag for etag, _ in late)) for change, late in found if not change.damage]
 
 
-def release(db: apsw.Connection, seq: int) -> str | None:
-    """Drop a settled change; the id of its file."""
-    rows: Table = db.execute("DELETE FROM change WHERE seq = ? AND state = 'settled' RETURNING file", (seq,)).fetchall()
-    return rows[0][0] if rows else None
+def release(db: apsw.Connection, seq: int) -> None:
+    """Drop a settled change."""
+    db.execute("DELETE FROM change WHERE seq = ? AND state = 'settled'", (seq,))
 
 
 def push_again(db: apsw.Connection, change: Change, now: float) -> bool:

@@ -1,4 +1,4 @@
--- Multipart uploads that are staged here (SEMANTICS Q-16), and the body files that nobody needs any more.
+-- Multipart uploads that are staged here (SEMANTICS Q-16).
 
 CREATE TABLE upload (
     id         TEXT PRIMARY KEY,                  -- as the client has it; says nothing and cannot be guessed
@@ -45,17 +45,6 @@ WHEN NEW.file IS NULL AND NEW.inline IS NULL AND (OLD.file IS NOT NULL OR OLD.in
     UPDATE upload SET parts = parts - 1, bytes = bytes - OLD.size WHERE id = OLD.upload;
 END;
 
--- Body files to be deleted: written with what makes them useless, so that no crash leaves one behind.
-CREATE TABLE litter (
-    file    TEXT PRIMARY KEY,
-    upload  TEXT NOT NULL                         -- whose readers must be gone first
-) WITHOUT ROWID;
-CREATE TRIGGER litter_of_part AFTER DELETE ON part WHEN OLD.file IS NOT NULL BEGIN
-    INSERT OR IGNORE INTO litter VALUES (OLD.file, OLD.upload);
-END;
-CREATE TRIGGER litter_of_emptied AFTER UPDATE OF file ON part WHEN OLD.file IS NOT NULL AND NEW.file IS NULL BEGIN
-    INSERT OR IGNORE INTO litter VALUES (OLD.file, OLD.upload);
-END;
 -- However a completed change goes (settled, superseded, discarded), its parts go with it. SQL knows no steady time.
 CREATE TRIGGER upload_of_change AFTER DELETE ON change WHEN OLD.upload IS NOT NULL BEGIN
     DELETE FROM part WHERE upload = OLD.upload;
