@@ -8,27 +8,25 @@ from collections.abc import Iterable
 
 import apsw
 
+from s3d.layers.queue.rows import queries
 from s3d.store.db import Database
 
+SQL = queries.load("garbage")
 BATCH = 1000
 """Files that are deleted before that is noted."""
 
 
 def found(db: Database) -> list[tuple[str, str]]:
     """Some files to delete, each with the upload that it was of. One that a row still names is left alone."""
-    rows = db.read(
-        """SELECT file, upload FROM garbage WHERE NOT EXISTS (SELECT 1 FROM change WHERE change.file = garbage.file)
-        AND NOT EXISTS (SELECT 1 FROM part WHERE part.file = garbage.file) LIMIT ?""",
-        (BATCH,),
-    )
+    rows = db.read(SQL["found"], (BATCH,))
     return [(file, upload) for file, upload in rows]
 
 
 def gone(db: apsw.Connection, files: Iterable[str]) -> None:
     """Note that files are deleted."""
-    db.executemany("DELETE FROM garbage WHERE file = ?", [(file,) for file in files])
+    db.executemany(SQL["gone"], [(file,) for file in files])
 
 
 def files_known(db: Database, files: Iterable[str]) -> set[str]:
     """Those of the given body files that are deleted from here, and not by the sweep of the directory."""
-    return {file for file in files if db.read("SELECT 1 FROM garbage WHERE file = ?", (file,))}
+    return {file for file in files if db.read(SQL["one"], (file,))}

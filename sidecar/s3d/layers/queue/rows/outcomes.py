@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import apsw
 
-from s3d.layers.queue.rows import changes, late_writes, soundness
-from s3d.layers.queue.rows.changes import ANY, KEPT, NO_LATE_WRITES, Change, Table
+from s3d.layers.queue.rows import changes, late_writes, queries, soundness
+from s3d.layers.queue.rows.changes import ANY, NO_LATE_WRITES, Change, Table
 from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
+
+SQL = queries.load("outcomes")
 
 
 def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0, shown: str = "") -> None:
@@ -21,41 +23,29 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     Where an attempt at its key of the last `window` seconds may still arrive, a put or delete is kept as settled, in
     place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
     """
-    rows: Table = db.execute(
-        """SELECT new.op, CAST(new.late_writes AS BLOB), old.seq, CAST(old.late_writes AS BLOB), new.bucket, new.key,
-        new.etag
-        FROM change AS new
-        LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
-        WHERE new.seq = ? AND new.state IN ('pushing', 'in_doubt')""",
-        (seq,),
-    ).fetchall()
+    rows: Table = db.execute(SQL["confirmed"], (seq,)).fetchall()
     if not rows:
         return
     op, own, _, _, bucket, key, etag = rows[0]
     if op == Op.TAG:
         # The put that it is about may be kept, and is then pushed again with these tags.
-        tagging: Table = db.execute(
-            "DELETE FROM change WHERE seq = ? RETURNING bucket, key, CAST(members AS BLOB)", (seq,)
-        ).fetchall()
+        tagging: Table = db.execute(SQL["drop_tags"], (seq,)).fetchall()
         for bucket, key, members in tagging:
             late_writes.tag_settled(db, bucket, key, soundness.members_leniently(members).get(TAGGING, ""))
         return
     changes.rebase(db, bucket, key, seq, shown or etag)
     before = [(old, theirs) for _, _, old, theirs, *_ in rows if old is not None]
     late = changes.merged([own, *(theirs for _, theirs in before)], now - window)
-    db.executemany("DELETE FROM change WHERE seq = ?", [(old,) for old, _ in before])
+    db.executemany(SQL["drop"], [(old,) for old, _ in before])
     if late == NO_LATE_WRITES:
-        db.execute("DELETE FROM change WHERE seq = ?", (seq,))
+        db.execute(SQL["drop"], (seq,))
     else:
-        db.execute("UPDATE change SET state = 'settled', late_writes = ?, next_at = ? WHERE seq = ?", (late, now, seq))
+        db.execute(SQL["settle"], (late, now, seq))
 
 
 def made_by_us(db: Database, change: Change) -> frozenset[str]:
     """The ETags that attempts of ours at a change's key may have made."""
-    rows = db.read(
-        "SELECT CAST(late_writes AS BLOB) FROM change WHERE bucket = ? AND key = ? AND (seq = ? OR state = 'settled')",
-        (change.bucket, change.key, change.seq),
-    )
+    rows = db.read(SQL["made_by_us"], (change.bucket, change.key, change.seq))
     return frozenset(etag for (late,) in rows for etag, _ in soundness.late_writes_leniently(late))
 
 
@@ -63,7 +53,7 @@ def based_on(seq: int, etag: str) -> Callable[[apsw.Connection], None]:
     """A write that gives a change another base."""
 
     def write(db: apsw.Connection) -> None:
-        db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, seq))
+        db.execute(SQL["set_base"], (etag, seq))
 
     return write
 
@@ -80,27 +70,19 @@ def put_back(
     if state != State.IN_DOUBT:
         changes.absorb(db, change.seq)
     if state == State.WAITING and _overtaken(db, change):
-        db.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (change.seq,))
-        db.execute("DELETE FROM change WHERE seq = ?", (change.seq,))
+        db.execute(SQL["supersede"], (change.seq,))
+        db.execute(SQL["drop"], (change.seq,))
         return
     if state == State.IN_DOUBT and change.op != Op.TAG:
         changes.may_arrive(db, change.seq, change.etag, next_at)
-    db.execute(
-        """UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?6
-        WHERE seq = ?1 AND state IN ('pushing', 'in_doubt')""",
-        (change.seq, state, next_at, code, reason, refusals),
-    )
+    db.execute(SQL["put_back"], (change.seq, state, next_at, code, reason, refusals))
     if state == State.WAITING:
         changes.judge_hold(db, change.seq, next_at)
 
 
 def _overtaken(db: apsw.Connection, change: Change) -> bool:
     """Whether a newer change takes the place of one that would wait again, and no request was promised to see it."""
-    rows: Table = db.execute(
-        """SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
-        FROM change WHERE bucket = ? AND key = ? AND seq > ?""",
-        (change.bucket, change.key, change.seq),
-    ).fetchall()
+    rows: Table = db.execute(SQL["overtaken"], (change.bucket, change.key, change.seq)).fetchall()
     return bool(rows[0][0])
 
 
@@ -109,18 +91,10 @@ def quarantine(db: apsw.Connection, seq: int, reason: str) -> None:
     superseded or settled change stays so, since it answers no read.
     """
     changes.absorb(db, seq)
-    under_way: Table = db.execute(
-        """SELECT etag, coalesce(attempt_at, acked_at) FROM change WHERE seq = ? AND op <> 'tag'
-        AND state IN ('pushing', 'in_doubt')""",
-        (seq,),
-    ).fetchall()
+    under_way: Table = db.execute(SQL["under_way"], (seq,)).fetchall()
     for etag, at in under_way:
         changes.may_arrive(db, seq, etag, at)
-    db.execute(
-        """UPDATE change SET state = iif(state IN ('superseded', 'settled'), state, 'quarantined'),
-        code = 'CorruptBody', reason = ? WHERE seq = ? AND op <> 'through'""",
-        (reason, seq),
-    )
+    db.execute(SQL["quarantine"], (reason, seq))
 
 
 def recover(db: apsw.Connection) -> None:
@@ -128,29 +102,21 @@ def recover(db: apsw.Connection) -> None:
 
     What a turn had sent may still arrive: its row goes on as that of a lost answer.
     """
-    db.execute("DELETE FROM change WHERE state = 'waiting' AND op = 'through'")
-    rows: Table = db.execute(
-        "SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change WHERE state = 'pushing'"
-    ).fetchall()
+    db.execute(SQL["drop_waiting_turns"])
+    rows: Table = db.execute(SQL["was_pushing"]).fetchall()
     for seq, op, etag, at in rows:
         if op != Op.TAG:
             changes.may_arrive(db, seq, ANY if op == Op.THROUGH else etag, at)
-    db.execute(
-        """UPDATE change SET state = 'settled', next_at = coalesce(queued_at, acked_at)
-        WHERE state = 'pushing' AND op = 'through'"""
-    )
-    db.execute("UPDATE change SET state = 'in_doubt', next_at = 0 WHERE state = 'pushing'")
-    db.execute("UPDATE change SET next_at = 0 WHERE state = 'in_doubt'")
+    db.execute(SQL["settle_turns"])
+    db.execute(SQL["doubt"])
+    db.execute(SQL["doubt_now"])
 
 
 def unpark(db: apsw.Connection, some: list[Change], now: float) -> list[int]:
     """Make those wait for their turn again that are parked; their seqs."""
     moved = []
     for change in some:
-        db.execute(
-            "UPDATE change SET state = 'waiting', next_at = ?, refusals = 0 WHERE seq = ? AND state = 'parked'",
-            (now, change.seq),
-        )
+        db.execute(SQL["unpark"], (now, change.seq))
         if db.changes():
             moved.append(change.seq)
     return moved
@@ -160,7 +126,7 @@ def discard(db: apsw.Connection, some: list[Change]) -> list[Change]:
     """Drop those that still wait for a person; which they were."""
     gone = []
     for change in some:
-        db.execute(f"DELETE FROM change WHERE seq = ? AND {KEPT}", (change.seq,))
+        db.execute(SQL["discard"], (change.seq,))
         if db.changes():
             gone.append(change)
     return gone
