@@ -16,7 +16,7 @@ from s3d.layers.queue.rows.states import Op
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 
-pytestmark = pytest.mark.semantics("D-2a")
+pytestmark = pytest.mark.semantics("D-2b")
 
 
 @dataclass(slots=True)
