@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from s3d.api import BytesBody
+from s3d.layers.queue import garbage
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.rows import changes, claims, outcomes
 from s3d.layers.queue.rows.changes import New
@@ -15,6 +16,7 @@ from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
+from tests.queues import until
 
 pytestmark = pytest.mark.semantics("D-2b")
 
@@ -26,7 +28,9 @@ class Stage:
     db: Database
     bodies: Bodies
     garbage: Garbage
-    read: set[str] = field(default_factory=set)
+    read: set[str]
+    commits: list[int]
+    """Writes in each."""
 
     async def put(self) -> str:
         """Queue a put whose body is a file; its id."""
@@ -43,10 +47,12 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    db = await asyncio.to_thread(Database.open, tmp_path / "queue.db", SCHEMA)
+    commits: list[int] = []
+    count = lambda writes, *_: commits.append(writes)  # noqa: E731
+    db = await asyncio.to_thread(Database.open, tmp_path / "queue.db", SCHEMA, count)
     bodies = await asyncio.to_thread(Bodies, tmp_path / "bodies")
     read: set[str] = set()
-    yield Stage(db, bodies, Garbage(db, bodies, read.__contains__), read)
+    yield Stage(db, bodies, Garbage(db, bodies, read.__contains__), read, commits)
     await bodies.close()
     await db.close()
 
@@ -93,3 +99,22 @@ async def test_a_part_that_is_being_read_stays_until_its_reader_is_done(stage: S
     stage.read.clear()
     await stage.garbage.collect()
     assert old not in stage.files()
+
+
+async def test_files_that_go_one_by_one_are_noted_together(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "GLANCE", 1e9)
+    stage.commits.clear()
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(forever(stage.garbage))
+        for _ in range(20):
+            old = await stage.put()
+            await stage.put()
+            stage.garbage.wake()
+            await until(lambda old=old: old not in stage.files())  # type: ignore[misc]
+        watch.cancel()
+    assert len(stage.commits) == 20 * 2
+
+
+async def forever(some: Garbage) -> None:
+    while True:
+        await some.watch()
