@@ -55,12 +55,12 @@ def claim(
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
-    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and
+    the others take turns, beginning behind the lane `after`. What is in doubt goes first, whatever its lane (Q-3), and
     is slow, since it was tried before.
     """
     slow = limit if slow is None else slow
-    unknown = db.execute(SQL["in_doubt"], (now, max(min(limit, slow), 0)))
-    claimed = damage.sound(db, map(changes.of_row, unknown))
+    in_doubt = db.execute(SQL["in_doubt"], (now, max(min(limit, slow), 0)))
+    claimed = damage.sound(db, map(changes.of_row, in_doubt))
     slow -= len(claimed)
     for lane in lanes(rows_of(db), after):
         if len(claimed) >= limit:

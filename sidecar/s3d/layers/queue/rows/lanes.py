@@ -157,7 +157,7 @@ def hasten(db: apsw.Connection, now: float, bucket: str = "") -> None:
 
 
 def recover(db: apsw.Connection) -> None:
-    """Forget the probes that a crash ended: what was under way is unknown now, and pushed as such."""
+    """Forget the probes that a crash ended: what was under way is in doubt now, and pushed as such."""
     db.execute(SQL["recover"])
 
 
