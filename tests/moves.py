@@ -47,7 +47,7 @@ class Watch:
             before = "" if old is None else old[state]
             after = "" if new is None else new[state]
             if after not in (before, apsw.no_change) and before in KNOWN:
-                self.move((old or new or ())[kind] if table == "change" else None, before, after)
+                self.move(str((old or new or ())[kind]) if table == "change" else None, str(before), str(after))
 
         db.preupdate_hook(written)
 

@@ -11,6 +11,7 @@ import pytest
 from s3d.layers.queue.rows import changes, claims, garbage, outcomes, views
 from s3d.layers.queue.rows.changes import Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State
 from s3d.store.db import Database
 
 NOW = 1000.0
@@ -25,7 +26,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def put(db: Database, key: str, *, op: str = "put", size: int = 1, file: str | None = None) -> int:
     inline = None if file else b"x"
-    new = New("b", key, "", op, NOW, NOW, {"x-amz-meta-a": "1"}, size, "e", file, inline)
+    new = New("b", key, "", Op(op), NOW, NOW, {"x-amz-meta-a": "1"}, size, "e", file, inline)
     return await db.write(lambda c: changes.enqueue(c, new))
 
 
@@ -38,7 +39,7 @@ async def turn(db: Database, key: str) -> int:
 
 
 async def put_back(db: Database, change: Change, state: str, next_at: float = NOW) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=next_at, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=next_at, code="c", reason="r"))
 
 
 def states(db: Database, key: str = "k") -> list[tuple[int, str]]:
@@ -245,8 +246,13 @@ async def test_a_lane_is_found_by_a_seek_however_much_waits_in_it(db: Database, 
 
     def look(connection: apsw.Connection) -> list[tuple[str, str]]:
         for number in range(waiting):
-            changes.enqueue(connection, New("b", f"k{number}", "", "put", NOW, NOW, size=1, inline=b"x"))
-        connection.set_progress_handler(lambda: bool(steps.append(1)), 1)
+            changes.enqueue(connection, New("b", f"k{number}", "", Op.PUT, NOW, NOW, size=1, inline=b"x"))
+
+        def step() -> bool:
+            steps.append(1)
+            return False
+
+        connection.set_progress_handler(step, 1)
         try:
             return list(claims.lanes(claims.rows_of(connection)))
         finally:
@@ -257,7 +263,7 @@ async def test_a_lane_is_found_by_a_seek_however_much_waits_in_it(db: Database, 
 
 
 async def put_upon(db: Database, base: str | None, etag: str) -> None:
-    new = New("b", "k", "", "put", NOW, NOW, {}, 1, etag, inline=b"x", base=base)
+    new = New("b", "k", "", Op.PUT, NOW, NOW, {}, 1, etag, inline=b"x", base=base)
     await db.write(lambda c: changes.enqueue(c, new))
 
 

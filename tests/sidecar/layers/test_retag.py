@@ -9,6 +9,7 @@ import pytest
 from s3d.layers.queue.rows import changes, claims, late_writes, outcomes, views
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
@@ -24,11 +25,11 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def put(db: Database, tagging: str = "") -> None:
     members = {"x-amz-meta-a": "1"} | ({TAGGING: tagging} if tagging else {})
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "put", NOW, NOW, members, 1, "e", None, b"x")))
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, NOW, NOW, members, 1, "e", None, b"x")))
 
 
 async def retag(db: Database, tagging: str) -> bool:
-    new = New("b", "k", "", "tag", NOW, NOW, {TAGGING: tagging})
+    new = New("b", "k", "", Op.TAG, NOW, NOW, {TAGGING: tagging})
     return await db.write(lambda c: changes.retag(c, new))
 
 
@@ -37,7 +38,7 @@ async def claim(db: Database) -> list[changes.Change]:
 
 
 async def put_back(db: Database, change: changes.Change, state: str) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code="c", reason="r"))
 
 
 def rows(db: Database) -> list[tuple[str, str, str | None]]:
@@ -55,7 +56,8 @@ def shown(db: Database) -> str | None:
 async def test_tags_are_folded_into_a_put_that_is_not_under_way(db: Database, state: str) -> None:
     await put(db, "s3d.upload=false" if state == "held" else "old=1")
     if state == "parked":
-        await put_back(db, *await claim(db), state)
+        (change,) = await claim(db)
+        await put_back(db, change, state)
     assert await retag(db, "a=b")
     # What a tag held before is released by one that says nothing of it.
     after = "waiting" if state == "held" else state
@@ -116,7 +118,7 @@ async def test_a_newer_put_takes_the_place_of_tags_that_wait(db: Database) -> No
 @pytest.mark.semantics("Q-19")
 async def test_tags_are_not_queued_without_a_pending_put(db: Database) -> None:
     assert not await retag(db, "a=b")
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "delete", NOW, NOW)))
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.DELETE, NOW, NOW)))
     assert not await retag(db, "a=b")
 
 
@@ -134,7 +136,8 @@ async def test_newer_tags_take_the_place_of_refused_ones(db: Database) -> None:
     await claim(db)
     await retag(db, "a=b")
     await db.write(lambda c: outcomes.settle(c, 1))
-    await put_back(db, *await claim(db), "parked")
+    (change,) = await claim(db)
+    await put_back(db, change, "parked")
     assert rows(db) == [("tag", "parked", "a=b")]
     assert await retag(db, "c=d")
     assert rows(db) == [("tag", "waiting", "c=d")]

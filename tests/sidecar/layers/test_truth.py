@@ -14,6 +14,7 @@ import pytest
 from s3d.layers.queue.rows import changes, claims, garbage, holds, outcomes, uploads, views
 from s3d.layers.queue.rows.changes import ANY, Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State, UploadState
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 from tests.onion import BROKEN
@@ -34,7 +35,7 @@ async def write(
 ) -> int:
     headers = HOLD if members.pop("hold", "") else {}
     inline = None if file or op == "delete" else b"x"
-    new = New("b", "k", "", op, NOW, NOW, {**headers, **members}, 1, "e", file, inline, ordered=ordered)
+    new = New("b", "k", "", Op(op), NOW, NOW, {**headers, **members}, 1, "e", file, inline, ordered=ordered)
     return await db.write(lambda c: changes.enqueue(c, new))
 
 
@@ -44,7 +45,7 @@ async def claim(db: Database) -> Change:
 
 
 async def put_back(db: Database, change: Change, state: str, code: str = "c") -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code=code, reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code=code, reason="r"))
 
 
 async def park(db: Database, change: Change) -> None:
@@ -225,13 +226,13 @@ async def test_of_superseded_changes_of_a_key_only_the_newest_stays(db: Database
 async def test_parts_of_older_superseded_uploads_go_with_them(db: Database) -> None:
     for number in range(2):
         name = f"upload {number}"
-        one = uploads.Upload(name, "b", "k", "", "open", {}, "", "", NOW, NOW)
+        one = uploads.Upload(name, "b", "k", "", UploadState.OPEN, {}, "", "", NOW, NOW)
         await db.write(lambda c, one=one: uploads.begin(c, one))  # type: ignore[misc]
         part = uploads.Part(1, 1, "e", {}, NOW, file=f"part {number}")
         await db.write(lambda c, name=name, part=part: uploads.store_part(c, name, part, NOW))  # type: ignore[misc]
-        await db.write(lambda c, name=name, part=part: uploads.close(c, name, [part], {}, NOW, "complete"))  # type: ignore[misc]
+        await db.write(lambda c, name=name, part=part: uploads.close(c, name, [part], {}, NOW, UploadState.COMPLETE))  # type: ignore[misc]
         await db.write(lambda c, name=name: uploads.begun(c, name, f"remote {name}"))  # type: ignore[misc]
-        new = New("b", "k", "", "complete", NOW, NOW, {}, 1, "e-1", upload=name)
+        new = New("b", "k", "", Op.COMPLETE, NOW, NOW, {}, 1, "e-1", upload=name)
         await db.write(lambda c, new=new: changes.enqueue(c, new))  # type: ignore[misc]
         await put_back(db, await claim(db), "parked")
     await write(db)

@@ -11,6 +11,7 @@ from s3d.errors import S3Error
 from s3d.layers.queue.rows import changes, claims, garbage, outcomes, uploads, views
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.store.db import Database
 
@@ -25,7 +26,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def begin(db: Database, name: str = "u", key: str = "k") -> None:
-    await db.write(lambda c: uploads.begin(c, Upload(name, "b", key, "", "open", {}, "", "", NOW, NOW)))
+    await db.write(lambda c: uploads.begin(c, Upload(name, "b", key, "", UploadState.OPEN, {}, "", "", NOW, NOW)))
 
 
 async def part(db: Database, number: int, *, size: int = 10, file: str | None = None, name: str = "u") -> Part:
@@ -37,7 +38,7 @@ async def part(db: Database, number: int, *, size: int = 10, file: str | None = 
 async def complete(db: Database, *chosen: Part, name: str = "u") -> int:
     def write(c: object) -> int:
         uploads.close(c, name, chosen, {"ETag": "e"}, NOW, "complete")  # type: ignore[arg-type]
-        new = New("b", "k", "", "complete", NOW, NOW, size=sum(p.size for p in chosen), upload=name)
+        new = New("b", "k", "", Op.COMPLETE, NOW, NOW, size=sum(p.size for p in chosen), upload=name)
         return changes.enqueue(c, new)  # type: ignore[arg-type]
 
     return await db.write(write)
@@ -97,7 +98,7 @@ async def test_a_superseded_upload_lets_its_files_go_and_is_aborted_where_the_re
     await complete(db, await part(db, 1, file="f"))
     if remote:
         await db.write(lambda c: uploads.begun(c, "u", remote))
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "delete", NOW, NOW)))
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.DELETE, NOW, NOW)))
     assert (garbage_of(db), state(db)) == (["f"], after)
     await db.write(lambda c: uploads.rid(c, "u"))
     assert state(db) == "finished"
@@ -129,10 +130,10 @@ async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_no
     (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
     await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=False))
-    await db.write(lambda c: outcomes.put_back(c, change, state="parked", next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State.PARKED, next_at=NOW, code="c", reason="r"))
     assert [stray.remote for stray in uploads.strays(db)] == ["r"]
     assert uploads.is_remotes(db, "b", "r")
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "put", NOW, NOW)))
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, NOW, NOW)))
     assert (garbage_of(db), [(p.file, p.landed) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
 
 

@@ -9,6 +9,7 @@ import pytest
 from s3d.layers.queue.rows import changes, claims, garbage, late_writes, outcomes, views
 from s3d.layers.queue.rows.changes import Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State
 from s3d.store.db import Database
 
 NOW = 1000.0
@@ -25,7 +26,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def put(db: Database, etag: str, *, op: str = "put", file: str | None = None) -> int:
-    new = New("b", "k", "", op, NOW, NOW, {}, 1, etag, file, None if file else b"x")
+    new = New("b", "k", "", Op(op), NOW, NOW, {}, 1, etag, file, None if file else b"x")
     return await db.write(lambda c: changes.enqueue(c, new))
 
 
@@ -35,7 +36,7 @@ async def claim(db: Database) -> Change:
 
 
 async def put_back(db: Database, change: Change, state: str) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="", reason=""))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code="", reason=""))
 
 
 async def settle(db: Database, seq: int, now: float = NOW) -> list[str]:
