@@ -10,6 +10,7 @@ from s3d_operator import api
 from s3d_operator.api import Resource, S3GatewaySpec, parse_gateway
 from s3d_operator.crd import NAME_RULE, s3gateway
 from s3d_operator.kube import ApiError, Kube
+from tests.operator.requests import request
 
 KEYS = {"secretRef": {"name": "s3-keys"}}
 LEAST = {"remote": {"credentials": KEYS}}
@@ -198,10 +199,10 @@ async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Gateways) -> 
     made = await gateways.create("kept", LEAST | claim)
     path, endpoint = f"{GATEWAYS}/kept", {"spec": {"remote": {"endpoint": "http://minio:9000"}}}
     with pytest.raises(ApiError, match=r"remote\.endpoint is immutable with volume\.persistentVolumeClaim"):
-        await kube.request("PATCH", path, endpoint)
-    await kube.request("PATCH", path, {"spec": {"writeQueue": {"maxFiles": 7}}})
+        await request(kube, "PATCH", path, endpoint)
+    await request(kube, "PATCH", path, {"spec": {"writeQueue": {"maxFiles": 7}}})
     without = {"spec": {"volume": {"persistentVolumeClaim": None, "emptyDir": {}}} | endpoint["spec"]}
-    changed = await kube.request("PATCH", path, without)
+    changed = await request(kube, "PATCH", path, without)
     assert changed["metadata"]["generation"] == made["metadata"]["generation"] + 2
 
 

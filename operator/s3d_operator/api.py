@@ -20,6 +20,7 @@ from s3d.errors import ConfigError
 GROUP = "s3d.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+S3_GATEWAY = "s3gateways"
 
 # Label and annotations of a pod, label of a namespace.
 INJECT = f"{GROUP}/inject"

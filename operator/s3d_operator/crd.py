@@ -9,10 +9,19 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.api import API_VERSION, GROUP, MESSAGES, VERSION, Resource, Rule, S3GatewaySpec, S3GatewayStatus
+from s3d_operator.api import (
+    API_VERSION,
+    GROUP,
+    MESSAGES,
+    S3_GATEWAY,
+    VERSION,
+    Resource,
+    Rule,
+    S3GatewaySpec,
+    S3GatewayStatus,
+)
 
 GENERATED = "# Generated from operator/s3d_operator/api.py by `s3d-operator crds`; do not edit.\n"
-S3_GATEWAY = "s3gateways"
 
 NAME_RULE = Rule(
     "size(self.metadata.name) <= 63", "metadata.name is longer than 63 letters: it is the value of a label of the pods"

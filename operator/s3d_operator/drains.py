@@ -16,7 +16,7 @@ from s3d_operator import build
 from s3d_operator.api import API_VERSION, CONFIG_HASH, ClaimStatus, S3GatewaySpec
 from s3d_operator.build import Image
 from s3d_operator.events import COMPONENT, Events
-from s3d_operator.kube import ApiError, Kube, Object
+from s3d_operator.kube import CLAIMS, JOBS, ApiError, Kube, Object
 from s3d_operator.pods import Left, Pod, Report, total
 
 # A permission or a claim that others change is noticed after this.
@@ -133,12 +133,9 @@ class Drains:
         now = time.monotonic()
         if self._single.get((namespace, name), 0) > now:
             return []
-        try:
-            raw = await self._kube.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        raw = await self._kube.get(CLAIMS, name, namespace)
+        if raw is None:
+            return None
         found: list[str] = (raw.get("spec") or {}).get("accessModes") or []
         if SHARED not in found:
             believed = {key: until for key, until in self._single.items() if until > now}
@@ -152,7 +149,7 @@ class Drains:
         if until > time.monotonic():
             return allowed
         try:
-            await self._find(namespace, f"{gateway['name'][:46]}-drain")
+            await self._kube.get(JOBS, f"{gateway['name'][:46]}-drain", namespace)
         except ApiError as error:
             if error.status != HTTPStatus.FORBIDDEN:
                 raise
@@ -217,12 +214,12 @@ class Drains:
     async def _deliver(self, gateway: Object, spec: S3GatewaySpec, claim: ClaimStatus) -> ClaimStatus:
         """See to it that a job delivers what is in a claim, and to what became of it."""
         namespace, name = gateway["namespace"], build.job_name(gateway["name"], claim.claim_name, claim.last_pod)
-        job = await self._find(namespace, name)
+        job = await self._kube.get(JOBS, name, namespace)
         if job is None:
             if not is_due(claim):
                 return claim.model_copy(update={"job": None})
             made = build.drain_job(spec, gateway, self._image, claim.claim_name, claim.last_pod)
-            job = await self._kube.apply(f"{path_of(namespace)}/{name}", made, COMPONENT)
+            job = await self._kube.apply(JOBS, made, COMPONENT)
             text = f"{describe_job(job)} delivers what the last pod left in claim {claim.claim_name}"
             await self._tell(gateway, "DrainJobStarted", text, kind="Normal")
             return claim.model_copy(update={"job": name})
@@ -243,21 +240,9 @@ class Drains:
             await self._delete(namespace, name)
         return claim
 
-    async def _find(self, namespace: str, name: str) -> Object | None:
-        try:
-            return await self._kube.request("GET", f"{path_of(namespace)}/{name}")
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-
     async def _delete(self, namespace: str, name: str) -> None:
         """Delete a job; its pods are told to end."""
-        try:
-            await self._kube.request("DELETE", f"{path_of(namespace)}/{name}?propagationPolicy=Background")
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
+        await self._kube.delete(JOBS, name, namespace)
         log.info("drain job %s/%s is deleted", namespace, name)
 
     async def _tell(
@@ -265,11 +250,6 @@ class Drains:
     ) -> None:
         known = {name: gateway[name] for name in ("name", "namespace", "uid")}
         await self._events.tell({"apiVersion": API_VERSION, "kind": "S3Gateway"} | known, reason, text, kind=kind)
-
-
-def path_of(namespace: str) -> str:
-    """Where the Jobs of a namespace are."""
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
 
 def amount(claim: ClaimStatus) -> str:

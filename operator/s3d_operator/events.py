@@ -13,7 +13,7 @@ from typing import Literal
 
 import aiohttp
 
-from s3d_operator.kube import ApiError, Kube, Object
+from s3d_operator.kube import EVENTS, ApiError, Kube, Object
 
 COMPONENT = "s3d-operator"
 REMEMBERED = 10_000
@@ -38,9 +38,7 @@ class Events:
             return True
         namespace = about["namespace"]
         try:
-            await self._kube.request(
-                "POST", f"/api/v1/namespaces/{namespace}/events", event(about, name, reason, message, kind)
-            )
+            await self._kube.create(EVENTS, event(about, name, reason, message, kind), namespace)
         except ApiError as error:
             if error.status != HTTPStatus.CONFLICT:
                 log.warning("event %s about %s/%s: %s", reason, namespace, about["name"], error)

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from s3d.errors import ConfigError
-from s3d_operator.api import API_VERSION, ON_MISSING
+from s3d_operator.api import ON_MISSING
 from s3d_operator.build import Image
-from s3d_operator.certs import expiry, read_secret, secrets_path
-from s3d_operator.crd import S3_GATEWAY
+from s3d_operator.certs import expiry, read_secret
 from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, annotations, patch, read_gateway, wanted
 from s3d_operator.intake import Intake
-from s3d_operator.kube import Kube, Object, Watch, key_of, load_cert
+from s3d_operator.kube import GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
@@ -92,9 +91,9 @@ class Webhook:
         self.kube = kube
         self.metrics = WebhookMetrics()
         self.intake = Intake()
-        self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", know)
-        secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
-        self.secret = Watch(kube, secret, self.certify)
+        self.gateways = Watch(kube, GATEWAYS, know)
+        own = f"metadata.name={options.secret}"
+        self.secret = Watch(kube, SECRETS, self.certify, namespace=options.namespace, fields=own)
 
     def certify(self, secret: Object) -> None:
         """Serve a Secret's certificate from the next connection on; one that cannot be used changes nothing."""
@@ -166,8 +165,7 @@ class Webhook:
 
     async def look_up(self, namespace: str) -> Iterable[Gateway]:
         """The gateways that a namespace has now."""
-        path = f"/apis/{API_VERSION}/namespaces/{namespace}/{S3_GATEWAY}"
-        answer = await self.kube.request("GET", path, seconds=LOOKUP_SECONDS)
+        answer = await self.kube.list(GATEWAYS, namespace, seconds=LOOKUP_SECONDS)
         return [read_gateway(raw) for raw in answer.get("items") or []]
 
     async def health(self, request: web.Request) -> web.Response:

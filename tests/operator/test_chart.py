@@ -20,7 +20,7 @@ from s3d_operator import build, inject
 from s3d_operator.__main__ import parser
 from s3d_operator.api import EXPENDABLE, INJECT, INJECTED, INJECTION, parse_gateway
 from s3d_operator.build import Image
-from s3d_operator.certs import Place
+from s3d_operator.certs import CertificateTarget
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
 from s3d_operator.rotation import Schedule
 from tests.daemons import Daemon
@@ -129,14 +129,14 @@ def test_a_container_starts_with_arguments_that_the_program_takes(name: str) -> 
 def test_the_parts_call_each_other_by_the_same_names() -> None:
     reconcile = parser().parse_args(pod_spec("s3d-operator")["containers"][0]["args"])
     webhook = parser().parse_args(pod_spec("s3d-webhook")["containers"][0]["args"])
-    place = Place(reconcile.namespace, reconcile.service, reconcile.secret, reconcile.configuration)
-    service = objects()["Service", place.service]
+    target = CertificateTarget(reconcile.namespace, reconcile.service, reconcile.secret, reconcile.configuration)
+    service = objects()["Service", target.service]
     labels = objects()["Deployment", "s3d-webhook"]["spec"]["template"]["metadata"]["labels"]
-    assert webhook.secret == place.secret
+    assert webhook.secret == target.secret
     assert service["spec"]["selector"].items() <= labels.items()
-    for entry in objects()["MutatingWebhookConfiguration", place.configuration]["webhooks"]:
+    for entry in objects()["MutatingWebhookConfiguration", target.configuration]["webhooks"]:
         called = entry["clientConfig"]["service"]
-        assert f"{called['name']}.{called['namespace']}.svc" in place.hosts
+        assert f"{called['name']}.{called['namespace']}.svc" in target.hosts
 
 
 @pytest.mark.checklist(61)
@@ -375,8 +375,8 @@ def test_where_others_issue_the_certificate_the_operator_does_not_and_may_not(va
 def test_cert_manager_issues_for_the_name_that_is_called_and_publishes_the_authority() -> None:
     made = objects(BY_CERT_MANAGER)
     leaf, authority = (made["Certificate", name]["spec"] for name in ("s3d-webhook-tls", "s3d-webhook-tls-ca"))
-    place = Place("s3d-system", "s3d-webhook", leaf["secretName"], "s3d")
-    assert set(leaf["dnsNames"]) == set(place.hosts)
+    target = CertificateTarget("s3d-system", "s3d-webhook", leaf["secretName"], "s3d")
+    assert set(leaf["dnsNames"]) == set(target.hosts)
     assert made["Issuer", leaf["issuerRef"]["name"]]["spec"] == {"ca": {"secretName": authority["secretName"]}}
     assert made["Issuer", authority["issuerRef"]["name"]]["spec"] == {"selfSigned": {}}
     annotations = made["MutatingWebhookConfiguration", "s3d"]["metadata"]["annotations"]

@@ -1,4 +1,3 @@
-import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE, JOBS, make_job, read_job
+from tests.operator.kopfs import watching
 from tests.operator.test_inject import ANONYMOUS, pod
 from tests.operator.test_pods import ended, injected, running
 from tests.operator.test_reconcile import (
@@ -329,9 +329,8 @@ async def test_what_a_pod_left_that_ended_while_no_operator_ran_is_delivered_onc
     assert told(api) == ["DrainJobStarted", "DrainJobFinished"]
     api.delete(*jobs(api))
     again = Reconciler(client, IMAGE)
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(again.injected.run())
-        await again.injected.synced.wait()
+    async with watching(again):
+        await again.know_pods()
         for _ in range(2):
             await again.round(NOW)
         assert jobs(api) == []
@@ -340,7 +339,6 @@ async def test_what_a_pod_left_that_ended_while_no_operator_ran_is_delivered_onc
         await eventually(lambda: not again.injected.objects)
         await again.round(NOW)
         assert "claims" not in status(api)
-        watch.cancel()
 
 
 async def test_what_waits_for_a_person_gets_no_job(
@@ -391,7 +389,7 @@ async def test_a_running_job_keeps_its_image_when_the_operator_is_upgraded_and_t
     await left.round(NOW)
     (path,) = jobs(api)
     upgraded = Reconciler(client, Image("registry.example/s3d:1.2.4"))
-    upgraded.injected.synced.set()
+    upgraded.injected.is_complete = True
     before = api.objects[path]
     await upgraded.round(NOW)
     assert api.objects[path] == before
