@@ -16,7 +16,8 @@ import pytest
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl, of_chart
 from s3d_operator import drains
 from s3d_operator.access import Access
-from s3d_operator.inject import patch, read_gateway
+from s3d_operator.choice import read_gateway
+from s3d_operator.inject import patch
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.reconcile import Reconciler
 from tests.operator.goldens import IMAGE

@@ -10,9 +10,9 @@ import pytest
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
 from e2e.apiserver.test_schema import LEAST
 from s3d.errors import ConfigError
-from s3d_operator.api import parse_gateway
 from s3d_operator.crd import s3gateway
 from s3d_operator.kube import Kube
+from s3d_operator.parse import parse_gateway
 from tests.operator.requests import request
 
 Object = dict[str, Any]

@@ -22,7 +22,7 @@ from s3d_operator.access import Access
 from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget, authorities
 from s3d_operator.kube import ApiError, Kube
-from s3d_operator.rotation import Keeper, Schedule, keep, read_kept
+from s3d_operator.rotation import Keeper, Schedule, keep, read_contents
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.requests import request
 from tests.processes import free_port
@@ -110,7 +110,7 @@ class Stage:
 
     async def leaf(self) -> bytes:
         """What the Secret says is served."""
-        served = read_kept(await request(self.admin, "GET", SECRET)).served
+        served = read_contents(await request(self.admin, "GET", SECRET)).served
         return served.certificate if served else b""
 
 

@@ -13,11 +13,14 @@ from http import HTTPStatus
 from typing import Literal
 
 from s3d_operator import build
-from s3d_operator.api import API_VERSION, CONFIG_HASH, ClaimStatus, S3GatewaySpec
 from s3d_operator.build import Image
 from s3d_operator.events import COMPONENT, Events
+from s3d_operator.gateway_status import ClaimStatus
 from s3d_operator.kube import CLAIMS, JOBS, ApiError, Kube, Object
+from s3d_operator.names import API_VERSION, CONFIG_HASH
 from s3d_operator.pods import Left, Pod, Report, total
+from s3d_operator.reasons import Reason
+from s3d_operator.spec import S3GatewaySpec
 
 # A permission or a claim that others change is noticed after this.
 LOOK_SECONDS = 60
@@ -202,12 +205,12 @@ class Drains:
         if gone:
             if claim.changes != 0:
                 text = f"claim {claim.claim_name} was deleted: {amount(claim)} went with it"
-                await self._tell(gateway, "QueueLost", text)
+                await self._tell(gateway, Reason.QUEUE_LOST, text)
             return None
         if spec is None or not wanted or not (claim.job or is_due(claim)):
             return claim
         if not await self.may_drain(gateway):
-            await self._tell(gateway, "DrainJobForbidden", f"{describe(claim)}, and {FORBIDDEN}")
+            await self._tell(gateway, Reason.DRAIN_JOB_FORBIDDEN, f"{describe(claim)}, and {FORBIDDEN}")
             return claim
         return await self._deliver(gateway, spec, claim)
 
@@ -221,13 +224,13 @@ class Drains:
             made = build.drain_job(spec, gateway, self._image, claim.claim_name, claim.last_pod)
             job = await self._kube.apply(JOBS, made, COMPONENT)
             text = f"{describe_job(job)} delivers what the last pod left in claim {claim.claim_name}"
-            await self._tell(gateway, "DrainJobStarted", text, kind="Normal")
+            await self._tell(gateway, Reason.DRAIN_JOB_STARTED, text, kind="Normal")
             return claim.model_copy(update={"job": name})
         claim = claim.model_copy(update={"job": name})
         end, why = end_of(job)
         if end == "Complete":
             text = f"{describe_job(job)} has delivered everything that was left in claim {claim.claim_name}"
-            await self._tell(gateway, "DrainJobFinished", text, kind="Normal")
+            await self._tell(gateway, Reason.DRAIN_JOB_FINISHED, text, kind="Normal")
             return claim.model_copy(update=said(Left(0, 0)) | {"job": None})
         if end == "Failed":
             text = (
@@ -235,7 +238,7 @@ class Drains:
                 f"`kubectl logs job/{name}` says why. What a person has to look at waits for a pod; for anything else "
                 f"another job is made when this one has gone, after {build.DRAIN_KEPT_SECONDS // 60} minutes"
             )
-            await self._tell(gateway, "DrainJobFailed", text)
+            await self._tell(gateway, Reason.DRAIN_JOB_FAILED, text)
         if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):
             await self._delete(namespace, name)
         return claim
@@ -246,7 +249,7 @@ class Drains:
         log.info("drain job %s/%s is deleted", namespace, name)
 
     async def _tell(
-        self, gateway: Object, reason: str, text: str, *, kind: Literal["Normal", "Warning"] = "Warning"
+        self, gateway: Object, reason: Reason, text: str, *, kind: Literal["Normal", "Warning"] = "Warning"
     ) -> None:
         known = {name: gateway[name] for name in ("name", "namespace", "uid")}
         await self._events.tell({"apiVersion": API_VERSION, "kind": "S3Gateway"} | known, reason, text, kind=kind)

@@ -14,6 +14,7 @@ from typing import Literal
 import aiohttp
 
 from s3d_operator.kube import EVENTS, ApiError, Kube, Object
+from s3d_operator.reasons import Reason
 
 COMPONENT = "s3d-operator"
 REMEMBERED = 10_000
@@ -29,7 +30,7 @@ class Events:
         self._told: OrderedDict[str, None] = OrderedDict()
 
     async def tell(
-        self, about: Object, reason: str, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"
+        self, about: Object, reason: Reason, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"
     ) -> bool:
         """Tell something about an object; False where it cannot be told now and is worth another try."""
         said = "\n".join([about["kind"], about["uid"], reason, message])
@@ -53,7 +54,7 @@ class Events:
         return True
 
 
-def event(about: Object, name: str, reason: str, message: str, kind: str) -> Object:
+def event(about: Object, name: str, reason: Reason, message: str, kind: str) -> Object:
     """An event of the core group, which `kubectl describe` shows."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {

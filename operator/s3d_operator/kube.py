@@ -29,7 +29,7 @@ from kubernetes.aio.watch import Watch as Stream
 
 from s3d.errors import S3DError
 from s3d_operator.access import Access
-from s3d_operator.api import API_VERSION, S3_GATEWAY
+from s3d_operator.names import API_VERSION, S3_GATEWAY
 
 TIMEOUT_SECONDS = 10
 # The server ends a watch after this; it sends a bookmark every minute, so silence for longer means a dead connection.

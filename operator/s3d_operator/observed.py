@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 import kopf
 
 from s3d_operator.access import Access
-from s3d_operator.api import GROUP, INJECTED, S3_GATEWAY, VERSION
 from s3d_operator.kube import Object
+from s3d_operator.names import GROUP, INJECTED, S3_GATEWAY, VERSION
 
 # The API server says something at least once a minute.
 SILENCE_SECONDS = 300

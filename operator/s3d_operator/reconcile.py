@@ -24,21 +24,23 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from s3d.errors import S3DError
-from s3d_operator import build, inject, pods, rotation
+from s3d_operator import build, pods, rotation
 from s3d_operator.access import Access, find_access
-from s3d_operator.api import API_VERSION, INJECT, INJECTED, INJECTION, ClaimStatus, LostChanges
 from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget
+from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
-from s3d_operator.inject import Gateway, Skip, read_gateway
+from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import CONFIG_MAPS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
+from s3d_operator.names import API_VERSION, INJECT, INJECTED, INJECTION
 from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
+from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import Fleet, Seen, stamp, status_of
+from s3d_operator.status import GatewayFacts, Seen, stamp, status_of
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
@@ -194,12 +196,12 @@ class Reconciler:
             unsaid.add(key)
             whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
             with self.apart(whose):
-                fleet, lost, shared = None, 0, await self.find_shared(raw)
+                facts, lost, shared = None, 0, await self.find_shared(raw)
                 if knows_pods:
                     known, gone = await self.settle_claims(raw, shared, ended, holding)
                     known["lost"], lost = self.count_losses(raw, ended, gone, now)
-                    fleet = replace(self.fleet_of(raw, by_namespace, answers, without, known["claims"]), **known)
-                await self.write_status(raw, fleet, now, shared)
+                    facts = replace(self.facts_of(raw, by_namespace, answers, without, known["claims"]), **known)
+                await self.write_status(raw, facts, now, shared)
                 # Only now: while the status does not say so, each round finds the same losses.
                 if lost:
                     self.metrics.lost.labels(*key).inc(lost)
@@ -225,7 +227,7 @@ class Reconciler:
     async def settle_claims(
         self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]
     ) -> tuple[Object, Left]:
-        """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet.
+        """See to what is left in the claims of a gateway; what the status says of it, as fields of a GatewayFacts.
 
         Beside it, what went with claims that were deleted.
         """
@@ -269,16 +271,16 @@ class Reconciler:
             if (raw.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
                 continue
             with self.apart(f"pod {namespace}/{name}"):
-                choice = inject.wanted(raw, gateways.get(namespace, []))
+                choice = wanted(raw, gateways.get(namespace, []))
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:
                     counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
                     text = (
-                        f"pod {name} runs without S3Gateway {choice.name!r}, which it would get now: it is older than "
-                        "the label, or the webhook was away; make it anew"
+                        f"pod {name} runs without a gateway, although S3Gateway {choice.name!r} selects it. It was "
+                        "created before the label was set or while the webhook was down. Recreate the pod."
                     )
-                await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
+                await self.events.tell(pods.owner_of(raw), Reason.INJECTION_SKIPPED, text)
         return counts
 
     async def list_unlabelled(self) -> list[Object]:
@@ -290,14 +292,14 @@ class Reconciler:
             found += answer.get("items") or []
         return found
 
-    def fleet_of(
+    def facts_of(
         self,
         raw: Object,
         gateways: dict[str, list[Gateway]],
         answers: dict[str, Report | None],
         without: dict[tuple[str, str], int],
         claims: Iterable[ClaimStatus],
-    ) -> Fleet:
+    ) -> GatewayFacts:
         """What is known of a gateway besides itself."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
@@ -320,21 +322,21 @@ class Reconciler:
             other
             for other in gateways[namespace]
             if own.spec and other.spec and other is not own
-            if inject.overlap(own.spec.pod_selector, other.spec.pod_selector)
+            if overlap(own.spec.pod_selector, other.spec.pod_selector)
         ]
         rivals.sort(key=lambda gateway: gateway.rank)
-        return Fleet(
+        return GatewayFacts(
             pods=seen,
             uninjected=without.get((namespace, name), 0),
             older=next((rival.name for rival in rivals if rival.rank < own.rank), ""),
             younger=[rival.name for rival in rivals if rival.rank > own.rank],
         )
 
-    async def write_status(self, raw: Object, fleet: Fleet | None, now: datetime, shared: str) -> None:
+    async def write_status(self, raw: Object, facts: GatewayFacts | None, now: datetime, shared: str) -> None:
         """Write the status of a gateway where it is another one."""
         metadata = raw["metadata"]
-        status = status_of(raw, fleet, now, shared=shared)
-        if fleet:
+        status = status_of(raw, facts, now, shared=shared)
+        if facts:
             self.show(metadata, status)
         if status == raw.get("status"):
             return
@@ -370,7 +372,7 @@ class Reconciler:
                         f"S3Gateway {pod.gateway!r} was deleted, and pods run on with it as it was: what they hold is "
                         "still delivered, and no status counts it; make the S3Gateway again, or the pods"
                     )
-                    await self.events.tell(pod.owner, "GatewayGone", text)
+                    await self.events.tell(pod.owner, Reason.GATEWAY_GONE, text)
 
     async def tell_injections(self, now: datetime) -> None:
         """Tell of new pods that got their gateway."""
@@ -387,7 +389,7 @@ class Reconciler:
                             f"pods have S3Gateway {pod.gateway!r}; the environment does not send the SDKs of "
                             f"{', '.join(pod.goes_past)} to it: they go past it unless they are told {build.ENDPOINT}"
                         )
-                    await self.events.tell(pod.owner, "Injected", text, kind="Normal")
+                    await self.events.tell(pod.owner, Reason.INJECTED, text, kind="Normal")
 
     async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:
         """Tell of pods that ended with changes which were not delivered; `told` are those that others told of."""
@@ -402,7 +404,7 @@ class Reconciler:
 
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""
-        reason = "QueueLeft" if pod.outlives else "QueueLost"
+        reason = Reason.QUEUE_LEFT if pod.outlives else Reason.QUEUE_LOST
         about = "" if left.is_exact else "about "
         fate = "wait in its claim for the next pod that mounts it" if pod.outlives else "were lost with its volume"
         text = (

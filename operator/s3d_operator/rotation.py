@@ -61,7 +61,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SecretContents:
     """What a Secret keeps: the pair that is served, the one that will be, and the CA of the one before."""
 
     served: Pair | None = None
@@ -82,13 +82,13 @@ class Step:
 class Seen:
     """What a look has found: the Secret, the bundle of each webhook, and for how many seconds either is as it is."""
 
-    kept: Kept
+    kept: SecretContents
     bundles: tuple[bytes, ...]
     kept_seconds: float
     published_seconds: float
 
 
-def read_kept(secret: Object) -> Kept:
+def read_contents(secret: Object) -> SecretContents:
     """Read a Secret; what cannot be read is not there. Raises ConfigError where it is somebody else's."""
     data, labels = secret.get("data") or {}, secret["metadata"].get("labels") or {}
     if "tls.crt" not in data and labels.get("app.kubernetes.io/managed-by") != "s3d-operator":
@@ -104,10 +104,10 @@ def read_kept(secret: Object) -> Kept:
             return b""
 
     served, coming = (Pair(*(part(name) for name in names)) for names in (SERVED, COMING))
-    return Kept(served if served.certificate else None, coming if coming.certificate else None, part(FORMER))
+    return SecretContents(served if served.certificate else None, coming if coming.certificate else None, part(FORMER))
 
 
-def wanted(kept: Kept) -> tuple[bytes, ...]:
+def wanted(kept: SecretContents) -> tuple[bytes, ...]:
     """The CAs that have to be believed: of what is served, of what will be, and of what a replica may serve still."""
     bundles = [pair.authority for pair in (kept.served, kept.coming) if pair] + [kept.former]
     return tuple(dict.fromkeys(each for bundle in bundles for each in authorities(bundle)))
@@ -172,7 +172,7 @@ class Keeper:
         """Look, and do what is due; whether there was anything. Raises ApiError where somebody else wrote meanwhile."""
         secret = await self.kube.get(SECRETS, self.target.secret, self.target.namespace)
         configuration = await self.kube.get(WEBHOOK_CONFIGURATIONS, self.target.configuration)
-        kept = read_kept(secret) if secret else Kept()
+        kept = read_contents(secret) if secret else SecretContents()
         webhooks = (configuration or {}).get("webhooks") or []
         bundles = tuple(base64.b64decode(each["clientConfig"].get("caBundle") or "") for each in webhooks)
         seen = Seen(kept, bundles, self.seconds("kept", kept), self.seconds("bundles", bundles))

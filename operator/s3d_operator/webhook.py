@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from s3d.errors import ConfigError
-from s3d_operator.api import ON_MISSING
 from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret
-from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, annotations, patch, read_gateway, wanted
+from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
+from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
 from s3d_operator.kube import GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
+from s3d_operator.names import ON_MISSING
+from s3d_operator.podspec import annotations
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
@@ -151,7 +153,7 @@ class Webhook:
     def count(self, opt_in: str, choice: Gateway | Skip, verdict: Object) -> None:
         """Count an answer."""
         if isinstance(choice, Skip):
-            result, reason = ("skipped" if verdict["allowed"] else "denied"), choice.reason
+            result, reason = ("skipped" if verdict["allowed"] else "denied"), str(choice.reason)
         else:
             result, reason = ("injected" if "patch" in verdict else "unchanged"), ""
         self.metrics.admissions.labels(opt_in, result, reason).inc()

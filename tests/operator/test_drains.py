@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from s3d_operator import drains, inject
-from s3d_operator.api import ClaimStatus, LastPod
+from s3d_operator import drains
 from s3d_operator.build import Image
+from s3d_operator.choice import Skip, read_gateway, wanted
 from s3d_operator.drains import follow, is_due
-from s3d_operator.inject import Skip, read_gateway
+from s3d_operator.gateway_status import ClaimStatus, LastPod
 from s3d_operator.kube import Kube
 from s3d_operator.pods import Pod, Report, read_pod
 from s3d_operator.reconcile import Reconciler
@@ -429,13 +429,13 @@ async def test_a_claim_that_several_nodes_can_have_is_refused_for_pods_and_gets_
     await left.round(NOW)
     assert conditions(api)["Accepted"] == conditions(api)["Ready"] == "ClaimShared"
     assert jobs(api) == []
-    choice = inject.wanted(pod(), [read_gateway(api.objects[f"{GATEWAYS}/default"])])
+    choice = wanted(pod(), [read_gateway(api.objects[f"{GATEWAYS}/default"])])
     assert isinstance(choice, Skip)
     assert choice.reason == "ClaimShared"
     assert "ReadWriteOncePod" in choice.message
     changed = api.objects[f"{GATEWAYS}/default"]
     changed = changed | {"metadata": changed["metadata"] | {"generation": 2}}
-    assert not isinstance(inject.wanted(pod(), [read_gateway(changed)]), Skip), "what was said of another spec"
+    assert not isinstance(wanted(pod(), [read_gateway(changed)]), Skip), "what was said of another spec"
     put_claim(api, "ReadWriteOnce")
     await left.round(NOW)
     assert conditions(api)["Accepted"] == "Accepted"

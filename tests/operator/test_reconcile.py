@@ -14,9 +14,9 @@ from aiohttp import web
 
 from s3d_operator import build, observed, reconcile
 from s3d_operator.access import Access
-from s3d_operator.api import CONFIG_HASH, GROUP, INJECTED
 from s3d_operator.build import Image
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.names import CONFIG_HASH, GROUP, INJECTED
 from s3d_operator.observed import Liveness, Observed, configure
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
@@ -261,7 +261,7 @@ async def test_pods_that_opted_in_and_run_without_are_counted_and_told_of_once(
     assert told.keys() == {("Pod", "older"), ("Pod", "host"), ("Pod", "other")}
     assert {reason for reason, _ in told.values()} == {"InjectionSkipped"}
     assert "hostNetwork" in told["Pod", "host"][1]
-    assert "make it anew" in told["Pod", "older"][1]
+    assert "Recreate the pod" in told["Pod", "older"][1]
     assert len([request for request in api.requests if request.startswith("POST")]) == 3
 
 

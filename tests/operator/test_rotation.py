@@ -18,14 +18,14 @@ from s3d_operator.kube import ApiError, Kube
 from s3d_operator.rotation import (
     COMING,
     Keeper,
-    Kept,
     Schedule,
+    SecretContents,
     Seen,
     Step,
     is_due,
     keep,
     next_step,
-    read_kept,
+    read_contents,
     wanted,
 )
 from tests.operator.apiserver import ApiServer, serving
@@ -72,10 +72,10 @@ class World:
         self.kepts, self.published = [(self.time, self.kept)], [(self.time, self.bundles)]
 
     @property
-    def kept(self) -> Kept:
+    def kept(self) -> SecretContents:
         labels = {"app.kubernetes.io/managed-by": "s3d-operator"}
         data = {name: base64.b64encode(value).decode() for name, value in self.data.items()}
-        return read_kept({"metadata": {"name": "s", "labels": labels}, "data": data})
+        return read_contents({"metadata": {"name": "s", "labels": labels}, "data": data})
 
     @property
     def now(self) -> datetime:
@@ -352,7 +352,7 @@ def bundles_of(api: ApiServer) -> set[bytes]:
 
 
 def served_of(api: ApiServer) -> Pair | None:
-    return read_kept(api.objects[SECRET]).served
+    return read_contents(api.objects[SECRET]).served
 
 
 @pytest.mark.checklist(2)
@@ -398,7 +398,7 @@ async def test_a_cas_key_is_kept_nowhere(api: ApiServer, client: Kube, webhooks:
         kept = api.objects[SECRET]["data"]
         for name, value in kept.items():
             assert (b"PRIVATE KEY" in base64.b64decode(value)) <= (name in {"tls.key", "next.key"})
-        for pair in (read_kept(api.objects[SECRET]).served, read_kept(api.objects[SECRET]).coming):
+        for pair in (read_contents(api.objects[SECRET]).served, read_contents(api.objects[SECRET]).coming):
             assert pair is None or serves(pair, TARGET.hosts, client.now), "the key is the leaf's"
 
 
@@ -463,7 +463,7 @@ async def test_the_api_servers_clock_counts_and_not_ours(
 ) -> None:
     client.now = NOW - timedelta(days=4000)
     await Keeper(client, TARGET, AT_ONCE).advance()
-    coming = read_kept(api.objects[SECRET]).coming
+    coming = read_contents(api.objects[SECRET]).coming
     assert coming
     assert serves(coming, TARGET.hosts, datetime.now(UTC))
 
