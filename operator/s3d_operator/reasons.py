@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NOT_REQUIRED = "NotRequired"
     NOT_FOUND = "NotFound"
     FOUND = "Found"
+    REFUSED = "Refused"
     PODS_NOT_STARTED = "PodsNotStarted"
     NO_PODS = "NoPods"
     REMOTE_AWAY = "RemoteAway"

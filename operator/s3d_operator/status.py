@@ -221,8 +221,11 @@ def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgem
         if spec and (secret := spec.remote.credentials.secret_ref):
             hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"
         return Judgement("False", Reason.NOT_FOUND, f"{missing} of {len(said)} pods find no keys: {hint}")
+    if refused := said.count("refused"):
+        text = f"the remote refuses the keys of {refused} of {len(said)} pods: `s3d status` in container s3d says how"
+        return Judgement("False", Reason.REFUSED, text)
     if "found" in said:
-        return Judgement("True", Reason.FOUND, "the pods have keys; whether the remote takes them shows in DataAtRisk")
+        return Judgement("True", Reason.FOUND, "the pods have keys")
     if facts.waiting:
         return Judgement("Unknown", Reason.PODS_NOT_STARTED, describe_waiting(facts.waiting))
     return Judgement("Unknown", Reason.NO_PODS if not facts.pods else Reason.NOT_USED_YET, "no pod has needed keys yet")
