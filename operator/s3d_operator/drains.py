@@ -204,7 +204,7 @@ class Drains:
             claim = claim.model_copy(update={"job": None})
         if gone:
             if claim.changes != 0:
-                text = f"claim {claim.claim_name} was deleted: {amount(claim)} went with it"
+                text = f"claim {claim.claim_name} was deleted with undelivered changes: {amount(claim)}"
                 await self._tell(gateway, Reason.QUEUE_LOST, text)
             return None
         if spec is None or not wanted or not (claim.job or is_due(claim)):
@@ -235,8 +235,8 @@ class Drains:
         if end == "Failed":
             text = (
                 f"{describe_job(job)} ended ({why}) before everything in claim {claim.claim_name} was delivered: "
-                f"`kubectl logs job/{name}` says why. What a person has to look at waits for a pod; for anything else "
-                f"another job is made when this one has gone, after {build.DRAIN_KEPT_SECONDS // 60} minutes"
+                f"`kubectl logs job/{name}` says why. Another job is made when this one has gone, after "
+                f"{build.DRAIN_KEPT_SECONDS // 60} minutes. Changes that wait for a person need a pod"
             )
             await self._tell(gateway, Reason.DRAIN_JOB_FAILED, text)
         if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):
@@ -257,9 +257,7 @@ class Drains:
 
 def amount(claim: ClaimStatus) -> str:
     """How much is in a claim."""
-    return (
-        "what its last pod may have left" if claim.changes is None else f"{claim.changes} changes, {claim.bytes} bytes"
-    )
+    return "an unknown number of changes" if claim.changes is None else f"{claim.changes} changes, {claim.bytes} bytes"
 
 
 def describe(claim: ClaimStatus) -> str:

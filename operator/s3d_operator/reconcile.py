@@ -369,8 +369,8 @@ class Reconciler:
             if pod.of not in gateways and not pod.is_over:
                 with self.apart(f"pod {pod.namespace}/{pod.name}"):
                     text = (
-                        f"S3Gateway {pod.gateway!r} was deleted, and pods run on with it as it was: what they hold is "
-                        "still delivered, and no status counts it; make the S3Gateway again, or the pods"
+                        f"S3Gateway {pod.gateway!r} was deleted while pods use it. They keep its settings and deliver "
+                        "their changes, but no status counts these. Create the S3Gateway again, or recreate the pods."
                     )
                     await self.events.tell(pod.owner, Reason.GATEWAY_GONE, text)
 
@@ -386,8 +386,8 @@ class Reconciler:
                     text = f"pods write through S3Gateway {pod.gateway!r}"
                     if pod.goes_past:
                         text = (
-                            f"pods have S3Gateway {pod.gateway!r}; the environment does not send the SDKs of "
-                            f"{', '.join(pod.goes_past)} to it: they go past it unless they are told {build.ENDPOINT}"
+                            f"pods have S3Gateway {pod.gateway!r}, but the environment does not send the SDKs of "
+                            f"{', '.join(pod.goes_past)} to it: set their endpoint to {build.ENDPOINT}"
                         )
                     await self.events.tell(pod.owner, Reason.INJECTED, text, kind="Normal")
 

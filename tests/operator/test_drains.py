@@ -453,7 +453,7 @@ async def test_what_was_in_a_claim_that_is_deleted_is_lost_and_told(
     for _ in range(2):
         await left.round(NOW)
     assert jobs(api) == []
-    assert any("4 changes, 40 bytes went with it" in message for _, reason, message in events(api))
+    assert any("deleted with undelivered changes: 4 changes, 40 bytes" in message for _, reason, message in events(api))
     labels = {"namespace": "shop", "gateway": "default"}
     assert left.metrics.registry.get_sample_value("s3d_operator_lost_changes_total", labels) == 4
     assert conditions(api)["DataAtRisk"] == "AllDelivered"

@@ -163,8 +163,8 @@ def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expe
 
 
 def test_keys_that_the_remote_refuses_are_a_condition() -> None:
-    fleet = Fleet([Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused"))])
-    status = status_of(GIVEN, fleet, NOW)
+    facts = GatewayFacts([Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused"))])
+    status = status_of(GIVEN, facts, NOW)
     assert condition(status, "CredentialsResolved") == ("False", "Refused")
     assert condition(status, "Ready") == ("False", "Refused")
     assert "refuses the keys of 1 of 2 pods" in message(status, "Ready")
