@@ -131,7 +131,7 @@ class Webhook(Placed):
         "release's own.",
     )
     resources: Resources = Field(
-        default=Resources(requests={"cpu": "20m", "memory": "80Mi"}, limits={"memory": "256Mi"}),
+        default=Resources(requests={"cpu": "20m", "memory": "96Mi"}, limits={"memory": "256Mi"}),
         description="Of each replica.",
     )
     pod_disruption_budget: Budget = Field(

@@ -4,7 +4,6 @@ Skipped where the machine cannot have the two programs; e2e/cluster/node-binarie
 """
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import ssl
@@ -18,9 +17,12 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from kubernetes.aio.client import Configuration
 
+from s3d_operator.access import Access
 from s3d_operator.crd import s3gateway
-from s3d_operator.kube import ApiError, Kube, Server
+from s3d_operator.kube import ApiError, Kube
+from tests.operator.requests import request
 from tests.processes import free_port, running, start, wait_for_http
 from tests.remotes import cache_dir
 
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     """An API server with our definitions in it."""
     found = sorted(cache_dir().glob("node-v*/bin/kube-apiserver"))
     if not found or not found[-1].with_name("etcd").exists():
@@ -74,12 +76,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         etcd = stack.enter_context(running(start(store, directory / "etcd.log", {})))
         wait_for_http(etcd, f"http://{client}/health", status=200)
         program = stack.enter_context(running(start(api, directory / "apiserver.log", {})))
-        server = Server(f"https://{port}", trusting_nobody(), TOKEN)
+        server = access_of(f"https://{port}", TOKEN)
         kubectl = Kubectl(programs / "kubectl", server)
         kubectl.until_ready(program)
         kubectl("apply", "--server-side", given=s3gateway())
         kubectl("wait", "--for=condition=Established", "crd/s3gateways.s3d.dev", "--timeout=60s")
         yield server
+
+
+def access_of(url: str, token: str) -> Access:
+    """The access that a token gives to a server of our own on loopback."""
+    return Access(Configuration(host=url, api_key={"BearerToken": f"Bearer {token}"}, verify_ssl=False))
 
 
 def trusting_nobody() -> ssl.SSLContext:
@@ -92,8 +99,13 @@ def trusting_nobody() -> ssl.SSLContext:
 class Kubectl:
     """kubectl, as the administrator."""
 
-    def __init__(self, program: Path, server: Server) -> None:
-        self.words = [str(program), f"--server={server.url}", f"--token={server.token}", "--insecure-skip-tls-verify"]
+    def __init__(self, program: Path, server: Access) -> None:
+        self.words = [
+            str(program),
+            f"--server={server.configuration.host}",
+            f"--token={TOKEN}",
+            "--insecure-skip-tls-verify",
+        ]
 
     def run(self, *words: str, given: Any = None) -> subprocess.CompletedProcess[str]:
         """Run it, with an object on its standard input; it may fail."""
@@ -114,13 +126,13 @@ class Kubectl:
 
 
 @pytest.fixture
-def kubectl(server: Server) -> Kubectl:
+def kubectl(server: Access) -> Kubectl:
     """The program, for this API server."""
     return Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
 
 
 @pytest.fixture(scope="session")
-def operators(server: Server) -> Server:
+def operators(server: Access) -> Access:
     """The same API server, for somebody who may what the chart lets the operator do cluster-wide."""
     role = of_chart("ClusterRole", "s3d-operator")
     # By a name of its own: other tests install the chart, and take it away.
@@ -128,7 +140,7 @@ def operators(server: Server) -> Server:
     kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
     kubectl("apply", given=role)
     kubectl("create", "clusterrolebinding", "operator", "--clusterrole=operator", "--user=operator")
-    return dataclasses.replace(server, token=OPERATOR)
+    return access_of(server.configuration.host, OPERATOR)
 
 
 def of_chart(kind: str, name: str, *values: str) -> dict[str, Any]:
@@ -146,7 +158,7 @@ def of_chart(kind: str, name: str, *values: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def kube(server: Server) -> AsyncIterator[Kube]:
+async def kube(server: Access) -> AsyncIterator[Kube]:
     """Our own client of it."""
     async with Kube(server) as kube:
         yield kube
@@ -162,7 +174,7 @@ class Gateways:
         """Create one, as strictly as kubectl does."""
         raw = {"apiVersion": "s3d.dev/v1alpha1", "kind": "S3Gateway", "metadata": {"name": name}, "spec": spec}
         query = "?fieldValidation=Strict" + ("&dryRun=All" if dry else "")
-        return await self.kube.request("POST", GATEWAYS + query, raw)
+        return await request(self.kube, "POST", GATEWAYS + query, raw)
 
     async def refusal(self, name: str, spec: dict[str, Any]) -> str:
         """Why the API server refuses one."""
@@ -176,4 +188,4 @@ async def gateways(kube: Kube) -> AsyncIterator[Gateways]:
     """The S3Gateways; none is left."""
     yield Gateways(kube)
     with contextlib.suppress(aiohttp.ClientError):
-        await kube.request("DELETE", GATEWAYS)
+        await request(kube, "DELETE", GATEWAYS)

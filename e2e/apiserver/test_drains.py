@@ -15,10 +15,14 @@ import pytest
 
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl, of_chart
 from s3d_operator import drains
-from s3d_operator.inject import patch, read_gateway
-from s3d_operator.kube import ApiError, Kube, Server
+from s3d_operator.access import Access
+from s3d_operator.choice import read_gateway
+from s3d_operator.inject import patch
+from s3d_operator.kube import ApiError, Kube
 from s3d_operator.reconcile import Reconciler
 from tests.operator.goldens import IMAGE
+from tests.operator.kopfs import watching
+from tests.operator.requests import request
 
 SPEC = {
     "remote": {"endpoint": "http://minio:9000", "credentials": {"secretRef": {"name": "s3-keys"}}},
@@ -32,7 +36,7 @@ LEFT = json.dumps({"changes": 4, "bytes": 40, "oldest": 2, "parked": 0})
 
 
 @pytest.fixture
-def granted(operators: Server, kubectl: Kubectl) -> None:
+def granted(operators: Access, kubectl: Kubectl) -> None:
     """Jobs are granted in this namespace, as the chart grants them."""
     kubectl("apply", given=of_chart("Role", "s3d-drain", 'drain.jobs.namespaces=["default"]'))
     kubectl("create", "rolebinding", "drain", "--role=s3d-drain", "--user=operator")
@@ -40,18 +44,17 @@ def granted(operators: Server, kubectl: Kubectl) -> None:
 
 @pytest.fixture
 async def reconciler(
-    operators: Server, kube: Kube, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+    operators: Access, kube: Kube, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Reconciler]:
     """A reconciler that knows the pods and asks each time; nothing that it or the test made is left."""
     monkeypatch.setattr(drains, "LOOK_SECONDS", 0)
-    async with Kube(operators) as own, asyncio.TaskGroup() as tasks:
+    async with Kube(operators) as own:
         made = Reconciler(own, IMAGE)
-        watch = tasks.create_task(made.injected.run())
-        await made.injected.synced.wait()
-        yield made
-        watch.cancel()
+        async with watching(made):
+            await made.know_pods()
+            yield made
     for path in (PODS, JOBS, CLAIMS, "/api/v1/namespaces/default/events"):
-        await kube.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
+        await request(kube, "DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
     # Nobody takes the finalizers off.
     for kind in ("jobs", "persistentvolumeclaims"):
         for name in (await asyncio.to_thread(kubectl, "get", kind, "-o", "name")).split():
@@ -76,7 +79,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 async def create_claim(kube: Kube, mode: str) -> None:
     spec = {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}}
-    await kube.request("POST", CLAIMS, {"metadata": {"name": "queue"}, "spec": spec})
+    await request(kube, "POST", CLAIMS, {"metadata": {"name": "queue"}, "spec": spec})
 
 
 async def create_pod(kube: Kube, name: str, gateway: dict[str, Any]) -> None:
@@ -85,7 +88,7 @@ async def create_pod(kube: Kube, name: str, gateway: dict[str, Any]) -> None:
     made = {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [{"name": "app", "image": "app:1"}]}}
     for operation in patch(made, read_gateway(gateway), IMAGE).operations:
         apply(made, operation)
-    await kube.request("POST", PODS, {"apiVersion": "v1", "kind": "Pod"} | made)
+    await request(kube, "POST", PODS, {"apiVersion": "v1", "kind": "Pod"} | made)
 
 
 def apply(raw: dict[str, Any], operation: dict[str, Any]) -> None:
@@ -112,8 +115,8 @@ async def leave(kube: Kube, name: str) -> None:
         "state": {"terminated": end},
     }
     ended = {"status": {"phase": "Failed", "initContainerStatuses": [state]}}
-    await kube.request("PATCH", f"{PODS}/{name}/status", ended, kind="application/strategic-merge-patch+json")
-    await kube.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
+    await request(kube, "PATCH", f"{PODS}/{name}/status", ended, kind="application/strategic-merge-patch+json")
+    await request(kube, "DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
 
 
 @pytest.fixture
@@ -130,12 +133,12 @@ async def left(kube: Kube, gateways: Gateways, reconciler: Reconciler) -> dict[s
 
 async def jobs(kube: Kube) -> list[dict[str, Any]]:
     """The jobs that nobody has deleted."""
-    found = (await kube.request("GET", JOBS))["items"]
+    found = (await request(kube, "GET", JOBS))["items"]
     return [raw for raw in found if "deletionTimestamp" not in raw["metadata"]]
 
 
 async def status(kube: Kube) -> dict[str, Any]:
-    return (await kube.request("GET", f"{GATEWAYS}/default"))["status"]  # type: ignore[no-any-return]
+    return (await request(kube, "GET", f"{GATEWAYS}/default"))["status"]  # type: ignore[no-any-return]
 
 
 async def reasons(kube: Kube) -> dict[str, str]:
@@ -143,7 +146,7 @@ async def reasons(kube: Kube) -> dict[str, str]:
 
 
 async def told(kube: Kube) -> list[str]:
-    found = (await kube.request("GET", "/api/v1/namespaces/default/events"))["items"]
+    found = (await request(kube, "GET", "/api/v1/namespaces/default/events"))["items"]
     return sorted(raw["reason"] for raw in found if raw["reason"].startswith("DrainJob"))
 
 
@@ -157,14 +160,14 @@ async def test_one_job_is_made_and_what_it_has_done_ends_the_risk(
     assert (await status(kube))["pending"] == {"changes": 4, "bytes": 40, "parked": 0}
     assert (await reasons(kube))["DataAtRisk"] == "ChangesLeft"
     assert job["metadata"]["ownerReferences"][0]["uid"] == left["metadata"]["uid"]
-    before = (await kube.request("GET", f"{GATEWAYS}/default"))["metadata"]["resourceVersion"]
+    before = (await request(kube, "GET", f"{GATEWAYS}/default"))["metadata"]["resourceVersion"]
     await reconciler.round(datetime.now(UTC))
     assert [raw["metadata"]["resourceVersion"] for raw in await jobs(kube)] == [job["metadata"]["resourceVersion"]]
-    assert (await kube.request("GET", f"{GATEWAYS}/default"))["metadata"]["resourceVersion"] == before
+    assert (await request(kube, "GET", f"{GATEWAYS}/default"))["metadata"]["resourceVersion"] == before
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     ends = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]
     ended = {"status": {"conditions": ends, "startTime": now, "completionTime": now, "succeeded": 1}}
-    await kube.request("PATCH", f"{JOBS}/{job['metadata']['name']}/status", ended)
+    await request(kube, "PATCH", f"{JOBS}/{job['metadata']['name']}/status", ended)
     await reconciler.round(datetime.now(UTC))
     assert "claims" not in await status(kube)
     assert (await status(kube))["pending"]["changes"] == 0
@@ -194,7 +197,7 @@ async def test_the_pod_of_a_job_passes_the_profile_restricted(
     (job,) = await jobs(kube)
     label = {"metadata": {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     with contextlib.suppress(ApiError):
-        await kube.request("POST", "/api/v1/namespaces", label)
+        await request(kube, "POST", "/api/v1/namespaces", label)
     made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "drains"}, "spec": job["spec"]["template"]["spec"]}
     done = await asyncio.to_thread(kubectl.run, "-n", "strict", "create", "--dry-run=server", given=made)
     assert (done.returncode, done.stderr) == (0, "")
@@ -212,7 +215,7 @@ async def test_without_the_grant_the_status_names_it_and_all_else_goes_on(
     assert (accepted["status"], accepted["reason"]) == ("True", "DrainJobForbidden")
     assert "drain.jobs.namespaces" in accepted["message"]
     assert (await reasons(kube))["DataAtRisk"] == "ChangesLeft"
-    await kube.request("GET", "/api/v1/namespaces/default/configmaps/default-s3d")
+    await request(kube, "GET", "/api/v1/namespaces/default/configmaps/default-s3d")
 
 
 @pytest.mark.usefixtures("granted")

@@ -13,7 +13,7 @@ import yaml
 
 from e2e.apiserver.conftest import Kubectl
 from e2e.cluster.kube import until
-from s3d_operator.kube import Server
+from s3d_operator.access import Access
 from tests.remotes import cache_dir
 
 INSTALL = Path(__file__).parents[2] / "dist/install.yaml"
@@ -29,7 +29,7 @@ def words(raw: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def plain(server: Server) -> Iterator[Kubectl]:
+def plain(server: Access) -> Iterator[Kubectl]:
     """kubectl, with the plain install applied but for the webhook; afterwards what an uninstallation takes is gone."""
     kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
     for namespace in ("shop", "whole"):
@@ -62,7 +62,7 @@ def submit(kubectl: Kubectl, made: dict[str, Any]) -> str:
 
 @pytest.mark.checklist(55)
 @pytest.mark.checklist(65)
-def test_kubectl_alone_applies_it_and_a_second_time_changes_nothing(server: Server) -> None:
+def test_kubectl_alone_applies_it_and_a_second_time_changes_nothing(server: Access) -> None:
     kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
     versions = []
     for _ in range(2):

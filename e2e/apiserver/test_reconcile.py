@@ -8,23 +8,26 @@ from typing import Any
 import pytest
 
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
-from s3d_operator.kube import Kube, Server
+from s3d_operator.access import Access
+from s3d_operator.kube import GATEWAYS as S3GATEWAYS
+from s3d_operator.kube import Kube
 from s3d_operator.reconcile import Reconciler
 from tests.operator.goldens import IMAGE
+from tests.operator.kopfs import watching
+from tests.operator.requests import request
 
 SPEC = {"remote": {"endpoint": "http://minio:9000", "credentials": {"secretRef": {"name": "s3-keys"}}}}
 CONFIG = "/api/v1/namespaces/default/configmaps/default-s3d"
 
 
 @pytest.fixture
-async def reconciler(operators: Server) -> AsyncIterator[Reconciler]:
+async def reconciler(operators: Access) -> AsyncIterator[Reconciler]:
     """A reconciler that knows the pods."""
-    async with Kube(operators) as kube, asyncio.TaskGroup() as tasks:
+    async with Kube(operators) as kube:
         made = Reconciler(kube, IMAGE)
-        watch = tasks.create_task(made.injected.run())
-        await made.injected.synced.wait()
-        yield made
-        watch.cancel()
+        async with watching(made):
+            await made.know_pods()
+            yield made
 
 
 def pod(name: str, **labels: str) -> dict[str, Any]:
@@ -42,9 +45,9 @@ async def test_a_round_writes_a_status_that_the_schema_takes_and_a_second_one_no
 ) -> None:
     await gateways.create("default", SPEC)
     await reconciler.round(datetime.now(UTC))
-    first = await kube.request("GET", f"{GATEWAYS}/default")
+    first = await request(kube, "GET", f"{GATEWAYS}/default")
     await reconciler.round(datetime.now(UTC))
-    assert await kube.request("GET", f"{GATEWAYS}/default") == first
+    assert await request(kube, "GET", f"{GATEWAYS}/default") == first
     assert len(first["status"]["conditions"]) == 6
     assert first["status"]["pods"]["injected"] == 0
     assert "finalizers" not in first["metadata"]
@@ -56,20 +59,20 @@ async def test_what_others_write_beside_us_stays(kube: Kube, gateways: Gateways,
     await gateways.create("default", SPEC)
     await reconciler.round(datetime.now(UTC))
     theirs = {"metadata": {"labels": {"theirs": "yes"}}, "data": {"theirs": "too"}}
-    await kube.request("PATCH", CONFIG, theirs)
+    await request(kube, "PATCH", CONFIG, theirs)
     mine = {"type": "Theirs", "status": "True", "observedGeneration": 1, "reason": "Theirs", "message": "theirs"}
     condition = mine | {"lastTransitionTime": "2026-01-01T00:00:00Z"}
-    status = {"apiVersion": "s3d.dev/v1alpha1", "kind": "S3Gateway", "status": {"conditions": [condition]}}
-    await kube.apply(f"{GATEWAYS}/default/status", status | {"metadata": {"name": "default"}}, "theirs")
-    await kube.request("PATCH", f"{GATEWAYS}/default", {"spec": {"writeQueue": {"maxFiles": 7}}})
+    known = {"metadata": {"name": "default", "namespace": "default"}}
+    await kube.apply(S3GATEWAYS, known | {"status": {"conditions": [condition]}}, "theirs", part="status")
+    await request(kube, "PATCH", f"{GATEWAYS}/default", {"spec": {"writeQueue": {"maxFiles": 7}}})
     await reconciler.round(datetime.now(UTC))
-    kept = await kube.request("GET", CONFIG)
+    kept = await request(kube, "GET", CONFIG)
     assert kept["data"]["theirs"] == "too"
     assert kept["metadata"]["labels"]["theirs"] == "yes"
     assert '"S3D_WRITE_QUEUE_MAX_FILES": 7' in kept["data"]["settings.json"]
     (owner,) = kept["metadata"]["ownerReferences"]
     assert owner["kind"] == "S3Gateway"
-    changed = (await kube.request("GET", f"{GATEWAYS}/default"))["status"]
+    changed = (await request(kube, "GET", f"{GATEWAYS}/default"))["status"]
     assert changed["observedGeneration"] == 2
     assert "Theirs" in {each["type"] for each in changed["conditions"]}
 
@@ -80,18 +83,18 @@ async def test_pods_that_run_without_are_found_by_label_and_by_namespace_and_tol
     kube: Kube, gateways: Gateways, reconciler: Reconciler
 ) -> None:
     await gateways.create("default", SPEC)
-    await kube.request(
-        "PATCH", "/api/v1/namespaces/default", {"metadata": {"labels": {"s3d.dev/injection": "enabled"}}}
+    await request(
+        kube, "PATCH", "/api/v1/namespaces/default", {"metadata": {"labels": {"s3d.dev/injection": "enabled"}}}
     )
     made = [pod("asks", **{"s3d.dev/inject": "true"}), pod("plain"), pod("out", **{"s3d.dev/inject": "false"})]
     for each in [*made, pod("has", **{"s3d.dev/injected": "default"})]:
-        await kube.request("POST", "/api/v1/namespaces/default/pods", each)
+        await request(kube, "POST", "/api/v1/namespaces/default/pods", each)
     await reconciler.round(datetime.now(UTC))
     await reconciler.round(datetime.now(UTC))
-    found = await kube.request("GET", "/api/v1/namespaces/default/events")
+    found = await request(kube, "GET", "/api/v1/namespaces/default/events")
     about = sorted(each["involvedObject"]["name"] for each in found["items"] if each["reason"] == "InjectionSkipped")
     assert about == ["asks", "plain"]
-    assert (await kube.request("GET", f"{GATEWAYS}/default"))["status"]["pods"]["uninjected"] == 2
+    assert (await request(kube, "GET", f"{GATEWAYS}/default"))["status"]["pods"]["uninjected"] == 2
 
 
 async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gateways, reconciler: Reconciler) -> None:
@@ -126,7 +129,7 @@ async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gat
     ],
 )
 def test_the_operator_may_what_it_needs_and_no_more(
-    operators: Server, kubectl: Kubectl, verb: str, what: str, allowed: str
+    operators: Access, kubectl: Kubectl, verb: str, what: str, allowed: str
 ) -> None:
     kind, _, part = what.partition("/")
     words = [verb, kind, f"--subresource={part}", "--as=operator", "--all-namespaces"]

@@ -10,9 +10,10 @@ import pytest
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
 from e2e.apiserver.test_schema import LEAST
 from s3d.errors import ConfigError
-from s3d_operator.api import parse_gateway
 from s3d_operator.crd import s3gateway
 from s3d_operator.kube import Kube
+from s3d_operator.parse import parse_gateway
+from tests.operator.requests import request
 
 Object = dict[str, Any]
 DRAIN = LEAST | {"drain": {"seconds": 7}, "buckets": [{"name": "photos"}]}
@@ -43,7 +44,7 @@ async def upgrade(kubectl: Kubectl, gateways: Gateways) -> AsyncIterator[Any]:
 async def served(kube: Kube, name: str) -> Object:
     """A gateway, as soon as the new definition is that of the API server."""
     while True:
-        raw = await kube.request("GET", f"{GATEWAYS}/{name}")
+        raw = await request(kube, "GET", f"{GATEWAYS}/{name}")
         if "signing" in raw["spec"]:
             return raw
         await asyncio.sleep(0.05)
@@ -60,9 +61,9 @@ async def test_a_field_of_a_newer_definition_is_ignored_until_somebody_writes_it
     assert sorted(ignored) == ["spec.buckets.0.class", "spec.drain.order", "spec.signing"]
 
     path = f"{GATEWAYS}/before"
-    await kube.request("PATCH", path, {"spec": {"drain": {"seconds": 8}}, "metadata": {"labels": {"a": "b"}}})
+    await request(kube, "PATCH", path, {"spec": {"drain": {"seconds": 8}}, "metadata": {"labels": {"a": "b"}}})
     status = {"observedGeneration": 1, "conditions": []}
-    raw = await kube.request("PATCH", f"{path}/status", {"status": status})
+    raw = await request(kube, "PATCH", f"{path}/status", {"status": status})
     assert len(parse_gateway(raw)[1]) == 3, "other fields and the status are written, and all is stored with defaults"
 
     for change, field in (
@@ -70,7 +71,7 @@ async def test_a_field_of_a_newer_definition_is_ignored_until_somebody_writes_it
         ({"drain": {"order": "Other"}}, "spec.drain.order"),
         ({"buckets": [{"name": "photos", "class": "Other"}]}, "spec.buckets.0.class"),
     ):
-        written = await kube.request("PATCH", f"{path}?dryRun=All", {"spec": change})
+        written = await request(kube, "PATCH", f"{path}?dryRun=All", {"spec": change})
         with pytest.raises(ConfigError, match=f"^{field}: Extra"):
             parse_gateway(written)
 
@@ -83,11 +84,11 @@ async def test_a_field_of_a_newer_definition_is_ignored_in_what_is_applied_witho
     await served(kube, "before")
     head = {"apiVersion": "s3d.dev/v1alpha1", "kind": "S3Gateway", "metadata": {"name": "after"}}
     kubectl("apply", "--server-side", given=head | {"spec": DRAIN})
-    _, ignored = parse_gateway(await kube.request("GET", f"{GATEWAYS}/after"))
+    _, ignored = parse_gateway(await request(kube, "GET", f"{GATEWAYS}/after"))
     assert len(ignored) == 3
     made = await gateways.create("made", DRAIN, dry=True)
     with pytest.raises(ConfigError, match=r"spec\.signing: Extra"):
         parse_gateway(made)
     kubectl("apply", "--server-side", given=head | {"spec": DRAIN | {"signing": "AsBefore"}})
     with pytest.raises(ConfigError, match=r"^spec\.signing: Extra"):
-        parse_gateway(await kube.request("GET", f"{GATEWAYS}/after"))
+        parse_gateway(await request(kube, "GET", f"{GATEWAYS}/after"))

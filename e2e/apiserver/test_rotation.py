@@ -15,19 +15,22 @@ from typing import Any
 
 import pytest
 
-from e2e.apiserver.conftest import OPERATOR, Kubectl
+from e2e.apiserver.conftest import OPERATOR, Kubectl, access_of
 from e2e.apiserver.test_install import OBJECTS
 from e2e.cluster.kube import namespace_object, until
+from s3d_operator.access import Access
 from s3d_operator.build import Image
-from s3d_operator.certs import Place, authorities
-from s3d_operator.kube import ApiError, Kube, Server
-from s3d_operator.rotation import CONFIGURATIONS, Keeper, Schedule, keep, read_kept
+from s3d_operator.certs import CertificateTarget, authorities
+from s3d_operator.kube import ApiError, Kube
+from s3d_operator.rotation import Keeper, Schedule, keep, read_contents
 from s3d_operator.webhook import Options, Webhook
+from tests.operator.requests import request
 from tests.processes import free_port
 from tests.remotes import cache_dir
 
-PLACE = Place("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
+TARGET = CertificateTarget("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
 SECRET = "/api/v1/namespaces/s3d-system/secrets/s3d-webhook-tls"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION = f"{CONFIGURATIONS}/s3d"
 # Due two seconds after it was made; a rotation takes a second until the next is served, ten more until it is over.
 RESTLESS = Schedule(timedelta(hours=1), timedelta(hours=1) - timedelta(seconds=2), settle_seconds=0.5)
@@ -103,17 +106,17 @@ class Stage:
         """Submit a pod as a dry run; the names of its init containers. Raises ApiError where it is refused."""
         labels = {"s3d.dev/inject": "true"} if ASKERS[namespace] == "pod" else {}
         path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
-        made = await self.admin.request("POST", path, pod({}, labels))
+        made = await request(self.admin, "POST", path, pod({}, labels))
         return [each["name"] for each in made["spec"].get("initContainers", [])]
 
     async def leaf(self) -> bytes:
         """What the Secret says is served."""
-        served = read_kept(await self.admin.request("GET", SECRET)).served
+        served = read_contents(await request(self.admin, "GET", SECRET)).served
         return served.certificate if served else b""
 
 
 @pytest.fixture(scope="module")
-def place(server: Server, operators: Server) -> Iterator[Kubectl]:
+def place(server: Access, operators: Access) -> Iterator[Kubectl]:
     """Namespaces with gateways, the rights of the operator, and a Service that leads to this machine."""
     kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
     for name in ("s3d-system", *ASKERS):
@@ -134,9 +137,9 @@ def place(server: Server, operators: Server) -> Iterator[Kubectl]:
 
 
 @pytest.fixture
-async def stage(server: Server, place: Kubectl) -> AsyncIterator[Stage]:
+async def stage(server: Access, place: Kubectl) -> AsyncIterator[Stage]:
     """The stage, without anybody on it."""
-    async with Kube(server) as admin, Kube(dataclasses.replace(server, token=OPERATOR)) as operator:
+    async with Kube(server) as admin, Kube(access_of(server.configuration.host, OPERATOR)) as operator:
         stage = Stage(admin, operator, place)
         await asyncio.to_thread(stage.configure)
         yield stage
@@ -170,7 +173,7 @@ async def test_while_certificates_are_replaced_again_and_again_every_pod_is_admi
     created = 0
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(answering(*replicas))
-        rotating = asyncio.create_task(keep(stage.operator, PLACE, RESTLESS))
+        rotating = asyncio.create_task(keep(stage.operator, TARGET, RESTLESS))
         stack.callback(rotating.cancel)
         await until_ready(*replicas)
         async with asyncio.timeout(90):
@@ -186,7 +189,7 @@ async def test_while_certificates_are_replaced_again_and_again_every_pod_is_admi
 async def test_two_replicas_that_start_at_once_serve_the_same_certificate_from_the_first_second(stage: Stage) -> None:
     """They start before there is any; nothing of an installation waits for the CA to sink in."""
     replicas = [stage.replica(asker) for asker in ASKERS.values()]
-    keeper = Keeper(stage.operator, PLACE, Schedule())
+    keeper = Keeper(stage.operator, TARGET, Schedule())
     async with answering(*replicas):
         while await keeper.advance():
             pass
@@ -201,14 +204,14 @@ async def test_two_replicas_that_start_at_once_serve_the_same_certificate_from_t
 
 @pytest.mark.checklist(2)
 async def test_the_configuration_is_the_charts_and_the_operator_may_write_its_bundle_alone(stage: Stage) -> None:
-    keeper = Keeper(stage.operator, PLACE, dataclasses.replace(RESTLESS, settle_seconds=0))
+    keeper = Keeper(stage.operator, TARGET, dataclasses.replace(RESTLESS, settle_seconds=0))
     while await keeper.advance():
         pass
     after = stage.configuration()
     assert all(entry["clientConfig"]["caBundle"] for entry in after["webhooks"])
     assert [stage.without_bundle(entry) for entry in after["webhooks"]] == stage.applied
     other = of_the_chart("MutatingWebhookConfiguration", "s3d") | {"metadata": {"name": "other"}}
-    await stage.admin.request("POST", CONFIGURATIONS, other)
+    await request(stage.admin, "POST", CONFIGURATIONS, other)
     for method, path, body in (
         ("POST", CONFIGURATIONS, of_the_chart("MutatingWebhookConfiguration", "s3d") | {"metadata": {"name": "third"}}),
         ("PUT", CONFIGURATION, after),
@@ -217,9 +220,9 @@ async def test_the_configuration_is_the_charts_and_the_operator_may_write_its_bu
         ("PATCH", f"{CONFIGURATIONS}/other", {"webhooks": []}),
     ):
         with pytest.raises(ApiError) as refused:
-            await stage.operator.request(method, path, body)
+            await request(stage.operator, method, path, body)
         assert refused.value.status == 403, (method, path)
-    await stage.admin.request("DELETE", f"{CONFIGURATIONS}/other")
+    await request(stage.admin, "DELETE", f"{CONFIGURATIONS}/other")
 
 
 async def gets(stage: Stage, containers: list[str]) -> None:
@@ -242,7 +245,7 @@ async def test_a_review_that_a_killed_replica_does_not_answer_is_asked_for_once_
 ) -> None:
     stage.ports["again"] = free_port()
     first, second = stage.replica("namespace"), stage.replica("again")
-    keeper = Keeper(stage.operator, PLACE, Schedule())
+    keeper = Keeper(stage.operator, TARGET, Schedule())
     while await keeper.advance():
         pass
     dead = free_port()

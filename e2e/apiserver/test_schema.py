@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
-from s3d_operator import api
-from s3d_operator.api import Resource, S3GatewaySpec, parse_gateway
+from s3d_operator import schema
 from s3d_operator.crd import NAME_RULE, s3gateway
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.parse import parse_gateway
+from s3d_operator.schema import Resource
+from s3d_operator.spec import S3GatewaySpec
+from tests.operator.requests import request
 
 KEYS = {"secretRef": {"name": "s3-keys"}}
 LEAST = {"remote": {"credentials": KEYS}}
@@ -126,15 +129,15 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
 ]
 
 IN_WORDS: list[tuple[dict[str, Any], str]] = [
-    ({"remote": {"credentials": KEYS, "endpoint": "s3.example.com"}}, api.ENDPOINT_PATTERN),
-    ({"remote": {"credentials": KEYS, "region": "eu central"}}, api.REGION_PATTERN),
-    ({"remote": {"credentials": {"secretRef": {"name": "S3_Keys"}}}}, api.DNS_NAME),
-    ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, api.ROLE_PATTERN),
-    ({"buckets": [{"name": "a/b"}]}, api.BUCKET_PATTERN),
-    ({"writeQueue": {"maxSize": "10GB"}}, api.SIZE_PATTERN),
-    ({"resources": {"limits": {"memory": "lots"}}}, api.SIZE_PATTERN),
-    ({"resources": {"limits": {"cpu": "half"}}}, api.CPU_PATTERN),
-    ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, api.LABEL_PATTERN),
+    ({"remote": {"credentials": KEYS, "endpoint": "s3.example.com"}}, schema.ENDPOINT_PATTERN),
+    ({"remote": {"credentials": KEYS, "region": "eu central"}}, schema.REGION_PATTERN),
+    ({"remote": {"credentials": {"secretRef": {"name": "S3_Keys"}}}}, schema.DNS_NAME),
+    ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, schema.ROLE_PATTERN),
+    ({"buckets": [{"name": "a/b"}]}, schema.BUCKET_PATTERN),
+    ({"writeQueue": {"maxSize": "10GB"}}, schema.SIZE_PATTERN),
+    ({"resources": {"limits": {"memory": "lots"}}}, schema.SIZE_PATTERN),
+    ({"resources": {"limits": {"cpu": "half"}}}, schema.CPU_PATTERN),
+    ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, schema.LABEL_PATTERN),
     (
         {
             "remote": {
@@ -143,7 +146,7 @@ IN_WORDS: list[tuple[dict[str, Any], str]] = [
                 "credentials": KEYS,
             }
         },
-        api.KEY_PATTERN,
+        schema.KEY_PATTERN,
     ),
 ]
 
@@ -168,7 +171,7 @@ async def test_a_value_that_cannot_be_meant_is_refused_in_words_and_once(
     gateways: Gateways, spec: dict[str, Any], pattern: str
 ) -> None:
     said = await gateways.refusal("refused", LEAST | spec)
-    assert said.count(api.MESSAGES[pattern]) == 1
+    assert said.count(schema.MESSAGES[pattern]) == 1
     assert pattern not in said
     assert "regular expression" not in said
     assert said.count("Invalid value") == 1
@@ -185,7 +188,7 @@ async def test_a_value_that_cannot_be_meant_is_refused_with_its_place(
 
 @pytest.mark.checklist(47)
 def test_each_rule_has_a_spec_that_breaks_it() -> None:
-    broken = [message for _, message in REFUSED] + [api.MESSAGES[pattern] for _, pattern in IN_WORDS]
+    broken = [message for _, message in REFUSED] + [schema.MESSAGES[pattern] for _, pattern in IN_WORDS]
     elsewhere = ["remote.endpoint is immutable with volume.persistentVolumeClaim", "metadata.name is longer"]
     schema = s3gateway()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for rule in rules(schema):
@@ -198,10 +201,10 @@ async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Gateways) -> 
     made = await gateways.create("kept", LEAST | claim)
     path, endpoint = f"{GATEWAYS}/kept", {"spec": {"remote": {"endpoint": "http://minio:9000"}}}
     with pytest.raises(ApiError, match=r"remote\.endpoint is immutable with volume\.persistentVolumeClaim"):
-        await kube.request("PATCH", path, endpoint)
-    await kube.request("PATCH", path, {"spec": {"writeQueue": {"maxFiles": 7}}})
+        await request(kube, "PATCH", path, endpoint)
+    await request(kube, "PATCH", path, {"spec": {"writeQueue": {"maxFiles": 7}}})
     without: dict[str, Any] = {"spec": {"volume": {"persistentVolumeClaim": None, "emptyDir": {}}} | endpoint["spec"]}
-    changed = await kube.request("PATCH", path, without)
+    changed = await request(kube, "PATCH", path, without)
     assert changed["metadata"]["generation"] == made["metadata"]["generation"] + 2
 
 

@@ -16,7 +16,9 @@ import pytest
 
 from e2e.cluster import kube
 from e2e.cluster.kube import Object
-from s3d_operator.kube import Kube, find_server
+from s3d_operator.access import find_access
+from s3d_operator.kube import Kube
+from tests.operator.requests import request
 
 PODS = 1000
 """Of each kind."""
@@ -44,7 +46,7 @@ async def create(client: Kube, namespace: str) -> dict[str, list[tuple[float, Ob
         for number, kind in turns:
             pod = never_placed(namespace, f"{kind.split()[0]}-{number}", {WORKER: str(worker), **KINDS[kind]})
             start = time.perf_counter()
-            created = await client.request("POST", pods_of(namespace), pod, seconds=SECONDS)
+            created = await request(client, "POST", pods_of(namespace), pod, seconds=SECONDS)
             made[kind].append((time.perf_counter() - start, created))
 
     async with asyncio.TaskGroup() as workers:
@@ -59,7 +61,7 @@ async def delete(client: Kube, namespace: str) -> None:
     async with asyncio.TaskGroup() as tasks:
         for worker in range(AT_ONCE):
             path = f"{pods_of(namespace)}?labelSelector={WORKER}%3D{worker}"
-            tasks.create_task(client.request("DELETE", path, now, seconds=SECONDS))
+            tasks.create_task(request(client, "DELETE", path, now, seconds=SECONDS))
 
 
 def pods_of(namespace: str) -> str:
@@ -82,7 +84,7 @@ async def test_a_thousand_pods_created_20_at_a_time_all_carry_the_sidecar(
     gateway: Callable[..., None], namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gateway()
-    async with Kube(find_server()) as client:
+    async with Kube(await find_access()) as client:
         start = time.perf_counter()
         try:
             made = await create(client, namespace)

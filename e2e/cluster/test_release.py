@@ -10,7 +10,9 @@ from e2e.cluster import kube
 from e2e.cluster.conftest import SYSTEM, Helm
 from e2e.cluster.kube import APP, ask, get, kubectl, until, wait
 from e2e.cluster.test_delivery import SIZES, objects
-from s3d_operator.kube import ApiError, Kube, find_server
+from s3d_operator.access import find_access
+from s3d_operator.kube import ApiError, Kube
+from tests.operator.requests import request
 from tests.remotes import Remote
 
 TRIED = f"{SYSTEM}-s3d-test"
@@ -34,10 +36,10 @@ async def submit_steadily(namespace: str, ended: asyncio.Event) -> list[tuple[fl
     answers: list[tuple[float, str]] = []
     pod = kube.pod(namespace, "bucket")
     pod["metadata"]["name"] = "submitted"
-    async with Kube(find_server()) as client:
+    async with Kube(await find_access()) as client:
         while not ended.is_set() or answers[-1][1]:
             try:
-                await client.request("POST", path, pod)
+                await request(client, "POST", path, pod)
                 said = ""
             except ApiError as error:
                 said = str(error)

@@ -3,17 +3,17 @@
 import asyncio
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from e2e.cluster import kube
 from e2e.cluster.conftest import SYSTEM
 from e2e.cluster.kube import Object, get, kubectl, until
-from s3d_operator.kube import ApiError, Kube, read_kubeconfig
+from s3d_operator.access import find_access
+from s3d_operator.kube import ApiError, Kube
+from tests.operator.requests import request
 
 PODS = 200
 AT_ONCE = 4
@@ -70,7 +70,7 @@ class Creator:
         path = f"/api/v1/namespaces/{self.namespace}/pods{'?dryRun=All' if dry else ''}"
         self.tried += dry
         try:
-            made = await self.api.request("POST", path, pod)
+            made = await request(self.api, "POST", path, pod)
         except ApiError as error:
             if not refused or 'failed calling webhook "pod.inject.s3d.dev"' not in str(error):
                 raise
@@ -82,14 +82,14 @@ class Creator:
 
     async def check(self) -> None:
         """Every one of the pods is there, with its sidecar."""
-        made = (await self.api.request("GET", f"/api/v1/namespaces/{self.namespace}/pods"))["items"]
+        made = (await request(self.api, "GET", f"/api/v1/namespaces/{self.namespace}/pods"))["items"]
         assert len(made) == PODS
         assert all(pod["spec"]["initContainers"][0]["name"] == "s3d" for pod in made)
 
 
-def api_of() -> Kube:
+async def api_of() -> Kube:
     """A client of the cluster: a kubectl for each of hundreds of pods would be most of the work."""
-    return Kube(read_kubeconfig(Path(os.environ["KUBECONFIG"])))
+    return Kube(await find_access())
 
 
 async def replaced(times: int) -> None:
@@ -108,7 +108,7 @@ async def test_while_certificates_are_replaced_no_pod_is_missed_and_none_refused
     gateway: Callable[..., None], restless: None, namespace: str
 ) -> None:
     gateway()
-    async with api_of() as api:
+    async with await api_of() as api:
         creator = Creator(api, namespace)
         await creator.create(PODS, replaced(REPLACED))
         await creator.check()
@@ -137,7 +137,7 @@ async def test_while_replicas_are_killed_no_pod_is_missed_and_one_that_is_refuse
     """Who dies under a review answers nobody. The API server does not ask another one, so the pod is refused: for a
     controller that is a failure like any other, and it tries again."""
     gateway()
-    async with api_of() as api:
+    async with await api_of() as api:
         creator = Creator(api, namespace)
         kubectl("-n", SYSTEM, "rollout", "status", "deployment/s3d-webhook", "--timeout=90s")
         for kill in KILLS:

@@ -32,12 +32,20 @@ def parser() -> argparse.ArgumentParser:
     webhook = commands.add_parser("webhook", help="answer the reviews of new pods")
     reconcile = commands.add_parser("reconcile", help="write status, keep the certificate")
     crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
-    for command in (webhook, reconcile):
+    for command, doors in ((webhook, "/healthz, /readyz and /metrics"), (reconcile, "/metrics")):
         command.add_argument("--namespace", help="where the operator lives (default: its own)")
         command.add_argument("--secret", default="s3d-webhook-tls", help="Secret of the certificate (%(default)s)")
-        command.add_argument("--health-port", type=int, default=8080, help="port of /healthz, /readyz (%(default)s)")
+        command.add_argument(
+            "--health-port",
+            type=int,
+            default=8080,
+            help=f"port of {doors} (%(default)s)",
+        )
         command.add_argument("--image", required=True, help="image of the sidecar")
         command.add_argument("--pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
+    reconcile.add_argument(
+        "--liveness-port", type=int, default=8081, help="port of the liveness probe, /healthz (%(default)s)"
+    )
     webhook.add_argument("--port", type=int, default=10250, help="port of the reviews (%(default)s)")
     webhook.add_argument(
         "--shutdown-seconds", type=float, default=10, help="how long to serve on after SIGTERM (%(default)s)"
@@ -81,22 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_webhook(options: argparse.Namespace) -> int:
     """Serve reviews until SIGTERM."""
+    from s3d_operator.access import find_access
     from s3d_operator.build import Image
-    from s3d_operator.kube import Kube, find_server
+    from s3d_operator.kube import Kube
     from s3d_operator.webhook import Options, Webhook
 
-    server = find_server()
-
     async def serve() -> None:
+        access = await find_access()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with Kube(server) as kube:
+        async with Kube(access, find_access) as kube:
             webhook = Webhook(
                 kube,
                 Options(
                     image=Image(options.image, options.pull_policy),
-                    namespace=options.namespace or server.namespace,
+                    namespace=options.namespace or access.namespace,
                     secret=options.secret,
                     port=options.port,
                     health_port=options.health_port,
@@ -112,9 +120,9 @@ def run_webhook(options: argparse.Namespace) -> int:
 def run_reconcile(options: argparse.Namespace) -> int:
     """Reconcile until SIGTERM."""
     from s3d_operator import reconcile
+    from s3d_operator.access import find_access
     from s3d_operator.build import Image
-    from s3d_operator.certs import Place
-    from s3d_operator.kube import find_server
+    from s3d_operator.certs import CertificateTarget
     from s3d_operator.rotation import Schedule
 
     lifetime, renew_before = options.certificate_lifetime, options.certificate_renew_before
@@ -125,16 +133,20 @@ def run_reconcile(options: argparse.Namespace) -> int:
             hint="leave them out: 90 days, 30 days and 60 seconds suit most clusters",
         )
     schedule = Schedule(timedelta(seconds=lifetime), timedelta(seconds=renew_before), options.certificate_settle)
-    server = find_server()
-    place = Place(
-        options.namespace or server.namespace,
-        options.service,
-        options.secret,
-        options.configuration,
-        issued=not options.no_certificate,
-    )
-    image = Image(options.image, options.pull_policy)
-    asyncio.run(reconcile.run(server, place, schedule, image, options.health_port))
+
+    async def serve() -> None:
+        access = await find_access()
+        target = CertificateTarget(
+            options.namespace or access.namespace,
+            options.service,
+            options.secret,
+            options.configuration,
+            issued=not options.no_certificate,
+        )
+        image = Image(options.image, options.pull_policy)
+        await reconcile.run(access, target, schedule, image, options.health_port, options.liveness_port)
+
+    asyncio.run(serve())
     return 0
 
 

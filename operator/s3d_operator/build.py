@@ -13,7 +13,10 @@ from typing import Any
 from s3d import config
 from s3d.config import reloadable
 from s3d.errors import ConfigError
-from s3d_operator.api import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED, Cpu, LastPod, S3GatewaySpec, Size
+from s3d_operator.gateway_status import LastPod
+from s3d_operator.names import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED
+from s3d_operator.schema import Cpu, Size
+from s3d_operator.spec import S3GatewaySpec
 
 NAME = "s3d"
 DOOR_PORT = 33333
@@ -60,7 +63,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class Overrides:
     """What a pod asks for itself, by annotations, in place of what its gateway says."""
 
     cpu_request: Cpu | None = None
@@ -70,10 +73,10 @@ class Own:
     drain_seconds: int | None = None
 
 
-NOTHING_OWN = Own()
+NO_OVERRIDES = Overrides()
 
 
-def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN) -> dict[str, Any]:
+def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = NO_OVERRIDES) -> dict[str, Any]:
     """The daemon's settings by name, for a pod that has `grace_seconds` to end."""
     remote, queue, credentials = spec.remote, spec.write_queue, spec.remote.credentials
     values: dict[str, Any] = {
@@ -86,7 +89,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, own: Own = NOTHING_OWN)
         "S3D_LOG_FORMAT": "json",
         "S3D_LOG_LEVEL": spec.log_level.lower(),
         "S3D_LOCK_WAIT": lock_wait(spec, grace_seconds),
-        "S3D_DRAIN_SECONDS": drain_seconds(spec, own),
+        "S3D_DRAIN_SECONDS": drain_seconds(spec, overrides),
         "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
         "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
         "S3_ENDPOINT": remote.endpoint,
@@ -199,13 +202,13 @@ def lock_wait(spec: S3GatewaySpec, grace_seconds: int) -> int:
     return max(grace_seconds, NOTICE_SECONDS + DRAIN_GRACE_SECONDS) if spec.drain.job else grace_seconds
 
 
-def drain_seconds(spec: S3GatewaySpec, own: Own) -> int:
+def drain_seconds(spec: S3GatewaySpec, overrides: Overrides) -> int:
     """How long the end of the pod may push."""
-    return spec.drain.seconds if own.drain_seconds is None else own.drain_seconds
+    return spec.drain.seconds if overrides.drain_seconds is None else overrides.drain_seconds
 
 
 def sidecar(
-    spec: S3GatewaySpec, image: Image, *, grace_seconds: int, bounds_storage: bool, own: Own = NOTHING_OWN
+    spec: S3GatewaySpec, image: Image, *, grace_seconds: int, bounds_storage: bool, overrides: Overrides = NO_OVERRIDES
 ) -> Object:
     """The native sidecar, an entry of `initContainers`.
 
@@ -213,7 +216,7 @@ def sidecar(
     the pod whose volumes outgrow their sum, and that sum has to hold the queue. Where none has, none is set, since it
     would then bound the app's volumes too.
     """
-    config = json.dumps(settings(spec, grace_seconds=grace_seconds, own=own), separators=(",", ":"))
+    config = json.dumps(settings(spec, grace_seconds=grace_seconds, overrides=overrides), separators=(",", ":"))
     return {
         "name": NAME,
         "image": image.name,
@@ -233,7 +236,7 @@ def sidecar(
         "startupProbe": probe("/readyz", period=1, failures=lock_wait(spec, grace_seconds) + STARTUP_SECONDS),
         "readinessProbe": probe("/readyz", period=5, failures=3),
         "livenessProbe": probe("/healthz", period=10, failures=6),
-        "resources": resources(spec, bounds_storage=bounds_storage, own=own),
+        "resources": resources(spec, bounds_storage=bounds_storage, overrides=overrides),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -351,13 +354,13 @@ def probe(path: str, *, period: int, failures: int) -> Object:
     }
 
 
-def resources(spec: S3GatewaySpec, *, bounds_storage: bool, own: Own = NOTHING_OWN) -> Object:
+def resources(spec: S3GatewaySpec, *, bounds_storage: bool, overrides: Overrides = NO_OVERRIDES) -> Object:
     """Requests and limits of the sidecar."""
     requests, limits = spec.resources.requests, spec.resources.limits
-    cpu_limit, memory_limit = own.cpu_limit or limits.cpu, own.memory_limit or limits.memory
-    cpu, memory = own.cpu_request or requests.cpu, own.memory_request or requests.memory
+    cpu_limit, memory_limit = overrides.cpu_limit or limits.cpu, overrides.memory_limit or limits.memory
+    cpu, memory = overrides.cpu_request or requests.cpu, overrides.memory_request or requests.memory
     if spec.resources.quality == "Guaranteed":
-        cpu, memory = own.cpu_request or cpu_limit or cpu, own.memory_request or memory_limit
+        cpu, memory = overrides.cpu_request or cpu_limit or cpu, overrides.memory_request or memory_limit
     out: Object = {
         "requests": {"cpu": cpu, "memory": memory},
         "limits": {"memory": memory_limit} | ({"cpu": cpu_limit} if cpu_limit is not None else {}),

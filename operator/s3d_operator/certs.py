@@ -33,7 +33,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CertificateTarget:
     """What the certificate is for and where it is kept; `issued` by us, or by somebody who also publishes the CA."""
 
     namespace: str
@@ -46,11 +46,6 @@ class Place:
     def hosts(self) -> tuple[str, ...]:
         """The names by which the API server calls the Service."""
         return f"{self.service}.{self.namespace}.svc", f"{self.service}.{self.namespace}.svc.cluster.local"
-
-
-def secrets_path(namespace: str) -> str:
-    """The Secrets of a namespace."""
-    return f"/api/v1/namespaces/{namespace}/secrets"
 
 
 def make_pair(hosts: Sequence[str], now: datetime, lifetime: timedelta) -> Pair:
@@ -114,20 +109,20 @@ def usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def to_secret(pair: Pair, place: Place) -> Object:
+def to_secret(pair: Pair, target: CertificateTarget) -> Object:
     """A Secret that keeps a pair as the one that is served."""
-    return new_secret(place, dict(zip(SERVED, (pair.certificate, pair.key, pair.authority), strict=True)))
+    return new_secret(target, dict(zip(SERVED, (pair.certificate, pair.key, pair.authority), strict=True)))
 
 
-def new_secret(place: Place, data: dict[str, bytes]) -> Object:
-    """The Secret of a place; the API server wants a leaf and a key in it, which may be empty."""
+def new_secret(target: CertificateTarget, data: dict[str, bytes]) -> Object:
+    """A Secret for a target; the API server wants a leaf and a key in it, which may be empty."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
         "metadata": {
-            "name": place.secret,
-            "namespace": place.namespace,
+            "name": target.secret,
+            "namespace": target.namespace,
             "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": "s3d-operator"},
         },
         "data": encode({"tls.crt": b"", "tls.key": b"", **data}),

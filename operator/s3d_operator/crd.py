@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions out of the models of `api`: the border at which Python becomes Kubernetes.
+"""CustomResourceDefinitions out of the models `spec` and `gateway_status`: where Python becomes Kubernetes.
 
 The generated files are kept in the repository, and `make check` holds them equal to what this module makes: `crds/` for
 `kubectl apply --server-side -f`, and the chart's template, which keeps them on uninstall.
@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.api import API_VERSION, GROUP, MESSAGES, VERSION, Resource, Rule, S3GatewaySpec, S3GatewayStatus
+from s3d_operator.gateway_status import S3GatewayStatus
+from s3d_operator.names import API_VERSION, GROUP, S3_GATEWAY, VERSION
+from s3d_operator.schema import MESSAGES, Resource, Rule
+from s3d_operator.spec import S3GatewaySpec
 
-GENERATED = "# Generated from operator/s3d_operator/api.py by `s3d-operator crds`; do not edit.\n"
-S3_GATEWAY = "s3gateways"
+GENERATED = "# Generated from operator/s3d_operator/spec.py by `s3d-operator crds`; do not edit.\n"
 
 NAME_RULE = Rule(
     "size(self.metadata.name) <= 63", "metadata.name is longer than 63 letters: it is the value of a label of the pods"

@@ -13,11 +13,14 @@ from http import HTTPStatus
 from typing import Literal
 
 from s3d_operator import build
-from s3d_operator.api import API_VERSION, CONFIG_HASH, ClaimStatus, S3GatewaySpec
 from s3d_operator.build import Image
 from s3d_operator.events import COMPONENT, Events
-from s3d_operator.kube import ApiError, Kube, Object
+from s3d_operator.gateway_status import ClaimStatus
+from s3d_operator.kube import CLAIMS, JOBS, ApiError, Kube, Object
+from s3d_operator.names import API_VERSION, CONFIG_HASH
 from s3d_operator.pods import Left, Pod, Report, total
+from s3d_operator.reasons import Reason
+from s3d_operator.spec import S3GatewaySpec
 
 # A permission or a claim that others change is noticed after this.
 LOOK_SECONDS = 60
@@ -133,12 +136,9 @@ class Drains:
         now = time.monotonic()
         if self._single.get((namespace, name), 0) > now:
             return []
-        try:
-            raw = await self._kube.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        raw = await self._kube.get(CLAIMS, name, namespace)
+        if raw is None:
+            return None
         found: list[str] = (raw.get("spec") or {}).get("accessModes") or []
         if SHARED not in found:
             believed = {key: until for key, until in self._single.items() if until > now}
@@ -152,7 +152,7 @@ class Drains:
         if until > time.monotonic():
             return allowed
         try:
-            await self._find(namespace, f"{gateway['name'][:46]}-drain")
+            await self._kube.get(JOBS, f"{gateway['name'][:46]}-drain", namespace)
         except ApiError as error:
             if error.status != HTTPStatus.FORBIDDEN:
                 raise
@@ -204,79 +204,60 @@ class Drains:
             claim = claim.model_copy(update={"job": None})
         if gone:
             if claim.changes != 0:
-                text = f"claim {claim.claim_name} was deleted: {amount(claim)} went with it"
-                await self._tell(gateway, "QueueLost", text)
+                text = f"claim {claim.claim_name} was deleted with undelivered changes: {amount(claim)}"
+                await self._tell(gateway, Reason.QUEUE_LOST, text)
             return None
         if spec is None or not wanted or not (claim.job or is_due(claim)):
             return claim
         if not await self.may_drain(gateway):
-            await self._tell(gateway, "DrainJobForbidden", f"{describe(claim)}, and {FORBIDDEN}")
+            await self._tell(gateway, Reason.DRAIN_JOB_FORBIDDEN, f"{describe(claim)}, and {FORBIDDEN}")
             return claim
         return await self._deliver(gateway, spec, claim)
 
     async def _deliver(self, gateway: Object, spec: S3GatewaySpec, claim: ClaimStatus) -> ClaimStatus:
         """See to it that a job delivers what is in a claim, and to what became of it."""
         namespace, name = gateway["namespace"], build.job_name(gateway["name"], claim.claim_name, claim.last_pod)
-        job = await self._find(namespace, name)
+        job = await self._kube.get(JOBS, name, namespace)
         if job is None:
             if not is_due(claim):
                 return claim.model_copy(update={"job": None})
             made = build.drain_job(spec, gateway, self._image, claim.claim_name, claim.last_pod)
-            job = await self._kube.apply(f"{path_of(namespace)}/{name}", made, COMPONENT)
+            job = await self._kube.apply(JOBS, made, COMPONENT)
             text = f"{describe_job(job)} delivers what the last pod left in claim {claim.claim_name}"
-            await self._tell(gateway, "DrainJobStarted", text, kind="Normal")
+            await self._tell(gateway, Reason.DRAIN_JOB_STARTED, text, kind="Normal")
             return claim.model_copy(update={"job": name})
         claim = claim.model_copy(update={"job": name})
         end, why = end_of(job)
         if end == "Complete":
             text = f"{describe_job(job)} has delivered everything that was left in claim {claim.claim_name}"
-            await self._tell(gateway, "DrainJobFinished", text, kind="Normal")
+            await self._tell(gateway, Reason.DRAIN_JOB_FINISHED, text, kind="Normal")
             return claim.model_copy(update=said(Left(0, 0)) | {"job": None})
         if end == "Failed":
             text = (
                 f"{describe_job(job)} ended ({why}) before everything in claim {claim.claim_name} was delivered: "
-                f"`kubectl logs job/{name}` says why. What a person has to look at waits for a pod; for anything else "
-                f"another job is made when this one has gone, after {build.DRAIN_KEPT_SECONDS // 60} minutes"
+                f"`kubectl logs job/{name}` says why. Another job is made when this one has gone, after "
+                f"{build.DRAIN_KEPT_SECONDS // 60} minutes. Changes that wait for a person need a pod"
             )
-            await self._tell(gateway, "DrainJobFailed", text)
+            await self._tell(gateway, Reason.DRAIN_JOB_FAILED, text)
         if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):
             await self._delete(namespace, name)
         return claim
 
-    async def _find(self, namespace: str, name: str) -> Object | None:
-        try:
-            return await self._kube.request("GET", f"{path_of(namespace)}/{name}")
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-
     async def _delete(self, namespace: str, name: str) -> None:
         """Delete a job; its pods are told to end."""
-        try:
-            await self._kube.request("DELETE", f"{path_of(namespace)}/{name}?propagationPolicy=Background")
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
+        await self._kube.delete(JOBS, name, namespace)
         log.info("drain job %s/%s is deleted", namespace, name)
 
     async def _tell(
-        self, gateway: Object, reason: str, text: str, *, kind: Literal["Normal", "Warning"] = "Warning"
+        self, gateway: Object, reason: Reason, text: str, *, kind: Literal["Normal", "Warning"] = "Warning"
     ) -> None:
         known = {name: gateway[name] for name in ("name", "namespace", "uid")}
         await self._events.tell({"apiVersion": API_VERSION, "kind": "S3Gateway"} | known, reason, text, kind=kind)
 
 
-def path_of(namespace: str) -> str:
-    """Where the Jobs of a namespace are."""
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
-
-
 def amount(claim: ClaimStatus) -> str:
     """How much is in a claim."""
-    return (
-        "what its last pod may have left" if claim.changes is None else f"{claim.changes} changes, {claim.bytes} bytes"
-    )
+    return "an unknown number of changes" if claim.changes is None else f"{claim.changes} changes, {claim.bytes} bytes"
 
 
 def describe(claim: ClaimStatus) -> str:

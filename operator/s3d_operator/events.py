@@ -13,7 +13,8 @@ from typing import Literal
 
 import aiohttp
 
-from s3d_operator.kube import ApiError, Kube, Object
+from s3d_operator.kube import EVENTS, ApiError, Kube, Object
+from s3d_operator.reasons import Reason
 
 COMPONENT = "s3d-operator"
 REMEMBERED = 10_000
@@ -29,7 +30,7 @@ class Events:
         self._told: OrderedDict[str, None] = OrderedDict()
 
     async def tell(
-        self, about: Object, reason: str, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"
+        self, about: Object, reason: Reason, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"
     ) -> bool:
         """Tell something about an object; False where it cannot be told now and is worth another try."""
         said = "\n".join([about["kind"], about["uid"], reason, message])
@@ -38,9 +39,7 @@ class Events:
             return True
         namespace = about["namespace"]
         try:
-            await self._kube.request(
-                "POST", f"/api/v1/namespaces/{namespace}/events", event(about, name, reason, message, kind)
-            )
+            await self._kube.create(EVENTS, event(about, name, reason, message, kind), namespace)
         except ApiError as error:
             if error.status != HTTPStatus.CONFLICT:
                 log.warning("event %s about %s/%s: %s", reason, namespace, about["name"], error)
@@ -55,7 +54,7 @@ class Events:
         return True
 
 
-def event(about: Object, name: str, reason: str, message: str, kind: str) -> Object:
+def event(about: Object, name: str, reason: Reason, message: str, kind: str) -> Object:
     """An event of the core group, which `kubectl describe` shows."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from s3d_operator.api import LostChanges
 from s3d_operator.drains import left_by
+from s3d_operator.gateway_status import LostChanges
 from s3d_operator.pods import Left, Pod, Report, total
 
 # As many pods as a status may name.

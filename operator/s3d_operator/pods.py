@@ -16,9 +16,11 @@ from typing import Any, Self
 import aiohttp
 
 from s3d_operator import build
-from s3d_operator.api import CONFIG_HASH, DNS_NAME, DRAINS, EXPENDABLE, INJECTED, LastPod
-from s3d_operator.inject import MESH_PROXIES
+from s3d_operator.gateway_status import LastPod
 from s3d_operator.kube import Object
+from s3d_operator.names import CONFIG_HASH, DRAINS, EXPENDABLE, INJECTED
+from s3d_operator.podspec import MESH_PROXIES
+from s3d_operator.schema import DNS_NAME
 
 SECONDS = 2
 ANSWER_BYTES = 64 << 10

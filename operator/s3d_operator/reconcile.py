@@ -3,9 +3,9 @@ webhook's certificate.
 
 Level-based: each round lists the gateways, asks their pods what is pending, and makes whole what it writes, by
 server-side apply. What goes wrong about one gateway or one pod is logged and keeps no other from its turn, since the
-operator is everybody's. kopf watches the gateways and wakes the next round; it is asked for nothing that writes to
-them, so there is no annotation of its own and no finalizer, and deletion never waits for this process. Nor does any
-admission.
+operator is everybody's. kopf watches the gateways and the pods that have one, and wakes the next round; it is asked for
+nothing that writes to them, so there is no annotation of its own and no finalizer, and deletion never waits for this
+process. Nor does any admission.
 """
 
 import asyncio
@@ -13,12 +13,10 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import kopf
@@ -26,78 +24,38 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from s3d.errors import S3DError
-from s3d_operator import build, inject, pods, rotation
-from s3d_operator.api import API_VERSION, GROUP, INJECT, INJECTED, INJECTION, VERSION, ClaimStatus, LostChanges
+from s3d_operator import build, pods, rotation
+from s3d_operator.access import Access, find_access
 from s3d_operator.build import Image
-from s3d_operator.certs import Place
-from s3d_operator.crd import S3_GATEWAY
+from s3d_operator.certs import CertificateTarget
+from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
-from s3d_operator.inject import Gateway, Skip, read_gateway
-from s3d_operator.kube import Kube, Object, Server, Watch
+from s3d_operator.gateway_status import ClaimStatus, LostChanges
+from s3d_operator.kube import CONFIG_MAPS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
+from s3d_operator.names import API_VERSION, INJECT, INJECTED, INJECTION
+from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
+from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import Fleet, Seen, stamp, status_of
+from s3d_operator.status import GatewayFacts, Seen, stamp, status_of
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
 REST_SECONDS = 1
-# Whoever is silent for longer is dead: the API server says something at least once a minute.
-SILENCE_SECONDS = 300
+# What kopf told of the pods is compared with what there is.
+COMPARE_SECONDS = 60
 # A ConfigMap that somebody has deleted comes back after this.
 REAPPLY_SECONDS = 300
 # Events about the injection of older pods were told by somebody before, or have run out.
 NEW_SECONDS = 600
-GATEWAYS = f"/apis/{API_VERSION}/{S3_GATEWAY}"
-ASKED_BY_NAMESPACE = quote(f"!{INJECTED},{INJECT} notin (true,false)")
-ASKED_BY_LABEL = quote(f"{INJECT}=true,!{INJECTED}")
-OPTED_IN = quote(f"{INJECTION}=enabled")
+ASKED_BY_NAMESPACE = f"!{INJECTED},{INJECT} notin (true,false)"
+ASKED_BY_LABEL = f"{INJECT}=true,!{INJECTED}"
+OPTED_IN = f"{INJECTION}=enabled"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Pulse:
-    """Whether the reconciler is alive: its rounds, its own watches, and kopf's."""
-
-    round_at: float = field(default_factory=time.monotonic)
-    """When the last round ended, well or not."""
-    reached_at: float = field(default_factory=time.monotonic)
-    """When the API server last answered a round."""
-    told: dict[str, str] = field(default_factory=dict)
-    """By a gateway's uid the version that kopf last told of."""
-    untold_since: float | None = None
-    """Since when the server shows what kopf does not tell."""
-
-    def compare(self, raws: Iterable[Object]) -> None:
-        """Note whether kopf tells what the server shows; watching ends silently where it dies (kopf #1276)."""
-        if all(self.told.get(raw["metadata"]["uid"]) == raw["metadata"]["resourceVersion"] for raw in raws):
-            self.untold_since = None
-        elif self.untold_since is None:
-            self.untold_since = time.monotonic()
-
-    def tell(self, kind: str | None, raw: Object) -> None:
-        """Note what kopf tells of; it lives."""
-        self.untold_since = None
-        if kind == "DELETED":
-            self.told.pop(raw["metadata"]["uid"], None)
-        else:
-            self.told[raw["metadata"]["uid"]] = raw["metadata"]["resourceVersion"]
-
-    def problems(self, watches: Iterable[Watch]) -> list[str]:
-        """What is dead. A watch that is silent while nobody reaches the server is not."""
-        now = time.monotonic()
-        found = []
-        if now - self.round_at > SILENCE_SECONDS:
-            found.append("no round has ended")
-        if now - self.reached_at < SILENCE_SECONDS:
-            if any(now - watch.heard_at > SILENCE_SECONDS for watch in watches):
-                found.append("the watch of the pods is silent")
-            if self.untold_since is not None and now - self.untold_since > SILENCE_SECONDS:
-                found.append("the watch of the gateways is silent")
-        return [f"{problem} for {SILENCE_SECONDS} s" for problem in found]
 
 
 class Reconciler:
@@ -109,9 +67,10 @@ class Reconciler:
         self.events = Events(kube)
         self.drains = Drains(kube, self.events, image)
         self.metrics = ReconcilerMetrics()
-        self.pulse = Pulse()
         self.wake = asyncio.Event()
-        self.injected = Watch(kube, f"/api/v1/pods?labelSelector={quote(INJECTED)}", self.read, self.gone)
+        self.gateways = Observed(read_gateway)
+        self.injected = Observed(self.read, self.gone)
+        self.liveness = Liveness({"gateways": self.gateways, "pods": self.injected})
         self._port = door_port
         self._pods: list[Pod] = []
         """The pods of this round."""
@@ -127,6 +86,8 @@ class Reconciler:
         """Pods whose loss this process has counted in a status; others in a status were told by one before."""
         self._applied: dict[str, tuple[str, float]] = {}
         """By a gateway's uid the ConfigMap last written, and when."""
+        self._compared_at = 0.0
+        """When the pods were last compared with a list of the API server."""
         self._failed: set[str] = set()
         """What went wrong in this round, in the words of the metric of rounds."""
 
@@ -136,43 +97,60 @@ class Reconciler:
         if pod.is_over and pod.exit_code is not None:
             self._ended[pod.uid] = pod
         if pod.claim and pod.holds and not pod.drains:
-            if (pod.namespace, pod.name) not in self.injected.objects:
+            if pod.uid not in self.injected.objects:
                 # A drain job may have its claim: the pod waits for it no longer than a grace period.
                 self.wake.set()
             self._holding[pod.uid] = pod
+        if not self.injected.is_complete:
+            self.wake.set()
         return pod
 
-    def gone(self, raw: Object) -> None:
+    def gone(self, pod: Pod) -> None:
         """Look a pod that was deleted through."""
-        pod = read_pod(raw)
         self._ended[pod.uid] = pod
         self.wake.set()
 
     async def run(self) -> None:
         """Go round for life."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.injected.run())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ROUND_SECONDS):
-                    await self.injected.synced.wait()
-            while True:
-                self.wake.clear()
-                try:
-                    result = await self.round(datetime.now(UTC))
-                except (S3DError, OSError, TimeoutError, aiohttp.ClientError) as error:
-                    result = "failed"
-                    log.warning("round: %r", error)
-                except Exception:
-                    result = "bug"
-                    log.exception("a bug: the round failed")
-                self.pulse.round_at = time.monotonic()
-                self.metrics.rounds.labels(result).inc()
-                await asyncio.sleep(REST_SECONDS)
-                try:
-                    async with asyncio.timeout(ROUND_SECONDS - REST_SECONDS):
-                        await self.wake.wait()
-                except TimeoutError:
-                    continue
+        with contextlib.suppress(S3DError, OSError, TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(ROUND_SECONDS):
+                await self.know_pods()
+        while True:
+            self.wake.clear()
+            try:
+                result = await self.round(datetime.now(UTC))
+            except (S3DError, OSError, TimeoutError, aiohttp.ClientError) as error:
+                result = "failed"
+                log.warning("round: %r", error)
+            except Exception:
+                result = "bug"
+                log.exception("a bug: the round failed")
+            self.liveness.round_at = time.monotonic()
+            self.metrics.rounds.labels(result).inc()
+            await asyncio.sleep(REST_SECONDS)
+            try:
+                async with asyncio.timeout(ROUND_SECONDS - REST_SECONDS):
+                    await self.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def know_pods(self) -> None:
+        """Wait until kopf has told of all pods that have a gateway."""
+        await self.compare_pods()
+        while not self.injected.is_complete:
+            self.wake.clear()
+            await self.wake.wait()
+            await asyncio.sleep(REST_SECONDS)
+            await self.compare_pods()
+
+    async def compare_pods(self) -> None:
+        """Compare what kopf told of pods with what there is, once in a while."""
+        if self.injected.is_complete and time.monotonic() - self._compared_at < COMPARE_SECONDS:
+            return
+        before = [*self.injected.objects]
+        answer = await self.kube.list(PODS, labels=INJECTED, only_metadata=True)
+        self.injected.compare(answer.get("items") or [], before)
+        self._compared_at = time.monotonic()
 
     @contextlib.contextmanager
     def apart(self, whose: str) -> Iterator[None]:
@@ -191,15 +169,16 @@ class Reconciler:
     async def round(self, now: datetime) -> str:
         """Look at everything, and write what is not as it should be; how that went, in the words of the metric."""
         self._failed.clear()
-        answer = await self.kube.request("GET", GATEWAYS)
-        raws: list[Object] = answer.get("items") or []
-        self.pulse.reached_at = time.monotonic()
+        before = [*self.gateways.objects]
+        raws: list[Object] = (await self.kube.list(GATEWAYS)).get("items") or []
+        self.liveness.reached_at = time.monotonic()
         self.metrics.heartbeat.set(now.timestamp())
-        self.pulse.compare(raws)
+        self.gateways.compare(raws, before)
+        await self.compare_pods()
         by_namespace: dict[str, list[Gateway]] = {}
         for raw in raws:
             by_namespace.setdefault(raw["metadata"]["namespace"], []).append(read_gateway(raw))
-        knows_pods = self.injected.synced.is_set()
+        knows_pods = self.injected.is_complete
         # Before the pods are taken: an end that comes later is the next round's, which sees its pod gone.
         ended, holding = dict(self._ended), dict(self._holding)
         unlabelled = await self.list_unlabelled() if knows_pods else []
@@ -217,12 +196,12 @@ class Reconciler:
             unsaid.add(key)
             whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
             with self.apart(whose):
-                fleet, lost, shared = None, 0, await self.find_shared(raw)
+                facts, lost, shared = None, 0, await self.find_shared(raw)
                 if knows_pods:
                     known, gone = await self.settle_claims(raw, shared, ended, holding)
                     known["lost"], lost = self.count_losses(raw, ended, gone, now)
-                    fleet = replace(self.fleet_of(raw, by_namespace, answers, without, known["claims"]), **known)
-                await self.write_status(raw, fleet, now, shared)
+                    facts = replace(self.facts_of(raw, by_namespace, answers, without, known["claims"]), **known)
+                await self.write_status(raw, facts, now, shared)
                 # Only now: while the status does not say so, each round finds the same losses.
                 if lost:
                     self.metrics.lost.labels(*key).inc(lost)
@@ -248,7 +227,7 @@ class Reconciler:
     async def settle_claims(
         self, raw: Object, shared: str, ended: dict[str, Pod], holding: dict[str, Pod]
     ) -> tuple[Object, Left]:
-        """See to what is left in the claims of a gateway; what the status says of it, as fields of a Fleet.
+        """See to what is left in the claims of a gateway; what the status says of it, as fields of a GatewayFacts.
 
         Beside it, what went with claims that were deleted.
         """
@@ -292,36 +271,35 @@ class Reconciler:
             if (raw.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
                 continue
             with self.apart(f"pod {namespace}/{name}"):
-                choice = inject.wanted(raw, gateways.get(namespace, []))
+                choice = wanted(raw, gateways.get(namespace, []))
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:
                     counts[namespace, choice.name] = counts.get((namespace, choice.name), 0) + 1
                     text = (
-                        f"pod {name} runs without S3Gateway {choice.name!r}, which it would get now: it is older than "
-                        "the label, or the webhook was away; make it anew"
+                        f"pod {name} runs without a gateway, although S3Gateway {choice.name!r} selects it. It was "
+                        "created before the label was set or while the webhook was down. Recreate the pod."
                     )
-                await self.events.tell(pods.owner_of(raw), "InjectionSkipped", text)
+                await self.events.tell(pods.owner_of(raw), Reason.INJECTION_SKIPPED, text)
         return counts
 
     async def list_unlabelled(self) -> list[Object]:
         """The pods that opted in and lack a gateway's label: they have none, or one by an earlier webhook."""
-        answer = await self.kube.request("GET", f"/api/v1/pods?labelSelector={ASKED_BY_LABEL}")
-        found: list[Object] = answer.get("items") or []
-        namespaces = await self.kube.request("GET", f"/api/v1/namespaces?labelSelector={OPTED_IN}")
+        found: list[Object] = (await self.kube.list(PODS, labels=ASKED_BY_LABEL)).get("items") or []
+        namespaces = await self.kube.list(NAMESPACES, labels=OPTED_IN, only_metadata=True)
         for namespace in namespaces.get("items") or []:
-            path = f"/api/v1/namespaces/{namespace['metadata']['name']}/pods?labelSelector={ASKED_BY_NAMESPACE}"
-            found += (await self.kube.request("GET", path)).get("items") or []
+            answer = await self.kube.list(PODS, namespace["metadata"]["name"], labels=ASKED_BY_NAMESPACE)
+            found += answer.get("items") or []
         return found
 
-    def fleet_of(
+    def facts_of(
         self,
         raw: Object,
         gateways: dict[str, list[Gateway]],
         answers: dict[str, Report | None],
         without: dict[tuple[str, str], int],
         claims: Iterable[ClaimStatus],
-    ) -> Fleet:
+    ) -> GatewayFacts:
         """What is known of a gateway besides itself."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
@@ -344,27 +322,26 @@ class Reconciler:
             other
             for other in gateways[namespace]
             if own.spec and other.spec and other is not own
-            if inject.overlap(own.spec.pod_selector, other.spec.pod_selector)
+            if overlap(own.spec.pod_selector, other.spec.pod_selector)
         ]
         rivals.sort(key=lambda gateway: gateway.rank)
-        return Fleet(
+        return GatewayFacts(
             pods=seen,
             uninjected=without.get((namespace, name), 0),
             older=next((rival.name for rival in rivals if rival.rank < own.rank), ""),
             younger=[rival.name for rival in rivals if rival.rank > own.rank],
         )
 
-    async def write_status(self, raw: Object, fleet: Fleet | None, now: datetime, shared: str) -> None:
+    async def write_status(self, raw: Object, facts: GatewayFacts | None, now: datetime, shared: str) -> None:
         """Write the status of a gateway where it is another one."""
         metadata = raw["metadata"]
-        status = status_of(raw, fleet, now, shared=shared)
-        if fleet:
+        status = status_of(raw, facts, now, shared=shared)
+        if facts:
             self.show(metadata, status)
         if status == raw.get("status"):
             return
-        path = f"/apis/{API_VERSION}/namespaces/{metadata['namespace']}/{S3_GATEWAY}/{metadata['name']}"
         known = {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]}
-        await self.kube.apply(f"{path}/status", whole("S3Gateway", API_VERSION, known) | {"status": status}, COMPONENT)
+        await self.kube.apply(GATEWAYS, {"metadata": known, "status": status}, COMPONENT, part="status")
 
     async def write_config(self, raw: Object) -> None:
         """Write the ConfigMap that running pods reload from; a spec that cannot be used leaves the last one."""
@@ -383,9 +360,7 @@ class Reconciler:
             # Not blockOwnerDeletion: that would take a permission on finalizers.
             "ownerReferences": [owner | {"controller": True}],
         }
-        path = f"/api/v1/namespaces/{metadata['namespace']}/configmaps/{known['name']}"
-        data = {"data": {build.CONFIG_FILE: text}}
-        await self.kube.apply(path, whole("ConfigMap", "v1", known) | data, COMPONENT)
+        await self.kube.apply(CONFIG_MAPS, {"metadata": known, "data": {build.CONFIG_FILE: text}}, COMPONENT)
         self._applied[metadata["uid"]] = text, time.monotonic()
 
     async def tell_orphans(self, gateways: set[tuple[str, str]]) -> None:
@@ -394,10 +369,10 @@ class Reconciler:
             if pod.of not in gateways and not pod.is_over:
                 with self.apart(f"pod {pod.namespace}/{pod.name}"):
                     text = (
-                        f"S3Gateway {pod.gateway!r} was deleted, and pods run on with it as it was: what they hold is "
-                        "still delivered, and no status counts it; make the S3Gateway again, or the pods"
+                        f"S3Gateway {pod.gateway!r} was deleted while pods use it. They keep its settings and deliver "
+                        "their changes, but no status counts these. Create the S3Gateway again, or recreate the pods."
                     )
-                    await self.events.tell(pod.owner, "GatewayGone", text)
+                    await self.events.tell(pod.owner, Reason.GATEWAY_GONE, text)
 
     async def tell_injections(self, now: datetime) -> None:
         """Tell of new pods that got their gateway."""
@@ -411,10 +386,10 @@ class Reconciler:
                     text = f"pods write through S3Gateway {pod.gateway!r}"
                     if pod.goes_past:
                         text = (
-                            f"pods have S3Gateway {pod.gateway!r}; the environment does not send the SDKs of "
-                            f"{', '.join(pod.goes_past)} to it: they go past it unless they are told {build.ENDPOINT}"
+                            f"pods have S3Gateway {pod.gateway!r}, but the environment does not send the SDKs of "
+                            f"{', '.join(pod.goes_past)} to it: set their endpoint to {build.ENDPOINT}"
                         )
-                    await self.events.tell(pod.owner, "Injected", text, kind="Normal")
+                    await self.events.tell(pod.owner, Reason.INJECTED, text, kind="Normal")
 
     async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:
         """Tell of pods that ended with changes which were not delivered; `told` are those that others told of."""
@@ -429,7 +404,7 @@ class Reconciler:
 
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""
-        reason = "QueueLeft" if pod.outlives else "QueueLost"
+        reason = Reason.QUEUE_LEFT if pod.outlives else Reason.QUEUE_LOST
         about = "" if left.is_exact else "about "
         fate = "wait in its claim for the next pod that mounts it" if pod.outlives else "were lost with its volume"
         text = (
@@ -439,13 +414,13 @@ class Reconciler:
         objects = [pod.owner]
         if metadata := gateways.get((pod.namespace, pod.gateway)):
             known = {name: metadata[name] for name in ("name", "namespace", "uid")}
-            objects.append(whole("S3Gateway", API_VERSION) | known)
+            objects.append({"apiVersion": API_VERSION, "kind": "S3Gateway"} | known)
         for each in objects:
             if not await self.events.tell(each, reason, text):
                 return False
         log.warning("%s/%s", pod.namespace, text)
         self._judged.add(pod.uid)
-        if not pod.outlives and not metadata and (pod.namespace, pod.name) not in self.injected.objects:
+        if not pod.outlives and not metadata and pod.uid not in self.injected.objects:
             # No status remembers it, so it counts when nobody can find it a second time.
             self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
         return True
@@ -470,27 +445,13 @@ class Reconciler:
         for gauge in (self.metrics.pods, self.metrics.pending, self.metrics.at_risk):
             gauge.clear()
 
-    async def health(self, request: web.Request) -> web.Response:
-        """Alive: rounds end, and nobody is silent."""
-        problems = self.pulse.problems([self.injected])
-        return web.Response(status=503 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
+    def handlers(self, find: Callable[[], Awaitable[Access]]) -> kopf.OperatorRegistry:
+        """What kopf has to call."""
+        return handlers(self.gateways, self.injected, self.liveness, self.wake.set, find)
 
     async def scrape(self, request: web.Request) -> web.Response:
         """What it has counted."""
         return await scrape(self.metrics, request)
-
-    def watch_gateways(self) -> kopf.OperatorRegistry:
-        """The handlers of kopf: of each change of a gateway it is told, and nothing else."""
-        handlers = kopf.OperatorRegistry()
-        kopf.on.login(registry=handlers)(log_in)
-        kopf.on.startup(registry=handlers)(configure)
-
-        async def changed(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
-            self.pulse.tell(type, dict(body))
-            self.wake.set()
-
-        kopf.on.event(GROUP, VERSION, S3_GATEWAY, registry=handlers, id="changed")(changed)
-        return handlers
 
 
 def is_of(pod: Pod, gateway: Object) -> bool:
@@ -509,37 +470,13 @@ def read_claims(raw: Object) -> list[ClaimStatus]:
         return []
 
 
-def whole(kind: str, version: str, metadata: Object | None = None) -> Object:
-    """The head of an object."""
-    head: Object = {"apiVersion": version, "kind": kind}
-    return head | ({"metadata": metadata} if metadata else {})
-
-
-def log_in(**arguments: Any) -> kopf.ConnectionInfo | None:
-    """Find the API server as `kube.find_server` does: KUBECONFIG first, else the pod's service account."""
-    return kopf.login_with_kubeconfig(**arguments) or kopf.login_with_service_account(**arguments)
-
-
-def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Keep kopf's notes under our name, its logs out of the cluster's events and ours, and its watches alive."""
-    # It says of each change, and so of each status that we write, that it was told of it.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.posting.loggers = False
-    settings.posting.level = logging.WARNING
-    settings.watching.server_timeout = 240
-    settings.watching.client_timeout = 300
-    settings.watching.connect_timeout = 10
-    settings.networking.request_timeout = 10
-
-
-async def run(server: Server, place: Place, schedule: Schedule, image: Image, health_port: int) -> None:
+async def run(
+    access: Access, target: CertificateTarget, schedule: Schedule, image: Image, health_port: int, liveness_port: int
+) -> None:
     """Reconcile until SIGTERM."""
-    async with Kube(server) as kube, AsyncExitStack() as stack:
+    async with Kube(access, find_access) as kube, AsyncExitStack() as stack:
         reconciler = Reconciler(kube, image)
         app = web.Application()
-        app.router.add_get("/healthz", reconciler.health)
         app.router.add_get("/metrics", reconciler.scrape)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -547,8 +484,13 @@ async def run(server: Server, place: Place, schedule: Schedule, image: Image, he
         await web.TCPSite(runner, "0.0.0.0", health_port).start()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         # kopf ends every task that starts after it, and leaves alone those that run already.
-        ours = [tasks.create_task(work) for work in (rotation.keep(kube, place, schedule), reconciler.run())]
+        ours = [tasks.create_task(work) for work in (rotation.keep(kube, target, schedule), reconciler.run())]
         await asyncio.sleep(0)
-        await kopf.operator(registry=reconciler.watch_gateways(), clusterwide=True, standalone=True)
+        await kopf.operator(
+            registry=reconciler.handlers(find_access),
+            liveness_endpoint=f"http://0.0.0.0:{liveness_port}/healthz",
+            clusterwide=True,
+            standalone=True,
+        )
         for task in ours:
             task.cancel()

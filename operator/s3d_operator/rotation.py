@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
 
 import aiohttp
 from cryptography import x509
@@ -24,19 +23,17 @@ from s3d.errors import ConfigError, S3DError
 from s3d_operator.certs import (
     CLOCK_SKEW,
     SERVED,
+    CertificateTarget,
     Pair,
-    Place,
     authorities,
     encode,
     expiry,
     make_pair,
     new_secret,
-    secrets_path,
     serves,
 )
-from s3d_operator.kube import ApiError, Kube, Object
+from s3d_operator.kube import SECRETS, WEBHOOK_CONFIGURATIONS, Kube, Object
 
-CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 COMING = ("next.crt", "next.key", "next-ca.crt")
 FORMER = "former-ca.crt"
 LOOK_SECONDS = 10
@@ -64,7 +61,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SecretContents:
     """What a Secret keeps: the pair that is served, the one that will be, and the CA of the one before."""
 
     served: Pair | None = None
@@ -85,13 +82,13 @@ class Step:
 class Seen:
     """What a look has found: the Secret, the bundle of each webhook, and for how many seconds either is as it is."""
 
-    kept: Kept
+    kept: SecretContents
     bundles: tuple[bytes, ...]
     kept_seconds: float
     published_seconds: float
 
 
-def read_kept(secret: Object) -> Kept:
+def read_contents(secret: Object) -> SecretContents:
     """Read a Secret; what cannot be read is not there. Raises ConfigError where it is somebody else's."""
     data, labels = secret.get("data") or {}, secret["metadata"].get("labels") or {}
     if "tls.crt" not in data and labels.get("app.kubernetes.io/managed-by") != "s3d-operator":
@@ -107,10 +104,10 @@ def read_kept(secret: Object) -> Kept:
             return b""
 
     served, coming = (Pair(*(part(name) for name in names)) for names in (SERVED, COMING))
-    return Kept(served if served.certificate else None, coming if coming.certificate else None, part(FORMER))
+    return SecretContents(served if served.certificate else None, coming if coming.certificate else None, part(FORMER))
 
 
-def wanted(kept: Kept) -> tuple[bytes, ...]:
+def wanted(kept: SecretContents) -> tuple[bytes, ...]:
     """The CAs that have to be believed: of what is served, of what will be, and of what a replica may serve still."""
     bundles = [pair.authority for pair in (kept.served, kept.coming) if pair] + [kept.former]
     return tuple(dict.fromkeys(each for bundle in bundles for each in authorities(bundle)))
@@ -167,21 +164,20 @@ def is_valid(authority: bytes, now: datetime) -> bool:
 class Keeper:
     """One process that rotates: what it knows beside the two objects is since when they are as they are."""
 
-    def __init__(self, kube: Kube, place: Place, schedule: Schedule) -> None:
-        self.kube, self.place, self.schedule = kube, place, schedule
+    def __init__(self, kube: Kube, target: CertificateTarget, schedule: Schedule) -> None:
+        self.kube, self.target, self.schedule = kube, target, schedule
         self._since: dict[str, tuple[object, float]] = {}
 
     async def advance(self) -> bool:
         """Look, and do what is due; whether there was anything. Raises ApiError where somebody else wrote meanwhile."""
-        secret_path = f"{secrets_path(self.place.namespace)}/{self.place.secret}"
-        configuration_path = f"{CONFIGURATIONS}/{self.place.configuration}"
-        secret, configuration = await self.find(secret_path), await self.find(configuration_path)
-        kept = read_kept(secret) if secret else Kept()
+        secret = await self.kube.get(SECRETS, self.target.secret, self.target.namespace)
+        configuration = await self.kube.get(WEBHOOK_CONFIGURATIONS, self.target.configuration)
+        kept = read_contents(secret) if secret else SecretContents()
         webhooks = (configuration or {}).get("webhooks") or []
         bundles = tuple(base64.b64decode(each["clientConfig"].get("caBundle") or "") for each in webhooks)
         seen = Seen(kept, bundles, self.seconds("kept", kept), self.seconds("bundles", bundles))
         # The API server judges the leaf, so its clock counts and not ours.
-        step = next_step(seen, self.place.hosts, self.schedule, self.kube.now)
+        step = next_step(seen, self.target.hosts, self.schedule, self.kube.now)
         if not step:
             return False
         if step.data is not None:
@@ -194,29 +190,20 @@ class Keeper:
                 {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
                 for index in range(len(webhooks))
             ]
-            await self.kube.request("PATCH", configuration_path, operations)
+            await self.kube.patch(WEBHOOK_CONFIGURATIONS, self.target.configuration, operations)
         log.info("certificate of the webhook: %s", step.says)
         return True
 
-    async def find(self, path: str) -> Object | None:
-        """An object, or None where there is none."""
-        try:
-            return await self.kube.request("GET", path)
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return None
-
     async def write_secret(self, secret: Object | None, data: dict[str, bytes | None]) -> None:
         """Write data of the Secret, where nobody else has written since it was read."""
-        path, there = secrets_path(self.place.namespace), encode({k: v for k, v in data.items() if v is not None})
+        there = encode({k: v for k, v in data.items() if v is not None})
         if secret is None:
-            raw = new_secret(self.place, {})
-            await self.kube.request("POST", path, raw | {"data": raw["data"] | there})
+            raw = new_secret(self.target, {})
+            await self.kube.create(SECRETS, raw | {"data": raw["data"] | there}, self.target.namespace)
             return
         version = {"resourceVersion": secret["metadata"]["resourceVersion"]}
         change = {"metadata": version, "data": {**dict.fromkeys(data), **there}}
-        await self.kube.request("PATCH", f"{path}/{self.place.secret}", change)
+        await self.kube.patch(SECRETS, self.target.secret, change, self.target.namespace)
 
     def seconds(self, what: str, state: object) -> float:
         """For how long something is as it is now, as far as this process has seen."""
@@ -228,10 +215,10 @@ class Keeper:
         return now - since
 
 
-async def keep(kube: Kube, place: Place, schedule: Schedule) -> None:
+async def keep(kube: Kube, target: CertificateTarget, schedule: Schedule) -> None:
     """See to it for ever that the Secret holds a pair that is believed and in time, where both are ours."""
-    keeper = Keeper(kube, place, schedule)
-    while place.issued:
+    keeper = Keeper(kube, target, schedule)
+    while target.issued:
         try:
             for _ in range(STEPS):
                 if not await keeper.advance():

@@ -10,20 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from s3d.errors import ConfigError
-from s3d_operator.api import (
-    CLAIM_SHARED,
-    GATEWAY,
-    ClaimStatus,
-    Condition,
-    LostChanges,
-    PendingChanges,
-    Pods,
-    S3GatewaySpec,
-    parse_gateway,
-)
 from s3d_operator.build import check
 from s3d_operator.drains import FORBIDDEN
+from s3d_operator.gateway_status import ClaimStatus, Condition, LostChanges, PendingChanges, Pods
+from s3d_operator.names import GATEWAY
+from s3d_operator.parse import parse_gateway
 from s3d_operator.pods import Report, total
+from s3d_operator.reasons import Reason
+from s3d_operator.spec import S3GatewaySpec
 
 # Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
 AT_RISK_SECONDS = 300
@@ -37,7 +31,7 @@ class Judgement(NamedTuple):
     """A condition without its times."""
 
     status: Literal["True", "False", "Unknown"]
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -68,7 +62,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class GatewayFacts:
     """All that is known of a gateway besides itself."""
 
     pods: Sequence[Seen] = ()
@@ -94,8 +88,8 @@ class Fleet:
         return [pod for pod in self.pods if not pod.listens]
 
 
-def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str = "") -> Object:
-    """The status of a gateway; without a `fleet` its pods are not known yet.
+def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared: str = "") -> Object:
+    """The status of a gateway; without a `facts` its pods are not known yet.
 
     `shared` is a claim of it that several nodes can have at once.
     """
@@ -105,36 +99,38 @@ def status_of(body: Object, fleet: Fleet | None, now: datetime, *, shared: str =
     if spec and shared:
         accepted = Judgement(
             "False",
-            CLAIM_SHARED,
+            Reason.CLAIM_SHARED,
             f"claim {shared!r} is ReadWriteMany: pods on several nodes could have the queue at once. Take one that is "
             "ReadWriteOnce or ReadWriteOncePod",
         )
-    elif spec and fleet and spec.drain.job and not fleet.may_drain:
-        accepted = Judgement("True", "DrainJobForbidden", f"pods that opt in get this gateway, but {FORBIDDEN}")
+    elif spec and facts and spec.drain.job and not facts.may_drain:
+        accepted = Judgement("True", Reason.DRAIN_JOB_FORBIDDEN, f"pods that opt in get this gateway, but {FORBIDDEN}")
     judged = {"Accepted": accepted}
     status: Object = {"observedGeneration": generation}
-    if fleet is None:
-        not_yet = Judgement("Unknown", "NotLookedYet", "the operator has just started and does not know the pods yet")
+    if facts is None:
+        not_yet = Judgement(
+            "Unknown", Reason.NOT_LOOKED_YET, "the operator has just started and has not seen the pods yet"
+        )
         others = dict.fromkeys(("CredentialsResolved", "RemoteReachable", "DataAtRisk", "Conflicted"), not_yet)
         judged |= others
         status |= {name: before[name] for name in ("pods", "pending", "lost", "claims") if name in before}
     else:
-        status["pods"] = count_pods(fleet)
-        pending = add_up(fleet, now) or before.get("pending")
+        status["pods"] = count_pods(facts)
+        pending = add_up(facts, now) or before.get("pending")
         status |= {"pending": pending} if pending else {}
-        if fleet.lost:
-            status["lost"] = fleet.lost.model_dump(by_alias=True)
-        if fleet.claims:
+        if facts.lost:
+            status["lost"] = facts.lost.model_dump(by_alias=True)
+        if facts.claims:
             status["claims"] = [
-                claim.model_dump(mode="json", by_alias=True, exclude_none=True) for claim in fleet.claims
+                claim.model_dump(mode="json", by_alias=True, exclude_none=True) for claim in facts.claims
             ]
         judged |= {
-            "CredentialsResolved": judge_credentials(spec, fleet),
-            "RemoteReachable": judge_remote(spec, fleet),
-            "DataAtRisk": judge_risk(fleet, pending or {}),
-            "Conflicted": judge_conflict(fleet),
+            "CredentialsResolved": judge_credentials(spec, facts),
+            "RemoteReachable": judge_remote(spec, facts),
+            "DataAtRisk": judge_risk(facts, pending or {}),
+            "Conflicted": judge_conflict(facts),
         }
-    judged["Ready"] = judge_ready(judged, fleet)
+    judged["Ready"] = judge_ready(judged, facts)
     old = {condition["type"]: condition for condition in before.get("conditions") or []}
     status["conditions"] = [
         condition(kind, judgement, old.get(kind, {}), generation, now) for kind, judgement in sorted(judged.items())
@@ -183,27 +179,27 @@ def judge(body: Object) -> tuple[S3GatewaySpec | None, Judgement]:
         spec, _ = parse_gateway(body)
         check(spec)
     except ConfigError as error:
-        return None, Judgement("False", "InvalidSpec", f"{error.message}. {error.hint}".rstrip(". "))
-    return spec, Judgement("True", "Accepted", "pods that opt in get this gateway")
+        return None, Judgement("False", Reason.INVALID_SPEC, f"{error.message}. {error.hint}".rstrip(". "))
+    return spec, Judgement("True", Reason.ACCEPTED, "pods that opt in get this gateway")
 
 
-def count_pods(fleet: Fleet) -> Object:
+def count_pods(facts: GatewayFacts) -> Object:
     """The pods of a gateway."""
     pods = Pods(
-        injected=len(fleet.pods),
-        outdated=sum(pod.is_outdated for pod in fleet.pods),
-        uninjected=fleet.uninjected,
-        unreachable=sum(pod.is_unreachable for pod in fleet.pods),
+        injected=len(facts.pods),
+        outdated=sum(pod.is_outdated for pod in facts.pods),
+        uninjected=facts.uninjected,
+        unreachable=sum(pod.is_unreachable for pod in facts.pods),
     )
     return pods.model_dump(by_alias=True)
 
 
-def add_up(fleet: Fleet, now: datetime) -> Object | None:
+def add_up(facts: GatewayFacts, now: datetime) -> Object | None:
     """What is pending in pods, by what each said last, and in claims; None where one that runs never said anything."""
-    if any(pod.is_unreachable and pod.report is None for pod in fleet.pods):
+    if any(pod.is_unreachable and pod.report is None for pod in facts.pods):
         return None
-    reports = [pod.report for pod in fleet.pods if pod.report]
-    counted: list[Report | ClaimStatus] = [*reports, *(each for each in fleet.claims if each.changes is not None)]
+    reports = [pod.report for pod in facts.pods if pod.report]
+    counted: list[Report | ClaimStatus] = [*reports, *(each for each in facts.claims if each.changes is not None)]
     oldest = max((report.oldest for report in reports if report.oldest is not None), default=None)
     pending = PendingChanges(
         changes=total(each.changes or 0 for each in counted),
@@ -215,24 +211,24 @@ def add_up(fleet: Fleet, now: datetime) -> Object | None:
     return pending.model_dump(by_alias=True, exclude_none=True)
 
 
-def judge_credentials(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
+def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     """Whether the gateways have something to sign with."""
     if spec and spec.remote.credentials.anonymous:
-        return Judgement("True", "NotRequired", "requests are not signed")
-    said = [report.credentials for report in fleet.reports]
+        return Judgement("True", Reason.NOT_REQUIRED, "requests are not signed")
+    said = [report.credentials for report in facts.reports]
     if missing := said.count("missing") + said.count("failing"):
         hint = "see the log of container s3d, and whether the service account may have the role"
         if spec and (secret := spec.remote.credentials.secret_ref):
             hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"
-        return Judgement("False", "NotFound", f"{missing} of {len(said)} pods find no keys: {hint}")
+        return Judgement("False", Reason.NOT_FOUND, f"{missing} of {len(said)} pods find no keys: {hint}")
     if refused := said.count("refused"):
         text = f"the remote refuses the keys of {refused} of {len(said)} pods: `s3d status` in container s3d says how"
-        return Judgement("False", "Refused", text)
+        return Judgement("False", Reason.REFUSED, text)
     if "found" in said:
-        return Judgement("True", "Found", "the pods have keys")
-    if fleet.waiting:
-        return Judgement("Unknown", "PodsNotStarted", describe_waiting(fleet.waiting))
-    return Judgement("Unknown", "NoPods" if not fleet.pods else "NotUsedYet", "no pod has needed keys yet")
+        return Judgement("True", Reason.FOUND, "the pods have keys")
+    if facts.waiting:
+        return Judgement("Unknown", Reason.PODS_NOT_STARTED, describe_waiting(facts.waiting))
+    return Judgement("Unknown", Reason.NO_PODS if not facts.pods else Reason.NOT_USED_YET, "no pod has needed keys yet")
 
 
 def describe_waiting(pods: Sequence[Seen]) -> str:
@@ -258,70 +254,72 @@ def amount(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
 
 
-def judge_remote(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
+def judge_remote(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     """Whether the gateways reach the remote."""
-    said = [report.remote for report in fleet.reports]
+    said = [report.remote for report in facts.reports]
     endpoint = (spec and spec.remote.endpoint) or "the remote"
     if away := said.count("away"):
         text = f"{away} of {len(said)} pods cannot reach {endpoint}: their writes are queued meanwhile"
-        return Judgement("False", "RemoteAway", text)
+        return Judgement("False", Reason.REMOTE_AWAY, text)
     if "reachable" in said:
-        return Judgement("True", "Reachable", f"{endpoint} answers")
-    return Judgement("Unknown", "NoPods" if not fleet.pods else "NotTriedYet", "no pod has sent it anything yet")
+        return Judgement("True", Reason.REACHABLE, f"{endpoint} answers")
+    return Judgement(
+        "Unknown", Reason.NO_PODS if not facts.pods else Reason.NOT_TRIED_YET, "no pod has sent it anything yet"
+    )
 
 
-def judge_risk(fleet: Fleet, pending: Object) -> Judgement:
+def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
     """Whether something that was accepted may never arrive."""
     changes, parked, oldest = pending.get("changes", 0), pending.get("parked", 0), pending.get("oldestAgeSeconds", 0)
     if parked:
         return Judgement(
             "True",
-            "ChangesParked",
+            Reason.CHANGES_PARKED,
             f"{parked} changes are refused by the remote and wait for a person: `s3d queue list` in container s3d "
             "names them, with the remote's reason",
         )
-    if refused := sum(report.paused > 0 for report in fleet.reports):
+    if refused := sum(report.paused > 0 for report in facts.reports):
         return Judgement(
             "True",
-            "RemoteRefuses",
+            Reason.REMOTE_REFUSES,
             f"the remote refuses all that {refused} pods send to some buckets: keys and permissions; `s3d status` in "
             "container s3d says which, and the remote's reason",
         )
     if oldest >= AT_RISK_SECONDS:
         return Judgement(
             "True",
-            "ChangesOld",
+            Reason.CHANGES_OLD,
             f"{changes} changes are not in the remote, the oldest for more than {AT_RISK_SECONDS} s: see "
             "RemoteReachable and CredentialsResolved. Deleting a pod now loses what its drain does not deliver, unless "
             "it is in a claim",
         )
     # A pod that has the claim and has said something is asked itself, and its claim says nothing then.
-    if left := [claim for claim in fleet.claims if claim.changes]:
+    if left := [claim for claim in facts.claims if claim.changes]:
         changes = total(claim.changes or 0 for claim in left)
-        return Judgement("True", "ChangesLeft", f"{changes} changes are in claims {describe_left(left)}")
-    if unreachable := sum(pod.is_unreachable for pod in fleet.pods):
+        return Judgement("True", Reason.CHANGES_LEFT, f"{changes} changes are in claims {describe_left(left)}")
+    if unreachable := sum(pod.is_unreachable for pod in facts.pods):
         return Judgement(
             "Unknown",
-            "PodsUnreachable",
+            Reason.PODS_UNREACHABLE,
             f"{unreachable} pods do not say what is pending: their port 33334 has to be open to the operator",
         )
-    if silent := [pod for pod in fleet.pods if pod.is_silent]:
+    if silent := [pod for pod in facts.pods if pod.is_silent]:
         return Judgement(
             "Unknown",
-            "PodsNotStarted",
+            Reason.PODS_NOT_STARTED,
             f"nobody knows what is pending in the volumes of pods that do not run: {describe_waiting(silent)}",
         )
-    if unknown := [claim.claim_name for claim in fleet.claims if not claim.in_use and claim.changes is None]:
+    if unknown := [claim.claim_name for claim in facts.claims if not claim.in_use and claim.changes is None]:
         return Judgement(
             "Unknown",
-            "ClaimsUnknown",
+            Reason.CLAIMS_UNKNOWN,
             f"nobody said what the last pod left in claim {unknown[0]}, which no pod has: the next one, or drain.job, "
             "delivers what is there",
         )
     if changes:
         waiting = "1 change is on its way" if changes == 1 else f"{changes} changes are on their way"
-        return Judgement("False", "OnTheWay", f"{waiting}; what waits for {AT_RISK_SECONDS} s is at risk")
-    return Judgement("False", "AllDelivered", "the remote has everything")
+        return Judgement("False", Reason.ON_THE_WAY, f"{waiting}; what waits for {AT_RISK_SECONDS} s is at risk")
+    return Judgement("False", Reason.ALL_DELIVERED, "the remote has everything")
 
 
 def describe_left(claims: Sequence[ClaimStatus]) -> str:
@@ -333,35 +331,35 @@ def describe_left(claims: Sequence[ClaimStatus]) -> str:
     return f"that no pod has: {names}; {fate}"
 
 
-def judge_conflict(fleet: Fleet) -> Judgement:
+def judge_conflict(facts: GatewayFacts) -> Judgement:
     """Whether another gateway wants the same pods."""
-    if fleet.older:
+    if facts.older:
         return Judgement(
             "True",
-            "OlderGatewayWins",
-            f"S3Gateway {fleet.older!r} is older and selects some of the same pods: they get that one. Let podSelector "
+            Reason.OLDER_GATEWAY_WINS,
+            f"S3Gateway {facts.older!r} is older and selects some of the same pods: they get that one. Let podSelector "
             f"tell them apart, or name one in the pod's annotation {GATEWAY}",
         )
-    if fleet.younger:
-        names = ", ".join(fleet.younger)
-        return Judgement("False", "OldestGateway", f"it goes before {names}, which select some of the same pods")
-    return Judgement("False", "NoConflict", "no other S3Gateway selects the same pods")
+    if facts.younger:
+        names = ", ".join(facts.younger)
+        return Judgement("False", Reason.OLDEST_GATEWAY, f"it goes before {names}, which select some of the same pods")
+    return Judgement("False", Reason.NO_CONFLICT, "no other S3Gateway selects the same pods")
 
 
-def judge_ready(judged: dict[str, Judgement], fleet: Fleet | None) -> Judgement:
+def judge_ready(judged: dict[str, Judgement], facts: GatewayFacts | None) -> Judgement:
     """The summary: whether pods can use the gateway, and what most needs a look."""
-    waiting = fleet.waiting if fleet else []
+    waiting = facts.waiting if facts else []
     for kind in ("Accepted", "CredentialsResolved"):
         if judged[kind].status == "False":
             return judged[kind]
     # While pods start this lasts for seconds; nobody knows before whether they can.
-    none_starts = bool(fleet and waiting and len(waiting) == len(fleet.pods))
+    none_starts = bool(facts and waiting and len(waiting) == len(facts.pods))
     for kind, bad in (("DataAtRisk", "True"), ("RemoteReachable", "False"), ("Conflicted", "True")):
         if judged[kind].status == bad:
             return judged[kind]._replace(status="Unknown" if none_starts else "True")
     if waiting:
         text = describe_waiting(waiting)
-        return Judgement("Unknown" if none_starts else "True", "PodsNotStarted", text)
-    if judged["Accepted"].reason != "Accepted":
+        return Judgement("Unknown" if none_starts else "True", Reason.PODS_NOT_STARTED, text)
+    if judged["Accepted"].reason != Reason.ACCEPTED:
         return judged["Accepted"]
-    return Judgement("True", "Ready", "pods that opt in write through this gateway")
+    return Judgement("True", Reason.READY, "pods that opt in write through this gateway")

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from s3d.errors import ConfigError
-from s3d_operator.api import API_VERSION, ON_MISSING
 from s3d_operator.build import Image
-from s3d_operator.certs import expiry, read_secret, secrets_path
-from s3d_operator.crd import S3_GATEWAY
-from s3d_operator.inject import PERHAPS_LATE, Gateway, Skip, annotations, patch, read_gateway, wanted
+from s3d_operator.certs import expiry, read_secret
+from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
+from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
-from s3d_operator.kube import Kube, Object, Watch, key_of, load_cert
+from s3d_operator.kube import GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
+from s3d_operator.names import ON_MISSING
+from s3d_operator.podspec import annotations
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
@@ -92,9 +93,9 @@ class Webhook:
         self.kube = kube
         self.metrics = WebhookMetrics()
         self.intake = Intake()
-        self.gateways = Watch(kube, f"/apis/{API_VERSION}/{S3_GATEWAY}", know)
-        secret = f"{secrets_path(options.namespace)}?fieldSelector=metadata.name%3D{options.secret}"
-        self.secret = Watch(kube, secret, self.certify)
+        self.gateways = Watch(kube, GATEWAYS, know)
+        own = f"metadata.name={options.secret}"
+        self.secret = Watch(kube, SECRETS, self.certify, namespace=options.namespace, fields=own)
 
     def certify(self, secret: Object) -> None:
         """Serve a Secret's certificate from the next connection on; one that cannot be used changes nothing."""
@@ -152,7 +153,7 @@ class Webhook:
     def count(self, opt_in: str, choice: Gateway | Skip, verdict: Object) -> None:
         """Count an answer."""
         if isinstance(choice, Skip):
-            result, reason = ("skipped" if verdict["allowed"] else "denied"), choice.reason
+            result, reason = ("skipped" if verdict["allowed"] else "denied"), str(choice.reason)
         else:
             result, reason = ("injected" if "patch" in verdict else "unchanged"), ""
         self.metrics.admissions.labels(opt_in, result, reason).inc()
@@ -166,8 +167,7 @@ class Webhook:
 
     async def look_up(self, namespace: str) -> Iterable[Gateway]:
         """The gateways that a namespace has now."""
-        path = f"/apis/{API_VERSION}/namespaces/{namespace}/{S3_GATEWAY}"
-        answer = await self.kube.request("GET", path, seconds=LOOKUP_SECONDS)
+        answer = await self.kube.list(GATEWAYS, namespace, seconds=LOOKUP_SECONDS)
         return [read_gateway(raw) for raw in answer.get("items") or []]
 
     async def health(self, request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """An API server in memory: get, list, watch, create, delete, the two patches and an apply, for any path.
 
 It keeps what the operator relies on: resource versions, 404, 409 and 410, bookmarks, and a status that is a subresource
-by being a path of its own. It judges nothing; schemas and rules are for a real one.
+by being a path of its own; and the discovery that kopf makes. It judges nothing; schemas and rules are for a real one.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ from typing import Any
 
 import jsonpatch
 from aiohttp import web
+from kubernetes.aio.client import Configuration
 
-from s3d_operator.kube import Server
+from s3d_operator.access import Access
 
 COLLECTIONS = {
     "configmaps",
+    "customresourcedefinitions",
     "events",
     "jobs",
     "mutatingwebhookconfigurations",
@@ -30,6 +32,30 @@ COLLECTIONS = {
 }
 
 Object = dict[str, Any]
+
+
+def discovered(name: str, kind: str) -> Object:
+    """What discovery says of a collection."""
+    return {"name": name, "kind": kind, "singularName": kind.lower(), "namespaced": True, "verbs": ["list", "watch"]}
+
+
+def discovered_group(name: str, version: str) -> Object:
+    """What discovery says of a group."""
+    return {"name": name, "versions": [{"version": version}], "preferredVersion": {"version": version}}
+
+
+DISCOVERY: dict[str, Object] = {
+    "/version": {"major": "1", "minor": "36"},
+    "/api": {"versions": ["v1"]},
+    "/api/v1": {
+        "resources": [discovered("pods", "Pod"), discovered("namespaces", "Namespace"), discovered("events", "Event")]
+    },
+    "/apis": {"groups": [discovered_group("s3d.dev", "v1alpha1"), discovered_group("apiextensions.k8s.io", "v1")]},
+    "/apis/apiextensions.k8s.io/v1": {
+        "resources": [discovered("customresourcedefinitions", "CustomResourceDefinition")]
+    },
+    "/apis/s3d.dev/v1alpha1": {"resources": [discovered("s3gateways", "S3Gateway")]},
+}
 
 
 class ApiServer:
@@ -83,6 +109,8 @@ class ApiServer:
             return failure(503, "broken")
         if self.forbidden and self.forbidden in request.path:
             return failure(403, "forbidden")
+        if request.path in DISCOVERY:
+            return web.json_response(DISCOVERY[request.path])
         if request.method == "DELETE" and request.path in self.objects:
             self.delete(request.path)
             return web.json_response({"status": "Success"})
@@ -110,7 +138,7 @@ class ApiServer:
         await response.prepare(request)
         since = int(request.query["resourceVersion"])
         if since < self.forgotten:
-            status = {"code": 410, "message": "too old resource version"}
+            status = {"code": 410, "reason": "Expired", "message": "too old resource version"}
             await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
             return response
         queue: asyncio.Queue[Object | None] = asyncio.Queue()
@@ -198,7 +226,7 @@ def failure(status: int, message: str) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(api: ApiServer) -> AsyncIterator[Server]:
+async def serving(api: ApiServer) -> AsyncIterator[Access]:
     """Serve on a loopback port."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.answer)
@@ -208,7 +236,7 @@ async def serving(api: ApiServer) -> AsyncIterator[Server]:
     await site.start()
     host, port = runner.addresses[0][:2]
     try:
-        yield Server(f"http://{host}:{port}")
+        yield Access(Configuration(host=f"http://{host}:{port}"))
     finally:
         api.end_watches()
         await runner.cleanup()

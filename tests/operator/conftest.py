@@ -22,7 +22,7 @@ def api() -> ApiServer:
 @pytest.fixture
 async def client(api: ApiServer) -> AsyncIterator[Kube]:
     """A client of it."""
-    async with serving(api) as server, Kube(server) as client:
+    async with serving(api) as access, Kube(access) as client:
         yield client
 
 

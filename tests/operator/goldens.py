@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.api import LastPod, S3GatewaySpec
 from s3d_operator.build import Image, drain_job
-from s3d_operator.inject import Gateway, patch, read_gateway
+from s3d_operator.choice import Gateway, read_gateway
+from s3d_operator.gateway_status import LastPod
+from s3d_operator.inject import patch
+from s3d_operator.spec import S3GatewaySpec
 
 HERE = Path(__file__).parent / "golden"
 JOBS = HERE / "jobs"

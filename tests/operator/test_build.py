@@ -5,8 +5,8 @@ import pytest
 
 from s3d import config
 from s3d_operator import build
-from s3d_operator.api import S3GatewaySpec
 from s3d_operator.crd import schema_of
+from s3d_operator.spec import S3GatewaySpec
 from tests.operator.goldens import IMAGE
 
 SECRET = {"secretRef": {"name": "s3-keys"}}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from s3d_operator.api import CPU_PATTERN, MESSAGES, SIZE_PATTERN
 from s3d_operator.crd import files, s3gateway
+from s3d_operator.schema import CPU_PATTERN, MESSAGES, SIZE_PATTERN
 
 ROOT = Path(__file__).parents[2]
 VERSION = s3gateway()["spec"]["versions"][0]

@@ -1,4 +1,3 @@
-import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from s3d_operator import drains, inject
-from s3d_operator.api import ClaimStatus, LastPod
+from s3d_operator import drains
 from s3d_operator.build import Image
+from s3d_operator.choice import Skip, read_gateway, wanted
 from s3d_operator.drains import follow, is_due
-from s3d_operator.inject import Skip, read_gateway
+from s3d_operator.gateway_status import ClaimStatus, LastPod
 from s3d_operator.kube import Kube
 from s3d_operator.pods import Pod, Report, read_pod
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE, JOBS, make_job, read_job
+from tests.operator.kopfs import watching
 from tests.operator.test_inject import ANONYMOUS, pod
 from tests.operator.test_pods import ended, injected, running
 from tests.operator.test_reconcile import (
@@ -329,9 +329,8 @@ async def test_what_a_pod_left_that_ended_while_no_operator_ran_is_delivered_onc
     assert told(api) == ["DrainJobStarted", "DrainJobFinished"]
     api.delete(*jobs(api))
     again = Reconciler(client, IMAGE)
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(again.injected.run())
-        await again.injected.synced.wait()
+    async with watching(again):
+        await again.know_pods()
         for _ in range(2):
             await again.round(NOW)
         assert jobs(api) == []
@@ -340,7 +339,6 @@ async def test_what_a_pod_left_that_ended_while_no_operator_ran_is_delivered_onc
         await eventually(lambda: not again.injected.objects)
         await again.round(NOW)
         assert "claims" not in status(api)
-        watch.cancel()
 
 
 async def test_what_waits_for_a_person_gets_no_job(
@@ -391,7 +389,7 @@ async def test_a_running_job_keeps_its_image_when_the_operator_is_upgraded_and_t
     await left.round(NOW)
     (path,) = jobs(api)
     upgraded = Reconciler(client, Image("registry.example/s3d:1.2.4"))
-    upgraded.injected.synced.set()
+    upgraded.injected.is_complete = True
     before = api.objects[path]
     await upgraded.round(NOW)
     assert api.objects[path] == before
@@ -431,13 +429,13 @@ async def test_a_claim_that_several_nodes_can_have_is_refused_for_pods_and_gets_
     await left.round(NOW)
     assert conditions(api)["Accepted"] == conditions(api)["Ready"] == "ClaimShared"
     assert jobs(api) == []
-    choice = inject.wanted(pod(), [read_gateway(api.objects[f"{GATEWAYS}/default"])])
+    choice = wanted(pod(), [read_gateway(api.objects[f"{GATEWAYS}/default"])])
     assert isinstance(choice, Skip)
     assert choice.reason == "ClaimShared"
     assert "ReadWriteOncePod" in choice.message
     changed = api.objects[f"{GATEWAYS}/default"]
     changed = changed | {"metadata": changed["metadata"] | {"generation": 2}}
-    assert not isinstance(inject.wanted(pod(), [read_gateway(changed)]), Skip), "what was said of another spec"
+    assert not isinstance(wanted(pod(), [read_gateway(changed)]), Skip), "what was said of another spec"
     put_claim(api, "ReadWriteOnce")
     await left.round(NOW)
     assert conditions(api)["Accepted"] == "Accepted"
@@ -455,7 +453,7 @@ async def test_what_was_in_a_claim_that_is_deleted_is_lost_and_told(
     for _ in range(2):
         await left.round(NOW)
     assert jobs(api) == []
-    assert any("4 changes, 40 bytes went with it" in message for _, reason, message in events(api))
+    assert any("deleted with undelivered changes: 4 changes, 40 bytes" in message for _, reason, message in events(api))
     labels = {"namespace": "shop", "gateway": "default"}
     assert left.metrics.registry.get_sample_value("s3d_operator_lost_changes_total", labels) == 4
     assert conditions(api)["DataAtRisk"] == "AllDelivered"

@@ -9,17 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3d_operator import build
-from s3d_operator.api import (
-    CONFIG_HASH,
-    ENDPOINT_ENV,
-    GATEWAY,
-    INJECT,
-    INJECTED,
-    ORIGINAL_GRACE,
-    LabelSelector,
-    S3GatewaySpec,
-)
-from s3d_operator.inject import Gateway, Skip, overlap, patch, ports_of, read_gateway, selects, wanted
+from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, selects, wanted
+from s3d_operator.inject import patch, ports_of
+from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, GATEWAY, INJECT, INJECTED, ORIGINAL_GRACE
+from s3d_operator.spec import LabelSelector, S3GatewaySpec
 from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 

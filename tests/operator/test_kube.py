@@ -1,22 +1,17 @@
 import asyncio
-import base64
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import yaml
 
-from s3d.errors import ConfigError
-from s3d_operator.certs import make_pair
-from s3d_operator.kube import ApiError, Kube, Server, Watch, find_server, read_date, read_kubeconfig
+from s3d_operator.kube import ApiError, Kind, Kube, Watch, read_date
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 
-THINGS = "/apis/example.com/v1/things"
+THINGS = Kind("example.com/v1", "Thing", "things")
+PATH = "/apis/example.com/v1/things"
 
 
 def path_of(name: str) -> str:
@@ -60,7 +55,7 @@ async def test_a_watch_that_ends_goes_on_where_it_was(api: ApiServer, client: Ku
         api.end_watches()
         api.put(path_of("one"), thing("one", 1))
         await eventually(lambda: watch.objects == {("shop", "one"): 1})
-        assert sum(request == f"GET {THINGS}" for request in api.requests) == 1
+        assert sum(request == f"GET {PATH}" for request in api.requests) == 1
 
 
 async def test_a_watch_lists_again_when_the_server_has_forgotten_its_version(
@@ -93,64 +88,21 @@ async def test_a_watch_keeps_what_it_knows_while_the_server_is_broken(
 
 
 async def test_a_refusal_carries_the_servers_own_words(client: Kube) -> None:
-    with pytest.raises(ApiError, match="404: /x/one not found") as caught:
-        await client.request("GET", "/x/one")
+    with pytest.raises(ApiError, match=r"404: /apis/example\.com/v1/namespaces/shop/things/one not found") as caught:
+        await client.patch(THINGS, "one", {}, "shop")
     assert caught.value.status == 404
+
+
+async def test_what_is_not_there_is_none(client: Kube) -> None:
+    assert await client.get(THINGS, "one", "shop") is None
+    await client.delete(THINGS, "one", "shop")
 
 
 async def test_a_list_is_a_json_patch_and_an_object_a_merge_patch(api: ApiServer, client: Kube) -> None:
     api.put(path_of("one"), thing("one", 1))
-    await client.request("PATCH", path_of("one"), [{"op": "add", "path": "/spec/colour", "value": "red"}])
-    answer = await client.request("PATCH", path_of("one"), {"spec": {"size": 2}})
+    await client.patch(THINGS, "one", [{"op": "add", "path": "/spec/colour", "value": "red"}], "shop")
+    answer = await client.patch(THINGS, "one", {"spec": {"size": 2}}, "shop")
     assert answer["spec"] == {"size": 2, "colour": "red"}
-
-
-async def test_a_service_accounts_token_is_read_anew_for_each_request(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    client = Kube(Server("http://127.0.0.1:1", token_file=token))
-    for text in ("first\n", "second\n"):
-        token.write_text(text)
-        assert await client.identity() == {"Authorization": f"Bearer {text.strip()}"}
-
-
-def kubeconfig(tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any]) -> Path:
-    path = tmp_path / "config"
-    config = {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"} | cluster}],
-        "users": [{"name": "u", "user": user}],
-    }
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-def test_a_kubeconfig_may_hold_its_certificates_or_name_their_files(tmp_path: Path) -> None:
-    pair = make_pair(["127.0.0.1"], datetime.now(UTC), timedelta(days=1))
-    authority = tmp_path / "ca.crt"
-    authority.write_bytes(pair.authority)
-    user = {
-        "client-certificate-data": base64.b64encode(pair.certificate).decode(),
-        "client-key-data": base64.b64encode(pair.key).decode(),
-    }
-    server = read_kubeconfig(kubeconfig(tmp_path, user, {"certificate-authority": str(authority)}))
-    assert server.namespace == "shop"
-    assert server.tls is not None
-    assert server.tls.verify_mode is ssl.CERT_REQUIRED
-    assert len(server.tls.get_ca_certs()) == 1
-
-
-def test_a_kubeconfig_that_cannot_be_used_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="config"):
-        read_kubeconfig(tmp_path / "config")
-
-
-def test_without_a_server_the_person_is_told_how_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ConfigError) as caught:
-        find_server()
-    assert "KUBECONFIG" in caught.value.hint
 
 
 @pytest.mark.parametrize("date", ["Fri, 02 Jan 2026 03:04:05 GMT", "Fri, 02 Jan 2026 05:04:05 +0200"])

@@ -12,17 +12,20 @@ import kopf
 import pytest
 from aiohttp import web
 
-from s3d_operator import build, reconcile
-from s3d_operator.api import CONFIG_HASH, GROUP, INJECTED
+from s3d_operator import build, observed, reconcile
+from s3d_operator.access import Access
 from s3d_operator.build import Image
 from s3d_operator.kube import ApiError, Kube
-from s3d_operator.reconcile import Pulse, Reconciler, configure
+from s3d_operator.names import CONFIG_HASH, GROUP, INJECTED
+from s3d_operator.observed import Liveness, Observed, configure
+from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE
+from tests.operator.kopfs import watching
 from tests.operator.test_inject import ANONYMOUS
 from tests.operator.test_pods import SAID, door, ended, injected
-from tests.processes import free_port
+from tests.processes import free_port, http_status
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 GATEWAYS = "/apis/s3d.dev/v1alpha1/namespaces/shop/s3gateways"
@@ -258,7 +261,7 @@ async def test_pods_that_opted_in_and_run_without_are_counted_and_told_of_once(
     assert told.keys() == {("Pod", "older"), ("Pod", "host"), ("Pod", "other")}
     assert {reason for reason, _ in told.values()} == {"InjectionSkipped"}
     assert "hostNetwork" in told["Pod", "host"][1]
-    assert "make it anew" in told["Pod", "older"][1]
+    assert "Recreate the pod" in told["Pod", "older"][1]
     assert len([request for request in api.requests if request.startswith("POST")]) == 3
 
 
@@ -433,7 +436,7 @@ async def test_what_a_claim_holds_is_at_risk_until_its_next_pod_has_started(
     assert conditions(api)["DataAtRisk"] == "ChangesLeft"
     pods_door.said = QUIET
     put_pod(api, later | {"status": injected()["status"]})
-    await eventually(lambda: reconciler.injected.objects["shop", "shop-2"].listens)
+    await eventually(lambda: reconciler.injected.objects["uid-shop-2"].listens)
     await reconciler.round(NOW)
     assert conditions(api)["DataAtRisk"] == "AllDelivered"
 
@@ -448,11 +451,9 @@ def lost(reconciler: Reconciler, gateway: str = "default") -> float | None:
 async def another(client: Kube, door: Door) -> AsyncIterator[Reconciler]:
     """The reconciler after a restart: it knows what the API server has."""
     made = Reconciler(client, IMAGE, door_port=door.port)
-    async with asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(made.injected.run())
-        await made.injected.synced.wait()
+    async with watching(made):
+        await made.know_pods()
         yield made
-        watch.cancel()
 
 
 async def test_a_loss_stays_in_the_status_and_no_process_counts_or_tells_it_twice(
@@ -474,7 +475,7 @@ async def test_a_loss_stays_in_the_status_and_no_process_counts_or_tells_it_twic
         assert (status(api)["lost"], lost(later), events(api)) == (seen | {"counted": ["uid-shop-1"]}, None, [])
         put_pod(api, injected("shop-2", initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
         api.delete(f"{PODS}/shop-1")
-        await eventually(lambda: [*later.injected.objects] == [("shop", "shop-2")])
+        await eventually(lambda: [*later.injected.objects] == ["uid-shop-2"])
         for minute in (1, 2, 3):
             await later.round(NOW.replace(minute=minute))
         assert status(api)["lost"] == seen | {
@@ -568,6 +569,7 @@ async def test_a_pod_that_goes_past_its_gateway_is_not_told_to_write_through_it(
 
 async def test_before_the_pods_are_known_nothing_is_said_of_them(api: ApiServer, client: Kube) -> None:
     put_gateway(api)
+    put_pod(api, injected())
     await Reconciler(client, IMAGE).round(NOW)
     assert "pods" not in status(api)
     assert conditions(api)["DataAtRisk"] == "NotLookedYet"
@@ -598,37 +600,89 @@ async def test_an_error_of_the_api_server_ends_a_round(api: ApiServer, reconcile
         await reconciler.round(NOW)
 
 
+def raw_of(uid: str, version: str = "7") -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": f"name-of-{uid}", "uid": uid, "resourceVersion": version}}
+
+
 @pytest.mark.checklist(44)
-def test_it_is_alive_only_while_rounds_end_and_watches_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_alive_only_while_rounds_end_and_kopf_tells_what_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
-    pulse = Pulse(round_at=now, reached_at=now)
-    raw = {"metadata": {"uid": "u", "resourceVersion": "7"}}
+    pods: Observed[Any] = Observed(lambda raw: raw)
+    liveness = Liveness({"pods": pods}, round_at=now, reached_at=now)
+    assert liveness.problems() == []
+    pods.compare([raw_of("u")], [])
+    monkeypatch.setattr(time, "monotonic", lambda: now + observed.SILENCE_SECONDS + 1)
+    assert liveness.problems() == ["no round has ended for 300 s"]
+    liveness.round_at = liveness.reached_at = time.monotonic()
+    assert liveness.problems() == ["the watch of the pods is silent for 300 s"]
+    pods.note("MODIFIED", raw_of("u"))
+    pods.compare([raw_of("u")], ["u"])
+    assert liveness.problems() == []
 
-    class Silent:
-        heard_at = now
 
-    assert pulse.problems([Silent()]) == []  # type: ignore[list-item]
-    pulse.compare([raw])
-    monkeypatch.setattr(time, "monotonic", lambda: now + reconcile.SILENCE_SECONDS + 1)
-    assert pulse.problems([Silent()]) == ["no round has ended for 300 s"]  # type: ignore[list-item]
-    pulse.round_at = pulse.reached_at = time.monotonic()
-    assert pulse.problems([Silent()]) == [  # type: ignore[list-item]
-        "the watch of the pods is silent for 300 s",
-        "the watch of the gateways is silent for 300 s",
-    ]
-    pulse.tell("MODIFIED", raw)
-    pulse.compare([raw])
-    assert pulse.problems([]) == []
+def test_the_picture_of_the_pods_is_complete_when_kopf_has_told_of_all_that_are_listed() -> None:
+    pods: Observed[Any] = Observed(lambda raw: raw)
+    pods.note(None, raw_of("one"))
+    pods.compare([raw_of("one"), raw_of("two")], ["one"])
+    assert not pods.is_complete
+    pods.note(None, raw_of("two", "6"))
+    pods.compare([raw_of("one"), raw_of("two")], ["one", "two"])
+    assert pods.is_complete, "an older version of a pod is a pod that is known"
+    assert pods.untold_since is not None, "and a newer one that is not told of is one that is missed"
+
+
+def test_a_pod_that_kopf_tells_of_after_the_list_was_asked_for_is_there_and_one_that_is_not_listed_has_gone() -> None:
+    gone: list[Any] = []
+    pods: Observed[Any] = Observed(lambda raw: raw["metadata"]["uid"], gone.append)
+    pods.note(None, raw_of("old"))
+    before = [*pods.objects]
+    pods.note("ADDED", raw_of("new"))
+    pods.compare([], before)
+    assert [*pods.objects] == ["new"]
+    assert gone == ["old"]
+
+
+async def test_a_pod_that_went_while_no_watch_saw_it_is_found_by_the_next_comparison(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    # As a deletion in the gap between two watches whose history the server has forgotten.
+    api.objects.pop(f"{PODS}/shop-1")
+    monkeypatch.setattr(reconcile, "COMPARE_SECONDS", 0)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    assert status(api)["pods"]["injected"] == 0
+    assert status(api)["lost"]["changes"] == 3
+    assert {reason for _, reason, _ in events(api)} == {"QueueLost"}
+
+
+@pytest.mark.checklist(44)
+@pytest.mark.parametrize(("silence", "answer"), [(0, 200), (observed.SILENCE_SECONDS + 1, 500)])
+async def test_kopf_tells_the_probe_whether_the_reconciler_is_alive(client: Kube, silence: int, answer: int) -> None:
+    made = Reconciler(client, IMAGE)
+    made.liveness.round_at -= silence
+    url = f"http://127.0.0.1:{free_port()}/healthz"
+    async with watching(made, liveness_endpoint=url), asyncio.timeout(60):
+        while (said := await asyncio.to_thread(http_status, url)) is None:
+            continue
+    assert said == answer
 
 
 @pytest.mark.checklist(26)
 @pytest.mark.checklist(45)
 def test_kopf_is_asked_for_events_alone_so_that_it_writes_nothing(client: Kube) -> None:
     """A handler of changes would keep annotations on gateways, one of deletions or a timer a finalizer."""
-    handlers = Reconciler(client, IMAGE).watch_gateways()
+
+    async def find() -> Access:
+        return client.access
+
+    handlers = Reconciler(client, IMAGE).handlers(find)
     assert handlers._changing.get_all_handlers() == []
     assert handlers._spawning.get_all_handlers() == []
-    assert [str(handler.id) for handler in handlers._watching.get_all_handlers()] == ["changed"]
+    assert len(handlers._watching.get_all_handlers()) == 2
 
 
 @pytest.mark.checklist(43)

@@ -13,27 +13,27 @@ from hypothesis import strategies as st
 
 from s3d.errors import ConfigError
 from s3d_operator.__main__ import main
-from s3d_operator.certs import Pair, Place, authorities, expiry, make_pair, serves, to_secret
+from s3d_operator.certs import CertificateTarget, Pair, authorities, expiry, make_pair, serves, to_secret
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.rotation import (
     COMING,
-    CONFIGURATIONS,
     Keeper,
-    Kept,
     Schedule,
+    SecretContents,
     Seen,
     Step,
     is_due,
     keep,
     next_step,
-    read_kept,
+    read_contents,
     wanted,
 )
 from tests.operator.apiserver import ApiServer, serving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PLACE = Place("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
+TARGET = CertificateTarget("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
 SECRET = "/api/v1/namespaces/s3d-system/secrets/s3d-webhook-tls"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION = f"{CONFIGURATIONS}/s3d"
 USUAL = Schedule()
 AT_ONCE = Schedule(settle_seconds=0)
@@ -72,10 +72,10 @@ class World:
         self.kepts, self.published = [(self.time, self.kept)], [(self.time, self.bundles)]
 
     @property
-    def kept(self) -> Kept:
+    def kept(self) -> SecretContents:
         labels = {"app.kubernetes.io/managed-by": "s3d-operator"}
         data = {name: base64.b64encode(value).decode() for name, value in self.data.items()}
-        return read_kept({"metadata": {"name": "s", "labels": labels}, "data": data})
+        return read_contents({"metadata": {"name": "s", "labels": labels}, "data": data})
 
     @property
     def now(self) -> datetime:
@@ -97,7 +97,7 @@ class World:
     def look(self) -> Step | None:
         """What the operator does when it looks."""
         seconds = self.seconds("kept", self.kept), self.seconds("bundles", self.bundles)
-        step = next_step(Seen(self.kept, self.bundles, *seconds), PLACE.hosts, USUAL, self.now)
+        step = next_step(Seen(self.kept, self.bundles, *seconds), TARGET.hosts, USUAL, self.now)
         if step and step.data is not None:
             self.data = {name: value for name, value in {**self.data, **step.data}.items() if value is not None}
         if step and step.bundle is not None:
@@ -139,7 +139,7 @@ def test_a_new_installation_has_a_certificate_at_once_and_its_ca_is_published_be
     world.start_operator()
     said = [step.says for step in iter(world.look, None)]
     assert said == ["made the next certificate", "published the CA", "the next certificate is served"]
-    assert serves(world.served, PLACE.hosts, world.now)
+    assert serves(world.served, TARGET.hosts, world.now)
 
 
 def test_a_certificate_is_left_alone_until_a_third_of_its_life_is_left() -> None:
@@ -203,7 +203,7 @@ def test_whenever_the_operator_looks_or_is_killed_every_leaf_is_believed_by_ever
             world.wait(float(move))
         world.check()
     world.settle()
-    assert serves(world.served, PLACE.hosts, world.now)
+    assert serves(world.served, TARGET.hosts, world.now)
     assert expiry(world.served) - world.now > USUAL.renew_before
     assert world.bundles == (world.served.authority,) * 2
     assert set(world.data) == {"tls.crt", "tls.key", "ca.crt"}
@@ -233,7 +233,7 @@ def test_an_operator_that_is_killed_after_each_write_rotates_all_the_same() -> N
 def test_a_rotation_that_is_not_finished_holds_up_the_next_only_for_a_while(
     days_left: int, former: bytes, expected: bool
 ) -> None:
-    pair = make_pair(PLACE.hosts, NOW, USUAL.lifetime)
+    pair = make_pair(TARGET.hosts, NOW, USUAL.lifetime)
     assert is_due(pair, former, USUAL, NOW + USUAL.lifetime - timedelta(days=days_left)) is expected
 
 
@@ -284,7 +284,7 @@ def test_where_the_secret_is_damaged_the_leaf_that_replicas_may_serve_stays_beli
         "another name's": {"tls.crt": other.certificate, "tls.key": other.key, "ca.crt": other.authority},
         "another's key": {"tls.key": other.key},
     }[lost]
-    while not (world.kept.served and serves(world.kept.served, PLACE.hosts, world.now)):
+    while not (world.kept.served and serves(world.kept.served, TARGET.hosts, world.now)):
         assert all(covers(bundle, old) for bundle in world.bundles)
         world.look()
         world.wait(10)
@@ -302,14 +302,14 @@ def test_a_next_pair_that_cannot_be_used_is_made_anew_and_never_served() -> None
         assert step
         assert step.says == "made the next certificate"
     world.settle()
-    assert serves(world.served, PLACE.hosts, world.now)
+    assert serves(world.served, TARGET.hosts, world.now)
 
 
 def test_one_that_has_run_out_is_replaced_without_a_wait_since_it_is_believed_by_nobody() -> None:
     world = World()
     world.wait(91 * DAY)
     assert [bool(world.look()) for _ in range(4)] == [True, True, True, False]
-    assert serves(world.served, PLACE.hosts, world.now)
+    assert serves(world.served, TARGET.hosts, world.now)
     assert world.kept.former == b""
 
 
@@ -320,14 +320,14 @@ def test_a_clock_that_jumps_and_jumps_back_is_followed(jump: float) -> None:
         world.wait(seconds)
         world.start_operator()
         world.settle()
-        assert serves(world.served, PLACE.hosts, world.now)
+        assert serves(world.served, TARGET.hosts, world.now)
         assert world.bundles == (world.served.authority,) * 2
         assert expiry(world.served) - world.now <= USUAL.lifetime + timedelta(hours=1)
 
 
 def test_a_certificate_for_ten_years_is_replaced_with_the_same_care() -> None:
     world = World()
-    old = make_pair(PLACE.hosts, world.now, timedelta(days=3650))
+    old = make_pair(TARGET.hosts, world.now, timedelta(days=3650))
     world.data = {"tls.crt": old.certificate, "tls.key": old.key, "ca.crt": old.authority}
     world.bundles = (old.authority,) * 2
     world.forget_the_past()
@@ -352,7 +352,7 @@ def bundles_of(api: ApiServer) -> set[bytes]:
 
 
 def served_of(api: ApiServer) -> Pair | None:
-    return read_kept(api.objects[SECRET]).served
+    return read_contents(api.objects[SECRET]).served
 
 
 @pytest.mark.checklist(2)
@@ -363,7 +363,7 @@ async def test_of_the_configuration_nothing_but_the_bundle_is_ever_written_and_t
     """Each look is another process: whatever one knew is gone with it."""
     leaves = set()
     for _ in range(30):
-        assert await Keeper(client, PLACE, ALWAYS).advance()
+        assert await Keeper(client, TARGET, ALWAYS).advance()
         if served := served_of(api):
             leaves.add(served.certificate)
             assert all(covers(bundle, served) for bundle in bundles_of(api))
@@ -380,7 +380,7 @@ async def test_of_the_configuration_nothing_but_the_bundle_is_ever_written_and_t
 async def test_it_comes_to_rest_and_writes_nothing_then(
     api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]
 ) -> None:
-    keeper = Keeper(client, PLACE, AT_ONCE)
+    keeper = Keeper(client, TARGET, AT_ONCE)
     while await keeper.advance():
         pass
     assert api.objects[SECRET]["type"] == "kubernetes.io/tls"
@@ -388,24 +388,24 @@ async def test_it_comes_to_rest_and_writes_nothing_then(
     assert served
     assert bundles_of(api) == {served.authority}
     api.requests.clear()
-    assert not await Keeper(client, PLACE, AT_ONCE).advance()
+    assert not await Keeper(client, TARGET, AT_ONCE).advance()
     assert {request.split()[0] for request in api.requests} == {"GET"}
 
 
 async def test_a_cas_key_is_kept_nowhere(api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]) -> None:
     for _ in range(12):
-        await Keeper(client, PLACE, ALWAYS).advance()
+        await Keeper(client, TARGET, ALWAYS).advance()
         kept = api.objects[SECRET]["data"]
         for name, value in kept.items():
             assert (b"PRIVATE KEY" in base64.b64decode(value)) <= (name in {"tls.key", "next.key"})
-        for pair in (read_kept(api.objects[SECRET]).served, read_kept(api.objects[SECRET]).coming):
-            assert pair is None or serves(pair, PLACE.hosts, client.now), "the key is the leaf's"
+        for pair in (read_contents(api.objects[SECRET]).served, read_contents(api.objects[SECRET]).coming):
+            assert pair is None or serves(pair, TARGET.hosts, client.now), "the key is the leaf's"
 
 
 async def test_where_a_lost_secret_is_made_anew_what_replicas_serve_from_memory_stays_believed(
     api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]
 ) -> None:
-    keeper = Keeper(client, PLACE, replace(USUAL, settle_seconds=3600))
+    keeper = Keeper(client, TARGET, replace(USUAL, settle_seconds=3600))
     while await keeper.advance():
         pass
     old = served_of(api)
@@ -422,7 +422,7 @@ async def test_a_secret_that_holds_something_else_is_left_alone(
 ) -> None:
     api.put(SECRET, {"metadata": {"name": "s3d-webhook-tls"}, "data": {"mine": "eA=="}})
     with pytest.raises(ConfigError, match="s3d-webhook-tls"):
-        await Keeper(client, PLACE, AT_ONCE).advance()
+        await Keeper(client, TARGET, AT_ONCE).advance()
     assert api.objects[SECRET]["data"] == {"mine": "eA=="}
 
 
@@ -431,7 +431,7 @@ async def test_two_operators_at_once_do_not_undo_each_other(
 ) -> None:
     """One of two that saw the same is refused, whatever it was about to write."""
     for _ in range(12):
-        both = [Keeper(client, PLACE, ALWAYS).advance() for _ in range(2)]
+        both = [Keeper(client, TARGET, ALWAYS).advance() for _ in range(2)]
         done = await asyncio.gather(*both, return_exceptions=True)
         assert True in done
         if served := served_of(api):
@@ -452,9 +452,9 @@ async def test_a_configuration_that_was_written_since_it_was_read_is_read_again_
     api = Contended()
     api.put(CONFIGURATION, {"metadata": {"name": "s3d"}, "webhooks": [{"name": "a", "clientConfig": {}}]})
     async with serving(api) as server, Kube(server) as client:
-        assert await Keeper(client, PLACE, AT_ONCE).advance()
+        assert await Keeper(client, TARGET, AT_ONCE).advance()
         with pytest.raises(ApiError):
-            await Keeper(client, PLACE, AT_ONCE).advance()
+            await Keeper(client, TARGET, AT_ONCE).advance()
     assert api.objects[CONFIGURATION]["webhooks"] == [{"name": "a", "clientConfig": {}}]
 
 
@@ -462,10 +462,10 @@ async def test_the_api_servers_clock_counts_and_not_ours(
     api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]
 ) -> None:
     client.now = NOW - timedelta(days=4000)
-    await Keeper(client, PLACE, AT_ONCE).advance()
-    coming = read_kept(api.objects[SECRET]).coming
+    await Keeper(client, TARGET, AT_ONCE).advance()
+    coming = read_contents(api.objects[SECRET]).coming
     assert coming
-    assert serves(coming, PLACE.hosts, datetime.now(UTC))
+    assert serves(coming, TARGET.hosts, datetime.now(UTC))
 
 
 @pytest.mark.checklist(59)
@@ -473,16 +473,16 @@ async def test_a_certificate_of_others_is_neither_made_nor_published(
     api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]
 ) -> None:
     before = api.objects.copy()
-    await keep(client, replace(PLACE, issued=False), USUAL)
+    await keep(client, replace(TARGET, issued=False), USUAL)
     assert api.objects == before
 
 
 async def test_a_pair_of_others_that_serves_is_served_until_it_is_due(
     api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]
 ) -> None:
-    pair = make_pair(PLACE.hosts, datetime.now(UTC), timedelta(days=80))
-    api.put(SECRET, to_secret(pair, PLACE))
-    keeper = Keeper(client, PLACE, AT_ONCE)
+    pair = make_pair(TARGET.hosts, datetime.now(UTC), timedelta(days=80))
+    api.put(SECRET, to_secret(pair, TARGET))
+    keeper = Keeper(client, TARGET, AT_ONCE)
     while await keeper.advance():
         pass
     assert served_of(api) == pair

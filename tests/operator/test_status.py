@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from s3d_operator.api import ClaimStatus, LastPod
+from s3d_operator.gateway_status import ClaimStatus, LastPod
 from s3d_operator.pods import LARGEST, LONGEST_SECONDS, Report
-from s3d_operator.status import AT_RISK_SECONDS, Fleet, Seen, status_of
+from s3d_operator.status import AT_RISK_SECONDS, GatewayFacts, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, paused=0, remote="reachable", credentials="found")
 BUSY = Report(changes=3, bytes=300, parked=0, oldest=7, paused=0, remote="reachable", credentials="found")
 AWAY = replace(BUSY, remote="away")
-ALONE = Fleet()
+ALONE = GatewayFacts()
 
 
 def body(generation: int, endpoint: str, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
 def test_what_is_pending_is_added_up_over_the_pods() -> None:
     parked = replace(BUSY, parked=2, oldest=40)
     pods = [Seen(report=BUSY), Seen(report=parked, is_outdated=True), Seen(report=QUIET), Seen(listens=False)]
-    status = status_of(GIVEN, Fleet(pods, uninjected=5), NOW)
+    status = status_of(GIVEN, GatewayFacts(pods, uninjected=5), NOW)
     assert status["pending"] == {
         "changes": 6,
         "bytes": 600,
@@ -103,22 +103,22 @@ def test_what_is_pending_is_added_up_over_the_pods() -> None:
 
 def test_a_pod_that_cannot_be_reached_makes_risk_unknown_and_its_last_word_stays() -> None:
     silent = Seen(report=BUSY, answers=False)
-    status = status_of(GIVEN, Fleet([Seen(report=QUIET), silent]), NOW)
+    status = status_of(GIVEN, GatewayFacts([Seen(report=QUIET), silent]), NOW)
     assert status["pending"]["changes"] == 3
     assert status["pods"]["unreachable"] == 1
     assert condition(status, "DataAtRisk") == ("Unknown", "PodsUnreachable")
 
 
 def test_where_a_pod_never_said_anything_nothing_is_said_to_be_zero() -> None:
-    fleet = Fleet([Seen(report=None, answers=False)])
-    assert "pending" not in status_of(GIVEN, fleet, NOW)
+    facts = GatewayFacts([Seen(report=None, answers=False)])
+    assert "pending" not in status_of(GIVEN, facts, NOW)
     before = {"pending": {"changes": 4, "bytes": 1, "parked": 0}}
-    assert status_of(body(1, "http://minio:9000", before), fleet, NOW)["pending"] == before["pending"]
+    assert status_of(body(1, "http://minio:9000", before), facts, NOW)["pending"] == before["pending"]
 
 
 def test_what_is_added_up_stays_a_number_and_a_time_that_can_be_written() -> None:
     most = replace(BUSY, changes=LARGEST, bytes=LARGEST, parked=LARGEST, oldest=LONGEST_SECONDS)
-    pending = status_of(GIVEN, Fleet([Seen(report=most)] * 2048), NOW)["pending"]
+    pending = status_of(GIVEN, GatewayFacts([Seen(report=most)] * 2048), NOW)["pending"]
     assert pending["changes"] == pending["bytes"] == pending["parked"] == LARGEST
     assert pending["oldestSince"].startswith("2016-")
 
@@ -136,13 +136,13 @@ def test_what_is_added_up_stays_a_number_and_a_time_that_can_be_written() -> Non
 )
 @pytest.mark.checklist(52)
 def test_data_is_at_risk_where_it_waits_too_long_or_for_a_person(report: Report, expected: tuple[str, str]) -> None:
-    assert condition(status_of(GIVEN, Fleet([Seen(report=report)]), NOW), "DataAtRisk") == expected
+    assert condition(status_of(GIVEN, GatewayFacts([Seen(report=report)]), NOW), "DataAtRisk") == expected
 
 
 def test_what_is_known_to_be_at_risk_is_so_also_where_other_pods_are_silent() -> None:
-    fleet = Fleet([Seen(report=replace(BUSY, parked=1)), Seen(report=None, answers=False)])
+    facts = GatewayFacts([Seen(report=replace(BUSY, parked=1)), Seen(report=None, answers=False)])
     before = {"pending": {"changes": 3, "bytes": 300, "parked": 1}}
-    assert condition(status_of(body(1, "http://minio:9000", before), fleet, NOW), "DataAtRisk")[0] == "True"
+    assert condition(status_of(body(1, "http://minio:9000", before), facts, NOW), "DataAtRisk")[0] == "True"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_is_known_to_be_at_risk_is_so_also_where_other_pods_are_silent() ->
     ],
 )
 def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expected: tuple[str, str]) -> None:
-    status = status_of(GIVEN, Fleet([Seen(report=report) for report in reports]), NOW)
+    status = status_of(GIVEN, GatewayFacts([Seen(report=report) for report in reports]), NOW)
     assert condition(status, "CredentialsResolved") == expected
     if expected[0] == "False":
         assert "Secret 's3-keys' needs the keys accessKeyID and secretAccessKey" in message(status, "Ready")
@@ -163,15 +163,15 @@ def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expe
 
 
 def test_keys_that_the_remote_refuses_are_a_condition() -> None:
-    fleet = Fleet([Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused"))])
-    status = status_of(GIVEN, fleet, NOW)
+    facts = GatewayFacts([Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused"))])
+    status = status_of(GIVEN, facts, NOW)
     assert condition(status, "CredentialsResolved") == ("False", "Refused")
     assert condition(status, "Ready") == ("False", "Refused")
     assert "refuses the keys of 1 of 2 pods" in message(status, "Ready")
 
 
 def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_look() -> None:
-    status = status_of(GIVEN, Fleet([Seen(listens=False)]), NOW)
+    status = status_of(GIVEN, GatewayFacts([Seen(listens=False)]), NOW)
     assert condition(status, "CredentialsResolved") == ("Unknown", "PodsNotStarted")
     assert "kubectl describe pod" in message(status, "CredentialsResolved")
 
@@ -187,44 +187,44 @@ def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_loo
 )
 def test_a_gateway_whose_pods_do_not_start_is_not_ready_and_says_what_they_wait_for(reason: str, words: str) -> None:
     waiting = Seen(listens=False, waits_for=reason)
-    status = status_of(GIVEN, Fleet([waiting, waiting]), NOW)
+    status = status_of(GIVEN, GatewayFacts([waiting, waiting]), NOW)
     assert condition(status, "Ready") == ("Unknown", "PodsNotStarted")
     assert f"2 pods wait for a gateway ({reason})" in message(status, "Ready")
     assert words in message(status, "CredentialsResolved")
-    some = status_of(GIVEN, Fleet([waiting, Seen(report=QUIET)]), NOW)
+    some = status_of(GIVEN, GatewayFacts([waiting, Seen(report=QUIET)]), NOW)
     assert condition(some, "Ready") == ("True", "PodsNotStarted"), "others write through it"
 
 
 def test_what_a_pod_that_does_not_run_may_hold_is_unknown_and_what_is_known_of_it_counts() -> None:
     fresh, ran = Seen(listens=False), Seen(listens=False, may_hold=True, waits_for="CrashLoopBackOff")
-    assert condition(status_of(GIVEN, Fleet([fresh]), NOW), "DataAtRisk") == ("False", "AllDelivered")
-    assert condition(status_of(GIVEN, Fleet([ran]), NOW), "DataAtRisk") == ("Unknown", "PodsNotStarted")
+    assert condition(status_of(GIVEN, GatewayFacts([fresh]), NOW), "DataAtRisk") == ("False", "AllDelivered")
+    assert condition(status_of(GIVEN, GatewayFacts([ran]), NOW), "DataAtRisk") == ("Unknown", "PodsNotStarted")
     told = replace(ran, report=BUSY, answers=False)
-    status = status_of(GIVEN, Fleet([told, Seen(report=QUIET)]), NOW)
+    status = status_of(GIVEN, GatewayFacts([told, Seen(report=QUIET)]), NOW)
     assert condition(status, "DataAtRisk") == ("Unknown", "PodsNotStarted")
     assert status["pending"]["changes"] == 3
 
 
 def test_what_waits_in_a_claim_whose_pod_does_not_start_is_at_risk_and_says_so() -> None:
     waiting = Seen(listens=False, may_hold=False, waits_for="Unschedulable")
-    status = status_of(GIVEN, Fleet([waiting], claims=[LEFT.model_copy(update={"in_use": True})]), NOW)
+    status = status_of(GIVEN, GatewayFacts([waiting], claims=[LEFT.model_copy(update={"in_use": True})]), NOW)
     assert condition(status, "DataAtRisk") == ("True", "ChangesLeft")
     assert condition(status, "Ready") == ("Unknown", "ChangesLeft")
     assert "whose pod has not started: queue" in message(status, "DataAtRisk")
 
 
 def test_a_status_says_when_it_was_found_to_be_so_to_a_minute() -> None:
-    fleet = Fleet([Seen(report=QUIET)])
-    first = status_of(GIVEN, fleet, NOW)
+    facts = GatewayFacts([Seen(report=QUIET)])
+    first = status_of(GIVEN, facts, NOW)
     assert first["observedAt"] == "2026-01-01T12:00:00Z"
     body_then = body(1, "http://minio:9000", first)
-    assert status_of(body_then, fleet, NOW + timedelta(seconds=59)) == first
+    assert status_of(body_then, facts, NOW + timedelta(seconds=59)) == first
     theirs = first | {"conditions": [{"type": "Theirs", "status": "True"}, *first["conditions"]], "theirs": 1}
-    beside = status_of(body(1, "http://minio:9000", theirs), fleet, NOW + timedelta(seconds=59))
+    beside = status_of(body(1, "http://minio:9000", theirs), facts, NOW + timedelta(seconds=59))
     assert beside["observedAt"] == first["observedAt"], "what others write is theirs"
-    renewed = status_of(body_then, fleet, NOW + timedelta(seconds=60))
+    renewed = status_of(body_then, facts, NOW + timedelta(seconds=60))
     assert renewed == first | {"observedAt": "2026-01-01T12:01:00Z"}
-    changed = status_of(body_then, Fleet(), NOW + timedelta(seconds=1))
+    changed = status_of(body_then, GatewayFacts(), NOW + timedelta(seconds=1))
     assert changed["observedAt"] == "2026-01-01T12:00:01Z"
 
 
@@ -243,7 +243,7 @@ def test_without_signatures_no_keys_are_needed() -> None:
     ],
 )
 def test_whether_the_remote_is_there_is_what_the_pods_say(reports: list[Report], expected: tuple[str, str]) -> None:
-    status = status_of(GIVEN, Fleet([Seen(report=report) for report in reports]), NOW)
+    status = status_of(GIVEN, GatewayFacts([Seen(report=report) for report in reports]), NOW)
     assert condition(status, "RemoteReachable") == expected
     if expected[0] == "False":
         assert condition(status, "Ready") == ("True", "RemoteAway"), "pods write on while the remote is away"
@@ -251,8 +251,8 @@ def test_whether_the_remote_is_there_is_what_the_pods_say(reports: list[Report],
 
 @pytest.mark.checklist(35)
 def test_the_younger_of_two_that_select_the_same_pods_is_told_and_the_older_too() -> None:
-    loser = status_of(GIVEN, Fleet(older="first"), NOW)
-    winner = status_of(GIVEN, Fleet(younger=["second"]), NOW)
+    loser = status_of(GIVEN, GatewayFacts(older="first"), NOW)
+    winner = status_of(GIVEN, GatewayFacts(younger=["second"]), NOW)
     assert condition(loser, "Conflicted") == ("True", "OlderGatewayWins")
     assert condition(loser, "Ready") == ("True", "OlderGatewayWins")
     assert "'first' is older" in message(loser, "Conflicted")
@@ -280,12 +280,12 @@ UNKNOWN = ClaimStatus(claim_name="other", last_pod=LAST)
 def test_what_is_left_in_a_claim_that_no_pod_has_is_at_risk_and_what_nobody_knows_is_unknown(
     claim: ClaimStatus, expected: tuple[str, str]
 ) -> None:
-    status = status_of(GIVEN, Fleet([Seen(report=QUIET)], claims=[claim]), NOW)
+    status = status_of(GIVEN, GatewayFacts([Seen(report=QUIET)], claims=[claim]), NOW)
     assert condition(status, "DataAtRisk") == expected
     assert status["claims"][0]["claimName"] == claim.claim_name
     assert status["pending"]["changes"] == (claim.changes or 0)
 
 
 def test_what_is_left_in_claims_is_kept_until_the_pods_are_known() -> None:
-    known = status_of(GIVEN, Fleet(claims=[LEFT]), NOW)
+    known = status_of(GIVEN, GatewayFacts(claims=[LEFT]), NOW)
     assert status_of(body(1, "http://minio:9000", known), None, NOW)["claims"] == known["claims"]

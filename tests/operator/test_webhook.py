@@ -12,14 +12,14 @@ import jsonpatch
 import pytest
 
 from s3d_operator.build import Image
-from s3d_operator.certs import Pair, Place, make_pair, to_secret
+from s3d_operator.certs import CertificateTarget, Pair, make_pair, to_secret
 from s3d_operator.kube import Kube
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.processes import free_port
 
-PLACE = Place("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
+TARGET = CertificateTarget("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d")
 SECRET = "/api/v1/namespaces/s3d-system/secrets/s3d-webhook-tls"
 SPEC = {"remote": {"endpoint": "http://minio:9000", "credentials": {"anonymous": {}}}}
 
@@ -57,7 +57,7 @@ class Caller:
     async def post(self, opt_in: str, document: Any) -> tuple[int, Any]:
         url = f"https://127.0.0.1:{self.webhook.options.port}/inject/{opt_in}"
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
-        async with self.session.post(url, data=data, ssl=self.tls, server_hostname=PLACE.hosts[0]) as response:
+        async with self.session.post(url, data=data, ssl=self.tls, server_hostname=TARGET.hosts[0]) as response:
             text = await response.text()
             return response.status, json.loads(text) if response.status == 200 else text
 
@@ -79,13 +79,13 @@ class Caller:
 
 
 def new_pair() -> Pair:
-    return make_pair(PLACE.hosts, datetime.now(UTC), timedelta(days=90))
+    return make_pair(TARGET.hosts, datetime.now(UTC), timedelta(days=90))
 
 
 def certified(api: ApiServer) -> Pair:
     """What the Secret says is served from now on."""
     pair = new_pair()
-    api.put(SECRET, to_secret(pair, PLACE))
+    api.put(SECRET, to_secret(pair, TARGET))
     return pair
 
 
@@ -102,8 +102,8 @@ def trusting(authority: bytes) -> ssl.SSLContext:
 async def webhook(client: Kube) -> Webhook:
     options = Options(
         image=Image("s3d:1"),
-        namespace=PLACE.namespace,
-        secret=PLACE.secret,
+        namespace=TARGET.namespace,
+        secret=TARGET.secret,
         host="127.0.0.1",
         port=free_port(),
         health_port=free_port(),
@@ -155,7 +155,7 @@ async def test_a_gateway_with_a_newer_releases_defaults_is_used_and_the_log_name
 async def test_no_review_goes_over_a_connection_that_a_replica_may_be_closing(caller: Caller) -> None:
     url = f"https://127.0.0.1:{caller.webhook.options.port}/inject/namespace"
     data = json.dumps(review(pod()))
-    async with caller.session.post(url, data=data, ssl=caller.tls, server_hostname=PLACE.hosts[0]) as response:
+    async with caller.session.post(url, data=data, ssl=caller.tls, server_hostname=TARGET.hosts[0]) as response:
         assert response.headers["Connection"] == "close"
 
 
@@ -267,7 +267,7 @@ async def test_what_is_no_creation_of_a_pod_is_a_bad_request(caller: Caller, doc
 
 async def test_a_certificate_is_changed_while_serving(api: ApiServer, caller: Caller, eventually: Eventually) -> None:
     pair = new_pair()
-    version = api.put(SECRET, to_secret(pair, PLACE))["metadata"]["resourceVersion"]
+    version = api.put(SECRET, to_secret(pair, TARGET))["metadata"]["resourceVersion"]
     await eventually(lambda: caller.webhook.secret._version == version)
     async with aiohttp.ClientSession() as session:
         later = Caller(caller.webhook, session, trusting(pair.authority))
@@ -277,7 +277,7 @@ async def test_a_certificate_is_changed_while_serving(api: ApiServer, caller: Ca
 async def test_a_certificate_that_cannot_be_used_changes_nothing(
     api: ApiServer, caller: Caller, eventually: Eventually
 ) -> None:
-    broken = to_secret(new_pair(), PLACE)
+    broken = to_secret(new_pair(), TARGET)
     broken["data"]["tls.key"] = base64.b64encode(b"nonsense").decode()
     version = api.put(SECRET, broken)["metadata"]["resourceVersion"]
     await eventually(lambda: caller.webhook.secret._version == version)

@@ -5,42 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from s3d_operator import api
+from s3d_operator import names
 from s3d_operator.build import config_map, reloaded
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
+from s3d_operator.reasons import Reason
 from tests.operator.goldens import gateway
 from tests.operator.test_inject import ANONYMOUS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/GATEWAYS.md").read_text(encoding="utf-8")
-SOURCE = {
-    name: (ROOT / f"operator/s3d_operator/{name}.py").read_text()
-    for name in ("inject", "status", "reconcile", "drains")
-}
 NAMES = [
-    api.INJECT,
-    api.INJECTION,
-    api.GATEWAY,
-    api.ENDPOINT_ENV,
-    api.ON_MISSING,
-    api.EXPENDABLE,
-    api.INJECTED,
-    api.DRAINS,
-    api.CONFIG_HASH,
+    names.INJECT,
+    names.INJECTION,
+    names.GATEWAY,
+    names.ENDPOINT_ENV,
+    names.ON_MISSING,
+    names.EXPENDABLE,
+    names.INJECTED,
+    names.DRAINS,
+    names.CONFIG_HASH,
 ]
-REASONS = re.findall(r'Skip\(\s*"(\w+)"', SOURCE["inject"])
-REASONS += re.findall(r'Judgement\(\s*"\w+",\s*"(\w+)"', SOURCE["status"])
-REASONS += re.findall(r'_tell\(gateway, "(\w+)"', SOURCE["drains"])
-REASONS += re.findall(r'"(Injected|InjectionSkipped|GatewayGone|QueueLost|QueueLeft)"', SOURCE["reconcile"])
 
 
-@pytest.mark.parametrize("name", [*NAMES, *api.OWN.values(), api.ORIGINAL_GRACE])
+@pytest.mark.parametrize("name", [*NAMES, *names.POD_OVERRIDES.values(), names.ORIGINAL_GRACE])
 def test_a_label_or_annotation_is_explained(name: str) -> None:
     assert f"`{name}" in PAGE
 
 
-@pytest.mark.parametrize("reason", sorted(set(REASONS)))
-def test_a_reason_is_explained(reason: str) -> None:
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_reason_is_explained(reason: Reason) -> None:
     assert re.search(rf"\b{reason}\b", PAGE)
 
 

@@ -1,116 +1,36 @@
-"""The custom resources as Python sees them: pydantic models of `spec`, named in snake_case.
+"""The spec of an S3Gateway as a model, named in snake_case.
 
 A field that becomes a setting of the daemon takes its description from `s3d.config`, so that the schema, the CLI and
-the documentation say the same. Only what something implements is in here. Rules that span fields are CEL, on the model
-that they judge (`rules`), and are enforced by the API server alone: there is no webhook for the resources themselves.
+the documentation say the same. Only what something implements is in here. There is no webhook for the resources
+themselves.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, WithJsonSchema
-from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema
+from pydantic import Field
 
 from s3d.config import Gateway as Daemon
 from s3d.config import Remote as RemoteSettings
 from s3d.config import Section
 from s3d.config import WriteQueue as WriteQueueSettings
-from s3d.errors import ConfigError
-
-GROUP = "s3d.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-
-# Label and annotations of a pod, label of a namespace.
-INJECT = f"{GROUP}/inject"
-INJECTION = f"{GROUP}/injection"
-GATEWAY = f"{GROUP}/gateway"
-ENDPOINT_ENV = f"{GROUP}/endpoint-env"
-ON_MISSING = f"{GROUP}/on-missing"
-EXPENDABLE = f"{GROUP}/expendable"
-OWN = {
-    name: f"{GROUP}/{name.replace('_', '-')}"
-    for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit", "drain_seconds")
-}
-# Label that an injected pod gets, with the gateway's name, and annotations.
-INJECTED = f"{GROUP}/injected"
-# Label of the pods of drain jobs, beside that one.
-DRAINS = f"{GROUP}/drains"
-CONFIG_HASH = f"{GROUP}/config-hash"
-# Reason of the condition Accepted of a gateway whose claim several nodes can have at once.
-CLAIM_SHARED = "ClaimShared"
-ORIGINAL_GRACE = f"{GROUP}/termination-grace-period-seconds"
+from s3d_operator.schema import (
+    BUCKET_PATTERN,
+    ENDPOINT_PATTERN,
+    KEY_PATTERN,
+    LABEL_PATTERN,
+    REGION_PATTERN,
+    ROLE_PATTERN,
+    Cpu,
+    LabelValue,
+    Name,
+    Resource,
+    Rule,
+    Size,
+    compare,
+)
 
 # What a volume has beside the queue, as CEL.
 ROOM = "'512Mi'"
-DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-
-
-class Rule(NamedTuple):
-    """A CEL rule and what a person reads when it is broken."""
-
-    rule: str
-    message: str
-
-
-def compare(left: str, how: str, right: str, *, add: str = "") -> str:
-    """A CEL expression that compares two quantities; it holds where one of them is none, of which its field tells."""
-    quantities = [f"string({each})" for each in (left, right) if not each.startswith("'")]
-    guards = "".join(f"!isQuantity({each}) || " for each in quantities)
-    one, other = (f"quantity({each if each.startswith(chr(39)) else f'string({each})'})" for each in (left, right))
-    return f"{guards}{one}{f'.add(quantity({add}))' if add else ''}.compareTo({other}) {how} 0"
-
-
-class Resource(BaseModel):
-    """A part of a custom resource."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, alias_generator=to_camel, validate_default=True
-    )
-    rules: ClassVar[tuple[Rule, ...]] = ()
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Let the schema carry the rules."""
-        schema = handler.resolve_ref_schema(handler(core))
-        if cls.rules:
-            schema["x-kubernetes-validations"] = [rule._asdict() for rule in cls.rules]
-        return schema
-
-
-def quantity(pattern: str) -> Any:
-    """The schema of a Kubernetes quantity that `pattern` narrows."""
-    return WithJsonSchema({"x-kubernetes-int-or-string": True, "minimum": 0, "pattern": pattern, "maxLength": 24})
-
-
-SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?([kMGT]|[KMGT]i)?$"
-Size = Annotated[
-    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=SIZE_PATTERN, max_length=24)], quantity(SIZE_PATTERN)
-]
-CPU_PATTERN = r"^[0-9]+(\.[0-9]{1,3}|m)?$"
-Cpu = Annotated[
-    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=CPU_PATTERN, max_length=24)], quantity(CPU_PATTERN)
-]
-ROLE_PATTERN = r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$"
-ENDPOINT_PATTERN = r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~%/-]*)?$"
-REGION_PATTERN = r"^[A-Za-z0-9-]+$"
-BUCKET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$"
-KEY_PATTERN = r"^[A-Za-z0-9._-]+$"
-LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-# What a person reads where a value does not match.
-MESSAGES = {
-    SIZE_PATTERN: "write a number of bytes, or one with k, M, G, T, Ki, Mi, Gi or Ti behind it, such as 512Mi or 10G",
-    CPU_PATTERN: "write processors, such as 2 or 0.5, or thousandths of one, such as 500m",
-    DNS_NAME: "a name is of small letters, digits, - and ., and begins and ends with a letter or a digit",
-    ROLE_PATTERN: "write the ARN of a role, such as arn:aws:iam::123456789012:role/photos",
-    ENDPOINT_PATTERN: "write http:// or https://, a host and its port if it has one, such as https://s3.example.com:9000",
-    REGION_PATTERN: "a region is of letters, digits and -, such as eu-central-1",
-    BUCKET_PATTERN: "a bucket's name is of 3 to 63 letters, digits, ., _ and -, and begins with a letter or a digit",
-    KEY_PATTERN: "a key of a ConfigMap is of letters, digits, ., _ and -, such as ca.crt",
-    LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
-}
-Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
-LabelValue = Annotated[str, Field(max_length=63)]
 
 
 def help_of(section: type[Section], field: str) -> str:
@@ -490,174 +410,3 @@ class S3GatewaySpec(Resource):
             "drain.job needs volume.persistentVolumeClaim: any other volume goes with its pod",
         ),
     )
-
-
-Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-
-
-class Condition(Resource):
-    """One aspect of a resource's state, as Kubernetes' API conventions define it."""
-
-    type: str = Field(description="Aspect that this is about, in CamelCase.", max_length=316)
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    observed_generation: int = Field(description="Generation of the spec that this was judged by.", ge=0)
-    last_transition_time: Time = Field(description="When `status` last changed.")
-    reason: str = Field(description="Why, in one CamelCase word.", min_length=1, max_length=1024)
-    message: str = Field(description="Why, for a person, with what can be done.", max_length=32768)
-
-
-Count = Annotated[int, Field(ge=0)]
-
-
-class Pods(Resource):
-    """The pods of a gateway."""
-
-    injected: Count = Field(default=0, description="Pods that have the gateway.")
-    outdated: Count = Field(
-        default=0,
-        description="Those of them that were made by another spec, or with another image of the sidecar; what is "
-        "reloaded does not count.",
-    )
-    uninjected: Count = Field(default=0, description="Pods that opted in, would get this gateway and run without it.")
-    unreachable: Count = Field(default=0, description="Pods whose gateway runs and did not say what is pending.")
-
-
-class PendingChanges(Resource):
-    """What is accepted and not in the remote yet, of all pods; of those that cannot be reached, what they said last."""
-
-    changes: Count = Field(default=0, description="Writes and deletes.")
-    bytes: Count = Field(default=0, description="Bytes of the writes.")
-    oldest_age_seconds: Count | None = Field(
-        default=None, description="Age of the oldest that is on its way; unset: there is none."
-    )
-    oldest_since: Time | None = Field(
-        default=None, description="Since when the oldest that is on its way waits, as kubectl shows it."
-    )
-    parked: Count = Field(default=0, description="Those that the remote refuses: they wait for a person.")
-
-
-Toleration = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
-
-
-class LastPod(Resource):
-    """How the last pod ran that had a claim. A drain job runs the same way."""
-
-    uid: str = Field(description="Which pod that was.")
-    created: Time | None = Field(default=None, description="When it was made.")
-    service_account_name: str = Field(default="", description="Its service account.")
-    fs_group: int | None = Field(default=None, description="The group that its volumes belong to.")
-    image_pull_secrets: tuple[str, ...] = Field(
-        default=(), description="Secrets that its images are pulled with.", max_length=64
-    )
-    node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels of the nodes that it may run on.", max_length=64
-    )
-    tolerations: tuple[Toleration, ...] = Field(
-        default=(), description="Taints of nodes that it tolerates.", max_length=64
-    )
-
-
-class ClaimStatus(Resource):
-    """A claim of the gateway's pods. One that holds nothing and that no pod has or had is not listed."""
-
-    claim_name: Name = Field(description="Name of the PersistentVolumeClaim.")
-    in_use: bool = Field(default=False, description="Whether a pod has it; what is pending in it is that pod's then.")
-    changes: Count | None = Field(
-        default=None, description="Changes that the last pod left in it. Unset: nobody has said it."
-    )
-    bytes: Count | None = Field(default=None, description="Bytes of them.")
-    parked: Count | None = Field(default=None, description="Those of them that wait for a person.")
-    job: str | None = Field(default=None, description="The drain job that delivers them.", max_length=63)
-    last_pod: LastPod = Field(description="How the last pod ran that had it.")
-
-
-class LostChanges(Resource):
-    """Changes that were accepted and went with their pod, or their claim, before they were delivered."""
-
-    changes: Count = Field(description="How many, since `since`, as far as somebody said it.")
-    bytes: Count = Field(default=0, description="Bytes of them.")
-    since: Time = Field(description="When the first loss was seen.")
-    last: Time = Field(description="When the last one was.")
-    counted: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
-        default=(),
-        description="Pods, by uid, that are over and still there, and whose loss is in the counts.",
-        max_length=1024,
-    )
-
-
-class S3GatewayStatus(Resource):
-    """What the operator has seen of a gateway."""
-
-    observed_at: Time | None = Field(
-        default=None,
-        description="When the operator last looked and found this, to a minute or so. Where that is long ago, no "
-        "operator runs or it cannot write, and nobody knows what is the case now.",
-    )
-    observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
-    pods: Pods | None = Field(default=None, description="The pods of the gateway.")
-    pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
-    lost: LostChanges | None = Field(
-        default=None,
-        description="What was lost while the operator looked; unset: nothing. It stays until somebody takes it out of "
-        "the status.",
-    )
-    claims: tuple[ClaimStatus, ...] = Field(
-        default=(),
-        description="Claims that pods have or had, also pods that are over, or in which something is pending.",
-        max_length=1024,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["claimName"]},
-    )
-    conditions: tuple[Condition, ...] = Field(
-        default=(),
-        description="Ready, Accepted, CredentialsResolved, RemoteReachable, DataAtRisk, Conflicted.",
-        max_length=16,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
-
-
-def parse_gateway(raw: dict[str, Any]) -> tuple[S3GatewaySpec, list[str]]:
-    """Read an S3Gateway as the API server gave it: its spec, and the fields of it that are ignored.
-
-    A newer definition puts the defaults of its new fields into every gateway, also while replicas of before serve. What
-    such a default says was the case before there was the field, so one that nobody has written is ignored. One that
-    somebody has written is not: pods would be made without what was asked for.
-
-    Raises ConfigError naming each field that cannot be used: one whose CRD is of another version of this operator.
-    """
-    spec = raw.get("spec") or {}
-    try:
-        return S3GatewaySpec.model_validate(spec), []
-    except ValidationError as error:
-        found = error.errors()
-    ignored = [e for e in found if e["type"] == "extra_forbidden" and not is_written(raw, ("spec", *e["loc"]))]
-    if problems := [e for e in found if e not in ignored]:
-        raise ConfigError(
-            "; ".join(f"{field_of(e['loc'])}: {e['msg']}" for e in problems),
-            hint="the CustomResourceDefinition and the operator are of different versions; upgrade both",
-        )
-    return S3GatewaySpec.model_validate(spec, extra="ignore"), [field_of(e["loc"]) for e in ignored]
-
-
-def field_of(place: tuple[int | str, ...]) -> str:
-    """A field of a spec as a person writes it."""
-    return ".".join(("spec", *map(str, place)))
-
-
-def is_written(raw: dict[str, Any], place: tuple[int | str, ...]) -> bool:
-    """Whether somebody has written a field, rather than the API server by a default: by the fields that it says are
-    managed. Where it says nothing, that is not known, and taken for yes."""
-    managed = raw["metadata"].get("managedFields")
-    return not managed or any(holds(fields, place) for each in managed if (fields := each.get("fieldsV1")))
-
-
-def holds(fields: dict[str, Any], place: tuple[int | str, ...]) -> bool:
-    """Whether managed fields (FieldsV1 of the API) hold a place; what is not divided further is held whole.
-
-    Entries of a list go by their keys there and by their number here: any of them will do.
-    """
-    if not place or not fields:
-        return True
-    if isinstance(place[0], int):
-        return any(holds(child, place[1:]) for name, child in fields.items() if name != ".")
-    child = fields.get(f"f:{place[0]}")
-    return child is not None and holds(child, place[1:])
