@@ -5,7 +5,8 @@ what an attempt came to: that is `outcomes`.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import apsw
@@ -18,6 +19,8 @@ LARGE = 8388608
 """Bytes above which a change is slow to push."""
 SLOW = f"(size > {LARGE} OR attempts > 0)"
 """What may keep a worker for long: large, or tried before. The same words are in the index `change_due`."""
+MOST_SLOWED = 10_000
+"""Lanes that are slowed down and left out of a statement."""
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 """Runs a statement that reads; its rows."""
 
@@ -55,21 +58,34 @@ def claim(
     limit: int,
     slow: int | None = None,
     closed: frozenset[tuple[str, str]] = frozenset(),
+    slowed: Mapping[tuple[str, str], bool] = MappingProxyType({}),
     after: tuple[str, str] = ("", ""),
 ) -> list[Change]:
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
     the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and
-    is slow, since it was tried before.
+    is slow, since it was tried before. Of a lane in `slowed` one change is taken where that says so, else none.
     """
     slow = limit if slow is None else slow
+    claimed: list[Change] = []
+    for lane in (lane for lane, may in slowed.items() if may and len(claimed) < limit):
+        one = damage.sound(db, _one_of(db, lane, now, slow=slow > 0, waiting=lane not in closed))
+        slow -= sum(map(is_slow, one))
+        claimed += one
+    closed |= slowed.keys()
+    elsewhere, names = "", tuple(itertools.chain.from_iterable(itertools.islice(slowed, MOST_SLOWED)))
+    if names:
+        pairs = ", ".join(["(?, ?)"] * (len(names) // 2))
+        elsewhere = f"AND NOT EXISTS (SELECT 1 FROM (VALUES {pairs}) WHERE column1 = bucket AND column2 = identity)"
     unknown = db.execute(
-        f"SELECT {WITH_INLINE} FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
-        (now, max(min(limit, slow), 0)),
+        f"""SELECT {WITH_INLINE} FROM change WHERE state = 'unknown' AND next_at <= ? {elsewhere}
+        ORDER BY next_at LIMIT ?""",
+        (now, *names, max(min(limit - len(claimed), slow), 0)),
     )
-    claimed = damage.sound(db, map(changes.of_row, unknown))
-    slow -= len(claimed)
+    doubted = damage.sound(db, map(changes.of_row, unknown))
+    claimed += doubted
+    slow -= len(doubted)
     for lane in lanes(rows_of(db), after):
         if len(claimed) >= limit:
             break
@@ -87,6 +103,28 @@ def claim(
                 claimed += damage.sound(db, map(changes.of_row, rows))
     mark_claimed(db, claimed, now)
     return claimed
+
+
+def _one_of(db: apsw.Connection, lane: tuple[str, str], now: float, *, slow: bool, waiting: bool) -> Iterator[Change]:
+    """The change by which a lane is tried that is slowed down: one that was not tried before, since what fails for
+    itself shall not keep the others waiting; else the one that is due for the longest time."""
+    quick, tried = f"{DUE} AND NOT {AHEAD} AND {SLOW} = 0", f"{DUE} AND NOT {AHEAD} AND {SLOW} = 1"
+    for kinds in ([quick] if waiting else [], [*([tried] if waiting else []), "state = 'unknown'"] if slow else []):
+        rows: Table = []
+        for kind in kinds:
+            rows += db.execute(
+                f"""SELECT {WITH_INLINE} FROM change WHERE {kind} AND bucket = ? AND identity = ? AND next_at <= ?
+                ORDER BY next_at, seq LIMIT 1""",
+                (*lane, now),
+            ).fetchall()
+        if rows:
+            yield min(map(changes.of_row, rows), key=lambda change: (change.next_at, change.seq))
+            return
+
+
+def is_slow(change: Change) -> bool:
+    """Whether a change may keep its worker for long: it is large, or was tried before."""
+    return change.size > LARGE or change.attempts > 0
 
 
 def mark_claimed(db: apsw.Connection, claimed: list[Change], now: float) -> None:
