@@ -1,4 +1,4 @@
-"""What an identity may do is learnt from its writes (SEMANTICS R-6a, Q-14): not to be allowed to look forbids none."""
+"""What an identity may do is learnt from its writes (SEMANTICS R-6b, Q-14): not to be allowed to look forbids none."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +40,7 @@ def upload(s3: Any, key: str) -> None:
     s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
 
 
-@pytest.mark.semantics("R-6a", "Q-14")
+@pytest.mark.semantics("R-6b", "Q-14")
 @pytest.mark.parametrize("named", ["b", ""], ids=["a bucket of the settings", "any bucket"])
 def test_an_identity_that_may_only_write_writes(store: Store, start_daemon: StartDaemon, named: str) -> None:
     daemon = start_daemon(as_remote(store), S3D_BUCKETS=named)
@@ -59,7 +59,7 @@ def test_an_identity_that_may_only_write_writes(store: Store, start_daemon: Star
     assert [store.data("b", key) for key in ("first", "second", "third", "large")] == [None, b"2", b"3", b"part"]
 
 
-@pytest.mark.semantics("R-6a", "Q-14")
+@pytest.mark.semantics("R-6b", "Q-14")
 @pytest.mark.parametrize("named", ["b", ""], ids=["a bucket of the settings", "any bucket"])
 def test_a_write_that_is_refused_itself_is_refused_to_its_client(
     store: Store, start_daemon: StartDaemon, named: str

@@ -1,5 +1,5 @@
 """A remote that fails at everything for long is asked little, whatever waits, and a single object slows nobody down
-(SEMANTICS Q-8b, Q-10)."""
+(SEMANTICS Q-8h, Q-10)."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ async def warm(here: Gateway, *buckets: str) -> None:
     await until(lambda: {here.state(bucket, "warm") for bucket in buckets} == {"settled"})
 
 
-@pytest.mark.semantics("Q-8b")
+@pytest.mark.semantics("Q-8h")
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("check_after", [5.0, 0.0], ids=["pushed at once", "looked at first"])
@@ -83,7 +83,7 @@ async def test_a_lane_that_fails_is_asked_little_and_parks_nothing(
         assert [store.data("b", key) for key in keys] == [key.encode() for key in keys]
 
 
-@pytest.mark.semantics("Q-8b", "Q-10")
+@pytest.mark.semantics("Q-8h", "Q-10")
 @pytest.mark.usefixtures("patient")
 async def test_a_single_object_slows_no_lane_down(tmp_path: Path) -> None:
     store = a_store()
@@ -97,7 +97,7 @@ async def test_a_single_object_slows_no_lane_down(tmp_path: Path) -> None:
         await until(lambda: all(store.data("b", key) is not None for key in keys), what="its neighbours")
 
 
-@pytest.mark.semantics("Q-8b", "Q-10")
+@pytest.mark.semantics("Q-8h", "Q-10")
 async def test_a_lane_with_several_bad_objects_goes_on_by_what_was_not_tried(tmp_path: Path) -> None:
     store = a_store()
     async with store, gateway(tmp_path, store, ("b",), workers=WORKERS) as here:
@@ -112,7 +112,7 @@ async def test_a_lane_with_several_bad_objects_goes_on_by_what_was_not_tried(tmp
         await until(lambda: all(store.data("b", f"bad{number}") is not None for number in range(6)))
 
 
-@pytest.mark.semantics("Q-8b")
+@pytest.mark.semantics("Q-8h")
 def test_the_pause_grows_with_each_try_and_ends_with_a_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     lanes = Pace()

@@ -1,4 +1,4 @@
-"""How fast a lane is tried while the remote fails: bounded, whatever waits in it (SEMANTICS Q-8b).
+"""How fast a lane is tried while the remote fails: bounded, whatever waits in it (SEMANTICS Q-8h).
 
 A change that fails for now is tried again by itself, with its body. In a long outage that is a load which grows with
 what waits, so a lane of which several different changes in a row met such a failure is slowed down: one change is tried
