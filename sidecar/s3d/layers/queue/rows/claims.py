@@ -117,8 +117,13 @@ def _one_of(db: apsw.Connection, lane: tuple[str, str], now: float, *, slow: boo
                 ORDER BY next_at, seq LIMIT 1""",
                 (*lane, now),
             ).fetchall()
-        if rows:
-            yield min(map(changes.of_row, rows), key=lambda change: (change.next_at, change.seq))
+        found = [changes.of_row(row) for row in rows]
+        if damaged := [change for change in found if change.damage]:
+            # Whoever claims them sets them aside.
+            yield from damaged
+            return
+        if found:
+            yield min(found, key=lambda change: (change.next_at, change.seq))
             return
 
 
