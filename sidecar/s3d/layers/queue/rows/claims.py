@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from s3d.layers.queue.rows import changes, damage, soundness, views
-from s3d.layers.queue.rows.changes import AHEAD, DUE, NEVER, WITH_INLINE, Change, Table
+from s3d.layers.queue.rows.changes import AHEAD, DUE, FIELDS, NEVER, WITH_INLINE, Change, Table
 from s3d.store.db import Database, StoreFailed
 
 LARGE = 8388608
@@ -201,6 +201,21 @@ def first_of_prefixes(read: Rows, bucket: str, identity: str, *, limit: int) -> 
         first, slash, _ = change.key.partition("/")
         # The character behind the slash begins what no key of this part begins with.
         start = first + "0" if slash else change.key + "\0"
+
+
+def tried(db: Database, least: int, limit: int) -> list[Change]:
+    """Up to `limit` changes that were tried at least so often and are not delivered, those first that are due first."""
+    rows = db.read(
+        f"SELECT {FIELDS} FROM change WHERE state = 'unknown' AND attempts >= ? ORDER BY next_at LIMIT ?",
+        (least, limit),
+    )
+    for lane in itertools.islice(lanes(db.read), limit):
+        rows += db.read(
+            f"""SELECT {FIELDS} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = 1
+            AND attempts >= ? ORDER BY next_at LIMIT ?""",
+            (*lane, least, limit),
+        )
+    return [change for change in map(changes.of_row, rows) if not change.damage][:limit]
 
 
 def next_due(
