@@ -198,6 +198,25 @@ def test_a_bucket_that_was_deleted_there_pauses_its_lane_and_is_never_made_anew(
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
 
 
+@pytest.mark.semantics("Q-8i", "Q-8c")
+@pytest.mark.parametrize("code, status", [("SignatureDoesNotMatch", 403), ("SlowDown", 503)])
+def test_what_is_tried_again_and_again_is_named_with_the_reason(
+    remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, code: str, status: int
+) -> None:
+    proxy = refusing(remote)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
+    proxy.set({"path": f"/{bucket}/odd", "method": "PUT", "status": status, "code": code})
+    daemon.client().put_object(Bucket=bucket, Key="odd", Body=b"x")
+    eventually(lambda: bool(daemon.ask("/status")["tried"]))
+    (named,) = daemon.ask("/status")["tried"]
+    assert (named["bucket"], named["key"], named["code"]) == (bucket, "odd", code)
+    assert b"tried.0.key\todd" in daemon.cli("status").stdout
+    assert "tried" not in daemon.status(), "the metrics door shows no keys"
+    proxy.set()
+    eventually(lambda: drained(daemon))
+    assert daemon.ask("/status")["tried"] == []
+
+
 @pytest.mark.semantics("Q-10")
 @pytest.mark.parametrize("size", [1, 9 << 20], ids=["poisoned", "large"])
 def test_slow_objects_hold_up_no_others(

@@ -101,6 +101,19 @@ class LaneStatus(TypedDict):
     """When the next change is tried."""
 
 
+class TriedStatus(TypedDict):
+    """A change that was tried again and again, and the last error."""
+
+    seq: int
+    bucket: str
+    key: str
+    op: str
+    state: str
+    attempts: int
+    code: str
+    reason: str
+
+
 class BucketStatus(TypedDict):
     """One bucket, as the gateway knows it."""
 
@@ -172,6 +185,9 @@ class Reports(Protocol):
 
     def lanes(self) -> list[LaneStatus]:
         """The lanes that the remote refuses."""
+
+    def tried(self) -> list[TriedStatus]:
+        """Changes that were tried again and again."""
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""
@@ -363,7 +379,7 @@ def report(reports: Reports, query: str, *, shows_keys: bool) -> web.Response:
         if bucket:
             return answer(200, reports.bucket_status(bucket))
         status = reports.status()
-        return answer(200, {**status, "lanes": reports.lanes()} if shows_keys else status)
+        return answer(200, {**status, "lanes": reports.lanes(), "tried": reports.tried()} if shows_keys else status)
     except S3DError as error:
         return refused(error) if shows_keys else answer(503, {"error": "the status cannot be read"})
 

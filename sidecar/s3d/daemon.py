@@ -25,7 +25,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from s3d import __version__, admin, config, documents, door
-from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
+from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
@@ -112,6 +112,10 @@ class Daemon:
     def lanes(self) -> list[LaneStatus]:
         """The lanes that the remote refuses."""
         return cast(list[LaneStatus], self._queue.lanes()) if self._queue else []
+
+    def tried(self) -> list[TriedStatus]:
+        """Changes that were tried again and again."""
+        return cast(list[TriedStatus], self._queue.tried()) if self._queue else []
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""

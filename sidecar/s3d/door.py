@@ -23,7 +23,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
+from s3d.api import MOST_HEADERS, S3, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import Gateway
 from s3d.errors import S3DError, S3Error
 from s3d.protocol import checksums, decode, encode, sigv4
@@ -462,6 +462,7 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
         "access_log": None,
         "read_bufsize": READ_BUFFER,
         "max_line_size": LONGEST_LINE,
+        "max_headers": MOST_HEADERS,
     }
     server = Server(door.handle, **options)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)

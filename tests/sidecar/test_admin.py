@@ -67,6 +67,9 @@ class Told:
     def lanes(self) -> list[admin.LaneStatus]:
         return []
 
+    def tried(self) -> list[admin.TriedStatus]:
+        return []
+
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         self.chosen.append(chosen)
         return [{"seq": 1, "key": SECRET}]
@@ -202,7 +205,10 @@ async def test_metrics_are_served_while_the_status_cannot_be_read(tmp_path: Path
 async def test_status_is_json_on_both_doors(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         more: dict[str, Any]
-        for answer, more in ((await client.tcp("/status"), {}), (await client.unix("/status"), {"lanes": []})):
+        for answer, more in (
+            (await client.tcp("/status"), {}),
+            (await client.unix("/status"), {"lanes": [], "tried": []}),
+        ):
             assert answer.status == 200
             assert answer.headers["Content-Type"].startswith("application/json")
             assert answer.json == {**Told().status(), **more}

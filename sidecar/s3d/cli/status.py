@@ -124,6 +124,10 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             waits = terminal.show_age(now - lane["since"])
             text = f"{lane['bucket']} for {waits}: {lane['code']}: {lane['reason']}"
             yield "paused", terminal.paint(terminal.printable(text), "red")
+    for change in said.get("tried", ()):
+        name = f"{change['bucket']}/{change['key']}"
+        text = f"{name} {terminal.count(change['attempts'], 'time')}: {change['code']}: {change['reason']}"
+        yield "tried", terminal.paint(terminal.printable(text), "yellow")
     if not pending["changes"]:
         yield "pending", "nothing: the remote has everything"
         return

@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from s3d import config
-from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import MOST_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers import blanks
@@ -131,6 +131,7 @@ class Remote:
             skip_auto_headers=SKIP_AUTO,
             auto_decompress=False,
             request_class=Request,
+            max_headers=MOST_HEADERS,
         )
         # It would send a request again whose connection was lost, and nobody would know that it went out twice.
         client._retry_connection = False  # noqa: SLF001 (there is no public way, and a test counts requests)

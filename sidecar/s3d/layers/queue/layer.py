@@ -213,6 +213,10 @@ class Queue:
         """The lanes that the remote refuses."""
         return status.of_lanes(self._parts)
 
+    def tried(self) -> list[dict[str, Any]]:
+        """Changes that were tried again and again."""
+        return status.tried(self._parts)
+
     # What waits for a person, and what a person asks for.
 
     def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:

@@ -7,7 +7,12 @@ from typing import Any
 
 from s3d.layers.queue import buckets
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes, lanes, views
+from s3d.layers.queue.rows import changes, claims, lanes, views
+
+OFTEN = 5
+"""Attempts from which on a change is named that is not delivered."""
+MOST_TRIED = 20
+"""Changes that are named so."""
 
 
 def pending(parts: Parts) -> dict[str, Any]:
@@ -72,6 +77,23 @@ def of_object(parts: Parts, bucket: str, key: str) -> dict[str, Any]:
         for change in found
     ]
     return {"bucket": bucket, "key": key, "state": state, "changes": shown}
+
+
+def tried(parts: Parts) -> list[dict[str, Any]]:
+    """Changes that were tried again and again, and why they are not delivered."""
+    return [
+        {
+            "seq": change.seq,
+            "bucket": change.bucket,
+            "key": change.key,
+            "op": change.op,
+            "state": change.state,
+            "attempts": change.attempts,
+            "code": change.code,
+            "reason": change.reason,
+        }
+        for change in claims.tried(parts.db, OFTEN, MOST_TRIED)
+    ]
 
 
 def of_lanes(parts: Parts) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import confirm, conflicts, releases, retry, timekeeping, zombies
 from s3d.layers.queue.push.content import open_body
+from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
@@ -60,6 +61,7 @@ class Pusher:
         """The lanes that have a row, so that nobody looks for one in vain."""
         self._passed: dict[tuple[str, str], float] = {}
         """By lane, when the attempt began that was the latest to succeed."""
+        self._pace = Pace()
         self._latest = ("", "")
         self._more = False
         """Whether the last claim took all that it might: then the next one need not look whether something is due."""
@@ -90,7 +92,7 @@ class Pusher:
         self._work.clear()
         claimed = await self._claim()
         for change in claimed.changes:
-            self._under_way[change.seq] = is_slow(change)
+            self._under_way[change.seq] = claims.is_slow(change)
             self._latest = lanes.key_of(change)
             tasks.create_task(self._carry(change))
         if not claimed.changes:
@@ -114,6 +116,7 @@ class Pusher:
         """Push what is pending, whatever its time, for up to so long. True when nothing that can be pushed is left."""
         now = self._clock.now()
         await self._db.write(lambda db: hasten(db, now))
+        self._pace.forget()
         self.wake()
         deadline = time.monotonic() + seconds
         while sum(views.tally(self._db)[state][0] for state in ON_THE_WAY):
@@ -138,9 +141,14 @@ class Pusher:
                 due = lanes.next_due(self._db, slow=slow > 0, refused=bool(self._refused))
                 if due is None or due > now:
                     return Claimed([], due)
+            slowed = self._pace.slowed(now)
             claimed = await self._db.write(
-                lambda db: lanes.claim(db, now=now, limit=free, slow=slow, after=self._latest)
+                lambda db: lanes.claim(db, now=now, limit=free, slow=slow, slowed=slowed, after=self._latest)
             )
+            for lane in {lanes.key_of(change) for change in claimed.changes} & slowed.keys():
+                self._pace.tried(lane, now, random.random())  # noqa: S311 - spreads tries, guards nothing
+            if not claimed.changes and (again := self._pace.due(now)) is not None:
+                claimed = Claimed([], again if claimed.due is None else min(claimed.due, again))
             self._more = len(claimed.changes) >= free
             return claimed
         except StoreFailed as error:
@@ -203,6 +211,7 @@ class Pusher:
         """Note that a lane delivers."""
         lane = lanes.key_of(change)
         self._passed[lane] = max(began, self._passed.get(lane, 0.0))
+        self._pace.passed(lane)
         if lane in self._refused:
             self._refused.discard(lane)
             if await self._write(lambda db: lanes.open_lane(db, *lane)):
@@ -222,6 +231,8 @@ class Pusher:
         if verdict is retry.Verdict.REFUSED and not error.unknown:
             refusals = retry.counted(change.refusals, None if change.attempt_at is None else now - change.attempt_at)
             pause = max(pause, retry.SPACING)
+        if verdict is retry.Verdict.TRANSIENT and not self._health.away:
+            self._pace.failed(lanes.key_of(change), change.seq, now, random.random())  # noqa: S311 - as above
         alone = verdict is retry.Verdict.LANE and self._refused_alone(change, error)
         if (
             verdict is retry.Verdict.OBJECT
@@ -310,11 +321,6 @@ def hasten(db: apsw.Connection, now: float) -> None:
     """Make everything due that waits for its time."""
     claims.expedite(db, now)
     lanes.hasten(db, now)
-
-
-def is_slow(change: Change) -> bool:
-    """Whether a change may keep its worker for long: it is large, or was tried before."""
-    return change.size > claims.LARGE or change.attempts > 0
 
 
 def describe(change: Change) -> str:

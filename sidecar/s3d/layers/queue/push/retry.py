@@ -13,6 +13,7 @@ BASE = 0.2
 CAP = 30.0
 PROBE_BASE = 1.0
 PROBE_CAP = 30.0
+SLOW_CAP = 5.0
 LONGEST = max(CAP, PROBE_CAP)
 """No pause is longer."""
 
@@ -81,3 +82,8 @@ def pause(attempts: int, chance: float) -> float:
 def probe_pause(attempts: int, chance: float) -> float:
     """Seconds until the next probe of a paused lane: the upper half below a doubling bound."""
     return (1 + chance) / 2 * min(PROBE_CAP, PROBE_BASE * 2.0 ** min(attempts - 1, 16))
+
+
+def slow_pause(tries: int, chance: float) -> float:
+    """Seconds until the next change of a lane that is slowed down: the upper half below a doubling bound."""
+    return (1 + chance) / 2 * min(SLOW_CAP, PROBE_CAP, PROBE_BASE * 2.0 ** min(tries, 16))

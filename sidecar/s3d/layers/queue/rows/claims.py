@@ -5,18 +5,20 @@ what an attempt came to: that is `outcomes`.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import apsw
 
 from s3d.layers.queue.rows import changes, damage, queries, soundness
-from s3d.layers.queue.rows.changes import NEVER, WITH_INLINE, Change, Table
+from s3d.layers.queue.rows.changes import FIELDS, NEVER, WITH_INLINE, Change, Table
 from s3d.store.db import Database, StoreFailed
 
 LARGE = 8388608
 """Bytes above which a change is slow to push; the fragment `slow` and the index `change_due` have the same number."""
-SQL = queries.load("claims", change_with_body=WITH_INLINE)
+SQL = queries.load("claims", change=FIELDS, change_with_body=WITH_INLINE)
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 """Runs a statement that reads; its rows."""
 
@@ -50,18 +52,27 @@ def claim(
     limit: int,
     slow: int | None = None,
     closed: frozenset[tuple[str, str]] = frozenset(),
+    slowed: Mapping[tuple[str, str], bool] = MappingProxyType({}),
     after: tuple[str, str] = ("", ""),
 ) -> list[Change]:
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
     the others take turns, beginning behind the lane `after`. What is in doubt goes first, whatever its lane (Q-3), and
-    is slow, since it was tried before.
+    is slow, since it was tried before. Of a lane in `slowed` one change is taken where that says so, else none.
     """
     slow = limit if slow is None else slow
-    in_doubt = db.execute(SQL["in_doubt"], (now, max(min(limit, slow), 0)))
-    claimed = damage.sound(db, map(changes.of_row, in_doubt))
-    slow -= len(claimed)
+    claimed: list[Change] = []
+    for lane in (lane for lane, may in slowed.items() if may and len(claimed) < limit):
+        one = damage.sound(db, _one_of(db, lane, now, slow=slow > 0, waiting=lane not in closed))
+        slow -= sum(map(is_slow, one))
+        claimed += one
+    closed |= slowed.keys()
+    room = max(min(limit - len(claimed), slow), 0)
+    rows = db.execute(SQL["in_doubt"], (now, json.dumps([*slowed]), room))
+    in_doubt = damage.sound(db, map(changes.of_row, rows))
+    claimed += in_doubt
+    slow -= len(in_doubt)
     for lane in lanes(rows_of(db), after):
         if len(claimed) >= limit:
             break
@@ -70,11 +81,35 @@ def claim(
         for kind in (0, 1):
             room = min(limit - len(claimed), slow if kind else limit)
             if room > 0:
-                rows = db.execute(SQL["due_in_lane"], (*lane, kind, now, room)).fetchall()
-                slow -= kind * len(rows)
-                claimed += damage.sound(db, map(changes.of_row, rows))
+                due = db.execute(SQL["due_in_lane"], (*lane, kind, now, room)).fetchall()
+                slow -= kind * len(due)
+                claimed += damage.sound(db, map(changes.of_row, due))
     mark_claimed(db, claimed, now)
     return claimed
+
+
+def _one_of(db: apsw.Connection, lane: tuple[str, str], now: float, *, slow: bool, waiting: bool) -> Iterator[Change]:
+    """The change by which a lane is tried that is slowed down: one that was not tried before, since what fails for
+    itself shall not keep the others waiting; else the one that is due for the longest time."""
+    of_lane = (*lane, now)
+    for queries_of in (
+        [("due_in_lane", (*lane, 0, now, 1))] if waiting else [],
+        [*([("due_in_lane", (*lane, 1, now, 1))] if waiting else []), ("in_doubt_in_lane", of_lane)] if slow else [],
+    ):
+        rows: Table = [row for name, bindings in queries_of for row in db.execute(SQL[name], bindings)]
+        found = [changes.of_row(row) for row in rows]
+        if damaged := [change for change in found if change.damage]:
+            # Whoever claims them sets them aside.
+            yield from damaged
+            return
+        if found:
+            yield min(found, key=lambda change: (change.next_at, change.seq))
+            return
+
+
+def is_slow(change: Change) -> bool:
+    """Whether a change may keep its worker for long: it is large, or was tried before."""
+    return change.size > LARGE or change.attempts > 0
 
 
 def mark_claimed(db: apsw.Connection, claimed: list[Change], now: float) -> None:
@@ -130,6 +165,14 @@ def first_of_prefixes(read: Rows, bucket: str, identity: str, *, limit: int) -> 
         first, slash, _ = change.key.partition("/")
         # The character behind the slash begins what no key of this part begins with.
         start = first + "0" if slash else change.key + "\0"
+
+
+def tried(db: Database, least: int, limit: int) -> list[Change]:
+    """Up to `limit` changes that were tried at least so often and are not delivered, those first that are due first."""
+    rows = db.read(SQL["in_doubt_and_tried"], (least, limit))
+    for lane in itertools.islice(lanes(db.read), limit):
+        rows += db.read(SQL["tried_in_lane"], (*lane, least, limit))
+    return [change for change in map(changes.of_row, rows) if not change.damage][:limit]
 
 
 def next_due(

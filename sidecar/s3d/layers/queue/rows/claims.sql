@@ -10,8 +10,24 @@ SELECT seq FROM change NOT INDEXED WHERE bucket = ? AND seq > ? AND state IN ('w
 SELECT bucket FROM change WHERE state = 'held' AND bucket > ? ORDER BY bucket LIMIT 1
 
 -- name: in_doubt
--- Changes in doubt that are due.
-SELECT {change_with_body} FROM change WHERE state = 'in_doubt' AND next_at <= ? ORDER BY next_at LIMIT ?
+-- Changes in doubt that are due, but those of lanes that are slowed down: a JSON list of [bucket, identity].
+SELECT {change_with_body} FROM change WHERE state = 'in_doubt' AND next_at <= ?1
+    AND NOT EXISTS (SELECT 1 FROM json_each(?2) WHERE value ->> 0 = bucket AND value ->> 1 = identity)
+    ORDER BY next_at LIMIT ?3
+
+-- name: in_doubt_in_lane
+-- The change in doubt of a lane that is due for the longest time.
+SELECT {change_with_body} FROM change WHERE state = 'in_doubt' AND bucket = ? AND identity = ? AND next_at <= ?
+    ORDER BY next_at, seq LIMIT 1
+
+-- name: in_doubt_and_tried
+-- Changes in doubt that were tried at least so often.
+SELECT {change} FROM change WHERE state = 'in_doubt' AND attempts >= ? ORDER BY next_at LIMIT ?
+
+-- name: tried_in_lane
+-- Waiting changes of a lane that were tried at least so often.
+SELECT {change} FROM change WHERE {due} AND bucket = ? AND identity = ? AND {slow} = 1
+    AND attempts >= ? ORDER BY next_at LIMIT ?
 
 -- name: due_in_lane
 -- Due changes of a lane whose turn it is, slow ones or the others.

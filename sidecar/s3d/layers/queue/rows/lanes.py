@@ -8,8 +8,9 @@ All SQL on the table `lane` is in here. Its rows are the truth (Q-13); nothing i
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import apsw
@@ -72,10 +73,18 @@ def paused(db: Database) -> int:
     return int(db.read(SQL["paused"])[0][0])
 
 
-def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tuple[str, str] = ("", "")) -> Claimed:
+def claim(
+    db: apsw.Connection,
+    *,
+    now: float,
+    limit: int,
+    slow: int,
+    slowed: Mapping[tuple[str, str], bool] = MappingProxyType({}),
+    after: tuple[str, str] = ("", ""),
+) -> Claimed:
     """Claim up to `limit` due changes, `slow` slow ones among them, and one probe of each refused lane that is due.
 
-    Lanes take turns, beginning behind the lane `after`.
+    Lanes take turns, beginning behind the lane `after`. Of one in `slowed`, one change is tried where that says so.
     """
     refused = [of_row(row) for row in db.execute(SQL["all"])]
     claimed: list[Change] = []
@@ -91,11 +100,12 @@ def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tupl
             db.execute(SQL["set_probe"], (probe.seq, *key_of(lane)))
             claimed.append(probe)
     closed = frozenset(key_of(lane) for lane in refused)
-    claimed += claims.claim(db, now=now, limit=limit - len(claimed), slow=slow, closed=closed, after=after)
+    room = limit - len(claimed)
+    claimed += claims.claim(db, now=now, limit=room, slow=slow, closed=closed, slowed=slowed, after=after)
     if claimed:
         return Claimed(claimed, None)
     times = [lane.probe_at for lane in refused if lane.probe is None and lane.probe_at > now]
-    due = claims.next_due(claims.rows_of(db), past=now, slow=slow > 0, closed=closed)
+    due = claims.next_due(claims.rows_of(db), past=now, slow=slow > 0, closed=closed | slowed.keys())
     return Claimed([], min([*times, *([] if due is None else [due])], default=None))
 
 

@@ -10,6 +10,8 @@ LONGEST_KEY = 1024
 """In bytes of UTF-8."""
 MOST_METADATA = 2048
 """In bytes, names and values together."""
+MOST_HEADERS = 7 << 10
+"""In bytes, names and values together, of what is kept of a request: S3 takes 8 KB, and a push adds some of its own."""
 
 
 def check(key: str, size: int, members: Mapping[str, str]) -> None:
@@ -33,6 +35,12 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
             "MetadataTooLarge",
             "Your metadata headers exceed the maximum allowed metadata size",
             details={"Size": str(metadata), "MaxSizeAllowed": str(MOST_METADATA)},
+        )
+    if sum(len(name) + len(value.encode(errors="surrogateescape")) for name, value in members.items()) > MOST_HEADERS:
+        raise S3Error(
+            "RequestHeaderSectionTooLarge",
+            "Your request header and query parameters used to make the request exceed the maximum allowed size",
+            details={"MaxSizeAllowed": "8192"},
         )
     if tags.TAGGING in members:
         tags.check(tags.of_header(members[tags.TAGGING]))
