@@ -24,7 +24,7 @@ from tests.queues import BUCKET, at_work, opened, until
 from tests.relays import Relayed
 
 LARGE = b"x" * 100_000
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 def replaced(path: Path, make: Callable[[Path], Any]) -> None:
@@ -347,7 +347,7 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
         INSERT OR REPLACE INTO shape VALUES ('bucket', '', 'PutObject', '', 'doubted', 1);
         INSERT INTO stray VALUES ('bucket', 'upload', 'k', '');
         INSERT INTO meta VALUES ('honoured', 'if-match');
-        INSERT INTO change (bucket, key, op, state, acked_at, next_at, former) VALUES
+        INSERT INTO change (bucket, key, op, state, acked_at, next_at, late_writes) VALUES
             ('bucket', 'kept', 'delete', 'settled', 1, 1, '[["?", 1]]'),
             ('bucket', 't', 'through', 'settled', 1, 1, '[]');
         INSERT INTO upload (id, bucket, key, state, began_at, touched_at, remote)

@@ -19,7 +19,9 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
+from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.push import timekeeping
@@ -151,7 +153,7 @@ class Queue:
         others: set[str] = set()
 
         def known(files: list[str]) -> set[str]:
-            ours = views.files_known(parts.db, files) | uploads.files_known(parts.db, files)
+            ours = binding.known(parts.db, files)
             others.update(binding.of_others(parts.db, files) - ours)
             return ours | others
 
@@ -179,9 +181,10 @@ class Queue:
         return str(self._parts.db.failure or self.trouble)
 
     async def drain(self, seconds: float) -> None:
-        """Push what is pending for up to so long, then carry the WAL into the database."""
+        """Push what is pending for up to so long, delete what it leaves, then carry the WAL into the database."""
         await self.pusher.drained(seconds)
         with contextlib.suppress(StoreFailed):
+            await self._parts.garbage.collect()
             await self._parts.db.checkpoint()
 
     # What the status doors show.
@@ -301,6 +304,7 @@ def assemble(
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
     owed = Owed(db, ballast)
+    staging = Staging()
     client = Client(inner, "queue")
     parts = Parts(
         settings,
@@ -326,6 +330,8 @@ def assemble(
         ballast=ballast,
         shapes=Shapes(db),
         sights=Sights(db),
+        staging=staging,
+        garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
     )
     return Queue(parts, Pusher(parts, work))

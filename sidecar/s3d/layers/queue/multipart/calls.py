@@ -21,7 +21,8 @@ from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.errors import S3Error
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import holds, uploads
+from s3d.layers.queue.rows import holds, states, uploads
+from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.tags import TAGGING
@@ -55,7 +56,16 @@ async def create(parts: Parts, call: Call) -> Reply:
             members["x-amz-checksum-type"] = kind
     began_at, now = parts.clock.wall(), parts.clock.now()
     upload = Upload(
-        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, began_at, now
+        secrets.token_urlsafe(48),
+        call.bucket,
+        call.key,
+        call.identity,
+        UploadState.OPEN,
+        members,
+        algorithm,
+        kind,
+        began_at,
+        now,
     )
     await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
@@ -281,11 +291,11 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
     kept |= understood.kept_of_delete(wire)
     new = writes.new(
-        parts, call, "complete", members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
+        parts, call, Op.COMPLETE, members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
     )
 
     def close(db: apsw.Connection) -> None:
-        uploads.close(db, upload.id, made.parts, answer, new.now, "complete")
+        uploads.close(db, upload.id, made.parts, answer, new.now, UploadState.COMPLETE)
 
     try:
         await writes.enqueue(parts, [new], first=close)
@@ -325,7 +335,7 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
     # The object is made: that is the answer, also while the local dir takes no note of it.
     await parts.owed.make(
-        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), "finished"), parts.staging.wake
+        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), UploadState.FINISHED), parts.staging.wake
     )
     return reply
 
@@ -404,7 +414,7 @@ def check_open(upload: Upload, call: Call) -> None:
             status=503,
             hint="begin another one; what is left of this one stays for S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
         )
-    if upload.state not in uploads.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
+    if upload.state not in states.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
         raise uploads.no_such_upload(upload.id)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import bulk, limits, understood
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.serve import forward, proving, withheld, writes
@@ -41,7 +42,7 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
         proving.unproven(parts)
     async with parts.room.take(0, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await writes.enqueue(parts, [writes.new(parts, one, "delete", members=members) for one in keyed])
+        await writes.enqueue(parts, [writes.new(parts, one, Op.DELETE, members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(parts, call, rest) if rest else ({}, None)
     result = bulk.answer(wanted, plain, forwarded, refusal)

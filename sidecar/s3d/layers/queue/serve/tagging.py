@@ -8,7 +8,8 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Reply
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import aftermath, changes, views
+from s3d.layers.queue.rows import changes, late_writes, views
+from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.serve import forward, proving
 from s3d.layers.queue.serve.reads import check_there
@@ -22,7 +23,7 @@ LARGEST_DOCUMENT = 64 << 10
 async def put(parts: Parts, call: Call) -> Reply:
     """Answer PutObjectTagging."""
     queued = pending(parts, call)
-    if call.body is None or not (queued or aftermath.kept_since(parts.db) is not None):
+    if call.body is None or not (queued or late_writes.kept_since(parts.db) is not None):
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, LARGEST_DOCUMENT)
     operation = OPERATIONS["PutObjectTagging"]
@@ -43,8 +44,8 @@ async def delete(parts: Parts, call: Call) -> Reply:
 async def through(parts: Parts, call: Call, header: str) -> Reply:
     """Hand a change of tags inward; a put that is kept must not bring its old ones back (Q-3)."""
     reply = await forward.after(parts, call)
-    if reply.status < 300 and "VersionId" not in call.params and aftermath.kept_since(parts.db) is not None:
-        await parts.db.write(lambda db: aftermath.tag_settled(db, call.bucket, call.key, header))
+    if reply.status < 300 and "VersionId" not in call.params and late_writes.kept_since(parts.db) is not None:
+        await parts.db.write(lambda db: late_writes.tag_settled(db, call.bucket, call.key, header))
     return reply
 
 
@@ -77,7 +78,7 @@ async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
         return reply
     now = parts.clock.now()
     due, acked_at = now + parts.settings.write_queue.delay, parts.clock.wall()
-    new = changes.New(call.bucket, call.key, call.identity, "tag", now, due, members, acked_at=acked_at)
+    new = changes.New(call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at)
     async with parts.room.take(0):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if not queued:
