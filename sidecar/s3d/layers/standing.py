@@ -16,7 +16,8 @@ KEYS = frozenset(
 """Errors that are about our keys or their account, whatever was asked."""
 OBJECT_MAY = "SignatureDoesNotMatch"
 """One of them that a single odd request may meet: it counts where nothing has passed lately."""
-DENIED = frozenset(["AccessDenied", "Forbidden"])
+DENIED_BY_NAME = "AccessDenied"
+DENIED = frozenset([DENIED_BY_NAME, "Forbidden"])
 """Errors that may be about what was asked alone: they count where nothing ever passed."""
 NO_BUCKET = "NoSuchBucket"
 """The same, where the remote's URL has a path: it may not belong there."""
@@ -54,8 +55,8 @@ class Standing:
             self._tell(code, "check the keys, and what they may do")
         elif code == NO_BUCKET and self._path and not ever:
             self._tell(code, f"S3_ENDPOINT has the path {self._path}, below which buckets are looked for")
-        elif code in DENIED or code == NO_BUCKET:
-            # Whoever says this has taken the signature.
+        elif code in (DENIED_BY_NAME, NO_BUCKET):
+            # Whoever says this has taken the signature. A bare 403, the answer to a HEAD, does not say why.
             self.refusal = "" if self.refusal in KEYS else self.refusal
 
     def _tell(self, code: str, hint: str) -> None:

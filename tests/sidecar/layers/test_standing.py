@@ -42,3 +42,11 @@ def test_what_may_be_about_the_request_counts_where_nothing_ever_passed(
     standing.passed()
     standing.refused(code, looked=looked)
     assert standing.refusal == ""
+
+
+@pytest.mark.semantics("R-11")
+def test_an_answer_to_a_head_does_not_say_that_the_keys_are_right() -> None:
+    standing = Standing("")
+    standing.refused("InvalidAccessKeyId", looked=True)
+    standing.refused("Forbidden", looked=True)
+    assert standing.refusal == "InvalidAccessKeyId"
