@@ -20,14 +20,14 @@ import apsw
 from s3d.api import Reply
 from s3d.background import for_ever, until_done
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import owed
+from s3d.layers.queue import learning, owed
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import confirm, conflicts, releases, retry, timekeeping, zombies
+from s3d.layers.queue.push import confirm, conflicts, releases, timekeeping, zombies
 from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
-from s3d.layers.queue.serve import proving
+from s3d.layers.queue.rules import retry
 from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
@@ -173,7 +173,7 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await proving.delivered(self._parts, change, reply)
+                await learning.delivered(self._parts, change, reply)
                 await self._settle(change, reply)
                 await self._opened(change, began)
         finally:
@@ -209,7 +209,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
-        await proving.refused(self._parts, change, error)
+        await learning.refused(self._parts, change, error)
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return

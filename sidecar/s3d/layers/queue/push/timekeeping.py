@@ -12,9 +12,9 @@ import apsw
 
 from s3d import config
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import retry
 from s3d.layers.queue.rows import times, views
 from s3d.layers.queue.rows.changes import ON_THE_WAY
+from s3d.layers.queue.rules import retry
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)

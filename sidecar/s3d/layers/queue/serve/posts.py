@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
 from s3d.errors import S3Error
+from s3d.layers.queue import entry
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rules import limits, tags, understood
 from s3d.layers.queue.serve import forward, writes
@@ -38,7 +39,8 @@ def is_form(wire: Wire) -> bool:
 async def post(parts: Parts, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
     form, put = await read(call)
-    await parts.buckets.get(call.bucket)
+    # Before the file is received, whose size nobody has said.
+    await entry.check(parts, writes.put_of(parts, put, 0))
     if any(name.lower().startswith(CUSTOMER) for name in forward.wire_of(put).headers):
         put.body = streamed(call, form, put)
         return done(form.fields, call, put, await writes.put(parts, put))
