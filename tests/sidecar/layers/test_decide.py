@@ -127,7 +127,7 @@ def facts_of(**said: Any) -> Facts:
     return Facts(capacity=CAPACITY, **{**PLAIN, **said})
 
 
-@pytest.mark.semantics("Q-7", "Q-11a", "Q-14", "Q-17")
+@pytest.mark.semantics("Q-7", "Q-11a", "Q-14", "Q-14b", "Q-14c", "Q-17")
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: f"{case.fate}: {case.says}")
 def test_a_write_has_one_fate(case: Case) -> None:
     decision = decide(facts_of(**case.facts))

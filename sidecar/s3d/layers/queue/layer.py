@@ -18,7 +18,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
-from s3d.layers.queue.multipart import calls, inprogress, upkeep
+from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.push import timekeeping
@@ -27,7 +27,18 @@ from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.shapes import Shapes
-from s3d.layers.queue.serve import bulk_deletes, copies, forward, listing, posts, reads, tagging, writes
+from s3d.layers.queue.serve import (
+    bulk_deletes,
+    calls,
+    copies,
+    forward,
+    inprogress,
+    listing,
+    posts,
+    reads,
+    tagging,
+    writes,
+)
 from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics

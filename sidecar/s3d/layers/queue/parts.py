@@ -12,11 +12,11 @@ from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
-from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.rows.shapes import Shapes
 from s3d.layers.queue.sights import Sights
+from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.store.bodies import Bodies

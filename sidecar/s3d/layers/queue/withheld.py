@@ -7,10 +7,10 @@ away; changes of tags, of an ACL or of a retention are no such writes, whatever 
 from collections.abc import Mapping
 
 from s3d.api import Call
-from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.rows import holds, views
 from s3d.layers.queue.rules import decide
 from s3d.layers.queue.rules.tags import TAGGING
+from s3d.layers.queue.staging import Staging
 from s3d.store.db import Database
 
 REMOVING = frozenset(["DeleteObject", "DeleteObjects"])

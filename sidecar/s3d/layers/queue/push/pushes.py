@@ -13,9 +13,10 @@ from s3d.errors import S3Error
 from s3d.layers.judge import error_of
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import md5_base64, open_body
+from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags
+from s3d.protocol import checksums
 
 DOCUMENT_LIMIT = 32 << 20
 
@@ -25,7 +26,7 @@ Push = Callable[[Parts, Change], Awaitable[Reply]]
 async def put(parts: Parts, change: Change, other: Mapping[str, str] | None = None) -> Reply:
     """Push a PutObject; `other` are headers that are added, or stand in the place of its own."""
     headers: Headers = CIMultiDict(change.members)
-    headers["Content-MD5"] = md5_base64(change.etag)
+    headers["Content-MD5"] = checksums.content_md5(change.etag)
     headers.update(other or {})
     body = open_body(parts.bodies, change)
     call = Call("PutObject", named(change), body=body, wire=Wire("PUT", path_of(change), "", headers))
