@@ -172,7 +172,7 @@ class Queue:
 
     async def look_after_rows(self) -> None:
         """Run for life: find rows that cannot be read, and tell of them."""
-        await inspection.run(self._parts)
+        await inspection.run(self._parts.db, self._parts.metrics, self._parts.wake)
 
     async def look_after_uploads(self) -> None:
         """Run for life: expire, clean up and spill uploads."""
@@ -193,11 +193,11 @@ class Queue:
 
     def pending(self) -> dict[str, Any]:
         """What is pending, in counts."""
-        return status.pending(self._parts)
+        return status.pending(self._parts.db, self._parts.clock)
 
     def states(self) -> dict[str, int]:
         """Changes by state."""
-        return status.states(self._parts)
+        return status.states(self._parts.db)
 
     def paused_lanes(self) -> int:
         """How many lanes are paused."""
@@ -205,15 +205,15 @@ class Queue:
 
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""
-        return status.of_bucket(self._parts, bucket)
+        return status.of_bucket(self._parts.db, self._parts.buckets, bucket)
 
     def object_status(self, bucket: str, key: str) -> dict[str, Any]:
         """The changes of one key."""
-        return status.of_object(self._parts, bucket, key)
+        return status.of_object(self._parts.db, self._parts.clock, bucket, key)
 
     def lanes(self) -> list[dict[str, Any]]:
         """The lanes that the remote refuses."""
-        return status.of_lanes(self._parts)
+        return status.of_lanes(self._parts.db, self._parts.clock)
 
     # What waits for a person, and what a person asks for.
 

@@ -72,9 +72,10 @@ class Pusher:
 
     async def run(self) -> None:
         """Push for life."""
+        parts = self._parts
         async with asyncio.TaskGroup() as tasks:
             for name, look in (
-                ("times", partial(timekeeping.watch, self._parts)),
+                ("times", partial(timekeeping.watch, parts.db, parts.clock, parts.settings, self.wake)),
                 ("late arrivals", partial(zombies.watch, self._parts)),
                 ("tags of buckets", partial(releases.watch, self._parts)),
                 ("a full disk", self._parts.ballast.watch),
