@@ -94,6 +94,31 @@ async def test_a_part_that_is_copied_from_more_than_the_queue_holds_goes_through
         assert store.count("UploadPartCopy") == 1
 
 
+@pytest.mark.semantics("D-6a", "Q-14", "Q-14b")
+async def test_a_write_through_says_why_it_was_not_queued(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, max_size=64) as here:
+        for bucket in ("b", "versions"):
+            store.fake.buckets[bucket] = Bucket(bucket, 0.0)
+        store.fake.buckets["versions"].versioning = "Enabled"
+        reasons = []
+        for bucket, data, headers in (
+            ("b", b"x", {}),
+            ("b", b"x", {}),
+            ("b", b"x", {"if_match": '"another"'}),
+            ("b", b"x", {"if_none_match": "*"}),
+            ("b", b"x", {"x_amz_unheard": "of"}),
+            ("b", b"x" * 65, {}),
+            ("versions", b"x", {}),
+        ):
+            key = f"k{len(reasons)}"
+            answer = await here.ask("PutObject", {"Bucket": bucket, "Key": key}, data, **headers)
+            reasons.append(answer.headers.get("x-s3d-reason", ""))
+    assert reasons == [
+        *("first of its kind", "", "", "if-none-match"),
+        *("unsupported", "larger than the queue", "versioned"),
+    ]
+
+
 async def begun(here: Gateway) -> dict[str, str]:
     """An upload that is staged here."""
     named = {"Bucket": "b", "Key": "k"}

@@ -19,6 +19,9 @@ from s3d.layers.queue.rows.shapes import Shape
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
 from s3d.layers.queue.rules.tags import TAGGING
 
+REASON = "x-s3d-reason"
+"""The header that tells a client why its write was not queued."""
+
 
 async def never() -> Reply:
     """Of a write whose facts rule it out that the queue takes it, or asks the remote by it."""
@@ -66,15 +69,24 @@ async def serve(parts: Parts, write: Write) -> Reply:
         match decision.fate:
             case Fate.QUEUE:
                 return await write.take()
-            case Fate.WRITE_THROUGH:
-                return await write.send(decision)
             case Fate.REFUSE:
                 return write.refuse(decision)
+            case Fate.WRITE_THROUGH:
+                parts.metrics.written_through.labels(decision.reason).inc()
+                return _explained(decision, await write.send(decision))
             case Fate.PROBE:
+                parts.metrics.written_through.labels(decision.reason).inc()
                 if (reply := await write.probe()) is not None:
-                    return reply
+                    return _explained(decision, reply)
                 # The rule, too: it may be why nothing was sent.
                 known = learnt(learnt(known, Fact.AWAY, "it cannot be asked"), Fact.RULE, None)
+
+
+def _explained(decision: Decision, reply: Reply) -> Reply:
+    """Tell the client of a write that succeeded why it was not queued (D-6a)."""
+    if reply.status < 300 and decision.reason is not None:
+        reply.headers.setdefault(REASON, decision.reason)
+    return reply
 
 
 async def check(parts: Parts, write: Write) -> None:

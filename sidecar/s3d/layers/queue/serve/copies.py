@@ -128,6 +128,6 @@ def answer(parts: Parts, call: Call, put: Reply) -> Reply:
         low = name.lower()
         if low in understood.CHECKSUMS or low == "x-amz-checksum-type":
             result[known[low].name] = value
-        elif low.startswith("x-amz-server-side-encryption") or low in ("x-amz-version-id", "x-s3d-durability"):
+        elif low.startswith(("x-amz-server-side-encryption", "x-s3d-")) or low == "x-amz-version-id":
             headers[name] = value
     return Reply(200, headers, result={"CopyObjectResult": result})

@@ -113,7 +113,6 @@ async def through(
     its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
     Raises Unavailable where it is not the one that was answered.
     """
-    parts.metrics.written_through.labels(decision.reason).inc()
     async with parts.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""

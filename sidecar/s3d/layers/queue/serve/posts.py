@@ -174,7 +174,7 @@ def answer(fields: Mapping[str, str], wire: Wire, bucket: str, key: str, put: Re
     location = f"http://{host}{wire.path.rstrip('/')}/{quote(key, safe='/-_.~')}"
     headers: Headers = CIMultiDict({"ETag": etag, "Location": location})
     for name, value in put.headers.items():
-        if name.lower().startswith(("x-amz-server-side-encryption", "x-amz-version-id", "x-s3d-durability")):
+        if name.lower().startswith(("x-amz-server-side-encryption", "x-amz-version-id", "x-s3d-")):
             headers[name] = value
     redirect = fields.get("success_action_redirect") or fields.get("redirect") or ""
     if is_address(redirect):
