@@ -482,14 +482,20 @@ def check_together(settings: Settings) -> None:
             hint="listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
         )
     check_room(settings)
-    if settings.remote.endpoint:
-        remote = urlsplit(settings.remote.endpoint)
-        ports = {"http": 80, "https": 443}
-        same_port = (remote.port or ports[remote.scheme]) == (door.port or 80)
-        if same_port and is_loopback(remote.hostname or "") and is_loopback(door.hostname or ""):
-            raise ConfigError(
-                "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
-            )
+    if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):
+        raise ConfigError(
+            "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
+        )
+
+
+def names_door(url: str, gateway: Gateway) -> bool:
+    """Whether a URL leads to the S3 door on this machine's loopback."""
+    door, there = urlsplit(gateway.endpoint), urlsplit(url)
+    try:
+        port = there.port or {"http": 80, "https": 443}.get(there.scheme)
+    except ValueError:
+        return False
+    return port == (door.port or 80) and is_loopback(there.hostname or "") and is_loopback(door.hostname or "")
 
 
 def check_room(settings: Settings) -> None:
