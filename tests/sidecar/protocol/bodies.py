@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from s3d.api import Body
 
-class Blocks:
+
+class Blocks(Body):
     """A body that comes in the given blocks, with any length said."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, blocks: Sequence[bytes], length: int | None = None) -> None:
         self.blocks = blocks

@@ -10,7 +10,7 @@ from tests.sidecar.protocol import oracle
 
 def test_botocore_reads_an_error_document():
     error = S3Error("NoSuchKey", "No <such> key", status=404, details={"Key": "a&b"}, hint="look twice")
-    body = encode.error(error, request_id="4442587FB7D0A2F9", host_id="here", resource="/b/a&b")
+    body = encode.identified(encode.error(error), request_id="4442587FB7D0A2F9", host_id="here", resource="/b/a&b")
     read = oracle.PARSER.parse(
         {"status_code": 404, "headers": {}, "body": body}, oracle.operation("GetObject").output_shape
     )
@@ -25,7 +25,7 @@ def test_botocore_reads_an_error_document():
 
 def test_an_error_document_comes_back_as_the_same_error():
     error = S3Error("NoSuchBucket", "It is not there", status=404, details={"BucketName": "b"})
-    body = encode.error(error, request_id="1", host_id="2", resource="/b")
+    body = encode.identified(encode.error(error), request_id="1", host_id="2", resource="/b")
     read = decode.error(404, CIMultiDict({"Retry-After": "7", "Server": "x"}), body)
     assert (read.code, read.message, read.status, read.details) == (
         "NoSuchBucket",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.api import BytesBody
+from s3d.api import Body, BytesBody
 from s3d.errors import CorruptBody, S3Error
 from s3d.store import bodies as bodies_module
 from s3d.store.bodies import Bodies, FileBody
@@ -30,10 +30,10 @@ async def bodies(tmp_path: Path) -> AsyncIterator[Bodies]:
     await store.close()
 
 
-class Incoming:
+class Incoming(Body):
     """A request body that gives its chunks once, then raises `end` if there is one."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, *chunks: bytes, length: int | None = -1, end: BaseException | None = None) -> None:
         self.given = chunks

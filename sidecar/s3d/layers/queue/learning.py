@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from s3d.api import AnyHeaders, Outcome, Reply
+from s3d.client import Answer
 from s3d.errors import S3Error
 from s3d.layers.queue.buckets import Bucket
 from s3d.layers.queue.parts import Parts
@@ -34,9 +35,10 @@ def is_proven(parts: Parts, shape: Shape) -> bool:
     return verdict == PROVEN or (not verdict and not shape.members and parts.buckets.named(shape.bucket))
 
 
-async def delivered(parts: Parts, change: Change, reply: Reply) -> None:
+async def delivered(parts: Parts, change: Change, answer: Answer) -> None:
     """Learn from a push that succeeded."""
-    await learn(parts, shapes.of_change(change), reply.headers, change.etag if change.op in ("put", "complete") else "")
+    headers = answer.headers
+    await learn(parts, shapes.of_change(change), headers, change.etag if change.op in ("put", "complete") else "")
 
 
 async def refused(parts: Parts, change: Change, error: S3Error) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from multidict import CIMultiDict
-
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, learning
@@ -22,7 +20,7 @@ from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
 from s3d.layers.queue.serve import forward, writes
 from s3d.layers.queue.turns import Turn
-from s3d.protocol import decode
+from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS
 
 DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
@@ -34,7 +32,7 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
     wanted = bulk.of_document(decode.input_xml(DELETE_OBJECTS, data))
-    wire = forward.wire_of(call)
+    wire = call.wire
     strange = understood.foreign(wire, "DeleteObjects") or decode.unknown_elements(DELETE_OBJECTS, data)
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
     members = understood.kept_of_delete(wire)
@@ -58,7 +56,8 @@ async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], member
         await writes.enqueue(parts, [writes.new(parts, one, "delete", members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(parts, call, rest) if rest else ({}, None)
-    return Reply(200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal))
+    result = bulk.answer(wanted, plain, forwarded, refusal)
+    return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
 
 
 async def _probe(parts: Parts, call: Call, wanted: Bulk, shape: Shape | None) -> Reply | None:
@@ -67,7 +66,7 @@ async def _probe(parts: Parts, call: Call, wanted: Bulk, shape: Shape | None) ->
     if shape is not None:
         await learning.of_bulk(parts, shape, forwarded)
     if refusal is None or refusal.unknown or not (isinstance(refusal, Unavailable) or refusal.code == "SlowDown"):
-        return Reply(200, result=bulk.answer(wanted, [], forwarded, refusal))
+        return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, refusal))
     return None
 
 
@@ -75,7 +74,7 @@ def _refuse(wanted: Bulk, decision: Decision) -> Reply:
     """Refuse a request; what a rule holds is refused key by key."""
     if decision.reason is not Reason.HELD:
         return entry.refuse(decision)
-    return Reply(200, result=bulk.answer(wanted, [], {}, decision.error))
+    return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, decision.error))
 
 
 async def _forward(parts: Parts, call: Call, wanted: Bulk) -> Reply:
@@ -103,30 +102,33 @@ async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
 
 async def _delete(
     parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]]
-) -> tuple[dict[str, Any], S3Error | None]:
+) -> tuple[Mapping[str, Any], S3Error | None]:
     """Have the remote delete what cannot be queued: its result, or why there is none."""
     some = list(objects)
-    write = Write(
-        call=call,
-        facts=entry.facts(parts, call, at_remote="a delete that only the remote can do"),
-        send=lambda _: _send(parts, call, some),
-    )
+    result: dict[str, Any] = {}
+
+    async def send(_: Decision) -> Reply:
+        result.update(await _send(parts, call, some))
+        return Reply()
+
+    facts = entry.facts(parts, call, at_remote="a delete that only the remote can do")
     try:
-        return (await entry.serve(parts, write)).result or {}, None
+        await entry.serve(parts, Write(call=call, facts=facts, send=send))
     except S3Error as error:
         return {}, error
+    return result, None
 
 
-async def _send(parts: Parts, call: Call, objects: list[Mapping[str, Any]]) -> Reply:
+async def _send(parts: Parts, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
     params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
     async with parts.turns.turn(call.bucket, keys_of(objects), call.identity) as turn:
         _note(parts, call, objects, turn, done=False)
-        reply = await parts.inner(Call("DeleteObjects", params, identity=call.identity))
+        result = (await parts.client.acting(call.identity, call.trace).ask("DeleteObjects", params)).result
         _note(parts, call, objects, turn, done=True)
-        turn.spared = frozenset(keys_of((reply.result or {}).get("Errors") or ()))
+        turn.spared = frozenset(keys_of(result.get("Errors") or ()))
     parts.wake()
-    return reply
+    return result
 
 
 def keys_of(objects: Iterable[Mapping[str, Any]]) -> list[str]:

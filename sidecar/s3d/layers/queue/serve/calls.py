@@ -5,10 +5,11 @@ belongs to the remote, and so does what only the remote can judge: then the uplo
 """
 
 import asyncio
+import functools
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.errors import S3Error
 from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.entry import Write
@@ -27,7 +29,7 @@ from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.serve import forward, overlay, proving, reads, writes
-from s3d.protocol import checksums, decode
+from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
 
@@ -37,9 +39,22 @@ SPILLED = "an upload that the remote must complete"
 COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a part is copied from."""
+
+    bucket: str
+    key: str
+    etag: str = ""
+    """With its quotes."""
+    range: str | None = None
+    """As a GET asks for it; None for the whole object."""
+    size: int = 0
+
+
 async def create(parts: Parts, call: Call) -> Reply:
     """Answer CreateMultipartUpload."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     unsupported = next(iter(understood.foreign(wire, "CreateMultipartUpload")), "")
     members = {} if unsupported else understood.kept(wire)
     members.pop("x-amz-content-sha256", None)
@@ -66,7 +81,7 @@ async def create(parts: Parts, call: Call) -> Reply:
 
 async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
     """Begin an upload here."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     algorithm, kind = completion.promised(wire.headers)
     if algorithm:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
@@ -80,13 +95,13 @@ async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
-    return Reply(200, writes.acknowledged(parts, call.bucket, members), result=result)
+    return encode.reply(call.operation, result, writes.acknowledged(parts, call.bucket, members))
 
 
 async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
     """Note an upload that was begun at the remote with tags that let it leave: its parts do not say so again."""
     if reply.status < 300 and holds.own_of(withheld.tags_of(parts.db, call).get(TAGGING, "")) is not None:
-        document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+        document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(document)
         parts.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
     return reply
@@ -98,7 +113,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     if upload is None:
         return await entry.serve(parts, of_remote(parts, call, lambda _: parts.inner(call)))
     number = number_of(call)
-    wire = forward.wire_of(call)
+    wire = call.wire
     sent = completion.sent_algorithm(wire.headers)
     completion.check_algorithm(upload, sent)
     body = call.body
@@ -140,11 +155,11 @@ async def take_part(parts: Parts, call: Call, upload: Upload, number: int, sent:
     """Take one part."""
     if call.body is None:
         raise limits.no_length()
-    part = await receive(parts, upload, number, call.body, sent, travelling(forward.wire_of(call)))
+    part = await receive(parts, upload, number, call.body, sent, travelling(call.wire))
     headers = writes.acknowledged(parts, upload.bucket, upload.members)
     headers["ETag"] = f'"{part.etag}"'
     headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
-    return Reply(200, headers)
+    return Reply(200, headers, source="queue")
 
 
 async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: str, sums: Mapping[str, str]) -> Part:
@@ -153,8 +168,7 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
     digests = checksums.Digests({"md5", upload.algorithm} if upload.algorithm and not sent else {"md5"})
     async with parts.room.take(size):
         stored = await parts.bodies.receive(body, digests.update)
-        verified: Mapping[str, str] = getattr(body, "digests", {})
-        sums = {**sums, **{name: value for name, value in verified.items() if name in understood.CHECKSUMS}}
+        sums = {**sums, **{name: value for name, value in body.digests.items() if name in understood.CHECKSUMS}}
         if upload.algorithm and not sent:
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
         part = Part(number, size, digests.result("md5"), sums, parts.clock.wall(), stored.id, inline=stored.inline)
@@ -182,21 +196,21 @@ async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Repl
         etag = reply.headers.get("ETag", "").strip('"')
         sums: dict[str, str] = {}
         if call.operation == "UploadPartCopy":
-            document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+            document = await read_all(reply.body, DOCUMENT_LIMIT)
             reply.body = BytesBody(document)
             result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
             copied = result.get("CopyPartResult", {})
             etag = copied.get("ETag", "").strip('"')
-            size = await size_at_remote(parts, upload, number)
+            size = await size_at_remote(parts, upload, call, number)
         else:
-            verified: Mapping[str, str] = getattr(call.body, "digests", {})
+            verified = call.body.digests if call.body is not None else {}
             sums = {name: value for name, value in verified.items() if name in understood.CHECKSUMS}
         part = Part(number, size, etag, sums, parts.clock.wall(), landed=etag)
         await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()))
     return reply
 
 
-async def size_at_remote(parts: Parts, upload: Upload, number: int) -> int:
+async def size_at_remote(parts: Parts, upload: Upload, call: Call, number: int) -> int:
     """The size of a part that only the remote has seen."""
     found = uploads.find(parts.db, upload.id)
     params = {
@@ -205,8 +219,8 @@ async def size_at_remote(parts: Parts, upload: Upload, number: int) -> int:
         "PartNumberMarker": number - 1,
         "MaxParts": 1,
     }
-    reply = await parts.inner(Call("ListParts", params, identity=upload.identity))
-    return next((int(p["Size"]) for p in (reply.result or {}).get("Parts", ()) if p["PartNumber"] == number), 0)
+    listed = (await parts.client.acting(upload.identity, call.trace).ask("ListParts", params, fresh=True)).result
+    return next((int(part["Size"]) for part in listed.get("Parts", ()) if part["PartNumber"] == number), 0)
 
 
 async def copy_part(parts: Parts, call: Call) -> Reply:
@@ -216,17 +230,14 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
     if upload is None or source is None:
         return await entry.serve(parts, of_remote(parts, call, lambda _: copy_there(parts, call, source)))
     number = number_of(call)
-    unsupported = next(iter(understood.foreign(forward.wire_of(call), "UploadPartCopy")), "")
+    unsupported = next(iter(understood.foreign(call.wire, "UploadPartCopy")), "")
     if not unsupported and "versionId=" in str(call.params.get("CopySource", "")):
         unsupported = "versionId of the source"
-    etag, start, end, whole = "", 0, 0, True
+    stretch = Stretch(*source)
     if not unsupported and upload.state == "open":
         etag, size = await look_at(parts, call, *source)
         start, end = copied_range(call.params.get("CopySourceRange"), size)
-        whole = (start, end) == (0, size)
-    params = {"Bucket": source[0], "Key": source[1], "IfMatch": etag}
-    if not whole:
-        params["Range"] = f"bytes={start}-{end - 1}"
+        stretch = Stretch(*source, etag, None if (start, end) == (0, size) else f"bytes={start}-{end - 1}", end - start)
 
     async def send(_: Decision) -> Reply:
         await parts.turns.barrier(*source)
@@ -237,8 +248,8 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
         call,
         upload,
         unsupported=unsupported,
-        size=end - start,
-        take=lambda: take_copied(parts, call, upload, number, params, end - start),
+        size=stretch.size,
+        take=lambda: take_copied(parts, call, upload, number, stretch),
         send=send,
     )
     return await entry.serve(parts, write)
@@ -251,42 +262,43 @@ async def copy_there(parts: Parts, call: Call, source: tuple[str, str] | None) -
     return await parts.inner(call)
 
 
-async def take_copied(
-    parts: Parts, call: Call, upload: Upload, number: int, params: dict[str, Any], size: int
-) -> Reply:
-    """Take one part of `size` bytes from another object, which is read through the whole queue."""
+async def take_copied(parts: Parts, call: Call, upload: Upload, number: int, source: Stretch) -> Reply:
+    """Take one part from another object, which is read through the whole queue."""
     body: Body = BytesBody(b"")
-    if size:
-        reply = await reads.get(parts, Call("GetObject", params, identity=call.identity))
-        body = reply.body if reply.body is not None else body
-        if body.length != size:
+    if source.size:
+        read = reader(parts, call)
+        answer = await read.get_object(source.bucket, source.key, IfMatch=source.etag, Range=source.range)
+        body = answer.body or body
+        if body.length != source.size:
             await body.aclose()
             raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
-    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(forward.wire_of(call)))
+    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(call.wire))
     copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
     copied |= completion.elements(part.sums)
     headers = writes.acknowledged(parts, upload.bucket, upload.members)
-    return Reply(200, headers, result={"CopyPartResult": copied})
+    return encode.reply(call.operation, {"CopyPartResult": copied}, headers)
+
+
+def reader(parts: Parts, call: Call) -> Client:
+    """The client of a call that reads an object as its own client would: what is pending, else the remote's."""
+    return Client(functools.partial(reads.get, parts), "queue").acting(call.identity, call.trace)
 
 
 async def look_at(parts: Parts, call: Call, bucket: str, key: str) -> tuple[str, int]:
     """ETag (with its quotes) and size of a copy's source, its conditions judged."""
-    params: dict[str, Any] = {"Bucket": bucket, "Key": key}
-    for name in ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince"):
-        if f"CopySource{name}" in call.params:
-            params[name] = call.params[f"CopySource{name}"]
+    names = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
+    conditions: dict[str, Any] = {name: call.params.get(f"CopySource{name}") for name in names}
     try:
-        reply = await reads.get(parts, Call("HeadObject", params, identity=call.identity))
+        answer = await reader(parts, call).head_object(bucket, key, **conditions)
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": key}) from error
         if error.status not in (304, 412):
             raise
-        reply = Reply(304)
-    if reply.status == 304:
-        raise S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412)
-    size = (reply.result or {}).get("ContentLength", reply.headers.get("Content-Length", "0"))
-    return reply.headers["ETag"], int(size)
+        raise S3Error(
+            "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412
+        ) from error
+    return answer.headers["ETag"], int(answer.result.get("ContentLength", 0))
 
 
 def copied_range(text: str | None, size: int) -> tuple[int, int]:
@@ -327,7 +339,7 @@ async def complete(parts: Parts, call: Call) -> Reply:
     data, call = await forward.read_document(call, LARGEST_DOCUMENT)
     operation = OPERATIONS["CompleteMultipartUpload"]
     listed = completion.of_document(decode.input_xml(operation, data))
-    wire = forward.wire_of(call)
+    wire = call.wire
     strange = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
     unsupported = next(iter(strange), "" if understood.plain_parts(listed) else "a part's member")
     here = upload.state == "open" and completion.can_judge(upload, wire.headers)
@@ -352,7 +364,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
 
     None where it has spilled meanwhile.
     """
-    wire = forward.wire_of(call)
+    wire = call.wire
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
     answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
@@ -392,9 +404,9 @@ async def complete_there(
         ) from None
     document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
-    call = replace(call, wire=completion.without_digest(forward.wire_of(call)))
+    call = replace(call, wire=completion.without_digest(call.wire))
     reply = await forward.through(parts, call, decision, upload.members)
-    document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+    document = await read_all(reply.body, DOCUMENT_LIMIT)
     reply.body = BytesBody(document)
     if reply.status >= 300:
         return reply
@@ -409,7 +421,7 @@ async def complete_there(
 
 def answered(parts: Parts, upload: Upload, answer: Mapping[str, Any]) -> Reply:
     """The answer to Complete, also when it is asked again."""
-    return Reply(200, writes.acknowledged(parts, upload.bucket, upload.members), result=dict(answer))
+    return encode.reply("CompleteMultipartUpload", answer, writes.acknowledged(parts, upload.bucket, upload.members))
 
 
 async def abort(parts: Parts, call: Call) -> Reply:
@@ -424,7 +436,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     await parts.db.write(lambda db: uploads.abort(db, upload.id, parts.clock.now()))
     parts.staging.wake()
     parts.room.freed()
-    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
 async def list_parts(parts: Parts, call: Call) -> Reply:
@@ -460,7 +472,7 @@ async def list_parts(parts: Parts, call: Call) -> Reply:
     }
     if upload.algorithm:
         result |= {"ChecksumAlgorithm": upload.algorithm.upper(), "ChecksumType": upload.kind}
-    return Reply(200, result=result)
+    return encode.reply(call.operation, result)
 
 
 def ours(parts: Parts, call: Call) -> Upload | None:

@@ -5,6 +5,7 @@ destination's turn. What S3 does not copy is not copied: ACL, storage class, enc
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.serve import forward, overlay, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
+from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS
 
 CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
@@ -36,7 +38,7 @@ async def copy(parts: Parts, call: Call) -> Reply:
     source = forward.copy_source(call.params.get("CopySource"))
     if source is None:
         return await forward.after(parts, call)
-    unsupported = next(iter(understood.foreign(forward.wire_of(call), "CopyObject")), "")
+    unsupported = next(iter(understood.foreign(call.wire, "CopyObject")), "")
     if not unsupported and "?" in call.params["CopySource"]:
         unsupported = "versionId of the source"
     change = views.visible(parts.db, *source)
@@ -61,7 +63,7 @@ async def take(parts: Parts, call: Call, source: tuple[str, str]) -> Reply:
         return await copy(parts, call)
     check_there(change)
     judge(call.params, change)
-    wire = forward.wire_of(call)
+    wire = call.wire
     asked = understood.kept(wire)
     metadata = call.params.get("MetadataDirective") == "REPLACE"
     if source == (call.bucket, call.key) and not metadata and not asked.keys() & CHANGING:
@@ -110,7 +112,7 @@ async def put(parts: Parts, call: Call, change: Change, wire: Wire) -> Reply:
     body = open_body(parts.bodies, change)
     try:
         named = {"Bucket": call.bucket, "Key": call.key}
-        return await writes.put(parts, Call("PutObject", named, body=body, identity=call.identity, wire=wire))
+        return await writes.put(parts, replace(call, operation="PutObject", params=named, body=body, wire=wire))
     finally:
         await body.aclose()
 
@@ -130,4 +132,4 @@ def answer(parts: Parts, call: Call, put: Reply) -> Reply:
             result[known[low].name] = value
         elif low.startswith(("x-amz-server-side-encryption", "x-s3d-")) or low == "x-amz-version-id":
             headers[name] = value
-    return Reply(200, headers, result={"CopyObjectResult": result})
+    return encode.reply("CopyObject", {"CopyObjectResult": result}, headers)

@@ -22,7 +22,7 @@ LARGEST_DOCUMENT = 8 << 20
 
 
 @dataclass(slots=True)
-class Watched:
+class Watched(Body):
     """A body on its way through: whether its first block was asked for, and its MD5 once it is read whole."""
 
     body: Body
@@ -38,15 +38,9 @@ class Watched:
         return self.body.length
 
     @property
-    def replayable(self) -> bool:
-        """Whether it may be read again."""
-        return False
-
-    @property
     def digests(self) -> Mapping[str, str]:
         """The digests of the body, once it is read whole."""
-        found: Mapping[str, str] = getattr(self.body, "digests", {})
-        return found
+        return self.body.digests
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the body, once."""

@@ -18,7 +18,7 @@ from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.serve import forward, proving
 from s3d.layers.queue.serve.reads import check_there
-from s3d.protocol import decode
+from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS
 
 LARGEST_DOCUMENT = 64 << 10
@@ -53,7 +53,7 @@ async def serve(
 
     async def take() -> Reply:
         if await retag(parts, call, header):
-            return Reply(status, CIMultiDict({"x-s3d-durability": "local"}))
+            return Reply(status, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
         return await entry.serve(parts, replace(write, facts=replace(facts, at_remote=THERE)))
 
     write = Write(
@@ -82,16 +82,16 @@ async def get(parts: Parts, call: Call) -> Reply:
     change = views.visible(parts.db, call.bucket, call.key)
     if change is None:
         return await parts.inner(call)
-    if understood.foreign(forward.wire_of(call), call.operation):
+    if understood.foreign(call.wire, call.operation):
         await parts.turns.barrier(call.bucket, call.key)
         return await parts.inner(call)
     check_there(change)
-    return Reply(200, result=tags.to_result(tags.of_header(change.members.get(tags.TAGGING, ""))))
+    return encode.reply(call.operation, tags.to_result(tags.of_header(change.members.get(tags.TAGGING, ""))))
 
 
 def pending(parts: Parts, call: Call) -> bool:
     """Whether a change of tags may be queued. Raises S3Error where what is pending is a delete, or is damaged."""
-    if call.wire is None or understood.foreign(call.wire, call.operation):
+    if understood.foreign(call.wire, call.operation):
         return False
     change = views.visible(parts.db, call.bucket, call.key)
     if change is not None:

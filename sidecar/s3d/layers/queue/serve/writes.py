@@ -29,7 +29,7 @@ async def put(parts: Parts, call: Call) -> Reply:
 
 def put_of(parts: Parts, call: Call, size: int | None) -> Write:
     """A PutObject of a body of `size` bytes."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     unsupported = next(iter(understood.foreign(wire, "PutObject")), "")
     members = {} if unsupported else understood.kept(wire)
     invalid = limits.broken(call.key, size, members) if size is not None else limits.no_length()
@@ -54,7 +54,7 @@ async def take_put(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await parts.bodies.receive(body, md5.update)
         etag = md5.hexdigest()
-        understood.add_checksums(members, getattr(body, "digests", {}))
+        understood.add_checksums(members, body.digests)
         try:
             await enqueue(
                 parts,
@@ -71,7 +71,7 @@ async def take_put(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
-    return Reply(200, headers)
+    return Reply(200, headers, source="queue")
 
 
 def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Headers:
@@ -84,7 +84,7 @@ def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Heade
 
 async def delete(parts: Parts, call: Call) -> Reply:
     """Answer DeleteObject."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     unsupported = next(iter(understood.foreign(wire, "DeleteObject")), "")
     members = understood.kept_of_delete(wire)
     shape = shapes.shape_of(call.bucket, call.identity, "delete", members)
@@ -103,7 +103,7 @@ async def take_delete(parts: Parts, call: Call, members: Mapping[str, str]) -> R
     """Queue a DeleteObject."""
     async with parts.room.take(0):
         await enqueue(parts, [new(parts, call, "delete", members=members)])
-    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
