@@ -11,7 +11,7 @@ from typing import Any
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
-from s3d.layers.queue import learning, withheld
+from s3d.layers.queue import withheld
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
 from s3d.layers.queue.rows import holds, lanes, views
@@ -109,7 +109,7 @@ async def _look_up(parts: Parts, write: Write, fact: Fact) -> object:
         case Fact.BUCKET:
             return await _bucket(parts, call.bucket)
         case Fact.VERIFIED:
-            return write.shape is None or learning.is_proven(parts, write.shape)
+            return write.shape is None or parts.learning.is_proven(write.shape)
         case Fact.RULE:
             tags = withheld.tags_of(parts.db, call) if write.tags is None else write.tags
             return await _rule(parts, call.bucket, tags)

@@ -19,6 +19,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
@@ -313,6 +314,9 @@ def assemble(
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
     owed = Owed(db, ballast)
     client = Client(inner, "queue")
+    versioned = settings.write_queue.versioned == "Queue"
+    buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
+    shapes = Shapes(db)
     parts = Parts(
         settings,
         db,
@@ -325,17 +329,11 @@ def assemble(
         metrics,
         owed=owed,
         turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
-        buckets=Buckets(
-            db,
-            clock,
-            client,
-            health,
-            settings.remote.buckets,
-            queue_versioned=settings.write_queue.versioned == "Queue",
-        ),
+        buckets=buckets,
         room=Room(db, clock, settings.write_queue, ballast),
         ballast=ballast,
-        shapes=Shapes(db),
+        shapes=shapes,
+        learning=Learning(buckets, shapes, metrics),
         sights=Sights(db),
         wake=work.set,
     )

@@ -13,6 +13,7 @@ from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.rows.shapes import Shapes
@@ -46,6 +47,7 @@ class Parts:
     room: Room
     ballast: Ballast
     shapes: Shapes
+    learning: Learning
     sights: Sights
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""

@@ -20,7 +20,7 @@ import apsw
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.queue import learning, owed
+from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import confirm, conflicts, releases, timekeeping, zombies
 from s3d.layers.queue.push.content import open_body
@@ -173,7 +173,7 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await learning.delivered(self._parts, change, answer)
+                await self._parts.learning.delivered(change, answer)
                 await self._settle(change, answer)
                 await self._opened(change, began)
         finally:
@@ -209,7 +209,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
-        await learning.refused(self._parts, change, error)
+        await self._parts.learning.refused(change, error)
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return

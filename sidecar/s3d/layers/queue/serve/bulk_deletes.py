@@ -10,7 +10,7 @@ from typing import Any
 
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue import entry, learning
+from s3d.layers.queue import entry
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import shapes
@@ -64,7 +64,7 @@ async def _probe(parts: Parts, call: Call, wanted: Bulk, shape: Shape | None) ->
     """Have the remote delete all keys, and learn from the answer; None where nothing was sent."""
     forwarded, refusal = await _delete(parts, call, wanted.objects)
     if shape is not None:
-        await learning.of_bulk(parts, shape, forwarded)
+        await parts.learning.of_bulk(shape, forwarded)
     if refusal is None or refusal.unknown or not (isinstance(refusal, Unavailable) or refusal.code == "SlowDown"):
         return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, refusal))
     return None

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from s3d.api import Body, BytesBody, Call, Reply, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue import learning
 from s3d.layers.queue.multipart import completion
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows.shapes import Shape
@@ -65,7 +64,7 @@ async def first(parts: Parts, call: Call, shape: Shape) -> Reply | None:
     ours = (lambda: body.etag) if body is not None else None
     reply = await sent(forward.through(parts, replace(call, body=body), PROBE, ours=ours), body)
     if reply is not None:
-        await learning.judged(parts, shape, reply, body.etag if body else "")
+        await parts.learning.judged(shape, reply, body.etag if body else "")
     return reply
 
 
@@ -83,7 +82,7 @@ async def first_tags(parts: Parts, shape: Shape, through: Awaitable[Reply]) -> R
     """The same with tags of a pending put: it is delivered first."""
     reply = await sent(through, None)
     if reply is not None:
-        await learning.judged(parts, shape, reply, "")
+        await parts.learning.judged(shape, reply, "")
     return reply
 
 
@@ -101,7 +100,7 @@ async def complete(parts: Parts, call: Call, decision: Decision) -> Reply:
         headers = reply.headers.copy()
         headers["ETag"] = decode.response(call.operation, reply.status, headers, document.lstrip()).get("ETag", "")
         parts.shapes.ended(upload)
-        await learning.learn(parts, shape, headers, etag_of(bytes(body.data)))
+        await parts.learning.learn(shape, headers, etag_of(bytes(body.data)))
     return reply
 
 
