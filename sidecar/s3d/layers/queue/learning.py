@@ -59,7 +59,7 @@ class Learning:
             log.error("what the remote showed of bucket %s cannot be kept: %s", change.bucket, failure)
 
     async def judged(self, shape: Shape, reply: Reply, etag: str) -> None:
-        """Learn from the answer to a write that was sent through. One that is refused may say that its bucket is gone."""
+        """Learn from the answer to a write that was sent through. A refusal may say that the bucket is gone."""
         if reply.status < 300:
             await self.learn(shape, reply.headers, etag)
         elif reply.outcome is Outcome.REFUSED and reply.status == 404:
