@@ -388,7 +388,7 @@ async def create_upload(s3: Far, bucket: str, key: str, **params: Any) -> dict[s
     return {"Bucket": bucket, "Key": key, "UploadId": made["UploadId"]}
 
 
-async def put_part(s3: S3, upload: dict[str, Any], number: int, data: bytes) -> dict[str, Any]:
+async def put_part(s3: Far, upload: dict[str, Any], number: int, data: bytes) -> dict[str, Any]:
     """Upload a part: how Complete names it."""
     answer = await ask(s3, "UploadPart", {**upload, "PartNumber": number}, data)
     return {"PartNumber": number, "ETag": answer.result["ETag"]}

@@ -785,7 +785,7 @@ def listing(
 
 def most_of(params: Mapping[str, Any]) -> int:
     """How many entries a page has."""
-    most = params.get("MaxKeys", 1000)
+    most: int = params.get("MaxKeys", 1000)
     if most < 0:
         raise S3Error("InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647")
     return min(1000, most)
@@ -1013,8 +1013,8 @@ class Flaky:
         self._changing: dict[tuple[str, str], int] = {}
         self._held: list[Held] = []
         self.fates: deque[str] = deque()
-        self.refusing: set[str] = set()
-        """Keys of which the next change that is pushed is refused for good."""
+        self.fate_of: dict[str, str] = {}
+        """By key the fate of the next change that is pushed, before all others."""
         self.late: list[tuple[Call, bytes]] = []
         self.away = False
         self.stalled = False
@@ -1055,11 +1055,10 @@ class Flaky:
         if digest and base64.b64decode(digest).hex() != md5(data):
             self._journal.wrong.append(f"bytes of {call.key} are sent that do not match their digest")
         fate = self.fates.popleft() if self.fates else "applied"
+        if call.key in self.fate_of and call.operation in PUSHED and not name_of(call).startswith("client-"):
+            fate = self.fate_of.pop(call.key)
         if fate in ("late", "gateway") and call.operation not in ARRIVING:
             fate = "lost" if fate == "late" else "portal"
-        if call.key in self.refusing and call.operation in PUSHED and not name_of(call).startswith("client-"):
-            self.refusing.discard(call.key)
-            fate = REFUSED
         if self.stalled:
             held = Held(call, data, asyncio.get_running_loop().create_future())
             self._held.append(held)

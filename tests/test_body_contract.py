@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import importlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from s3d import config, daemon, door
+from s3d import config, door
 from s3d.api import Body, BytesBody
 from s3d.client import Client
 from s3d.layers.queue import Queue, parked
@@ -155,7 +156,11 @@ class Makers:
         endpoint = await self.served(handle)
         session = await self._life.enter_async_context(aiohttp.ClientSession())
         asking = asyncio.ensure_future(session.put(f"{endpoint}/k", data=data))
-        self._life.push_async_callback(asyncio.gather, asking, return_exceptions=True)
+
+        async def end() -> None:
+            await asyncio.gather(asking, return_exceptions=True)
+
+        self._life.push_async_callback(end)
         self._life.callback(over.set)
         return await came
 
@@ -191,8 +196,8 @@ MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
 
 
 def kinds(of: type[Body] = Body) -> Iterator[type[Body]]:
-    """Every kind of body that the daemon has."""
-    assert daemon
+    """Every kind of body that the daemon has, whose module imports them all."""
+    importlib.import_module("s3d.daemon")
     for kind in of.__subclasses__():
         if kind.__module__.startswith("s3d."):
             yield kind

@@ -159,7 +159,7 @@ class Reply:
 class S3(Protocol):
     """The seam itself."""
 
-    async def __call__(self, call: Call) -> Reply:
+    async def __call__(self, call: Call, /) -> Reply:
         """Serve one call; whatever its status is, an answer is returned.
 
         Raises Unavailable where there is no answer, which says whether the request may have arrived; CorruptBody where

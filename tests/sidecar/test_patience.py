@@ -41,7 +41,7 @@ async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asy
         writer.close()
 
 
-async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tuple[Late, asyncio.StreamReader]):
+async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tuple[Late, asyncio.StreamReader]) -> None:
     slow, reader = late
     slow.answer.set_result(encode.reply("CopyObject", {"CopyObjectResult": {"ETag": '"e"'}}))
     rest = await reader.read()
@@ -49,7 +49,7 @@ async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tup
     assert b"<?xml" not in rest  # it came before the blanks
 
 
-async def test_a_long_copy_that_fails_says_so_inside_its_200(late: tuple[Late, asyncio.StreamReader]):
+async def test_a_long_copy_that_fails_says_so_inside_its_200(late: tuple[Late, asyncio.StreamReader]) -> None:
     slow, reader = late
     slow.answer.set_exception(S3Error("SlowDown", "later", status=503))
     assert b"<Error><Code>SlowDown</Code>" in (await reader.read()).replace(b"\n", b"")

@@ -27,7 +27,7 @@ def sliced(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-async def drain(body, taken: list[bytes]) -> bytes:
+async def drain(body: Body, taken: list[bytes]) -> bytes:
     """Read a body into `taken`, so that what came before an error can be looked at."""
     async for block in body.chunks():
         taken += [block]
