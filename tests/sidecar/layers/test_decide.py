@@ -1,7 +1,7 @@
 """The fate of a write: one row a case, and what holds whatever is known of it (SEMANTICS Q-7, Q-11a, Q-14, Q-17)."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -142,7 +142,7 @@ def test_the_table_has_each_fate_and_each_reason() -> None:
 
 
 def test_a_fact_is_a_field_that_may_be_unknown() -> None:
-    assert {field.name for field in fields(Facts) if field.name in set(Fact)} == set(Fact)
+    assert set(Facts._fields) >= set(Fact)
     assert all(getattr(Facts(capacity=CAPACITY), fact) is None for fact in Fact)
 
 
@@ -236,7 +236,7 @@ def test_the_queue_takes_nothing_that_it_cannot_keep_or_does_not_understand(fact
 
 @given(WRITES)
 def test_nothing_is_sent_while_the_remote_is_away(facts: Facts) -> None:
-    decision = decide(replace(facts, away=GONE))
+    decision = decide(facts._replace(away=GONE))
     assert isinstance(decision, Decision)
     assert decision.fate in (Fate.QUEUE, Fate.REFUSE)
 

@@ -100,7 +100,7 @@ async def test_a_write_through_says_why_it_was_not_queued(tmp_path: Path) -> Non
         for bucket in ("b", "versions"):
             store.fake.buckets[bucket] = Bucket(bucket, 0.0)
         store.fake.buckets["versions"].versioning = "Enabled"
-        reasons = []
+        reasons: list[str] = []
         for bucket, data, headers in (
             ("b", b"x", {}),
             ("b", b"x", {}),

@@ -17,9 +17,9 @@ A fact may be unknown (None). `decide` then names the one that it needs next, so
 order in which facts become known changes no decision.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from s3d.errors import S3Error, Unavailable
 
@@ -79,10 +79,11 @@ CONDITIONS = {"if-match": Reason.IF_MATCH, "if-none-match": Reason.IF_NONE_MATCH
 BUCKETS = {str(reason): reason for reason in (Reason.VERSIONED, Reason.LOCKED, Reason.ENCRYPTED, Reason.ETAG)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known of a write."""
+class Facts(NamedTuple):
+    """What is known of a write. A tuple, since each fact that becomes known makes another one."""
 
+    capacity: int
+    """The most bytes that the queue holds."""
     unsupported: str = ""
     """The first member that the allow-list lacks, or the name of an operation that the queue does not take."""
     at_remote: str = ""
@@ -90,8 +91,6 @@ class Facts:
     invalid: S3Error | None = None
     """The error that S3 would answer, whatever it finds (Q-15)."""
     size: int = 0
-    capacity: int
-    """The most bytes that the queue holds."""
     carries: bool = True
     """Whether it carries an object's content or removes it, so that a rule may hold it."""
     reject_unverified: bool = False
@@ -111,8 +110,7 @@ class Facts:
 
 def learnt(facts: Facts, fact: Fact, value: Any) -> Facts:
     """The facts, and one more of them; None makes it unknown."""
-    changes: dict[str, Any] = {fact: value}
-    return replace(facts, **changes)
+    return facts._replace(**{fact: value})
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,7 +347,7 @@ async def complete(parts: Parts, call: Call) -> Reply:
 
     async def take() -> Reply:
         made = await complete_here(parts, upload, call, listed)
-        return made or await entry.serve(parts, replace(write, facts=replace(facts, at_remote=SPILLED)))
+        return made or await entry.serve(parts, replace(write, facts=facts._replace(at_remote=SPILLED)))
 
     write = Write(
         call=call,

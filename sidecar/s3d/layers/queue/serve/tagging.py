@@ -54,7 +54,7 @@ async def serve(
     async def take() -> Reply:
         if await retag(parts, call, header):
             return Reply(status, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
-        return await entry.serve(parts, replace(write, facts=replace(facts, at_remote=THERE)))
+        return await entry.serve(parts, replace(write, facts=facts._replace(at_remote=THERE)))
 
     write = Write(
         call=call,
