@@ -1,8 +1,8 @@
 """The entry of writes: it looks up the facts that a decision needs, and acts on the decision (rules/decide.py).
 
 No handler judges for itself whether the queue takes a write. It says what the request says (`facts`), how the queue
-takes it, how the remote gets it, and how the remote is asked by it. What is looked up here is looked up because a
-decision hangs on it: first what is in memory or in the tables, then what only the remote knows.
+takes it, how the remote gets it, and how it probes the remote. A fact is looked up only if the decision needs it, in the
+order of the rules: the request first, then memory and tables, and the remote last.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +24,7 @@ REASON = "x-s3d-reason"
 
 
 async def never() -> Reply:
-    """Of a write whose facts rule it out that the queue takes it, or asks the remote by it."""
+    """Stand for what the facts of a write rule out: that the queue takes it, or probes with it."""
     raise AssertionError("this write is never queued")
 
 

@@ -62,12 +62,15 @@ async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], member
 
 async def _probe(parts: Parts, call: Call, wanted: Bulk, shape: Shape | None) -> Reply | None:
     """Have the remote delete all keys, and learn from the answer; None where nothing was sent."""
-    forwarded, refusal = await _delete(parts, call, wanted.objects)
+    try:
+        forwarded = await _send(parts, call, list(wanted.objects))
+    except S3Error as error:
+        if not error.unknown and (isinstance(error, Unavailable) or error.code == "SlowDown"):
+            return None
+        return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
     if shape is not None:
         await parts.learning.of_bulk(shape, forwarded)
-    if refusal is None or refusal.unknown or not (isinstance(refusal, Unavailable) or refusal.code == "SlowDown"):
-        return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, refusal))
-    return None
+    return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, None))
 
 
 def _refuse(wanted: Bulk, decision: Decision) -> Reply:
@@ -103,7 +106,7 @@ async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
 async def _delete(
     parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], S3Error | None]:
-    """Have the remote delete what cannot be queued: its result, or why there is none."""
+    """Have the remote delete what cannot be queued: its result, or the error where it is refused."""
     some = list(objects)
     result: dict[str, Any] = {}
 
@@ -120,6 +123,7 @@ async def _delete(
 
 
 async def _send(parts: Parts, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Send a request for some of the keys, in the turns of all of them. Raises S3Error."""
     params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
     params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
     async with parts.turns.turn(call.bucket, keys_of(objects), call.identity) as turn:
