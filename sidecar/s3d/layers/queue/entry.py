@@ -1,8 +1,8 @@
 """The entry of writes: it looks up the facts that a decision needs, and acts on the decision (rules/decide.py).
 
 No handler judges for itself whether the queue takes a write. It says what the request says (`facts`), how the queue
-takes it, how the remote gets it, and how it probes the remote. A fact is looked up only if the decision needs it, in the
-order of the rules: the request first, then memory and tables, and the remote last.
+takes it, how the remote gets it, and how it probes the remote. A fact is looked up only if the decision needs it, and
+those that cost least come first.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
