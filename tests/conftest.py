@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from tests.daemons import daemon, start_daemon
 from tests.gateways import quick
+from tests.moves import moves
 from tests.refusals import refusing
 from tests.relays import away, relay
 from tests.remotes import bucket, minio, moto, remote, versitygw
@@ -23,6 +24,7 @@ __all__ = [
     "daemon",
     "minio",
     "moto",
+    "moves",
     "quick",
     "refusing",
     "relay",

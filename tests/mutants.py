@@ -85,7 +85,7 @@ def settled_on_head_alone(patch: pytest.MonkeyPatch) -> None:
     """An unknown put is taken for done where a HEAD shows its ETag (Q-3)."""
 
     async def put(parts: Parts, change: Change) -> Answer:
-        if change.state == "unknown":
+        if change.state == "in_doubt":
             with contextlib.suppress(S3Error):
                 seen = await parts.client.head_object(change.bucket, change.key)
                 if seen.etag == change.etag:
@@ -108,7 +108,7 @@ def superseding_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
     def enqueue(db: Any, new: Any) -> Any:
         db.execute(
             """DELETE FROM change WHERE bucket = ? AND key = ? AND op <> 'through'
-            AND state IN ('pushing', 'unknown')""",
+            AND state IN ('pushing', 'in_doubt')""",
             (new.bucket, new.key),
         )
         return real(db, new)

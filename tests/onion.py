@@ -161,7 +161,7 @@ class Onion:
     async def quiet(self, bucket: str, key: str) -> None:
         """Let what is on its way of a key be delivered, where nothing hinders it."""
         for _ in range(100):
-            if self.queue.object_status(bucket, key)["state"] not in ("waiting", "pushing", "unknown"):
+            if self.queue.object_status(bucket, key)["state"] not in ("waiting", "pushing", "in_doubt"):
                 return
             await asyncio.sleep(0.001)
 
@@ -213,6 +213,6 @@ class Onion:
         The queue itself is asked: a commit that it has not been told of yet is not done in `object_status` either.
         """
         found = self.queue._parts.db.read(
-            "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'unknown')"
+            "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'in_doubt')"
         )
         return int(found[0][0])

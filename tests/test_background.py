@@ -133,11 +133,11 @@ async def nothing() -> None:
 
 
 LOOKS = [
-    ("deliveries", "state = 'unknown' AND next_at"),
+    ("deliveries", "state = 'in_doubt' AND next_at"),
     ("deliveries", "Pusher._claim"),
     ("late arrivals", "state = 'settled'"),
     ("tags of buckets", "FROM hold WHERE asked_at"),
-    ("uploads", "FROM litter"),
+    ("garbage", "FROM garbage"),
     ("orphaned bodies", "SELECT 1 FROM change WHERE file"),
 ]
 

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import importlib
+import io
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -155,7 +156,7 @@ class Makers:
 
         endpoint = await self.served(handle)
         session = await self._life.enter_async_context(aiohttp.ClientSession())
-        asking = asyncio.ensure_future(session.put(f"{endpoint}/k", data=data))
+        asking = asyncio.ensure_future(session.put(f"{endpoint}/k", data=io.BytesIO(data)))
 
         async def end() -> None:
             await asyncio.gather(asking, return_exceptions=True)

@@ -18,7 +18,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.push import releases, zombies
-from s3d.layers.queue.rows import aftermath, holds
+from s3d.layers.queue.rows import holds, late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.callers import Answer, ask
@@ -166,11 +166,11 @@ async def tried(gateway: Gateway) -> None:
     await gateway.until(lambda: gateway.queue.object_status("b", "k")["changes"][0]["code"] == "SlowDown")
 
 
-async def unknown(gateway: Gateway) -> None:
+async def in_doubt(gateway: Gateway) -> None:
     """It was sent, and there was no answer."""
     gateway.flaky.fates.append("lost")
     await gateway.ask("PutObject", data=b"1")
-    await gateway.until(lambda: gateway.state() == "unknown")
+    await gateway.until(lambda: gateway.state() == "in_doubt")
 
 
 async def paused(gateway: Gateway) -> None:
@@ -195,7 +195,7 @@ async def held(gateway: Gateway) -> None:
     await ask(gateway.remote, "DeleteBucketTagging", {"Bucket": "b"})
 
 
-STATES = {state.__name__: state for state in (waiting, tried, unknown, paused, delayed, held)}
+STATES = {state.__name__: state for state in (waiting, tried, in_doubt, paused, delayed, held)}
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
@@ -220,7 +220,7 @@ async def test_what_waits_is_delivered_in_time_and_its_age_is_true_whatever_the_
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
-@pytest.mark.parametrize("state", ["tried", "unknown", "paused", "delayed"])
+@pytest.mark.parametrize("state", ["tried", "in_doubt", "paused", "delayed"])
 async def test_a_jump_is_no_attempt_before_its_time(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, state: str, jump: float
 ) -> None:
@@ -242,7 +242,7 @@ async def test_a_late_write_is_put_right_after_its_window_and_not_before(
     await gateway.start()
     gateway.flaky.fates.append("late")
     await gateway.ask("PutObject", data=b"old")
-    await gateway.until(lambda: gateway.state() == "unknown")
+    await gateway.until(lambda: gateway.state() == "in_doubt")
     await gateway.ask("PutObject", data=b"new")
     gateway.hands.passed += SOON
     await gateway.until(lambda: gateway.state() == "settled")
@@ -253,7 +253,7 @@ async def test_a_late_write_is_put_right_after_its_window_and_not_before(
     assert await gateway.shows("k") == b"old"
     parts = gateway.queue._parts
     gateway.hands.passed += WINDOW - 1
-    assert aftermath.settled(parts.db, parts.clock.now() - WINDOW, 1) == []
+    assert late_writes.settled(parts.db, parts.clock.now() - WINDOW, 1) == []
     gateway.hands.passed += 1
     await gateway.until(lambda: gateway.remote.buckets["b"].current("k").data == b"new")  # type: ignore[union-attr]
 
@@ -357,7 +357,7 @@ DAMAGE = {
     "due in the year 3000": "UPDATE change SET next_at = 32503680000.0",
     "due never": "UPDATE change SET next_at = 1e300",
     "tried, and due in a day": "UPDATE change SET attempts = 3, next_at = {now} + 86400",
-    "unknown, and due in a day": "UPDATE change SET state = 'unknown', next_at = {now} + 86400",
+    "in doubt, and due in a day": "UPDATE change SET state = 'in_doubt', next_at = {now} + 86400",
     "queued tomorrow": "UPDATE change SET queued_at = {now} + 86400, acked_at = {now} + 86400",
     "queued at the end of time": "UPDATE change SET queued_at = 1e300",
     "a probe in a day": """INSERT INTO lane (bucket, identity, state, since, code, reason, attempts, probe_at)

@@ -32,10 +32,10 @@ DAMAGES: dict[str, tuple[str, Any]] = {
     "members hold a line end": ("members", '{"x-amz-meta-a": "a\\r\\nb: c"}'),
     "members hold a name that is none": ("members", '{"": "a"}'),
     "members are bytes": ("members", b"\xff"),
-    "former is no JSON": ("former", "{"),
-    "former is of another shape": ("former", '[["etag"], 5]'),
-    "former is nested": ("former", DEEP),
-    "former is not UTF-8": ("former = CAST(? AS TEXT)", b"\xff"),
+    "late_writes is no JSON": ("late_writes", "{"),
+    "late_writes is of another shape": ("late_writes", '[["etag"], 5]'),
+    "late_writes is nested": ("late_writes", DEEP),
+    "late_writes is not UTF-8": ("late_writes = CAST(? AS TEXT)", b"\xff"),
     "the key is not UTF-8": ("key = CAST(? AS TEXT)", b"k\xff"),
     "the key is bytes": ("key", b"b"),
     "the key is empty": ("key", ""),
@@ -166,11 +166,11 @@ KNOWLEDGE = {
     "what is honoured": ("INSERT INTO meta VALUES ('honoured', CAST(? AS TEXT))", b"\xff"),
     "whose changes these are": ("UPDATE meta SET value = CAST(? AS TEXT) WHERE name = 'remote'", b"\xff"),
     "the label": ("UPDATE meta SET value = CAST(? AS TEXT) WHERE name = 'bodies'", b"\xff"),
-    "litter": ("INSERT INTO litter VALUES (CAST(? AS TEXT), '')", b"\xff"),
-    "litter that is elsewhere": ("INSERT INTO litter VALUES (?, '')", "../queue.db"),
+    "garbage": ("INSERT INTO garbage VALUES (CAST(? AS TEXT), '')", b"\xff"),
+    "garbage that is elsewhere": ("INSERT INTO garbage VALUES (?, '')", "../queue.db"),
     "a stray": ("INSERT INTO stray VALUES ('bucket', CAST(? AS TEXT), 'k', '')", b"\xff"),
     "a settled change": (
-        """INSERT INTO change (bucket, key, op, state, acked_at, next_at, former)
+        """INSERT INTO change (bucket, key, op, state, acked_at, next_at, late_writes)
         VALUES ('bucket', 'b', 'put', 'settled', 1, 1, ?)""",
         "{",
     ),
@@ -179,7 +179,7 @@ KNOWLEDGE = {
         "gone",
     ),
     "an attempt under way": (
-        """INSERT INTO change (bucket, key, op, state, acked_at, next_at, former, attempt_at)
+        """INSERT INTO change (bucket, key, op, state, acked_at, next_at, late_writes, attempt_at)
         VALUES ('bucket', 'x', 'through', 'pushing', 'x', 1, ?, 'x')""",
         "[",
     ),

@@ -184,10 +184,10 @@ def test_a_lost_answer_is_asked_for_again_before_the_next_change(
     s3 = daemon.client()
     relayed.set(mode="drop", only=["PUT"])
     s3.put_object(Bucket=bucket, Key="k", Body=b"1")
-    eventually(lambda: daemon.status()["states"]["unknown"] == 1)
+    eventually(lambda: daemon.status()["states"]["in_doubt"] == 1)
     s3.put_object(Bucket=bucket, Key="k", Body=b"2")
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
-    assert daemon.status()["states"] | {"unknown": 1, "waiting": 1} == daemon.status()["states"]
+    assert daemon.status()["states"] | {"in_doubt": 1, "waiting": 1} == daemon.status()["states"]
     relayed.set(mode="pass")
     eventually(lambda: drained(daemon))
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"

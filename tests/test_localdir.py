@@ -347,7 +347,7 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
         INSERT OR REPLACE INTO shape VALUES ('bucket', '', 'PutObject', '', 'doubted', 1);
         INSERT INTO stray VALUES ('bucket', 'upload', 'k', '');
         INSERT INTO meta VALUES ('honoured', 'if-match');
-        INSERT INTO change (bucket, key, op, state, acked_at, next_at, former) VALUES
+        INSERT INTO change (bucket, key, op, state, acked_at, next_at, late_writes) VALUES
             ('bucket', 'kept', 'delete', 'settled', 1, 1, '[["?", 1]]'),
             ('bucket', 't', 'through', 'settled', 1, 1, '[]');
         INSERT INTO upload (id, bucket, key, state, began_at, touched_at, remote)

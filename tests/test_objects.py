@@ -157,7 +157,7 @@ def test_tags_of_a_put_under_way_are_pushed_after_it(
     s3.put_object(Bucket=bucket, Key="first of its shape", Body=b"", Tagging="old=1")
     relayed.set(mode="drop", only=["PUT"])
     s3.put_object(Bucket=bucket, Key="k", Body=b"1", Tagging="old=1")
-    eventually(lambda: daemon.status()["states"]["unknown"] == 1)
+    eventually(lambda: daemon.status()["states"]["in_doubt"] == 1)
     s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=tagging(a="1"))
     assert daemon.status()["pending"]["changes"] == 2
     assert tags_of(s3, bucket, "k") == [("a", "1")]

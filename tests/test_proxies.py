@@ -137,7 +137,7 @@ def test_a_proxy_that_makes_no_connection_is_an_absent_remote(
         assert "the proxy makes no connection" in daemon.output()
         assert proxy.asked[0][:2] == ("CONNECT", f"{NAMED}:443")
         states = daemon.status()["states"]
-        assert (states["waiting"], states["unknown"]) == (1, 0)
+        assert (states["waiting"], states["in_doubt"]) == (1, 0)
 
 
 @pytest.mark.semantics("R-10")

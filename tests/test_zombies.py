@@ -27,7 +27,7 @@ def test_an_older_put_that_arrives_late_is_put_right(
     daemon.warm(bucket)
     relayed.set(mode="drop", only=["PUT"])
     s3.put_object(Bucket=bucket, Key="k", Body=b"1")
-    eventually(lambda: daemon.status()["states"]["unknown"] == 1)
+    eventually(lambda: daemon.status()["states"]["in_doubt"] == 1)
     if newest == "put":
         s3.put_object(Bucket=bucket, Key="k", Body=b"22")
     else:
@@ -56,7 +56,7 @@ def test_what_somebody_else_wrote_meanwhile_stays(
     daemon.warm(bucket)
     relayed.set(mode="drop", only=["PUT"])
     s3.put_object(Bucket=bucket, Key="k", Body=b"1" * 100_000)
-    eventually(lambda: daemon.status()["states"]["unknown"] == 1)
+    eventually(lambda: daemon.status()["states"]["in_doubt"] == 1)
     s3.put_object(Bucket=bucket, Key="k", Body=b"2" * 100_000)
     relayed.set(mode="pass")
     eventually(lambda: drained(daemon))

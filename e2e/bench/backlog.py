@@ -15,6 +15,7 @@ from e2e.bench.loads import BUCKET, SMALL
 from s3d.layers.queue.rows import changes, knowledge
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op
 from s3d.store.db import Database
 
 GROUP = 1000
@@ -37,7 +38,7 @@ async def _fill(local: Path, endpoint: str, number: int, key_of: Callable[[int],
     def add(first: int) -> Callable[[apsw.Connection], None]:
         def write(connection: apsw.Connection) -> None:
             for at in range(first, min(first + GROUP, number)):
-                change = New(BUCKET, key_of(at), "", "put", now, now + delay, size=SMALL, etag=etag, inline=body)
+                change = New(BUCKET, key_of(at), "", Op.PUT, now, now + delay, size=SMALL, etag=etag, inline=body)
                 changes.enqueue(connection, change)
 
         return write

@@ -108,7 +108,7 @@ def test_ten_minutes_of_slow_down_are_asked_less_and_less_and_park_nothing(
             time.sleep(0.3)
         by_minute.append(far.stats()["hits"][0] - before)
     print(f"pushes by minute: {by_minute}")
-    assert states(daemon).keys() <= {"waiting", "pushing", "unknown"}
+    assert states(daemon).keys() <= {"waiting", "pushing", "in_doubt"}
     assert pending(daemon) == changes
     # At the most patient an attempt is due every 15 s on average.
     assert sum(by_minute[5:]) / 5 < by_minute[0]

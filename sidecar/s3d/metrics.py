@@ -20,7 +20,7 @@ from prometheus_client.utils import floatToGoString
 
 from s3d import __version__
 
-STATES = ("waiting", "pushing", "unknown", "held", "parked", "superseded", "quarantined")
+STATES = ("waiting", "pushing", "in_doubt", "held", "parked", "superseded", "quarantined")
 """States of a pending change that are counted; each is shown also while it counts none."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 COMMIT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)

@@ -21,7 +21,7 @@ from s3d.errors import S3DError
 STATES = {
     "waiting": "waits for its turn or for the remote",
     "pushing": "is being sent to the remote",
-    "unknown": "was sent; the remote has not answered, so it is sent again",
+    "in_doubt": "was sent; the remote has not answered, so it is sent again",
     "held": "is kept back by a rule",
     "parked": "was refused by the remote for good",
     "superseded": "was refused, and a newer write has taken its place",

@@ -10,13 +10,14 @@ from multidict import CIMultiDict
 
 from s3d.errors import S3Error
 from s3d.layers.queue.multipart import completion
+from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 
 LEAST = completion.SMALLEST_PART
 
 
 def upload(algorithm: str = "", kind: str = "") -> Upload:
-    return Upload("u", "b", "k", "", "open", {}, algorithm, kind, 1.0, 1.0)
+    return Upload("u", "b", "k", "", UploadState.OPEN, {}, algorithm, kind, 1.0, 1.0)
 
 
 def crc(data: bytes) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from s3d.errors import S3Error
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.serve import copies
 
 ETAG = "0" * 32
@@ -68,7 +69,7 @@ CONDITIONS: list[tuple[dict[str, Any], bool]] = [
 @pytest.mark.parametrize("params, holds", CONDITIONS)
 def test_conditions_are_judged_on_the_pending_source(params: dict[str, Any], holds: bool) -> None:
     change = Change(
-        seq=1, bucket="b", key="k", op="put", state="waiting", members={}, size=1, etag=ETAG,
+        seq=1, bucket="b", key="k", op=Op.PUT, state=State.WAITING, members={}, size=1, etag=ETAG,
         acked_at=ACKED.timestamp(), attempts=0, next_at=0, attempt_at=None, code="", reason="", file=None,
     )  # fmt: skip
     with contextlib.nullcontext() if holds else pytest.raises(S3Error, match="PreconditionFailed"):

@@ -8,6 +8,7 @@ import pytest
 from s3d.api import BytesBody, read_all
 from s3d.errors import S3Error
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.serve import overlay
 from s3d.protocol import decode
 
@@ -19,7 +20,7 @@ BEFORE, AFTER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UT
 
 def pending(size: int = len(DATA), **members: str) -> Change:
     return Change(
-        seq=1, bucket="b", key="k", op="put", state="waiting", members=members, size=size, etag=ETAG,
+        seq=1, bucket="b", key="k", op=Op.PUT, state=State.WAITING, members=members, size=size, etag=ETAG,
         acked_at=ACKED.timestamp() + 0.9, attempts=0, next_at=0, attempt_at=None, code="", reason="", file=None,
     )  # fmt: skip
 

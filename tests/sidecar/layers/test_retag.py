@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue.rows import aftermath, changes, claims, outcomes, views
+from s3d.layers.queue.rows import changes, claims, late_writes, outcomes, views
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
@@ -24,11 +25,11 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def put(db: Database, tagging: str = "") -> None:
     members = {"x-amz-meta-a": "1"} | ({TAGGING: tagging} if tagging else {})
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "put", NOW, NOW, members, 1, "e", None, b"x")))
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, NOW, NOW, members, 1, "e", None, b"x")))
 
 
 async def retag(db: Database, tagging: str) -> bool:
-    new = New("b", "k", "", "tag", NOW, NOW, {TAGGING: tagging})
+    new = New("b", "k", "", Op.TAG, NOW, NOW, {TAGGING: tagging})
     return await db.write(lambda c: changes.retag(c, new))
 
 
@@ -37,7 +38,7 @@ async def claim(db: Database) -> list[changes.Change]:
 
 
 async def put_back(db: Database, change: changes.Change, state: str) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code="c", reason="r"))
 
 
 def rows(db: Database) -> list[tuple[str, str, str | None]]:
@@ -53,8 +54,10 @@ def shown(db: Database) -> str | None:
 @pytest.mark.semantics("Q-19")
 @pytest.mark.parametrize("state", ["waiting", "held", "parked"])
 async def test_tags_are_folded_into_a_put_that_is_not_under_way(db: Database, state: str) -> None:
-    await put(db, "old=1")
-    await db.write(lambda c: c.execute("UPDATE change SET state = ?", (state,)).fetchall())
+    await put(db, "s3d.upload=false" if state == "held" else "old=1")
+    if state == "parked":
+        (change,) = await claim(db)
+        await put_back(db, change, state)
     assert await retag(db, "a=b")
     # What a tag held before is released by one that says nothing of it.
     after = "waiting" if state == "held" else state
@@ -64,11 +67,11 @@ async def test_tags_are_folded_into_a_put_that_is_not_under_way(db: Database, st
 
 
 @pytest.mark.semantics("Q-19", "Q-1")
-@pytest.mark.parametrize("state", ["pushing", "unknown"])
+@pytest.mark.parametrize("state", ["pushing", "in_doubt"])
 async def test_tags_of_a_put_under_way_are_pushed_after_it(db: Database, state: str) -> None:
     await put(db, "old=1")
     (change,) = await claim(db)
-    if state == "unknown":
+    if state == "in_doubt":
         await put_back(db, change, state)
     assert await retag(db, "a=1")
     assert await retag(db, "a=2")
@@ -115,7 +118,7 @@ async def test_a_newer_put_takes_the_place_of_tags_that_wait(db: Database) -> No
 @pytest.mark.semantics("Q-19")
 async def test_tags_are_not_queued_without_a_pending_put(db: Database) -> None:
     assert not await retag(db, "a=b")
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "delete", NOW, NOW)))
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.DELETE, NOW, NOW)))
     assert not await retag(db, "a=b")
 
 
@@ -132,9 +135,12 @@ async def test_newer_tags_take_the_place_of_refused_ones(db: Database) -> None:
     await put(db)
     await claim(db)
     await retag(db, "a=b")
-    await db.write(lambda c: c.execute("UPDATE change SET state = 'parked' WHERE op = 'tag'").fetchall())
+    await db.write(lambda c: outcomes.settle(c, 1))
+    (change,) = await claim(db)
+    await put_back(db, change, "parked")
+    assert rows(db) == [("tag", "parked", "a=b")]
     assert await retag(db, "c=d")
-    assert rows(db) == [("put", "pushing", None), ("tag", "waiting", "c=d")]
+    assert rows(db) == [("tag", "waiting", "c=d")]
     assert shown(db) == "c=d"
 
 
@@ -142,17 +148,17 @@ async def test_newer_tags_take_the_place_of_refused_ones(db: Database) -> None:
 async def test_a_put_that_is_kept_has_the_tags_that_were_pushed_after_it(db: Database) -> None:
     await put(db, "old=1")
     (change,) = await claim(db)
-    await put_back(db, change, "unknown")
+    await put_back(db, change, "in_doubt")
     await retag(db, "a=b")
     await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
     (tags,) = await claim(db)
-    await put_back(db, tags, "unknown")
+    await put_back(db, tags, "in_doubt")
     await db.write(lambda c: outcomes.settle(c, tags.seq, now=NOW, window=900.0))
-    ((kept, late),) = aftermath.settled(db, 1e9, 10)
+    ((kept, late),) = late_writes.settled(db, 1e9, 10)
     assert (kept.seq, kept.members[TAGGING], late) == (change.seq, "a=b", ("e",))
     assert views.visible(db, "b", "k") is None
-    await db.write(lambda c: aftermath.tag_settled(c, "b", "k", ""))
-    ((kept, _),) = aftermath.settled(db, 1e9, 10)
+    await db.write(lambda c: late_writes.tag_settled(c, "b", "k", ""))
+    ((kept, _),) = late_writes.settled(db, 1e9, 10)
     assert kept.members == {"x-amz-meta-a": "1"}
 
 
@@ -160,6 +166,6 @@ async def test_a_put_that_is_kept_has_the_tags_that_were_pushed_after_it(db: Dat
 async def test_tags_are_not_folded_into_a_put_that_is_settled(db: Database) -> None:
     await put(db, "old=1")
     (change,) = await claim(db)
-    await put_back(db, change, "unknown")
+    await put_back(db, change, "in_doubt")
     await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
     assert not await retag(db, "a=b")

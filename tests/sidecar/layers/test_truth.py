@@ -11,9 +11,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue.rows import changes, claims, holds, outcomes, uploads, views
+from s3d.layers.queue.rows import changes, claims, garbage, holds, outcomes, uploads, views
 from s3d.layers.queue.rows.changes import ANY, Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State, UploadState
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 from tests.onion import BROKEN
@@ -34,8 +35,8 @@ async def write(
 ) -> int:
     headers = HOLD if members.pop("hold", "") else {}
     inline = None if file or op == "delete" else b"x"
-    new = New("b", "k", "", op, NOW, NOW, {**headers, **members}, 1, "e", file, inline, ordered=ordered)
-    return (await db.write(lambda c: changes.enqueue(c, new))).seq
+    new = New("b", "k", "", Op(op), NOW, NOW, {**headers, **members}, 1, "e", file, inline, ordered=ordered)
+    return await db.write(lambda c: changes.enqueue(c, new))
 
 
 async def claim(db: Database) -> Change:
@@ -44,7 +45,7 @@ async def claim(db: Database) -> Change:
 
 
 async def put_back(db: Database, change: Change, state: str, code: str = "c") -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code=code, reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code=code, reason="r"))
 
 
 async def park(db: Database, change: Change) -> None:
@@ -72,8 +73,8 @@ def shown(db: Database) -> int | None:
     return change.seq if change else None
 
 
-def former(db: Database, seq: int) -> dict[str, float]:
-    return dict(json.loads(db.read("SELECT former FROM change WHERE seq = ?", (seq,))[0][0]))
+def late(db: Database, seq: int) -> dict[str, float]:
+    return dict(json.loads(db.read("SELECT late_writes FROM change WHERE seq = ?", (seq,))[0][0]))
 
 
 async def refused_for_good(db: Database, change: Change) -> None:
@@ -152,7 +153,7 @@ async def test_what_is_kept_back_when_a_newer_change_comes_is_superseded(
     assert shown(db) == new
     # What a rule held goes as what waits does; what the remote refused stays for a person.
     assert (states(db)[0] == (1, "superseded")) == (state != "held")
-    assert uploads.litter(db) == ([("old", "")] if state == "held" else [])
+    assert garbage.found(db) == ([("old", "")] if state == "held" else [])
     await db.write(lambda c: claims.judge_holds(c, "b", 0, 100, NOW))
     assert shown(db) == new
 
@@ -171,18 +172,18 @@ async def test_a_change_that_is_re_tagged_to_be_held_behind_a_newer_one_is_dropp
 @pytest.mark.parametrize("between", ["nothing", "turn", "ordered"])
 async def test_the_newer_change_knows_what_may_still_arrive_of_the_superseded_one(db: Database, between: str) -> None:
     await write(db)
-    await put_back(db, await claim(db), "unknown")
+    await put_back(db, await claim(db), "in_doubt")
     change = await claim(db)
     if between == "turn":
         await take_turn(db)
     new = await write(db, ordered=between == "ordered")
     await db.write(lambda c: changes.may_arrive(c, new, ANY, 7.0))
     await put_back(db, change, "parked")
-    assert former(db, new) == {"e": NOW, ANY: 7.0}
+    assert late(db, new) == {"e": NOW, ANY: 7.0}
     # And once more from that one to the next, whether it is kept back when the next comes or ends so later.
     await db.write(lambda c: c.execute("DELETE FROM change WHERE op = 'through'").fetchall())
     await put_back(db, await claim(db), "parked")
-    assert former(db, await write(db)) == {"e": NOW, ANY: 7.0}
+    assert late(db, await write(db)) == {"e": NOW, ANY: 7.0}
 
 
 @pytest.mark.semantics("Q-9b", "Q-3", "D-4")
@@ -190,7 +191,7 @@ async def test_an_attempt_under_way_of_a_change_that_a_read_finds_damaged_may_st
     await write(db)
     change = await claim(db)
     await db.write(lambda c: outcomes.quarantine(c, change.seq, "bad"))
-    assert former(db, await write(db)) == {"e": NOW}
+    assert late(db, await write(db)) == {"e": NOW}
 
 
 @pytest.mark.semantics("Q-9b", "Q-9c", "R-3")
@@ -214,10 +215,10 @@ async def test_of_superseded_changes_of_a_key_only_the_newest_stays(db: Database
         await put_back(db, await claim(db), "parked")
     await write(db, "delete")
     assert states(db) == [(5, "superseded"), (6, "waiting")]
-    assert uploads.litter(db) == [(f"body {number}", "") for number in range(4)]
+    assert garbage.found(db) == [(f"body {number}", "") for number in range(4)]
     assert views.tally(db)["superseded"] == (1, 1)
     await db.write(lambda c: outcomes.discard(c, views.kept(db, "", "", None, 0, 10)))
-    assert uploads.files_known(db, ["body 4"]) == {"body 4"}
+    assert garbage.files_known(db, ["body 4"]) == {"body 4"}
     assert views.tally(db)["superseded"] == (0, 0)
 
 
@@ -225,18 +226,18 @@ async def test_of_superseded_changes_of_a_key_only_the_newest_stays(db: Database
 async def test_parts_of_older_superseded_uploads_go_with_them(db: Database) -> None:
     for number in range(2):
         name = f"upload {number}"
-        one = uploads.Upload(name, "b", "k", "", "open", {}, "", "", NOW, NOW)
+        one = uploads.Upload(name, "b", "k", "", UploadState.OPEN, {}, "", "", NOW, NOW)
         await db.write(lambda c, one=one: uploads.begin(c, one))  # type: ignore[misc]
         part = uploads.Part(1, 1, "e", {}, NOW, file=f"part {number}")
         await db.write(lambda c, name=name, part=part: uploads.store_part(c, name, part, NOW))  # type: ignore[misc]
-        await db.write(lambda c, name=name, part=part: uploads.close(c, name, [part], {}, NOW, "complete"))  # type: ignore[misc]
+        await db.write(lambda c, name=name, part=part: uploads.close(c, name, [part], {}, NOW, UploadState.COMPLETE))  # type: ignore[misc]
         await db.write(lambda c, name=name: uploads.begun(c, name, f"remote {name}"))  # type: ignore[misc]
-        new = New("b", "k", "", "complete", NOW, NOW, {}, 1, "e-1", upload=name)
+        new = New("b", "k", "", Op.COMPLETE, NOW, NOW, {}, 1, "e-1", upload=name)
         await db.write(lambda c, new=new: changes.enqueue(c, new))  # type: ignore[misc]
         await put_back(db, await claim(db), "parked")
     await write(db)
     assert states(db) == [(2, "superseded"), (3, "waiting")]
-    assert uploads.litter(db) == [("part 0", "upload 0")]
+    assert garbage.found(db) == [("part 0", "upload 0")]
     # What the remote holds of both is aborted.
     assert [stray.remote for stray in uploads.strays(db)] == ["remote upload 0", "remote upload 1"]
     first = uploads.find(db, "upload 0")
@@ -253,14 +254,14 @@ async def test_a_damaged_body_that_is_superseded_stays_whatever_comes_after_it(d
         await put_back(db, await claim(db), "parked")
     await write(db)
     assert states(db) == [(1, "superseded"), (3, "superseded"), (4, "superseded"), (5, "waiting")]
-    assert uploads.litter(db) == [("refused 0", "")]
+    assert garbage.found(db) == [("refused 0", "")]
 
 
 @pytest.mark.semantics("D-4", "Q-9b")
 async def test_a_row_that_cannot_be_read_does_not_keep_its_key(db: Database) -> None:
     await write(db)
     await put_back(db, await claim(db), "parked")
-    await db.write(lambda c: c.execute("UPDATE change SET former = x'ff'").fetchall())
+    await db.write(lambda c: c.execute("UPDATE change SET late_writes = x'ff'").fetchall())
     await write(db, "delete")
     assert states(db)[-1] == (2, "waiting")
 
@@ -290,8 +291,8 @@ async def test_rows_of_an_older_version_are_mended(tmp_path: Path) -> None:
     try:
         assert db.read(BROKEN) == []
         assert states(db) == [(4, "superseded"), (6, "waiting")]
-        assert former(db, 6) == {"a": 1.5, "b": 2.5}
-        assert sorted(file for file, _ in uploads.litter(db)) == ["held", "old", "older kept"]
+        assert late(db, 6) == {"a": 1.5, "b": 2.5}
+        assert sorted(file for file, _ in garbage.found(db)) == ["held", "old", "older kept"]
         assert views.tally(db)["superseded"] == (1, 1)
     finally:
         await db.close()

@@ -16,6 +16,7 @@ from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.rows import changes, claims, outcomes, times, views
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.turns import Turns
 from s3d.store.db import Database
 
@@ -43,8 +44,8 @@ class Stage:
         self.turns = Turns(db, clock, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set)
 
     async def put(self, op: str = "put") -> int:
-        new = New("b", "k", "", op, NOW, NOW, {}, 1, "e", None, b"x")
-        return (await self.db.write(lambda c: changes.enqueue(c, new))).seq
+        new = New("b", "k", "", Op(op), NOW, NOW, {}, 1, "e", None, b"x")
+        return await self.db.write(lambda c: changes.enqueue(c, new))
 
     async def claim(self) -> list[changes.Change]:
         return await self.db.write(lambda c: claims.claim(c, now=NOW, limit=1))
@@ -147,7 +148,7 @@ async def test_a_request_whose_older_change_is_superseded_by_one_behind_it_is_re
     while not await db.write(lambda c: c.execute("SELECT 1 FROM change WHERE op = 'through'").fetchall()):
         pass
     new = await stage.put()
-    await db.write(lambda c: outcomes.put_back(c, change, state=end, next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(end), next_at=NOW, code="c", reason="r"))
     stage.turns.moved("b")
     with pytest.raises(S3Error, match="has taken the place") as refused:
         await asking

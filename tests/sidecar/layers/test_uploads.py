@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from s3d.errors import S3Error
-from s3d.layers.queue.rows import changes, claims, outcomes, uploads, views
+from s3d.layers.queue.rows import changes, claims, garbage, outcomes, uploads, views
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.store.db import Database
 
@@ -25,7 +26,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def begin(db: Database, name: str = "u", key: str = "k") -> None:
-    await db.write(lambda c: uploads.begin(c, Upload(name, "b", key, "", "open", {}, "", "", NOW, NOW)))
+    await db.write(lambda c: uploads.begin(c, Upload(name, "b", key, "", UploadState.OPEN, {}, "", "", NOW, NOW)))
 
 
 async def part(db: Database, number: int, *, size: int = 10, file: str | None = None, name: str = "u") -> Part:
@@ -37,14 +38,14 @@ async def part(db: Database, number: int, *, size: int = 10, file: str | None = 
 async def complete(db: Database, *chosen: Part, name: str = "u") -> int:
     def write(c: object) -> int:
         uploads.close(c, name, chosen, {"ETag": "e"}, NOW, "complete")  # type: ignore[arg-type]
-        new = New("b", "k", "", "complete", NOW, NOW, size=sum(p.size for p in chosen), upload=name)
-        return changes.enqueue(c, new).seq  # type: ignore[arg-type]
+        new = New("b", "k", "", Op.COMPLETE, NOW, NOW, size=sum(p.size for p in chosen), upload=name)
+        return changes.enqueue(c, new)  # type: ignore[arg-type]
 
     return await db.write(write)
 
 
-def litter(db: Database) -> list[str]:
-    return [file for file, _ in uploads.litter(db)]
+def garbage_of(db: Database) -> list[str]:
+    return [file for file, _ in garbage.found(db)]
 
 
 def state(db: Database, name: str = "u") -> str:
@@ -58,9 +59,10 @@ async def test_a_part_takes_the_place_of_the_one_with_its_number(db: Database) -
     await part(db, 1, size=7, file="old")
     await part(db, 1, size=9, file="new")
     assert [(p.number, p.size, p.file) for p in uploads.parts_of(db, "u")] == [(1, 9, "new")]
-    assert litter(db) == ["old"]
+    assert garbage_of(db) == ["old"]
     assert uploads.staged(db) == (1, 9)
-    assert uploads.files_known(db, ["old", "new", "other"]) == {"old", "new"}
+    assert uploads.files_known(db, ["old", "new", "other"]) == {"new"}
+    assert garbage.files_known(db, ["old", "new", "other"]) == {"old"}
 
 
 @pytest.mark.semantics("D-2")
@@ -73,7 +75,7 @@ async def test_complete_makes_the_change_and_drops_what_it_does_not_name_in_one_
     assert change is not None
     assert (change.op, change.size, change.upload) == ("complete", 20, "u")
     assert [p.number for p in uploads.parts_of(db, "u")] == [1, 3]
-    assert (state(db), litter(db), uploads.staged(db)) == ("complete", ["f2"], (0, 0))
+    assert (state(db), garbage_of(db), uploads.staged(db)) == ("complete", ["f2"], (0, 0))
     with pytest.raises(S3Error, match="NoSuchUpload"):
         await part(db, 1)
 
@@ -96,8 +98,8 @@ async def test_a_superseded_upload_lets_its_files_go_and_is_aborted_where_the_re
     await complete(db, await part(db, 1, file="f"))
     if remote:
         await db.write(lambda c: uploads.begun(c, "u", remote))
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "delete", NOW, NOW)))
-    assert (litter(db), state(db)) == (["f"], after)
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.DELETE, NOW, NOW)))
+    assert (garbage_of(db), state(db)) == (["f"], after)
     await db.write(lambda c: uploads.rid(c, "u"))
     assert state(db) == "finished"
 
@@ -112,7 +114,7 @@ async def test_a_settled_upload_keeps_its_answer_for_a_while(db: Database) -> No
     await db.write(lambda c: outcomes.settle(c, change.seq))
     found = uploads.find(db, "u")
     assert found is not None
-    assert (found.state, found.answer, litter(db)) == ("finished", {"ETag": "e"}, ["f"])
+    assert (found.state, found.answer, garbage_of(db)) == ("finished", {"ETag": "e"}, ["f"])
     assert uploads.any_finished(db, 0.5)
     await db.write(lambda c: uploads.forget_finished(c, NOW, NOW))
     assert (state(db), uploads.any_finished(db, NOW)) == ("finished", False)
@@ -128,11 +130,11 @@ async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_no
     (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
     await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=False))
-    await db.write(lambda c: outcomes.put_back(c, change, state="parked", next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State.PARKED, next_at=NOW, code="c", reason="r"))
     assert [stray.remote for stray in uploads.strays(db)] == ["r"]
     assert uploads.is_remotes(db, "b", "r")
-    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", "put", NOW, NOW)))
-    assert (litter(db), [(p.file, p.landed) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
+    await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, NOW, NOW)))
+    assert (garbage_of(db), [(p.file, p.landed) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
 
 
 @pytest.mark.semantics("Q-16", "Q-16c")
@@ -152,7 +154,7 @@ async def test_a_spilling_upload_is_spilled_when_the_remote_has_every_part(db: D
         (one.etag, "e1", None),
         (newer.etag, "e3", None),
     ]
-    assert (uploads.staged(db), sorted(litter(db))) == ((0, 0), ["f1", "f2", "f3"])
+    assert (uploads.staged(db), sorted(garbage_of(db))) == ((0, 0), ["f1", "f2", "f3"])
     await part(db, 3, file="late")
     assert state(db) == "spilling"
 
@@ -162,7 +164,7 @@ async def test_an_aborted_upload_takes_nothing_any_more(db: Database) -> None:
     await begin(db)
     await part(db, 1, file="f")
     await db.write(lambda c: uploads.abort(c, "u", NOW))
-    assert (litter(db), state(db), uploads.staged(db)) == (["f"], "finished", (0, 0))
+    assert (garbage_of(db), state(db), uploads.staged(db)) == (["f"], "finished", (0, 0))
     with pytest.raises(S3Error, match="NoSuchUpload"):
         await part(db, 2)
 

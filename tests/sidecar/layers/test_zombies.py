@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue.rows import aftermath, changes, claims, outcomes, uploads, views
+from s3d.layers.queue.rows import changes, claims, garbage, late_writes, outcomes, views
 from s3d.layers.queue.rows.changes import Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
+from s3d.layers.queue.rows.states import Op, State
 from s3d.store.db import Database
 
 NOW = 1000.0
@@ -25,8 +26,8 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def put(db: Database, etag: str, *, op: str = "put", file: str | None = None) -> int:
-    new = New("b", "k", "", op, NOW, NOW, {}, 1, etag, file, None if file else b"x")
-    return (await db.write(lambda c: changes.enqueue(c, new))).seq
+    new = New("b", "k", "", Op(op), NOW, NOW, {}, 1, etag, file, None if file else b"x")
+    return await db.write(lambda c: changes.enqueue(c, new))
 
 
 async def claim(db: Database) -> Change:
@@ -35,34 +36,36 @@ async def claim(db: Database) -> Change:
 
 
 async def put_back(db: Database, change: Change, state: str) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=state, next_at=NOW, code="", reason=""))
+    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code="", reason=""))
 
 
-async def settle(db: Database, seq: int, now: float = NOW) -> tuple[str, ...]:
-    return await db.write(lambda c: outcomes.settle(c, seq, now=now, window=WINDOW))
+async def settle(db: Database, seq: int, now: float = NOW) -> list[str]:
+    """The files that are to be deleted then."""
+    await db.write(lambda c: outcomes.settle(c, seq, now=now, window=WINDOW))
+    return [file for file, _ in garbage.found(db)]
 
 
 def kept(db: Database) -> list[tuple[int, tuple[str, ...]]]:
-    return [(change.seq, late) for change, late in aftermath.settled(db, 1e9, 10)]
+    return [(change.seq, late) for change, late in late_writes.settled(db, 1e9, 10)]
 
 
 async def attempt_unanswered(db: Database) -> Change:
     """An attempt that stays unanswered."""
     change = await claim(db)
-    await put_back(db, change, "unknown")
+    await put_back(db, change, "in_doubt")
     return change
 
 
 async def test_a_change_that_was_answered_at_once_is_not_kept(db: Database) -> None:
     await put(db, "e1", file="f1")
-    assert await settle(db, (await claim(db)).seq) == ("f1",)
+    assert await settle(db, (await claim(db)).seq) == ["f1"]
     assert kept(db) == []
 
 
 async def test_a_change_that_went_unanswered_is_kept_and_is_not_pending(db: Database) -> None:
     await put(db, "e1", file="f1")
     await attempt_unanswered(db)
-    assert await settle(db, (await claim(db)).seq) == ()
+    assert await settle(db, (await claim(db)).seq) == []
     assert kept(db) == [(1, ("e1",))]
     assert views.visible(db, "b", "k") is None
     assert views.obstacle(db, "b", "k", 100) is None
@@ -77,14 +80,14 @@ async def test_only_the_newest_settled_body_is_kept_with_all_that_may_arrive(db:
     await attempt_unanswered(db)
     await put(db, "e2", file="f2")
     await settle(db, (await claim(db)).seq)
-    assert await settle(db, (await claim(db)).seq) == ("f1",)
+    assert await settle(db, (await claim(db)).seq) == ["f1"]
     assert kept(db) == [(2, ("e1",))]
 
 
 async def test_what_may_arrive_is_forgotten_after_the_window(db: Database) -> None:
     await put(db, "e1", file="f1")
     await attempt_unanswered(db)
-    assert await settle(db, (await claim(db)).seq, now=NOW + WINDOW + 1) == ("f1",)
+    assert await settle(db, (await claim(db)).seq, now=NOW + WINDOW + 1) == ["f1"]
     assert kept(db) == []
 
 
@@ -125,7 +128,7 @@ async def test_a_lost_turn_is_remembered_at_its_key(db: Database, crash: bool) -
     else:
         await db.write(lambda c: changes.lose_turn(c, seq, etag=changes.ANY, now=NOW))
     await put(db, "e2")
-    assert await settle(db, (await claim(db)).seq) == ()
+    assert await settle(db, (await claim(db)).seq) == []
     assert kept(db) == [(2, (changes.ANY,))]
 
 
@@ -133,12 +136,12 @@ async def test_a_kept_change_is_pushed_again_unless_a_newer_one_has_taken_the_ke
     await put(db, "e1")
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
-    (change, _), *_ = aftermath.settled(db, NOW, 10)
+    (change, _), *_ = late_writes.settled(db, NOW, 10)
     await put(db, "e2")
-    assert not await db.write(lambda c: aftermath.push_again(c, change, NOW))
-    assert await settle(db, (await claim(db)).seq) == ()
-    ((change, _),) = aftermath.settled(db, NOW, 10)
-    assert await db.write(lambda c: aftermath.push_again(c, change, NOW))
+    assert not await db.write(lambda c: late_writes.push_again(c, change, NOW))
+    assert await settle(db, (await claim(db)).seq) == []
+    ((change, _),) = late_writes.settled(db, NOW, 10)
+    assert await db.write(lambda c: late_writes.push_again(c, change, NOW))
     assert views.tally(db)["waiting"] == (1, 1)
     assert (await claim(db)).etag == "e2"
 
@@ -148,9 +151,20 @@ async def test_what_has_replaced_the_key_lets_the_body_go_and_not_what_may_arriv
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
     turn = await db.write(lambda c: changes.take_turn(c, bucket="b", key="k", identity="", now=NOW))
-    await db.write(lambda c: aftermath.drop_kept(c, turn))
+    await db.write(lambda c: late_writes.drop_kept(c, turn))
     await db.write(lambda c: changes.end_turn(c, turn, made="theirs"))
-    assert uploads.litter(db) == [("f1", "")]
+    assert garbage.found(db) == [("f1", "")]
     await put(db, "e2")
     await settle(db, (await claim(db)).seq)
     assert kept(db) == [(3, ("e1",))]
+
+
+@pytest.mark.semantics("Q-3", "D-4")
+async def test_a_settled_change_whose_body_turns_out_to_be_bad_answers_no_read(db: Database) -> None:
+    """A read found it while it was on its way, and the delivery was confirmed before that could be noted."""
+    await put(db, "e1", file="f1")
+    await attempt_unanswered(db)
+    await settle(db, (await claim(db)).seq)
+    await db.write(lambda c: outcomes.quarantine(c, 1, "bad"))
+    assert views.visible(db, "b", "k") is None
+    assert kept(db) == [(1, ("e1",))]

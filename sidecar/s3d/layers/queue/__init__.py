@@ -1,7 +1,7 @@
 """The write queue: accepts a write durably, shows it at once and delivers it when the remote is there."""
 
 from s3d.layers.queue.layer import Queue, open_queue
-from s3d.layers.queue.rows.changes import ON_THE_WAY
+from s3d.layers.queue.rows.states import ON_THE_WAY
 from s3d.layers.queue.serve.posts import without_queue
 
 __all__ = ["ON_THE_WAY", "Queue", "open_queue", "without_queue"]

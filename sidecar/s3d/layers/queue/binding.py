@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from s3d.errors import ConfigError
-from s3d.layers.queue.rows import knowledge, uploads, views
+from s3d.layers.queue.rows import garbage, knowledge, uploads, views
 from s3d.store import db as store
 from s3d.store.bodies import Bodies, any_body, is_used, run_of
 from s3d.store.db import Database
@@ -58,7 +58,12 @@ def _may_belong(db: Database, ours: str, theirs: str, names: list[str]) -> bool:
         return False
     if not ours and not theirs:
         return views.newest(db) > 0
-    return bool(views.files_known(db, names) | uploads.files_known(db, names))
+    return bool(known(db, names))
+
+
+def known(db: Database, names: Sequence[str]) -> set[str]:
+    """Those of some bodies that the tables know: a row names them, or they are to be deleted. Raises StoreFailed."""
+    return views.files_known(db, names) | uploads.files_known(db, names) | garbage.files_known(db, names)
 
 
 async def note_run(db: Database, bodies: Bodies) -> None:

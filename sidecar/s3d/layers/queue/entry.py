@@ -16,6 +16,7 @@ from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
 from s3d.layers.queue.rows import holds, lanes, views
 from s3d.layers.queue.rows.shapes import Shape
+from s3d.layers.queue.rows.states import KEPT_BACK, Op
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
 from s3d.layers.queue.rules.tags import TAGGING
 
@@ -136,7 +137,7 @@ async def _rule(parts: Parts, bucket: str, tags: Mapping[str, str]) -> str | S3E
         except S3Error as error:
             if error.status >= 500:
                 return error
-    return holds.rule_now(parts.db, bucket, "put", tags)
+    return holds.rule_now(parts.db, bucket, Op.PUT, tags)
 
 
 def _is_stuck(parts: Parts, call: Call) -> bool:
@@ -144,6 +145,6 @@ def _is_stuck(parts: Parts, call: Call) -> bool:
     change = views.obstacle(parts.db, call.bucket, call.key, views.newest(parts.db))
     if change is None:
         return False
-    return change.state in ("held", "parked", "quarantined") or any(
+    return change.state in KEPT_BACK or any(
         lane.state == "paused" and lanes.key_of(lane) == lanes.key_of(change) for lane in lanes.shut(parts.db)
     )

@@ -19,6 +19,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
@@ -42,6 +43,7 @@ from s3d.layers.queue.serve import (
     writes,
 )
 from s3d.layers.queue.sights import Sights
+from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol import encode
@@ -163,7 +165,7 @@ class Queue:
         others: set[str] = set()
 
         def known(files: list[str]) -> set[str]:
-            ours = views.files_known(parts.db, files) | uploads.files_known(parts.db, files)
+            ours = binding.known(parts.db, files)
             others.update(binding.of_others(parts.db, files) - ours)
             return ours | others
 
@@ -191,9 +193,10 @@ class Queue:
         return str(self._parts.db.failure or self.trouble)
 
     async def drain(self, seconds: float) -> None:
-        """Push what is pending for up to so long, then carry the WAL into the database."""
+        """Push what is pending for up to so long, delete what it leaves, then carry the WAL into the database."""
         await self.pusher.drained(seconds)
         with contextlib.suppress(StoreFailed):
+            await self._parts.garbage.collect()
             await self._parts.db.checkpoint()
 
     # What the status doors show.
@@ -313,6 +316,7 @@ def assemble(
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
     owed = Owed(db, ballast)
+    staging = Staging()
     client = Client(inner, "queue")
     versioned = settings.write_queue.versioned == "Queue"
     buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
@@ -335,6 +339,8 @@ def assemble(
         shapes=shapes,
         learning=Learning(buckets, shapes, metrics),
         sights=Sights(db),
+        staging=staging,
+        garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
     )
     return Queue(parts, Pusher(parts, work))

@@ -16,6 +16,7 @@ from s3d.layers.queue.buckets import Bucket, Buckets
 from s3d.layers.queue.rows import shapes
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.shapes import DOUBTED, PROVEN, Shape, Shapes
+from s3d.layers.queue.rows.states import Op
 from s3d.metrics import Metrics
 from s3d.protocol import answers
 from s3d.store.db import StoreFailed
@@ -46,7 +47,7 @@ class Learning:
     async def delivered(self, change: Change, answer: Answer) -> None:
         """Learn from a push that succeeded."""
         headers = answer.headers
-        await self.learn(shapes.of_change(change), headers, change.etag if change.op in ("put", "complete") else "")
+        await self.learn(shapes.of_change(change), headers, change.etag if change.op in (Op.PUT, Op.COMPLETE) else "")
 
     async def refused(self, change: Change, error: S3Error) -> None:
         """Learn from a push that was refused."""

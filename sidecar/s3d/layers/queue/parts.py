@@ -4,7 +4,7 @@ One is made when the queue is opened and lives as long as the queue. It decides 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from s3d import config
 from s3d.api import S3, Call, Reply
@@ -13,6 +13,7 @@ from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
@@ -49,9 +50,10 @@ class Parts:
     shapes: Shapes
     learning: Learning
     sights: Sights
+    staging: Staging
+    garbage: Garbage
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
-    staging: Staging = field(default_factory=Staging)
 
 
 Handler = Callable[[Parts, Call], Awaitable[Reply]]

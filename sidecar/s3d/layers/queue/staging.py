@@ -27,7 +27,7 @@ class Staging:
         self._let_go: dict[str, None] = {}
 
     def wake(self) -> None:
-        """Say that there may be files to delete, or uploads to look after."""
+        """Say that there may be uploads to look after, or files of them to delete."""
         self.work.set()
 
     def read(self, upload_id: str) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from s3d.clock import Clock
 from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.rows import aftermath, changes, claims, views
+from s3d.layers.queue.rows import changes, claims, late_writes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database, StoreFailed
 
@@ -205,7 +205,7 @@ def _stand_in_line(db: apsw.Connection, bucket: str, key: str, identity: str, no
 def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None:
     """Leave the line, with all that the request has made of its key."""
     if turn is not None and turn.replaced:
-        aftermath.drop_kept(db, seq)
+        late_writes.drop_kept(db, seq)
     if turn is not None and turn.lost:
         changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=now)
     elif turn is None or not turn.changed:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from s3d.api import Call
 from s3d.layers.queue.rows import holds, views
+from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import decide
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.staging import Staging
@@ -46,5 +47,5 @@ def stop(db: Database, bucket: str, why: str, members: Mapping[str, str]) -> Non
 
     `members` hold the object's tags. Raises S3Error AccessDenied (403).
     """
-    if rule := holds.rule_now(db, bucket, "put", members):
+    if rule := holds.rule_now(db, bucket, Op.PUT, members):
         raise decide.held(rule, why)

@@ -2,7 +2,7 @@
 
 The remote's id is in the table before the first byte goes there, and a part that the remote has is noted, so that an
 attempt goes on where the last one ended. Nothing is begun there that is not finished or aborted by us. Only Complete
-changes the object: whatever happens before it is a failed attempt, and never an unknown one.
+changes the object: whatever happens before it is a failed attempt, and never one in doubt.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from s3d.layers.queue.multipart.completion import ELEMENTS
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.states import State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
 from s3d.protocol import checksums, encode
@@ -45,16 +46,16 @@ async def push(parts: Parts, change: Change) -> Answer:
     """
     upload_id = change.upload or ""
     upload = uploads.find(parts.db, upload_id)
-    if upload is None or upload.state == "quarantined":
+    if upload is None or upload.state == UploadState.QUARANTINED:
         raise CorruptBody("its upload is missing, or cannot be read")
-    if upload.state == "landed":
-        if change.state == "unknown":
+    if upload.state == UploadState.LANDED:
+        if change.state == State.IN_DOUBT:
             return Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
         # It was settled, and an older change of the key arrived after it.
         await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
         upload = uploads.find(parts.db, upload_id) or upload
     # Also after a part that stayed unanswered, which costs a HEAD and nothing else.
-    unknown = change.state == "unknown"
+    in_doubt = change.state == State.IN_DOUBT
     for again in (False, True):
         upload = await begin(parts, upload)
         try:
@@ -69,7 +70,7 @@ async def push(parts: Parts, change: Change) -> Answer:
                     raise _failed(NotS3(NOT_THE_STORES, answered=200)) from error
             if error.code != "NoSuchUpload":
                 raise
-            if unknown and await is_there(parts, change):
+            if in_doubt and await is_there(parts, change):
                 answer = Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
             else:
                 # Another's clean-up took it, or an earlier Complete of ours was overwritten since: from the start.
@@ -200,7 +201,7 @@ async def _is_listed(parts: Parts, upload: Upload, number: int, etag: str) -> bo
 
 
 async def complete(parts: Parts, upload: Upload, change: Change) -> Answer:
-    """Ask the remote to make the object. Whatever stays unanswered is unknown."""
+    """Ask the remote to make the object. Whatever stays unanswered is in doubt."""
     listed: list[dict[str, Any]] = []
     for part in uploads.parts_of(parts.db, upload.id):
         one: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.landed}"'}

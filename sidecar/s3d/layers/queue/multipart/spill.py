@@ -14,7 +14,8 @@ from s3d.errors import Unavailable
 from s3d.layers.queue import withheld
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import holds, uploads
+from s3d.layers.queue.rows import holds, states, uploads
+from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
 
 
@@ -39,9 +40,9 @@ async def spill(parts: Parts, upload_id: str) -> Upload:
         await parts.db.write(lambda db: uploads.spill(db, upload_id))
         while True:
             upload = uploads.find(parts.db, upload_id)
-            if upload is None or upload.state not in uploads.OPEN:
+            if upload is None or upload.state not in states.OPEN:
                 raise uploads.no_such_upload(upload_id)
-            if upload.state == "spilled":
+            if upload.state == UploadState.SPILLED:
                 return upload
             refuse_away(parts)
             withheld.stop(parts.db, upload.bucket, "it spills", upload.members)
@@ -54,7 +55,7 @@ async def counterpart(parts: Parts, upload: Upload) -> Upload:
     """An upload with the remote's id, which it gets where it has none."""
     async with parts.staging.alone(f"{upload.id} begins"):
         found = uploads.find(parts.db, upload.id)
-        if found is None or found.state not in uploads.OPEN:
+        if found is None or found.state not in states.OPEN:
             raise uploads.no_such_upload(upload.id)
         return await assembly.begin(parts, found)
 

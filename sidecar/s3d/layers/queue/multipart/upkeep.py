@@ -1,4 +1,4 @@
-"""Looks after uploads for life: files that nobody needs go, abandoned uploads expire, what the remote holds of a dead
+"""Looks after uploads for life: abandoned uploads expire, what the remote holds of a dead
 upload is aborted, and what spills is moved (SEMANTICS Q-16).
 
 What is done here on the local dir never waits for what is done at the remote. Nothing of a completed upload is touched.
@@ -16,6 +16,7 @@ from s3d.errors import S3DError, S3Error
 from s3d.layers.queue.multipart import assembly, spill
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import uploads
+from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Stray, Upload
 from s3d.layers.queue.rules import retry
 from s3d.store.db import StoreFailed
@@ -51,18 +52,13 @@ async def look(parts: Parts, far: "Far", tasks: asyncio.TaskGroup) -> None:
 
 
 async def tidy(parts: Parts, now: float) -> None:
-    """Delete what nobody needs on the local dir: expired uploads, files, answers."""
+    """Forget what nobody needs on the local dir: expired uploads, answers."""
     for upload_id in uploads.expired(parts.db, now - parts.settings.write_queue.max_upload_age):
         log.warning("an abandoned upload has expired: %s", upload_id)
         with contextlib.suppress(S3Error):
             await parts.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
         parts.room.freed()
-    free = [file for file, upload_id in uploads.litter(parts.db) if not parts.staging.is_read(upload_id)]
-    for file in free:
-        await parts.bodies.delete(file)
-    if free:
-        await parts.db.write(lambda db: uploads.swept(db, free))
-        parts.room.freed()
+    parts.garbage.wake()
     if uploads.any_finished(parts.db, now - ANSWER_KEPT):
         await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT, now))
 
@@ -81,8 +77,10 @@ class Far:
         if self._parts.health.away:
             return
         now = time.monotonic()
-        due: list[tuple[str, Upload | Stray]] = [(one.id, one) for one in uploads.in_state(self._parts.db, "doomed")]
-        due += [(one.id, one) for one in uploads.in_state(self._parts.db, "spilling")]
+        due: list[tuple[str, Upload | Stray]] = [
+            (one.id, one) for one in uploads.in_state(self._parts.db, UploadState.DOOMED)
+        ]
+        due += [(one.id, one) for one in uploads.in_state(self._parts.db, UploadState.SPILLING)]
         due += [(f"{one.bucket} {one.remote}", one) for one in uploads.strays(self._parts.db)]
         self._later = {name: self._later[name] for name, _ in due if name in self._later}
         for name, one in due:
@@ -115,7 +113,7 @@ class Far:
         try:
             if isinstance(what, Stray):
                 await assembly.catch(self._parts, what)
-            elif what.state == "doomed":
+            elif what.state == UploadState.DOOMED:
                 await assembly.abort(self._parts, what)
             else:
                 await spill.spill(self._parts, what.id)

@@ -2,7 +2,7 @@
 
 A change is claimed in the table before its first byte is sent. Some workers take nothing that is large or was tried
 before, so that one such change does not hold up the others (Q-10). An attempt that was not sent in full has failed; one
-that was sent and stays unanswered is unknown, keeps its claim and is pushed again until it is answered. A push is the
+that was sent and stays unanswered is in doubt, keeps its claim and is pushed again until it is answered. A push is the
 client's own request, sent again with the digests that it came with.
 """
 
@@ -27,6 +27,7 @@ from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
+from s3d.layers.queue.rows.states import ON_THE_WAY, Op, State
 from s3d.layers.queue.rules import retry
 from s3d.store.db import StoreFailed
 
@@ -78,6 +79,7 @@ class Pusher:
                 ("late arrivals", partial(zombies.watch, self._parts)),
                 ("tags of buckets", partial(releases.watch, self._parts)),
                 ("a full disk", self._parts.ballast.watch),
+                ("garbage", self._parts.garbage.watch),
                 ("what is owed to the tables", self._parts.owed.run),
             ):
                 tasks.create_task(for_ever(name, look, self._metrics))
@@ -96,7 +98,7 @@ class Pusher:
             await self._rest(claimed.due)
 
     async def _carry(self, change: Change) -> None:
-        """Push a change. A bug that is met beside the attempt itself leaves its outcome unknown: the change is pushed
+        """Push a change. A bug that is met beside the attempt itself leaves it in doubt: the change is pushed
         again, since a claim that nobody works on would never end."""
         try:
             await self._push(change)
@@ -105,7 +107,7 @@ class Pusher:
             self._metrics.background_failures.labels("deliveries").inc()
             reason = repr(bug)
             later = self._clock.now() + retry.PROBE_BASE
-            forget = partial(self._record, change, "unknown", code="InternalError", reason=reason, next_at=later)
+            forget = partial(self._record, change, State.IN_DOUBT, code="InternalError", reason=reason, next_at=later)
             await until_done("deliveries", forget, self._metrics)
             self._parts.turns.moved(change.bucket)
 
@@ -115,7 +117,7 @@ class Pusher:
         await self._db.write(lambda db: hasten(db, now))
         self.wake()
         deadline = time.monotonic() + seconds
-        while sum(views.tally(self._db)[state][0] for state in ("waiting", "pushing", "unknown")):
+        while sum(views.tally(self._db)[state][0] for state in ON_THE_WAY):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -164,7 +166,9 @@ class Pusher:
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
-                await self._record(change, "parked", code=error.code, reason=error.message, next_at=self._clock.now())
+                await self._record(
+                    change, State.PARKED, code=error.code, reason=error.message, next_at=self._clock.now()
+                )
                 self._metrics.pushes.labels("parked").inc()
             except S3Error as error:
                 await self._judge(change, error)
@@ -188,15 +192,13 @@ class Pusher:
     async def _settle(self, change: Change, answer: Answer) -> None:
         window = self._parts.settings.write_queue.zombie_window
         shown = answer.etag or change.etag
-        if change.op != "tag":
+        if change.op != Op.TAG:
             # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
             self._parts.sights.saw(change.bucket, change.key, shown)
-        orphans = await self._write(
-            lambda db: outcomes.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
-        )
+        await self._write(lambda db: outcomes.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown))
         self._metrics.pushes.labels("settled").inc()
-        for file in orphans:
-            await self._parts.bodies.delete(file)
+        if change.file is not None:
+            self._parts.garbage.wake()
 
     async def _opened(self, change: Change, began: float) -> None:
         """Note that a lane delivers."""
@@ -214,9 +216,9 @@ class Pusher:
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return
         now, attempts, refusals = self._clock.now(), change.attempts + 1, 0
-        # A claim that was unknown stays so without an answer: an earlier attempt may still arrive.
-        unanswered = isinstance(error, Unavailable) and change.state == "unknown"
-        state = "unknown" if error.unknown or unanswered else "waiting"
+        # A claim that was in doubt stays so without an answer: an earlier attempt may still arrive.
+        unanswered = isinstance(error, Unavailable) and change.state == State.IN_DOUBT
+        state = State.IN_DOUBT if error.unknown or unanswered else State.WAITING
         pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
         if verdict is retry.Verdict.REFUSED and not error.unknown:
             refusals = retry.counted(change.refusals, None if change.attempt_at is None else now - change.attempt_at)
@@ -227,19 +229,19 @@ class Pusher:
             or refusals >= retry.ATTEMPTS
             or (alone and error.code == "AccessDenied" and not error.unknown)
         ):
-            state = "parked"
+            state = State.PARKED
             log.error("%s is refused for good: %s", describe(change), error)
         if verdict is retry.Verdict.LANE and not (alone or self._passed_lately(change, error, now)):
-            await self._shut(change, error, state, now + pause if state == "unknown" else now)
+            await self._shut(change, error, state, now + pause if state == State.IN_DOUBT else now)
         else:
             await self._record(
                 change, state, code=error.code, reason=error.message, next_at=now + pause, refusals=refusals
             )
-        self._metrics.pushes.labels("retried" if state == "waiting" else state).inc()
-        if state != "parked":
+        self._metrics.pushes.labels("retried" if state == State.WAITING else state).inc()
+        if state != State.PARKED:
             self._metrics.push_retries.labels(verdict.value).inc()
 
-    async def _shut(self, change: Change, error: S3Error, state: str, next_at: float) -> None:
+    async def _shut(self, change: Change, error: S3Error, state: State, next_at: float) -> None:
         """Put a change back, and note that its lane is refused."""
         now = self._clock.now()
         self._refused.add(lanes.key_of(change))
@@ -272,7 +274,7 @@ class Pusher:
 
     async def _intact(self, change: Change) -> bool:
         """Hash the body of a put once more, which the remote says arrived otherwise; a bad one is quarantined."""
-        if change.op != "put":
+        if change.op != Op.PUT:
             return True
         try:
             async with contextlib.aclosing(open_body(self._parts.bodies, change)) as body:
@@ -286,14 +288,14 @@ class Pusher:
     async def _quarantine(self, change: Change, error: CorruptBody) -> None:
         log.error("%s is quarantined: %s", describe(change), error)
         self._metrics.quarantined.inc()
-        await self._record(change, "quarantined", code="CorruptBody", reason=str(error))
+        await self._record(change, State.QUARANTINED, code="CorruptBody", reason=str(error))
 
     async def _write(self, write: Callable[[apsw.Connection], T]) -> T:
         """Record an outcome; while the local dir fails, this worker waits: the claim must not be forgotten."""
         return await self._parts.owed.insist(write)
 
     async def _record(
-        self, change: Change, state: str, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
+        self, change: Change, state: State, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
     ) -> None:
         again = self._clock.now() + retry.PROBE_BASE
 

@@ -14,7 +14,7 @@ import apsw
 from s3d import config
 from s3d.clock import Clock
 from s3d.layers.queue.rows import times, views
-from s3d.layers.queue.rows.changes import ON_THE_WAY
+from s3d.layers.queue.rows.states import ON_THE_WAY
 from s3d.layers.queue.rules import retry
 from s3d.store.db import Database, StoreFailed
 

@@ -11,7 +11,7 @@ import logging
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.conflicts import not_sent
-from s3d.layers.queue.rows import aftermath, changes
+from s3d.layers.queue.rows import changes, late_writes
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import StoreFailed
 
@@ -35,7 +35,7 @@ async def watch(parts: Parts) -> None:
     window = parts.settings.write_queue.zombie_window
     again = False
     try:
-        for change, late in aftermath.settled(parts.db, parts.clock.now() - window, AT_ONCE):
+        for change, late in late_writes.settled(parts.db, parts.clock.now() - window, AT_ONCE):
             try:
                 await look(parts, change, late)
             except Unavailable as error:
@@ -44,7 +44,7 @@ async def watch(parts: Parts) -> None:
     except StoreFailed as error:
         log.error("settled changes cannot be looked at: %s", error)
         again = True
-    since = aftermath.kept_since(parts.db)
+    since = late_writes.kept_since(parts.db)
     rest = GLANCE if since is None else AGAIN if again else since + window - parts.clock.now()
     await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
 
@@ -66,12 +66,12 @@ async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
                 change.key,
                 shown or "none",
             )
-            if await parts.db.write(lambda db: aftermath.push_again(db, change, parts.clock.now())):
+            if await parts.db.write(lambda db: late_writes.push_again(db, change, parts.clock.now())):
                 parts.wake()
                 return
-    file = await parts.db.write(lambda db: aftermath.release(db, change.seq))
-    if file is not None:
-        await parts.bodies.delete(file)
+    await parts.db.write(lambda db: late_writes.release(db, change.seq))
+    if change.file is not None:
+        parts.garbage.wake()
 
 
 async def etag_of(parts: Parts, change: Change) -> str | None:

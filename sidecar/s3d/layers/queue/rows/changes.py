@@ -1,8 +1,8 @@
 """A change, the row that it is, and how rows come to be: puts, deletes, tags, and the turns of requests.
 
-Functions that take a connection run inside a transaction of the store's writer. All SQL on the table `change` is in
-here and in `claims` (what is pushed next), `outcomes` (what became of it), `aftermath` (what may still arrive) and
-`views` (what is shown). A change moves only along the states of docs/ARCHITECTURE.md.
+Functions that take a connection run inside a transaction of the store's writer. The SQL on the table `change` stands
+in the files of this module, of `claims` (what is pushed next), `outcomes` (what became of it), `late_writes` (what may
+still arrive) and `views` (what is shown). A change makes only the moves of `states`.
 """
 
 import json
@@ -12,28 +12,20 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import holds, soundness
+from s3d.layers.queue.rows import holds, queries, soundness
+from s3d.layers.queue.rows.states import CLAIMED, Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 
 Table = list[tuple[Any, ...]]
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
-NOBODY = "[]"
-"""The column `former` where nothing of the key may still arrive."""
+NO_LATE_WRITES = "[]"
+"""The column `late_writes` where nothing of the key may still arrive."""
 ANY = "?"
-"""In `former`: a write that was sent through and of which nobody knows the ETag."""
-ON_THE_WAY = ("waiting", "pushing", "unknown")
-"""States of changes that are still to be delivered, without a person."""
-ACTIVE = "('" + "', '".join(ON_THE_WAY) + "')"
-KEPT = "state IN ('held', 'parked', 'superseded', 'quarantined')"
-"""What waits for a person."""
-DUE = "state = 'waiting' AND op <> 'through'"
+"""In `late_writes`: a write that was sent through and of which nobody knows the ETag."""
 FIELDS = soundness.FIELDS
 WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
-PENDING = "state <> 'superseded' AND state <> 'settled'"
-"""What reads, barriers and counts are about; the other two are only kept."""
-AHEAD = f"""EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
-    AND ahead.seq < change.seq AND ahead.state IN {ACTIVE})"""
+SQL = queries.load("changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +35,8 @@ class Change:
     seq: int
     bucket: str
     key: str
-    op: str
-    state: str
+    op: Op
+    state: State
     members: Mapping[str, str]
     size: int
     etag: str
@@ -67,14 +59,6 @@ class Change:
     inline: bytes | None = None
     damage: str = ""
     """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """What an enqueue did: the new row, and the files of what it superseded, now orphans."""
-
-    seq: int
-    files: tuple[str, ...]
 
 
 def of_row(row: tuple[Any, ...]) -> Change:
@@ -102,7 +86,7 @@ class New:
     bucket: str
     key: str
     identity: str
-    op: str
+    op: Op
     now: float
     next_at: float
     members: Mapping[str, str] = field(default_factory=dict)
@@ -119,46 +103,42 @@ class New:
     """The time of day that is shown as that of the acknowledgement; None: as `now`."""
 
 
-def enqueue(db: apsw.Connection, new: New) -> Queued:
-    """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9).
+def enqueue(db: apsw.Connection, new: New) -> int:
+    """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9); its seq.
 
     An older change that waits is dropped, unless the turn of a request stands between the two: that request was
     promised to see it. What is held, parked or quarantined the table supersedes by itself (truth.sql).
     """
-    dropped: list[tuple[int, str | None]] = []
+    dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
-    older: Table = db.execute(
-        f"""SELECT seq, coalesce(since, seq), op, state, file, CAST(former AS BLOB), base_etag FROM change
-        WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq""",
-        (new.bucket, new.key),
-    ).fetchall()
-    turn = max((seq for seq, _, op, *_ in older if op == "through"), default=0)
+    older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
+    turn = max((seq for seq, _, op, *_ in older if op == Op.THROUGH), default=0)
     late: list[str | bytes] = []
     seen = new.base
-    for seq, since, op, state, file, former, base in older:
-        if seen is None and op not in ("through", "tag"):
+    for seq, since, op, state, late_writes, base in older:
+        if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
-        if state == "waiting" and op != "through" and seq > turn and not new.ordered:
-            db.execute("DELETE FROM change WHERE seq = ?", (seq,))
-            dropped.append((since, file))
-            late.append(former)
-    _insert(db, new, min((since for since, _ in dropped), default=None), merged(late), seen)
-    return Queued(db.last_insert_rowid(), tuple(file for _, file in dropped if file is not None))
+        if state == State.WAITING and op != Op.THROUGH and seq > turn and not new.ordered:
+            db.execute(SQL["drop"], (seq,))
+            dropped.append(since)
+            late.append(late_writes)
+    _insert(db, new, min(dropped, default=None), merged(late), seen)
+    return db.last_insert_rowid()
 
 
-def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBODY, base: str | None = None) -> None:
+def _insert(
+    db: apsw.Connection, new: New, since: int | None, late_writes: str = NO_LATE_WRITES, base: str | None = None
+) -> None:
     rule = holds.rule_of(db, new.bucket, new.op, new.members)
     db.execute(
-        """INSERT INTO change
-        (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload, former,
-        rule, ordered, base_etag, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        SQL["add"],
         (
             since,
             new.bucket,
             new.key,
             new.identity,
             new.op,
-            "held" if rule else "waiting",
+            State.HELD if rule else State.WAITING,
             written(new.members),
             new.size,
             new.etag,
@@ -167,7 +147,7 @@ def _insert(db: apsw.Connection, new: New, since: int | None, former: str = NOBO
             new.file,
             new.inline,
             new.upload,
-            former,
+            late_writes,
             rule,
             new.ordered,
             base,
@@ -181,24 +161,17 @@ def retag(db: apsw.Connection, new: New) -> bool:
 
     False, and nothing done, where no put is pending, or the turn of a request stands behind it. Tags "" are none.
     """
-    rows = db.execute(
-        f"SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND {PENDING} ORDER BY seq DESC",
-        (new.bucket, new.key),
-    )
+    rows = db.execute(SQL["newest_first"], (new.bucket, new.key))
     found: list[tuple[Any, ...]] = rows.fetchall()
     for seq, op, state in found:
-        if op not in ("put", "tag") or state == "quarantined":
+        if op not in (Op.PUT, Op.TAG) or state == State.QUARANTINED:
             return False
-        if op == "tag" and state in ("waiting", "parked"):
+        if op == Op.TAG and state in (State.WAITING, State.PARKED):
             # In its place, with a new start: what was refused is wanted by nobody any more.
-            db.execute(
-                """UPDATE change SET members = ?, state = 'waiting', refusals = 0,
-                next_at = iif(state = 'parked', ?, next_at) WHERE seq = ?""",
-                (written(new.members), new.next_at, seq),
-            )
+            db.execute(SQL["tag_again"], (written(new.members), new.next_at, seq))
             return True
-        if op == "put":
-            if state in ("pushing", "unknown"):
+        if op == Op.PUT:
+            if state in CLAIMED:
                 _insert(db, new, None, base=new.base)
             else:
                 fold(db, seq, new.members[TAGGING])
@@ -209,95 +182,73 @@ def retag(db: apsw.Connection, new: New) -> bool:
 
 def absorb(db: apsw.Connection, seq: int) -> None:
     """Make the tags that wait behind a put part of it: it is not under way any more."""
-    behind: list[tuple[Any, ...]] = db.execute(
-        """DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key) =
-        (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING CAST(members AS BLOB)""",
-        (seq,),
-    ).fetchall()
+    behind: list[tuple[Any, ...]] = db.execute(SQL["absorb"], (seq,)).fetchall()
     for (members,) in behind:
         fold(db, seq, soundness.members_leniently(members).get(TAGGING, ""))
 
 
 def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
     """Give a put other tags."""
-    rows: list[tuple[Any, ...]] = db.execute(
-        "SELECT CAST(members AS BLOB) FROM change WHERE seq = ?", (seq,)
-    ).fetchall()
+    rows: list[tuple[Any, ...]] = db.execute(SQL["members"], (seq,)).fetchall()
     for (text,) in rows:
         members = dict(soundness.members_leniently(text))
         members.pop(TAGGING, None)
         if tagging:
             members[TAGGING] = tagging
-        db.execute("UPDATE change SET members = ? WHERE seq = ?", (written(members), seq))
+        db.execute(SQL["set_members"], (written(members), seq))
 
 
 def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
     """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
-    rows: Table = db.execute(
-        "SELECT bucket, op, CAST(members AS BLOB), state FROM change WHERE seq = ? AND state IN ('waiting', 'held')",
-        (seq,),
-    ).fetchall()
+    rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
     for bucket, op, members, state in rows:
         rule = holds.rule_of(db, bucket, op, soundness.members_leniently(members))
         if rule:
-            db.execute("UPDATE change SET state = 'held', rule = ? WHERE seq = ?", (rule, seq))
-        elif state == "held":
-            db.execute("UPDATE change SET state = 'waiting', rule = '', next_at = ? WHERE seq = ?", (next_at, seq))
+            db.execute(SQL["hold"], (rule, seq))
+        elif state == State.HELD:
+            db.execute(SQL["let_go"], (next_at, seq))
 
 
 def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:
     """Note at the change behind `seq` what it finds at the remote: an ETag of ours."""
-    behind: Table = db.execute(
-        "SELECT seq FROM change WHERE bucket = ? AND key = ? AND seq > ? ORDER BY seq LIMIT 1", (bucket, key, seq)
-    ).fetchall()
+    behind: Table = db.execute(SQL["behind"], (bucket, key, seq)).fetchall()
     for (later,) in behind:
-        db.execute("UPDATE change SET base_etag = ? WHERE seq = ?", (etag, later))
+        db.execute(SQL["set_base"], (etag, later))
 
 
-def merged(formers: Iterable[str | bytes], since: float = 0.0) -> str:
-    """Several values of the column `former` as one: the latest attempt of each ETag, without those before `since`."""
+def merged(columns: Iterable[str | bytes], since: float = 0.0) -> str:
+    """Several values of the column as one: the latest attempt of each ETag, without those before `since`."""
     latest: dict[str, float] = {}
-    for former in formers:
-        if former != NOBODY:
-            for etag, at in soundness.former_leniently(former):
+    for late_writes in columns:
+        if late_writes != NO_LATE_WRITES:
+            for etag, at in soundness.late_writes_leniently(late_writes):
                 latest[etag] = max(at, latest.get(etag, 0.0))
     kept = [[etag, at] for etag, at in latest.items() if at >= since]
-    return json.dumps(kept) if kept else NOBODY
+    return json.dumps(kept) if kept else NO_LATE_WRITES
 
 
 def may_arrive(db: apsw.Connection, seq: int, etag: str, at: float) -> None:
     """Note at a row that an attempt which was sent and not answered may still arrive, with this ETag ("": a delete)."""
-    rows: Table = db.execute("SELECT CAST(former AS BLOB) FROM change WHERE seq = ?", (seq,)).fetchall()
-    for (former,) in rows:
-        db.execute("UPDATE change SET former = ? WHERE seq = ?", (merged([former, json.dumps([[etag, at]])]), seq))
+    rows: Table = db.execute(SQL["late_writes"], (seq,)).fetchall()
+    for (late_writes,) in rows:
+        db.execute(SQL["set_late_writes"], (merged([late_writes, json.dumps([[etag, at]])]), seq))
 
 
 def take_turn(db: apsw.Connection, *, bucket: str, key: str, identity: str, now: float) -> int:
     """Stand in line for a key: a row without a body, which later changes do not overtake."""
-    db.execute(
-        """INSERT INTO change (bucket, key, identity, op, state, acked_at, queued_at, next_at)
-        VALUES (?1, ?2, ?3, 'through', 'waiting', ?4, ?4, ?5)""",
-        (bucket, key, identity, now, NEVER),
-    )
+    db.execute(SQL["take_turn"], (bucket, key, identity, now, NEVER))
     return db.last_insert_rowid()
 
 
 def start_turn(db: apsw.Connection, seq: int) -> bool:
     """Claim the key for a request whose turn it is; False while something is ahead of it, on its way or kept back."""
-    db.execute(
-        f"""UPDATE change SET state = 'pushing' WHERE seq = ? AND state = 'waiting' AND NOT {AHEAD} AND NOT EXISTS (
-        SELECT 1 FROM change AS stuck WHERE stuck.bucket = change.bucket AND stuck.key = change.key
-        AND stuck.seq < change.seq AND stuck.state IN ('held', 'parked', 'quarantined'))""",
-        (seq,),
-    )
+    db.execute(SQL["start_turn"], (seq,))
     return db.changes() > 0
 
 
 def end_turn(db: apsw.Connection, seq: int, *, made: str | None = None) -> None:
     """Leave the line; `made` is the ETag that the request gave the object, None where it left it as it was."""
-    rows: Table = db.execute(
-        "DELETE FROM change WHERE seq = ? AND op = 'through' RETURNING bucket, key", (seq,)
-    ).fetchall()
+    rows: Table = db.execute(SQL["end_turn"], (seq,)).fetchall()
     for bucket, key in rows if made is not None else ():
         rebase(db, bucket, key, seq, made or "")
 
@@ -305,4 +256,4 @@ def end_turn(db: apsw.Connection, seq: int, *, made: str | None = None) -> None:
 def lose_turn(db: apsw.Connection, seq: int, *, etag: str, now: float) -> None:
     """Leave the line without an answer: what was sent may still arrive, with this ETag (ANY: nobody knows) (Q-3)."""
     may_arrive(db, seq, etag, now)
-    db.execute("UPDATE change SET state = 'settled', next_at = ? WHERE seq = ? AND op = 'through'", (now, seq))
+    db.execute(SQL["lose_turn"], (now, seq))

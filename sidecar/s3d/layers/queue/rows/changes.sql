@@ -1,75 +1,86 @@
--- The write queue's tables. Everything that is kept in memory is a cache of them (SEMANTICS Q-13).
+-- Queries of changes.py: how changes come to be, and the turns of requests.
 
-CREATE TABLE change (
-    seq        INTEGER PRIMARY KEY AUTOINCREMENT, -- order of acknowledgement
-    since      INTEGER,                           -- the oldest seq that it superseded; NULL: none. Barriers wait for it by that
-    bucket     TEXT NOT NULL,
-    key        TEXT NOT NULL,                     -- the client's bytes, as UTF-8
-    identity   TEXT NOT NULL DEFAULT '',          -- who wrote it; pushed under the same
-    op         TEXT NOT NULL,                     -- put, delete, tag, complete; through: the turn of a request that is written through
-    state      TEXT NOT NULL,                     -- waiting, pushing, unknown, held, parked, superseded, quarantined; settled: kept for a while (Q-3)
-    members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the request headers that travel with it, lower-case name to value
-    size       INTEGER NOT NULL DEFAULT 0,        -- bytes of the body
-    etag       TEXT NOT NULL DEFAULT '',          -- as acknowledged, without quotes; for a single put the body's MD5
-    acked_at   REAL NOT NULL,                     -- the time of day that the clock showed (Unix time): Last-Modified while pending, and for nothing else
-    base_etag  TEXT,                              -- ETag that this gateway last saw for the key; '': no object, '?': one of ours, NULL: never looked
-    attempts   INTEGER NOT NULL DEFAULT 0,
-    next_at    REAL NOT NULL,                     -- steady time before which it is not pushed; settled: when that was
-    attempt_at REAL,                              -- steady time of the latest attempt
-    code       TEXT NOT NULL DEFAULT '',          -- S3 error code of the latest attempt
-    reason     TEXT NOT NULL DEFAULT '',          -- the same in words
-    file       TEXT,                              -- id of the body's file; NULL: in the row, or none
-    inline     BLOB,                              -- the body itself where it is small
-    upload     TEXT,                              -- complete: the upload whose parts are the body; else NULL
-    former     TEXT NOT NULL DEFAULT '[]',        -- JSON: [ETag, steady time] of attempts at this key that may still arrive (Q-3)
-    rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
-    refusals   INTEGER NOT NULL DEFAULT 0,        -- attempts in a row that met a 4xx which no row of the table of errors names
-    ordered    INTEGER NOT NULL DEFAULT 0,        -- 1: it took the place of no older change, each of which is a version (Q-14)
-    queued_at  REAL                               -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
-);
--- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
-CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'unknown');
-CREATE INDEX change_key ON change (bucket, key, seq);
-CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
-    WHERE op <> 'through' AND state <> 'superseded' AND state <> 'settled';
-CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
--- What may be claimed, by lane; slow is what is large or was tried before (the literal is changes.LARGE).
-CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
-    WHERE state = 'waiting' AND op <> 'through';
-CREATE INDEX change_unknown ON change (next_at) WHERE state = 'unknown';
-CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
-CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
-CREATE INDEX change_age ON change (coalesce(queued_at, acked_at)) WHERE state IN ('waiting', 'pushing', 'unknown');
-CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;
+-- name: older
+-- What is pending of a key, oldest first.
+SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag FROM change
+    WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq
 
--- What is pending by state, so that no count ever walks the changes. A turn is not a change.
-CREATE TABLE tally (
-    state   TEXT PRIMARY KEY,
-    changes INTEGER NOT NULL,
-    bytes   INTEGER NOT NULL
-) WITHOUT ROWID;
-INSERT INTO tally VALUES ('waiting', 0, 0), ('pushing', 0, 0), ('unknown', 0, 0), ('held', 0, 0), ('parked', 0, 0),
-    ('superseded', 0, 0), ('quarantined', 0, 0);
-CREATE TRIGGER tally_in AFTER INSERT ON change WHEN NEW.op <> 'through' BEGIN
-    UPDATE tally SET changes = changes + 1, bytes = bytes + NEW.size WHERE state = NEW.state;
-END;
-CREATE TRIGGER tally_out AFTER DELETE ON change WHEN OLD.op <> 'through' BEGIN
-    UPDATE tally SET changes = changes - 1, bytes = bytes - OLD.size WHERE state = OLD.state;
-END;
-CREATE TRIGGER tally_move AFTER UPDATE OF state ON change WHEN NEW.op <> 'through' AND NEW.state <> OLD.state BEGIN
-    UPDATE tally SET changes = changes - 1, bytes = bytes - OLD.size WHERE state = OLD.state;
-    UPDATE tally SET changes = changes + 1, bytes = bytes + NEW.size WHERE state = NEW.state;
-END;
+-- name: drop
+-- Drop a change.
+DELETE FROM change WHERE seq = ?
 
--- Buckets that were seen (SEMANTICS R-6). A row is dropped at the first contrary answer of the remote.
-CREATE TABLE bucket (
-    name     TEXT PRIMARY KEY,
-    seen_at  REAL NOT NULL,                       -- Unix time of the look-up
-    through  TEXT NOT NULL DEFAULT '',            -- why writes go through: versioned, locked, encrypted, etag; '': they are queued
-    detail   TEXT NOT NULL DEFAULT ''             -- the remote's own word for it
-) WITHOUT ROWID;
+-- name: add
+-- Add a change.
+INSERT INTO change
+    (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload,
+    late_writes, rule, ordered, base_etag, queued_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
-CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label; runs: those whose bodies may be known here
-    value TEXT NOT NULL
-) WITHOUT ROWID;
+-- name: newest_first
+-- What is pending of a key, newest first.
+SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq DESC
+
+-- name: tag_again
+-- Give a change of tags other tags, with a new start: what was refused is wanted by nobody any more.
+UPDATE change SET members = ?, state = 'waiting', refusals = 0,
+    next_at = iif(state = 'parked', ?, next_at) WHERE seq = ?
+
+-- name: absorb
+-- Take the tags that wait behind a put.
+DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key) =
+    (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING CAST(members AS BLOB)
+
+-- name: members
+-- The members of a change.
+SELECT CAST(members AS BLOB) FROM change WHERE seq = ?
+
+-- name: set_members
+-- Give a change other members.
+UPDATE change SET members = ? WHERE seq = ?
+
+-- name: held_or_waiting
+-- What there is to judge of a change that waits or is held.
+SELECT bucket, op, CAST(members AS BLOB), state FROM change WHERE seq = ? AND state IN ('waiting', 'held')
+
+-- name: hold
+-- Hold a change by a rule.
+UPDATE change SET state = 'held', rule = ? WHERE seq = ?
+
+-- name: let_go
+-- Let a held change wait for its turn.
+UPDATE change SET state = 'waiting', rule = '', next_at = ? WHERE seq = ?
+
+-- name: behind
+-- The change behind another one of its key.
+SELECT seq FROM change WHERE bucket = ? AND key = ? AND seq > ? ORDER BY seq LIMIT 1
+
+-- name: set_base
+-- Note what a change finds at the remote.
+UPDATE change SET base_etag = ? WHERE seq = ?
+
+-- name: late_writes
+-- What may still arrive of a key, as a change knows it.
+SELECT CAST(late_writes AS BLOB) FROM change WHERE seq = ?
+
+-- name: set_late_writes
+-- Note what may still arrive.
+UPDATE change SET late_writes = ? WHERE seq = ?
+
+-- name: take_turn
+-- Stand in line for a key.
+INSERT INTO change (bucket, key, identity, op, state, acked_at, queued_at, next_at)
+    VALUES (?1, ?2, ?3, 'through', 'waiting', ?4, ?4, ?5)
+
+-- name: start_turn
+-- Claim the key for a request, unless something is ahead of it, on its way or kept back.
+UPDATE change SET state = 'pushing' WHERE seq = ? AND state = 'waiting' AND NOT {ahead} AND NOT EXISTS (
+    SELECT 1 FROM change AS stuck WHERE stuck.bucket = change.bucket AND stuck.key = change.key
+    AND stuck.seq < change.seq AND stuck.state IN ('held', 'parked', 'quarantined'))
+
+-- name: end_turn
+-- Leave the line.
+DELETE FROM change WHERE seq = ? AND op = 'through' RETURNING bucket, key
+
+-- name: lose_turn
+-- Leave the line without an answer.
+UPDATE change SET state = 'settled', next_at = ? WHERE seq = ? AND op = 'through'

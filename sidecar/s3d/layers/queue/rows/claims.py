@@ -10,14 +10,13 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, damage, soundness, views
-from s3d.layers.queue.rows.changes import AHEAD, DUE, NEVER, WITH_INLINE, Change, Table
+from s3d.layers.queue.rows import changes, damage, queries, soundness
+from s3d.layers.queue.rows.changes import NEVER, WITH_INLINE, Change, Table
 from s3d.store.db import Database, StoreFailed
 
 LARGE = 8388608
-"""Bytes above which a change is slow to push."""
-SLOW = f"(size > {LARGE} OR attempts > 0)"
-"""What may keep a worker for long: large, or tried before. The same words are in the index `change_due`."""
+"""Bytes above which a change is slow to push; the fragment `slow` and the index `change_due` have the same number."""
+SQL = queries.load("claims", change_with_body=WITH_INLINE)
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 """Runs a statement that reads; its rows."""
 
@@ -25,11 +24,7 @@ Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 def judge_holds(db: apsw.Connection, bucket: str, after: int, limit: int, now: float) -> int | None:
     """Judge the next `limit` changes of a bucket behind `after` anew; the seq of the last, None where none are left."""
     # By number, so that all calls together walk the table once.
-    rows: Table = db.execute(
-        """SELECT seq FROM change NOT INDEXED WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
-        AND op <> 'through' ORDER BY seq LIMIT ?""",
-        (bucket, after, limit),
-    ).fetchall()
+    rows: Table = db.execute(SQL["to_judge"], (bucket, after, limit)).fetchall()
     for (seq,) in rows:
         changes.judge_hold(db, seq, now)
     return rows[-1][0] if len(rows) == limit else None
@@ -40,7 +35,7 @@ def buckets_with_waiting(db: Database, limit: int) -> list[str]:
     names = dict.fromkeys(bucket for bucket, _ in itertools.islice(lanes(db.read), limit))
     last = ""
     for _ in range(limit):
-        rows = db.read("SELECT bucket FROM change WHERE state = 'held' AND bucket > ? ORDER BY bucket LIMIT 1", (last,))
+        rows = db.read(SQL["next_bucket_held"], (last,))
         if not rows:
             break
         last = rows[0][0]
@@ -60,15 +55,12 @@ def claim(
     """Take up to `limit` due changes whose turn it is, and mark them as pushing before their first byte is sent.
 
     At most `slow` of them are slow (None: any number). A lane is bucket and identity; those in `closed` are left alone,
-    the others take turns, beginning behind the lane `after`. What is unknown goes first, whatever its lane (Q-3), and
+    the others take turns, beginning behind the lane `after`. What is in doubt goes first, whatever its lane (Q-3), and
     is slow, since it was tried before.
     """
     slow = limit if slow is None else slow
-    unknown = db.execute(
-        f"SELECT {WITH_INLINE} FROM change WHERE state = 'unknown' AND next_at <= ? ORDER BY next_at LIMIT ?",
-        (now, max(min(limit, slow), 0)),
-    )
-    claimed = damage.sound(db, map(changes.of_row, unknown))
+    in_doubt = db.execute(SQL["in_doubt"], (now, max(min(limit, slow), 0)))
+    claimed = damage.sound(db, map(changes.of_row, in_doubt))
     slow -= len(claimed)
     for lane in lanes(rows_of(db), after):
         if len(claimed) >= limit:
@@ -78,11 +70,7 @@ def claim(
         for kind in (0, 1):
             room = min(limit - len(claimed), slow if kind else limit)
             if room > 0:
-                rows = db.execute(
-                    f"""SELECT {WITH_INLINE} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
-                    AND next_at <= ? AND NOT {AHEAD} ORDER BY next_at, seq LIMIT ?""",
-                    (*lane, kind, now, room),
-                ).fetchall()
+                rows = db.execute(SQL["due_in_lane"], (*lane, kind, now, room)).fetchall()
                 slow -= kind * len(rows)
                 claimed += damage.sound(db, map(changes.of_row, rows))
     mark_claimed(db, claimed, now)
@@ -91,11 +79,7 @@ def claim(
 
 def mark_claimed(db: apsw.Connection, claimed: list[Change], now: float) -> None:
     """Mark changes as being pushed."""
-    db.executemany(
-        """UPDATE change SET state = iif(state = 'waiting', 'pushing', state), attempts = attempts + 1, attempt_at = ?1,
-        next_at = ?2 WHERE seq = ?3""",
-        [(now, NEVER, change.seq) for change in claimed],
-    )
+    db.executemany(SQL["mark"], [(now, NEVER, change.seq) for change in claimed])
 
 
 def rows_of(db: apsw.Connection) -> Rows:
@@ -108,12 +92,8 @@ def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, 
     start, wrapped = after, after == ("", "")
     while True:
         # Two seeks, since for a row value SQLite walks all that is equal in the first column.
-        rows = read(
-            f"SELECT bucket, identity FROM change WHERE {DUE} AND bucket = ? AND identity > ? "
-            "ORDER BY identity LIMIT 1",
-            start,
-        ) or read(
-            f"SELECT bucket, identity FROM change WHERE {DUE} AND bucket > ? ORDER BY bucket, identity LIMIT 1",
+        rows = read(SQL["lane_behind"], start) or read(
+            SQL["lane_of_next_bucket"],
             start[:1],
         )
         if not rows:
@@ -131,11 +111,7 @@ def lanes(read: Rows, after: tuple[str, str] = ("", "")) -> Iterator[tuple[str, 
 
 def waiting_in(read: Rows, bucket: str, identity: str, *, limit: int) -> Iterator[Change]:
     """Waiting changes of a lane whose turn it is, whatever their time; not quite the oldest first."""
-    rows = read(
-        f"""SELECT {WITH_INLINE} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND NOT {AHEAD}
-        ORDER BY {SLOW}, next_at, seq LIMIT ?""",
-        (bucket, identity, limit),
-    )
+    rows = read(SQL["waiting_in_lane"], (bucket, identity, limit))
     return (change for change in map(changes.of_row, rows) if not change.damage)
 
 
@@ -143,11 +119,7 @@ def first_of_prefixes(read: Rows, bucket: str, identity: str, *, limit: int) -> 
     """A waiting change of a lane for each first part of a key, by a seek each."""
     start = ""
     for _ in range(limit):
-        rows = read(
-            f"""SELECT {WITH_INLINE} FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND key >= ?
-            AND NOT {AHEAD} ORDER BY key, seq LIMIT 1""",
-            (bucket, identity, start),
-        )
+        rows = read(SQL["first_from_key"], (bucket, identity, start))
         if not rows:
             return
         change = changes.of_row(rows[0])
@@ -173,16 +145,12 @@ def next_due(
     Slow changes count where `slow` says so, lanes in `closed` do not. Of more than `most` lanes the others are taken
     to be due at once.
     """
-    times = read("SELECT min(next_at) FROM change WHERE state = 'unknown' AND next_at > ?", (past,))
+    times = read(SQL["next_in_doubt"], (past,))
     for number, lane in enumerate(lanes(read)):
         if most is not None and number >= most:
             return 0.0
         for kind in () if lane in closed else (0, 1) if slow else (0,):
-            times += read(
-                f"""SELECT min(next_at) FROM change WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
-                AND next_at > ?""",
-                (*lane, kind, past),
-            )
+            times += read(SQL["next_in_lane"], (*lane, kind, past))
     # Where nothing else is due, the first may be one that is no time: that one is set aside when it is looked at.
     known = [soundness.moment_leniently(time) for (time,) in times]
     return min((time for time in known if time is not None and time < NEVER), default=None)
@@ -190,22 +158,17 @@ def next_due(
 
 def hurry_all(db: apsw.Connection, bucket: str, prefix: str, seq: int, now: float) -> None:
     """Make due what was acknowledged up to `seq`."""
-    db.execute(
-        f"""UPDATE change SET next_at = ?1 WHERE {DUE} AND next_at > ?1 AND coalesce(since, seq) <= ?2
-        AND (?3 = '' OR (bucket = ?3 AND substr(key, 1, length(?4)) = ?4))""",
-        (now, seq, bucket, prefix),
-    )
+    db.execute(SQL["hurry_all"], (now, seq, bucket, prefix))
 
 
 def expedite(db: apsw.Connection, now: float) -> None:
     """Make everything that waits for its time due, for the drain at the end."""
-    db.execute(f"UPDATE change SET next_at = ?1 WHERE {DUE} AND next_at > ?1", (now,))
+    db.execute(SQL["expedite"], (now,))
 
 
 def hurry(db: apsw.Connection, bucket: str, key: str | None, prefix: str, seq: int, now: float) -> None:
     """Make due what a barrier waits for (as in `obstacle`) and nothing but its delay holds back."""
-    db.execute(
-        f"""UPDATE change SET next_at = ?4 WHERE {views.within(key)} AND coalesce(since, seq) <= ?3
-        AND state = 'waiting' AND attempts = 0 AND op <> 'through' AND next_at > ?4""",
-        (bucket, prefix if key is None else key, seq, now),
-    )
+    if key is None:
+        db.execute(SQL["hurry_prefix"], (bucket, prefix, seq, now))
+    else:
+        db.execute(SQL["hurry_key"], (bucket, key, seq, now))

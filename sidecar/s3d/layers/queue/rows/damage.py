@@ -15,12 +15,14 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, schema, soundness, uploads
+from s3d.layers.queue.rows import changes, queries, schema, soundness, uploads
 from s3d.layers.queue.rows.changes import Change, Table
+from s3d.layers.queue.rows.states import COUNTED, State, UploadState
 from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
+SQL = queries.load("damage", change=changes.FIELDS, upload=uploads.UPLOAD, part=uploads.PART)
 LOWEST = -(1 << 63)
 STEP = 500
 """Rows that are looked at in one transaction."""
@@ -74,7 +76,7 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
         ),
     ),
     ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
-    ("litter", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
+    ("garbage", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
     (
         "stray",
         2,
@@ -87,8 +89,6 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
     ),
 )
 """Tables of what the remote can be asked again, or the sweep finds: how many columns name a row, and all of them."""
-COUNTED = ("waiting", "pushing", "unknown", "held", "parked", "superseded", "quarantined")
-"""States that the table `tally` counts."""
 COLUMNS = tuple(name for name, *_ in soundness.CHANGE)
 
 
@@ -102,16 +102,14 @@ class Damaged:
 
 def look(db: apsw.Connection, after: int, limit: int) -> int | None:
     """Look at the next `limit` changes behind `after`; the seq of the last one, None where none are left."""
-    rows: Table = db.execute(
-        f"SELECT {changes.FIELDS} FROM change NOT INDEXED WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-    ).fetchall()
+    rows: Table = db.execute(SQL["behind"], (after, limit)).fetchall()
     set_aside(db, [row[0] for row in rows if soundness.read(row)[1]])
     return rows[-1][0] if len(rows) == limit else None
 
 
 def look_at_attempts(db: apsw.Connection) -> None:
     """Look at the changes that were under way when the process before this one ended."""
-    rows: Table = db.execute(f"SELECT {changes.FIELDS} FROM change WHERE state IN ('pushing', 'unknown')").fetchall()
+    rows: Table = db.execute(SQL["attempts"]).fetchall()
     set_aside(db, [row[0] for row in rows if soundness.read(row)[1]])
 
 
@@ -131,7 +129,7 @@ def set_aside(db: apsw.Connection, seqs: Sequence[int], because: str = "") -> No
     """
     done = False
     for seq in seqs:
-        rows: Table = db.execute(f"SELECT {changes.FIELDS} FROM change WHERE seq = ?", (seq,)).fetchall()
+        rows: Table = db.execute(SQL["one"], (seq,)).fetchall()
         for row in rows:
             if because and row[soundness.CODE] == soundness.CORRUPT.encode():
                 continue
@@ -146,7 +144,7 @@ def set_aside(db: apsw.Connection, seqs: Sequence[int], because: str = "") -> No
 
 def _forget_arrivals(db: apsw.Connection, seq: int, row: tuple[Any, ...]) -> None:
     log.error("change %d was delivered, and is forgotten: %s", seq, soundness.read(row)[1])
-    db.execute("DELETE FROM change WHERE seq = ?", (seq,))
+    db.execute(SQL["forget"], (seq,))
 
 
 def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: str) -> None:
@@ -154,7 +152,7 @@ def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: st
     if not why:
         why = because
         values[soundness.STATE], values[soundness.CODE], values[soundness.REASON] = (
-            "quarantined",
+            State.QUARANTINED,
             soundness.CORRUPT,
             why,
         )
@@ -162,27 +160,21 @@ def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: st
     known = dict(zip(COLUMNS, values, strict=True))
     state = known.pop("state")
     if _is_overtaken(db, known):
-        state = "superseded"
+        state = State.SUPERSEDED
     known["members"] = changes.written(known["members"])
-    known["former"] = changes.NOBODY
+    known["late_writes"] = changes.NO_LATE_WRITES
     del known["seq"]
     assignments = ", ".join(f"{name} = ?" for name in known)
     db.execute(f"UPDATE change SET {assignments} WHERE seq = ?", (*known.values(), seq))
     # Now that its size is a number again: triggers count by it.
-    db.execute("UPDATE change SET state = ? WHERE seq = ?", (state, seq))
-    db.execute("UPDATE change SET inline = CAST(inline AS BLOB) WHERE seq = ? AND typeof(inline) = 'text'", (seq,))
-    db.execute(
-        """INSERT OR IGNORE INTO damaged (seq, found, reason, remains)
-        VALUES (?, unixepoch('now', 'subsec'), ?, ?)""",
-        (seq, why, remains),
-    )
+    db.execute(SQL["set_state"], (state, seq))
+    db.execute(SQL["mend_inline"], (seq,))
+    db.execute(SQL["note"], (seq, why, remains))
 
 
 def look_at_uploads(db: apsw.Connection, after: str, limit: int) -> str | None:
     """Look at the next `limit` uploads behind `after` and at their parts; the id of the last one, None at the end."""
-    rows: Table = db.execute(
-        f"SELECT {uploads.UPLOAD}, typeof(id) = 'text' FROM upload WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
-    ).fetchall()
+    rows: Table = db.execute(SQL["uploads_behind"], (after, limit)).fetchall()
     last = after
     for *row, is_text in rows:
         values, complaints = soundness.values_of(uploads.UPLOAD_COLUMNS, tuple(row))
@@ -190,7 +182,7 @@ def look_at_uploads(db: apsw.Connection, after: str, limit: int) -> str | None:
             _rename_upload(db, row[0])
             continue
         last = row[0].decode()
-        parts: Table = db.execute(f"SELECT {uploads.PART} FROM part WHERE upload = ?", (last,)).fetchall()
+        parts: Table = db.execute(SQL["parts"], (last,)).fetchall()
         for part in parts:
             complaints += [f"part {part[0]}: {wrong}" for wrong in soundness.values_of(uploads.PART_COLUMNS, part)[1]]
         if complaints:
@@ -218,14 +210,11 @@ def look_at_knowledge(db: apsw.Connection) -> None:
 
 def look_at_counts(db: apsw.Connection) -> None:
     """Count anew where a count of what is pending is none, or is missing: every write asks for it."""
-    rows: Table = db.execute(
-        """SELECT CAST(state AS BLOB) FROM tally
-        WHERE typeof(changes) = 'integer' AND changes >= 0 AND typeof(bytes) = 'integer' AND bytes >= 0"""
-    ).fetchall()
+    rows: Table = db.execute(SQL["sound_counts"]).fetchall()
     if {state for (state,) in rows} != {state.encode() for state in COUNTED}:
         log.error("the counts of what is pending cannot be read, and are made anew")
-        db.execute("DELETE FROM tally")
-        db.executemany("INSERT INTO tally VALUES (?, 0, 0)", [(state,) for state in COUNTED])
+        db.execute(SQL["drop_counts"])
+        db.executemany(SQL["add_count"], [(state,) for state in COUNTED])
         recount(db)
 
 
@@ -243,28 +232,20 @@ def look_at_all(db: apsw.Connection) -> None:
 def _rename_upload(db: apsw.Connection, found: bytes) -> None:
     """Give an upload whose id cannot be read one that nobody has: so its row can be named, and expires."""
     log.error("an upload whose id cannot be read is quarantined: %r", found[:100])
-    db.execute(
-        """UPDATE upload SET id = 'damaged-' || hex(id), state = 'quarantined', touched_at = unixepoch('now', 'subsec')
-        WHERE CAST(id AS BLOB) = ?""",
-        (found,),
-    )
+    db.execute(SQL["rename_upload"], (found,))
 
 
 def _quarantine_upload(db: apsw.Connection, upload_id: str, values: list[Any], why: str) -> None:
     """Set an upload aside, or where a change is made of it, the change."""
     log.error("the rows of upload %s cannot be read, and it is quarantined: %s", upload_id, why)
-    made: Table = db.execute("SELECT seq FROM change WHERE upload = ? AND state <> 'settled'", (upload_id,)).fetchall()
-    db.execute("UPDATE part SET size = 0 WHERE upload = ? AND typeof(size) <> 'integer'", (upload_id,))
+    made: Table = db.execute(SQL["change_of_upload"], (upload_id,)).fetchall()
+    db.execute(SQL["mend_parts"], (upload_id,))
     known = dict(zip((name for name, *_ in uploads.UPLOAD_COLUMNS), values, strict=True))
     known |= {"members": changes.written(known["members"]), "answer": ""}
     del known["touched_at"]
     # The end of its change is what ends a completed one.
-    known["state"] = "complete" if made else "quarantined"
-    known["parts"], known["bytes"] = db.execute(
-        """SELECT count(*), coalesce(sum(size), 0) FROM part WHERE upload = ?
-        AND (file IS NOT NULL OR inline IS NOT NULL)""",
-        (upload_id,),
-    ).fetchall()[0]
+    known["state"] = UploadState.COMPLETE if made else UploadState.QUARANTINED
+    known["parts"], known["bytes"] = db.execute(SQL["count_parts"], (upload_id,)).fetchall()[0]
     assignments = ", ".join(f"{name} = ?" for name in known)
     db.execute(
         f"UPDATE upload SET {assignments}, touched_at = unixepoch('now', 'subsec') WHERE id = ?",
@@ -282,34 +263,24 @@ def _literals(db: apsw.Connection, seq: int) -> Iterable[bytes]:
 
 def _is_overtaken(db: apsw.Connection, known: dict[str, Any]) -> bool:
     """Whether a newer put or delete has taken the key (Q-9)."""
-    return bool(
-        db.execute(
-            """SELECT 1 FROM change WHERE bucket = ? AND key = ? AND seq > ? AND op NOT IN ('through', 'tag')
-            AND state <> 'settled' LIMIT 1""",
-            (known["bucket"], known["key"], known["seq"]),
-        ).fetchall()
-    )
+    return bool(db.execute(SQL["overtaken"], (known["bucket"], known["key"], known["seq"])).fetchall())
 
 
 def recount(db: apsw.Connection) -> None:
     """Count anew what is pending: a row that was damaged was counted as what it was before."""
-    found: Table = db.execute(
-        """SELECT CAST(state AS BLOB), count(*), total(iif(typeof(size) = 'integer', size, 0)) FROM change
-        WHERE op <> 'through' GROUP BY 1"""
-    ).fetchall()
-    db.execute("UPDATE tally SET changes = 0, bytes = 0")
+    found: Table = db.execute(SQL["count"]).fetchall()
+    db.execute(SQL["clear_counts"])
     db.executemany(
-        "UPDATE tally SET changes = ?, bytes = ? WHERE state = ?",
-        [(count, int(size), (state or b"").decode(errors="replace")) for state, count, size in found],
+        SQL["set_count"], [(count, int(size), (state or b"").decode(errors="replace")) for state, count, size in found]
     )
 
 
 def untold(db: Database) -> list[Damaged]:
     """Changes that were set aside and that nobody was told of."""
-    rows = db.read("SELECT seq, reason FROM damaged WHERE told = 0 ORDER BY seq LIMIT 100")
+    rows = db.read(SQL["untold"])
     return [Damaged(*row) for row in rows]
 
 
 def told(db: apsw.Connection, some: Sequence[Damaged]) -> None:
     """Note that they are in the log and in the metric."""
-    db.executemany("UPDATE damaged SET told = 1 WHERE seq = ?", [(one.seq,) for one in some])
+    db.executemany(SQL["told"], [(one.seq,) for one in some])

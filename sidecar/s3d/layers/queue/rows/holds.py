@@ -11,11 +11,12 @@ from urllib.parse import parse_qsl
 
 import apsw
 
-from s3d.layers.queue.rows import soundness
+from s3d.layers.queue.rows import queries, soundness
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
 TAG = "s3d.upload"
+SQL = queries.load("holds")
 HELD_OPS = frozenset(["put", "delete", "complete"])
 """Changes that a rule may hold. A change of tags follows its put."""
 
@@ -38,7 +39,7 @@ def _rule(
     own = own_of(members.get(TAGGING, ""))
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
-    rows = read("SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'", (bucket,))
+    rows = read(SQL["holds"], (bucket,))
     return f"the tag {TAG}=false of the bucket" if rows else ""
 
 
@@ -54,19 +55,19 @@ def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw
     """A write that remembers a result of GetBucketTagging; it returns whether what waits must be judged anew."""
 
     def write(db: apsw.Connection) -> bool:
-        before = db.execute("SELECT upload = 'false' FROM hold WHERE bucket = ?", (bucket,)).fetchall()
+        before = db.execute(SQL["held_before"], (bucket,)).fetchall()
         upload = upload_of(tags)
-        db.execute("INSERT OR REPLACE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)", (bucket, upload, now))
+        db.execute(SQL["remember"], (bucket, upload, now))
         if bool(before and before[0][0]) != (upload == "false"):
-            db.execute("INSERT OR IGNORE INTO unjudged (bucket) VALUES (?)", (bucket,))
-        return bool(db.execute("SELECT 1 FROM unjudged WHERE bucket = ?", (bucket,)).fetchall())
+            db.execute(SQL["doubt"], (bucket,))
+        return bool(db.execute(SQL["doubted"], (bucket,)).fetchall())
 
     return write
 
 
 def judged(db: apsw.Connection, bucket: str) -> None:
     """Note that all that waits in a bucket was judged by its tags."""
-    db.execute("DELETE FROM unjudged WHERE bucket = ?", (bucket,))
+    db.execute(SQL["judged"], (bucket,))
 
 
 def remember_first(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:
@@ -74,7 +75,7 @@ def remember_first(bucket: str, tags: Mapping[str, Any], now: float) -> Callable
 
     def write(db: apsw.Connection) -> None:
         upload = upload_of(tags)
-        db.execute("INSERT OR IGNORE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)", (bucket, upload, now))
+        db.execute(SQL["remember_first"], (bucket, upload, now))
 
     return write
 
@@ -86,10 +87,10 @@ def upload_of(tags: Mapping[str, Any]) -> str:
 
 def asked_at(db: Database, bucket: str) -> float:
     """When a bucket's tags were asked for last (Unix time); 0 for never."""
-    rows = db.read("SELECT asked_at FROM hold WHERE bucket = ?", (bucket,))
+    rows = db.read(SQL["asked_at"], (bucket,))
     return soundness.moment_leniently(rows[0][0]) or 0.0 if rows else 0.0
 
 
 def long_ago(db: Database, before: float, limit: int) -> list[str]:
     """Buckets whose tags were last asked for before a moment (Unix time), up to `limit`."""
-    return [name for (name,) in db.read("SELECT bucket FROM hold WHERE asked_at < ? LIMIT ?", (before, limit))]
+    return [name for (name,) in db.read(SQL["long_ago"], (before, limit))]

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable
 
 import apsw
 
+from s3d.layers.queue.rows import queries
 from s3d.store.db import Database
+
+SQL = queries.load("knowledge")
 
 
 def remembered_bucket(db: Database, name: str) -> tuple[str, str] | None:
     """What is remembered of a bucket: why its writes go through (''; they are queued), and the remote's word for it."""
-    rows = db.read("SELECT through, detail FROM bucket WHERE name = ?", (name,))
+    rows = db.read(SQL["bucket"], (name,))
     return (rows[0][0], rows[0][1]) if rows else None
 
 
@@ -20,10 +23,7 @@ def remember_bucket(name: str, through: str, detail: str, now: float) -> Callabl
     """A write that remembers a bucket."""
 
     def write(db: apsw.Connection) -> None:
-        db.execute(
-            "INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES (?, ?, ?, ?)",
-            (name, now, through, detail),
-        )
+        db.execute(SQL["remember_bucket"], (name, now, through, detail))
 
     return write
 
@@ -32,14 +32,14 @@ def forget_bucket(name: str) -> Callable[[apsw.Connection], None]:
     """A write that forgets a bucket, so that the next put asks the remote again."""
 
     def write(db: apsw.Connection) -> None:
-        db.execute("DELETE FROM bucket WHERE name = ?", (name,))
+        db.execute(SQL["forget_bucket"], (name,))
 
     return write
 
 
 def label(db: Database) -> str:
     """The label of the bodies that these tables belong to; "" where they have none yet."""
-    rows = db.read("SELECT value FROM meta WHERE name = 'bodies'")
+    rows = db.read(SQL["label"])
     return rows[0][0] if rows else ""
 
 
@@ -47,14 +47,14 @@ def set_label(value: str) -> Callable[[apsw.Connection], None]:
     """A write that gives the tables a label."""
 
     def write(db: apsw.Connection) -> None:
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('bodies', ?)", (value,))
+        db.execute(SQL["set_label"], (value,))
 
     return write
 
 
 def runs(db: Database) -> list[str]:
     """The runs of s3d whose bodies these tables may know, the latest last; none before the first was noted."""
-    rows = db.read("SELECT value FROM meta WHERE name = 'runs'")
+    rows = db.read(SQL["runs"])
     return rows[0][0].split() if rows else []
 
 
@@ -62,14 +62,14 @@ def set_runs(some: Iterable[str]) -> Callable[[apsw.Connection], None]:
     """A write that says which runs these tables may know bodies of."""
 
     def write(db: apsw.Connection) -> None:
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('runs', ?)", (" ".join(some),))
+        db.execute(SQL["set_runs"], (" ".join(some),))
 
     return write
 
 
 def belongs_to(db: Database) -> str | None:
     """The endpoint of the remote that the changes belong to (D-9)."""
-    rows = db.read("SELECT value FROM meta WHERE name = 'remote'")
+    rows = db.read(SQL["belongs_to"])
     return rows[0][0] if rows else None
 
 
@@ -80,20 +80,15 @@ def assign_to(endpoint: str) -> Callable[[apsw.Connection], None]:
     """
 
     def write(db: apsw.Connection) -> None:
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)", (endpoint,))
-        db.execute("DELETE FROM meta WHERE name = 'honoured'")
-        for table in ("bucket", "hold", "lane", "shape", "stray"):
-            db.execute(f"DELETE FROM {table}")
-        db.execute("DELETE FROM change WHERE state = 'settled' OR op = 'through'")
-        db.execute("DELETE FROM part")
-        db.execute("DELETE FROM upload")
+        db.execute(SQL["assign"], (endpoint,))
+        db.execute(SQL["forget_remote"])
 
     return write
 
 
 def honoured(db: Database) -> frozenset[str]:
     """The conditions on a put that the remote is known to honour, as names of headers (Q-18)."""
-    rows = db.read("SELECT value FROM meta WHERE name = 'honoured'")
+    rows = db.read(SQL["honoured"])
     return frozenset(rows[0][0].split()) if rows else frozenset()
 
 
@@ -102,6 +97,6 @@ def honour(conditions: Iterable[str]) -> Callable[[apsw.Connection], None]:
     value = " ".join(sorted(conditions))
 
     def write(db: apsw.Connection) -> None:
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('honoured', ?)", (value,))
+        db.execute(SQL["honour"], (value,))
 
     return write

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import claims, damage, soundness
+from s3d.layers.queue.rows import claims, damage, queries, soundness
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.claims import Rows
 from s3d.layers.queue.rules.understood import CHECKSUMS, METADATA
@@ -27,8 +27,7 @@ FEW = 3
 LOOKED_AT = 64
 """Waiting changes, and first parts of keys, that are looked at for one of another kind."""
 COLUMNS = damage.LANE
-FIELDS = ", ".join(name for name, *_ in COLUMNS)
-SELECTED = soundness.fields(COLUMNS)
+SQL = queries.load("lanes", lane=soundness.fields(COLUMNS), columns=", ".join(name for name, *_ in COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Claimed:
 
 
 def of_row(row: tuple[Any, ...]) -> Lane:
-    """Make a Lane of the columns in SELECTED. Raises StoreFailed; what cannot be read is soon forgotten."""
+    """Make a Lane of the columns in the query `all`. Raises StoreFailed; what cannot be read is soon forgotten."""
     values, complaints = soundness.values_of(COLUMNS, row)
     if complaints:
         raise StoreFailed(f"a lane cannot be read: {'; '.join(complaints)}")
@@ -65,12 +64,12 @@ def of_row(row: tuple[Any, ...]) -> Lane:
 
 def shut(db: Database) -> list[Lane]:
     """The lanes that are refused, the longest first."""
-    return [of_row(row) for row in db.read(f"SELECT {SELECTED} FROM lane ORDER BY since")]
+    return [of_row(row) for row in db.read(SQL["shut"])]
 
 
 def paused(db: Database) -> int:
     """How many lanes are paused."""
-    return int(db.read("SELECT count(*) FROM lane WHERE state = 'paused'")[0][0])
+    return int(db.read(SQL["paused"])[0][0])
 
 
 def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tuple[str, str] = ("", "")) -> Claimed:
@@ -78,7 +77,7 @@ def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tupl
 
     Lanes take turns, beginning behind the lane `after`.
     """
-    refused = [of_row(row) for row in db.execute(f"SELECT {SELECTED} FROM lane")]
+    refused = [of_row(row) for row in db.execute(SQL["all"])]
     claimed: list[Change] = []
     read = claims.rows_of(db)
     for lane in refused:
@@ -89,7 +88,7 @@ def claim(db: apsw.Connection, *, now: float, limit: int, slow: int, after: tupl
                 open_lane(db, lane.bucket, lane.identity)
                 continue
             claims.mark_claimed(db, [probe], now)
-            db.execute("UPDATE lane SET probe = ? WHERE bucket = ? AND identity = ?", (probe.seq, *key_of(lane)))
+            db.execute(SQL["set_probe"], (probe.seq, *key_of(lane)))
             claimed.append(probe)
     closed = frozenset(key_of(lane) for lane in refused)
     claimed += claims.claim(db, now=now, limit=limit - len(claimed), slow=slow, closed=closed, after=after)
@@ -123,7 +122,7 @@ def refuse(
 
     `pause` gives the seconds until the next probe by the number of probes that were refused.
     """
-    rows = db.execute(f"SELECT {SELECTED} FROM lane WHERE bucket = ? AND identity = ?", key_of(change)).fetchall()
+    rows = db.execute(SQL["one"], key_of(change)).fetchall()
     lane = of_row(rows[0]) if rows else Lane(change.bucket, change.identity, "trying", now, "", "", 0, now, None, ())
     probed = lane.probe == change.seq
     named = name_of(change, code)
@@ -137,34 +136,29 @@ def refuse(
     elif probed:
         lane = replace(lane, attempts=lane.attempts + 1, probe_at=now + pause(lane.attempts + 1))
     values = (*key_of(lane), lane.state, lane.since, lane.code, lane.reason, lane.attempts, lane.probe_at, lane.probe)
-    db.execute(
-        f"INSERT OR REPLACE INTO lane ({FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, json.dumps(kinds))
-    )
+    db.execute(SQL["put"], (*values, json.dumps(kinds)))
     return pauses
 
 
 def open_lane(db: apsw.Connection, bucket: str, identity: str) -> bool:
     """Let a lane go on; False where it was open."""
-    db.execute("DELETE FROM lane WHERE bucket = ? AND identity = ?", (bucket, identity))
+    db.execute(SQL["open"], (bucket, identity))
     return db.changes() > 0
 
 
 def end_probe(db: apsw.Connection, seq: int, probe_at: float) -> None:
     """Note that a probe said nothing about its lane; the next one is due at `probe_at`."""
-    db.execute("UPDATE lane SET probe = NULL, probe_at = ? WHERE probe = ?", (probe_at, seq))
+    db.execute(SQL["end_probe"], (probe_at, seq))
 
 
 def hasten(db: apsw.Connection, now: float, bucket: str = "") -> None:
     """Make the next probes due, of one bucket or of all."""
-    db.execute(
-        "UPDATE lane SET probe_at = ?1 WHERE probe IS NULL AND probe_at > ?1 AND (bucket = ?2 OR ?2 = '')",
-        (now, bucket),
-    )
+    db.execute(SQL["hasten"], (now, bucket))
 
 
 def recover(db: apsw.Connection) -> None:
-    """Forget the probes that a crash ended: what was under way is unknown now, and pushed as such."""
-    db.execute("UPDATE lane SET probe = NULL, probe_at = 0")
+    """Forget the probes that a crash ended: what was under way is in doubt now, and pushed as such."""
+    db.execute(SQL["recover"])
 
 
 def name_of(change: Change, code: str) -> str:

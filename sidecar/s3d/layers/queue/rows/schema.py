@@ -1,11 +1,13 @@
 """The versions of the queue's tables, and the way from one to the next (SEMANTICS D-9).
 
-A file of tables belongs to one module, which bears its name. Tables that are new in a version stand once, in a file
-that both a new database and the migration run; what a migration changes in older tables stands in `from_N.sql`.
+Tables stand in `tables/`. Those that are new in a version stand once, in a file that both a new database and the
+migration run; what a migration changes in older tables stands in `from_N.sql`. Indexes, views and triggers hold no
+data: a migration drops what speaks of a table that it changes, and the last one makes anew what is missing.
 """
 
 import functools
 import logging
+import re
 from importlib import resources
 
 import apsw
@@ -16,24 +18,22 @@ log = logging.getLogger(__name__)
 
 
 def text(name: str) -> str:
-    """The statements of a file beside this one."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    """The statements of a file of `tables/`."""
+    return resources.files(__package__).joinpath("tables", name).read_text(encoding="utf-8")
+
+
+def joined(*names: str) -> str:
+    """The statements of some files, in their order."""
+    return "".join(map(text, names))
 
 
 # Tables that a version brought.
 NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
-SCHEMA = Schema(
-    version=4,
-    sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4))),
-    migrations={
-        1: "".join(map(text, ("from_1.sql", *NEW_IN_2))),
-        2: "".join(map(text, ("from_2.sql", *NEW_IN_3))),
-        3: "".join(map(text, ("from_3.sql", *NEW_IN_4, "truth_of_3.sql"))),
-    },
-)
-"""The tables of this version."""
+NEW_IN_5: tuple[str, ...] = ("garbage.sql",)
+TABLES = joined("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5)
+CREATE = re.compile(r"CREATE( UNIQUE)? (INDEX|TRIGGER|VIEW) ")
 
 
 @functools.cache
@@ -41,11 +41,29 @@ def rules() -> tuple[tuple[str, str], ...]:
     """Names and statements of what holds no data: indexes, views and triggers."""
     db = apsw.Connection(":memory:")
     try:
-        db.execute(SCHEMA.sql)
+        db.execute(TABLES)
         found = db.execute("SELECT name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL").fetchall()
     finally:
         db.close()
     return tuple((str(name), str(sql)) for name, sql in found)
+
+
+def missing_rules() -> str:
+    """Statements that make those of the rules which are not there."""
+    return "".join(CREATE.sub(r"CREATE\1 \2 IF NOT EXISTS ", sql, count=1) + ";\n" for _, sql in rules())
+
+
+SCHEMA = Schema(
+    version=5,
+    sql=TABLES,
+    migrations={
+        1: joined("from_1.sql", *NEW_IN_2),
+        2: joined("from_2.sql", *NEW_IN_3),
+        3: joined("from_3.sql", *NEW_IN_4),
+        4: joined("from_4.sql", *NEW_IN_5, "garbage_of_4.sql") + missing_rules() + text("truth_again.sql"),
+    },
+)
+"""The tables of this version."""
 
 
 def mend(db: apsw.Connection) -> bool:
@@ -64,5 +82,5 @@ def mend(db: apsw.Connection) -> bool:
         else:
             log.error("%s was dropped from the tables of the queue, and is made anew", name)
     if missing:
-        db.execute(text("truth_of_3.sql"))
+        db.execute(text("truth_again.sql"))
     return bool(missing)

@@ -8,11 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from s3d.layers.queue.rows import queries
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import understood
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
+SQL = queries.load("shapes")
 PROVEN, DOUBTED = "proven", "doubted"
 MEMBERS = understood.GRANTS | understood.SHOWN | {TAGGING, understood.OWNER, understood.PAYER}
 """Members by which shapes differ: for each a policy or a store may refuse what it allows without."""
@@ -60,9 +62,7 @@ class Shapes:
         """PROVEN, DOUBTED (an answer was contrary: the next write goes through), or "" where nothing is known."""
         verdict = self._known.get(shape)
         if verdict is None:
-            rows = self._db.read(
-                "SELECT verdict FROM shape WHERE bucket = ? AND identity = ? AND operation = ? AND members = ?", shape
-            )
+            rows = self._db.read(SQL["verdict"], shape)
             verdict = rows[0][0] if rows else ""
             self._keep(shape, verdict)
         return verdict
@@ -72,12 +72,12 @@ class Shapes:
         if self.verdict(shape) == verdict:
             return
         row = (*shape, verdict, time.time())
-        await self._db.write(lambda db: db.execute("INSERT OR REPLACE INTO shape VALUES (?, ?, ?, ?, ?, ?)", row))
+        await self._db.write(lambda db: db.execute(SQL["learn"], row))
         self._keep(shape, verdict)
 
     async def forget(self, bucket: str) -> None:
         """Forget all shapes of a bucket ("": of every bucket). Raises StoreFailed."""
-        await self._db.write(lambda db: db.execute("DELETE FROM shape WHERE ?1 = '' OR bucket = ?1", (bucket,)))
+        await self._db.write(lambda db: db.execute(SQL["forget"], (bucket,)))
         self._known.clear()
 
     def begun(self, upload: str, shape: Shape) -> None:

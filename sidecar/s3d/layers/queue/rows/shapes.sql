@@ -1,10 +1,13 @@
--- Shapes of writes that the remote has judged (SEMANTICS Q-14). The first contrary answer makes a shape a doubted one.
-CREATE TABLE shape (
-    bucket     TEXT NOT NULL,
-    identity   TEXT NOT NULL,                     -- who writes
-    operation  TEXT NOT NULL,                     -- of the push: PutObject, DeleteObject, ...
-    members    TEXT NOT NULL,                     -- the members in use that need a right or a feature of their own, sorted
-    verdict    TEXT NOT NULL,                     -- proven: such writes are queued; doubted: the next one goes through
-    learned_at REAL NOT NULL,                     -- Unix time
-    PRIMARY KEY (bucket, identity, operation, members)
-) WITHOUT ROWID;
+-- Queries of shapes.py: shapes of writes that the remote has judged.
+
+-- name: verdict
+-- The verdict on a shape.
+SELECT verdict FROM shape WHERE bucket = ? AND identity = ? AND operation = ? AND members = ?
+
+-- name: learn
+-- Remember a verdict.
+INSERT OR REPLACE INTO shape VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: forget
+-- Forget the shapes of a bucket, or of all.
+DELETE FROM shape WHERE ?1 = '' OR bucket = ?1

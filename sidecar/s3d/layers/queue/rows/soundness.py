@@ -7,9 +7,11 @@ is not to be pushed. `damage` sets such rows aside in the table.
 
 import math
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Any
 
 from s3d import documents
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 
 CORRUPT = "CorruptRow"
@@ -67,6 +69,19 @@ def one_of(*words: str) -> Read:
         if found not in words:
             raise Unsound("is none that s3d knows")
         return found
+
+    return read
+
+
+def word_of(words: type[StrEnum]) -> Read:
+    """One of the words of an enumeration."""
+
+    def read(value: Any) -> StrEnum:
+        found = text(value)
+        try:
+            return words(found)
+        except ValueError:
+            raise Unsound("is none that s3d knows") from None
 
     return read
 
@@ -148,7 +163,7 @@ def answer_of(value: Any) -> dict[str, Any]:
     return found
 
 
-def former_of(value: Any) -> list[list[Any]]:
+def late_writes_of(value: Any) -> list[list[Any]]:
     """What of a key may still arrive: pairs of an ETag and a Unix time (Q-3)."""
     if value == b"[]":
         return []
@@ -168,12 +183,8 @@ CHANGE: Columns = (
     ("seq", lambda value: value, 0),
     ("bucket", bucket_name, ""),
     ("key", name, ""),
-    ("op", one_of("put", "delete", "tag", "complete", "through"), ""),
-    (
-        "state",
-        one_of("waiting", "pushing", "unknown", "held", "parked", "superseded", "quarantined", "settled"),
-        "",
-    ),
+    ("op", word_of(Op), ""),
+    ("state", word_of(State), ""),
     ("members", members_of, {}),
     ("size", count, 0),
     ("etag", text, ""),
@@ -192,7 +203,7 @@ CHANGE: Columns = (
     ("queued_at", moment_or_none, None),
     ("since", count_or_none, None),
     ("ordered", count, 0),
-    ("former", former_of, []),
+    ("late_writes", late_writes_of, []),
 )
 OF_A_CHANGE = 21
 """So many of them are a Change; the others are of the table's own."""
@@ -201,8 +212,8 @@ FILE, UPLOAD, QUEUED_AT = 14, 18, 20
 COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
-    "bucket key op state members etag code reason file identity rule upload base_etag former id algorithm kind remote "
-    "answer sums landed kinds name through detail value verdict operation".split()
+    "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
+    "remote answer sums landed kinds name through detail value verdict operation".split()
 )
 """Columns of a text, of whatever table."""
 
@@ -234,7 +245,7 @@ def values_of(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[s
 
 FIELDS = ", ".join([fields(CHANGE), *(f"typeof({column}) = 'text'" for column in COMPARED)])
 """What a statement selects so that `read` can read it; INLINE may follow."""
-FORMER = stored("former")
+LATE_WRITES = stored("late_writes")
 INLINE = "CAST(inline AS BLOB)"
 WIDTH = len(CHANGE) + len(COMPARED)
 
@@ -251,19 +262,19 @@ def read(row: tuple[Any, ...]) -> tuple[list[Any], str]:
         if not is_text and column not in wrong:
             wrong.add(column)
             complaints.append(f"{column} is no text")
-    if values[OP] == "tag" and TAGGING not in values[MEMBERS]:
+    if values[OP] == Op.TAG and TAGGING not in values[MEMBERS]:
         values[MEMBERS] = {**values[MEMBERS], TAGGING: ""}
         complaints.append("members has no tags")
-    if values[OP] == "complete" and values[UPLOAD] is None:
+    if values[OP] == Op.COMPLETE and values[UPLOAD] is None:
         complaints.append("upload is missing")
     if not complaints:
         return values, ""
     if wrong & {"bucket", "key"}:
         values[BUCKET], values[KEY] = "", f"{_shown(row[BUCKET])}/{_shown(row[KEY])}"
     if not values[OP]:
-        values[OP] = "complete" if values[UPLOAD] else "put" if values[FILE] or values[SIZE] else "delete"
+        values[OP] = Op.COMPLETE if values[UPLOAD] else Op.PUT if values[FILE] or values[SIZE] else Op.DELETE
     why = "the row cannot be read: " + "; ".join(complaints)
-    values[STATE] = "superseded" if values[STATE] == "superseded" else "quarantined"
+    values[STATE] = State.SUPERSEDED if values[STATE] == State.SUPERSEDED else State.QUARANTINED
     values[CODE], values[REASON] = CORRUPT, why
     return values, why
 
@@ -275,10 +286,10 @@ def _shown(value: Any) -> str:
     return value[:SHOWN].decode(errors="backslashreplace") + ("..." if len(value) > SHOWN else "")
 
 
-def former_leniently(value: Any) -> list[list[Any]]:
-    """The same as `former_of`; of a column that cannot be read, nothing is known."""
+def late_writes_leniently(value: Any) -> list[list[Any]]:
+    """The same as `late_writes_of`; of a column that cannot be read, nothing is known."""
     try:
-        return former_of(value.encode() if isinstance(value, str) else value)
+        return late_writes_of(value.encode() if isinstance(value, str) else value)
     except Unsound:
         return []
 

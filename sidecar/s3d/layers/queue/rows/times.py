@@ -8,13 +8,12 @@ damage, or comes from elsewhere: it must neither keep a change waiting nor hide 
 import apsw
 
 from s3d.clock import LATEST, Clock, Kept, Machine, resume, sound
-from s3d.layers.queue.rows import claims
-from s3d.layers.queue.rows.changes import ACTIVE, DUE, NEVER, Table
-from s3d.layers.queue.rows.claims import SLOW
-from s3d.layers.queue.rows.uploads import EVERY
+from s3d.layers.queue.rows import claims, queries
+from s3d.layers.queue.rows.changes import NEVER, Table
+from s3d.layers.queue.rows.states import UploadState, literals
 from s3d.store.db import Database, StoreFull
 
-AGE = "coalesce(queued_at, acked_at)"
+SQL = queries.load("times", sound=literals(state for state in UploadState if state is not UploadState.QUARANTINED))
 
 
 async def start(db: Database, machine: Machine, longest: float) -> Clock:
@@ -24,11 +23,9 @@ async def start(db: Database, machine: Machine, longest: float) -> Clock:
     """
 
     def write(connection: apsw.Connection) -> Clock:
-        rows: Table = connection.execute("SELECT boot, ahead, seen FROM clock").fetchall()
+        rows: Table = connection.execute(SQL["clock"]).fetchall()
         kept = next((Kept(*row) for row in rows if sound(row[2]) and isinstance(row[1], float)), None)
-        newest: Table = connection.execute(
-            f"SELECT {AGE} FROM change WHERE state IN {ACTIVE} AND {AGE} <= ? ORDER BY {AGE} DESC LIMIT 1", (LATEST,)
-        ).fetchall()
+        newest: Table = connection.execute(SQL["newest_on_the_way"], (LATEST,)).fetchall()
         clock = resume(machine, kept, newest[0][0] if newest else 0.0)
         if writes:
             note(connection, clock)
@@ -46,10 +43,7 @@ async def start(db: Database, machine: Machine, longest: float) -> Clock:
 
 def note(db: apsw.Connection, clock: Clock) -> None:
     """Note what the clock shows, so that no later start falls behind it."""
-    db.execute(
-        "INSERT OR REPLACE INTO clock (one, boot, ahead, seen) VALUES (1, ?, ?, ?)",
-        (clock.boot, clock.ahead, clock.now()),
-    )
+    db.execute(SQL["note"], (clock.boot, clock.ahead, clock.now()))
 
 
 def mend(db: apsw.Connection, now: float, longest: float) -> int:
@@ -61,19 +55,13 @@ def mend(db: apsw.Connection, now: float, longest: float) -> int:
     far = now + longest
     for lane in claims.lanes(claims.rows_of(db)):
         for kind in (0, 1):
-            db.execute(
-                f"""UPDATE change SET next_at = ? WHERE {DUE} AND bucket = ? AND identity = ? AND {SLOW} = ?
-                AND next_at > ?""",
-                (now, *lane, kind, far),
-            )
+            db.execute(SQL["mend_due"], (now, *lane, kind, far))
     # What is under way has NEVER.
-    db.execute(
-        "UPDATE change SET next_at = ?1 WHERE state = 'unknown' AND next_at > ?2 AND next_at <> ?3", (now, far, NEVER)
-    )
-    db.execute("UPDATE change SET next_at = ?1 WHERE state = 'settled' AND next_at > ?1", (now,))
-    db.execute(f"UPDATE change SET queued_at = ?1 WHERE state IN {ACTIVE} AND {AGE} > ?1", (now,))
-    db.execute("UPDATE lane SET probe_at = ?1 WHERE probe IS NULL AND probe_at > ?2", (now, far))
-    db.execute("UPDATE lane SET since = ?1 WHERE since > ?1", (now,))
-    db.execute(f"UPDATE upload SET touched_at = ?1 WHERE state IN {EVERY} AND touched_at > ?1", (now,))
-    db.execute("UPDATE hold SET asked_at = ?1 WHERE asked_at > ?1", (now,))
+    db.execute(SQL["mend_in_doubt"], (now, far, NEVER))
+    db.execute(SQL["mend_settled"], (now,))
+    db.execute(SQL["mend_age"], (now,))
+    db.execute(SQL["mend_probe"], (now, far))
+    db.execute(SQL["mend_lane"], (now,))
+    db.execute(SQL["mend_upload"], (now,))
+    db.execute(SQL["mend_hold"], (now,))
     return db.total_changes() - before

@@ -1,12 +1,7 @@
-"""The SQL of multipart uploads: every statement on `upload`, `part`, `litter` and `stray`, and nothing else.
-
-    open -> complete -> landed -> finished      one transaction closes it and queues the change; the remote confirmed it
-    open -> spilling -> spilled -> finished     its parts go to the remote's upload; the rest goes through
-    open, complete -> doomed -> finished        aborted, expired or superseded while the remote holds parts of it
-    open -> finished                            the same while it does not; a finished one is forgotten after a while
+"""The SQL of multipart uploads: every statement on `upload`, `part` and `stray`, and nothing else.
 
 Functions that take a connection first are run by the store's writing thread inside its transaction; the others read.
-A file that a row lets go of becomes litter in the same transaction.
+A file that a row lets go of becomes garbage in the same transaction. The states are those of `states`.
 """
 
 import json
@@ -17,17 +12,16 @@ from typing import Any
 import apsw
 
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue.rows import soundness
+from s3d.layers.queue.rows import queries, soundness
+from s3d.layers.queue.rows.states import OPEN, UploadState
 from s3d.store.db import Database
 
-OPEN = ("open", "spilling", "spilled")
-"""States in which a client may go on with its upload."""
 UPLOAD_COLUMNS: soundness.Columns = (
     ("id", soundness.text, ""),
     ("bucket", soundness.bucket_name, ""),
     ("key", soundness.name, ""),
     ("identity", soundness.text, ""),
-    ("state", soundness.one_of(*OPEN, "complete", "landed", "doomed", "finished", "quarantined"), ""),
+    ("state", soundness.word_of(UploadState), ""),
     ("members", soundness.members_of, {}),
     ("algorithm", soundness.text, ""),
     ("kind", soundness.text, ""),
@@ -50,8 +44,7 @@ PART_COLUMNS: soundness.Columns = (
 )
 UPLOAD = soundness.fields(UPLOAD_COLUMNS)
 PART = soundness.fields(PART_COLUMNS)
-STAGED = "('open', 'spilling', 'spilled')"
-EVERY = "('open', 'spilling', 'spilled', 'complete', 'landed', 'doomed', 'finished')"
+SQL = queries.load("uploads", upload=UPLOAD, part=PART, inline=soundness.INLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,7 @@ class Upload:
     bucket: str
     key: str
     identity: str
-    state: str
+    state: UploadState
     members: Mapping[str, str]
     algorithm: str
     kind: str
@@ -102,8 +95,7 @@ class Stray:
 def begin(db: apsw.Connection, upload: Upload) -> None:
     """Add an upload."""
     db.execute(
-        """INSERT INTO upload (id, bucket, key, identity, state, members, algorithm, kind, began_at, touched_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        SQL["add"],
         (
             upload.id,
             upload.bucket,
@@ -121,59 +113,50 @@ def begin(db: apsw.Connection, upload: Upload) -> None:
 
 def find(db: Database, upload_id: str) -> Upload | None:
     """An upload by its id; None for one that is not ours."""
-    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE id = ?", (upload_id,))
+    rows = db.read(SQL["find"], (upload_id,))
     return _upload(rows[0]) if rows else None
 
 
 def is_remotes(db: Database, bucket: str, remote: str) -> bool:
     """Whether an upload at the remote is one of ours."""
-    return bool(
-        db.read(
-            """SELECT 1 FROM upload WHERE bucket = ?1 AND remote = ?2 UNION ALL
-            SELECT 1 FROM stray WHERE bucket = ?1 AND remote = ?2 LIMIT 1""",
-            (bucket, remote),
-        )
-    )
+    return bool(db.read(SQL["is_remotes"], (bucket, remote)))
 
 
 def parts_of(db: Database, upload_id: str, *, after: int = 0, limit: int = 10_000) -> list[Part]:
     """Parts of an upload by number, without their inline bodies."""
-    rows = db.read(
-        f"SELECT {PART} FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?", (upload_id, after, limit)
-    )
+    rows = db.read(SQL["parts_behind"], (upload_id, after, limit))
     return [_part(row) for row in rows]
 
 
 def remains_of(db: Database, upload_id: str) -> list[Part]:
     """The parts of an upload that can be read, by number."""
-    rows = db.read(f"SELECT {PART} FROM part WHERE upload = ? ORDER BY number", (upload_id,))
+    rows = db.read(SQL["all_parts"], (upload_id,))
     return [_part(row) for row in rows if not soundness.values_of(PART_COLUMNS, row)[1]]
 
 
 def part_of(db: Database, upload_id: str, number: int) -> Part | None:
     """One part, with its inline body."""
-    rows = db.read(f"SELECT {PART}, {soundness.INLINE} FROM part WHERE upload = ? AND number = ?", (upload_id, number))
+    rows = db.read(SQL["part"], (upload_id, number))
     return _part(rows[0]) if rows else None
 
 
 def sizes_of(db: Database, upload_id: str) -> list[int]:
     """Sizes of the parts in their order."""
-    return [size for (size,) in db.read("SELECT size FROM part WHERE upload = ? ORDER BY number", (upload_id,))]
+    return [size for (size,) in db.read(SQL["sizes"], (upload_id,))]
 
 
-def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> str:
+def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> UploadState:
     """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
 
     A part whose bytes came here while the upload spilled is spilled after the others.
     """
-    found = db.execute(f"SELECT state FROM upload WHERE id = ? AND state IN {STAGED}", (upload_id,)).fetchone()
+    found = db.execute(SQL["open_state"], (upload_id,)).fetchone()
     if found is None:
         raise no_such_upload(upload_id)
-    state: str = found[0]
-    db.execute("DELETE FROM part WHERE upload = ? AND number = ?", (upload_id, part.number))
+    state = UploadState(found[0])
+    db.execute(SQL["drop_part"], (upload_id, part.number))
     db.execute(
-        """INSERT INTO part (upload, number, size, etag, sums, at, file, inline, landed)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        SQL["add_part"],
         (
             upload_id,
             part.number,
@@ -186,14 +169,19 @@ def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> s
             part.landed,
         ),
     )
-    if state == "spilled" and part.landed is None:
-        state = "spilling"
-    db.execute("UPDATE upload SET touched_at = ?, state = ? WHERE id = ?", (now, state, upload_id))
+    if state == UploadState.SPILLED and part.landed is None:
+        state = UploadState.SPILLING
+    db.execute(SQL["touch"], (now, state, upload_id))
     return state
 
 
 def close(
-    db: apsw.Connection, upload_id: str, chosen: Iterable[Part], answer: Mapping[str, Any], now: float, state: str
+    db: apsw.Connection,
+    upload_id: str,
+    chosen: Iterable[Part],
+    answer: Mapping[str, Any],
+    now: float,
+    state: UploadState,
 ) -> None:
     """Close an open upload over the parts that Complete names; the others go (Q-16).
 
@@ -201,23 +189,20 @@ def close(
     object. Raises S3Error NoSuchUpload where it is not open any more, InvalidPart where a part was replaced meanwhile.
     """
     wanted = {part.number: part.etag for part in chosen}
-    allowed = "('open')" if state == "complete" else STAGED
-    if db.execute(f"SELECT 1 FROM upload WHERE id = ? AND state IN {allowed}", (upload_id,)).fetchone() is None:
+    allowed = (UploadState.OPEN,) if state == UploadState.COMPLETE else OPEN
+    found = db.execute(SQL["open_state"], (upload_id,)).fetchone()
+    if found is None or found[0] not in allowed:
         raise no_such_upload(upload_id)
-    if state == "complete":
-        there: dict[int, str] = dict(db.execute("SELECT number, etag FROM part WHERE upload = ?", (upload_id,)))
+    if state == UploadState.COMPLETE:
+        there: dict[int, str] = dict(db.execute(SQL["etags"], (upload_id,)))
         for number, etag in wanted.items():
             if there.get(number) != etag:
                 raise invalid_part(upload_id, number, etag)
         surplus = [(upload_id, number) for number in there if number not in wanted]
-        db.executemany("DELETE FROM part WHERE upload = ? AND number = ?", surplus)
+        db.executemany(SQL["drop_part"], surplus)
     else:
-        db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
-    db.execute(
-        """UPDATE upload SET state = ?1, answer = ?2, touched_at = ?3, remote = iif(?1 = 'finished', NULL, remote)
-        WHERE id = ?4""",
-        (state, json.dumps(answer), now, upload_id),
-    )
+        db.execute(SQL["drop_parts"], (upload_id,))
+    db.execute(SQL["close"], (state, json.dumps(answer), now, upload_id))
 
 
 def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
@@ -225,65 +210,52 @@ def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
 
     Raises S3Error NoSuchUpload where it is not open any more.
     """
-    found = db.execute(
-        f"SELECT remote, asked_at FROM upload WHERE id = ? AND (state IN {STAGED} OR state = 'quarantined')",
-        (upload_id,),
-    ).fetchone()
+    found = db.execute(SQL["remote_of_open"], (upload_id,)).fetchone()
     if found is None:
         raise no_such_upload(upload_id)
-    db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
-    state = "finished" if found == (None, None) else "doomed"
-    db.execute("UPDATE upload SET state = ?, touched_at = ? WHERE id = ?", (state, now, upload_id))
+    db.execute(SQL["drop_parts"], (upload_id,))
+    state = UploadState.FINISHED if found == (None, None) else UploadState.DOOMED
+    db.execute(SQL["end"], (state, now, upload_id))
 
 
 def abort_all(db: apsw.Connection, bucket: str, now: float) -> None:
     """Drop all open uploads of a bucket that is gone."""
-    rows: list[tuple[Any, ...]] = db.execute(
-        f"SELECT id FROM upload WHERE bucket = ? AND state IN {STAGED}", (bucket,)
-    ).fetchall()
+    rows: list[tuple[Any, ...]] = db.execute(SQL["open_in_bucket"], (bucket,)).fetchall()
     for (upload_id,) in rows:
         abort(db, upload_id, now)
 
 
 def spill(db: apsw.Connection, upload_id: str) -> None:
     """Let an open upload go to the remote, and stay there."""
-    db.execute("UPDATE upload SET state = 'spilling' WHERE id = ? AND state = 'open'", (upload_id,))
+    db.execute(SQL["spill"], (upload_id,))
 
 
 def spilled(db: apsw.Connection, upload_id: str) -> bool:
     """Note that the remote has all parts, where it is so."""
-    db.execute(
-        """UPDATE upload SET state = 'spilled' WHERE id = ?1 AND state = 'spilling' AND remote IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM part WHERE upload = ?1 AND landed IS NULL)""",
-        (upload_id,),
-    )
+    db.execute(SQL["spilled"], (upload_id,))
     return db.changes() > 0
 
 
 def ask(db: apsw.Connection, upload_id: str, now: float) -> None:
     """Note, before the remote is asked for an upload of its own, that it may have begun one."""
-    db.execute("UPDATE upload SET asked_at = ? WHERE id = ?", (now, upload_id))
+    db.execute(SQL["ask"], (now, upload_id))
 
 
 def unasked(db: apsw.Connection, upload_id: str) -> None:
     """Note that the remote began none."""
-    db.execute("UPDATE upload SET asked_at = NULL WHERE id = ?", (upload_id,))
+    db.execute(SQL["unasked"], (upload_id,))
 
 
 def begun(db: apsw.Connection, upload_id: str, remote: str) -> None:
     """Keep the id of the remote's upload, before the first byte goes there."""
-    db.execute("UPDATE upload SET remote = ?, asked_at = NULL WHERE id = ?", (remote, upload_id))
+    db.execute(SQL["begun"], (remote, upload_id))
 
 
 def lost(db: apsw.Connection, upload_id: str, *, whole: bool) -> None:
     """Note that the remote does not have the parts any more, or (`whole`) not even the upload: they are sent anew."""
-    db.execute("UPDATE part SET landed = NULL WHERE upload = ?", (upload_id,))
+    db.execute(SQL["unland"], (upload_id,))
     if whole:
-        db.execute(
-            """UPDATE upload SET remote = NULL, asked_at = NULL, state = iif(state = 'landed', 'complete', state)
-            WHERE id = ?""",
-            (upload_id,),
-        )
+        db.execute(SQL["lost"], (upload_id,))
 
 
 def part_landed(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, drop: bool) -> None:
@@ -291,139 +263,101 @@ def part_landed(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, d
 
     A part that was replaced meanwhile stays to be sent.
     """
-    emptied = ", file = NULL, inline = NULL" if drop else ""
-    db.execute(
-        f"UPDATE part SET landed = ?{emptied} WHERE upload = ? AND number = ? AND etag = ? AND file IS ?",
-        (etag, upload_id, part.number, part.etag, part.file),
-    )
+    noted = SQL["part_landed_and_dropped"] if drop else SQL["part_landed"]
+    db.execute(noted, (etag, upload_id, part.number, part.etag, part.file))
 
 
 def landed(db: apsw.Connection, upload_id: str) -> None:
     """Note that the remote has confirmed the object of a completed upload."""
-    db.execute(
-        "UPDATE upload SET state = 'landed', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'complete'",
-        (upload_id,),
-    )
+    db.execute(SQL["landed"], (upload_id,))
 
 
 def let_go(db: apsw.Connection, upload_id: str) -> None:
     """Drop the parts of an upload whose object something else has replaced at the remote."""
-    db.execute("DELETE FROM part WHERE upload = ?", (upload_id,))
-    db.execute("UPDATE upload SET state = 'finished' WHERE id = ?", (upload_id,))
+    db.execute(SQL["drop_parts"], (upload_id,))
+    db.execute(SQL["finish"], (upload_id,))
 
 
 def rid(db: apsw.Connection, upload_id: str) -> None:
     """Note that the remote holds nothing of a doomed upload any more."""
-    db.execute(
-        "UPDATE upload SET state = 'finished', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'doomed'",
-        (upload_id,),
-    )
+    db.execute(SQL["rid"], (upload_id,))
 
 
 def forget_finished(db: apsw.Connection, before: float, now: float) -> None:
     """Forget finished uploads that nobody will ask about again, a few at a time; what has just ended gets its time."""
-    db.execute("UPDATE upload SET touched_at = ? WHERE state = 'finished' AND touched_at = 0", (now,))
-    db.execute(
-        """DELETE FROM upload WHERE id IN
-        (SELECT id FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 500)""",
-        (before,),
-    )
+    db.execute(SQL["note_end"], (now,))
+    db.execute(SQL["forget_finished"], (before,))
 
 
 def expired(db: Database, before: float) -> list[str]:
     """Ids of some open uploads that nobody has touched since."""
     found: list[str] = []
-    for state in (*OPEN, "quarantined"):
-        rows = db.read("SELECT id FROM upload WHERE state = ? AND touched_at < ? LIMIT 100", (state, before))
+    for state in (*OPEN, UploadState.QUARANTINED):
+        rows = db.read(SQL["expired"], (state, before))
         found += [row[0] for row in rows]
     return found
 
 
 def any_finished(db: Database, before: float) -> bool:
     """Whether there are finished uploads to forget."""
-    return bool(db.read("SELECT 1 FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 1", (before,)))
+    return bool(db.read(SQL["any_finished"], (before,)))
 
 
-def in_state(db: Database, state: str) -> list[Upload]:
+def in_state(db: Database, state: UploadState) -> list[Upload]:
     """Some uploads in a state, the longest untouched first."""
-    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = ? ORDER BY touched_at LIMIT 100", (state,))
+    rows = db.read(SQL["in_state"], (state,))
     return [upload for upload in map(_upload, rows) if upload.state == state]
 
 
 def strays(db: Database) -> list[Stray]:
     """Some uploads at the remote that are to be aborted."""
-    return [Stray(*row) for row in db.read("SELECT bucket, remote, key, identity FROM stray LIMIT 100")]
+    return [Stray(*row) for row in db.read(SQL["strays"])]
 
 
 def caught(db: apsw.Connection, stray: Stray) -> None:
     """Note that the remote has dropped an upload."""
-    db.execute("DELETE FROM stray WHERE bucket = ? AND remote = ?", (stray.bucket, stray.remote))
+    db.execute(SQL["caught"], (stray.bucket, stray.remote))
 
 
 def largest_open(db: Database) -> list[Upload]:
     """Some open uploads that hold bytes here, the largest first."""
-    rows = db.read(f"SELECT {UPLOAD} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 100")
-    return [one for one in map(_upload, rows) if one.state == "open"]
+    rows = db.read(SQL["largest_open"])
+    return [one for one in map(_upload, rows) if one.state == UploadState.OPEN]
 
 
 def staged(db: Database) -> tuple[int, int]:
     """Parts and bytes of the open uploads that are here."""
-    rows = db.read(f"SELECT coalesce(sum(parts), 0), coalesce(sum(bytes), 0) FROM upload WHERE state IN {STAGED}")
+    rows = db.read(SQL["staged"])
     return rows[0][0], rows[0][1]
 
 
 def open_ones(db: Database) -> int:
     """How many uploads a client may still go on with, damaged ones among them."""
-    rows = db.read("SELECT count(*) FROM upload WHERE state IN ('open', 'spilling', 'spilled', 'quarantined')")
+    rows = db.read(SQL["count_open"])
     return int(rows[0][0])
 
 
 def staying(db: Database) -> int:
     """Bytes of the open uploads that are not on their way to the remote."""
-    return int(db.read("SELECT coalesce(sum(bytes), 0) FROM upload WHERE state = 'open'")[0][0])
+    return int(db.read(SQL["staying"])[0][0])
 
 
 def open_in(
     db: Database, bucket: str, *, prefix: str = "", after: tuple[str, str] = ("", ""), limit: int = 1000
 ) -> list[Upload]:
     """Open uploads of a bucket by key, then by id; after a key and an id."""
-    rows = db.read(
-        f"""SELECT {UPLOAD} FROM upload WHERE bucket = ?1 AND state IN {STAGED} AND (key, id) > (?2, ?3)
-        AND key >= ?4 AND substr(key, 1, length(?4)) = ?4 ORDER BY key, id LIMIT ?5""",
-        (bucket, *after, prefix, limit),
-    )
+    rows = db.read(SQL["open_in"], (bucket, *after, prefix, limit))
     return [upload for upload in map(_upload, rows) if upload.state in OPEN]
 
 
 def concern(db: Database, bucket: str) -> bool:
     """Whether a list of a bucket's uploads is another one here than at the remote."""
-    return bool(
-        db.read(
-            f"""SELECT 1 FROM upload WHERE bucket = ?1 AND state IN {STAGED} UNION ALL
-            SELECT 1 FROM upload WHERE bucket = ?1 AND remote IS NOT NULL UNION ALL
-            SELECT 1 FROM stray WHERE bucket = ?1 LIMIT 1""",
-            (bucket,),
-        )
-    )
-
-
-def litter(db: Database) -> list[tuple[str, str]]:
-    """Files to delete, each with the upload that it was of."""
-    return [(file, upload) for file, upload in db.read("SELECT file, upload FROM litter LIMIT 1000")]
-
-
-def swept(db: apsw.Connection, files: Iterable[str]) -> None:
-    """Note that files are gone."""
-    db.executemany("DELETE FROM litter WHERE file = ?", [(file,) for file in files])
+    return bool(db.read(SQL["concern"], (bucket,)))
 
 
 def files_known(db: Database, files: Iterable[str]) -> set[str]:
-    """Those of the given body files that a part refers to, or that are deleted by another way than the sweep."""
-    return {
-        file
-        for file in files
-        if db.read("SELECT 1 FROM part WHERE file = ?1 UNION ALL SELECT 1 FROM litter WHERE file = ?1 LIMIT 1", (file,))
-    }
+    """Those of the given body files that a part refers to."""
+    return {file for file in files if db.read(SQL["knows_file"], (file,))}
 
 
 def no_such_upload(upload_id: str) -> S3Error:
@@ -451,7 +385,7 @@ def _upload(row: tuple[Any, ...]) -> Upload:
     """An upload; one whose row cannot be read is quarantined."""
     values, complaints = soundness.values_of(UPLOAD_COLUMNS, row)
     if complaints:
-        values[4] = "quarantined"
+        values[4] = UploadState.QUARANTINED
     return Upload(*values)
 
 

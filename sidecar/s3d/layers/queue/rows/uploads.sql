@@ -1,80 +1,184 @@
--- Multipart uploads that are staged here (SEMANTICS Q-16), and the body files that nobody needs any more.
+-- Queries of uploads.py: multipart uploads, their parts, and what the remote still holds of them.
 
-CREATE TABLE upload (
-    id         TEXT PRIMARY KEY,                  -- as the client has it; says nothing and cannot be guessed
-    bucket     TEXT NOT NULL,
-    key        TEXT NOT NULL,
-    identity   TEXT NOT NULL DEFAULT '',          -- who began it
-    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, landed, doomed, finished; quarantined: a row of it cannot be read
-    members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the headers of Create that travel with it
-    algorithm  TEXT NOT NULL DEFAULT '',          -- of the checksums, lower-case; '': none was asked for
-    kind       TEXT NOT NULL DEFAULT '',          -- COMPOSITE or FULL_OBJECT; '' without an algorithm
-    began_at   REAL NOT NULL,                     -- Unix time; Initiated
-    touched_at REAL NOT NULL,                     -- steady time of the latest part or change of state: what expires goes by it; 0: it has just ended
-    parts      INTEGER NOT NULL DEFAULT 0,        -- parts whose bytes are here, kept by triggers
-    bytes      INTEGER NOT NULL DEFAULT 0,        -- theirs
-    remote     TEXT,                              -- id of the remote's upload that gets the parts; NULL: there is none
-    asked_at   REAL,                              -- steady time before the remote was asked for one; NULL: never, or answered
-    answer     TEXT NOT NULL DEFAULT ''           -- JSON: what Complete answered, for the client that asks again
-) WITHOUT ROWID;
-CREATE INDEX upload_key ON upload (bucket, key, id) WHERE state IN ('open', 'spilling', 'spilled');
-CREATE INDEX upload_state ON upload (state, touched_at, parts, bytes);
-CREATE INDEX upload_remote ON upload (bucket, remote) WHERE remote IS NOT NULL;
+-- name: add
+-- Add an upload.
+INSERT INTO upload (id, bucket, key, identity, state, members, algorithm, kind, began_at, touched_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
-CREATE TABLE part (
-    upload  TEXT NOT NULL,
-    number  INTEGER NOT NULL,                     -- the client's
-    size    INTEGER NOT NULL,                     -- in bytes; the boundary that the ETag depends on (Q-4)
-    etag    TEXT NOT NULL,                        -- as answered, without quotes: the MD5, or the remote's own where it went through
-    sums    TEXT NOT NULL DEFAULT '{}',           -- JSON: the headers that travel with it: checksums, payload hash, owner
-    at      REAL NOT NULL,                        -- Unix time; LastModified
-    file    TEXT,                                 -- id of the body's file; NULL: in the row, or at the remote alone
-    inline  BLOB,                                 -- the body itself where it is small
-    landed  TEXT,                                 -- the remote's ETag of it; NULL: the remote does not have it
-    PRIMARY KEY (upload, number)
-) WITHOUT ROWID;
-CREATE INDEX part_file ON part (file) WHERE file IS NOT NULL;
-CREATE TRIGGER part_in AFTER INSERT ON part WHEN NEW.file IS NOT NULL OR NEW.inline IS NOT NULL BEGIN
-    UPDATE upload SET parts = parts + 1, bytes = bytes + NEW.size WHERE id = NEW.upload;
-END;
-CREATE TRIGGER part_out AFTER DELETE ON part WHEN OLD.file IS NOT NULL OR OLD.inline IS NOT NULL BEGIN
-    UPDATE upload SET parts = parts - 1, bytes = bytes - OLD.size WHERE id = OLD.upload;
-END;
-CREATE TRIGGER part_emptied AFTER UPDATE OF file, inline ON part
-WHEN NEW.file IS NULL AND NEW.inline IS NULL AND (OLD.file IS NOT NULL OR OLD.inline IS NOT NULL) BEGIN
-    UPDATE upload SET parts = parts - 1, bytes = bytes - OLD.size WHERE id = OLD.upload;
-END;
+-- name: find
+-- An upload by its id.
+SELECT {upload} FROM upload WHERE id = ?
 
--- Body files to be deleted: written with what makes them useless, so that no crash leaves one behind.
-CREATE TABLE litter (
-    file    TEXT PRIMARY KEY,
-    upload  TEXT NOT NULL                         -- whose readers must be gone first
-) WITHOUT ROWID;
-CREATE TRIGGER litter_of_part AFTER DELETE ON part WHEN OLD.file IS NOT NULL BEGIN
-    INSERT OR IGNORE INTO litter VALUES (OLD.file, OLD.upload);
-END;
-CREATE TRIGGER litter_of_emptied AFTER UPDATE OF file ON part WHEN OLD.file IS NOT NULL AND NEW.file IS NULL BEGIN
-    INSERT OR IGNORE INTO litter VALUES (OLD.file, OLD.upload);
-END;
--- However a completed change goes (settled, superseded, discarded), its parts go with it. SQL knows no steady time.
-CREATE TRIGGER upload_of_change AFTER DELETE ON change WHEN OLD.upload IS NOT NULL BEGIN
-    DELETE FROM part WHERE upload = OLD.upload;
-    UPDATE upload SET touched_at = 0,
-        state = iif(state = 'landed' OR (remote IS NULL AND asked_at IS NULL), 'finished', 'doomed') WHERE id = OLD.upload;
-END;
+-- name: is_remotes
+-- Whether an upload at the remote is one of ours.
+SELECT 1 FROM upload WHERE bucket = ?1 AND remote = ?2 UNION ALL
+    SELECT 1 FROM stray WHERE bucket = ?1 AND remote = ?2 LIMIT 1
 
--- Uploads at the remote that nobody goes on with, to be aborted: of changes that are parked or quarantined with their parts.
-CREATE TABLE stray (
-    bucket   TEXT NOT NULL,
-    remote   TEXT NOT NULL,                       -- the remote's id
-    key      TEXT NOT NULL,
-    identity TEXT NOT NULL,
-    PRIMARY KEY (bucket, remote)
-) WITHOUT ROWID;
-CREATE TRIGGER stray_of_change AFTER UPDATE OF state ON change
-WHEN NEW.upload IS NOT NULL AND NEW.state IN ('parked', 'quarantined', 'superseded') AND OLD.state <> NEW.state BEGIN
-    UPDATE part SET landed = NULL WHERE upload = NEW.upload AND landed IS NOT NULL;
-    INSERT OR IGNORE INTO stray SELECT bucket, remote, key, identity FROM upload
-        WHERE id = NEW.upload AND remote IS NOT NULL;
-    UPDATE upload SET remote = NULL WHERE id = NEW.upload AND remote IS NOT NULL;
-END;
+-- name: parts_behind
+-- Parts behind a number.
+SELECT {part} FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?
+
+-- name: all_parts
+-- All parts of an upload.
+SELECT {part} FROM part WHERE upload = ? ORDER BY number
+
+-- name: part
+-- One part, with its inline body.
+SELECT {part}, {inline} FROM part WHERE upload = ? AND number = ?
+
+-- name: sizes
+-- Sizes of the parts in their order.
+SELECT size FROM part WHERE upload = ? ORDER BY number
+
+-- name: open_state
+-- The state of an upload that is open.
+SELECT state FROM upload WHERE id = ? AND state IN {open}
+
+-- name: drop_part
+-- Drop a part.
+DELETE FROM part WHERE upload = ? AND number = ?
+
+-- name: add_part
+-- Add a part.
+INSERT INTO part (upload, number, size, etag, sums, at, file, inline, landed)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: touch
+-- Note that an upload was used, and its state.
+UPDATE upload SET touched_at = ?, state = ? WHERE id = ?
+
+-- name: etags
+-- Numbers and ETags of the parts.
+SELECT number, etag FROM part WHERE upload = ?
+
+-- name: drop_parts
+-- Drop all parts.
+DELETE FROM part WHERE upload = ?
+
+-- name: close
+-- Close an upload.
+UPDATE upload SET state = ?1, answer = ?2, touched_at = ?3, remote = iif(?1 = 'finished', NULL, remote)
+    WHERE id = ?4
+
+-- name: remote_of_open
+-- What the remote may hold of an upload that can be aborted.
+SELECT remote, asked_at FROM upload WHERE id = ? AND (state IN {open} OR state = 'quarantined')
+
+-- name: end
+-- End an upload.
+UPDATE upload SET state = ?, touched_at = ? WHERE id = ?
+
+-- name: open_in_bucket
+-- The open uploads of a bucket.
+SELECT id FROM upload WHERE bucket = ? AND state IN {open}
+
+-- name: spill
+-- Let an open upload go to the remote.
+UPDATE upload SET state = 'spilling' WHERE id = ? AND state = 'open'
+
+-- name: spilled
+-- Note that the remote has all parts, where it is so.
+UPDATE upload SET state = 'spilled' WHERE id = ?1 AND state = 'spilling' AND remote IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM part WHERE upload = ?1 AND landed IS NULL)
+
+-- name: ask
+-- Note that the remote is asked for an upload.
+UPDATE upload SET asked_at = ? WHERE id = ?
+
+-- name: unasked
+-- Note that the remote began none.
+UPDATE upload SET asked_at = NULL WHERE id = ?
+
+-- name: begun
+-- Keep the id of the remote's upload.
+UPDATE upload SET remote = ?, asked_at = NULL WHERE id = ?
+
+-- name: unland
+-- Note that the remote has no part of it.
+UPDATE part SET landed = NULL WHERE upload = ?
+
+-- name: lost
+-- Note that the remote does not have the upload any more.
+UPDATE upload SET remote = NULL, asked_at = NULL, state = iif(state = 'landed', 'complete', state)
+    WHERE id = ?
+
+-- name: part_landed_and_dropped
+-- Note that the remote has a part, whose bytes go from here.
+UPDATE part SET landed = ?, file = NULL, inline = NULL
+    WHERE upload = ? AND number = ? AND etag = ? AND file IS ?
+
+-- name: part_landed
+-- Note that the remote has a part.
+UPDATE part SET landed = ? WHERE upload = ? AND number = ? AND etag = ? AND file IS ?
+
+-- name: landed
+-- Note that the remote has confirmed the object.
+UPDATE upload SET state = 'landed', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'complete'
+
+-- name: finish
+-- End an upload whose object something else has replaced.
+UPDATE upload SET state = 'finished' WHERE id = ?
+
+-- name: rid
+-- Note that the remote holds nothing of a doomed upload any more.
+UPDATE upload SET state = 'finished', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'doomed'
+
+-- name: note_end
+-- Give what has just ended its time: a trigger knows no clock.
+UPDATE upload SET touched_at = ? WHERE state = 'finished' AND touched_at = 0
+
+-- name: forget_finished
+-- Forget finished uploads that nobody asks about any more.
+DELETE FROM upload WHERE id IN
+    (SELECT id FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 500)
+
+-- name: expired
+-- Uploads of a state that nobody has touched since.
+SELECT id FROM upload WHERE state = ? AND touched_at < ? LIMIT 100
+
+-- name: any_finished
+-- Whether there are finished uploads to forget.
+SELECT 1 FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 1
+
+-- name: in_state
+-- Uploads in a state, the longest untouched first.
+SELECT {upload} FROM upload WHERE state = ? ORDER BY touched_at LIMIT 100
+
+-- name: strays
+-- Uploads at the remote that are to be aborted.
+SELECT bucket, remote, key, identity FROM stray LIMIT 100
+
+-- name: caught
+-- Note that the remote has dropped an upload.
+DELETE FROM stray WHERE bucket = ? AND remote = ?
+
+-- name: largest_open
+-- Open uploads that hold bytes here, the largest first.
+SELECT {upload} FROM upload WHERE state = 'open' AND bytes > 0 ORDER BY bytes DESC LIMIT 100
+
+-- name: staged
+-- Parts and bytes of the open uploads.
+SELECT coalesce(sum(parts), 0), coalesce(sum(bytes), 0) FROM upload WHERE state IN {open}
+
+-- name: count_open
+-- How many uploads are open, damaged ones among them.
+SELECT count(*) FROM upload WHERE state IN ('open', 'spilling', 'spilled', 'quarantined')
+
+-- name: staying
+-- Bytes of open uploads that are not on their way to the remote.
+SELECT coalesce(sum(bytes), 0) FROM upload WHERE state = 'open'
+
+-- name: open_in
+-- Open uploads of a bucket by key, then by id.
+SELECT {upload} FROM upload WHERE bucket = ?1 AND state IN {open} AND (key, id) > (?2, ?3)
+    AND key >= ?4 AND substr(key, 1, length(?4)) = ?4 ORDER BY key, id LIMIT ?5
+
+-- name: concern
+-- Whether a list of a bucket's uploads is another one here than at the remote.
+SELECT 1 FROM upload WHERE bucket = ?1 AND state IN {open} UNION ALL
+    SELECT 1 FROM upload WHERE bucket = ?1 AND remote IS NOT NULL UNION ALL
+    SELECT 1 FROM stray WHERE bucket = ?1 LIMIT 1
+
+-- name: knows_file
+-- Whether a part names a file.
+SELECT 1 FROM part WHERE file = ? LIMIT 1

@@ -15,6 +15,7 @@ from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import shapes
 from s3d.layers.queue.rows.shapes import Shape
+from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import bulk, limits, understood
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
@@ -36,7 +37,7 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     strange = understood.foreign(wire, "DeleteObjects") or decode.unknown_elements(DELETE_OBJECTS, data)
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
     members = understood.kept_of_delete(wire)
-    shape = shapes.shape_of(call.bucket, call.identity, "delete", members) if plain else None
+    shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
     write = Write(
         call=call,
         facts=entry.facts(parts, call, unsupported=next(iter(strange), "")),
@@ -53,7 +54,7 @@ async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], member
     """Queue the keys that the queue takes, and have the remote delete the others."""
     async with parts.room.take(0, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await writes.enqueue(parts, [writes.new(parts, one, "delete", members=members) for one in keyed])
+        await writes.enqueue(parts, [writes.new(parts, one, Op.DELETE, members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(parts, call, rest) if rest else ({}, None)
     result = bulk.answer(wanted, plain, forwarded, refusal)

@@ -23,7 +23,8 @@ from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import holds, shapes, uploads
+from s3d.layers.queue.rows import holds, shapes, states, uploads
+from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.decide import Decision
@@ -59,7 +60,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     members = {} if unsupported else understood.kept(wire)
     members.pop("x-amz-content-sha256", None)
     invalid = limits.broken(call.key, 0, members) or completion.unpromised(wire.headers)
-    shape = shapes.shape_of(call.bucket, call.identity, "complete", members)
+    shape = shapes.shape_of(call.bucket, call.identity, Op.COMPLETE, members)
 
     async def send(_: Decision) -> Reply:
         return await let_go(parts, call, await parts.inner(call))
@@ -89,7 +90,16 @@ async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
             members["x-amz-checksum-type"] = kind
     began_at, now = parts.clock.wall(), parts.clock.now()
     upload = Upload(
-        secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, began_at, now
+        secrets.token_urlsafe(48),
+        call.bucket,
+        call.key,
+        call.identity,
+        UploadState.OPEN,
+        members,
+        algorithm,
+        kind,
+        began_at,
+        now,
     )
     await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
@@ -146,7 +156,7 @@ def part_of(
     **said: Any,
 ) -> Write:
     """A part of an upload that is ours. What its bucket and its kind are was judged when it began."""
-    at_remote = "" if upload.state == "open" else "an upload that goes to the remote"
+    at_remote = "" if upload.state == UploadState.OPEN else "an upload that goes to the remote"
     facts = entry.facts(parts, call, at_remote=at_remote, bucket="", **said)
     return Write(call=call, facts=facts, take=take, send=send, tags=upload.members)
 
@@ -234,7 +244,7 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
     if not unsupported and "versionId=" in str(call.params.get("CopySource", "")):
         unsupported = "versionId of the source"
     stretch = Stretch(*source)
-    if not unsupported and upload.state == "open":
+    if not unsupported and upload.state == UploadState.OPEN:
         etag, size = await look_at(parts, call, *source)
         start, end = copied_range(call.params.get("CopySourceRange"), size)
         stretch = Stretch(*source, etag, None if (start, end) == (0, size) else f"bytes={start}-{end - 1}", end - start)
@@ -342,7 +352,7 @@ async def complete(parts: Parts, call: Call) -> Reply:
     wire = call.wire
     strange = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
     unsupported = next(iter(strange), "" if understood.plain_parts(listed) else "a part's member")
-    here = upload.state == "open" and completion.can_judge(upload, wire.headers)
+    here = upload.state == UploadState.OPEN and completion.can_judge(upload, wire.headers)
     facts = entry.facts(parts, call, unsupported=unsupported, at_remote="" if here else SPILLED)
 
     async def take() -> Reply:
@@ -370,11 +380,11 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
     kept |= understood.kept_of_delete(wire)
     new = writes.new(
-        parts, call, "complete", members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
+        parts, call, Op.COMPLETE, members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
     )
 
     def close(db: apsw.Connection) -> None:
-        uploads.close(db, upload.id, made.parts, answer, new.now, "complete")
+        uploads.close(db, upload.id, made.parts, answer, new.now, UploadState.COMPLETE)
 
     try:
         await writes.enqueue(parts, [new], first=close)
@@ -414,7 +424,7 @@ async def complete_there(
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
     # The object is made: that is the answer, also while the local dir takes no note of it.
     await parts.owed.make(
-        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), "finished"), parts.staging.wake
+        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), UploadState.FINISHED), parts.staging.wake
     )
     return reply
 
@@ -493,7 +503,7 @@ def check_open(upload: Upload, call: Call) -> None:
             status=503,
             hint="begin another one; what is left of this one stays for S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
         )
-    if upload.state not in uploads.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
+    if upload.state not in states.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
         raise uploads.no_such_upload(upload.id)
 
 

@@ -13,7 +13,8 @@ from s3d.errors import S3Error
 from s3d.layers.queue import entry
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import aftermath, changes, shapes, views
+from s3d.layers.queue.rows import changes, late_writes, shapes, views
+from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.serve import forward, proving
@@ -29,7 +30,7 @@ THERE = "the tags of an object of the remote"
 async def put(parts: Parts, call: Call) -> Reply:
     """Answer PutObjectTagging."""
     queued = pending(parts, call)
-    if call.body is None or not (queued or aftermath.kept_since(parts.db) is not None):
+    if call.body is None or not (queued or late_writes.kept_since(parts.db) is not None):
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, LARGEST_DOCUMENT)
     operation = OPERATIONS["PutObjectTagging"]
@@ -48,7 +49,7 @@ async def serve(
     parts: Parts, call: Call, header: str, status: int, *, queued: bool, invalid: S3Error | None = None
 ) -> Reply:
     """Give an object other tags: those of a pending put are queued, those of the remote's object go through."""
-    shape = shapes.shape_of(call.bucket, call.identity, "tag", {tags.TAGGING: header})
+    shape = shapes.shape_of(call.bucket, call.identity, Op.TAG, {tags.TAGGING: header})
     facts = entry.facts(parts, call, at_remote="" if queued else THERE, invalid=invalid, bucket="")
 
     async def take() -> Reply:
@@ -72,8 +73,8 @@ async def serve(
 async def through(parts: Parts, call: Call, header: str, decision: Decision) -> Reply:
     """Hand a change of tags inward; a put that is kept must not bring its old ones back (Q-3)."""
     reply = await forward.through(parts, call, decision)
-    if reply.status < 300 and "VersionId" not in call.params and aftermath.kept_since(parts.db) is not None:
-        await parts.db.write(lambda db: aftermath.tag_settled(db, call.bucket, call.key, header))
+    if reply.status < 300 and "VersionId" not in call.params and late_writes.kept_since(parts.db) is not None:
+        await parts.db.write(lambda db: late_writes.tag_settled(db, call.bucket, call.key, header))
     return reply
 
 
@@ -104,7 +105,7 @@ async def retag(parts: Parts, call: Call, header: str) -> bool:
     now = parts.clock.now()
     due, acked_at = now + parts.settings.write_queue.delay, parts.clock.wall()
     members = {tags.TAGGING: header}
-    new = changes.New(call.bucket, call.key, call.identity, "tag", now, due, members, acked_at=acked_at)
+    new = changes.New(call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at)
     async with parts.room.take(0):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if queued:

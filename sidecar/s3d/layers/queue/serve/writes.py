@@ -16,7 +16,8 @@ from s3d.layers.queue import entry
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import changes, shapes
-from s3d.layers.queue.rows.changes import New, Queued
+from s3d.layers.queue.rows.changes import New
+from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.serve import forward, proving
 from s3d.store.db import StoreFull
@@ -33,7 +34,7 @@ def put_of(parts: Parts, call: Call, size: int | None) -> Write:
     unsupported = next(iter(understood.foreign(wire, "PutObject")), "")
     members = {} if unsupported else understood.kept(wire)
     invalid = limits.broken(call.key, size, members) if size is not None else limits.no_length()
-    shape = shapes.shape_of(call.bucket, call.identity, "put", members)
+    shape = shapes.shape_of(call.bucket, call.identity, Op.PUT, members)
     return Write(
         call=call,
         facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid, size=size or 0),
@@ -58,7 +59,7 @@ async def take_put(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
         try:
             await enqueue(
                 parts,
-                [new(parts, call, "put", members=members, size=size, etag=etag, file=stored.id, inline=stored.inline)],
+                [new(parts, call, Op.PUT, members=members, size=size, etag=etag, file=stored.id, inline=stored.inline)],
             )
         except StoreFull:
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
@@ -87,7 +88,7 @@ async def delete(parts: Parts, call: Call) -> Reply:
     wire = call.wire
     unsupported = next(iter(understood.foreign(wire, "DeleteObject")), "")
     members = understood.kept_of_delete(wire)
-    shape = shapes.shape_of(call.bucket, call.identity, "delete", members)
+    shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members)
     write = Write(
         call=call,
         facts=entry.facts(parts, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
@@ -102,11 +103,11 @@ async def delete(parts: Parts, call: Call) -> Reply:
 async def take_delete(parts: Parts, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
     async with parts.room.take(0):
-        await enqueue(parts, [new(parts, call, "delete", members=members)])
+        await enqueue(parts, [new(parts, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
-def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
+def new(parts: Parts, call: Call, op: Op, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
     now = parts.clock.now()
     what.setdefault("acked_at", parts.clock.wall())
@@ -121,13 +122,14 @@ async def enqueue(parts: Parts, news: list[New], *, first: Callable[[apsw.Connec
     `first` is run before them in the same transaction; what it raises comes out, and nothing is done.
     """
 
-    def write(db: apsw.Connection) -> list[Queued]:
+    def write(db: apsw.Connection) -> None:
         if first is not None:
             first(db)
-        return [changes.enqueue(db, one) for one in news]
+        for one in news:
+            changes.enqueue(db, one)
 
-    queued = await parts.db.write(write, short=len(news) == 1 and first is None)
+    await parts.db.write(write, short=len(news) == 1 and first is None)
     parts.wake()
-    for one in queued:
-        for file in one.files:
-            await parts.bodies.delete(file)
+    if any(one.file is not None for one in news):
+        # What it takes the place of is likely to have had one, too.
+        parts.garbage.wake()

@@ -6,11 +6,11 @@
 -- What a change that is superseded knew, the next one of its key knows from then on: the attempts that may still arrive
 -- (Q-3), and that barriers which waited for it wait for this one.
 CREATE TRIGGER truth_handed AFTER UPDATE OF state ON change WHEN NEW.state = 'superseded' AND OLD.state <> 'superseded' BEGIN
-    UPDATE change SET since = min(coalesce(since, seq), coalesce(NEW.since, NEW.seq)), former = (
+    UPDATE change SET since = min(coalesce(since, seq), coalesce(NEW.since, NEW.seq)), late_writes = (
         SELECT json_group_array(json_array(etag, at)) FROM (
             SELECT value ->> 0 AS etag, max(value ->> 1) AS at FROM (
-                SELECT value FROM json_each(iif(json_valid(change.former), change.former, '[]'))
-                UNION ALL SELECT value FROM json_each(iif(json_valid(NEW.former), NEW.former, '[]'))
+                SELECT value FROM json_each(iif(json_valid(change.late_writes), change.late_writes, '[]'))
+                UNION ALL SELECT value FROM json_each(iif(json_valid(NEW.late_writes), NEW.late_writes, '[]'))
             ) GROUP BY etag
         )
     )
@@ -39,13 +39,4 @@ CREATE TRIGGER truth_moved AFTER UPDATE OF state ON change WHEN NEW.state IN ('h
 ) BEGIN
     UPDATE change SET state = 'superseded' WHERE seq = NEW.seq;
     DELETE FROM change WHERE seq IN (SELECT seq FROM spent WHERE bucket = NEW.bucket AND key = NEW.key);
-END;
-
--- The file of what was kept goes with its row, or before it: swept afterwards, whatever crashes between.
-CREATE TRIGGER litter_of_change AFTER DELETE ON change
-WHEN OLD.file IS NOT NULL AND OLD.state IN ('held', 'parked', 'superseded', 'quarantined') BEGIN
-    INSERT OR IGNORE INTO litter VALUES (OLD.file, '');
-END;
-CREATE TRIGGER litter_of_let_go AFTER UPDATE OF file ON change WHEN OLD.file IS NOT NULL AND NEW.file IS NULL BEGIN
-    INSERT OR IGNORE INTO litter VALUES (OLD.file, '');
 END;

@@ -1,4 +1,4 @@
--- The rows of version 3 obey the rule of truth.sql, too.
+-- Rows that were written without the rule of truth.sql obey it, too.
 
 UPDATE change SET state = 'superseded' WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
     SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key

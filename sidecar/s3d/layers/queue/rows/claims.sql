@@ -1,0 +1,72 @@
+-- Queries of claims.py: which changes a push takes next, and when there will be some.
+
+-- name: to_judge
+-- The next changes of a bucket that a rule may hold. By number, so that all calls together walk the table once.
+SELECT seq FROM change NOT INDEXED WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
+    AND op <> 'through' ORDER BY seq LIMIT ?
+
+-- name: next_bucket_held
+-- The next bucket in which something is held.
+SELECT bucket FROM change WHERE state = 'held' AND bucket > ? ORDER BY bucket LIMIT 1
+
+-- name: in_doubt
+-- Changes in doubt that are due.
+SELECT {change_with_body} FROM change WHERE state = 'in_doubt' AND next_at <= ? ORDER BY next_at LIMIT ?
+
+-- name: due_in_lane
+-- Due changes of a lane whose turn it is, slow ones or the others.
+SELECT {change_with_body} FROM change WHERE {due} AND bucket = ? AND identity = ? AND {slow} = ?
+    AND next_at <= ? AND NOT {ahead} ORDER BY next_at, seq LIMIT ?
+
+-- name: mark
+-- Mark a change as being pushed.
+UPDATE change SET state = iif(state = 'waiting', 'pushing', state), attempts = attempts + 1, attempt_at = ?1,
+    next_at = ?2 WHERE seq = ?3
+
+-- name: lane_behind
+-- The next lane of a bucket.
+SELECT bucket, identity FROM change WHERE {due} AND bucket = ? AND identity > ? ORDER BY identity LIMIT 1
+
+-- name: lane_of_next_bucket
+-- The first lane of the next bucket: for a row value SQLite walks all that is equal in the first column.
+SELECT bucket, identity FROM change WHERE {due} AND bucket > ? ORDER BY bucket, identity LIMIT 1
+
+-- name: waiting_in_lane
+-- Waiting changes of a lane whose turn it is.
+SELECT {change_with_body} FROM change WHERE {due} AND bucket = ? AND identity = ? AND NOT {ahead}
+    ORDER BY {slow}, next_at, seq LIMIT ?
+
+-- name: first_from_key
+-- The first waiting change of a lane from a key on.
+SELECT {change_with_body} FROM change WHERE {due} AND bucket = ? AND identity = ? AND key >= ?
+    AND NOT {ahead} ORDER BY key, seq LIMIT 1
+
+-- name: next_in_doubt
+-- When the next change in doubt is due.
+SELECT min(next_at) FROM change WHERE state = 'in_doubt' AND next_at > ?
+
+-- name: next_in_lane
+-- When the next change of a lane is due, slow ones or the others.
+SELECT min(next_at) FROM change WHERE {due} AND bucket = ? AND identity = ? AND {slow} = ?
+    AND next_at > ?
+
+-- name: hurry_all
+-- Make due what was acknowledged up to a change.
+UPDATE change SET next_at = ?1 WHERE {due} AND next_at > ?1 AND coalesce(since, seq) <= ?2
+    AND (?3 = '' OR (bucket = ?3 AND substr(key, 1, length(?4)) = ?4))
+
+-- name: expedite
+-- Make everything due that waits for its time.
+UPDATE change SET next_at = ?1 WHERE {due} AND next_at > ?1
+
+-- name: hurry_prefix
+-- Make due what a barrier on a prefix waits for and nothing but its delay holds back.
+UPDATE change SET next_at = ?4 WHERE bucket = ?1 AND substr(key, 1, length(?2)) = ?2
+    AND coalesce(since, seq) <= ?3 AND state = 'waiting' AND attempts = 0 AND op <> 'through'
+    AND next_at > ?4
+
+-- name: hurry_key
+-- The same for a barrier on a key.
+UPDATE change SET next_at = ?4 WHERE bucket = ?1 AND key = ?2
+    AND coalesce(since, seq) <= ?3 AND state = 'waiting' AND attempts = 0 AND op <> 'through'
+    AND next_at > ?4

@@ -1,0 +1,57 @@
+-- Queries of knowledge.py: buckets, and whose changes these are.
+
+-- name: bucket
+-- What is remembered of a bucket.
+SELECT through, detail FROM bucket WHERE name = ?
+
+-- name: remember_bucket
+-- Remember a bucket.
+INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES (?, ?, ?, ?)
+
+-- name: forget_bucket
+-- Forget a bucket.
+DELETE FROM bucket WHERE name = ?
+
+-- name: label
+-- The label of the bodies.
+SELECT value FROM meta WHERE name = 'bodies'
+
+-- name: set_label
+-- Give the tables a label.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('bodies', ?)
+
+-- name: runs
+-- The runs whose bodies may be known here.
+SELECT value FROM meta WHERE name = 'runs'
+
+-- name: set_runs
+-- Note the runs.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('runs', ?)
+
+-- name: belongs_to
+-- The endpoint that the changes belong to.
+SELECT value FROM meta WHERE name = 'remote'
+
+-- name: assign
+-- Make the changes belong to an endpoint.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)
+
+-- name: forget_remote
+-- Forget all that is known of a remote, and what was delivered to it.
+DELETE FROM meta WHERE name = 'honoured';
+    DELETE FROM bucket;
+    DELETE FROM hold;
+    DELETE FROM lane;
+    DELETE FROM shape;
+    DELETE FROM stray;
+    DELETE FROM change WHERE state = 'settled' OR op = 'through';
+    DELETE FROM part;
+    DELETE FROM upload
+
+-- name: honoured
+-- The conditions on a put that the remote honours.
+SELECT value FROM meta WHERE name = 'honoured'
+
+-- name: honour
+-- Remember them.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('honoured', ?)
