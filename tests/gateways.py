@@ -14,7 +14,8 @@ from s3d import config
 from s3d.errors import S3Error
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import releases, retry, zombies
+from s3d.layers.queue.push import releases, zombies
+from s3d.layers.queue.rules import retry
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics
 from tests.callers import Answer, ask

@@ -17,8 +17,9 @@ from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import releases, retry, zombies
+from s3d.layers.queue.push import releases, zombies
 from s3d.layers.queue.rows import holds, late_writes
+from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.callers import Answer, ask
 from tests.fakes import Fake, Flaky, Journal

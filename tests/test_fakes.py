@@ -9,8 +9,8 @@ import pytest
 from s3d import client, config
 from s3d.api import S3, BytesBody, read_all
 from s3d.layers import remote as layer
-from s3d.layers.queue.push.content import md5_base64
 from s3d.metrics import Metrics
+from s3d.protocol.checksums import content_md5
 from tests.callers import ask
 from tests.contracts import Far, RemoteCheck, md5, remote_contract
 from tests.fakes import Fake
@@ -63,7 +63,7 @@ async def test_a_remote_holds_bytes_to_their_digest(s3: S3, request: pytest.Fixt
         pytest.skip("it looks at no Content-MD5")
     bucket = f"contract-{secrets.token_hex(6)}"
     await ask(s3, "CreateBucket", {"Bucket": bucket}, typed=True)
-    call = client.request("PutObject", {"Bucket": bucket, "Key": "k", "ContentMD5": md5_base64(md5(b"other"))})
+    call = client.request("PutObject", {"Bucket": bucket, "Key": "k", "ContentMD5": content_md5(md5(b"other"))})
     reply = await s3(replace(call, body=BytesBody(b"bytes")))
     assert reply.status == 400
     assert b"<Code>BadDigest</Code>" in await read_all(reply.body, 1 << 20)

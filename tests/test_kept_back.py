@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3d.errors import S3Error
-from s3d.layers.queue.push import retry
+from s3d.layers.queue.rules import retry
 from tests.callers import Answer, ask
 from tests.crashes import Disk
 from tests.fakes import REFUSED, Fake

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue.push import pace, retry
+from s3d.layers.queue.push import pace
 from s3d.layers.queue.push.pace import Pace
+from s3d.layers.queue.rules import retry
 from tests.callers import Answer
 from tests.fakes import Bucket
 from tests.gateways import Gateway, gateway

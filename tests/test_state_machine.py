@@ -15,7 +15,8 @@ import pytest
 from s3d import config
 from s3d.layers import remote as layer
 from s3d.layers import splice
-from s3d.layers.queue.push import retry, zombies
+from s3d.layers.queue.push import zombies
+from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.crashes import Disk
 from tests.fakes import Fake

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from multidict import CIMultiDict
 
 from s3d.api import AnyHeaders, Body, Wire
-from s3d.errors import S3Error
+from s3d.errors import CorruptBody, S3Error
 from s3d.protocol import chunked
 
 PREFIX = "x-amz-checksum-"
@@ -362,6 +362,14 @@ def _described(wire: Wire) -> AnyHeaders:
 def to_base64(raw: bytes) -> str:
     """Write a digest as S3's headers have it."""
     return base64.b64encode(raw).decode("ascii")
+
+
+def content_md5(etag: str) -> str:
+    """The Content-MD5 of a body whose MD5 in hex is its ETag. Raises CorruptBody where it is none."""
+    try:
+        return to_base64(bytes.fromhex(etag))
+    except ValueError:
+        raise CorruptBody("the digest that was kept with it is none") from None
 
 
 def _from_base64(text: str, size: int) -> bytes | None:

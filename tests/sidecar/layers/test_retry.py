@@ -3,8 +3,8 @@
 import pytest
 
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.push import retry
-from s3d.layers.queue.push.retry import Verdict
+from s3d.layers.queue.rules import retry
+from s3d.layers.queue.rules.retry import Verdict
 
 VERDICTS = [
     (Unavailable("gone"), Verdict.TRANSIENT),

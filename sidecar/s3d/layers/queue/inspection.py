@@ -8,11 +8,12 @@ when there is a doubt: another program has written into the database, or a look-
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import apsw
 
-from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import damage
+from s3d.metrics import Metrics
 from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ async def before_all(db: Database) -> None:
     await db.write(look)
 
 
-async def run(parts: Parts) -> None:
+async def run(db: Database, metrics: Metrics, wake: Callable[[], None]) -> None:
     """Look at the others, and tell of what was set aside, for life."""
     seen, turn = -1, 0
     while True:
@@ -45,11 +46,11 @@ async def run(parts: Parts) -> None:
             turn += 1
             if not turn % SELDOM:
                 # Who else has written shows in a transaction of our own.
-                await parts.db.write(lambda _: None)
-            if seen != parts.db.doubts:
-                seen = parts.db.doubts
-                await look_at_all(parts.db)
-            await tell(parts)
+                await db.write(lambda _: None)
+            if seen != db.doubts:
+                seen = db.doubts
+                await look_at_all(db)
+            await tell(db, metrics, wake)
         except StoreFailed as error:
             log.error("rows cannot be looked at: %s", error)
         await asyncio.sleep(GLANCE)
@@ -70,15 +71,15 @@ async def look_at_all(db: Database) -> None:
         )
 
 
-async def tell(parts: Parts) -> None:
+async def tell(db: Database, metrics: Metrics, wake: Callable[[], None]) -> None:
     """Tell the log and the metric of changes that were set aside. Raises StoreFailed."""
-    while found := damage.untold(parts.db):
+    while found := damage.untold(db):
         for one in found:
             log.error(
                 "change %d is quarantined: %s; `s3d queue list` shows it, `export` writes what is left of it",
                 one.seq,
                 one.reason,
             )
-            parts.metrics.quarantined.inc()
-        await parts.db.write(lambda db, found=found: damage.told(db, found))  # type: ignore[misc]
-        parts.wake()
+            metrics.quarantined.inc()
+        await db.write(lambda db, found=found: damage.told(db, found))  # type: ignore[misc]
+        wake()

@@ -20,8 +20,8 @@ from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.multipart import calls, inprogress, upkeep
-from s3d.layers.queue.multipart.staging import Staging
+from s3d.layers.queue.learning import Learning
+from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.push import timekeeping
@@ -30,8 +30,20 @@ from s3d.layers.queue.room import Room, disk_full
 from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.shapes import Shapes
-from s3d.layers.queue.serve import bulk_deletes, copies, forward, listing, posts, reads, tagging, writes
+from s3d.layers.queue.serve import (
+    bulk_deletes,
+    calls,
+    copies,
+    forward,
+    inprogress,
+    listing,
+    posts,
+    reads,
+    tagging,
+    writes,
+)
 from s3d.layers.queue.sights import Sights
+from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol import encode
@@ -169,7 +181,7 @@ class Queue:
 
     async def look_after_rows(self) -> None:
         """Run for life: find rows that cannot be read, and tell of them."""
-        await inspection.run(self._parts)
+        await inspection.run(self._parts.db, self._parts.metrics, self._parts.wake)
 
     async def look_after_uploads(self) -> None:
         """Run for life: expire, clean up and spill uploads."""
@@ -191,11 +203,11 @@ class Queue:
 
     def pending(self) -> dict[str, Any]:
         """What is pending, in counts."""
-        return status.pending(self._parts)
+        return status.pending(self._parts.db, self._parts.clock)
 
     def states(self) -> dict[str, int]:
         """Changes by state."""
-        return status.states(self._parts)
+        return status.states(self._parts.db)
 
     def paused_lanes(self) -> int:
         """How many lanes are paused."""
@@ -203,19 +215,19 @@ class Queue:
 
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""
-        return status.of_bucket(self._parts, bucket)
+        return status.of_bucket(self._parts.db, self._parts.buckets, bucket)
 
     def object_status(self, bucket: str, key: str) -> dict[str, Any]:
         """The changes of one key."""
-        return status.of_object(self._parts, bucket, key)
+        return status.of_object(self._parts.db, self._parts.clock, bucket, key)
 
     def lanes(self) -> list[dict[str, Any]]:
         """The lanes that the remote refuses."""
-        return status.of_lanes(self._parts)
+        return status.of_lanes(self._parts.db, self._parts.clock)
 
     def tried(self) -> list[dict[str, Any]]:
         """Changes that were tried again and again."""
-        return status.tried(self._parts)
+        return status.tried(self._parts.db)
 
     # What waits for a person, and what a person asks for.
 
@@ -310,6 +322,9 @@ def assemble(
     owed = Owed(db, ballast)
     staging = Staging()
     client = Client(inner, "queue")
+    versioned = settings.write_queue.versioned == "Queue"
+    buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
+    shapes = Shapes(db)
     parts = Parts(
         settings,
         db,
@@ -322,17 +337,11 @@ def assemble(
         metrics,
         owed=owed,
         turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
-        buckets=Buckets(
-            db,
-            clock,
-            client,
-            health,
-            settings.remote.buckets,
-            queue_versioned=settings.write_queue.versioned == "Queue",
-        ),
+        buckets=buckets,
         room=Room(db, clock, settings.write_queue, ballast),
         ballast=ballast,
-        shapes=Shapes(db),
+        shapes=shapes,
+        learning=Learning(buckets, shapes, metrics),
         sights=Sights(db),
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),

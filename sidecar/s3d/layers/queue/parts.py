@@ -14,11 +14,12 @@ from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.multipart.staging import Staging
+from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
 from s3d.layers.queue.rows.shapes import Shapes
 from s3d.layers.queue.sights import Sights
+from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.store.bodies import Bodies
@@ -47,6 +48,7 @@ class Parts:
     room: Room
     ballast: Ballast
     shapes: Shapes
+    learning: Learning
     sights: Sights
     staging: Staging
     garbage: Garbage

@@ -18,17 +18,16 @@ from multidict import CIMultiDict
 from s3d.api import BytesBody, Call, Headers, Wire
 from s3d.client import Answer
 from s3d.errors import CorruptBody, NotS3, S3Error, Unavailable
+from s3d.layers.queue import withheld
 from s3d.layers.queue.multipart import joined
 from s3d.layers.queue.multipart.completion import ELEMENTS
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import md5_base64
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
-from s3d.layers.queue.serve import withheld
-from s3d.protocol import encode
+from s3d.protocol import checksums, encode
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +170,9 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
         return
     if drop:
         # Of an upload that is still open: the bucket's tags may say something else than when it began to spill.
-        withheld.refuse(parts, upload.bucket, "it spills", upload.members)
+        withheld.stop(parts.db, upload.bucket, "it spills", upload.members)
     headers: Headers = CIMultiDict(part.sums)
-    headers["Content-MD5"] = md5_base64(part.etag)
+    headers["Content-MD5"] = checksums.content_md5(part.etag)
     query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"
     async with joined.opened(parts.bodies, part) as body:
         call = Call("UploadPart", named(upload), Wire("PUT", encode.path(named(upload)), query, headers), body)

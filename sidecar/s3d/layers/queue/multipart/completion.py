@@ -44,6 +44,15 @@ class Made:
     """botocore's members of the answer, but for Location."""
 
 
+def unpromised(headers: AnyHeaders) -> S3Error | None:
+    """The error that S3 would answer to the checksums that a Create asks for; None where it offers them."""
+    try:
+        promised(headers)
+    except S3Error as error:
+        return error
+    return None
+
+
 def promised(headers: AnyHeaders) -> tuple[str, str]:
     """Algorithm (lower-case) and type of the checksums that a Create asks for; two "" where it asks for none.
 

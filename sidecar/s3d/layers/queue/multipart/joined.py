@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from s3d.api import Body, BytesBody
 from s3d.errors import CorruptBody
-from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.uploads import Part
+from s3d.layers.queue.staging import Staging
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 

@@ -11,12 +11,12 @@ from urllib.parse import quote, unquote
 from s3d.api import BytesBody, Call, Reply
 from s3d.client import document_of, error_of
 from s3d.errors import Unavailable
+from s3d.layers.queue import withheld
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import holds, states, uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
-from s3d.layers.queue.serve import withheld
 
 
 async def relieve(parts: Parts) -> None:
@@ -45,7 +45,7 @@ async def spill(parts: Parts, upload_id: str) -> Upload:
             if upload.state == UploadState.SPILLED:
                 return upload
             refuse_away(parts)
-            withheld.refuse(parts, upload.bucket, "it spills", upload.members)
+            withheld.stop(parts.db, upload.bucket, "it spills", upload.members)
             upload = await counterpart(parts, upload)
             await assembly.send(parts, upload, drop=True)
             await parts.db.write(lambda db: uploads.spilled(db, upload_id))

@@ -15,10 +15,10 @@ from s3d.background import for_ever
 from s3d.errors import S3DError, S3Error
 from s3d.layers.queue.multipart import assembly, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import retry
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Stray, Upload
+from s3d.layers.queue.rules import retry
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)

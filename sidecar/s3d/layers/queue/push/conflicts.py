@@ -17,10 +17,10 @@ from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import pushes
-from s3d.layers.queue.push.content import md5_base64
 from s3d.layers.queue.push.pushes import PUSHES
 from s3d.layers.queue.rows import outcomes
 from s3d.layers.queue.rows.changes import ANY, Change
+from s3d.protocol import checksums
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ async def ask(parts: Parts, change: Change) -> None:
     if sights.asked or not useful or sights.honours("if-none-match"):
         return
     sights.asked = True
-    asking = {"if-none-match": "*", "Content-MD5": md5_base64(NOTHING)}
+    asking = {"if-none-match": "*", "Content-MD5": checksums.content_md5(NOTHING)}
     try:
         await pushes.put(parts, change, asking)
     except S3Error as error:

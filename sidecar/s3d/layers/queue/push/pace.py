@@ -9,7 +9,7 @@ disk: a restart finds out anew.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from s3d.layers.queue.push import retry
+from s3d.layers.queue.rules import retry
 
 FEW = 3
 """Different changes in a row that fail before their lane is slowed down."""

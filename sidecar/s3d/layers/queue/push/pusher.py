@@ -22,14 +22,14 @@ from s3d.client import Answer
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import confirm, conflicts, releases, retry, timekeeping, zombies
+from s3d.layers.queue.push import confirm, conflicts, releases, timekeeping, zombies
 from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.rows.states import ON_THE_WAY, Op, State
-from s3d.layers.queue.serve import proving
+from s3d.layers.queue.rules import retry
 from s3d.store.db import StoreFailed
 
 T = TypeVar("T")
@@ -74,9 +74,10 @@ class Pusher:
 
     async def run(self) -> None:
         """Push for life."""
+        parts = self._parts
         async with asyncio.TaskGroup() as tasks:
             for name, look in (
-                ("times", partial(timekeeping.watch, self._parts)),
+                ("times", partial(timekeeping.watch, parts.db, parts.clock, parts.settings, self.wake)),
                 ("late arrivals", partial(zombies.watch, self._parts)),
                 ("tags of buckets", partial(releases.watch, self._parts)),
                 ("a full disk", self._parts.ballast.watch),
@@ -184,7 +185,7 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await proving.delivered(self._parts, change, answer)
+                await self._parts.learning.delivered(change, answer)
                 await self._settle(change, answer)
                 await self._opened(change, began)
         finally:
@@ -219,7 +220,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
-        await proving.refused(self._parts, change, error)
+        await self._parts.learning.refused(change, error)
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return

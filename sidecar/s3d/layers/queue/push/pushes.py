@@ -12,10 +12,10 @@ from s3d.client import Answer
 from s3d.errors import S3Error
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import md5_base64, open_body
+from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags
-from s3d.protocol import encode
+from s3d.protocol import checksums, encode
 
 Push = Callable[[Parts, Change], Awaitable[Answer]]
 
@@ -23,7 +23,7 @@ Push = Callable[[Parts, Change], Awaitable[Answer]]
 async def put(parts: Parts, change: Change, other: Mapping[str, str] | None = None) -> Answer:
     """Push a PutObject; `other` are headers that are added, or stand in the place of its own."""
     headers: Headers = CIMultiDict(change.members)
-    headers["Content-MD5"] = md5_base64(change.etag)
+    headers["Content-MD5"] = checksums.content_md5(change.etag)
     headers.update(other or {})
     wire = Wire("PUT", encode.path(named(change)), "", headers)
     call = Call("PutObject", named(change), wire, open_body(parts.bodies, change))

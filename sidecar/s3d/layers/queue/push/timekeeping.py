@@ -7,15 +7,16 @@ column, or a delay that the settings have shortened since.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import apsw
 
 from s3d import config
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import retry
+from s3d.clock import Clock
 from s3d.layers.queue.rows import times, views
 from s3d.layers.queue.rows.states import ON_THE_WAY
-from s3d.store.db import StoreFailed
+from s3d.layers.queue.rules import retry
+from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -25,33 +26,38 @@ NOTED = 60.0
 """Seconds after which what the clock shows is noted again: by so much an age may be short after the machine was off."""
 
 
-async def watch(parts: Parts) -> None:
+async def watch(db: Database, clock: Clock, settings: config.Settings, wake: Callable[[], None]) -> None:
     """Look for life. The start has looked before."""
     noted = 0.0
     while True:
         await asyncio.sleep(AGAIN)
-        now = parts.clock.now()
+        now = clock.now()
         try:
-            tally = views.tally(parts.db)
+            tally = views.tally(db)
             if any(tally[state][0] for state in ON_THE_WAY):
                 notes = now - noted >= NOTED
-                await look(parts, now, notes=notes)
+                if await look(db, clock, now, longest(settings), notes=notes):
+                    wake()
                 noted = now if notes else noted
         except StoreFailed as error:
             log.error("the times of the tables cannot be looked at: %s", error)
 
 
-async def look(parts: Parts, now: float, *, notes: bool = False) -> None:
-    """Mend what cannot be, and note the time where asked to. Raises StoreFailed."""
+async def look(db: Database, clock: Clock, now: float, most: float, *, notes: bool = False) -> bool:
+    """Mend what is due later than `most` seconds from now, and note the time where asked to. Whether there was any.
 
-    def write(db: apsw.Connection) -> int:
+    Raises StoreFailed.
+    """
+
+    def write(connection: apsw.Connection) -> int:
         if notes:
-            times.note(db, parts.clock)
-        return times.mend(db, now, longest(parts.settings))
+            times.note(connection, clock)
+        return times.mend(connection, now, most)
 
-    if mended := await parts.db.write(write):
+    mended = await db.write(write)
+    if mended:
         log.warning("%d times in the tables were further ahead than anything waits: they are now", mended)
-        parts.wake()
+    return bool(mended)
 
 
 def longest(settings: config.Settings) -> float:

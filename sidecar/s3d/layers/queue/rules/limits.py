@@ -14,16 +14,21 @@ MOST_HEADERS = 7 << 10
 """In bytes, names and values together, of what is kept of a request: S3 takes 8 KB, and a push adds some of its own."""
 
 
+def broken(key: str, size: int, members: Mapping[str, str]) -> S3Error | None:
+    """The error that S3 would answer; None where all is within its limits."""
+    try:
+        check(key, size, members)
+    except S3Error as error:
+        return error
+    return None
+
+
 def check(key: str, size: int, members: Mapping[str, str]) -> None:
     """Refuse what the remote would refuse later, while the client is there."""
     if len(key.encode()) > LONGEST_KEY:
         raise S3Error("KeyTooLongError", "Your key is too long", details={"MaxSizeAllowed": str(LONGEST_KEY)})
     if size > LARGEST_PUT:
-        raise S3Error(
-            "EntityTooLarge",
-            "Your proposed upload exceeds the maximum allowed size",
-            details={"ProposedSize": str(size), "MaxSizeAllowed": str(LARGEST_PUT)},
-        )
+        raise too_large(size)
     prefix = len(understood.METADATA)
     metadata = sum(
         len(name) - prefix + len(value.encode(errors="surrogateescape"))
@@ -44,3 +49,17 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
         )
     if tags.TAGGING in members:
         tags.check(tags.of_header(members[tags.TAGGING]))
+
+
+def no_length() -> S3Error:
+    """The answer to a body whose length nobody has said."""
+    return S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+
+
+def too_large(size: int, most: int = LARGEST_PUT) -> S3Error:
+    """The answer to what is larger than S3 takes, in bytes."""
+    return S3Error(
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+        details={"ProposedSize": str(size), "MaxSizeAllowed": str(most)},
+    )

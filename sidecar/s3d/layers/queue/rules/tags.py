@@ -55,6 +55,15 @@ def to_result(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return {"TagSet": [{"Key": key, "Value": value} for key, value in pairs]}
 
 
+def broken(pairs: Pairs) -> S3Error | None:
+    """The error that S3 would answer; None where all is within its limits."""
+    try:
+        check(pairs)
+    except S3Error as error:
+        return error
+    return None
+
+
 def check(pairs: Pairs) -> None:
     """Refuse what the remote would refuse later. Raises S3Error InvalidTag."""
     if len(pairs) > MOST:

@@ -10,11 +10,16 @@ from typing import Any
 
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue import entry
+from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import shapes
+from s3d.layers.queue.rows.shapes import Shape
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import bulk, limits, understood
 from s3d.layers.queue.rules.bulk import Bulk
-from s3d.layers.queue.serve import forward, proving, withheld, writes
+from s3d.layers.queue.rules.decide import Decision, Reason
+from s3d.layers.queue.serve import forward, writes
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS
@@ -24,22 +29,29 @@ DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
 
 async def delete_many(parts: Parts, call: Call) -> Reply:
     """Answer a DeleteObjects."""
-    bucket = await parts.buckets.get(call.bucket)
     if call.body is None:
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
     wanted = bulk.of_document(decode.input_xml(DELETE_OBJECTS, data))
-    strange = understood.foreign(call.wire, "DeleteObjects")
-    if parts.buckets.through(bucket) or strange or decode.unknown_elements(DELETE_OBJECTS, data):
-        return await _forward(parts, call, wanted)
+    wire = call.wire
+    strange = understood.foreign(wire, "DeleteObjects") or decode.unknown_elements(DELETE_OBJECTS, data)
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
-    members = understood.kept_of_delete(call.wire)
-    if plain and (shape := proving.first_of_bulk(parts, call, members)) is not None:
-        forwarded, refusal = await _delete(parts, call, wanted.objects)
-        await proving.learn_of_bulk(parts, shape, forwarded)
-        if refusal is None or refusal.unknown or not (isinstance(refusal, Unavailable) or refusal.code == "SlowDown"):
-            return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, refusal))
-        proving.unproven(parts)
+    members = understood.kept_of_delete(wire)
+    shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
+    write = Write(
+        call=call,
+        facts=entry.facts(parts, call, unsupported=next(iter(strange), "")),
+        take=lambda: _take(parts, call, wanted, plain, members),
+        send=lambda _: _forward(parts, call, wanted),
+        probe=lambda: _probe(parts, call, wanted, shape),
+        refuse=lambda decision: _refuse(wanted, decision),
+        shape=shape,
+    )
+    return await entry.serve(parts, write)
+
+
+async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
+    """Queue the keys that the queue takes, and have the remote delete the others."""
     async with parts.room.take(0, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
         await writes.enqueue(parts, [writes.new(parts, one, Op.DELETE, members=members) for one in keyed])
@@ -49,12 +61,28 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
 
 
+async def _probe(parts: Parts, call: Call, wanted: Bulk, shape: Shape | None) -> Reply | None:
+    """Have the remote delete all keys, and learn from the answer; None where nothing was sent."""
+    try:
+        forwarded = await _send(parts, call, list(wanted.objects))
+    except S3Error as error:
+        if not error.unknown and (isinstance(error, Unavailable) or error.code == "SlowDown"):
+            return None
+        return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
+    if shape is not None:
+        await parts.learning.of_bulk(shape, forwarded)
+    return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, None))
+
+
+def _refuse(wanted: Bulk, decision: Decision) -> Reply:
+    """Refuse a request; what a rule holds is refused key by key."""
+    if decision.reason is not Reason.HELD:
+        return entry.refuse(decision)
+    return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, decision.error))
+
+
 async def _forward(parts: Parts, call: Call, wanted: Bulk) -> Reply:
     """Send a request on as it came."""
-    try:
-        await withheld.check(parts, call, "DeleteObjects")
-    except S3Error as error:
-        return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
     async with parts.turns.turn(call.bucket, keys_of(wanted.objects), call.identity) as turn:
         reply = await parts.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
@@ -79,21 +107,33 @@ async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
 async def _delete(
     parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], S3Error | None]:
-    """Have the remote delete what cannot be queued: its result, or why there is none."""
+    """Have the remote delete what cannot be queued: its result, or the error where it is refused."""
     some = list(objects)
-    params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": some}}
-    params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
+    result: dict[str, Any] = {}
+
+    async def send(_: Decision) -> Reply:
+        result.update(await _send(parts, call, some))
+        return Reply()
+
+    facts = entry.facts(parts, call, at_remote="a delete that only the remote can do")
     try:
-        await withheld.check(parts, call, "only the remote can do it")
-        async with parts.turns.turn(call.bucket, keys_of(some), call.identity) as turn:
-            _note(parts, call, some, turn, done=False)
-            result = (await parts.client.acting(call.identity, call.trace).ask("DeleteObjects", params)).result
-            _note(parts, call, some, turn, done=True)
-            turn.spared = frozenset(keys_of(result.get("Errors") or ()))
+        await entry.serve(parts, Write(call=call, facts=facts, send=send))
     except S3Error as error:
         return {}, error
-    parts.wake()
     return result, None
+
+
+async def _send(parts: Parts, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Send a request for some of the keys, in the turns of all of them. Raises S3Error."""
+    params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
+    params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
+    async with parts.turns.turn(call.bucket, keys_of(objects), call.identity) as turn:
+        _note(parts, call, objects, turn, done=False)
+        result = (await parts.client.acting(call.identity, call.trace).ask("DeleteObjects", params)).result
+        _note(parts, call, objects, turn, done=True)
+        turn.spared = frozenset(keys_of(result.get("Errors") or ()))
+    parts.wake()
+    return result
 
 
 def keys_of(objects: Iterable[Mapping[str, Any]]) -> list[str]:

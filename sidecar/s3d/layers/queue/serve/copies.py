@@ -13,6 +13,8 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply, Wire
 from s3d.errors import CorruptBody, S3Error
+from s3d.layers.queue import entry, withheld
+from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.content import open_body
 from s3d.layers.queue.rows import views
@@ -28,19 +30,40 @@ CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
 CHANGING = understood.SHOWN
 # Nothing of these is copied: the request says it, or nobody does.
 OWN = understood.GRANTS | understood.SHOWN | {understood.OWNER, understood.PAYER}
+THERE = "a copy of an object of the remote"
 
 
 async def copy(parts: Parts, call: Call) -> Reply:
-    """Answer CopyObject."""
+    """Answer CopyObject. What of it the queue can do is a put, whose fate is decided like that of any other."""
     source = forward.copy_source(call.params.get("CopySource"))
-    wire = call.wire
-    if source is None or "?" in call.params["CopySource"] or understood.foreign(wire, "CopyObject"):
+    if source is None:
         return await forward.after(parts, call)
+    unsupported = next(iter(understood.foreign(call.wire, "CopyObject")), "")
+    if not unsupported and "?" in call.params["CopySource"]:
+        unsupported = "versionId of the source"
     change = views.visible(parts.db, *source)
-    if change is None or change.op not in ("put", "delete") or await _goes_through(parts, call.bucket):
-        return await forward.after(parts, call)
+    there = change is None or change.op not in ("put", "delete")
+    # Before the source is delivered: then only the remote knows its tags.
+    tagged = withheld.tags_of(parts.db, call, source)
+    write = Write(
+        call=call,
+        facts=entry.facts(parts, call, unsupported=unsupported, at_remote=THERE if there else ""),
+        take=lambda: take(parts, call, source),
+        send=lambda decision: forward.behind(parts, call, source, decision, tagged),
+        tags=tagged,
+    )
+    return await entry.serve(parts, write)
+
+
+async def take(parts: Parts, call: Call, source: tuple[str, str]) -> Reply:
+    """Make a copy of a pending put."""
+    change = views.visible(parts.db, *source)
+    if change is None or change.op not in ("put", "delete"):
+        # It is delivered, or another, since the bucket was looked at.
+        return await copy(parts, call)
     check_there(change)
     judge(call.params, change)
+    wire = call.wire
     asked = understood.kept(wire)
     metadata = call.params.get("MetadataDirective") == "REPLACE"
     if source == (call.bucket, call.key) and not metadata and not asked.keys() & CHANGING:
@@ -58,10 +81,6 @@ async def copy(parts: Parts, call: Call) -> Reply:
         await damaged(parts, change, error)
         return await copy(parts, call)
     return reply if reply.status >= 300 else answer(parts, call, reply)
-
-
-async def _goes_through(parts: Parts, bucket: str) -> bool:
-    return bool(parts.buckets.through(await parts.buckets.get(bucket)))
 
 
 def judge(params: Mapping[str, Any], change: Change) -> None:
@@ -111,6 +130,6 @@ def answer(parts: Parts, call: Call, put: Reply) -> Reply:
         low = name.lower()
         if low in understood.CHECKSUMS or low == "x-amz-checksum-type":
             result[known[low].name] = value
-        elif low.startswith("x-amz-server-side-encryption") or low in ("x-amz-version-id", "x-s3d-durability"):
+        elif low.startswith(("x-amz-server-side-encryption", "x-s3d-")) or low == "x-amz-version-id":
             headers[name] = value
     return encode.reply("CopyObject", {"CopyObjectResult": result}, headers)

@@ -13,11 +13,13 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.buckets import UNSETTLING
+from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import releases
 from s3d.layers.queue.rows import uploads, views
-from s3d.layers.queue.serve import withheld
+from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import answers, encode
 
@@ -29,21 +31,6 @@ KEEPING = frozenset(
 WRITING = frozenset(["PUT", "POST", "DELETE"])
 READING = frozenset(["SelectObjectContent"])
 """What reads although its method says otherwise."""
-REASONS = frozenset(
-    [
-        "versioned",
-        "locked",
-        "encrypted",
-        "etag",
-        "larger than the queue",
-        "if-match",
-        "if-none-match",
-        "first of its shape",
-    ]
-)
-"""Why a write goes through, as a metric's label: what the client names must not make new ones."""
-
-
 VERSION = re.compile(r"(versionId=[^&]*)?")
 """What may stand behind the question mark of a copy's source."""
 
@@ -62,19 +49,35 @@ async def pass_through(parts: Parts, call: Call) -> Reply:
 
 async def after(parts: Parts, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
-    source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
-    # Before the source is delivered: then only the remote knows its tags.
-    members = withheld.tags_of(parts, call, source) if call.key else None
-    if source is not None:
-        await withheld.check(parts, call, call.operation, members)
-        await parts.turns.barrier(*source)
-        if "RenameSource" in call.params:
-            parts.sights.forget(*source)
     if call.key and call.wire.method not in ("GET", "HEAD"):
-        return await through(parts, call, call.operation or "unknown operation", members)
+        return await entry.serve(parts, written(parts, call))
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)
     return await _inward(parts, call)
+
+
+def written(parts: Parts, call: Call) -> Write:
+    """A write of an operation that the queue never takes."""
+    source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    # Before the source is delivered: then only the remote knows its tags.
+    tags = withheld.tags_of(parts.db, call, source)
+    return Write(
+        call=call,
+        facts=entry.facts(parts, call, unsupported=call.operation or "unknown operation"),
+        send=lambda decision: behind(parts, call, source, decision, tags),
+        tags=tags,
+    )
+
+
+async def behind(
+    parts: Parts, call: Call, source: tuple[str, str] | None, decision: Decision, tags: Mapping[str, str]
+) -> Reply:
+    """Send a write to the remote when the object that it reads is there (R-3)."""
+    if source is not None:
+        await parts.turns.barrier(*source)
+        if "RenameSource" in call.params:
+            parts.sights.forget(*source)
+    return await through(parts, call, decision, tags)
 
 
 async def delete_bucket(parts: Parts, call: Call) -> Reply:
@@ -101,28 +104,23 @@ def _check_empty(parts: Parts, call: Call) -> None:
 async def through(
     parts: Parts,
     call: Call,
-    reason: str,
-    members: Mapping[str, str] | None = None,
+    decision: Decision,
+    tags: Mapping[str, str] | None = None,
     ours: Callable[[], str] | None = None,
 ) -> Reply:
-    """Send a write to the remote while the client waits, in its key's turn, unless a rule keeps it back (Q-11a).
+    """Send a write to the remote while the client waits, in its key's turn, as it was decided (rules/decide.py).
 
-    `members` hold the object's tags where the call itself does not. `ours` gives the ETag that the object must have
-    once its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
+    `tags` hold the object's tags where the call itself does not. `ours` gives the ETag that the object must have once
+    its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
     Raises Unavailable where it is not the one that was answered.
     """
-    await withheld.check(parts, call, reason, members)
-    parts.metrics.written_through.labels(reason if reason in REASONS else "not queued").inc()
-    if parts.health.away:
-        # Before the turn: nothing durable is owed to a request that cannot be served.
-        raise Unavailable(
-            f"This request must be decided by the remote ({reason}), which is away: {parts.health.reason}"
-        )
     async with parts.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
-        # Once more: the tags may be others than when the wait began.
-        await withheld.check(parts, call, reason, members)
+        if withheld.carries(parts.staging, call):
+            # Once more: the tags may be others than when the wait began.
+            members = withheld.tags_of(parts.db, call) if tags is None else tags
+            withheld.stop(parts.db, call.bucket, decision.detail, members)
         reply = await parts.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE

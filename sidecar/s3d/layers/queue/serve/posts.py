@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.queue import entry
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rules import limits, tags, understood
 from s3d.layers.queue.serve import forward, writes
@@ -39,7 +40,8 @@ def is_form(wire: Wire) -> bool:
 async def post(parts: Parts, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
     form, put = await read(call)
-    await parts.buckets.get(call.bucket)
+    # Before the file is received, whose size nobody has said.
+    await entry.check(parts, writes.put_of(parts, put, 0))
     if any(name.lower().startswith(CUSTOMER) for name in put.wire.headers):
         put.body = streamed(call, form, put)
         return done(form.fields, call, put, await writes.put(parts, put))
@@ -178,7 +180,7 @@ def answer(fields: Mapping[str, str], wire: Wire, bucket: str, key: str, put: Re
     location = f"http://{host}{wire.path.rstrip('/')}/{quote(key, safe='/-_.~')}"
     headers: Headers = CIMultiDict({"ETag": etag, "Location": location})
     for name, value in put.headers.items():
-        if name.lower().startswith(("x-amz-server-side-encryption", "x-amz-version-id", "x-s3d-durability")):
+        if name.lower().startswith(("x-amz-server-side-encryption", "x-amz-version-id", "x-s3d-")):
             headers[name] = value
     redirect = fields.get("success_action_redirect") or fields.get("redirect") or ""
     if is_address(redirect):

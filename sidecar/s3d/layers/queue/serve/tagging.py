@@ -4,13 +4,19 @@ A put that is under way is never changed: the tags get a row of their own and ar
 a change of tags goes through in its key's turn.
 """
 
+from dataclasses import replace
+
 from multidict import CIMultiDict
 
 from s3d.api import Call, Reply
+from s3d.errors import S3Error
+from s3d.layers.queue import entry
+from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes, late_writes, views
+from s3d.layers.queue.rows import changes, late_writes, shapes, views
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import tags, understood
+from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.serve import forward, proving
 from s3d.layers.queue.serve.reads import check_there
 from s3d.protocol import decode, encode
@@ -18,6 +24,7 @@ from s3d.protocol.model import OPERATIONS
 
 LARGEST_DOCUMENT = 64 << 10
 """Bytes; ten of the longest tags, every character escaped, fit into it."""
+THERE = "the tags of an object of the remote"
 
 
 async def put(parts: Parts, call: Call) -> Reply:
@@ -30,20 +37,42 @@ async def put(parts: Parts, call: Call) -> Reply:
     if decode.unknown_elements(operation, data):
         return await forward.after(parts, call)
     pairs = tags.of_document(decode.input_xml(operation, data))
-    if not queued:
-        return await through(parts, call, tags.to_header(pairs))
-    tags.check(pairs)
-    return await retag(parts, call, tags.to_header(pairs), 200)
+    return await serve(parts, call, tags.to_header(pairs), 200, queued=queued, invalid=tags.broken(pairs))
 
 
 async def delete(parts: Parts, call: Call) -> Reply:
     """Answer DeleteObjectTagging."""
-    return await (retag(parts, call, "", 204) if pending(parts, call) else through(parts, call, ""))
+    return await serve(parts, call, "", 204, queued=pending(parts, call))
 
 
-async def through(parts: Parts, call: Call, header: str) -> Reply:
+async def serve(
+    parts: Parts, call: Call, header: str, status: int, *, queued: bool, invalid: S3Error | None = None
+) -> Reply:
+    """Give an object other tags: those of a pending put are queued, those of the remote's object go through."""
+    shape = shapes.shape_of(call.bucket, call.identity, Op.TAG, {tags.TAGGING: header})
+    facts = entry.facts(parts, call, at_remote="" if queued else THERE, invalid=invalid, bucket="")
+
+    async def take() -> Reply:
+        if await retag(parts, call, header):
+            return Reply(status, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
+        return await entry.serve(parts, replace(write, facts=facts._replace(at_remote=THERE)))
+
+    write = Write(
+        call=call,
+        facts=facts,
+        take=take,
+        send=lambda decision: through(parts, call, header, decision),
+        probe=lambda: proving.first_tags(parts, shape, through(parts, call, header, PROBE)),
+        shape=shape,
+        # They would hold the put.
+        tags={tags.TAGGING: header},
+    )
+    return await entry.serve(parts, write)
+
+
+async def through(parts: Parts, call: Call, header: str, decision: Decision) -> Reply:
     """Hand a change of tags inward; a put that is kept must not bring its old ones back (Q-3)."""
-    reply = await forward.after(parts, call)
+    reply = await forward.through(parts, call, decision)
     if reply.status < 300 and "VersionId" not in call.params and late_writes.kept_since(parts.db) is not None:
         await parts.db.write(lambda db: late_writes.tag_settled(db, call.bucket, call.key, header))
     return reply
@@ -71,17 +100,14 @@ def pending(parts: Parts, call: Call) -> bool:
     return change is not None
 
 
-async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
-    """Give a pending put other tags; where there is none any more, the remote's object."""
-    members = {tags.TAGGING: header}
-    if (reply := await proving.first_tags(parts, call, members, lambda: through(parts, call, header))) is not None:
-        return reply
+async def retag(parts: Parts, call: Call, header: str) -> bool:
+    """Give a pending put other tags; False where there is none any more."""
     now = parts.clock.now()
     due, acked_at = now + parts.settings.write_queue.delay, parts.clock.wall()
+    members = {tags.TAGGING: header}
     new = changes.New(call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at)
     async with parts.room.take(0):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
-    if not queued:
-        return await through(parts, call, header)
-    parts.wake()
-    return Reply(status, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
+    if queued:
+        parts.wake()
+    return queued

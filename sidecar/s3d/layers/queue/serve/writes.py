@@ -12,9 +12,10 @@ import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
-from s3d.errors import S3Error
+from s3d.layers.queue import entry
+from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes
+from s3d.layers.queue.rows import changes, shapes
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import limits, understood
@@ -23,23 +24,33 @@ from s3d.store.db import StoreFull
 
 
 async def put(parts: Parts, call: Call) -> Reply:
-    """Queue a PutObject."""
+    """Answer PutObject."""
+    return await entry.serve(parts, put_of(parts, call, None if call.body is None else call.body.length))
+
+
+def put_of(parts: Parts, call: Call, size: int | None) -> Write:
+    """A PutObject of a body of `size` bytes."""
     wire = call.wire
-    if foreign := understood.foreign(wire, "PutObject"):
-        return await forward.through(parts, call, foreign[0])
+    unsupported = next(iter(understood.foreign(wire, "PutObject")), "")
+    members = {} if unsupported else understood.kept(wire)
+    invalid = limits.broken(call.key, size, members) if size is not None else limits.no_length()
+    shape = shapes.shape_of(call.bucket, call.identity, Op.PUT, members)
+    return Write(
+        call=call,
+        facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid, size=size or 0),
+        take=lambda: take_put(parts, call, members),
+        send=lambda decision: forward.through(parts, call, decision),
+        probe=lambda: proving.first(parts, call, shape),
+        shape=shape,
+    )
+
+
+async def take_put(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
+    """Queue a PutObject."""
     body = call.body
     if body is None or body.length is None:
-        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+        raise limits.no_length()
     size = body.length
-    members = understood.kept(wire)
-    limits.check(call.key, size, members)
-    bucket = await parts.buckets.get(call.bucket)
-    if reason := parts.buckets.through(bucket):
-        return await forward.through(parts, call, reason)
-    if size > parts.settings.write_queue.max_size:
-        return await forward.through(parts, call, "larger than the queue")
-    if (reply := await proving.first(parts, call, "put", members)) is not None:
-        return reply
     async with parts.room.take(size):
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await parts.bodies.receive(body, md5.update)
@@ -73,16 +84,24 @@ def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Heade
 
 
 async def delete(parts: Parts, call: Call) -> Reply:
+    """Answer DeleteObject."""
+    wire = call.wire
+    unsupported = next(iter(understood.foreign(wire, "DeleteObject")), "")
+    members = understood.kept_of_delete(wire)
+    shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members)
+    write = Write(
+        call=call,
+        facts=entry.facts(parts, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
+        take=lambda: take_delete(parts, call, members),
+        send=lambda decision: forward.through(parts, call, decision),
+        probe=lambda: proving.first(parts, call, shape),
+        shape=shape,
+    )
+    return await entry.serve(parts, write)
+
+
+async def take_delete(parts: Parts, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
-    if foreign := understood.foreign(call.wire, "DeleteObject"):
-        return await forward.through(parts, call, foreign[0])
-    limits.check(call.key, 0, {})
-    bucket = await parts.buckets.get(call.bucket)
-    if reason := parts.buckets.through(bucket):
-        return await forward.through(parts, call, reason)
-    members = understood.kept_of_delete(call.wire)
-    if (reply := await proving.first(parts, call, "delete", members)) is not None:
-        return reply
     async with parts.room.take(0):
         await enqueue(parts, [new(parts, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")

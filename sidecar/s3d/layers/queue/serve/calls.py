@@ -8,8 +8,8 @@ import asyncio
 import functools
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,37 +19,71 @@ from multidict import CIMultiDict
 from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.errors import S3Error
+from s3d.layers.queue import entry, withheld
+from s3d.layers.queue.entry import Write
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import holds, states, uploads
+from s3d.layers.queue.rows import holds, shapes, states, uploads
 from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
+from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.rules.tags import TAGGING
-from s3d.layers.queue.serve import forward, overlay, proving, reads, withheld, writes
+from s3d.layers.queue.serve import forward, overlay, proving, reads, writes
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
 
 LARGEST_DOCUMENT = 8 << 20
 """Bytes of a Complete; 10,000 parts with their checksums fit into it."""
+SPILLED = "an upload that the remote must complete"
 COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a part is copied from."""
+
+    bucket: str
+    key: str
+    etag: str = ""
+    """With its quotes."""
+    range: str | None = None
+    """As a GET asks for it; None for the whole object."""
+    size: int = 0
+
+
 async def create(parts: Parts, call: Call) -> Reply:
-    """Begin an upload."""
+    """Answer CreateMultipartUpload."""
     wire = call.wire
-    if foreign := understood.foreign(wire, "CreateMultipartUpload"):
-        return await create_there(parts, call, foreign[0])
-    members = understood.kept(wire)
+    unsupported = next(iter(understood.foreign(wire, "CreateMultipartUpload")), "")
+    members = {} if unsupported else understood.kept(wire)
     members.pop("x-amz-content-sha256", None)
-    limits.check(call.key, 0, members)
+    invalid = limits.broken(call.key, 0, members) or completion.unpromised(wire.headers)
+    shape = shapes.shape_of(call.bucket, call.identity, Op.COMPLETE, members)
+
+    async def send(_: Decision) -> Reply:
+        return await let_go(parts, call, await parts.inner(call))
+
+    async def probe() -> Reply | None:
+        reply = await proving.begin(parts, call, shape)
+        return None if reply is None else await let_go(parts, call, reply)
+
+    write = Write(
+        call=call,
+        facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid),
+        take=lambda: begin(parts, call, members),
+        send=send,
+        probe=probe,
+        shape=shape,
+    )
+    return await entry.serve(parts, write)
+
+
+async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
+    """Begin an upload here."""
+    wire = call.wire
     algorithm, kind = completion.promised(wire.headers)
-    bucket = await parts.buckets.get(call.bucket)
-    if reason := parts.buckets.through(bucket):
-        return await create_there(parts, call, reason)
-    if (reply := await proving.begin(parts, call, members)) is not None:
-        return await let_go(parts, call, reply)
     if algorithm:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
         if "x-amz-checksum-type" in wire.headers:
@@ -74,15 +108,9 @@ async def create(parts: Parts, call: Call) -> Reply:
     return encode.reply(call.operation, result, writes.acknowledged(parts, call.bucket, members))
 
 
-async def create_there(parts: Parts, call: Call, reason: str) -> Reply:
-    """Begin an upload at the remote, unless a rule keeps its object back (Q-11a)."""
-    await withheld.check(parts, call, reason)
-    return await let_go(parts, call, await parts.inner(call))
-
-
 async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
     """Note an upload that was begun at the remote with tags that let it leave: its parts do not say so again."""
-    if reply.status < 300 and holds.own_of(withheld.tags_of(parts, call).get(TAGGING, "")) is not None:
+    if reply.status < 300 and holds.own_of(withheld.tags_of(parts.db, call).get(TAGGING, "")) is not None:
         document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(document)
         parts.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
@@ -90,24 +118,54 @@ async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
 
 
 async def upload_part(parts: Parts, call: Call) -> Reply:
-    """Take one part."""
+    """Answer UploadPart."""
     upload = ours(parts, call)
     if upload is None:
-        await withheld.check(parts, call, "part of an upload of the remote")
-        return await parts.inner(call)
+        return await entry.serve(parts, of_remote(parts, call, lambda _: parts.inner(call)))
     number = number_of(call)
-    body = call.body
-    if body is None or body.length is None:
-        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
-    if body.length > limits.LARGEST_PUT:
-        raise too_large(body.length, limits.LARGEST_PUT)
     wire = call.wire
     sent = completion.sent_algorithm(wire.headers)
     completion.check_algorithm(upload, sent)
-    goes = understood.foreign(wire, "UploadPart") or body.length > parts.settings.write_queue.max_size
-    if goes or upload.state != "open":
-        return await through(parts, upload, call, number)
-    part = await receive(parts, upload, number, body, sent, travelling(wire))
+    body = call.body
+    size = None if body is None else body.length
+    write = part_of(
+        parts,
+        call,
+        upload,
+        unsupported=next(iter(understood.foreign(wire, "UploadPart")), ""),
+        invalid=limits.no_length() if size is None else limits.broken("", size, {}),
+        size=size or 0,
+        take=lambda: take_part(parts, call, upload, number, sent),
+        send=lambda _: through(parts, upload, call, number),
+    )
+    return await entry.serve(parts, write)
+
+
+def of_remote(parts: Parts, call: Call, send: Callable[[Decision], Awaitable[Reply]]) -> Write:
+    """A write to an upload of the remote's."""
+    return Write(call=call, facts=entry.facts(parts, call, at_remote="an upload of the remote"), send=send)
+
+
+def part_of(
+    parts: Parts,
+    call: Call,
+    upload: Upload,
+    *,
+    take: Callable[[], Awaitable[Reply]],
+    send: Callable[[Decision], Awaitable[Reply]],
+    **said: Any,
+) -> Write:
+    """A part of an upload that is ours. What its bucket and its kind are was judged when it began."""
+    at_remote = "" if upload.state == UploadState.OPEN else "an upload that goes to the remote"
+    facts = entry.facts(parts, call, at_remote=at_remote, bucket="", **said)
+    return Write(call=call, facts=facts, take=take, send=send, tags=upload.members)
+
+
+async def take_part(parts: Parts, call: Call, upload: Upload, number: int, sent: str) -> Reply:
+    """Take one part."""
+    if call.body is None:
+        raise limits.no_length()
+    part = await receive(parts, upload, number, call.body, sent, travelling(call.wire))
     headers = writes.acknowledged(parts, upload.bucket, upload.members)
     headers["ETag"] = f'"{part.etag}"'
     headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
@@ -137,8 +195,7 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
 
 
 async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Reply:
-    """Send a part on to the remote's upload, and note it, unless a rule keeps its object back (Q-11a)."""
-    await withheld.check(parts, call, "part of an upload of the remote", upload.members)
+    """Send a part on to the remote's upload, and note it."""
     size = call.body.length or 0 if call.body is not None else 0
     await parts.db.write(lambda db: uploads.spill(db, upload.id))
     parts.staging.wake()
@@ -177,31 +234,54 @@ async def size_at_remote(parts: Parts, upload: Upload, call: Call, number: int) 
 
 
 async def copy_part(parts: Parts, call: Call) -> Reply:
-    """Take one part from another object, which is read through the whole queue."""
+    """Answer UploadPartCopy."""
     source = forward.copy_source(call.params.get("CopySource", ""))
     upload = ours(parts, call)
     if upload is None or source is None:
-        await withheld.check(parts, call, "part of an upload of the remote")
-        if source is not None:
-            await parts.turns.barrier(*source)
-        return await parts.inner(call)
+        return await entry.serve(parts, of_remote(parts, call, lambda _: copy_there(parts, call, source)))
     number = number_of(call)
-    versioned = "versionId=" in str(call.params.get("CopySource", ""))
-    if upload.state != "open" or versioned or understood.foreign(call.wire, "UploadPartCopy"):
-        await withheld.check(parts, call, "part of an upload of the remote", upload.members)
+    unsupported = next(iter(understood.foreign(call.wire, "UploadPartCopy")), "")
+    if not unsupported and "versionId=" in str(call.params.get("CopySource", "")):
+        unsupported = "versionId of the source"
+    stretch = Stretch(*source)
+    if not unsupported and upload.state == UploadState.OPEN:
+        etag, size = await look_at(parts, call, *source)
+        start, end = copied_range(call.params.get("CopySourceRange"), size)
+        stretch = Stretch(*source, etag, None if (start, end) == (0, size) else f"bytes={start}-{end - 1}", end - start)
+
+    async def send(_: Decision) -> Reply:
         await parts.turns.barrier(*source)
         return await through(parts, upload, call, number)
-    etag, size = await look_at(parts, call, *source)
-    start, end = copied_range(call.params.get("CopySourceRange"), size)
-    if end > start:
-        stretch = None if (start, end) == (0, size) else f"bytes={start}-{end - 1}"
-        answer = await reader(parts, call).get_object(*source, IfMatch=etag, Range=stretch)
-        body = answer.body or BytesBody(b"")
-        if body.length != end - start:
+
+    write = part_of(
+        parts,
+        call,
+        upload,
+        unsupported=unsupported,
+        size=stretch.size,
+        take=lambda: take_copied(parts, call, upload, number, stretch),
+        send=send,
+    )
+    return await entry.serve(parts, write)
+
+
+async def copy_there(parts: Parts, call: Call, source: tuple[str, str] | None) -> Reply:
+    """Have the remote copy into an upload of its own, when the source is there (R-3)."""
+    if source is not None:
+        await parts.turns.barrier(*source)
+    return await parts.inner(call)
+
+
+async def take_copied(parts: Parts, call: Call, upload: Upload, number: int, source: Stretch) -> Reply:
+    """Take one part from another object, which is read through the whole queue."""
+    body: Body = BytesBody(b"")
+    if source.size:
+        read = reader(parts, call)
+        answer = await read.get_object(source.bucket, source.key, IfMatch=source.etag, Range=source.range)
+        body = answer.body or body
+        if body.length != source.size:
             await body.aclose()
             raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
-    else:
-        body = BytesBody(b"")
     part = await receive(parts, upload, number, body, "", understood.kept_of_delete(call.wire))
     copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
     copied |= completion.elements(part.sums)
@@ -253,15 +333,16 @@ def copied_range(text: str | None, size: int) -> tuple[int, int]:
             details={"RangeRequested": text},
         )
     if end - start > limits.LARGEST_PUT:
-        raise too_large(end - start, limits.LARGEST_PUT)
+        raise limits.too_large(end - start)
     return start, end
 
 
 async def complete(parts: Parts, call: Call) -> Reply:
-    """Make an object of the parts that the client names."""
+    """Answer CompleteMultipartUpload."""
     upload = uploads.find(parts.db, call.params.get("UploadId", ""))
     if upload is None:
-        return await proving.complete(parts, call)
+        write = of_remote(parts, call, lambda decision: proving.complete(parts, call, decision))
+        return await entry.serve(parts, write)
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
         return answered(parts, upload, upload.answer)
     check_open(upload, call)
@@ -269,22 +350,30 @@ async def complete(parts: Parts, call: Call) -> Reply:
     operation = OPERATIONS["CompleteMultipartUpload"]
     listed = completion.of_document(decode.input_xml(operation, data))
     wire = call.wire
-    foreign = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
-    simple = not foreign and understood.plain_parts(listed)
-    if simple and upload.state == "open" and completion.can_judge(upload, wire.headers):
-        reply = await complete_here(parts, upload, call, listed)
-        if reply is not None:
-            return reply
-    return await complete_there(parts, upload, call, listed)
+    strange = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
+    unsupported = next(iter(strange), "" if understood.plain_parts(listed) else "a part's member")
+    here = upload.state == UploadState.OPEN and completion.can_judge(upload, wire.headers)
+    facts = entry.facts(parts, call, unsupported=unsupported, at_remote="" if here else SPILLED)
+
+    async def take() -> Reply:
+        made = await complete_here(parts, upload, call, listed)
+        return made or await entry.serve(parts, replace(write, facts=facts._replace(at_remote=SPILLED)))
+
+    write = Write(
+        call=call,
+        facts=facts,
+        take=take,
+        send=lambda decision: complete_there(parts, upload, call, listed, decision),
+        tags=upload.members,
+    )
+    return await entry.serve(parts, write)
 
 
 async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply | None:
     """Queue the object, its parts and the end of its upload in one transaction.
 
-    None where it has spilled meanwhile, or its bucket's writes go through by now.
+    None where it has spilled meanwhile.
     """
-    if parts.buckets.through(await parts.buckets.get(call.bucket)):
-        return None
     wire = call.wire
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
     answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
@@ -308,10 +397,10 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     return answered(parts, upload, answer)
 
 
-async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply:
+async def complete_there(
+    parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]], decision: Decision
+) -> Reply:
     """Let the remote make the object, in its key's turn, once it has all parts (R-5)."""
-    await withheld.check(parts, call, "the remote must judge it", upload.members)
-    spill.refuse_away(parts)
     try:
         async with asyncio.timeout(parts.settings.gateway.barrier_timeout):
             upload = await spill.spill(parts, upload.id)
@@ -326,7 +415,7 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
     document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
     call = replace(call, wire=completion.without_digest(call.wire))
-    reply = await forward.through(parts, call, "complete of a spilled upload", upload.members)
+    reply = await forward.through(parts, call, decision, upload.members)
     document = await read_all(reply.body, DOCUMENT_LIMIT)
     reply.body = BytesBody(document)
     if reply.status >= 300:
@@ -447,12 +536,3 @@ def travelling(wire: Wire) -> dict[str, str]:
     value = wire.headers.get("x-amz-content-sha256", "")
     signed = {"x-amz-content-sha256": value} if len(value) == 64 else {}
     return signed | understood.kept_of_delete(wire)
-
-
-def too_large(size: int, most: int) -> S3Error:
-    """The answer to what is larger than S3 takes."""
-    return S3Error(
-        "EntityTooLarge",
-        "Your proposed upload exceeds the maximum allowed size",
-        details={"ProposedSize": str(size), "MaxSizeAllowed": str(most)},
-    )

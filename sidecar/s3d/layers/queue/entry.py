@@ -1,0 +1,150 @@
+"""The entry of writes: it looks up the facts that a decision needs, and acts on the decision (rules/decide.py).
+
+No handler judges for itself whether the queue takes a write. It says what the request says (`facts`), how the queue
+takes it, how the remote gets it, and how it probes the remote. A fact is looked up only if the decision needs it, and
+those that cost least come first.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from s3d.api import Call, Reply
+from s3d.errors import S3Error
+from s3d.layers.queue import withheld
+from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.push import releases
+from s3d.layers.queue.rows import holds, lanes, views
+from s3d.layers.queue.rows.shapes import Shape
+from s3d.layers.queue.rows.states import KEPT_BACK, Op
+from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
+from s3d.layers.queue.rules.tags import TAGGING
+
+REASON = "x-s3d-reason"
+"""The header that tells a client why its write was not queued."""
+
+
+async def never() -> Reply:
+    """Stand for what the facts of a write rule out: that the queue takes it, or probes with it."""
+    raise AssertionError("this write is never queued")
+
+
+def refuse(decision: Decision) -> Reply:
+    """Refuse a write as most are: the error is raised."""
+    assert decision.error is not None
+    raise decision.error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A write, by one who knows its operation."""
+
+    call: Call
+    facts: Facts
+    """What the request says."""
+    send: Callable[[Decision], Awaitable[Reply]]
+    """Has the remote do it, while the client waits."""
+    take: Callable[[], Awaitable[Reply]] = never
+    """Has the queue take it, as soon as there is room."""
+    probe: Callable[[], Awaitable[Reply | None]] = never
+    """Has the remote do it and learns from the answer; None where nothing of it could be sent."""
+    refuse: Callable[[Decision], Reply] = refuse
+    shape: Shape | None = None
+    """Its kind, where the remote must have accepted one before the queue takes the next."""
+    tags: Mapping[str, str] | None = None
+    """The object's tags, as members, where the call itself does not say them."""
+
+
+def facts(parts: Parts, call: Call, **said: Any) -> Facts:
+    """What is known of a write before anything is looked up: what the request says, and the settings."""
+    settings = parts.settings.write_queue
+    said.setdefault("carries", withheld.carries(parts.staging, call))
+    return Facts(capacity=settings.max_size, reject_unverified=settings.unproven == "Refuse", **said)
+
+
+async def serve(parts: Parts, write: Write) -> Reply:
+    """Do what is decided about a write. Raises S3Error where it is refused, and what its own functions raise."""
+    known = write.facts
+    while True:
+        decision, known = await settle(parts, write, known)
+        match decision.fate:
+            case Fate.QUEUE:
+                return await write.take()
+            case Fate.REFUSE:
+                return write.refuse(decision)
+            case Fate.WRITE_THROUGH:
+                parts.metrics.written_through.labels(decision.reason).inc()
+                return _explained(decision, await write.send(decision))
+            case Fate.PROBE:
+                parts.metrics.written_through.labels(decision.reason).inc()
+                if (reply := await write.probe()) is not None:
+                    return _explained(decision, reply)
+                # The rule, too: it may be why nothing was sent.
+                known = learnt(learnt(known, Fact.AWAY, "it cannot be asked"), Fact.RULE, None)
+
+
+def _explained(decision: Decision, reply: Reply) -> Reply:
+    """Tell the client of a write that succeeded why it was not queued (D-6a)."""
+    if reply.status < 300 and decision.reason is not None:
+        reply.headers.setdefault(REASON, decision.reason)
+    return reply
+
+
+async def check(parts: Parts, write: Write) -> None:
+    """Raise S3Error where a write would be refused by what is known before its body."""
+    decision, _ = await settle(parts, write, write.facts)
+    if decision.fate is Fate.REFUSE:
+        refuse(decision)
+
+
+async def settle(parts: Parts, write: Write, known: Facts) -> tuple[Decision, Facts]:
+    """The decision about a write, and what was looked up for it."""
+    while isinstance(decision := decide(known), Fact):
+        known = learnt(known, decision, await _look_up(parts, write, decision))
+    return decision, known
+
+
+async def _look_up(parts: Parts, write: Write, fact: Fact) -> object:
+    call = write.call
+    match fact:
+        case Fact.BUCKET:
+            return await _bucket(parts, call.bucket)
+        case Fact.VERIFIED:
+            return write.shape is None or parts.learning.is_proven(write.shape)
+        case Fact.RULE:
+            tags = withheld.tags_of(parts.db, call) if write.tags is None else write.tags
+            return await _rule(parts, call.bucket, tags)
+        case Fact.STUCK:
+            return bool(call.key) and _is_stuck(parts, call)
+        case Fact.AWAY:
+            return (parts.health.reason or "it does not answer") if parts.health.away else ""
+
+
+async def _bucket(parts: Parts, name: str) -> str | S3Error:
+    """Why writes to a bucket go through; the error of one that is not there, or that nobody knows."""
+    try:
+        return parts.buckets.through(await parts.buckets.get(name))
+    except S3Error as error:
+        return error
+
+
+async def _rule(parts: Parts, bucket: str, tags: Mapping[str, str]) -> str | S3Error:
+    """The rule that holds a write. A bucket whose tags nobody has asked for yet is asked, since what was sent cannot be
+    taken back; one that is not there, or tells them to nobody, has none."""
+    if bucket and not holds.asked_at(parts.db, bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
+        try:
+            await releases.ask(parts, bucket)
+        except S3Error as error:
+            if error.status >= 500:
+                return error
+    return holds.rule_now(parts.db, bucket, Op.PUT, tags)
+
+
+def _is_stuck(parts: Parts, call: Call) -> bool:
+    """Whether something on the key will not move by itself: a write takes the key, a turn would wait in vain (Q-9)."""
+    change = views.obstacle(parts.db, call.bucket, call.key, views.newest(parts.db))
+    if change is None:
+        return False
+    return change.state in KEPT_BACK or any(
+        lane.state == "paused" and lanes.key_of(lane) == lanes.key_of(change) for lane in lanes.shut(parts.db)
+    )
