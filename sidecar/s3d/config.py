@@ -139,6 +139,12 @@ class Gateway(Section):
     domains: Names = setting(
         "S3D_DOMAINS", ("localhost",), "Host names of the S3 door; BUCKET.NAME addresses a bucket (virtual-host style)."
     )
+    admin_api: bool = setting(
+        "S3D_ADMIN_API",
+        False,
+        "Let requests through that administer the remote: MinIO's under /minio/, versitygw's by PATCH, Ceph's under "
+        "/admin/, and what is posted to the root. Whoever reaches the door then administers it by the gateway's keys.",
+    )
     barrier_timeout: Duration = setting(
         "S3D_BARRIER_TIMEOUT",
         25.0,

@@ -87,7 +87,7 @@ class Queue:
         try:
             if writes:
                 self._check_place()
-            reply = forward.promised(call, await self._serve(call))
+            reply = await forward.addressed(call, forward.promised(call, await self._serve(call)))
             if writes and reply.headers.get("x-s3d-durability") != "remote":
                 # What was committed meanwhile may be in a file that nobody finds any more.
                 self._check_place()

@@ -276,7 +276,6 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
         return None
     wire = forward.wire_of(call)
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
-    answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
     kept |= understood.kept_of_delete(wire)
     new = writes.new(
@@ -284,7 +283,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     )
 
     def close(db: apsw.Connection) -> None:
-        uploads.close(db, upload.id, made.parts, answer, new.now, "complete")
+        uploads.close(db, upload.id, made.parts, made.result, new.now, "complete")
 
     try:
         await writes.enqueue(parts, [new], first=close)
@@ -294,7 +293,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
             raise
         return answered(parts, again, again.answer) if again.answer else None
     parts.staging.wake()
-    return answered(parts, upload, answer)
+    return answered(parts, upload, made.result)
 
 
 async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply:
@@ -410,12 +409,7 @@ def check_open(upload: Upload, call: Call) -> None:
 def number_of(call: Call) -> int:
     """The part number of a call. Raises S3Error InvalidArgument."""
     number: int = call.params["PartNumber"]
-    if not 1 <= number <= completion.MOST_PARTS:
-        raise S3Error(
-            "InvalidArgument",
-            f"Part number must be an integer between 1 and {completion.MOST_PARTS}, inclusive",
-            details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
-        )
+    limits.check_part_number(number)
     return number
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from s3d.api import AnyHeaders
 from s3d.errors import S3Error
+from s3d.protocol import checksums, chunked
 
 MOST_KEYS = 1000
 LARGEST_DOCUMENT = 2 << 20
@@ -37,6 +39,13 @@ def of_document(document: Mapping[str, Any]) -> Bulk:
             "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema"
         )
     return Bulk(objects, bool(delete.get("Quiet")))
+
+
+def check_digest(headers: AnyHeaders) -> None:
+    """Refuse a request that no digest vouches for, as S3 does. Raises S3Error InvalidRequest."""
+    vouched = "Content-MD5" in headers or any(name in headers for name in checksums.HEADERS)
+    if not vouched and not chunked.announced(headers):
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 
 
 def answer(bulk: Bulk, queued: Iterable[str], forwarded: Mapping[str, Any], refusal: S3Error | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ LONGEST_KEY = 1024
 """In bytes of UTF-8."""
 MOST_METADATA = 2048
 """In bytes, names and values together."""
+MOST_PARTS = 10_000
 
 
 def check(key: str, size: int, members: Mapping[str, str]) -> None:
@@ -36,3 +37,13 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
         )
     if tags.TAGGING in members:
         tags.check(tags.of_header(members[tags.TAGGING]))
+
+
+def check_part_number(number: int) -> None:
+    """Refuse the number of a part that no upload can have, whether it is written or read."""
+    if not 1 <= number <= MOST_PARTS:
+        raise S3Error(
+            "InvalidArgument",
+            f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
+            details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
+        )

@@ -45,6 +45,8 @@ VALUES = {
     # With a key of KMS the ETag is the remote's to give.
     ENCRYPTION: frozenset(["AES256"]),
     PAYER: frozenset(["requester"]),
+    # Many remotes do not know the others, and would not keep them.
+    "x-amz-checksum-algorithm": frozenset(name.rpartition("-")[2].upper() for name in CHECKSUMS),
     "x-amz-metadata-directive": frozenset(["COPY", "REPLACE"]),
     "x-amz-tagging-directive": frozenset(["COPY", "REPLACE"]),
 }

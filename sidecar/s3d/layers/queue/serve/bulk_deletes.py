@@ -25,6 +25,8 @@ DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
 
 async def delete_many(parts: Parts, call: Call) -> Reply:
     """Answer a DeleteObjects."""
+    if call.wire is not None:
+        bulk.check_digest(call.wire.headers)
     bucket = await parts.buckets.get(call.bucket)
     if call.body is None:
         return await forward.after(parts, call)

@@ -44,6 +44,9 @@ REASONS = frozenset(
 """Why a write goes through, as a metric's label: what the client names must not make new ones."""
 
 
+LARGEST_ANSWER = 32 << 20
+"""Bytes of the answer to a Complete."""
+LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
 VERSION = re.compile(r"(versionId=[^&]*)?")
 """What may stand behind the question mark of a copy's source."""
 
@@ -165,6 +168,23 @@ def promised(call: Call, reply: Reply) -> Reply:
     succeeded = reply.status < 300 or reply.status == 303  # a form may ask to be sent elsewhere afterwards
     if succeeded and call.wire is not None and call.wire.method in WRITING and call.operation not in READING:
         reply.headers.setdefault("x-s3d-durability", "remote")
+    return reply
+
+
+async def addressed(call: Call, reply: Reply) -> Reply:
+    """Let an answer that says where something was made say it in the client's words: it knows no address but ours."""
+    if call.wire is None or reply.status >= 300:
+        return reply
+    if call.operation == "CreateBucket" and "Location" in reply.headers:
+        reply.headers["Location"] = f"/{call.bucket}"
+    if call.operation == "CompleteMultipartUpload":
+        location = f"http://{call.wire.headers.get('Host', 'localhost')}{call.wire.path}"
+        if reply.result is not None:
+            reply.result = {**reply.result, "Location": location}
+        elif reply.body is not None:
+            element = f"<Location>{encode.escape(location)}</Location>".encode()
+            document = await read_all(reply.body, LARGEST_ANSWER)
+            reply.body = BytesBody(LOCATION.sub(lambda _: element, document))
     return reply
 
 

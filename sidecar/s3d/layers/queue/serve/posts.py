@@ -62,7 +62,7 @@ def without_queue(inner: S3) -> S3:
 
     async def serve(call: Call) -> Reply:
         if call.operation or call.wire is None or not is_form(call.wire):
-            return forward.promised(call, await inner(call))
+            return await forward.addressed(call, forward.promised(call, await inner(call)))
         form, put = await read(call)
         put.body = streamed(call, form, put)
         return done(form.fields, call, put, await inner(put))
