@@ -68,6 +68,7 @@ HANDLERS: Mapping[str, Handler] = {
     "HeadObject": reads.get,
     "GetObjectAttributes": reads.attributes,
     "ListObjects": listing.list_objects,
+    "ListObjectVersions": listing.list_versions,
     "ListObjectsV2": listing.list_objects,
 }
 

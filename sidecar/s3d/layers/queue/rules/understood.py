@@ -96,6 +96,7 @@ UNDERSTOOD = {
     "DeleteObjects": DELETE_MANY,
     "ListObjects": LIST | {"marker"},
     "ListObjectsV2": LIST | {"continuation-token", "start-after", "fetch-owner"},
+    "ListObjectVersions": LIST | {"key-marker", "version-id-marker"},
     "PutObjectTagging": DOCUMENT | {PAYER},
     "DeleteObjectTagging": frozenset[str](),
     "GetObjectTagging": frozenset([PAYER]),
