@@ -54,9 +54,8 @@ def test_versions_of_a_bucket_that_keeps_none_show_what_is_pending(
     rolled = [("d/", "", False, 0), ("e/", "", False, 0), *expected[2:]]
     for most in (1, 2, 1000):
         assert versions(s3, bucket, Delimiter="/", PaginationConfig={"PageSize": most}) == rolled, most
-    pages = [s3.list_object_versions(Bucket=bucket, KeyMarker="k1", MaxKeys=2)]
-    assert [one["Key"] for one in pages[0]["Versions"]] == ["k1+", "k2"]
-    assert all(one["Owner"] for one in pages[0]["Versions"])
+    page = s3.list_object_versions(Bucket=bucket, KeyMarker="k1", MaxKeys=2)
+    assert [one["Key"] for one in page["Versions"]] == ["k1+", "k2"]
 
 
 @pytest.mark.semantics("R-8e")

@@ -23,7 +23,7 @@ from s3d.layers.queue.rows import holds, uploads
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.tags import TAGGING
-from s3d.layers.queue.serve import forward, overlay, proving, reads, withheld, writes
+from s3d.layers.queue.serve import fitting, forward, overlay, proving, reads, withheld, writes
 from s3d.protocol import checksums, decode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
@@ -45,6 +45,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     bucket = await parts.buckets.get(call.bucket)
     if reason := parts.buckets.through(bucket):
         return await create_there(parts, call, reason)
+    await fitting.check(parts, call, 1)
     if (reply := await proving.begin(parts, call, members)) is not None:
         return await let_go(parts, call, reply)
     if algorithm:
@@ -274,6 +275,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     """
     if parts.buckets.through(await parts.buckets.get(call.bucket)):
         return None
+    await fitting.check(parts, call, 1)
     wire = forward.wire_of(call)
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}

@@ -81,7 +81,7 @@ def assign_to(endpoint: str) -> Callable[[apsw.Connection], None]:
 
     def write(db: apsw.Connection) -> None:
         db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)", (endpoint,))
-        db.execute("DELETE FROM meta WHERE name = 'honoured'")
+        db.execute("DELETE FROM meta WHERE name IN ('honoured', 'names')")
         for table in ("bucket", "hold", "lane", "shape", "stray"):
             db.execute(f"DELETE FROM {table}")
         db.execute("DELETE FROM change WHERE state = 'settled' OR op = 'through'")
@@ -95,6 +95,21 @@ def honoured(db: Database) -> frozenset[str]:
     """The conditions on a put that the remote is known to honour, as names of headers (Q-18)."""
     rows = db.read("SELECT value FROM meta WHERE name = 'honoured'")
     return frozenset(rows[0][0].split()) if rows else frozenset()
+
+
+def kind_of_names(db: Database) -> str:
+    """The kind of store that the remote is, as to the names that it takes; "" where it was not seen to refuse any."""
+    rows = db.read("SELECT value FROM meta WHERE name = 'names'")
+    return str(rows[0][0]) if rows else ""
+
+
+def remember_names(kind: str) -> Callable[[apsw.Connection], None]:
+    """A write that remembers it."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('names', ?)", (kind,))
+
+    return write
 
 
 def honour(conditions: Iterable[str]) -> Callable[[apsw.Connection], None]:

@@ -168,6 +168,7 @@ async def refused(parts: Parts, change: Change, error: S3Error) -> None:
             await parts.shapes.learn(shapes.of_change(change), DOUBTED)
         elif error.code == "NoSuchBucket":
             await parts.shapes.forget(change.bucket)
+        await parts.sights.refused_name(error.code)
     except StoreFailed as failure:
         log.error("what the remote showed of bucket %s cannot be kept: %s", change.bucket, failure)
 

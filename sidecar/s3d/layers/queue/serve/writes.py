@@ -17,7 +17,7 @@ from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import changes
 from s3d.layers.queue.rows.changes import New, Queued
 from s3d.layers.queue.rules import limits, understood
-from s3d.layers.queue.serve import forward, proving
+from s3d.layers.queue.serve import fitting, forward, proving
 from s3d.store.db import StoreFull
 
 
@@ -37,6 +37,7 @@ async def put(parts: Parts, call: Call) -> Reply:
         return await forward.through(parts, call, reason)
     if size > parts.settings.write_queue.max_size:
         return await forward.through(parts, call, "larger than the queue")
+    await fitting.check(parts, call, size)
     if (reply := await proving.first(parts, call, "put", members)) is not None:
         return reply
     async with parts.room.take(size):
