@@ -194,6 +194,23 @@ def test_bytes_behind_the_length_of_a_body_are_no_fault_of_the_request_in_front(
     assert raw(daemon, "GET", f"/{bucket}/k")[2] == b"a"
 
 
+@pytest.mark.semantics("A-6a")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_what_comes_with_the_end_of_a_body_that_is_awaited_is_a_request_of_its_own(daemon: Daemon, bucket: str) -> None:
+    host = urlsplit(daemon.endpoint).netloc.encode()
+    head = b"PUT /%b/k HTTP/1.1\r\nHost: %b\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+    get = b"GET /%b/k HTTP/1.1\r\nHost: %b\r\n\r\n" % (bucket.encode(), host)
+    with connected(daemon) as connection:
+        connection.sendall(head % (bucket.encode(), host))
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"a" + get + b"behind\r\n\r\n")
+        answer = b""
+        while block := connection.recv(65536):
+            answer += block
+    assert answer.count(b"HTTP/1.1 200 ") == 2, answer
+    assert answer.count(b" 400 Bad Request\r\n") == 1, answer
+
+
 @pytest.mark.semantics("A-6b")
 @both
 @pytest.mark.parametrize("daemon", [QUEUED, {"S3D_WRITE_QUEUE": "false"}], indirect=True)

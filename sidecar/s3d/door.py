@@ -433,6 +433,12 @@ def http_date(now: int) -> str:
 class Connection(web.RequestHandler):
     """A client's connection; what is not HTTP is refused with an S3 error document too."""
 
+    async def _handle_request(self, *request: Any) -> tuple[web.StreamResponse, bool]:
+        """Serve one request, and then have what came behind its body parsed: nothing else may come to set that off."""
+        served = await super()._handle_request(*request)
+        self.data_received(b"")
+        return served
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
