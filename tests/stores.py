@@ -79,6 +79,8 @@ class Hook:
     operation: str = ""
     bucket: str = ""
     key: str = ""
+    header: str = ""
+    """A header that the request must have."""
     reused: bool | None = None
     """Whether it is for connections that have served a request before; None: for all."""
     times: int | None = None
@@ -89,6 +91,8 @@ class Hook:
         """Whether it is for a request; counts."""
         wanted = (self.operation, request.operation), (self.bucket, request.bucket), (self.key, request.key)
         if any(name not in ("", there) for name, there in wanted):
+            return False
+        if self.header and self.header not in request.headers:
             return False
         if self.reused is not None and self.reused != (request.nth > 1):
             return False

@@ -137,7 +137,7 @@ async def newer_upload(key: Key) -> bytes | None:
     return b"part"
 
 
-@pytest.mark.semantics("Q-3", "Q-3a")
+@pytest.mark.semantics("Q-3", "Q-3a", "Q-3d")
 @pytest.mark.parametrize("newer", [newer_put, newer_delete, newer_upload], ids=lambda newer: newer.__name__)
 async def test_what_was_acknowledged_last_is_there_in_the_end(
     newer: Callable[[Key], Awaitable[bytes | None]], tmp_path: Path
@@ -209,7 +209,7 @@ NOT_NOW = ["400 RequestTimeout", "400 ExpiredToken", "401 Unauthorized", "408 Re
 """What the store says of this moment, not of the object: the look is made again."""
 
 
-@pytest.mark.semantics("Q-3", "Q-22")
+@pytest.mark.semantics("Q-3", "Q-3d", "Q-22")
 @pytest.mark.parametrize("looks", [LOOKS, NOT_NOW], ids=["of others than the store", "of the store, for now"])
 async def test_a_look_for_what_is_late_takes_no_odd_answer_for_what_is_there(looks: list[str], tmp_path: Path) -> None:
     buckets = {name: f"bucket-{number}" for number, name in enumerate(looks)}

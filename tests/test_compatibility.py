@@ -81,7 +81,7 @@ def test_an_algorithm_that_is_named_is_judged_before_the_acknowledgement(daemon:
     assert daemon.status()["states"].get("parked", 0) == 0
 
 
-@pytest.mark.semantics("Q-15a")
+@pytest.mark.semantics("Q-15b")
 @both
 @kept
 def test_a_bulk_delete_that_no_digest_vouches_for_is_refused(daemon: Daemon, bucket: str) -> None:
@@ -120,7 +120,7 @@ def uploaded(client: Any, bucket: str, key: str, **conditions: str) -> dict[str,
     return answer
 
 
-@pytest.mark.semantics("R-7a")
+@pytest.mark.semantics("R-7b")
 @both
 @pytest.mark.parametrize("daemon", [{}, {"S3D_WRITE_QUEUE": "false"}], indirect=True)
 def test_an_upload_that_went_through_has_the_address_that_the_client_asked(daemon: Daemon, bucket: str) -> None:
@@ -161,7 +161,7 @@ def whole_of(client: Any, bucket: str, key: str, algorithm: str) -> tuple[str, d
     }
 
 
-@pytest.mark.semantics("Q-16a")
+@pytest.mark.semantics("Q-16d")
 @both
 @pytest.mark.parametrize("algorithm", [name.upper() for name in sorted(checksums.ALGORITHMS)] + ["FOO"])
 def test_an_upload_has_checksums_by_any_algorithm_that_the_store_knows(

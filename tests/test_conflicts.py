@@ -29,7 +29,7 @@ def conflicts(daemon: Daemon) -> dict[str, float]:
     return {name.split('"')[1]: float(number) for name, number in found}
 
 
-@pytest.mark.semantics("Q-9")
+@pytest.mark.semantics("Q-9", "Q-18a")
 @pytest.mark.parametrize("remote", ["moto", "minio"], indirect=True)
 @pytest.mark.parametrize("mode", ["Overwrite", "Park"])
 def test_what_somebody_else_wrote_meanwhile_is_overwritten_or_both_are_kept(

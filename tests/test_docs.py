@@ -59,6 +59,25 @@ def test_the_operating_guide_names_metrics_that_are_there():
     assert [name for name in named if f'"{name}"' not in source] == []
 
 
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+
+@pytest.mark.parametrize("record", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_a_number_a_date_and_a_place_in_the_index(record: Path):
+    title, _, stand, *_ = record.read_text(encoding="utf-8").splitlines()
+    number, _, said = title.removeprefix("# ").partition(". ")
+    assert record.name.startswith(f"{int(number):04d}-")
+    date = re.fullmatch(r"Date: (\d{4}-\d\d-\d\d)\. Status: (accepted|replaced by decision \d+)\.", stand)
+    assert date
+    assert f"| [{number}](decisions/{record.name}) | {said} | {date[1]} |" in (ROOT / "docs" / "README.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_decisions_are_numbered_without_gaps():
+    assert [int(record.name[:4]) for record in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_a_link_leads_somewhere(document: Path):
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))

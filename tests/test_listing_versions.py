@@ -31,7 +31,7 @@ def versions(client: Any, bucket: str, **query: Any) -> list[tuple[str, str, boo
     return found
 
 
-@pytest.mark.semantics("R-8e")
+@pytest.mark.semantics("R-8f")
 @both
 def test_versions_of_a_bucket_that_keeps_none_show_what_is_pending(
     remote: Remote, bucket: str, start_daemon: StartDaemon
@@ -58,7 +58,7 @@ def test_versions_of_a_bucket_that_keeps_none_show_what_is_pending(
     assert [one["Key"] for one in page["Versions"]] == ["k1+", "k2"]
 
 
-@pytest.mark.semantics("R-8e")
+@pytest.mark.semantics("R-8g")
 @both
 def test_versions_that_a_bucket_keeps_after_all_are_the_remotes_to_list(
     remote: Remote, bucket: str, start_daemon: StartDaemon
@@ -75,7 +75,7 @@ def test_versions_that_a_bucket_keeps_after_all_are_the_remotes_to_list(
     assert [one["Key"] for one in ours] == ["a", "k", "k"]
 
 
-@pytest.mark.semantics("Q-9", "R-8e")
+@pytest.mark.semantics("Q-9d", "R-8f")
 async def test_a_parked_change_stands_in_the_way_of_what_depends_on_it_alone(tmp_path: Path) -> None:
     async with Store(Lister(Style(), {"b": ["k"]})) as store, gateway(tmp_path, store, ("b",)) as gate:
         store.hook(FOREVER, "PutObject", key="parked")
@@ -105,7 +105,7 @@ class Slow(Lister):
         return sorted(found, key=lambda one: self.style.order(one[0]))
 
 
-@pytest.mark.semantics("R-8d")
+@pytest.mark.semantics("R-8e")
 @pytest.mark.parametrize("second", [True, False])
 @pytest.mark.parametrize("most", [1, 2, 1000])
 async def test_a_deleted_object_leaves_no_directory(tmp_path: Path, most: int, second: bool) -> None:
@@ -122,7 +122,7 @@ async def test_a_deleted_object_leaves_no_directory(tmp_path: Path, most: int, s
         assert await walked(gate, "b", second=second, MaxKeys=most, Delimiter="/", **begin) == ["stays"]
 
 
-@pytest.mark.semantics("R-8d")
+@pytest.mark.semantics("R-8e")
 @pytest.mark.parametrize("remote", ["minio"], indirect=True)
 def test_a_directory_that_has_something_stays(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h", S3D_BUCKETS=bucket)

@@ -25,7 +25,7 @@ def settled(daemon: Daemon) -> bool:
     return bool(status["pending"]["changes"] == status["states"].get("parked", 0))
 
 
-@pytest.mark.semantics("Q-15b")
+@pytest.mark.semantics("Q-15c")
 @versitygw
 def test_a_name_that_the_store_refuses_is_refused_at_the_door_from_the_first_time_on(
     daemon: Daemon, remote: Remote, bucket: str
@@ -72,7 +72,7 @@ async def parked(gate: Gateway, store: Store) -> None:
     hook.times = hook.hits
 
 
-@pytest.mark.semantics("Q-15b")
+@pytest.mark.semantics("Q-15d")
 async def test_what_is_pending_is_in_the_way_too_and_all_of_it_is_remembered(tmp_path: Path) -> None:
     async with Store(Lister(Style(), {"b": []})) as store:
         async with gateway(tmp_path, store, ("b",)) as gate:

@@ -70,7 +70,7 @@ def refused(daemon: Daemon, path: str, method: str = "GET", **headers: str) -> b
     return b"<Code>ServiceUnavailable</Code>" in document and b"damaged" in document
 
 
-@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.semantics("D-4", "D-4a", "D-11")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("restarted", [True, False], ids=["after a start", "in the same life"])
 def test_a_flipped_bit_is_503_and_quarantined_by_the_read_that_meets_it(
@@ -115,7 +115,7 @@ def test_a_flipped_bit_is_503_and_quarantined_by_the_read_that_meets_it(
         assert remote.client().get_object(Bucket=bucket, Key=key)["Body"].read() == data
 
 
-@pytest.mark.semantics("D-4", "D-11")
+@pytest.mark.semantics("D-4", "D-11", "D-11a")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_range_of_an_upload_verifies_the_parts_that_it_touches(away: tuple[Daemon, Relayed, str], place: str) -> None:
     daemon, _, bucket = away

@@ -1,6 +1,7 @@
 """The document of promises and the tests that quote it fit each other."""
 
 from itertools import groupby
+from string import ascii_lowercase
 
 from tests.semantics import points, quoted, quoted_sentences, sentences
 
@@ -18,7 +19,7 @@ def test_the_sentences_of_each_section_are_numbered_from_one_without_gaps():
     assert len(sentences()) == len(set(sentences()))
     for section, names in groupby(sorted({*sentences(), *LATER}), key=lambda name: name.split("-")[0]):
         # An amendment has the number of its sentence, and a letter.
-        numbers = {int(name.split("-")[1].rstrip("abcde")) for name in names}
+        numbers = {int(name.split("-")[1].rstrip(ascii_lowercase)) for name in names}
         assert numbers == set(range(1, len(numbers) + 1)), section
 
 

@@ -178,6 +178,7 @@ def test_the_tag_of_the_object_itself_holds_it_in_every_encoding(stage: Stage, t
     assert stage.sent() == []
 
 
+@pytest.mark.semantics("Q-11b")
 def test_a_copy_has_the_tags_of_a_source_that_is_pending(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:

@@ -43,7 +43,13 @@ class Told:
         return {
             "version": "1",
             "started_at": 1.0,
-            "remote": {"endpoint": "http://127.0.0.1:9000", "state": "away", "since": 2.0, "credentials": "found"},
+            "remote": {
+                "endpoint": "http://127.0.0.1:9000",
+                "state": "away",
+                "since": 2.0,
+                "credentials": "found",
+                "refusal": "",
+            },
             "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,

@@ -189,7 +189,7 @@ async def test_the_tally_is_what_the_rows_say(db: Database) -> None:
     }
 
 
-@pytest.mark.semantics("D-4")
+@pytest.mark.semantics("D-4", "D-4a")
 async def test_a_quarantined_change_hides_what_is_older(db: Database) -> None:
     await put(db, "k")
     await db.write(lambda c: outcomes.quarantine(c, 1, "bad"))

@@ -189,7 +189,7 @@ ATTRIBUTES: list[tuple[list[str], dict[str, str], dict[str, Any] | None]] = [
 ]
 
 
-@pytest.mark.semantics("R-1")
+@pytest.mark.semantics("R-1", "R-1a")
 @pytest.mark.parametrize("wanted, members, result", ATTRIBUTES)
 def test_attributes_are_those_that_are_known(
     wanted: list[str], members: dict[str, str], result: dict[str, Any] | None

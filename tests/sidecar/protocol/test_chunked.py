@@ -178,7 +178,7 @@ def headers(scheme: str, length: str | None = "5", trailer: str = "") -> CIMulti
     return CIMultiDict({name: value for name, value in said.items() if value})
 
 
-@pytest.mark.semantics("Q-5")
+@pytest.mark.semantics("Q-5", "Q-5a")
 async def test_the_last_block_waits_for_what_is_behind_it():
     body = chunked.wrap(Blocks(sliced(HELLO[:-2], 4)), headers(chunked.UNSIGNED_TRAILER, trailer=CRC))
     taken: list[bytes] = []

@@ -338,7 +338,7 @@ async def test_a_flipped_bit_is_raised_instead_of_the_last_block(bodies: Bodies,
     await body.aclose()
 
 
-@pytest.mark.semantics("D-11")
+@pytest.mark.semantics("D-11", "D-11a")
 async def test_a_body_is_verified_once_a_life_for_all_who_read_it(
     bodies: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +368,7 @@ async def test_a_body_is_verified_once_a_life_for_all_who_read_it(
     await next_life.close()
 
 
-@pytest.mark.semantics("D-11")
+@pytest.mark.semantics("D-11", "D-11a")
 async def test_a_body_that_was_written_to_is_verified_anew(bodies: Bodies) -> None:
     data = pattern(100_000)
     stored = await bodies.receive(Incoming(data), hashlib.md5().update)
@@ -518,7 +518,7 @@ async def left_behind(bodies: Bodies) -> AsyncIterator[tuple[Bodies, str, str]]:
     await store.close()
 
 
-@pytest.mark.semantics("D-2", "D-5")
+@pytest.mark.semantics("D-2", "D-2a", "D-5")
 async def test_a_sweep_removes_what_has_no_row(left_behind: tuple[Bodies, str, str]) -> None:
     bodies, wanted, orphan = left_behind
     (bodies.root / f".draft-{orphan}").write_bytes(b"half")

@@ -162,7 +162,7 @@ def ask_elsewhere(path: Path, sql: str) -> str:
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
-@pytest.mark.semantics("D-1", "D-12")
+@pytest.mark.semantics("D-1", "D-12", "D-12b")
 @pytest.mark.parametrize("life", ["first", "second"])
 async def test_another_program_that_looks_into_the_database_leaves_its_log(tmp_path: Path, life: str) -> None:
     path = tmp_path / "db"

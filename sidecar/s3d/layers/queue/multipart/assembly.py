@@ -15,7 +15,7 @@ from urllib.parse import quote
 from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
-from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.errors import CorruptBody, NotS3, S3Error, Unavailable
 from s3d.layers.judge import error_of
 from s3d.layers.queue.multipart import joined
 from s3d.layers.queue.multipart.completion import ELEMENTS
@@ -36,6 +36,7 @@ DOCUMENT_LIMIT = 32 << 20
 CLOCK_GRACE = 2.0
 """Seconds by which the remote's stamps, which count whole seconds, may be off."""
 PARTS_GONE = frozenset(["InvalidPart", "InvalidPartOrder"])
+NOT_THE_STORES = "a part was answered with an ETag that the remote does not know"
 
 
 async def push(parts: Parts, change: Change) -> Reply:
@@ -62,7 +63,11 @@ async def push(parts: Parts, change: Change) -> Reply:
             reply = await complete(parts, upload, change)
         except S3Error as error:
             if error.code in PARTS_GONE:
+                sent = uploads.parts_of(parts.db, upload_id)
                 await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=False))
+                # Somebody else than the store may have answered a part: nothing against the object.
+                if any(part.landed != part.etag for part in sent):
+                    raise _failed(NotS3(NOT_THE_STORES, answered=200)) from error
             if error.code != "NoSuchUpload":
                 raise
             if unknown and await is_there(parts, change):
@@ -180,10 +185,22 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
         raise _failed(error_of(reply, document))
     # As the remote writes it, since that is what it is told at the end.
     etag = reply.headers.get("ETag", "").removeprefix("W/").strip('"')
+    if drop and etag != part.etag and not await _is_listed(parts, upload, number, etag):
+        raise _failed(NotS3(NOT_THE_STORES, answered=reply.status))
     await parts.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
     if drop:
         parts.room.freed()
         parts.staging.wake()
+
+
+async def _is_listed(parts: Parts, upload: Upload, number: int, etag: str) -> bool:
+    """Whether the remote lists a part of an upload with an ETag."""
+    params = {**named(upload), "UploadId": upload.remote, "PartNumberMarker": number - 1, "MaxParts": 1}
+    there = await parts.inner(Call("ListParts", params, identity=upload.identity))
+    return any(
+        one["PartNumber"] == number and one["ETag"].removeprefix("W/").strip('"') == etag
+        for one in (there.result or {}).get("Parts", ())
+    )
 
 
 async def complete(parts: Parts, upload: Upload, change: Change) -> Reply:

@@ -1,4 +1,4 @@
-"""Names that a store of files refuses, where S3 takes any: an object cannot be a directory as well (SEMANTICS Q-15b).
+"""Names that a store of files refuses, where S3 takes any: an object cannot be a directory as well (SEMANTICS Q-15c).
 
 What a store refuses by one of these codes tells which kind of store it is, and so by which codes it refuses the others.
 Pure.

@@ -1,4 +1,4 @@
-"""Whether a put fits among the names of a store of files (SEMANTICS Q-15b): asked while the client is there, since the
+"""Whether a put fits among the names of a store of files (SEMANTICS Q-15c): asked while the client is there, since the
 store would refuse it for good when it is pushed.
 
 Nothing is asked before the store was seen to refuse a name. While it is away, only what is pending is looked at.

@@ -195,6 +195,7 @@ async def learn(parts: Parts, shape: Shape, headers: AnyHeaders, etag: str) -> N
     if encryption.startswith(KMS):
         found = Bucket(shape.bucket, "encrypted", encryption)
     try:
+        await parts.buckets.passed(shape.bucket)
         if found.through:
             await parts.buckets.learn(found)
         await parts.shapes.learn(shape, DOUBTED if parts.buckets.through(found) else PROVEN)
