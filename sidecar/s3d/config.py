@@ -148,7 +148,7 @@ class Gateway(Section):
     admin_api: bool = setting(
         "S3D_ADMIN_API",
         False,
-        "Forward requests that administer the remote: MinIO's under /minio/, Ceph's under /admin/, versitygw's by PATCH, "
+        "Forward requests that administer the remote: MinIO's under /minio/, Ceph's under /admin/, versitygw's PATCH, "
         "what is posted to the root. Whoever reaches S3D_ENDPOINT then administers it with the gateway's keys.",
     )
     barrier_timeout: Duration = setting(
