@@ -151,7 +151,7 @@ def foreign(wire: Wire, operation: str) -> list[str]:
     if (trailer := headers.get("x-amz-trailer", "").strip().lower()) and trailer not in CHECKSUMS:
         names.append("x-amz-trailer")
     for name, values in VALUES.items():
-        if (value := headers.get(name)) and value not in values:
+        if (value := headers.get(name)) and value not in values and name not in names:
             names.append(name)
     return names
 
