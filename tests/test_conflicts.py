@@ -78,7 +78,7 @@ def test_an_object_that_was_never_seen_is_a_conflict_where_it_is_newer_than_the_
     def written_later() -> bool:
         there.put_object(Bucket=bucket, Key="newer", Body=b"foreign")
         seen: float = there.head_object(Bucket=bucket, Key="newer")["LastModified"].timestamp()
-        return seen > acknowledged + 2
+        return seen > float(acknowledged) + 2
 
     eventually(written_later)
     relayed.set(mode="pass")

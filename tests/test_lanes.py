@@ -213,7 +213,10 @@ def test_slow_objects_hold_up_no_others(
         s3.put_object(Bucket=bucket, Key=f"slow{number}", Body=b"x" * size)
     eventually(lambda: all(state_of(daemon, bucket, f"slow{number}")["attempts"] for number in range(5)))
     proxy.set({**slow, "delay": 3600})
-    due = lambda: [state_of(daemon, bucket, f"slow{number}")["next_at"] for number in range(5)]  # noqa: E731
+
+    def due() -> list[float | None]:
+        return [state_of(daemon, bucket, f"slow{number}")["next_at"] for number in range(5)]
+
     eventually(lambda: due().count(None) == 3)  # what is under way has no time
     # The other two are long due, and get no worker.
     eventually(lambda: all(at is None or at < time.time() - 1 for at in due()))

@@ -118,7 +118,7 @@ async def test_a_deleted_object_leaves_no_directory(tmp_path: Path, most: int, s
         listed = await walked(gate, "b", second=second, MaxKeys=most, Delimiter="/")
         assert listed == ["a-b", "a/", "gone!", "stays"]
         assert await walked(gate, "b", second=second, MaxKeys=most, Delimiter="/", Prefix="d/") == []
-        begin = {"StartAfter": "gone!"} if second else {"Marker": "gone!"}
+        begin: dict[str, Any] = {"StartAfter": "gone!"} if second else {"Marker": "gone!"}
         assert await walked(gate, "b", second=second, MaxKeys=most, Delimiter="/", **begin) == ["stays"]
 
 

@@ -24,7 +24,7 @@ from tests.queues import BUCKET, at_work, opened, until
 from tests.relays import Relayed
 
 LARGE = b"x" * 100_000
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 def replaced(path: Path, make: Callable[[Path], Any]) -> None:

@@ -58,14 +58,14 @@ def flip_in_row(daemon: Daemon, key: str, at: int) -> None:
     with apsw.Connection(str(daemon.local_dir / "queue" / "queue.db")) as db:
         # A log that is gone is a loss of its own.
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        data = bytearray(db.execute("SELECT inline FROM change WHERE key = ?", (key,)).fetchone()[0])
+        data = bytearray(next(db.execute("SELECT inline FROM change WHERE key = ?", (key,)))[0])
         data[at] ^= 1
         db.execute("UPDATE change SET inline = ? WHERE key = ?", (bytes(data), key))
 
 
 def refused(daemon: Daemon, path: str, method: str = "GET", **headers: str) -> bool:
     """Whether a request is told that the object is damaged, and is given no ETag of it."""
-    status, given, document = raw(daemon, method, path, **headers)
+    status, given, document = raw(daemon, method, path, None, **headers)
     assert (status, given.get("etag")) == (503, None), (path, headers)
     return b"<Code>ServiceUnavailable</Code>" in document and b"damaged" in document
 

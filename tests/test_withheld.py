@@ -98,7 +98,7 @@ WRITES: dict[str, Callable[[Stage], str]] = {
     "put, archive": lambda s: s.code("put_object", Key="k", Body=b"x", StorageClass="GLACIER"),
     "put, legal hold": lambda s: s.code("put_object", Key="k", Body=b"x", ObjectLockLegalHoldStatus="ON"),
     "append": lambda s: s.raw("PUT", "/there", x_amz_write_offset_bytes="5"),
-    "form, the client's key": lambda s: form(s, key="k", **SSE_C),
+    "form, the client's key": lambda s: form(s, 1, key="k", **SSE_C),
     "form, larger than the queue": lambda s: form(s, 25 * MIB, key="k"),
     "copy of what the remote has": lambda s: s.code("copy_object", Key="k", CopySource=s.named("there")),
     "copy, a condition": lambda s: s.code("copy_object", Key="k", CopySource=s.named("there"), IfNoneMatch="*"),

@@ -48,7 +48,7 @@ def newest(daemon: Daemon, key: str, bucket: str) -> dict[str, Any]:
     return change
 
 
-BAD_NETWORKS = {
+BAD_NETWORKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "latency": ({"delay": 5.0}, []),
     "low bandwidth": ({"bandwidth": 10_000}, []),
     "black hole": ({"mode": "silence"}, []),

@@ -30,7 +30,7 @@ def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
 
 
 def message(status: dict[str, Any], kind: str) -> str:
-    return next(each["message"] for each in status["conditions"] if each["type"] == kind)
+    return str(next(each["message"] for each in status["conditions"] if each["type"] == kind))
 
 
 @pytest.mark.checklist(46)

@@ -25,13 +25,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from s3d import config
-from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
+from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers import blanks
 from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
-from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
+from s3d.layers.judge import PATIENT, Judge, read_document
 from s3d.layers.proxies import Proxies, shown
 from s3d.layers.standing import NO_BUCKET, Standing
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
@@ -141,18 +142,14 @@ class Remote:
         await self._fresh.close()
 
     async def __call__(self, call: Call) -> Reply:
-        """Send a call, as it came over a wire or as a layer made it, and judge its answer."""
+        """Send a call and judge its answer."""
         if self.health.away:
             if call.body:
                 await call.body.aclose()
             raise self._unavailable(sent=False)
         if call.bucket:
             self._last_bucket = call.bucket
-        try:
-            reply = await self._judge(call)
-        except S3Error as error:
-            self._refused(call, error)
-            raise
+        reply = await self._judge(call)
         if reply.status < 300:
             self.standing.passed()
         elif reply.status in SAYING:
@@ -164,12 +161,11 @@ class Remote:
         """Note an error that may be about us and not about what was asked."""
         self.credentials.refused(error.status, error.code)
         absent = error.status == 404 and call.operation == "HeadBucket"
-        self.standing.refused(NO_BUCKET if absent else error.code, looked=call.wire is None)
+        looked = call.origin == "queue" and call.wire.method in ("GET", "HEAD")
+        self.standing.refused(NO_BUCKET if absent else error.code, looked=looked)
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire
-        if wire is None:
-            raise TypeError("only a call that came over a wire can be forwarded")
         query, headers = sigv4.strip_auth(wire.query, wire.headers)
         named = {name.strip().lower() for name in wire.headers.get("Connection", "").split(",")}
         leave_out(headers, NOT_SENT_ON | named)
@@ -203,7 +199,7 @@ class Remote:
             return body, UNSIGNED
         if body.length is not None and body.length <= TRAILER_BUFFER:
             data = await read_all(body, TRAILER_BUFFER)
-            headers[trailer] = getattr(body, "digests", {})[trailer]
+            headers[trailer] = body.digests[trailer]
             return BytesBody(data), UNSIGNED
         if self._settings.checksums == "when_required":
             return body, UNSIGNED
@@ -259,7 +255,7 @@ class Remote:
         if method == "HEAD":
             # Its error has no document. What is wrong with the request itself is said again.
             return response.headers.get(hdrs.CONNECTION, "").lower() == "close"
-        return IDLE_CLOSED in await document_of(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
+        return IDLE_CLOSED in await read_document(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
 
     async def _exchange(
         self,
@@ -419,7 +415,7 @@ class Remote:
         return f"https://{found['hostname']}"
 
     async def _probe(self) -> None:
-        call = Call("HeadBucket", {"Bucket": self._last_bucket})
+        call = Call("HeadBucket", {"Bucket": self._last_bucket}, Wire("HEAD", "/", "", CIMultiDict()))
         target = self._target(self._last_bucket, "/")
         response = await self._exchange(
             self._client, call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True
@@ -429,7 +425,11 @@ class Remote:
 
     async def _send_blanks(self, bucket: str, reading: Reading) -> str:
         """Ask a bucket something with blanks in a header, signed by a reading; the code of its error, "" for none."""
-        call = Call("GetBucketLocation" if bucket else "ListBuckets", {"Bucket": bucket} if bucket else {})
+        call = Call(
+            "GetBucketLocation" if bucket else "ListBuckets",
+            {"Bucket": bucket} if bucket else {},
+            Wire("GET", "/", "", CIMultiDict()),
+        )
         headers: Headers = CIMultiDict(blanks.SAMPLE)
         query, target = "location" if bucket else "", self._target(bucket, "/")
         response = await self._exchange(

@@ -7,9 +7,11 @@ allowed to look is no knowledge: an identity may write to a bucket that it may n
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from s3d.api import S3, Call
+from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
@@ -52,7 +54,7 @@ class Buckets:
         self,
         db: Database,
         clock: Clock,
-        inner: S3,
+        client: Client,
         health: Health,
         named: tuple[str, ...],
         *,
@@ -62,7 +64,7 @@ class Buckets:
         self._queue_versioned = queue_versioned
         self._db = db
         self._clock = clock
-        self._inner = inner
+        self._client = client
         self._health = health
         self._named = frozenset(named)
         self._known: dict[str, Bucket | None] = {}
@@ -186,7 +188,7 @@ class Buckets:
         """Ask whether the bucket is there; False where the identity may not know. A HEAD has no document, so its error
         gets the name that a PUT's has."""
         try:
-            await self._inner(Call("HeadBucket", {"Bucket": name}))
+            await self._client.head_bucket(name, fresh=True)
         except S3Error as error:
             if error.status == 404:
                 await self.refute(name, "NoSuchBucket")
@@ -198,16 +200,16 @@ class Buckets:
             raise
         return True
 
-    async def _ask(self, operation: str, name: str) -> dict[str, object]:
+    async def _ask(self, operation: str, name: str) -> Mapping[str, Any]:
         try:
-            return (await self._inner(Call(operation, {"Bucket": name}))).result or {}
+            return (await self._client.ask(operation, {"Bucket": name}, fresh=True)).result
         except S3Error as error:
             if error.status in SILENT:
                 return {}
             raise
 
 
-def judge(versioning: dict, lock: dict, encryption: dict) -> tuple[str, str]:  # type: ignore[type-arg]
+def judge(versioning: Mapping[str, Any], lock: Mapping[str, Any], encryption: Mapping[str, Any]) -> tuple[str, str]:
     """Why writes to a bucket like this go through ("" where they need not), and the remote's word.
 
     A version id, a retention and the ETag of an encrypted object are the remote's to give (Q-4, Q-14).

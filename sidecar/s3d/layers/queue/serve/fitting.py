@@ -62,7 +62,7 @@ async def _by_what_is_there(parts: Parts, call: Call, store: Store) -> Refusal |
     if (inside := names.below(call.key)) is not None and not parts.sights.of(call.bucket, call.key):
         named = {"Bucket": call.bucket, "Prefix": inside[0], "MaxKeys": 1}
         try:
-            page = (await parts.inner(Call("ListObjectsV2", named, identity=call.identity))).result or {}
+            page = (await parts.client.acting(call.identity, call.trace).ask("ListObjectsV2", named)).result
         except Unavailable:
             raise
         except S3Error:
@@ -75,8 +75,7 @@ async def _by_what_is_there(parts: Parts, call: Call, store: Store) -> Refusal |
 
 async def _is_object(parts: Parts, call: Call, key: str) -> bool:
     try:
-        named = {"Bucket": call.bucket, "Key": key}
-        await parts.inner(Call("HeadObject", named, identity=call.identity))
+        await parts.client.acting(call.identity, call.trace).head_object(call.bucket, key)
     except Unavailable:
         raise
     except S3Error as error:

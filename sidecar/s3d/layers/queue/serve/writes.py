@@ -23,7 +23,7 @@ from s3d.store.db import StoreFull
 
 async def put(parts: Parts, call: Call) -> Reply:
     """Queue a PutObject."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     if foreign := understood.foreign(wire, "PutObject"):
         return await forward.through(parts, call, foreign[0])
     body = call.body
@@ -44,7 +44,7 @@ async def put(parts: Parts, call: Call) -> Reply:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await parts.bodies.receive(body, md5.update)
         etag = md5.hexdigest()
-        understood.add_checksums(members, getattr(body, "digests", {}))
+        understood.add_checksums(members, body.digests)
         try:
             await enqueue(
                 parts,
@@ -61,7 +61,7 @@ async def put(parts: Parts, call: Call) -> Reply:
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
-    return Reply(200, headers)
+    return Reply(200, headers, source="queue")
 
 
 def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Headers:
@@ -74,19 +74,18 @@ def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Heade
 
 async def delete(parts: Parts, call: Call) -> Reply:
     """Queue a DeleteObject."""
-    wire = forward.wire_of(call)
-    if foreign := understood.foreign(wire, "DeleteObject"):
+    if foreign := understood.foreign(call.wire, "DeleteObject"):
         return await forward.through(parts, call, foreign[0])
     limits.check(call.key, 0, {})
     bucket = await parts.buckets.get(call.bucket)
     if reason := parts.buckets.through(bucket):
         return await forward.through(parts, call, reason)
-    members = understood.kept_of_delete(wire)
+    members = understood.kept_of_delete(call.wire)
     if (reply := await proving.first(parts, call, "delete", members)) is not None:
         return reply
     async with parts.room.take(0):
         await enqueue(parts, [new(parts, call, "delete", members=members)])
-    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:
