@@ -141,6 +141,7 @@ class Remote(Resource):
     request_timeout_seconds: int = Field(
         default=120, description=help_of(RemoteSettings, "request_timeout"), ge=1, le=3600
     )
+    admin_api: bool = Field(default=False, alias="adminAPI", description=help_of(Daemon, "admin_api"))
     credentials: Credentials = Field(description="Who the gateway is to the remote; exactly one of the members.")
 
     rules: ClassVar = (

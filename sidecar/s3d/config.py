@@ -145,6 +145,12 @@ class Gateway(Section):
         ("localhost",),
         "Host names of the S3 endpoint. BUCKET.NAME addresses a bucket (virtual-host style).",
     )
+    admin_api: bool = setting(
+        "S3D_ADMIN_API",
+        False,
+        "Forward requests that administer the remote: MinIO's under /minio/, Ceph's under /admin/, versitygw's PATCH, "
+        "what is posted to the root. Whoever reaches S3D_ENDPOINT then administers it with the gateway's keys.",
+    )
     barrier_timeout: Duration = setting(
         "S3D_BARRIER_TIMEOUT",
         25.0,

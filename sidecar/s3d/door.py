@@ -19,14 +19,15 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web, web_protocol
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from s3d.api import MOST_HEADERS, S3, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import Gateway
 from s3d.errors import S3DError, S3Error
-from s3d.protocol import checksums, decode, encode, sigv4
+from s3d.protocol import adminapis, checksums, decode, encode, sigv4
+from s3d.protocol.model import Operation
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ PATIENT_LIMIT = 32 << 20
 PROLOGUE = encode.PROLOGUE.encode().strip()
 NAME = "s3d"
 """What the Server header says where the answer is not the remote's own."""
+
+# Requests of a connection are parsed one by one. aiohttp parses all that came together, and where what comes last is no
+# request it refuses the good ones in front of it as well.
+web_protocol.MAX_MSG_QUEUE_SIZE = 1
 
 
 class RequestBody(Body):
@@ -118,6 +123,7 @@ class Door:
         self._domains: Sequence[str] = (*settings.domains,)
         self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
         self._any_host = settings.insecure
+        self._admin_api = settings.admin_api
         self._host_id = secrets.token_hex(16)
         self._run = secrets.token_hex(4).upper()
         self._count = itertools.count(1)
@@ -134,10 +140,16 @@ class Door:
             try:
                 self._check_origin(wire)
                 operation, params = decode.request(wire, self._domains)
+                if adminapis.is_meant(wire.method, params):
+                    adminapis.check_allowed(self._admin_api)
+                    # Whatever S3 would take it for.
+                    operation = None
                 if query:
                     # Of a name that is there twice, the first counts.
                     sigv4.check_presigned(dict(reversed(decode.query(query))), datetime.now(UTC))
-                incoming = checksums.incoming(body, wire, names=()) if body is not None else None
+                if body is not None:
+                    source = await whole(body) if is_document(operation) and body.length is None else body
+                    incoming = checksums.incoming(source, wire, names=())
                 check_length(incoming)
                 call = Call(operation.name if operation else "", params, wire, incoming, trace=request_id)
                 if call.operation in PATIENT:
@@ -416,6 +428,12 @@ def http_date(now: int) -> str:
 class Connection(web.RequestHandler):
     """A client's connection; what is not HTTP is refused with an S3 error document too."""
 
+    async def _handle_request(self, *request: Any) -> tuple[web.StreamResponse, bool]:
+        """Serve one request, and then have what came behind its body parsed: nothing else may come to set that off."""
+        served = await super()._handle_request(*request)
+        self.data_received(b"")
+        return served
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
@@ -486,13 +504,26 @@ def break_off(request: web.BaseRequest, error: Exception) -> None:
         request.transport.abort()
 
 
+def is_document(operation: Operation | None) -> bool:
+    """Whether what a request carries is a document, and not an object."""
+    return operation is not None and not operation.streaming_input
+
+
+async def whole(body: Body) -> Body:
+    """A document that comes without its length: the remote is told one. Raises S3Error."""
+    try:
+        return BytesBody(await read_all(body, decode.REQUEST_BYTES))
+    except ValueError:
+        raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
+
+
 def is_our_error(reply: Reply) -> bool:
     """Whether an answer is an error of the gateway's own, whose document does not name its request yet."""
     return reply.status >= 400 and reply.source != "remote"
 
 
 def check_length(body: Body | None) -> None:
-    """Refuse a body of unknown length, as S3 does."""
+    """Refuse an object of unknown length, as S3 does."""
     if body is not None and body.length is None:
         raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
 

@@ -12,7 +12,7 @@ from tests.operator.goldens import IMAGE
 SECRET = {"secretRef": {"name": "s3-keys"}}
 FULL = {
     "remote": {"endpoint": "https://s3.example.com", "region": "eu-1", "addressing": "Virtual", "credentials": SECRET}
-    | {"checksums": "WhenRequired", "awayAfterSeconds": 3, "requestTimeoutSeconds": 60},
+    | {"checksums": "WhenRequired", "awayAfterSeconds": 3, "requestTimeoutSeconds": 60, "adminAPI": True},
     "buckets": [{"name": "photos"}, {"name": "logs"}],
     "writeQueue": {
         "maxSize": "1.5Gi",
@@ -71,6 +71,8 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.write_queue.ballast == 8 << 20
     assert settings.write_queue.workers == 4
     assert settings.remote.checksums == "when_required"
+    assert settings.gateway.admin_api
+    assert not loaded(LEAST).gateway.admin_api
     assert (settings.remote.away_after, settings.remote.request_timeout) == (3, 60)
     assert str(settings.remote.credentials_dir) == build.IDENTITY_DIR
     assert settings.gateway.barrier_timeout == 9

@@ -12,7 +12,7 @@ import hashlib
 import re
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from s3d.errors import CorruptBody, S3Error
 from s3d.protocol import chunked
 
 PREFIX = "x-amz-checksum-"
+SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
 INLINE = 32 << 10
 """Larger blocks are hashed in a thread."""
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -171,7 +172,8 @@ class Expected:
 def expected(headers: AnyHeaders) -> Expected:
     """Read the digests that the headers of a request promise.
 
-    Raises S3Error InvalidDigest (Content-MD5), InvalidArgument (x-amz-content-sha256) or InvalidRequest (checksums).
+    Raises S3Error InvalidDigest (Content-MD5), InvalidArgument (x-amz-content-sha256) or InvalidRequest (checksums,
+    and an algorithm that is named and whose checksum does not come).
     """
     sent: dict[str, str] = {}
     content_md5 = content_sha256 = checksum = None
@@ -205,8 +207,34 @@ def expected(headers: AnyHeaders) -> Expected:
         sent[name] = text
     if not trailers <= HEADERS:
         raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+    _check_named(headers, {*sent, *trailers} & HEADERS)
     return Expected(
         content_md5, content_sha256, checksum, frozenset(name.removeprefix(PREFIX) for name in trailers), sent
+    )
+
+
+def _check_named(headers: AnyHeaders, coming: Collection[str]) -> None:
+    """Refuse an algorithm that a request names where no checksum by it comes, in a header or a trailer (Q-15)."""
+    named = headers.get(SDK_ALGORITHM, "").strip().lower()
+    if not named:
+        return
+    if named not in ALGORITHMS:
+        raise unsupported_algorithm()
+    if not coming:
+        raise S3Error(
+            "InvalidRequest",
+            f"{SDK_ALGORITHM} specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+        )
+    if PREFIX + named not in coming:
+        raise S3Error("InvalidRequest", f"Value for {SDK_ALGORITHM} header is invalid.")
+
+
+def unsupported_algorithm() -> S3Error:
+    """The answer to the name of an algorithm that S3 does not have."""
+    names = ", ".join(name.upper() for name in sorted(ALGORITHMS))
+    return S3Error(
+        "InvalidRequest",
+        f"Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{names}]",
     )
 
 
@@ -353,10 +381,11 @@ def incoming(body: Body, wire: Wire, *, names: Iterable[str] = ("md5",)) -> Veri
 
 def _described(wire: Wire) -> AnyHeaders:
     """The headers that describe the bytes of a body."""
-    if wire.method != "POST" or "uploadId=" not in wire.query:
+    if wire.method != "POST" or not any(name in wire.query for name in ("uploads", "uploadId=")):
         return wire.headers
-    # What comes with a Complete are the checksums of the object, not of the document in its body.
-    return CIMultiDict((name, value) for name, value in wire.headers.items() if name.lower() not in HEADERS)
+    # What comes with a Create or a Complete is about the object, not about the document in its body.
+    about_object = HEADERS | {SDK_ALGORITHM}
+    return CIMultiDict((name, value) for name, value in wire.headers.items() if name.lower() not in about_object)
 
 
 def to_base64(raw: bytes) -> str:

@@ -25,12 +25,12 @@ OPERATIONS = {
         CompleteMultipartUpload AbortMultipartUpload PutObjectTagging DeleteObjectTagging
     """,
     Class.OVERLAY: "GetObject HeadObject GetObjectAttributes GetObjectTagging",
-    Class.LISTING: "ListObjects ListObjectsV2 ListMultipartUploads ListParts",
-    # ListObjectVersions waits for its prefix, RenameObject for both of its keys.
+    Class.LISTING: "ListObjects ListObjectsV2 ListObjectVersions ListMultipartUploads ListParts",
+    # RenameObject waits for both of its keys.
     Class.BARRIER_KEY: """
         PutObjectAcl PutObjectRetention PutObjectLegalHold PutObjectAnnotation DeleteObjectAnnotation RestoreObject
         UpdateObjectEncryption RenameObject GetObjectAcl GetObjectRetention GetObjectLegalHold GetObjectAnnotation
-        GetObjectTorrent ListObjectAnnotations SelectObjectContent ListObjectVersions
+        GetObjectTorrent ListObjectAnnotations SelectObjectContent
     """,
     # These change what a write that is still queued means.
     Class.BARRIER_BUCKET: """

@@ -1,6 +1,6 @@
-"""Pages of ListObjects and ListObjectsV2: read from a remote's document, written for a client (SEMANTICS R-8).
+"""Pages of objects, and of versions: read from a remote's document, written for a client (SEMANTICS R-8).
 
-The model's encoder walks shapes and takes 43 ms for a page of 1,000 keys; what is in here is made for the two documents
+The model's encoder walks shapes and takes 43 ms for a page of 1,000 keys; what is in here is made for these documents
 alone. An entry of the remote's keeps every element that it came with, also one that nobody here knows: where its
 elements are plain, as every store writes them, it is cut out of the text and handed on as it stands, its key written
 anew where it may have to be. The rest of the document, and entries that are not plain, are parsed.
@@ -71,6 +71,8 @@ class Page:
     """What the remote says to go on with: NextContinuationToken or NextMarker. Only the remote knows what it means."""
     ordered: bool = True
     """Whether its objects and its common prefixes each came in byte order."""
+    versioned: bool = False
+    """Whether it shows that its bucket keeps versions."""
     told: bool = True
     """Whether it says how its names are written: that they are encoded, or by no `%` or `+` that they need not be."""
 
@@ -122,7 +124,7 @@ def read(data: bytes) -> Page:
         # Where some objects are plain and others not, what was cut out leaves a mark: their order tells.
         rest = (CUT if any("<Contents" in piece for piece in between) else "").join(between)
         root = ET.fromstring(rest)  # noqa: S314 - without a document type there is nothing to expand
-        if local(root.tag) != "ListBucketResult":
+        if local(root.tag) not in ("ListBucketResult", "ListVersionsResult"):
             raise ValueError(f"its root is {local(root.tag)}")  # noqa: TRY301
         return _page(root, zip(pieces[1::GROUPS], pieces[2::GROUPS], strict=True))
     except (ET.ParseError, ValueError) as unreadable:
@@ -149,14 +151,17 @@ def _page(root: ET.Element, plain: Iterable[tuple[str, str | None]]) -> Page:
     marked = False
     objects: list[Entry] = []
     prefixes: list[Entry] = []
-    encoded = truncated = False
+    encoded = truncated = versioned = False
     token = marker = ""
     for element in root:
         tag = local(element.tag)
         if tag == MARK:
             marked = True
             objects.append(next(left))
-        elif tag == "Contents":
+        elif tag == "DeleteMarker":
+            versioned = True
+        elif tag in ("Contents", "Version"):
+            versioned = versioned or any(_is_of_several(child) for child in element)
             keys = [child.text or "" for child in element if local(child.tag) == "Key"]
             inner = "".join(written(child) for child in element if local(child.tag) != "Key")
             objects.append(Entry(keys[0] if keys else "", inner))
@@ -168,7 +173,7 @@ def _page(root: ET.Element, plain: Iterable[tuple[str, str | None]]) -> Page:
             encoded = element.text == "url"
         elif tag == "NextContinuationToken":
             token = element.text or ""
-        elif tag == "NextMarker":
+        elif tag in ("NextMarker", "NextKeyMarker"):
             marker = element.text or ""
     if not marked:
         objects = [*cut, *objects]
@@ -182,7 +187,13 @@ def _page(root: ET.Element, plain: Iterable[tuple[str, str | None]]) -> Page:
     entries = [*objects, *prefixes]
     ordered = _ascending(objects) and _ascending(prefixes)
     entries.sort(key=attrgetter("name"))
-    return Page(tuple(entries), truncated, token or marker, ordered, told)
+    return Page(tuple(entries), truncated, token or marker, ordered, versioned, told)
+
+
+def _is_of_several(child: ET.Element) -> bool:
+    """Whether an element of a version says that its object may have more than this one."""
+    tag, text = local(child.tag), (child.text or "").strip()
+    return (tag == "VersionId" and text not in ("", "null")) or (tag == "IsLatest" and text == "false")
 
 
 def _ascending(entries: list[Entry]) -> bool:
@@ -226,28 +237,36 @@ def pending(acked_at: float, etag: str, size: int, storage_class: str, checksum:
     )
 
 
-def write(bucket: str, head: Mapping[str, str | None], entries: Iterable[Entry], *, encoded: bool) -> bytes:
-    """Write a page: the elements of its head in their order (None: left out), then its entries."""
+ONLY_VERSION = "<VersionId>null</VersionId><IsLatest>true</IsLatest>"
+"""What a page of versions says of an object in a bucket that keeps none."""
+
+
+def write(
+    bucket: str, head: Mapping[str, str | None], entries: Iterable[Entry], *, encoded: bool, versions: bool = False
+) -> bytes:
+    """Write a page, of versions or of objects: the elements of its head in their order (None: left out), then its
+    entries."""
+    root, element = ("ListVersionsResult", "Version") if versions else ("ListBucketResult", "Contents")
     keys: list[str] = []
     prefixes: list[str] = []
     for entry in entries:
         if entry.keyed:
-            keys.append(f"<Contents>{entry.inner}</Contents>")
+            keys.append(f"<{element}>{entry.inner}</{element}>")
             continue
         name = url_encoded(entry.name) if encoded else escape(entry.name)
         if entry.inner is None:
             prefixes.append(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>")
         else:
-            keys.append(f"<Contents><Key>{name}</Key>{entry.inner}</Contents>")
-    named = {"Prefix", "Delimiter", "StartAfter", "Marker", "NextMarker"}
+            keys.append(f"<{element}><Key>{name}</Key>{entry.inner}</{element}>")
+    named = {"Prefix", "Delimiter", "StartAfter", "Marker", "NextMarker", "KeyMarker", "NextKeyMarker"}
     shown = "".join(
         f"<{name}>{url_encoded(value) if encoded and name in named else escape(value)}</{name}>"
         for name, value in head.items()
         if value is not None
     )
     return (
-        f'{PROLOGUE}<ListBucketResult xmlns="{NAMESPACE}"><Name>{escape(bucket)}</Name>{shown}'
-        f"{''.join(keys)}{''.join(prefixes)}</ListBucketResult>"
+        f'{PROLOGUE}<{root} xmlns="{NAMESPACE}"><Name>{escape(bucket)}</Name>{shown}'
+        f"{''.join(keys)}{''.join(prefixes)}</{root}>"
     ).encode()
 
 

@@ -14,11 +14,20 @@ from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, Reason, d
 CAPACITY = 100
 INVALID = S3Error("KeyTooLongError")
 NO_BUCKET = S3Error("NoSuchBucket", status=404)
+NO_NAME = S3Error("NotADirectory")
 SILENT = Unavailable("the tags of the bucket are not known")
 RULE = "the tag s3d.upload=false of the bucket"
 GONE = "no answer for 5 s"
 
-PLAIN: Mapping[str, Any] = {"size": 10, "bucket": "", "verified": True, "rule": "", "stuck": False, "away": ""}
+PLAIN: Mapping[str, Any] = {
+    "size": 10,
+    "bucket": "",
+    "name": "",
+    "verified": True,
+    "rule": "",
+    "stuck": False,
+    "away": "",
+}
 """A put that nothing speaks against. A row of the table says only what is different."""
 
 
@@ -75,6 +84,7 @@ TABLE = [
     # What S3 would refuse is refused while the client is there.
     Case("it breaks a limit", {"invalid": INVALID}, REFUSE, Reason.INVALID, "KeyTooLongError"),
     Case("the bucket is not there", {"bucket": NO_BUCKET}, REFUSE, Reason.BUCKET, "NoSuchBucket"),
+    Case("the store has a file where it needs a directory", {"name": NO_NAME}, REFUSE, Reason.NAME, "NotADirectory"),
     # What a rule holds and the queue cannot take does not leave.
     Case("a held condition", {"unsupported": "if-match", "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"),
     Case("a held part", {"at_remote": "its upload", "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"),
@@ -112,6 +122,14 @@ TABLE = [
         "KeyTooLongError",
     ),
     Case("the bucket comes before the size", {"bucket": "locked", "size": CAPACITY + 1}, THROUGH, Reason.LOCKED),
+    Case("the size comes before the name", {"size": CAPACITY + 1, "name": NO_NAME}, THROUGH, Reason.TOO_LARGE),
+    Case(
+        "the name comes before the kind",
+        {"name": NO_NAME, "verified": False},
+        REFUSE,
+        Reason.NAME,
+        "NotADirectory",
+    ),
     Case("the size comes before the kind", {"size": CAPACITY + 1, "verified": False}, THROUGH, Reason.TOO_LARGE),
     Case(
         "a rule comes before the outage",
@@ -164,6 +182,7 @@ WRITES = st.builds(
     carries=st.booleans(),
     reject_unverified=st.booleans(),
     bucket=st.sampled_from(["", "", "versioned", "etag", NO_BUCKET]),
+    name=st.sampled_from(["", "", NO_NAME]),
     verified=st.booleans(),
     rule=st.sampled_from(["", "", RULE, SILENT]),
     stuck=st.booleans(),
@@ -231,6 +250,7 @@ def test_the_queue_takes_nothing_that_it_cannot_keep_or_does_not_understand(fact
     assert isinstance(decision, Decision)
     if decision.fate is Fate.QUEUE:
         assert [facts.unsupported, facts.at_remote, facts.invalid, facts.bucket] == ["", "", None, ""]
+        assert facts.name == ""
         assert facts.size <= facts.capacity
 
 

@@ -29,6 +29,10 @@ async def never() -> Reply:
     raise AssertionError("this write is never queued")
 
 
+async def always() -> None:
+    """Let a name pass that no store refuses."""
+
+
 def refuse(decision: Decision) -> Reply:
     """Refuse a write as most are: the error is raised."""
     assert decision.error is not None
@@ -48,6 +52,8 @@ class Write:
     """Has the queue take it, as soon as there is room."""
     probe: Callable[[], Awaitable[Reply | None]] = never
     """Has the remote do it and learns from the answer; None where nothing of it could be sent."""
+    fits: Callable[[], Awaitable[None]] = always
+    """Raises the S3Error of a store that does not take its name (Q-15c)."""
     refuse: Callable[[Decision], Reply] = refuse
     shape: Shape | None = None
     """Its kind, where the remote must have accepted one before the queue takes the next."""
@@ -109,6 +115,8 @@ async def _look_up(parts: Parts, write: Write, fact: Fact) -> object:
     match fact:
         case Fact.BUCKET:
             return await _bucket(parts, call.bucket)
+        case Fact.NAME:
+            return await _name(write)
         case Fact.VERIFIED:
             return write.shape is None or parts.learning.is_proven(write.shape)
         case Fact.RULE:
@@ -126,6 +134,15 @@ async def _bucket(parts: Parts, name: str) -> str | S3Error:
         return parts.buckets.through(await parts.buckets.get(name))
     except S3Error as error:
         return error
+
+
+async def _name(write: Write) -> str | S3Error:
+    """The error of a store that does not take the name, "" where it may."""
+    try:
+        await write.fits()
+    except S3Error as error:
+        return error
+    return ""
 
 
 async def _rule(parts: Parts, bucket: str, tags: Mapping[str, str]) -> str | S3Error:

@@ -84,6 +84,7 @@ HANDLERS: Mapping[str, Handler] = {
     "HeadObject": reads.get,
     "GetObjectAttributes": reads.attributes,
     "ListObjects": listing.list_objects,
+    "ListObjectVersions": listing.list_versions,
     "ListObjectsV2": listing.list_objects,
 }
 
@@ -103,7 +104,7 @@ class Queue:
         try:
             if writes:
                 self._check_place()
-            reply = forward.promised(call, await self._serve(call))
+            reply = await forward.addressed(call, forward.promised(call, await self._serve(call)))
             if writes and reply.headers.get("x-s3d-durability") != "remote":
                 # What was committed meanwhile may be in a file that nobody finds any more.
                 self._check_place()
@@ -325,6 +326,7 @@ def assemble(
     versioned = settings.write_queue.versioned == "Queue"
     buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
     shapes = Shapes(db)
+    sights = Sights(db)
     parts = Parts(
         settings,
         db,
@@ -341,8 +343,8 @@ def assemble(
         room=Room(db, clock, settings.write_queue, ballast),
         ballast=ballast,
         shapes=shapes,
-        learning=Learning(buckets, shapes, metrics),
-        sights=Sights(db),
+        learning=Learning(buckets, shapes, sights, metrics),
+        sights=sights,
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,

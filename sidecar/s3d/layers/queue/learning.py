@@ -17,6 +17,7 @@ from s3d.layers.queue.rows import shapes
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.shapes import DOUBTED, PROVEN, Shape, Shapes
 from s3d.layers.queue.rows.states import Op
+from s3d.layers.queue.sights import Sights
 from s3d.metrics import Metrics
 from s3d.protocol import answers
 from s3d.store.db import StoreFailed
@@ -37,6 +38,7 @@ class Learning:
 
     buckets: Buckets
     shapes: Shapes
+    sights: Sights
     metrics: Metrics
 
     def is_proven(self, shape: Shape) -> bool:
@@ -56,6 +58,7 @@ class Learning:
                 await self.shapes.learn(shapes.of_change(change), DOUBTED)
             elif error.code == "NoSuchBucket":
                 await self.shapes.forget(change.bucket)
+            await self.sights.refused_name(error.code)
         except StoreFailed as failure:
             log.error("what the remote showed of bucket %s cannot be kept: %s", change.bucket, failure)
 

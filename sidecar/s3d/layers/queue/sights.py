@@ -1,5 +1,5 @@
 """What this gateway has seen of objects at the remote (SEMANTICS Q-18): the ETag that it last saw for a key, and which
-conditions on a put the remote is known to honour.
+conditions on a put the remote is known to honour, and whether it was seen to refuse a name, as a store of files does.
 
 ETags are kept in memory, for the keys used last: a change takes its own along in the table, and what is forgotten is as
 good as never seen. So is what a bucket is used for, new keys or known ones: that is a guess, and saves a request where
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from s3d.api import AnyHeaders, Call, Outcome, Reply
 from s3d.layers.queue.rows import knowledge
+from s3d.layers.queue.rules import names
 from s3d.protocol import answers
 from s3d.store.db import Database
 
@@ -26,6 +27,7 @@ class Sights:
         self._db = db
         self._etags: dict[tuple[str, str], str] = {}
         self._honoured: frozenset[str] | None = None
+        self._kind: str | None = None
         self.asked = False
         """Whether the remote was asked what it honours, or is just being asked."""
         self.disordered: set[str] = set()
@@ -74,6 +76,20 @@ class Sights:
         if self._honoured is None:
             self._honoured = knowledge.honoured(self._db)
         return condition in self._honoured
+
+    @property
+    def store_of_files(self) -> names.Store | None:
+        """What the remote says of names that it does not take; None where it was not seen to refuse any."""
+        if self._kind is None:
+            self._kind = knowledge.kind_of_names(self._db)
+        return names.STORES.get(self._kind)
+
+    async def refused_name(self, code: str) -> None:
+        """Learn from the code by which a put was refused."""
+        kind = names.BY_CODE.get(code)
+        if kind is not None and names.STORES[kind] != self.store_of_files:
+            await self._db.write(knowledge.remember_names(kind))
+            self._kind = kind
 
     async def refused(self, headers: AnyHeaders | Mapping[str, str]) -> None:
         """Learn from a put with these headers that was answered with 412."""

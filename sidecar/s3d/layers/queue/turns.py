@@ -184,7 +184,7 @@ class Turns:
     async def _glance(self, waiter: Waiter, deadline: float, change: Change | None) -> None:
         """Wait a moment, or until something moved; refuse where waiting is in vain."""
         if change is not None and change.state in ("held", "parked", "quarantined"):
-            raise refusal(change, f"is {change.state}")
+            raise refusal(change, f"is {change.state}", moves=False)
         if change is not None and waiter.turn and change.seq > waiter.turn:
             # It is behind this request, and what this request was to see will not be delivered.
             raise refusal(change, "has taken the place of an older one, which is not delivered any more")
@@ -214,15 +214,18 @@ def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None
         changes.end_turn(db, seq, made=changes.ANY if turn.etag is None else turn.etag)
 
 
-def refusal(change: Change | None, why: str) -> S3Error:
-    """The 503 of a request that depends on a change which is not pushed."""
+def refusal(change: Change | None, why: str, *, moves: bool = True) -> S3Error:
+    """The 503 of a request that depends on a change which is not pushed.
+
+    Where the change does not move by itself the client is not told to come again: a person has to.
+    """
     what = f"{change.op} of {change.bucket}/{change.key}" if change else "another request on this key"
     details = {"PendingBucket": change.bucket, "PendingKey": change.key} if change else {}
     return S3Error(
         "SlowDown",
         f"This request depends on a pending change: the {what} {why}",
         status=503,
-        headers={"Retry-After": "1"},
+        headers={"Retry-After": "1"} if moves else {},
         details=details,
         hint="see `s3d status bucket/key`",
     )

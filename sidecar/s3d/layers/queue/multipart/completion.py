@@ -17,11 +17,11 @@ from multidict import CIMultiDict
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import S3Error
 from s3d.layers.queue.rows.uploads import Part, Upload, invalid_part
+from s3d.layers.queue.rules.limits import MOST_PARTS
 from s3d.protocol import checksums, encode
 
 SMALLEST_PART = 5 << 20
 """In bytes; the last part may be smaller."""
-MOST_PARTS = 10_000
 LARGEST_OBJECT = 5 << 40
 PREFIX = "x-amz-checksum-"
 ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")

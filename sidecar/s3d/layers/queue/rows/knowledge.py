@@ -92,6 +92,21 @@ def honoured(db: Database) -> frozenset[str]:
     return frozenset(rows[0][0].split()) if rows else frozenset()
 
 
+def kind_of_names(db: Database) -> str:
+    """The kind of store that the remote is, as to the names that it takes; "" where it was not seen to refuse any."""
+    rows = db.read(SQL["kind_of_names"])
+    return str(rows[0][0]) if rows else ""
+
+
+def remember_names(kind: str) -> Callable[[apsw.Connection], None]:
+    """A write that remembers it."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute(SQL["remember_names"], (kind,))
+
+    return write
+
+
 def honour(conditions: Iterable[str]) -> Callable[[apsw.Connection], None]:
     """A write that remembers them."""
     value = " ".join(sorted(conditions))

@@ -38,7 +38,7 @@ INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)
 
 -- name: forget_remote
 -- Forget all that is known of a remote, and what was delivered to it.
-DELETE FROM meta WHERE name = 'honoured';
+DELETE FROM meta WHERE name IN ('honoured', 'names');
     DELETE FROM bucket;
     DELETE FROM hold;
     DELETE FROM lane;
@@ -55,3 +55,11 @@ SELECT value FROM meta WHERE name = 'honoured'
 -- name: honour
 -- Remember them.
 INSERT OR REPLACE INTO meta (name, value) VALUES ('honoured', ?)
+
+-- name: kind_of_names
+-- The kind of store that the remote is, as to names.
+SELECT value FROM meta WHERE name = 'names'
+
+-- name: remember_names
+-- Remember it.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('names', ?)

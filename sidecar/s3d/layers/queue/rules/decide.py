@@ -7,11 +7,12 @@ upload. Precedence, from the top:
 2. What S3 would refuse is refused, while the client is there.
 3. A write to a bucket that cannot be written to is refused; where the bucket needs the remote, it is written through.
 4. A write larger than the queue is written through.
-5. The first write of its kind is a probe of the remote, unless a rule holds it, it would wait in vain, or nobody can be
+5. A name that the store does not take is refused, where the store was seen to refuse one.
+6. The first write of its kind is a probe of the remote, unless a rule holds it, it would wait in vain, or nobody can be
    asked.
-6. Everything else is queued.
+7. Everything else is queued.
 
-What leaves by 1, 3, 4 or 5 is stopped by a rule that holds it, and needs a remote that can be asked.
+What leaves by 1, 3, 4 or 6 is stopped by a rule that holds it, and needs a remote that can be asked.
 
 A fact may be unknown (None). `decide` then names the one that it needs next, so that nothing is looked up in vain. The
 order in which facts become known changes no decision.
@@ -58,6 +59,8 @@ class Reason(StrEnum):
     """S3 would refuse it."""
     BUCKET = "bucket"
     """The bucket is not there, is not ours, or was never seen and cannot be asked about."""
+    NAME = "name"
+    """The remote is a store of files, and has another name in the way of this one."""
     HELD = "held"
     """A rule keeps it back, and it cannot be queued."""
     AWAY = "remote away"
@@ -69,6 +72,7 @@ class Fact(StrEnum):
     """A fact that is looked up only when a decision needs it; its value is the name of its field in `Facts`."""
 
     BUCKET = "bucket"
+    NAME = "name"
     VERIFIED = "verified"
     RULE = "rule"
     STUCK = "stuck"
@@ -98,6 +102,8 @@ class Facts(NamedTuple):
 
     bucket: str | S3Error | None = None
     """Why writes to the bucket go through, "" where they need not; an error where it cannot be written to."""
+    name: str | S3Error | None = None
+    """The error by which the remote would refuse the name, "" where it takes it."""
     verified: bool | None = None
     """Whether the remote has accepted a write of this kind, or need not be asked."""
     rule: str | S3Error | None = None
@@ -147,6 +153,10 @@ def decide(facts: Facts) -> Decision | Fact:
         return _leaves(facts, Decision(Fate.WRITE_THROUGH, reason, facts.bucket))
     if facts.size > facts.capacity:
         return _leaves(facts, Decision(Fate.WRITE_THROUGH, Reason.TOO_LARGE, Reason.TOO_LARGE))
+    if facts.name is None:
+        return Fact.NAME
+    if isinstance(facts.name, S3Error):
+        return _refuse(Reason.NAME, facts.name)
     if facts.verified is None:
         return Fact.VERIFIED
     return QUEUE if facts.verified else _unverified(facts)

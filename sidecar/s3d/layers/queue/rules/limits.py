@@ -8,6 +8,7 @@ from s3d.layers.queue.rules import tags, understood
 LARGEST_PUT = 5 << 30
 LONGEST_KEY = 1024
 """In bytes of UTF-8."""
+MOST_PARTS = 10_000
 MOST_METADATA = 2048
 """In bytes, names and values together."""
 MOST_HEADERS = 7 << 10
@@ -63,3 +64,13 @@ def too_large(size: int, most: int = LARGEST_PUT) -> S3Error:
         "Your proposed upload exceeds the maximum allowed size",
         details={"ProposedSize": str(size), "MaxSizeAllowed": str(most)},
     )
+
+
+def check_part_number(number: int) -> None:
+    """Refuse the number of a part that no upload can have, whether it is written or read."""
+    if not 1 <= number <= MOST_PARTS:
+        raise S3Error(
+            "InvalidArgument",
+            f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
+            details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
+        )

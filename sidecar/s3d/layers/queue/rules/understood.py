@@ -45,6 +45,8 @@ VALUES = {
     # With a key of KMS the ETag is the remote's to give.
     ENCRYPTION: frozenset(["AES256"]),
     PAYER: frozenset(["requester"]),
+    # Many remotes do not know the others, and would not keep them.
+    "x-amz-checksum-algorithm": frozenset(name.rpartition("-")[2].upper() for name in CHECKSUMS),
     "x-amz-metadata-directive": frozenset(["COPY", "REPLACE"]),
     "x-amz-tagging-directive": frozenset(["COPY", "REPLACE"]),
 }
@@ -94,6 +96,7 @@ UNDERSTOOD = {
     "DeleteObjects": DELETE_MANY,
     "ListObjects": LIST | {"marker"},
     "ListObjectsV2": LIST | {"continuation-token", "start-after", "fetch-owner"},
+    "ListObjectVersions": LIST | {"key-marker", "version-id-marker"},
     "PutObjectTagging": DOCUMENT | {PAYER},
     "DeleteObjectTagging": frozenset[str](),
     "GetObjectTagging": frozenset([PAYER]),
@@ -148,7 +151,7 @@ def foreign(wire: Wire, operation: str) -> list[str]:
     if (trailer := headers.get("x-amz-trailer", "").strip().lower()) and trailer not in CHECKSUMS:
         names.append("x-amz-trailer")
     for name, values in VALUES.items():
-        if (value := headers.get(name)) and value not in values:
+        if (value := headers.get(name)) and value not in values and name not in names:
             names.append(name)
     return names
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from s3d.api import BytesBody, Call, Outcome, Reply, read_all
+from s3d.api import AnyHeaders, BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
 from s3d.layers.queue.entry import Write
@@ -21,7 +21,7 @@ from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
 from s3d.layers.queue.serve import forward, writes
 from s3d.layers.queue.turns import Turn
-from s3d.protocol import decode, encode
+from s3d.protocol import checksums, chunked, decode, encode
 from s3d.protocol.model import OPERATIONS
 
 DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
@@ -29,6 +29,7 @@ DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
 
 async def delete_many(parts: Parts, call: Call) -> Reply:
     """Answer a DeleteObjects."""
+    check_digest(call.wire.headers)
     if call.body is None:
         return await forward.after(parts, call)
     data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
@@ -48,6 +49,13 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
         shape=shape,
     )
     return await entry.serve(parts, write)
+
+
+def check_digest(headers: AnyHeaders) -> None:
+    """Refuse a request that no digest vouches for, as S3 does. Raises S3Error InvalidRequest."""
+    vouched = "Content-MD5" in headers or any(name in headers for name in checksums.HEADERS)
+    if not vouched and not chunked.announced(headers):
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 
 
 async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:

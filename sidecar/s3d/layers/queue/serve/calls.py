@@ -29,7 +29,7 @@ from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.rules.tags import TAGGING
-from s3d.layers.queue.serve import forward, overlay, proving, reads, writes
+from s3d.layers.queue.serve import fitting, forward, overlay, proving, reads, writes
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
@@ -73,6 +73,7 @@ async def create(parts: Parts, call: Call) -> Reply:
         call=call,
         facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid),
         take=lambda: begin(parts, call, members),
+        fits=lambda: fitting.check(parts, call, 1),
         send=send,
         probe=probe,
         shape=shape,
@@ -363,6 +364,7 @@ async def complete(parts: Parts, call: Call) -> Reply:
         call=call,
         facts=facts,
         take=take,
+        fits=lambda: fitting.check(parts, call, 1),
         send=lambda decision: complete_there(parts, upload, call, listed, decision),
         tags=upload.members,
     )
@@ -376,7 +378,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     """
     wire = call.wire
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
-    answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
+    answer = {**made.result, "Location": forward.address_of(wire)}
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
     kept |= understood.kept_of_delete(wire)
     new = writes.new(
@@ -510,12 +512,7 @@ def check_open(upload: Upload, call: Call) -> None:
 def number_of(call: Call) -> int:
     """The part number of a call. Raises S3Error InvalidArgument."""
     number: int = call.params["PartNumber"]
-    if not 1 <= number <= completion.MOST_PARTS:
-        raise S3Error(
-            "InvalidArgument",
-            f"Part number must be an integer between 1 and {completion.MOST_PARTS}, inclusive",
-            details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
-        )
+    limits.check_part_number(number)
     return number
 
 

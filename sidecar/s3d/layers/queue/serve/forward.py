@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Outcome, Reply, read_all
+from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.buckets import UNSETTLING
@@ -31,6 +31,9 @@ KEEPING = frozenset(
 WRITING = frozenset(["PUT", "POST", "DELETE"])
 READING = frozenset(["SelectObjectContent"])
 """What reads although its method says otherwise."""
+LARGEST_ANSWER = 32 << 20
+"""Bytes of the answer to a Complete."""
+LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
 VERSION = re.compile(r"(versionId=[^&]*)?")
 """What may stand behind the question mark of a copy's source."""
 
@@ -164,6 +167,24 @@ def promised(call: Call, reply: Reply) -> Reply:
     succeeded = reply.status < 300 or reply.status == 303  # a form may ask to be sent elsewhere afterwards
     if succeeded and call.wire.method in WRITING and call.operation not in READING:
         reply.headers.setdefault("x-s3d-durability", "remote")
+    return reply
+
+
+def address_of(wire: Wire) -> str:
+    """The address of an object, as its client asked for it."""
+    return f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"
+
+
+async def addressed(call: Call, reply: Reply) -> Reply:
+    """Let an answer that says where something was made say it in the client's words: it knows no address but ours."""
+    if reply.status >= 300:
+        return reply
+    if call.operation == "CreateBucket" and "Location" in reply.headers:
+        reply.headers["Location"] = f"/{call.bucket}"
+    if call.operation == "CompleteMultipartUpload" and reply.body is not None:
+        element = f"<Location>{encode.escape(address_of(call.wire))}</Location>".encode()
+        document = await read_all(reply.body, LARGEST_ANSWER)
+        reply.body = BytesBody(LOCATION.sub(lambda _: element, document))
     return reply
 
 

@@ -1,4 +1,4 @@
-"""ListObjects and ListObjectsV2 with what is pending merged in (SEMANTICS R-1, R-8).
+"""ListObjects, ListObjectsV2 and ListObjectVersions with what is pending merged in (SEMANTICS R-1, R-8).
 
 The pending changes of a stretch of names are read *before* the remote is asked for it: a change that is delivered in
 between is then seen twice, never not at all. A page is gathered stretch by stretch, each as far as both sides are
@@ -23,6 +23,7 @@ from multidict import CIMultiDict
 from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.client import error_of
 from s3d.errors import S3Error
+from s3d.layers.queue.buckets import VERSIONS, Bucket
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import views
 from s3d.layers.queue.rows.changes import Change
@@ -36,13 +37,17 @@ STRETCH = 1000
 """Names of a stretch, at most."""
 GLANCE = 250
 """Rows that are read while nobody else is served."""
-NEXT = re.compile(rb"<(NextContinuationToken|NextMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
-ECHO = re.compile(rb"<(ContinuationToken|Marker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
+NEXT = re.compile(rb"<(NextContinuationToken|NextMarker|NextKeyMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
+ECHO = re.compile(rb"<(ContinuationToken|Marker|KeyMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
 TRUNCATED = re.compile(rb"<IsTruncated\b[^>]*>\s*true")
 NOTHING = Page((), truncated=False)
 LOOKAHEAD = 2
 """Entries that the first page asks for beyond what it shows: a marker's own common prefix may come again, and the
 order of what follows is seen early."""
+
+
+class VersionedError(Exception):
+    """The bucket keeps versions, which only the remote knows."""
 
 
 class OtherOrderError(Exception):
@@ -56,6 +61,8 @@ class Ask:
     call: Call
     second: bool
     """ListObjectsV2."""
+    versions: bool
+    """ListObjectVersions, of a bucket that keeps none: each object is its only version."""
     prefix: str
     delimiter: str
     after: str
@@ -160,11 +167,14 @@ class Stretch:
 
 
 async def list_objects(parts: Parts, call: Call) -> Reply:
-    """Serve ListObjects and ListObjectsV2."""
+    """Serve ListObjects, ListObjectsV2 and, of a bucket that keeps no versions, ListObjectVersions."""
     wire = call.wire
     params = call.params
-    second = call.operation == "ListObjectsV2"
-    given = params.get("ContinuationToken" if second else "Marker", "")
+    second, versions = call.operation == "ListObjectsV2", call.operation == "ListObjectVersions"
+    if versions and params.get("VersionIdMarker", "null") not in ("", "null"):
+        return await forward.after(parts, call)
+    marker = params.get("KeyMarker" if versions else "Marker", "")
+    given = params.get("ContinuationToken", "") if second else marker
     token = listings.decode_token(given)
     strange = understood.foreign(wire, call.operation) or params.get("EncodingType", "url") != "url"
     if strange or params.get("MaxKeys", 1) < 1 or (second and given and token is None):
@@ -172,9 +182,10 @@ async def list_objects(parts: Parts, call: Call) -> Reply:
     ask = Ask(
         call,
         second=second,
+        versions=versions,
         prefix=params.get("Prefix", ""),
         delimiter=params.get("Delimiter", ""),
-        after=token.last if token else params.get("StartAfter" if second else "Marker", ""),
+        after=token.last if token else params.get("StartAfter", "") if second else marker,
         most=min(params.get("MaxKeys", listings.MOST_KEYS), listings.MOST_KEYS),
         encoded="EncodingType" in params,
         token=token,
@@ -187,15 +198,31 @@ async def list_objects(parts: Parts, call: Call) -> Reply:
         return await _in_the_remotes_order(parts, ask)
     begin = ask.first
     idle = begin.low is not None and not views.listed(parts.db, call.bucket, begin.low, ask.below, 1)
+    idle = idle and not leaves_ghost(parts, ask)
     try:
         if idle and (token is None or (token.remote and token.place is not Place.INSIDE)):
             return await _forwarded(parts, ask)
         return await _merged(parts, ask, remote=True)
+    except VersionedError:
+        await parts.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
+        if token is not None:
+            raise incorrect(ask, "the bucket keeps versions by now; begin the listing again") from None
+        return await forward.after(parts, call)
     except OtherOrderError:
         parts.sights.disordered.add(call.bucket)
     if token is None and ask.after and not second:
         raise out_of_order(ask)
     return await _in_the_remotes_order(parts, ask)
+
+
+async def list_versions(parts: Parts, call: Call) -> Reply:
+    """Serve ListObjectVersions: where a bucket keeps versions, only the remote knows them."""
+    bucket = parts.buckets.remembered(call.bucket)
+    if bucket is None and views.listed(parts.db, call.bucket, "", None, 1):
+        bucket = await parts.buckets.get(call.bucket)
+    if bucket is None or bucket.through in VERSIONS:
+        return await forward.after(parts, call)
+    return await list_objects(parts, call)
 
 
 async def _in_the_remotes_order(parts: Parts, ask: Ask) -> Reply:
@@ -225,6 +252,8 @@ async def _forwarded(parts: Parts, ask: Ask, *, judged: bool = True) -> Reply:
         watched = judged and token is not None and bool(views.listed(parts.db, ask.bucket, ask.prefix, ask.below, 1))
         if watched or TRUNCATED.search(data):
             page = listings.read(data)
+            if ask.versions and page.versioned:
+                raise VersionedError
             if not page.ordered or (token is not None and page.entries and page.entries[0].name < token.last):
                 parts.sights.disordered.add(ask.bucket)
                 if judged and views.listed(parts.db, ask.bucket, ask.prefix, ask.below, 1):
@@ -257,6 +286,11 @@ async def _with_our_token(parts: Parts, ask: Ask, page: Page, position: Position
 def echo(ask: Ask) -> bytes:
     """What a page says of the place that the client asked for, whichever the remote was asked for."""
     params = ask.call.params
+    if ask.versions:
+        marker = params.get("KeyMarker", "")
+        return (
+            f"<KeyMarker>{listings.url_encoded(marker) if ask.encoded else encode.escape(marker)}</KeyMarker>".encode()
+        )
     if ask.second:
         token = params.get("ContinuationToken")
         return b"" if token is None else f"<ContinuationToken>{encode.escape(token)}</ContinuationToken>".encode()
@@ -271,11 +305,14 @@ async def _merged(parts: Parts, ask: Ask, *, remote: bool) -> Reply:
     owner = ""
     if ask.shows_owner and any(isinstance(entry, Change) for entry in entries):
         owner = gathered.page.owner or await owner_of(parts, ask.call, remote=remote)
-    shown = [entry if isinstance(entry, Entry) else described(entry, owner) for entry in entries]
+    only = listings.ONLY_VERSION if ask.versions else ""
+    shown = [entry if isinstance(entry, Entry) else described(entry, owner, only) for entry in entries]
     headers: Headers = CIMultiDict({"Content-Type": "application/xml"})
     if not remote:
         headers["x-s3d-listing"] = "pending"
-    document = listings.write(ask.bucket, head_of(ask, shown, gathered), shown, encoded=ask.encoded)
+    document = listings.write(
+        ask.bucket, head_of(ask, shown, gathered), shown, encoded=ask.encoded, versions=ask.versions
+    )
     return Reply(200, headers, BytesBody(document), source="queue")
 
 
@@ -296,6 +333,8 @@ async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
             page = await remote_page(
                 parts, ask, position, min(ask.most - len(found) + hidden + extra, listings.MOST_KEYS)
             )
+            if ask.versions and page.versioned:
+                raise VersionedError
             check_order(page, position.floor)
             end, behind = ends(page, cursor)
         merged = merge(stretch.items, page, cursor.low)
@@ -304,6 +343,8 @@ async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
             if nearer.low is not None and name >= nearer.low:
                 break
             entry = merged[name]
+            if isinstance(entry, Entry) and entry.inner is None and is_ghost(parts, ask, name):
+                entry = None
             if entry is None and not await survives(parts, ask, name, cursor.low, remote=remote):
                 continue
             if len(found) == ask.most:
@@ -414,6 +455,24 @@ async def survives(parts: Parts, ask: Ask, prefix: str, low: str, *, remote: boo
     return bool((await gather(parts, inside, remote=remote)).entries)
 
 
+def is_ghost(parts: Parts, ask: Ask, name: str) -> bool:
+    """Whether a common prefix may be what is left of an object whose delete is pending.
+
+    Some stores keep an object in a directory of its name, and list it as a prefix while they take it away.
+    """
+    if not ask.delimiter or not name.endswith(ask.delimiter):
+        return False
+    change = views.visible(parts.db, ask.bucket, name.removesuffix(ask.delimiter))
+    return change is not None and change.op == "delete"
+
+
+def leaves_ghost(parts: Parts, ask: Ask) -> bool:
+    """Whether an object before the beginning of the page may leave a common prefix on it."""
+    after, delimiter = ask.after, ask.delimiter
+    ends = range(len(ask.prefix), len(after) + 1) if delimiter and after.startswith(ask.prefix) else ()
+    return any(after[end:] < delimiter and is_ghost(parts, ask, after[:end] + delimiter) for end in ends if end)
+
+
 async def remote_page(parts: Parts, ask: Ask, position: Position, most: int) -> Page:
     """The remote's page at a position. Raises the remote's own S3Error.
 
@@ -452,6 +511,8 @@ def remote_wire(ask: Ask, position: Position, most: int | None = None, encoding:
         names["fetch-owner"] = "true" if params.get("FetchOwner") else None
         if token and "StartAfter" in params:
             names["start-after"] = params["StartAfter"]
+    elif ask.versions:
+        names |= {"versions": "", "key-marker": token or position.after or None}
     else:
         names["marker"] = token or position.after or None
     query = "&".join(f"{name}={quote(str(value), safe='-_.~')}" for name, value in names.items() if value is not None)
@@ -473,13 +534,14 @@ async def owner_of(parts: Parts, call: Call, *, remote: bool) -> str:
     return f"<Owner>{inner}</Owner>" if inner else ""
 
 
-def described(change: Change, owner: str) -> Entry:
-    """A pending object as a line of a page."""
+def described(change: Change, owner: str, only: str = "") -> Entry:
+    """A pending object as a line of a page; `only` says in a page of versions that it has no other."""
     sums = [name for name in change.members if name in understood.CHECKSUMS]
     kind = change.members.get("x-amz-checksum-type", "FULL_OBJECT")
     checksum = (sums[0].rpartition("-")[2].upper(), kind) if sums else ("", "")
     storage = change.members.get("x-amz-storage-class", "STANDARD")
-    return Entry(change.key, listings.pending(change.acked_at, change.etag, change.size, storage, checksum, owner))
+    elements = listings.pending(change.acked_at, change.etag, change.size, storage, checksum, owner)
+    return Entry(change.key, only + elements)
 
 
 def head_of(ask: Ask, shown: list[Entry], gathered: Gathered) -> dict[str, str | None]:
@@ -494,6 +556,11 @@ def head_of(ask: Ask, shown: list[Entry], gathered: Gathered) -> dict[str, str |
         head["ContinuationToken"] = params.get("ContinuationToken")
         head["NextContinuationToken"] = listings.encode_token(token) if more else None
         head["KeyCount"] = str(len(shown))
+    elif ask.versions:
+        head["KeyMarker"] = params.get("KeyMarker", "")
+        head["VersionIdMarker"] = params.get("VersionIdMarker", "")
+        head["NextKeyMarker"] = last if more else None
+        head["NextVersionIdMarker"] = "null" if more else None
     else:
         head["Marker"] = params.get("Marker", "")
         head["NextMarker"] = last if more and ask.delimiter else None

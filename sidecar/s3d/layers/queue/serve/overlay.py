@@ -18,7 +18,7 @@ from s3d.api import Body, Headers, Reply, Send
 from s3d.errors import S3Error
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
-from s3d.layers.queue.rules import tags
+from s3d.layers.queue.rules import limits, tags
 from s3d.layers.queue.rules.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
 from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS, saturated
@@ -86,8 +86,11 @@ def answer(
 
     `parts` are those of a completed upload, where the client asks for one of them; `encryption` is what the bucket does
     to an object that does not say itself how it is encrypted.
-    Raises S3Error PreconditionFailed (412), InvalidRange (416) or InvalidPartNumber (416).
+    Raises S3Error InvalidArgument (400), PreconditionFailed (412), InvalidRange (416) or InvalidPartNumber (416).
     """
+    number = params.get("PartNumber")
+    if number is not None:
+        limits.check_part_number(number)
     headers = describe(change)
     if encryption:
         headers.setdefault(ENCRYPTION, encryption)
@@ -101,8 +104,8 @@ def answer(
             headers[name] = format_datetime(value, usegmt=True) if isinstance(value, datetime) else str(value)
     status, start, end = 200, 0, change.size
     sums = {name: value for name, value in change.members.items() if name in CHECKSUMS}
-    if (number := params.get("PartNumber")) is not None:
-        if not 1 <= number <= max(1, len(parts)):
+    if number is not None:
+        if number > max(1, len(parts)):
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable", status=416)
         status = 206
         if parts:

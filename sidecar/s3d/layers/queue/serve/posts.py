@@ -65,7 +65,7 @@ def without_queue(inner: S3) -> S3:
 
     async def serve(call: Call) -> Reply:
         if call.operation or not is_form(call.wire):
-            return forward.promised(call, await inner(call))
+            return await forward.addressed(call, forward.promised(call, await inner(call)))
         try:
             form, put = await read(call)
             put.body = streamed(call, form, put)

@@ -19,7 +19,7 @@ from s3d.layers.queue.rows import changes, shapes
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import limits, understood
-from s3d.layers.queue.serve import forward, proving
+from s3d.layers.queue.serve import fitting, forward, proving
 from s3d.store.db import StoreFull
 
 
@@ -39,6 +39,7 @@ def put_of(parts: Parts, call: Call, size: int | None) -> Write:
         call=call,
         facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid, size=size or 0),
         take=lambda: take_put(parts, call, members),
+        fits=lambda: fitting.check(parts, call, size or 0),
         send=lambda decision: forward.through(parts, call, decision),
         probe=lambda: proving.first(parts, call, shape),
         shape=shape,
