@@ -98,14 +98,16 @@ def local_dir() -> Path:
 
 
 def check_http_url(value: str) -> str:
-    """Refuse what is not `http(s)://host[:port]`."""
-    parts = urlsplit(value)
+    """Refuse what is not `http(s)://host[:port]`. What is refused is not shown: it may hold a password."""
+    if "@" in value:
+        raise ValueError("a URL with a user or a password is not taken; keys come from the AWS credential chain")
     try:
-        port_is_valid = parts.port is None or parts.port >= 0
+        parts = urlsplit(value)
+        is_valid = parts.port is None or parts.port >= 0
     except ValueError:
-        port_is_valid = False
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid or parts.query:
-        raise ValueError(f"{value!r} is not a URL such as http://127.0.0.1:9000")
+        is_valid = False
+    if not is_valid or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it is not a URL such as http://127.0.0.1:9000")
     return value.rstrip("/")
 
 
@@ -138,6 +140,26 @@ class Gateway(Section):
     )
     domains: Names = setting(
         "S3D_DOMAINS", ("localhost",), "Host names of the S3 door; BUCKET.NAME addresses a bucket (virtual-host style)."
+    )
+    origins: Names = setting(
+        "S3D_ORIGINS",
+        (),
+        "Origins of other sites whose pages may use the S3 door, such as https://app.example; * lets all of them. What "
+        "they may read of an answer, the remote's CORS rules say.",
+    )
+    client_timeout: Duration = setting(
+        "S3D_CLIENT_TIMEOUT",
+        20.0,
+        "How long the body of a request may keep s3d waiting, then 400 RequestTimeout; each KiB that comes gives a "
+        "second back.",
+        gt=0,
+    )
+    reader_timeout: Duration = setting(
+        "S3D_READER_TIMEOUT",
+        60.0,
+        "How long a client may leave an answer unread, then its connection is closed; each KiB that it takes gives a "
+        "second back.",
+        gt=0,
     )
     barrier_timeout: Duration = setting(
         "S3D_BARRIER_TIMEOUT",

@@ -16,7 +16,6 @@ import math
 import os
 import signal
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, door
+from s3d import __version__, admin, config, documents, door, logs
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status
 from s3d.api import S3, Body
 from s3d.background import for_ever
@@ -161,7 +160,7 @@ def main(settings: config.Settings, *, serves: bool = True) -> int:
 
     Raises S3DError where it cannot start.
     """
-    set_up_logging(settings.gateway)
+    logs.set_up(settings.gateway)
     # s3d itself must never follow the variable that points applications to it.
     os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true"
     try:
@@ -198,7 +197,7 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
             front = door.Door(Metered(inner, metrics), settings.gateway)
-            async with door.listen(front, settings.gateway) as server:
+            async with door.listen(front, settings.gateway, metrics) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
@@ -370,31 +369,3 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 20)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message and, where there is one, the traceback."""
-        entry = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
-
-
-def set_up_logging(settings: config.Gateway) -> None:
-    """Log to stderr, as text on a terminal and as JSON elsewhere."""
-    handler = logging.StreamHandler(sys.stderr)
-    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S") if as_text else JsonLines()
-    )
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for chatty in ("botocore", "aiobotocore", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -718,7 +718,8 @@ def _read_label(path: Path) -> str:
 
 
 def _write_label(path: Path, label: str) -> None:
-    (path / label).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (path, path / label):
+        directory.mkdir(mode=0o700, exist_ok=True)
     sync_dir(path)
     sync_dir(path.parent)
 
