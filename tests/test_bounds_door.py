@@ -48,7 +48,7 @@ def resident(daemon: Daemon) -> int:
 
 
 def descriptors(daemon: Daemon) -> int:
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
 
 
 FOREIGN = [

@@ -7,8 +7,8 @@ here waits for the remote.
 
 A connection carries one request and ends after CONNECTION_SECONDS, whatever its other side does; but for an export over
 the socket, which takes as long as the object is large. Where there are too many, the oldest goes and not the newest:
-who only holds a connection does not keep a probe out. A name that is not this door's own is refused, since a browser may
-have been made to believe that it is another site's (DNS rebinding).
+who only holds a connection does not keep a probe out. A name that is not this door's own is refused, since a browser
+may have been made to believe that it is another site's (DNS rebinding).
 """
 
 import asyncio

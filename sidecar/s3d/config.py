@@ -242,7 +242,13 @@ class WriteQueue(Section):
     title = "The write queue"
     enabled: bool = setting("S3D_WRITE_QUEUE", True, "Accept writes durably and deliver them in the background.")
     dir: Path | None = setting("S3D_WRITE_QUEUE_DIR", None, "Directory of the queue. Unset: LOCAL_DIR/queue.")
-    max_size: Bytes = setting("S3D_WRITE_QUEUE_MAX_SIZE", "10Gi", "Bytes that may be pending at once.", reloads=True)
+    max_size: Bytes = setting(
+        "S3D_WRITE_QUEUE_MAX_SIZE",
+        "10Gi",
+        "Bytes of the disk that the queue may take: pending bodies, parts of uploads, what is kept for a while after "
+        "its delivery, and every row with its headers.",
+        reloads=True,
+    )
     max_files: int = setting(
         "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", reloads=True, ge=1
     )
@@ -303,6 +309,13 @@ class WriteQueue(Section):
         86400.0,
         "How long a multipart upload may go without a new part before it is dropped.",
         reloads=True,
+    )
+    max_uploads: int = setting(
+        "S3D_WRITE_QUEUE_MAX_UPLOADS",
+        10_000,
+        "Multipart uploads that may be open at once; one more gets 503 SlowDown.",
+        reloads=True,
+        ge=1,
     )
     workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
 

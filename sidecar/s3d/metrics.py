@@ -94,10 +94,17 @@ class Metrics:
             registry=registry,
         )
         self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
+        self.disk_bytes = Gauge(
+            "s3d_queue_disk_bytes",
+            "Bytes of the disk that the queue takes: bodies of every state, parts, rows, and what is being received.",
+            registry=registry,
+        )
         self.limit_changes = Gauge(
             "s3d_queue_limit_changes", "How many changes may be pending at once.", registry=registry
         )
-        self.limit_bytes = Gauge("s3d_queue_limit_bytes", "Bytes that may be pending at once.", registry=registry)
+        self.limit_bytes = Gauge(
+            "s3d_queue_limit_bytes", "Bytes of the disk that the queue may take.", registry=registry
+        )
         self.oldest_age = Gauge(
             "s3d_queue_oldest_age_seconds",
             "Age of the oldest change on its way to the remote; 0 when there is none.",

@@ -18,6 +18,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.multipart import calls, inprogress, upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.parts import Handler, Parts
@@ -181,7 +182,8 @@ class Queue:
     # What the status doors show.
 
     def pending(self) -> dict[str, Any]:
-        """What is pending, in counts."""
+        """What is pending, in counts. The gauge of the disk is set here: only the loop reads the tables."""
+        self._parts.metrics.disk_bytes.set(self._parts.room.used)
         return status.pending(self._parts)
 
     def states(self) -> dict[str, int]:
@@ -294,6 +296,7 @@ def assemble(
     work = asyncio.Event()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
+    room = Room(db, clock, settings.write_queue, ballast)
     owed = Owed(db, ballast)
     parts = Parts(
         settings,
@@ -309,11 +312,12 @@ def assemble(
         buckets=Buckets(
             db, clock, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
         ),
-        room=Room(db, clock, settings.write_queue, ballast),
+        room=room,
         ballast=ballast,
         shapes=Shapes(db),
         sights=Sights(db),
         wake=work.set,
+        documents=Documents(settings.gateway.client_timeout),
     )
     return Queue(parts, Pusher(parts, work))
 

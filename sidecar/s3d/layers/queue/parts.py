@@ -12,6 +12,7 @@ from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.room import Room
@@ -46,6 +47,7 @@ class Parts:
     sights: Sights
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
+    documents: Documents
     staging: Staging = field(default_factory=Staging)
 
 

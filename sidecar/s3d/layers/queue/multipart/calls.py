@@ -17,9 +17,10 @@ from multidict import CIMultiDict
 
 from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.errors import S3Error
+from s3d.layers.queue.documents import Document
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import holds, uploads
+from s3d.layers.queue.rows import account, holds, uploads
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.tags import TAGGING
@@ -55,11 +56,25 @@ async def create(parts: Parts, call: Call) -> Reply:
     upload = Upload(
         secrets.token_urlsafe(48), call.bucket, call.key, call.identity, "open", members, algorithm, kind, began_at, now
     )
-    await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
+    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
+        if uploads.open_ones(parts.db) >= parts.settings.write_queue.max_uploads:
+            raise too_many_uploads(parts.settings.write_queue.max_uploads)
+        await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
     return Reply(200, writes.acknowledged(parts, call.bucket, members), result=result)
+
+
+def too_many_uploads(most: int) -> S3Error:
+    """The answer to an upload that is one too many."""
+    return S3Error(
+        "SlowDown",
+        f"There are {most} open uploads already",
+        status=503,
+        headers={"Retry-After": "5"},
+        hint="complete or abort them; the limit is S3D_WRITE_QUEUE_MAX_UPLOADS",
+    )
 
 
 async def create_there(parts: Parts, call: Call, reason: str) -> Reply:
@@ -92,7 +107,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     wire = forward.wire_of(call)
     sent = completion.sent_algorithm(wire.headers)
     completion.check_algorithm(upload, sent)
-    goes = understood.foreign(wire, "UploadPart") or body.length > parts.settings.write_queue.max_size
+    goes = understood.foreign(wire, "UploadPart") or not parts.room.holds(account.ROW + body.length)
     if goes or upload.state != "open":
         return await through(parts, upload, call, number)
     part = await receive(parts, upload, number, body, sent, travelling(wire))
@@ -106,8 +121,8 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
     """Put a part's bytes on stable storage, in the place of an older part of its number (D-2)."""
     size = body.length or 0
     digests = checksums.Digests({"md5", upload.algorithm} if upload.algorithm and not sent else {"md5"})
-    async with parts.room.take(size):
-        stored = await parts.bodies.receive(body, digests.update)
+    async with parts.room.take(account.of_row("", "", sums), size) as room:
+        stored = await parts.bodies.receive(body, digests.update, room.grow)
         verified: Mapping[str, str] = getattr(body, "digests", {})
         sums = {**sums, **{name: value for name, value in verified.items() if name in understood.CHECKSUMS}}
         if upload.algorithm and not sent:
@@ -254,11 +269,16 @@ async def complete(parts: Parts, call: Call) -> Reply:
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
         return answered(parts, upload, upload.answer)
     check_open(upload, call)
-    data, call = await forward.read_document(call, LARGEST_DOCUMENT)
-    operation = OPERATIONS["CompleteMultipartUpload"]
-    listed = completion.of_document(decode.input_xml(operation, data))
+    async with parts.documents.read(call, OPERATIONS["CompleteMultipartUpload"], LARGEST_DOCUMENT) as document:
+        return await complete_as(parts, upload, document)
+
+
+async def complete_as(parts: Parts, upload: Upload, document: Document) -> Reply:
+    """Make an object of the parts that a document names."""
+    call = document.call
+    listed = completion.of_document(document.value)
     wire = forward.wire_of(call)
-    foreign = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
+    foreign = understood.foreign(wire, call.operation) or document.unknown
     simple = not foreign and understood.plain_parts(listed)
     if simple and upload.state == "open" and completion.can_judge(upload, wire.headers):
         reply = await complete_here(parts, upload, call, listed)

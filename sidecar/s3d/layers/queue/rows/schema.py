@@ -24,13 +24,15 @@ def text(name: str) -> str:
 NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
+NEW_IN_5: tuple[str, ...] = ("account.sql",)
 SCHEMA = Schema(
-    version=4,
-    sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4))),
+    version=5,
+    sql="".join(map(text, ("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5))),
     migrations={
         1: "".join(map(text, ("from_1.sql", *NEW_IN_2))),
         2: "".join(map(text, ("from_2.sql", *NEW_IN_3))),
         3: "".join(map(text, ("from_3.sql", *NEW_IN_4, "truth_of_3.sql"))),
+        4: "".join(map(text, (*NEW_IN_5, "account_of_4.sql"))),
     },
 )
 """The tables of this version."""
@@ -65,4 +67,5 @@ def mend(db: apsw.Connection) -> bool:
             log.error("%s was dropped from the tables of the queue, and is made anew", name)
     if missing:
         db.execute(text("truth_of_3.sql"))
+        db.execute(text("account_of_4.sql"))
     return bool(missing)

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import account
 from s3d.layers.queue.rules import bulk, limits, understood
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.serve import forward, proving, withheld, writes
@@ -28,11 +29,17 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     bucket = await parts.buckets.get(call.bucket)
     if call.body is None:
         return await forward.after(parts, call)
-    data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
-    wanted = bulk.of_document(decode.input_xml(DELETE_OBJECTS, data))
-    strange = understood.foreign(forward.wire_of(call), "DeleteObjects")
-    if parts.buckets.through(bucket) or strange or decode.unknown_elements(DELETE_OBJECTS, data):
-        return await _forward(parts, call, wanted)
+    async with parts.documents.read(call, DELETE_OBJECTS, bulk.LARGEST_DOCUMENT) as document:
+        wanted = bulk.of_document(document.value)
+        call = document.call
+        strange = understood.foreign(forward.wire_of(call), "DeleteObjects")
+        if parts.buckets.through(bucket) or strange or document.unknown:
+            return await _forward(parts, call, wanted)
+        return await _delete_all(parts, call, wanted)
+
+
+async def _delete_all(parts: Parts, call: Call, wanted: Bulk) -> Reply:
+    """Queue what can be queued, and forward the rest."""
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
     members = understood.kept_of_delete(forward.wire_of(call))
     if plain and (shape := proving.first_of_bulk(parts, call, members)) is not None:
@@ -41,7 +48,8 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
         if refusal is None or refusal.unknown or not (isinstance(refusal, Unavailable) or refusal.code == "SlowDown"):
             return Reply(200, result=bulk.answer(wanted, [], forwarded, refusal))
         proving.unproven(parts)
-    async with parts.room.take(0, files=len(plain)):
+    room = sum(account.of_row(call.bucket, key, members) for key in plain)
+    async with parts.room.take(room, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
         await writes.enqueue(parts, [writes.new(parts, one, "delete", members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]

@@ -6,12 +6,11 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 import contextlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
+from s3d.api import Call, Outcome, Reply, Wire
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
@@ -229,15 +228,3 @@ def wire_of(call: Call) -> Wire:
         return call.wire
     method, path, query, headers, _ = encode.request(call.operation, call.params)
     return Wire(method, f"/{call.bucket}{path}", query, headers)
-
-
-async def read_document(call: Call, limit: int) -> tuple[bytes, Call]:
-    """Read a request's document: its bytes, and the call with them as its body.
-
-    Raises S3Error MalformedXML where it is larger than `limit` bytes.
-    """
-    try:
-        data = await read_all(call.body, limit)
-    except ValueError:
-        raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
-    return data, replace(call, body=BytesBody(data))

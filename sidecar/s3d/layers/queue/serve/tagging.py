@@ -8,11 +8,10 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Reply
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import aftermath, changes, views
+from s3d.layers.queue.rows import account, aftermath, changes, views
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.serve import forward, proving
 from s3d.layers.queue.serve.reads import check_there
-from s3d.protocol import decode
 from s3d.protocol.model import OPERATIONS
 
 LARGEST_DOCUMENT = 64 << 10
@@ -24,11 +23,11 @@ async def put(parts: Parts, call: Call) -> Reply:
     queued = pending(parts, call)
     if call.body is None or not (queued or aftermath.kept_since(parts.db) is not None):
         return await forward.after(parts, call)
-    data, call = await forward.read_document(call, LARGEST_DOCUMENT)
-    operation = OPERATIONS["PutObjectTagging"]
-    if decode.unknown_elements(operation, data):
+    async with parts.documents.read(call, OPERATIONS["PutObjectTagging"], LARGEST_DOCUMENT) as document:
+        call = document.call
+    if document.unknown:
         return await forward.after(parts, call)
-    pairs = tags.of_document(decode.input_xml(operation, data))
+    pairs = tags.of_document(document.value)
     if not queued:
         return await through(parts, call, tags.to_header(pairs))
     tags.check(pairs)
@@ -78,7 +77,7 @@ async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
     now = parts.clock.now()
     due, acked_at = now + parts.settings.write_queue.delay, parts.clock.wall()
     new = changes.New(call.bucket, call.key, call.identity, "tag", now, due, members, acked_at=acked_at)
-    async with parts.room.take(0):
+    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if not queued:
         return await through(parts, call, header)

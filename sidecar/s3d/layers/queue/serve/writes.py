@@ -14,15 +14,16 @@ from multidict import CIMultiDict
 from s3d.api import Call, Headers, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes
+from s3d.layers.queue.room import Reserved
+from s3d.layers.queue.rows import account, changes
 from s3d.layers.queue.rows.changes import New, Queued
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.serve import forward, proving
 from s3d.store.db import StoreFull
 
 
-async def put(parts: Parts, call: Call) -> Reply:
-    """Queue a PutObject."""
+async def put(parts: Parts, call: Call, room: Reserved | None = None) -> Reply:
+    """Queue a PutObject; with `room`, which is reserved already, its body is on the disk."""
     wire = forward.wire_of(call)
     if foreign := understood.foreign(wire, "PutObject"):
         return await forward.through(parts, call, foreign[0])
@@ -35,13 +36,14 @@ async def put(parts: Parts, call: Call) -> Reply:
     bucket = await parts.buckets.get(call.bucket)
     if reason := parts.buckets.through(bucket):
         return await forward.through(parts, call, reason)
-    if size > parts.settings.write_queue.max_size:
+    row = account.of_row(call.bucket, call.key, members)
+    if not parts.room.holds(row + size):
         return await forward.through(parts, call, "larger than the queue")
     if (reply := await proving.first(parts, call, "put", members)) is not None:
         return reply
-    async with parts.room.take(size):
+    async with parts.room.take(row, 0 if room else size) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
-        stored = await parts.bodies.receive(body, md5.update)
+        stored = await parts.bodies.receive(body, md5.update, None if room else reserved.grow)
         etag = md5.hexdigest()
         understood.add_checksums(members, getattr(body, "digests", {}))
         try:
@@ -83,7 +85,7 @@ async def delete(parts: Parts, call: Call) -> Reply:
     members = understood.kept_of_delete(wire)
     if (reply := await proving.first(parts, call, "delete", members)) is not None:
         return reply
-    async with parts.room.take(0):
+    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
         await enqueue(parts, [new(parts, call, "delete", members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
 
