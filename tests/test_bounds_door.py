@@ -6,6 +6,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,10 @@ def answer_of(one: socket.socket) -> bytes:
     return answer
 
 
-def resident(daemon: Daemon) -> int:
+def resident(daemon: Daemon, name: str = "VmRSS") -> int:
     """Bytes of memory that the daemon has."""
     lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS"))
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
 def descriptors(daemon: Daemon) -> int:
@@ -62,7 +63,7 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.semantics("A-3")
+@pytest.mark.semantics("A-3a")
 def test_a_page_of_another_site_is_refused(daemon: Daemon, bucket: str) -> None:
     for headers in FOREIGN:
         for method in ("GET", "PUT", "DELETE", "POST", "OPTIONS"):
@@ -70,7 +71,7 @@ def test_a_page_of_another_site_is_refused(daemon: Daemon, bucket: str) -> None:
             assert raw(daemon, method, f"/{bucket}/k", body, **headers)[0] == 403, (method, headers)
 
 
-@pytest.mark.semantics("A-3")
+@pytest.mark.semantics("A-3a")
 @pytest.mark.parametrize("daemon", [{"S3D_ORIGINS": "https://app.example"}], indirect=True)
 def test_the_doors_own_site_and_those_of_the_settings_are_served(daemon: Daemon, bucket: str) -> None:
     for origin in ("http://localhost:8080", "http://127.0.0.1:33333", "http://sub.localhost"):
@@ -80,6 +81,7 @@ def test_the_doors_own_site_and_those_of_the_settings_are_served(daemon: Daemon,
     assert raw(daemon, "PUT", f"/{bucket}/k", b"x", Origin="https://other.example")[0] == 403
 
 
+@pytest.mark.semantics("A-3b")
 def test_a_target_in_absolute_form_names_the_same_object(daemon: Daemon, bucket: str) -> None:
     door = f"http://127.0.0.1:{daemon.port}"
     assert raw(daemon, "PUT", f"{door}/{bucket}/a%2Fb?x-id=PutObject", b"x")[0] == 200
@@ -100,6 +102,7 @@ def test_a_password_in_the_endpoint_is_refused_and_not_shown(
     assert "hunt" not in str(refused.value)
 
 
+@pytest.mark.semantics("A-5a")
 @pytest.mark.parametrize("daemon", [{"S3D_LOG_FORMAT": "text"}, {"S3D_LOG_FORMAT": "json"}], indirect=True)
 def test_the_log_drives_no_terminal(daemon: Daemon, bucket: str) -> None:
     daemon.client().put_object(Bucket=bucket, Key="a\x1b[2Jb\nforged\x9bc", Body=b"x" * 100_000)
@@ -116,6 +119,7 @@ def test_the_log_drives_no_terminal(daemon: Daemon, bucket: str) -> None:
     assert not [line for line in text.split("\n") if line.startswith("forged")]
 
 
+@pytest.mark.semantics("A-5b")
 def test_what_s3d_makes_on_the_disk_is_its_owners_whatever_the_umask(
     remote: Remote, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -129,7 +133,7 @@ def test_what_s3d_makes_on_the_disk_is_its_owners_whatever_the_umask(
     assert daemon.running
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6b")
 @pytest.mark.parametrize("daemon", [QUICK], indirect=True)
 @pytest.mark.parametrize("drip", [b"", b"x"])
 def test_a_body_that_does_not_come_ends_and_holds_nothing(daemon: Daemon, bucket: str, drip: bytes) -> None:
@@ -151,7 +155,7 @@ def test_a_body_that_does_not_come_ends_and_holds_nothing(daemon: Daemon, bucket
     assert b"<Code>RequestTimeout</Code>" in answer
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6b")
 @pytest.mark.parametrize("daemon", [QUICK], indirect=True)
 def test_a_body_that_comes_slowly_and_steadily_is_taken(daemon: Daemon, bucket: str) -> None:
     data = data_of(40_000)
@@ -164,7 +168,7 @@ def test_a_body_that_comes_slowly_and_steadily_is_taken(daemon: Daemon, bucket: 
     assert raw(daemon, "GET", f"/{bucket}/k")[2] == data
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6b")
 @pytest.mark.parametrize("daemon", [QUICK], indirect=True)
 @pytest.mark.parametrize("pending", [True, False], ids=["here", "there"])
 def test_readers_that_do_not_read_hold_nothing(daemon: Daemon, remote: Remote, bucket: str, pending: bool) -> None:
@@ -186,7 +190,7 @@ def test_readers_that_do_not_read_hold_nothing(daemon: Daemon, remote: Remote, b
                 assert len(answer_of(one)) < len(data)
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6b")
 @pytest.mark.parametrize("daemon", [QUICK], indirect=True)
 def test_a_reader_that_is_slow_gets_all_of_it(daemon: Daemon, remote: Remote, bucket: str) -> None:
     data = data_of(24 * MIB)
@@ -199,7 +203,7 @@ def test_a_reader_that_is_slow_gets_all_of_it(daemon: Daemon, remote: Remote, bu
     assert bytes(got).partition(b"\r\n\r\n")[2] == data
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6a")
 def test_a_head_without_an_end_is_refused(daemon: Daemon) -> None:
     begun = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
     many = begun + b"".join(b"x-%d: %s\r\n" % (number, b"y" * 8000) for number in range(100))
@@ -210,7 +214,7 @@ def test_a_head_without_an_end_is_refused(daemon: Daemon) -> None:
             assert b" 400 Bad Request\r\n" in answer_of(one)
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6a")
 @pytest.mark.parametrize("daemon", [QUICK], indirect=True)
 def test_unfinished_heads_cost_little_and_keep_nobody_out(daemon: Daemon, bucket: str) -> None:
     before = resident(daemon)
@@ -221,7 +225,7 @@ def test_unfinished_heads_cost_little_and_keep_nobody_out(daemon: Daemon, bucket
         assert resident(daemon) - before < 60 * MIB
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6a")
 def test_bodies_that_stand_still_cost_little_and_keep_nobody_out(daemon: Daemon, bucket: str) -> None:
     before = resident(daemon)
     head = f"PUT /{bucket}/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 536870912\r\n\r\n".encode()
@@ -229,3 +233,22 @@ def test_bodies_that_stand_still_cost_little_and_keep_nobody_out(daemon: Daemon,
         for number in range(20):
             assert raw(daemon, "PUT", f"/{bucket}/{number}", b"x")[0] == 200
         assert resident(daemon) - before < 110 * MIB
+
+
+@pytest.mark.semantics("A-6c")
+def test_documents_that_are_dear_to_understand_cost_little_and_hold_up_nobody(daemon: Daemon, bucket: str) -> None:
+    upload = daemon.client().create_multipart_upload(Bucket=bucket, Key="u")["UploadId"]
+    before = resident(daemon)
+    root = b"CompleteMultipartUpload"
+    documents = [
+        b"<" + root + b" " + b" ".join(b'a%d=""' % number for number in range(650_000)) + b"></" + root + b">",
+        b"<" + root + b">" + b'<Part a="" b=""/>' * 400_000 + b"</" + root + b">",
+        b"<" + root + b">" + b"<Part/>" * 1_000_000 + b"</" + root + b">",
+    ]
+    with ThreadPoolExecutor(6) as pool:
+        target = f"/{bucket}/u?uploadId={upload}"
+        posts = [pool.submit(raw, daemon, "POST", target, document) for document in documents * 2]
+        while not all(post.done() for post in posts):
+            assert raw(daemon, "PUT", f"/{bucket}/k", b"x")[0] == 200
+        assert {post.result()[0] for post in posts} == {400}
+    assert resident(daemon, "VmHWM") - before < 100 * MIB

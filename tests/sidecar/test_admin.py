@@ -346,7 +346,7 @@ async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(tm
             writer.close()
 
 
-@pytest.mark.semantics("A-6")
+@pytest.mark.semantics("A-6a")
 async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path):
     async with doors(tmp_path) as client:
         held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * admin.CONNECTIONS)]
@@ -356,14 +356,14 @@ async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path):
             writer.close()
 
 
-@pytest.mark.semantics("A-3")
+@pytest.mark.semantics("A-3b")
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:33334", "localhost.evil.example"])
 async def test_the_metrics_door_refuses_names_that_are_not_its_own(tmp_path, host):
     async with doors(tmp_path) as client:
         assert (await client.tcp("/status", Host=host)).status == 403
 
 
-@pytest.mark.semantics("A-3")
+@pytest.mark.semantics("A-3b")
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3:33334", "[::1]:33334", "LOCALHOST", socket.gethostname()])
 async def test_the_metrics_door_answers_to_addresses_and_to_its_own_names(tmp_path, host):
     async with doors(tmp_path) as client:
