@@ -250,5 +250,6 @@ def test_documents_that_are_dear_to_understand_cost_little_and_hold_up_nobody(da
         posts = [pool.submit(raw, daemon, "POST", target, document) for document in documents * 2]
         while not all(post.done() for post in posts):
             assert raw(daemon, "PUT", f"/{bucket}/k", b"x")[0] == 200
-        assert {post.result()[0] for post in posts} == {400}
+        # One that waited for long has its error inside a 200, as S3 has it.
+        assert all(b"<Code>MalformedXML</Code>" in post.result()[2] for post in posts)
     assert resident(daemon, "VmHWM") - before < 100 * MIB

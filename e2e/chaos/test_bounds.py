@@ -51,7 +51,7 @@ def test_who_holds_all_that_can_be_held_stops_nobody(
         works: list[Callable[[], None]] = [
             lambda: hold(daemon.port, 300, HEAD, end),
             lambda: hold(daemon.port, 100, stalled + b"x", end),
-            lambda: hold(daemon.port, 60, stalled + bytes(3 * MIB), end),
+            lambda: hold(daemon.port, 30, stalled + bytes(2 * MIB), end),
             lambda: hold(daemon.port, 40, reading, end),
             lambda: hold(daemon.metrics_port, 72, b"", end),
             *(lambda document=document: post(daemon.port, complete, document, end) for document in documents()),
@@ -86,20 +86,14 @@ def documents() -> Iterator[bytes]:
 
 
 def hold(port: int, count: int, data: bytes, end: float) -> None:
-    """Hold so many connections that have sent something; those that are closed are made anew."""
-    held: list[socket.socket] = []
-    with contextlib.ExitStack() as stack:
-        for number in itertools.count():
-            if time.monotonic() > end:
-                return
-            with contextlib.suppress(OSError):
-                one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
-                held.append(one)
-                one.sendall(data)
-            if len(held) > count:
-                held[number % count].close()
-                held[number % count] = held.pop()
-                time.sleep(0.05)
+    """Hold so many connections that have sent something; what the other side has closed by then is made anew."""
+    while time.monotonic() < end:
+        with contextlib.ExitStack() as stack:
+            for _ in range(count):
+                with contextlib.suppress(OSError):
+                    one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+                    one.sendall(data)
+            threading.Event().wait(min(10, max(0, end - time.monotonic())))
 
 
 def post(port: int, target: str, document: bytes, end: float) -> None:
@@ -109,7 +103,8 @@ def post(port: int, target: str, document: bytes, end: float) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             with contextlib.closing(connection):
                 connection.request("POST", target, document)
-                assert connection.getresponse().status in (400, 503)
+                # One that waited for long has its error inside a 200, as S3 has it.
+                assert b"<Error>" in connection.getresponse().read()
 
 
 def write(port: int, path: str, end: float) -> list[int]:

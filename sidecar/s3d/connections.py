@@ -232,7 +232,8 @@ class Bounds:
         self.open[one] = None
         if len(self.open) > self.most:
             now = asyncio.get_running_loop().time()
-            longest = max(self.open, key=lambda each: each.owed(now))
+            # Of equals the first: the new one is it where nobody else is waited for.
+            longest = max((one, *self.open), key=lambda each: each.owed(now))
             self.remove(longest)
             longest.cut()
 

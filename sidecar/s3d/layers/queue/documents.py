@@ -43,7 +43,8 @@ class Documents:
         self._patience = patience
         self._left = MOST
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._turn = asyncio.Lock()
+        self._turns = {True: asyncio.Lock(), False: asyncio.Lock()}
+        """Of small documents and of large ones, so that the former do not wait for the latter."""
 
     @contextlib.asynccontextmanager
     async def read(self, call: Call, operation: Operation, limit: int) -> AsyncIterator[Document]:
@@ -62,7 +63,7 @@ class Documents:
     async def understood(self, operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]]:
         """The members that a document gives, and the elements that the model does not know. Raises MalformedXML."""
         steps = decode.input_steps(operation, data)
-        async with self._turn:
+        async with self._turns[len(data) <= SMALL]:
             while True:
                 try:
                     next(steps)
