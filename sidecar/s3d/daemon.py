@@ -9,6 +9,7 @@ applications it pushes what is pending, and ends.
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -48,6 +49,11 @@ LARGEST_SETTINGS = 1 << 20
 """Bytes of settings.json; a ConfigMap holds no more."""
 LONGEST_COMPLAINT = 500
 """Characters of what the log says of a wrong one."""
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Of mallopt(3)."""
+LARGE_BLOCK = 128 << 10
+"""Bytes of memory from which on a block is the system's own."""
+HEAPS = 2
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
@@ -161,6 +167,7 @@ def main(settings: config.Settings, *, serves: bool = True) -> int:
     Raises S3DError where it cannot start.
     """
     logs.set_up(settings.gateway)
+    return_memory()
     # s3d itself must never follow the variable that points applications to it.
     os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true"
     try:
@@ -361,6 +368,15 @@ def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
     finally:
         for lock in locks:
             lock.release()
+
+
+def return_memory() -> None:
+    """Have the C library give large blocks back as they are freed, from few heaps. Left to itself it keeps more of them
+    with each large one that it has met, in a heap for each thread: after a burst nothing would ever be given back."""
+    with contextlib.suppress(OSError, AttributeError):  # a C library that has no such thing
+        tune = ctypes.CDLL(None).mallopt
+        tune(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        tune(M_ARENA_MAX, HEAPS)
 
 
 def settle_memory() -> None:

@@ -201,15 +201,15 @@ class Door:
         """
         serving = asyncio.ensure_future(self._answered(call))
         try:
-            done, _ = await asyncio.wait([serving], timeout=BLANK_AFTER)
-            if done:
+            await asyncio.wait([serving], timeout=BLANK_AFTER)
+            if serving.done():
                 return await self._respond(request, call, serving.result(), request_id, closing=False)
             response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id})
             await response.prepare(request)
             await response.write(encode.PROLOGUE.encode())
-            while not done:
+            while not serving.done():
                 await response.write(b" ")
-                done, _ = await asyncio.wait([serving], timeout=BLANK_AFTER)
+                await asyncio.wait([serving], timeout=BLANK_AFTER)
             await response.write((await self._end(request, call, serving, request_id)).removeprefix(PROLOGUE))
             await response.write_eof()
         except ConnectionError:
@@ -219,6 +219,9 @@ class Door:
         except asyncio.CancelledError:
             serving.cancel()
             raise
+        finally:
+            # An error in it knows this frame: all that the request held would stay until the garbage is collected.
+            del serving
         return response
 
     async def _answered(self, call: Call) -> Reply:

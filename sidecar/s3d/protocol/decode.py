@@ -329,7 +329,7 @@ class Document:
         parser.CharacterDataHandler = self._text.append
         parser.StartDoctypeDeclHandler = self._doctype
         parser.XmlDeclHandler = self._declaration
-        self._parser = parser
+        self._parser: Any = parser
 
     def read(self, data: bytes, most_bytes: int, most_elements: int) -> None:
         """Read the whole document. Raises ValueError with the reason."""
@@ -341,15 +341,17 @@ class Document:
         if len(data) > most_bytes:
             raise ValueError(f"it is larger than {most_bytes} bytes")
         self._left = most_elements
+        # It holds our methods: with a name of it here, all that was read would stay until the garbage is collected.
+        parser, self._parser = self._parser, None
         view = memoryview(data)
         end = 0
         while end < len(data) or not end:
             start, end = end, min(len(data), end + PIECE) or 1
             try:
-                self._parser.Parse(view[start:end], end >= len(data))
+                parser.Parse(view[start:end], end >= len(data))
             except (expat.ExpatError, UnicodeDecodeError) as unreadable:
                 raise ValueError(str(unreadable)) from None
-            if end - self._parser.CurrentByteIndex > LONGEST_TAG:
+            if end - parser.CurrentByteIndex > LONGEST_TAG:
                 raise ValueError(f"it has a tag or a comment of more than {LONGEST_TAG} bytes")
             yield
 
