@@ -26,6 +26,8 @@ LINGER = 2.0
 """Seconds for which what is refused is still read."""
 LOOK = 1.0
 """Seconds between two looks at whether what is waited for moves."""
+AT_ONCE = 64
+"""Connections that are looked at before others have their turn."""
 PACE = 1024.0
 """Bytes for which a client gets back a second of our patience."""
 MOST = 512
@@ -256,5 +258,7 @@ class Bounds:
         await asyncio.sleep(LOOK)
         now = loop.time()
         passed, self._looked = now - self._looked, now
-        for one in list(self.open):
+        for number, one in enumerate(list(self.open), 1):
             one.look(now, passed)
+            if not number % AT_ONCE:
+                await asyncio.sleep(0)
