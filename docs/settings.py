@@ -22,7 +22,9 @@ lists with commas.
 Settings that say *reloads* are taken over while s3d runs from the file `settings.json` in `S3D_CONFIG_DIR`.
 
 Credentials for the remote are not settings: they are found by the AWS credential chain (environment, profile, container
-or instance role) and stand in no file of s3d's.
+or instance role) and stand in no file of s3d's. The chain's own services are asked where `AWS_ENDPOINT_URL_STS` and its
+like say. Where `HTTP_PROXY` or `HTTPS_PROXY` name a proxy, the remote is reached through it, unless `NO_PROXY` names
+the remote's host; what applications are told by `AWS_ENDPOINT_URL_S3` is not meant for s3d.
 """
 NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
 

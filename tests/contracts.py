@@ -7,8 +7,11 @@ A test module gives `make`, which wraps bytes into its kind of body:
         await check(make)
 """
 
+import asyncio
 import base64
+import functools
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +19,12 @@ from urllib.parse import quote, unquote_plus
 
 import pytest
 
-from s3d.api import S3, Body, Call
+from s3d.api import S3, Body
+from s3d.client import Client
 from s3d.errors import CorruptBody, S3Error
-from tests.callers import ask
+from s3d.protocol.model import OPERATIONS
+from tests import callers
+from tests.callers import Answer
 
 MakeBody = Callable[[bytes], Awaitable[Body]]
 BodyCheck = Callable[[MakeBody], Awaitable[None]]
@@ -73,6 +79,39 @@ async def a_replayable_body_yields_any_range(make: MakeBody) -> None:
     await body.aclose()
 
 
+async def a_small_body_may_be_read_at_once(make: MakeBody) -> None:
+    for size in (0, 1, 4096):
+        body = await make(pattern(size))
+        assert await body.whole() == pattern(size)
+        await body.aclose()
+
+
+async def a_body_goes_to_a_socket_as_it_is_read_or_refuses(make: MakeBody) -> None:
+    for size in (4096, 5 << 20):
+        body = await make(pattern(size))
+        if body.send is not None:
+            assert await sent_by(body.send, size) == pattern(size)
+            if body.replayable:
+                part = functools.partial(body.send, start=100, end=4000)
+                assert await sent_by(part, 3900) == pattern(size)[100:4000]
+        await body.aclose()
+
+
+async def sent_by(send: Callable[[int], Awaitable[None]], size: int) -> bytes:
+    """What arrives at the other end of a socket; more than `size` bytes are seen, too."""
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        sending = asyncio.ensure_future(send(near.fileno()))
+        came = b""
+        while len(came) < size:
+            came += await asyncio.get_running_loop().sock_recv(far, 1 << 20)
+        await sending
+        near.shutdown(socket.SHUT_WR)
+        return came + await asyncio.get_running_loop().sock_recv(far, 1 << 20)
+
+
 async def a_body_may_be_left_unread(make: MakeBody) -> None:
     await (await make(pattern(1 << 20))).aclose()
 
@@ -91,15 +130,53 @@ BODY_CHECKS: tuple[BodyCheck, ...] = (
     no_block_is_empty,
     a_replayable_body_comes_again,
     a_replayable_body_yields_any_range,
+    a_small_body_may_be_read_at_once,
+    a_body_goes_to_a_socket_as_it_is_read_or_refuses,
     a_body_may_be_left_unread,
     a_body_may_be_left_in_the_middle_and_closed_twice,
 )
 body_contract = pytest.mark.parametrize("check", BODY_CHECKS, ids=lambda check: check.__name__)
 
 
-# The remote, as the layers outside of it see it: `check(s3, bucket)`, with an empty bucket.
+# An S3, as whoever is in front of it sees it: `check(far, bucket)`, with an empty bucket.
 
-RemoteCheck = Callable[[S3, str], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """An S3 and the way in which it is asked: by the typed client, or by requests as the door makes them."""
+
+    s3: S3
+    typed: bool
+
+
+async def ask(far: Far, operation: str, params: dict[str, Any], data: bytes | None = None) -> Answer:
+    """Ask in the one way; what only reads is asked in the other way too, and the answers are equal. Raises S3Error."""
+    if OPERATIONS[operation].method not in ("GET", "HEAD"):
+        return await callers.ask(far.s3, operation, params, data, typed=far.typed)
+    answer, other = [await answer_to(far.s3, operation, params, typed=typed) for typed in (far.typed, not far.typed)]
+    assert seen(operation, answer) == seen(operation, other)
+    if isinstance(answer, S3Error):
+        raise answer
+    return answer
+
+
+async def answer_to(s3: S3, operation: str, params: dict[str, Any], *, typed: bool) -> Answer | S3Error:
+    """An answer, whatever it is."""
+    try:
+        return await callers.ask(s3, operation, params, typed=typed)
+    except S3Error as error:
+        return error
+
+
+def seen(operation: str, answer: Answer | S3Error) -> tuple[Any, ...]:
+    """What must be equal in two answers to one question; a store may write each token and marker anew."""
+    if isinstance(answer, S3Error):
+        return answer.code, answer.status
+    said = {name: value for name, value in answer.result.items() if name not in ("NextContinuationToken", "NextMarker")}
+    return answer.status, said, answer.source, answer.data if operation == "GetObject" else b""
+
+
+RemoteCheck = Callable[[Far, str], Awaitable[None]]
 KEYS = ("a", "a b+c", "b/1", "b/2", "b/c/3", "c", "d/\u00e9")
 TAGS = [{"Key": "k", "Value": "v 1"}, {"Key": "l", "Value": ""}]
 
@@ -109,32 +186,29 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-async def fill(s3: S3, bucket: str, keys: Iterable[str] = KEYS) -> None:
+async def fill(s3: Far, bucket: str, keys: Iterable[str] = KEYS) -> None:
     """Put an object of each key, its content the key."""
     for key in keys:
         await ask(s3, "PutObject", {"Bucket": bucket, "Key": key}, key.encode())
 
 
-async def refused(s3: S3, operation: str, params: dict[str, Any], data: bytes | None = None) -> S3Error:
-    """The error of a call that must not succeed, and is the same for a call with a wire and one without."""
-    with pytest.raises(S3Error) as with_wire:
+async def refused(s3: Far, operation: str, params: dict[str, Any], data: bytes | None = None) -> S3Error:
+    """The error of a call that must not succeed."""
+    with pytest.raises(S3Error) as error:
         await ask(s3, operation, params, data)
-    with pytest.raises(S3Error) as without:
-        await ask(s3, operation, params, data, typed=True)
-    assert (with_wire.value.code, with_wire.value.status) == (without.value.code, without.value.status)
-    return with_wire.value
+    return error.value
 
 
-async def keys_of(s3: S3, bucket: str, **params: Any) -> list[str]:
+async def keys_of(s3: Far, bucket: str, **params: Any) -> list[str]:
     """Keys and common prefixes of one page."""
-    found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, **params}, typed=True)).result
+    found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, **params})).result
     names = [one["Key"] for one in found.get("Contents", ())] + [
         one["Prefix"] for one in found.get("CommonPrefixes", ())
     ]
     return sorted(names, key=str.encode)
 
 
-async def an_object_comes_back_as_it_was_put(s3: S3, bucket: str) -> None:
+async def an_object_comes_back_as_it_was_put(s3: Far, bucket: str) -> None:
     data = pattern(100_000)
     params = {
         "Bucket": bucket,
@@ -145,62 +219,61 @@ async def an_object_comes_back_as_it_was_put(s3: S3, bucket: str) -> None:
     }
     put = await ask(s3, "PutObject", params, data)
     assert put.etag == md5(data)
-    for typed in (False, True):
-        got = await ask(s3, "GetObject", {"Bucket": bucket, "Key": "a/b c"}, typed=typed)
-        assert (got.data, got.etag) == (data, md5(data))
-        headed = await ask(s3, "HeadObject", {"Bucket": bucket, "Key": "a/b c"}, typed=typed)
-        assert headed.result["ContentLength"] == len(data)
-        for answer in (got, headed):
-            said = answer.result
-            assert (said["ContentType"], said["Metadata"], said["CacheControl"]) == (
-                "text/x-test",
-                {"one": "1"},
-                "no-cache",
-            )
+    got = await ask(s3, "GetObject", {"Bucket": bucket, "Key": "a/b c"})
+    assert (got.data, got.etag) == (data, md5(data))
+    headed = await ask(s3, "HeadObject", {"Bucket": bucket, "Key": "a/b c"})
+    assert headed.result["ContentLength"] == len(data)
+    for shown in (got, headed):
+        said = shown.result
+        assert (said["ContentType"], said["Metadata"], said["CacheControl"]) == (
+            "text/x-test",
+            {"one": "1"},
+            "no-cache",
+        )
 
 
-async def the_last_put_is_what_is_there(s3: S3, bucket: str) -> None:
+async def the_last_put_is_what_is_there(s3: Far, bucket: str) -> None:
     for data in (b"first", b"", b"last"):
         await ask(s3, "PutObject", {"Bucket": bucket, "Key": "k"}, data)
         assert (await ask(s3, "GetObject", {"Bucket": bucket, "Key": "k"})).data == data
 
 
-async def what_is_not_there_is_no_such_key(s3: S3, bucket: str) -> None:
+async def what_is_not_there_is_no_such_key(s3: Far, bucket: str) -> None:
     error = await refused(s3, "GetObject", {"Bucket": bucket, "Key": "k"})
     assert (error.code, error.status) == ("NoSuchKey", 404)
     assert (await refused(s3, "HeadObject", {"Bucket": bucket, "Key": "k"})).status == 404
 
 
-async def a_bucket_that_is_not_there_is_no_such_bucket(s3: S3, bucket: str) -> None:
+async def a_bucket_that_is_not_there_is_no_such_bucket(s3: Far, bucket: str) -> None:
     missing = f"{bucket}-missing"
     assert (await refused(s3, "HeadBucket", {"Bucket": missing})).status == 404
     assert (await refused(s3, "PutObject", {"Bucket": missing, "Key": "k"}, b"x")).code == "NoSuchBucket"
     assert (await refused(s3, "ListObjectsV2", {"Bucket": missing})).code == "NoSuchBucket"
 
 
-async def a_new_bucket_is_there_and_plain(s3: S3, bucket: str) -> None:
-    assert (await ask(s3, "HeadBucket", {"Bucket": bucket}, typed=True)).status == 200
-    assert not (await ask(s3, "GetBucketVersioning", {"Bucket": bucket}, typed=True)).result.get("Status")
+async def a_new_bucket_is_there_and_plain(s3: Far, bucket: str) -> None:
+    assert (await ask(s3, "HeadBucket", {"Bucket": bucket})).status == 200
+    assert not (await ask(s3, "GetBucketVersioning", {"Bucket": bucket})).result.get("Status")
     assert (await refused(s3, "GetObjectLockConfiguration", {"Bucket": bucket})).status == 404
 
 
-async def a_delete_takes_the_object_and_may_come_twice(s3: S3, bucket: str) -> None:
+async def a_delete_takes_the_object_and_may_come_twice(s3: Far, bucket: str) -> None:
     await fill(s3, bucket, ["k", "l"])
     for _ in range(2):
         assert (await ask(s3, "DeleteObject", {"Bucket": bucket, "Key": "k"})).status == 204
     assert await keys_of(s3, bucket) == ["l"]
 
 
-async def many_are_deleted_at_once(s3: S3, bucket: str) -> None:
+async def many_are_deleted_at_once(s3: Far, bucket: str) -> None:
     await fill(s3, bucket)
     named = [{"Key": key} for key in ("a", "b/1", "not there")]
-    gone = (await ask(s3, "DeleteObjects", {"Bucket": bucket, "Delete": {"Objects": named}}, typed=True)).result
+    gone = (await ask(s3, "DeleteObjects", {"Bucket": bucket, "Delete": {"Objects": named}})).result
     assert {one["Key"] for one in gone["Deleted"]} >= {"a", "b/1"}
     await ask(s3, "DeleteObjects", {"Bucket": bucket, "Delete": {"Objects": [{"Key": "c"}], "Quiet": True}})
     assert await keys_of(s3, bucket) == ["a b+c", "b/2", "b/c/3", "d/\u00e9"]
 
 
-async def a_range_is_a_stretch_of_the_bytes(s3: S3, bucket: str) -> None:
+async def a_range_is_a_stretch_of_the_bytes(s3: Far, bucket: str) -> None:
     data = pattern(1000)
     await ask(s3, "PutObject", {"Bucket": bucket, "Key": "k"}, data)
     for header, part in (
@@ -216,7 +289,7 @@ async def a_range_is_a_stretch_of_the_bytes(s3: S3, bucket: str) -> None:
     assert (await refused(s3, "GetObject", {"Bucket": bucket, "Key": "k", "Range": "bytes=1000-"})).status == 416
 
 
-async def reads_judge_conditions(s3: S3, bucket: str) -> None:
+async def reads_judge_conditions(s3: Far, bucket: str) -> None:
     etag = (await ask(s3, "PutObject", {"Bucket": bucket, "Key": "k"}, b"x")).result["ETag"]
     named = {"Bucket": bucket, "Key": "k"}
     assert (await ask(s3, "GetObject", {**named, "IfMatch": etag})).data == b"x"
@@ -225,7 +298,7 @@ async def reads_judge_conditions(s3: S3, bucket: str) -> None:
     assert (await refused(s3, "GetObject", {**named, "IfNoneMatch": etag})).status == 304
 
 
-async def writes_judge_conditions(s3: S3, bucket: str) -> None:
+async def writes_judge_conditions(s3: Far, bucket: str) -> None:
     named = {"Bucket": bucket, "Key": "k"}
     etag = (await ask(s3, "PutObject", {**named, "IfNoneMatch": "*"}, b"1")).result["ETag"]
     assert (await refused(s3, "PutObject", {**named, "IfNoneMatch": "*"}, b"2")).status == 412
@@ -236,28 +309,28 @@ async def writes_judge_conditions(s3: S3, bucket: str) -> None:
     assert (await ask(s3, "GetObject", named)).data == b"3"
 
 
-async def bytes_that_do_not_match_their_digest_are_refused(s3: S3, bucket: str) -> None:
+async def bytes_that_do_not_match_their_digest_are_refused(s3: Far, bucket: str) -> None:
     named = {"Bucket": bucket, "Key": "k"}
     wrong = base64.b64encode(hashlib.md5(b"other", usedforsecurity=False).digest()).decode()
     with pytest.raises(S3Error) as error:
-        await ask(s3, "PutObject", {**named, "ContentMD5": wrong}, b"bytes", typed=True)
+        await ask(s3, "PutObject", {**named, "ContentMD5": wrong}, b"bytes")
     assert error.value.status == 400
     assert await keys_of(s3, bucket) == []
 
 
-async def a_body_that_breaks_off_stores_nothing(s3: S3, bucket: str) -> None:
+async def a_body_that_breaks_off_stores_nothing(s3: Far, bucket: str) -> None:
     """What stopped the body comes out, not what became of the connection. Without a digest, some keep what came."""
     digest = base64.b64encode(hashlib.md5(bytes(300_000), usedforsecurity=False).digest()).decode()
     for error in (CorruptBody("bad"), S3Error("BadDigest", "no")):
         params = {"Bucket": bucket, "Key": "k", "ContentMD5": digest}
         with pytest.raises(type(error)) as raised:
-            await s3(Call("PutObject", params, body=BrokenBody(error)))
-        assert raised.value is error
+            await Client(s3.s3).ask("PutObject", params, BrokenBody(error))
+        assert str(raised.value) == str(error)
     assert await keys_of(s3, bucket) == []
 
 
 @dataclass(slots=True)
-class BrokenBody:
+class BrokenBody(Body):
     """A body that ends in an error instead of its last block."""
 
     error: Exception
@@ -273,12 +346,12 @@ class BrokenBody:
         """Nothing to let go of."""
 
 
-async def tags_travel_and_change(s3: S3, bucket: str) -> None:
+async def tags_travel_and_change(s3: Far, bucket: str) -> None:
     named = {"Bucket": bucket, "Key": "k"}
     await ask(s3, "PutObject", {**named, "Tagging": "k=v%201&l="}, b"x")
     assert by_key((await ask(s3, "GetObjectTagging", named)).result["TagSet"]) == TAGS
-    await ask(s3, "PutObjectTagging", {**named, "Tagging": {"TagSet": TAGS[:1]}}, typed=True)
-    assert (await ask(s3, "GetObjectTagging", named, typed=True)).result["TagSet"] == TAGS[:1]
+    await ask(s3, "PutObjectTagging", {**named, "Tagging": {"TagSet": TAGS[:1]}})
+    assert (await ask(s3, "GetObjectTagging", named)).result["TagSet"] == TAGS[:1]
     assert (await ask(s3, "HeadObject", named)).etag == md5(b"x")
     assert (await ask(s3, "DeleteObjectTagging", named)).status == 204
     assert (await ask(s3, "GetObjectTagging", named)).result["TagSet"] == []
@@ -290,7 +363,7 @@ def by_key(tags: list[dict[str, str]]) -> list[dict[str, str]]:
     return sorted(tags, key=lambda tag: tag["Key"])
 
 
-async def a_copy_has_the_bytes_and_members_of_its_source(s3: S3, bucket: str) -> None:
+async def a_copy_has_the_bytes_and_members_of_its_source(s3: Far, bucket: str) -> None:
     await ask(
         s3,
         "PutObject",
@@ -309,19 +382,19 @@ async def a_copy_has_the_bytes_and_members_of_its_source(s3: S3, bucket: str) ->
     assert (await refused(s3, "CopyObject", missing)).code == "NoSuchKey"
 
 
-async def create_upload(s3: S3, bucket: str, key: str, **params: Any) -> dict[str, Any]:
+async def create_upload(s3: Far, bucket: str, key: str, **params: Any) -> dict[str, Any]:
     """Open an upload: the members that name it."""
-    made = (await ask(s3, "CreateMultipartUpload", {"Bucket": bucket, "Key": key, **params}, typed=True)).result
+    made = (await ask(s3, "CreateMultipartUpload", {"Bucket": bucket, "Key": key, **params})).result
     return {"Bucket": bucket, "Key": key, "UploadId": made["UploadId"]}
 
 
-async def put_part(s3: S3, upload: dict[str, Any], number: int, data: bytes) -> dict[str, Any]:
+async def put_part(s3: Far, upload: dict[str, Any], number: int, data: bytes) -> dict[str, Any]:
     """Upload a part: how Complete names it."""
     answer = await ask(s3, "UploadPart", {**upload, "PartNumber": number}, data)
     return {"PartNumber": number, "ETag": answer.result["ETag"]}
 
 
-async def parts_become_an_object(s3: S3, bucket: str) -> None:
+async def parts_become_an_object(s3: Far, bucket: str) -> None:
     first, second = pattern(5 << 20), b"the end"
     upload = await create_upload(s3, bucket, "k", Metadata={"m": "1"})
     parts = [await put_part(s3, upload, number, data) for number, data in ((2, second), (1, b"replaced"), (1, first))]
@@ -334,31 +407,29 @@ async def parts_become_an_object(s3: S3, bucket: str) -> None:
     assert (part.status, part.data) == (206, second)
 
 
-async def parts_are_listed_page_by_page(s3: S3, bucket: str) -> None:
+async def parts_are_listed_page_by_page(s3: Far, bucket: str) -> None:
     upload = await create_upload(s3, bucket, "k")
     for number in (1, 3, 7):
         await put_part(s3, upload, number, b"%d" % number)
-    first = (await ask(s3, "ListParts", {**upload, "MaxParts": 2}, typed=True)).result
+    first = (await ask(s3, "ListParts", {**upload, "MaxParts": 2})).result
     assert [(one["PartNumber"], one["ETag"].strip('"')) for one in first["Parts"]] == [(1, md5(b"1")), (3, md5(b"3"))]
     assert first["IsTruncated"]
-    rest = (
-        await ask(s3, "ListParts", {**upload, "PartNumberMarker": first["NextPartNumberMarker"]}, typed=True)
-    ).result
+    rest = (await ask(s3, "ListParts", {**upload, "PartNumberMarker": first["NextPartNumberMarker"]})).result
     assert ([one["PartNumber"] for one in rest["Parts"]], rest["IsTruncated"]) == ([7], False)
 
 
-async def an_upload_shows_nothing_until_it_is_complete(s3: S3, bucket: str) -> None:
+async def an_upload_shows_nothing_until_it_is_complete(s3: Far, bucket: str) -> None:
     upload = await create_upload(s3, bucket, "k")
     await put_part(s3, upload, 1, b"x")
     assert await keys_of(s3, bucket) == []
-    listed = (await ask(s3, "ListMultipartUploads", {"Bucket": bucket}, typed=True)).result
+    listed = (await ask(s3, "ListMultipartUploads", {"Bucket": bucket})).result
     assert [(one["Key"], one["UploadId"]) for one in listed["Uploads"]] == [("k", upload["UploadId"])]
     assert (await ask(s3, "AbortMultipartUpload", upload)).status == 204
     assert (await refused(s3, "UploadPart", {**upload, "PartNumber": 1}, b"x")).code == "NoSuchUpload"
     assert (await refused(s3, "ListParts", upload)).code == "NoSuchUpload"
 
 
-async def an_upload_that_cannot_be_completed_stays(s3: S3, bucket: str) -> None:
+async def an_upload_that_cannot_be_completed_stays(s3: Far, bucket: str) -> None:
     upload = await create_upload(s3, bucket, "k")
     parts = [await put_part(s3, upload, number, b"small") for number in (1, 2)]
     for bad, codes in (
@@ -368,36 +439,35 @@ async def an_upload_that_cannot_be_completed_stays(s3: S3, bucket: str) -> None:
         (parts, ["EntityTooSmall"]),
     ):
         with pytest.raises(S3Error) as error:
-            await ask(s3, "CompleteMultipartUpload", {**upload, "MultipartUpload": {"Parts": bad}}, typed=True)
+            await ask(s3, "CompleteMultipartUpload", {**upload, "MultipartUpload": {"Parts": bad}})
         assert error.value.code in codes
     named = {"MultipartUpload": {"Parts": parts[:1]}}
-    assert (await ask(s3, "CompleteMultipartUpload", {**upload, **named}, typed=True)).etag.endswith("-1")
+    assert (await ask(s3, "CompleteMultipartUpload", {**upload, **named})).etag.endswith("-1")
 
 
-async def a_part_may_be_copied(s3: S3, bucket: str) -> None:
+async def a_part_may_be_copied(s3: Far, bucket: str) -> None:
     await ask(s3, "PutObject", {"Bucket": bucket, "Key": "from"}, b"0123456789")
     upload = await create_upload(s3, bucket, "k")
     source = {"PartNumber": 1, "CopySource": f"{bucket}/from", "CopySourceRange": "bytes=2-4"}
-    copied = (await ask(s3, "UploadPartCopy", {**upload, **source}, typed=True)).result["CopyPartResult"]
+    copied = (await ask(s3, "UploadPartCopy", {**upload, **source})).result["CopyPartResult"]
     assert copied["ETag"].strip('"') == md5(b"234")
     part = {"PartNumber": 1, "ETag": copied["ETag"]}
-    await ask(s3, "CompleteMultipartUpload", {**upload, "MultipartUpload": {"Parts": [part]}}, typed=True)
+    await ask(s3, "CompleteMultipartUpload", {**upload, "MultipartUpload": {"Parts": [part]}})
     assert (await ask(s3, "GetObject", {"Bucket": bucket, "Key": "k"})).data == b"234"
 
 
-async def a_listing_is_in_order_and_says_what_is_there(s3: S3, bucket: str) -> None:
+async def a_listing_is_in_order_and_says_what_is_there(s3: Far, bucket: str) -> None:
     await fill(s3, bucket, reversed(KEYS))
     for operation in ("ListObjects", "ListObjectsV2"):
-        for typed in (False, True):
-            found = (await ask(s3, operation, {"Bucket": bucket}, typed=typed)).result
-            assert [one["Key"] for one in found["Contents"]] == list(KEYS)
-            assert [one["Size"] for one in found["Contents"]] == [len(key.encode()) for key in KEYS]
-            assert [one["ETag"].strip('"') for one in found["Contents"]] == [md5(key.encode()) for key in KEYS]
-            assert not found["IsTruncated"]
+        found = (await ask(s3, operation, {"Bucket": bucket})).result
+        assert [one["Key"] for one in found["Contents"]] == list(KEYS)
+        assert [one["Size"] for one in found["Contents"]] == [len(key.encode()) for key in KEYS]
+        assert [one["ETag"].strip('"') for one in found["Contents"]] == [md5(key.encode()) for key in KEYS]
+        assert not found["IsTruncated"]
     assert found["KeyCount"] == len(KEYS)
 
 
-async def a_listing_selects_and_groups(s3: S3, bucket: str) -> None:
+async def a_listing_selects_and_groups(s3: Far, bucket: str) -> None:
     await fill(s3, bucket)
     assert await keys_of(s3, bucket, Prefix="b/") == ["b/1", "b/2", "b/c/3"]
     assert await keys_of(s3, bucket, Delimiter="/") == ["a", "a b+c", "b/", "c", "d/"]
@@ -406,7 +476,7 @@ async def a_listing_selects_and_groups(s3: S3, bucket: str) -> None:
     assert await keys_of(s3, bucket, Prefix="none") == []
 
 
-async def pages_follow_each_other(s3: S3, bucket: str) -> None:
+async def pages_follow_each_other(s3: Far, bucket: str) -> None:
     await fill(s3, bucket)
     for params in ({}, {"Delimiter": "/"}, {"Prefix": "b"}, {"StartAfter": "a"}):
         whole = await keys_of(s3, bucket, **params)
@@ -414,12 +484,12 @@ async def pages_follow_each_other(s3: S3, bucket: str) -> None:
             assert await paged(s3, bucket, params | {"MaxKeys": size}) == whole
 
 
-async def paged(s3: S3, bucket: str, params: dict[str, Any]) -> list[str]:
+async def paged(s3: Far, bucket: str, params: dict[str, Any]) -> list[str]:
     """All keys and common prefixes, in the order in which the pages give them."""
     names: list[str] = []
     token: dict[str, str] = {}
     while True:
-        found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, **params, **token}, typed=True)).result
+        found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, **params, **token})).result
         page = [one["Key"] for one in found.get("Contents", ())]
         page += [one["Prefix"] for one in found.get("CommonPrefixes", ())]
         assert len(page) <= params["MaxKeys"]
@@ -430,15 +500,13 @@ async def paged(s3: S3, bucket: str, params: dict[str, Any]) -> list[str]:
         token = {"ContinuationToken": found["NextContinuationToken"]}
 
 
-async def the_first_listing_goes_on_from_a_marker(s3: S3, bucket: str) -> None:
+async def the_first_listing_goes_on_from_a_marker(s3: Far, bucket: str) -> None:
     await fill(s3, bucket)
     for delimiter, names in (({}, list(KEYS)), ({"Delimiter": "/"}, ["a", "a b+c", "b/", "c", "d/"])):
         seen: list[str] = []
         marker: dict[str, str] = {}
         while True:
-            found = (
-                await ask(s3, "ListObjects", {"Bucket": bucket, "MaxKeys": 2, **delimiter, **marker}, typed=True)
-            ).result
+            found = (await ask(s3, "ListObjects", {"Bucket": bucket, "MaxKeys": 2, **delimiter, **marker})).result
             page = [one["Key"] for one in found.get("Contents", ())]
             page += [one["Prefix"] for one in found.get("CommonPrefixes", ())]
             seen += sorted(page, key=str.encode)
@@ -448,23 +516,23 @@ async def the_first_listing_goes_on_from_a_marker(s3: S3, bucket: str) -> None:
         assert seen == names
 
 
-async def names_in_a_listing_are_encoded_where_it_says_so(s3: S3, bucket: str) -> None:
+async def names_in_a_listing_are_encoded_where_it_says_so(s3: Far, bucket: str) -> None:
     await fill(s3, bucket)
-    found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, "EncodingType": "url"}, typed=True)).result
+    found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, "EncodingType": "url"})).result
     decode = unquote_plus if found.get("EncodingType") == "url" else str
     assert [decode(one["Key"]) for one in found["Contents"]] == list(KEYS)
 
 
-async def no_entries_are_a_page_too(s3: S3, bucket: str) -> None:
+async def no_entries_are_a_page_too(s3: Far, bucket: str) -> None:
     await fill(s3, bucket)
-    found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, "MaxKeys": 0}, typed=True)).result
+    found = (await ask(s3, "ListObjectsV2", {"Bucket": bucket, "MaxKeys": 0})).result
     assert (found.get("Contents", []), found["IsTruncated"]) == ([], False)
 
 
-async def a_versioned_bucket_keeps_what_was_there(s3: S3, bucket: str) -> None:
+async def a_versioned_bucket_keeps_what_was_there(s3: Far, bucket: str) -> None:
     enabled = {"VersioningConfiguration": {"Status": "Enabled"}}
-    await ask(s3, "PutBucketVersioning", {"Bucket": bucket, **enabled}, typed=True)
-    assert (await ask(s3, "GetBucketVersioning", {"Bucket": bucket}, typed=True)).result["Status"] == "Enabled"
+    await ask(s3, "PutBucketVersioning", {"Bucket": bucket, **enabled})
+    assert (await ask(s3, "GetBucketVersioning", {"Bucket": bucket})).result["Status"] == "Enabled"
     named = {"Bucket": bucket, "Key": "k"}
     ids = [(await ask(s3, "PutObject", named, data)).result["VersionId"] for data in (b"1", b"2")]
     assert (await ask(s3, "GetObject", named)).result["VersionId"] == ids[1]
@@ -476,7 +544,7 @@ async def a_versioned_bucket_keeps_what_was_there(s3: S3, bucket: str) -> None:
     assert (await ask(s3, "GetObject", named)).data == b"2"
 
 
-async def attributes_say_what_is_asked(s3: S3, bucket: str) -> None:
+async def attributes_say_what_is_asked(s3: Far, bucket: str) -> None:
     await ask(s3, "PutObject", {"Bucket": bucket, "Key": "k"}, b"12345")
     asked = {"Bucket": bucket, "Key": "k", "ObjectAttributes": ["ETag", "ObjectSize"]}
     said = (await ask(s3, "GetObjectAttributes", asked)).result
@@ -512,4 +580,10 @@ REMOTE_CHECKS: tuple[RemoteCheck, ...] = (
     a_versioned_bucket_keeps_what_was_there,
     attributes_say_what_is_asked,
 )
-remote_contract = pytest.mark.parametrize("check", REMOTE_CHECKS, ids=lambda check: check.__name__)
+by_check = pytest.mark.parametrize("check", REMOTE_CHECKS, ids=lambda check: check.__name__)
+by_way = pytest.mark.parametrize("typed", [False, True], ids=["by wire", "by client"])
+
+
+def remote_contract(test: Callable[..., Awaitable[None]]) -> Any:
+    """Run a test for each check, and for each way in which an S3 is asked (`typed`)."""
+    return by_way(by_check(test))

@@ -43,7 +43,7 @@ class Disk:
             else:
                 self._bytes[found.st_dev, found.st_ino] = found.st_size
 
-        os.fsync, os.open = fsync, open_file
+        os.fsync, os.open = fsync, open_file  # type: ignore[assignment]  # both also take what has a fileno
         try:
             yield self
         finally:

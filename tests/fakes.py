@@ -1,8 +1,8 @@
 """An S3 in memory, and faults in front of any S3.
 
-`Fake` stands where `layers/remote.py` stands: it takes calls with a wire and calls without one, and answers both
-through the protocol's own encoding. What it does is held to what real servers do by the contract of a remote
-(tests/contracts.py). `Flaky` puts outages, lost answers and late arrivals before an S3, and notes what passed.
+`Fake` stands where `layers/remote.py` stands: it answers requests through the protocol's own encoding. What it does is
+held to what real servers do by the contract of a remote (tests/contracts.py). `Flaky` puts outages, lost answers and
+late arrivals before an S3, and notes what passed.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class NoBytes:
+class NoBytes(Body):
     """The body of an answer to HEAD: it has a length."""
 
     length: int
@@ -150,9 +150,6 @@ class NoBytes:
         """Yield nothing."""
         return
         yield b""
-
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
 
 
 class Fake:
@@ -166,21 +163,18 @@ class Fake:
         self.buckets: dict[str, Bucket] = {}
 
     async def __call__(self, call: Call) -> Reply:
-        """Serve a call as a remote: what has a wire is answered by a response, what has none is decoded or raises."""
+        """Serve a call as a remote."""
         return await self._judge(call)
 
     async def _answered(self, call: Call) -> Reply:
         wire = call.wire
-        assert wire is not None
         data, sums = b"", {}
         if call.body is not None:
             try:
                 data = b"".join([block async for block in call.body.chunks()])
             finally:
                 await call.body.aclose()
-            sums = {
-                name: value for name, value in getattr(call.body, "digests", {}).items() if name in checksums.HEADERS
-            }
+            sums = {name: value for name, value in call.body.digests.items() if name in checksums.HEADERS}
         wire = replace(wire, path=path_of(call.bucket, call.key), headers=unchunked(wire.headers))
         return self.answer(wire, data, sums)
 
@@ -200,7 +194,7 @@ class Fake:
             if wire.method == "HEAD" or error.status == 304:
                 return Reply(error.status, headers, body=BytesBody(b""))
             headers["Content-Type"] = "application/xml"
-            document = encode.error(error, request_id="fake", host_id="fake", resource=wire.path)
+            document = encode.error(error)
             return Reply(error.status, headers, body=BytesBody(document))
         status, headers, document = encode.result(operation.name, response.result)
         headers.update(response.headers)
@@ -791,7 +785,7 @@ def listing(
 
 def most_of(params: Mapping[str, Any]) -> int:
     """How many entries a page has."""
-    most = params.get("MaxKeys", 1000)
+    most: int = params.get("MaxKeys", 1000)
     if most < 0:
         raise S3Error("InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647")
     return min(1000, most)
@@ -1019,8 +1013,8 @@ class Flaky:
         self._changing: dict[tuple[str, str], int] = {}
         self._held: list[Held] = []
         self.fates: deque[str] = deque()
-        self.refusing: set[str] = set()
-        """Keys of which the next change that is pushed is refused for good."""
+        self.fate_of: dict[str, str] = {}
+        """By key the fate of the next change that is pushed, before all others."""
         self.late: list[tuple[Call, bytes]] = []
         self.away = False
         self.stalled = False
@@ -1044,7 +1038,7 @@ class Flaky:
             return reply
         # The body's own checks come first: what they stop has not been sent.
         data = b"" if call.body is None else await read_all(call.body, 64 << 20)
-        sums = getattr(call.body, "digests", {})
+        sums = {} if call.body is None else call.body.digests
         sent = replace(call, body=None if call.body is None else SentBody(data, sums))
         place = (call.bucket, call.key)
         ordered = call.key and call.operation not in PREPARING
@@ -1057,15 +1051,14 @@ class Flaky:
             self._changing[place] -= 1
 
     async def _met(self, call: Call, data: bytes) -> Reply:
-        digest = call.wire.headers.get("Content-MD5") if call.wire is not None else None
+        digest = call.wire.headers.get("Content-MD5")
         if digest and base64.b64decode(digest).hex() != md5(data):
             self._journal.wrong.append(f"bytes of {call.key} are sent that do not match their digest")
         fate = self.fates.popleft() if self.fates else "applied"
+        if call.key in self.fate_of and call.operation in PUSHED and not name_of(call).startswith("client-"):
+            fate = self.fate_of.pop(call.key)
         if fate in ("late", "gateway") and call.operation not in ARRIVING:
             fate = "lost" if fate == "late" else "portal"
-        if call.key in self.refusing and call.operation in PUSHED and not name_of(call).startswith("client-"):
-            self.refusing.discard(call.key)
-            fate = REFUSED
         if self.stalled:
             held = Held(call, data, asyncio.get_running_loop().create_future())
             self._held.append(held)
@@ -1106,7 +1099,7 @@ class Flaky:
                 error = S3Error(code, "as the test wants it", status=int(status))
                 if fate == REFUSED:
                     self._journal.refused.add(call.key)
-                document = encode.error(error, request_id="flaky", host_id="flaky", resource="")
+                document = encode.error(error)
                 return Reply(error.status, CIMultiDict({"Content-Type": "application/xml"}), body=BytesBody(document))
         raise Unavailable("the connection was lost", sent=True)
 
@@ -1152,7 +1145,7 @@ class Flaky:
 
 
 @dataclass(frozen=True, slots=True)
-class SentBody:
+class SentBody(Body):
     """Bytes that have been sent, with the digests that came in their trailer."""
 
     data: bytes
@@ -1169,9 +1162,6 @@ class SentBody:
         if self.data[start:end]:
             yield self.data[start:end]
 
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
-
 
 def page(status: int) -> Reply:
     """The answer of somebody who is not the store."""
@@ -1180,5 +1170,5 @@ def page(status: int) -> Reply:
 
 def name_of(call: Call) -> str:
     """Who asked: the client that the wire names, else the number that the object carries."""
-    headers = call.wire.headers if call.wire is not None else {}
+    headers = call.wire.headers
     return headers.get("User-Agent") or headers.get("x-amz-meta-n") or ""

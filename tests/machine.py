@@ -53,7 +53,7 @@ COUNTED = (
     *"GetObject HeadObject GetObjectAttributes GetObjectTagging".split(),
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
-    *("refusal", "tags of the bucket", "overtaking", "retry", "discard"),
+    *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")
@@ -69,7 +69,8 @@ fresh = st.sampled_from(["short", "file", "other file"])
 HOLD = (("s3d.upload", "false"),)
 """Tags by which an object is held."""
 tags = st.sampled_from([(), (("t", "1"),), (("t", "2"), ("u", "x y")), HOLD])
-some_writes = st.lists(st.sampled_from(["", "", "short", "file"]), min_size=1, max_size=3)
+a_write = st.sampled_from(["", "", "short", "file"])
+some_writes = st.lists(a_write, min_size=1, max_size=3)
 few = st.integers(0, 7)
 rarely = st.sampled_from([True, False, False])
 usually = st.sampled_from([True, True, False])
@@ -126,6 +127,8 @@ class Gateway(RuleBasedStateMachine):
         self.world.runs += 1
         self.onion = Onion(self.root, self.remote, self.world.disk, self.world.loop, self.bucket)
         self.numbers = iter(range(1, 1 << 30))
+        self.copied: set[str] = set()
+        """Marks that a copy carries too: they say nothing of the order of writes any more."""
         self.world.trace.clear()
         self.paging: Paging | None = None
         self.fate = ""
@@ -241,14 +244,18 @@ class Gateway(RuleBasedStateMachine):
     def write_and_look(self, key: str, some: list[str], answers: bool) -> None:
         """What was written this very instant shows, and so does that it is gone, whether or not the remote has it."""
         self.onion.flaky.stalled = True
+        self.write_each(key, some)
+        self.get(key)
+        if answers:
+            self.onion.flaky.release()
+
+    def write_each(self, key: str, some: list[str]) -> None:
+        """Put bodies by their names, one after the other; one without a name is a delete."""
         for body in some:
             if body:
                 self.put_bytes(key, CONTENTS[body], "")
             else:
                 self.delete(key)
-        self.get(key)
-        if answers:
-            self.onion.flaky.release()
 
     @rule(key=keys)
     def delete(self, key: str) -> None:
@@ -314,7 +321,7 @@ class Gateway(RuleBasedStateMachine):
         """Change the tags of an object."""
         document = {"TagSet": [{"Key": name, "Value": value} for name, value in tags]}
         operation = "PutObjectTagging" if tags else "DeleteObjectTagging"
-        params = {"Tagging": document} if tags else {}
+        params: dict[str, Any] = {"Tagging": document} if tags else {}
 
         def becomes(state: State) -> State:
             return replace(state, tags=tags) if state else None
@@ -331,6 +338,7 @@ class Gateway(RuleBasedStateMachine):
     def copy(self, source: str, further: int) -> None:
         to = NAMES[(NAMES.index(source) + further) % len(NAMES)]
         before = self.model.states(source)
+        self.copied |= {one.number for one in before if one is not None}
 
         def becomes(state: State) -> State:
             found = [copied(one) for one in before if one is not None]
@@ -390,7 +398,7 @@ class Gateway(RuleBasedStateMachine):
     def copy_part(self, which: int, source: str) -> None:
         if not (upload := self.upload(which)):
             return
-        said = {"UploadId": upload.id, "PartNumber": 3, "CopySource": f"{self.bucket}/{quote(source)}"}
+        said: dict[str, Any] = {"UploadId": upload.id, "PartNumber": 3, "CopySource": f"{self.bucket}/{quote(source)}"}
         answer = self.client("UploadPartCopy", upload.key, **said)
         if isinstance(answer, Answer):
             etag = answer.result["CopyPartResult"]["ETag"].strip('"')
@@ -436,7 +444,7 @@ class Gateway(RuleBasedStateMachine):
         numbers = [*numbers, max(upload.parts)] if max(upload.parts) not in numbers else numbers
         new = assembled(upload, numbers)
         parts = [{"PartNumber": number, "ETag": f'"{md5(upload.parts[number])}"'} for number in numbers]
-        document = {"MultipartUpload": {"Parts": parts}}
+        document: dict[str, Any] = {"MultipartUpload": {"Parts": parts}}
         try:
             answer = self.write(
                 "CompleteMultipartUpload", upload.key, becomes=lambda _: new, UploadId=upload.id, **document
@@ -701,6 +709,26 @@ class Gateway(RuleBasedStateMachine):
         self.crash(power_cut, arrives)
         self.get(key)
 
+    @rule(key=keys, first=a_write, newer=some_writes, fate=st.sampled_from(["late", "gateway"]))
+    def arrive_late(self, key: str, first: str, newer: list[str], fate: str) -> None:
+        """What the remote took and did not confirm arrives after a newer change of its key was delivered (Q-3d)."""
+        self.step("late arrival")
+        self.deliver(key)
+        if self.held:
+            self.tag_bucket(False)
+        self.onion.flaky.fate_of[key] = fate
+        self.write_each(key, [first])
+        self.onion.run(self.onion.quiet(self.bucket, key))
+        self.write_each(key, newer)
+        self.drain()
+
+    def deliver(self, key: str) -> None:
+        """End every trouble, and let what is on its way of a key be delivered."""
+        self.onion.flaky.come_back()
+        self.onion.flaky.release()
+        self.onion.flaky.fates.clear()
+        self.onion.run(self.onion.quiet(self.bucket, key))
+
     @rule(key=keys, body=bodies, gone=st.booleans())
     def foreign(self, key: str, body: str, gone: bool) -> None:
         """Somebody writes past the gateway. What is pending is pushed over it; the last push wins (Q-18)."""
@@ -727,7 +755,7 @@ class Gateway(RuleBasedStateMachine):
     def refuse(self, key: str, body: str, gone: bool) -> None:
         """The next change of a key is refused for good: it is parked, and answers reads."""
         self.step("refusal")
-        self.onion.flaky.refusing.add(key)
+        self.onion.flaky.fate_of[key] = REFUSED
         if gone:
             self.delete(key)
         else:
@@ -752,26 +780,20 @@ class Gateway(RuleBasedStateMachine):
         """A request stands in line between two changes of its key, as the first one is refused for good, or held."""
         flaky = self.onion.flaky
         self.step("overtaking")
-        flaky.come_back()
-        flaky.release()
-        flaky.fates.clear()
-        self.onion.run(self.onion.quiet(self.bucket, key))
+        self.deliver(key)
         flaky.stalled = True
         self.put_bytes(key, CONTENTS[first], "")
         self.onion.run(self.onion.breathe())
         between = self.onion.begin("PutObjectAcl", {"Bucket": self.bucket, "Key": key, "ACL": "private"})
         self.onion.run(self.onion.breathe())
-        for body in second:
-            if body:
-                self.put_bytes(key, CONTENTS[body], "")
-            else:
-                self.delete(key)
+        self.write_each(key, second)
         before = self.held
         if held:
             self.tag_bucket(True)
         flaky.release("RequestTimeout 400" if held else REFUSED)
         self.onion.run(self.onion.end_of(between))
         self.get(key)
+        self.the_newest_change_is_the_truth()
         if self.held and not before:
             self.tag_bucket(False)
             self.get(key)
@@ -822,7 +844,7 @@ class Gateway(RuleBasedStateMachine):
         self.onion.flaky.come_back()
         if self.held:
             self.tag_bucket(False)
-        self.onion.flaky.refusing.discard(key)
+        self.onion.flaky.fate_of.pop(key, None)
         self.onion.flaky.leave()
         directory = self.onion.directory / "queue" / "bodies"
         before = {path.name for path in directory.iterdir()}
@@ -850,7 +872,7 @@ class Gateway(RuleBasedStateMachine):
         await self.onion.drain()
         for key in self.model.may:
             if (state := self.onion.queue.object_status(self.bucket, key)["state"]) != "settled":
-                self.judge_kept(key, state)
+                await self.judge_kept(key, state)
                 continue
             named = {"Bucket": self.bucket, "Key": key}
             try:
@@ -867,17 +889,22 @@ class Gateway(RuleBasedStateMachine):
             )
         self.judge_order()
 
-    def judge_kept(self, key: str, state: str) -> None:
-        """What a drain leaves is kept back for a reason."""
+    async def judge_kept(self, key: str, state: str) -> None:
+        """What a drain leaves is kept back for a reason, and is what was acknowledged last."""
         tagged = any(one is not None and HOLD[0] in one.tags for one in self.model.states(key))
         if not {"held": self.held or tagged, "parked": key in self.onion.journal.refused}.get(state):
             raise Wrong(f"{key!r} is {state} after a drain")
+        answer, _ = await self.onion.ask("HeadObject", {"Bucket": self.bucket, "Key": key}, owed=True)
+        if isinstance(answer, Answer):
+            self.model.see(key, lambda one: same(one, answer), f"{said(answer)} while it is {state}")
+        else:
+            self.not_there(key, answer)
 
     def judge_order(self) -> None:
         """The writes of a key reach the remote in the order in which they were acknowledged."""
         newest: dict[str, int] = {}
         for operation, key, name, _ in self.onion.journal.passed:
-            if operation == "PutObject" and name.isdigit():
+            if operation == "PutObject" and name.isdigit() and name not in self.copied:
                 if int(name) < newest.get(key, 0):
                     raise Wrong(f"write {name} of {key!r} was sent after write {newest[key]}")
                 newest[key] = int(name)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,7 +64,7 @@ class Onion:
         self._stack: contextlib.AsyncExitStack
         self._pushing: asyncio.Task[None]
 
-    def run(self, what: Coroutine[Any, Any, T]) -> T:
+    def run(self, what: Awaitable[T]) -> T:
         """Let the loop run until something is done."""
         return self.loop.run_until_complete(what)
 
@@ -208,12 +208,11 @@ class Onion:
         config.reload(self._settings, {"S3D_WRITE_QUEUE_ZOMBIE_WINDOW": window})
 
     def _unfinished(self) -> int:
-        """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other."""
-        table = apsw.Connection(str(self.directory / "queue" / "queue.db"), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            count: int = table.execute(
-                "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'unknown')"
-            ).fetchone()[0]
-            return count
-        finally:
-            table.close()
+        """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other.
+
+        The queue itself is asked: a commit that it has not been told of yet is not done in `object_status` either.
+        """
+        found = self.queue._parts.db.read(
+            "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'unknown')"
+        )
+        return int(found[0][0])

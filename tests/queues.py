@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from s3d import config
+from s3d.api import S3
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
-from tests.fakes import Fake
 
 BUCKET = "bucket"
 ENDPOINT = "http://remote.test"
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path, remote: Fake, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
+async def opened(directory: Path, remote: S3, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
     """The queue, at rest."""
     settings = config.Settings(gateway=config.Gateway(local_dir=directory), remote=config.Remote(buckets=(BUCKET,)))
 
@@ -29,7 +29,7 @@ async def opened(directory: Path, remote: Fake, endpoint: str = ENDPOINT) -> Asy
 
 
 @contextlib.asynccontextmanager
-async def at_work(directory: Path, remote: Fake) -> AsyncIterator[Queue]:
+async def at_work(directory: Path, remote: S3) -> AsyncIterator[Queue]:
     """The queue with all that runs for life; what ends there fails the test."""
     async with opened(directory, remote) as queue, asyncio.TaskGroup() as tasks:
         running = [

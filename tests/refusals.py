@@ -120,7 +120,7 @@ class Proxy:
 
 def fits(rule: Rule, method: str, path: str) -> bool:
     """Whether a rule is for a request."""
-    return path.startswith(rule["path"]) and rule.get("method", method) == method
+    return bool(path.startswith(rule["path"])) and rule.get("method", method) == method
 
 
 def skewed(rule: Rule, signed_at: str) -> bool:
@@ -128,7 +128,7 @@ def skewed(rule: Rule, signed_at: str) -> bool:
     if not rule.get("skew"):
         return True
     signed = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return abs(signed.timestamp() - time.time() - rule["date"]) > 900
+    return bool(abs(signed.timestamp() - time.time() - rule["date"]) > 900)
 
 
 def refusal(rule: Rule) -> web.Response:

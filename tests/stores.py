@@ -79,6 +79,8 @@ class Hook:
     operation: str = ""
     bucket: str = ""
     key: str = ""
+    header: str = ""
+    """A header that the request must have."""
     reused: bool | None = None
     """Whether it is for connections that have served a request before; None: for all."""
     times: int | None = None
@@ -89,6 +91,8 @@ class Hook:
         """Whether it is for a request; counts."""
         wanted = (self.operation, request.operation), (self.bucket, request.bucket), (self.key, request.key)
         if any(name not in ("", there) for name, there in wanted):
+            return False
+        if self.header and self.header not in request.headers:
             return False
         if self.reused is not None and self.reused != (request.nth > 1):
             return False
@@ -196,6 +200,7 @@ class Store:
         late = [one for one in self._late if one[0].path.startswith(f"/{bucket}/") or one[0].path == f"/{bucket}"]
         self._late = [one for one in self._late if one not in late]
         for wire, data, sums in late:
+            assert isinstance(wire.headers, CIMultiDict)
             for name in ("If-Match", "If-None-Match"):
                 wire.headers.popall(name, None)
             self.fake.answer(wire, data, sums)
@@ -307,7 +312,7 @@ class Store:
     ) -> None:
         """Write an answer, or what of it is written before it is cut."""
         if isinstance(reply, Reply):
-            length = reply.body.length if reply.body is not None else 0
+            length = (reply.body.length if reply.body is not None else 0) or 0
             status: int | str = reply.status
             headers = [(k, self.etags(v) if k.lower() == "etag" else v) for k, v in reply.headers.items()]
             body = b"" if wire.method == "HEAD" else await whole(reply)

@@ -19,6 +19,7 @@ import pytest
 
 from s3d.api import read_all
 from s3d.errors import S3Error
+from s3d.layers.queue.push import retry
 from tests.callers import Answer, door_call
 from tests.fakes import Bucket, Version, md5
 from tests.gateways import Gateway, gateway
@@ -297,7 +298,7 @@ PUSHES: dict[str, tuple[str, Callable[[Cell], Awaitable[None]], Callable[[Cell],
 """The request that is answered oddly, what a client does, and what is there in the end."""
 
 
-@pytest.mark.semantics("D-1", "Q-3a", "Q-8", "Q-8a", "Q-22")
+@pytest.mark.semantics("D-1", "Q-3a", "Q-8", "Q-8a", "Q-22", "Q-22a")
 @pytest.mark.parametrize("kind", PUSHES)
 async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_path: Path) -> None:
     operation, change, arrived = PUSHES[kind]
@@ -327,6 +328,38 @@ async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_
     assert found == {"never asked": set(), "lost": set(), "parked": parks, "believed": set()}, report(found)
 
 
+@pytest.mark.semantics("Q-8a", "Q-22")
+async def test_parts_that_another_answered_never_park_their_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "SPACING", 0.0)
+    async with Store() as store, gateway(tmp_path, store, ("b",)) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        hook = store.hook(ANSWERS["200 ETag of another object"], "UploadPart", bucket="b")
+        cell = Cell("", "b", here, store)
+        await cell.upload()
+        await until(lambda: hook.hits > retry.ATTEMPTS + 1)
+        assert here.state("b", "k") != "parked"
+        store.clear()
+        await until(lambda: is_uploaded(cell))
+
+
+@pytest.mark.semantics("Q-16", "Q-22")
+async def test_a_part_that_another_answered_is_kept_until_the_store_lists_it(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, ("b",), max_size=16) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0)
+        hook = store.hook(ANSWERS["200 ETag of another object"], "UploadPart", bucket="b", times=1)
+        cell = Cell("", "b", here, store)
+        upload_id = (await cell.ask("CreateMultipartUpload")).result["UploadId"]
+        part = await cell.ask("UploadPart", b"it has to spill", UploadId=upload_id, PartNumber=1)
+        await until(lambda: hook.hits == 1)
+        await until(lambda: any(one.parts for one in store.fake.buckets["b"].uploads.values()))
+        parts = {"Parts": [{"PartNumber": 1, "ETag": f'"{part.etag}"'}]}
+        await cell.ask("CompleteMultipartUpload", UploadId=upload_id, MultipartUpload=parts)
+        assert cell.there is not None
+        assert cell.there.data == b"it has to spill"
+
+
 @pytest.mark.semantics("Q-10", "Q-22")
 @pytest.mark.parametrize("status", [200, 400, 403, 503])
 async def test_an_answer_that_never_ends_keeps_no_worker(status: int, tmp_path: Path) -> None:
@@ -349,7 +382,7 @@ ETAGS: dict[str, Callable[[str], str]] = {
 """How proxies and stores write ETags that are those of S3."""
 
 
-@pytest.mark.semantics("Q-3", "Q-22")
+@pytest.mark.semantics("Q-3", "Q-22", "Q-22a")
 @pytest.mark.parametrize("spelling", ETAGS)
 async def test_an_etag_that_is_written_otherwise_confirms(spelling: str, tmp_path: Path) -> None:
     async with Store() as store, gateway(tmp_path, store) as here:

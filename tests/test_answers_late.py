@@ -62,7 +62,7 @@ class Key:
         """Wait until nothing of it is pending."""
         await until(lambda: self.gateway.state(self.bucket, "k") == "settled", what="a delivery")
 
-    async def upload(self, **condition: str) -> Answer | S3Error:
+    async def upload(self, **condition: Any) -> Answer | S3Error:
         """Upload in one part."""
         id = (await self.acknowledged("CreateMultipartUpload")).result["UploadId"]  # noqa: A001
         part = await self.acknowledged("UploadPart", b"part", UploadId=id, PartNumber=1)
@@ -137,14 +137,15 @@ async def newer_upload(key: Key) -> bytes | None:
     return b"part"
 
 
-@pytest.mark.semantics("Q-3", "Q-3a")
+@pytest.mark.semantics("Q-3", "Q-3a", "Q-3d")
 @pytest.mark.parametrize("newer", [newer_put, newer_delete, newer_upload], ids=lambda newer: newer.__name__)
 async def test_what_was_acknowledged_last_is_there_in_the_end(
     newer: Callable[[Key], Awaitable[bytes | None]], tmp_path: Path
 ) -> None:
     # Whether the same object was put or another cannot be seen, nor whether it was deleted once or twice.
-    same = {newer_delete: ("delete", "bulk delete"), newer_upload: ("upload",), newer_put: ()}[newer]
-    names = [name for name in LATE if name.partition(",")[0] not in same]
+    same: dict[Callable[[Key], Awaitable[bytes | None]], tuple[str, ...]]
+    same = {newer_delete: ("delete", "bulk delete"), newer_upload: ("upload",), newer_put: ()}
+    names = [name for name in LATE if name.partition(",")[0] not in same[newer]]
     buckets = {name: f"bucket-{number}" for number, name in enumerate(names)}
     async with Store() as store, gateway(tmp_path, store, zombie_window=WINDOW) as here:
 
@@ -209,7 +210,7 @@ NOT_NOW = ["400 RequestTimeout", "400 ExpiredToken", "401 Unauthorized", "408 Re
 """What the store says of this moment, not of the object: the look is made again."""
 
 
-@pytest.mark.semantics("Q-3", "Q-22")
+@pytest.mark.semantics("Q-3", "Q-3d", "Q-22")
 @pytest.mark.parametrize("looks", [LOOKS, NOT_NOW], ids=["of others than the store", "of the store, for now"])
 async def test_a_look_for_what_is_late_takes_no_odd_answer_for_what_is_there(looks: list[str], tmp_path: Path) -> None:
     buckets = {name: f"bucket-{number}" for number, name in enumerate(looks)}
@@ -236,7 +237,7 @@ async def test_a_look_for_what_is_late_takes_no_odd_answer_for_what_is_there(loo
 @pytest.mark.semantics("Q-18", "Q-22")
 async def test_a_look_for_a_conflict_takes_no_odd_answer_for_the_stores(tmp_path: Path) -> None:
     buckets = {name: f"bucket-{number}" for number, name in enumerate(LOOKS)}
-    settings = {"conflict": "Park", "conflict_check_after": 0.0}
+    settings: dict[str, Any] = {"conflict": "Park", "conflict_check_after": 0.0}
     async with Store() as store, gateway(tmp_path, store, tuple(buckets.values()), **settings) as here:
 
         async def end(name: str) -> str:

@@ -14,7 +14,7 @@ from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.relays import Relay
 from tests.remotes import Remote
 
-pytestmark = [pytest.mark.semantics("Q-7a"), pytest.mark.parametrize("remote", ["moto"], indirect=True)]
+pytestmark = [pytest.mark.semantics("Q-7e"), pytest.mark.parametrize("remote", ["moto"], indirect=True)]
 MIB = 1 << 20
 AWAY = {"S3_ENDPOINT": "http://127.0.0.1:9", "S3D_WRITE_QUEUE_WAIT": "100ms"}
 SMALL = {**AWAY, "S3D_WRITE_QUEUE_MAX_SIZE": "2Mi"}
@@ -132,7 +132,7 @@ def form(bucket: str, size: int, *, last: bool = True) -> tuple[bytes, str]:
     return body + b"--limit--\r\n", "multipart/form-data; boundary=limit"
 
 
-@pytest.mark.semantics("Q-7b")
+@pytest.mark.semantics("Q-7f")
 def test_a_form_that_is_larger_than_the_queue_is_not_spooled(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_form_that_is_larger_than_the_queue_is_not_spooled(
     assert daemon.client().get_object(Bucket=bucket, Key="posted")["Body"].read() == data_of(100_000)
 
 
-@pytest.mark.semantics("Q-7b")
+@pytest.mark.semantics("Q-7f")
 @pytest.mark.parametrize("daemon", [{**AWAY, "S3D_WRITE_QUEUE_MAX_SIZE": "1Gi"}], indirect=True)
 def test_room_is_taken_by_what_has_come_and_not_by_what_was_announced(daemon: Daemon, bucket: str) -> None:
     head = f"PUT /{bucket}/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 536870912\r\n\r\n".encode()
@@ -168,7 +168,7 @@ def test_room_is_taken_by_what_has_come_and_not_by_what_was_announced(daemon: Da
         assert taken(daemon) < 40 * MIB
 
 
-@pytest.mark.semantics("Q-7b")
+@pytest.mark.semantics("Q-7f")
 @pytest.mark.parametrize("daemon", [{**AWAY, "S3D_WRITE_QUEUE_MAX_SIZE": "8Mi"}], indirect=True)
 def test_a_body_for_which_there_is_no_room_any_more_is_refused_and_gone(daemon: Daemon, bucket: str) -> None:
     s3 = daemon.client(retries={"total_max_attempts": 1})

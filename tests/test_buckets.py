@@ -12,7 +12,7 @@ from tests.relays import AWAY, Relay, Relayed
 from tests.remotes import Remote
 
 
-@pytest.mark.semantics("Q-14")
+@pytest.mark.semantics("Q-14", "Q-14a")
 @pytest.mark.parametrize("remote", ["moto", "versitygw", "minio"], indirect=True)
 def test_a_versioned_bucket_may_be_queued_for_and_each_change_is_a_version(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
@@ -98,7 +98,7 @@ def test_a_conditional_put_is_decided_after_the_keys_pending_changes(
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
 
 
-@pytest.mark.semantics("R-6", "R-9")
+@pytest.mark.semantics("R-6", "R-6a", "R-9")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_the_settings_word_for_a_bucket_is_void_once_the_remote_says_otherwise(
     remote: Remote, relay: Relay, start_daemon: StartDaemon
@@ -120,7 +120,7 @@ def test_the_settings_word_for_a_bucket_is_void_once_the_remote_says_otherwise(
     assert s3.get_object(Bucket="never-was", Key="k")["Body"].read() == b"x"
 
 
-@pytest.mark.semantics("R-9")
+@pytest.mark.semantics("R-9", "R-9a")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_bucket_with_a_parked_put_is_not_empty(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon

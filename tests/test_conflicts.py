@@ -29,7 +29,7 @@ def conflicts(daemon: Daemon) -> dict[str, float]:
     return {name.split('"')[1]: float(number) for name, number in found}
 
 
-@pytest.mark.semantics("Q-9")
+@pytest.mark.semantics("Q-9", "Q-18a")
 @pytest.mark.parametrize("remote", ["moto", "minio"], indirect=True)
 @pytest.mark.parametrize("mode", ["Overwrite", "Park"])
 def test_what_somebody_else_wrote_meanwhile_is_overwritten_or_both_are_kept(
@@ -78,7 +78,7 @@ def test_an_object_that_was_never_seen_is_a_conflict_where_it_is_newer_than_the_
     def written_later() -> bool:
         there.put_object(Bucket=bucket, Key="newer", Body=b"foreign")
         seen: float = there.head_object(Bucket=bucket, Key="newer")["LastModified"].timestamp()
-        return seen > acknowledged + 2
+        return seen > float(acknowledged) + 2
 
     eventually(written_later)
     relayed.set(mode="pass")

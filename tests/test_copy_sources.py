@@ -1,6 +1,7 @@
 """The source of a copy: read as S3 reads it, so that the copy waits for what is pending of the same object."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,17 @@ async def test_a_copy_is_of_what_is_pending_however_its_source_is_encoded(tmp_pa
     async with store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
         await gate.ask("PutObject", {"Bucket": "b", "Key": "first"}, b"y")
         await gate.ask("PutObject", {"Bucket": "b", "Key": "d/k"}, b"newer")
-        part = {"Bucket": "b", "Key": "whole", "PartNumber": 1}
+        part: dict[str, Any] = {"Bucket": "b", "Key": "whole", "PartNumber": 1}
         await gate.ask("CreateMultipartUpload", {"Bucket": "b", "Key": "first"})
         begun = await gate.ask("CreateMultipartUpload", {"Bucket": "b", "Key": "whole"})
+        assert isinstance(begun, Answer)
         part["UploadId"] = begun.result["UploadId"]
         taken = await gate.ask("UploadPartCopy", {**part, "CopySource": source})
         copied = await gate.ask("CopyObject", {"Bucket": "b", "Key": "copy", "CopySource": source})
         read = await gate.ask("GetObject", {"Bucket": "b", "Key": "copy"})
+        assert isinstance(taken, Answer)
         assert isinstance(copied, Answer)
+        assert isinstance(read, Answer)
         assert taken.result["CopyPartResult"]["ETag"] == copied.result["CopyObjectResult"]["ETag"]
         assert read.data == b"newer"
 

@@ -22,6 +22,7 @@ from tests.daemons import StartDaemon, drained, eventually
 from tests.fakes import Bucket
 from tests.gateways import Gateway, gateway
 from tests.processes import free_port
+from tests.remotes import Remote
 from tests.stores import Odd, Store, until
 from tests.test_answers import XML, s3_error
 from tests.test_answers_early import as_remote
@@ -218,6 +219,47 @@ def test_a_daemon_without_keys_lives_and_says_so(tmp_path: Path, start_daemon: S
         eventually(lambda: drained(daemon))
         assert (store.data("b", "k"), store.data("b", "l")) == (b"1", b"2")
         assert "Traceback" not in daemon.output()
+
+
+TOKEN_SERVICES = {
+    "its own variable": {"AWS_ENDPOINT_URL_STS": "{there}"},
+    "the variable of all services": {"AWS_ENDPOINT_URL": "{there}"},
+    "beside those that point to s3d": {
+        "AWS_ENDPOINT_URL_STS": "{there}",
+        "AWS_ENDPOINT_URL": "http://localhost:{port}",
+        "AWS_ENDPOINT_URL_S3": "http://localhost:{port}",
+    },
+    "the profile": {"AWS_CONFIG_FILE": "{profile}"},
+}
+"""How the SDK is told where the token service is."""
+
+
+@pytest.mark.semantics("R-10")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+@pytest.mark.parametrize("named", TOKEN_SERVICES)
+def test_a_token_service_is_asked_where_the_sdk_is_told_so(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path, named: str
+) -> None:
+    token, profile, port = tmp_path / "token", tmp_path / "profile", free_port()
+    token.write_text("token")
+    profile.write_text(f"[default]\nservices = x\n[services x]\nsts =\n  endpoint_url = {remote.endpoint}\n")
+    there = {
+        name: value.format(there=remote.endpoint, port=port, profile=profile)
+        for name, value in TOKEN_SERVICES[named].items()
+    }
+    daemon = start_daemon(
+        remote,
+        S3D_ENDPOINT=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        AWS_WEB_IDENTITY_TOKEN_FILE=str(token),
+        AWS_ROLE_ARN="arn:aws:iam::123456789012:role/role",
+        **there,
+    )
+    daemon.port = port
+    daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
+    assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    assert daemon.status()["remote"]["credentials"] == "found"
 
 
 DATES = {

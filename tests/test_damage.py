@@ -253,7 +253,7 @@ def rules_of(local: Path) -> set[str]:
         db.close()
 
 
-@pytest.mark.semantics("D-14")
+@pytest.mark.semantics("D-14", "D-14a")
 @pytest.mark.parametrize("kind", KNOWLEDGE)
 async def test_what_is_only_known_and_cannot_be_read_is_forgotten(
     tmp_path: Path, remote_of_puts: Fake, kind: str
@@ -373,7 +373,7 @@ def test_the_daemon_survives_every_kind_of_damage_and_says_what_to_do(
     eventually(lambda: drained(daemon))
 
 
-@pytest.mark.semantics("D-14")
+@pytest.mark.semantics("D-14", "D-14a")
 @pytest.mark.parametrize(
     "kind", ["a lane", "a lane of nobody", "kinds of a lane", "a hold of no bucket", "a settled change"]
 )

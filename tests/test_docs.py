@@ -15,11 +15,11 @@ DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT
 
 
 @pytest.mark.parametrize("variable", [variable for variable, *_ in known_settings()])
-def test_a_setting_is_in_the_reference(variable: str):
+def test_a_setting_is_in_the_reference(variable: str) -> None:
     assert f"| `{variable}` |" in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
-def test_the_reference_is_what_the_settings_say():
+def test_the_reference_is_what_the_settings_say() -> None:
     written = subprocess.run(
         [sys.executable, ROOT / "docs" / "settings.py"],
         env={"PYTHONPATH": str(ROOT / "sidecar")},
@@ -30,7 +30,7 @@ def test_the_reference_is_what_the_settings_say():
     assert written == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_names_every_command():
+def test_the_readme_names_every_command() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "s3d", "--help"],
         env={"PYTHONPATH": str(ROOT / "sidecar")},
@@ -47,11 +47,11 @@ def test_the_readme_names_every_command():
 
 
 @pytest.mark.parametrize("action", list(QUEUE_ACTIONS))
-def test_the_operating_guide_names_every_queue_command(action: str):
+def test_the_operating_guide_names_every_queue_command(action: str) -> None:
     assert f"    s3d queue {action} " in (ROOT / "docs" / "OPERATING.md").read_text(encoding="utf-8")
 
 
-def test_the_operating_guide_names_metrics_that_are_there():
+def test_the_operating_guide_names_metrics_that_are_there() -> None:
     guide = (ROOT / "docs" / "OPERATING.md").read_text(encoding="utf-8")
     source = (ROOT / "sidecar" / "s3d" / "metrics.py").read_text(encoding="utf-8")
     named = set(re.findall(r"`(s3d_\w+?)[`{]", guide))
@@ -59,8 +59,27 @@ def test_the_operating_guide_names_metrics_that_are_there():
     assert [name for name in named if f'"{name}"' not in source] == []
 
 
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+
+@pytest.mark.parametrize("record", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_a_number_a_date_and_a_place_in_the_index(record: Path) -> None:
+    title, _, stand, *_ = record.read_text(encoding="utf-8").splitlines()
+    number, _, said = title.removeprefix("# ").partition(". ")
+    assert record.name.startswith(f"{int(number):04d}-")
+    date = re.fullmatch(r"Date: (\d{4}-\d\d-\d\d)\. Status: (accepted|replaced by decision \d+)\.", stand)
+    assert date
+    assert f"| [{number}](decisions/{record.name}) | {said} | {date[1]} |" in (ROOT / "docs" / "README.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [int(record.name[:4]) for record in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_a_link_leads_somewhere(document: Path):
+def test_a_link_leads_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
     missing = [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()]
     assert not missing

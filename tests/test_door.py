@@ -95,7 +95,7 @@ def test_what_involves_no_pending_change_is_the_remotes_own_answer(daemon: Daemo
     "headers", [{"Host": "evil.example"}, {"Host": "rebind.example:33333"}, {"Sec-Fetch-Site": "cross-site"}]
 )
 def test_other_sites_are_refused(daemon: Daemon, headers: dict[str, str]) -> None:
-    status, _, document = raw(daemon, "GET", "/", **headers)
+    status, _, document = raw(daemon, "GET", "/", None, **headers)
     assert status == 403
     assert b"<Code>AccessDenied</Code>" in document
 

@@ -141,7 +141,7 @@ def test_a_second_process_on_the_local_dir_names_the_first(daemon: Daemon, bucke
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
 
 
-@pytest.mark.semantics("D-9")
+@pytest.mark.semantics("D-9", "D-9a")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_local_dir_with_changes_belongs_to_its_remote(away: tuple[Daemon, Relayed, str], remote: Remote) -> None:
     daemon, relayed, bucket = away

@@ -89,7 +89,7 @@ def test_a_bucket_that_is_tagged_elsewhere_releases_what_it_held(
     eventually(lambda: drained(daemon))
 
 
-@pytest.mark.semantics("Q-9", "Q-11", "R-3")
+@pytest.mark.semantics("Q-9", "Q-9a", "Q-11", "R-3")
 def test_a_held_change_is_superseded_by_a_newer_write_and_refuses_a_barrier_at_once(
     daemon: Daemon, remote: Remote, bucket: str
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_held_change_is_superseded_by_a_newer_write_and_refuses_a_barrier_at_o
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"3"
 
 
-@pytest.mark.semantics("Q-7", "Q-11")
+@pytest.mark.semantics("Q-7", "Q-7d", "Q-11")
 def test_held_changes_count_to_size_and_files_and_never_to_age(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:

@@ -142,7 +142,7 @@ def test_what_the_tags_of_its_bucket_hold_behind_a_newer_put_is_not_released_ove
 def test_puts_that_overwrite_refused_ones_do_not_fill_the_queue(stage: Stage) -> None:
     stage.begin()
     for number in range(16):
-        stage.onion.flaky.refusing.add("k")
+        stage.onion.flaky.fate_of["k"] = REFUSED
         stage.do("PutObject", "k", bytes([number]) * 100_000)
         stage.onion.run(stage.onion.drain())
     assert stage.onion.queue.states()["parked"] == 1

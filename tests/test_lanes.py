@@ -20,7 +20,7 @@ def state_of(daemon: Daemon, bucket: str, key: str) -> dict[str, Any]:
     return shown[-1] if shown else {"state": "settled"}
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8b")
 def test_a_refused_lane_pauses_keeps_everything_and_goes_on_by_itself(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
@@ -57,7 +57,7 @@ def test_a_refused_lane_pauses_keeps_everything_and_goes_on_by_itself(
         assert remote.client().get_object(Bucket=bucket, Key=f"k{number}")["Body"].read() == b"%d" % number
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8c")
 def test_what_is_denied_alone_is_parked_and_its_lane_goes_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
@@ -83,7 +83,7 @@ def test_what_is_denied_alone_is_parked_and_its_lane_goes_on(
     assert s3.get_object(Bucket=bucket, Key="secret/1")["Body"].read() == b"x"
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8c")
 def test_a_lane_of_which_everything_is_denied_parks_nothing(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
@@ -110,7 +110,7 @@ REFUSED_FOR_GOOD = [
 ]
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8d")
 @pytest.mark.parametrize("rule, attempts", REFUSED_FOR_GOOD, ids=str)
 def test_what_is_refused_for_good_is_parked_and_the_others_go_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, rule: dict[str, Any], attempts: int
@@ -129,7 +129,7 @@ def test_what_is_refused_for_good_is_parked_and_the_others_go_on(
     assert remote.client().get_object(Bucket=bucket, Key="good")["Body"].read() == b"x"
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8g")
 @pytest.mark.parametrize(
     "rule", [{"status": 503, "code": "SlowDown"}, {"status": 400, "code": "RequestTimeout"}], ids=str
 )
@@ -146,7 +146,7 @@ def test_what_is_refused_for_now_is_tried_until_it_passes(
     eventually(lambda: drained(daemon))
 
 
-@pytest.mark.semantics("Q-8", "D-4")
+@pytest.mark.semantics("D-4", "Q-8", "Q-8e")
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_a_body_that_the_remote_saw_otherwise_is_hashed_again(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, size: int
@@ -177,7 +177,7 @@ def test_a_clock_that_is_wrong_is_named_and_the_remotes_time_is_learnt(
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8b")
 def test_a_bucket_that_was_deleted_there_pauses_its_lane_and_is_never_made_anew(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
@@ -213,7 +213,10 @@ def test_slow_objects_hold_up_no_others(
         s3.put_object(Bucket=bucket, Key=f"slow{number}", Body=b"x" * size)
     eventually(lambda: all(state_of(daemon, bucket, f"slow{number}")["attempts"] for number in range(5)))
     proxy.set({**slow, "delay": 3600})
-    due = lambda: [state_of(daemon, bucket, f"slow{number}")["next_at"] for number in range(5)]  # noqa: E731
+
+    def due() -> list[float | None]:
+        return [state_of(daemon, bucket, f"slow{number}")["next_at"] for number in range(5)]
+
     eventually(lambda: due().count(None) == 3)  # what is under way has no time
     # The other two are long due, and get no worker.
     eventually(lambda: all(at is None or at < time.time() - 1 for at in due()))

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.usefixtures("quick")
 KEYS = ["a", "b/1", "b/2", "c", "d", "e/1", "f"]
 PUTS, DELETES = ["b/15", "cc", "zz"], ["a", "e/1"]
 LEFT = sorted({*KEYS, *PUTS} - set(DELETES))
+QUERIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"Delimiter": "/"},
+    {"MaxKeys": 1},
+    {"MaxKeys": 2, "Delimiter": "/"},
+    {"MaxKeys": 3},
+)
 TRUNCATING = {
     "plain": Style(),
     "short pages": Style(most=2),
@@ -38,14 +45,14 @@ TRUNCATING = {
 @pytest.mark.parametrize("style", TRUNCATING.values(), ids=TRUNCATING.keys())
 async def test_every_name_comes_once_however_the_store_pages(tmp_path: Path, style: Style, second: bool) -> None:
     async with Store(Lister(style, {"b": KEYS})) as store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
-        for query in ({}, {"Delimiter": "/"}, {"MaxKeys": 1}, {"MaxKeys": 2, "Delimiter": "/"}, {"MaxKeys": 3}):
+        for query in QUERIES:
             expected = ["a", "b/", "c", "d", "e/", "f"] if "Delimiter" in query else KEYS
             assert await walked(gate, "b", second=second, **query) == expected, query
         for key in PUTS:
             await gate.ask("PutObject", {"Bucket": "b", "Key": key}, b"y")
         for key in DELETES:
             await gate.ask("DeleteObject", {"Bucket": "b", "Key": key})
-        for query in ({}, {"Delimiter": "/"}, {"MaxKeys": 1}, {"MaxKeys": 2, "Delimiter": "/"}, {"MaxKeys": 3}):
+        for query in QUERIES:
             expected = ["b/", "c", "cc", "d", "f", "zz"] if "Delimiter" in query else LEFT
             assert await walked(gate, "b", second=second, **query) == expected, query
 
@@ -93,10 +100,12 @@ async def test_what_is_pending_before_a_forwarded_page_of_another_order_is_not_f
         gateway(tmp_path, store, ("b",), delay="1h") as gate,
     ):
         first = await gate.ask("ListObjectsV2", {"Bucket": "b"})
+        assert isinstance(first, Answer)
         await gate.ask("DeleteObject", {"Bucket": "b", "Key": "a"})
         second = await gate.ask(
             "ListObjectsV2", {"Bucket": "b", "ContinuationToken": first.result["NextContinuationToken"]}
         )
+        assert isinstance(second, Answer)
         assert [one["Key"] for one in second.result["Contents"]] == ["c"]
 
 
@@ -110,7 +119,7 @@ ENCODINGS = {
 @pytest.mark.semantics("R-8a")
 @pytest.mark.parametrize("encoding", [{}, {"EncodingType": "url"}], ids=["plain", "url"])
 @pytest.mark.parametrize("style", ENCODINGS.values(), ids=ENCODINGS.keys())
-async def test_names_are_read_as_the_store_writes_them(tmp_path: Path, style: Style, encoding: dict[str, str]) -> None:
+async def test_names_are_read_as_the_store_writes_them(tmp_path: Path, style: Style, encoding: dict[str, Any]) -> None:
     keys = ["a b", "a%20b", "a+b", "a0", "\u00e9"]
     async with Store(Lister(style, {"b": keys})) as store, gateway(tmp_path, store, ("b",), delay="1h") as gate:
         await gate.ask("DeleteObject", {"Bucket": "b", "Key": "a b"})
@@ -127,6 +136,7 @@ async def test_a_token_of_before_says_the_last_name_as_it_is(tmp_path: Path) -> 
         gateway(tmp_path, store, ("b",), delay="1h") as gate,
     ):
         first = await gate.ask("ListObjectsV2", {"Bucket": "b", "EncodingType": "url"})
+        assert isinstance(first, Answer)
         await gate.ask("PutObject", {"Bucket": "b", "Key": "a$"}, b"y")
         query = {"ContinuationToken": first.result["NextContinuationToken"], "EncodingType": "url"}
         assert [unquote(name) for name in await walked(gate, "b", **query)] == ["a$", "a0", "c"]
@@ -149,7 +159,9 @@ async def test_a_walk_that_begins_idle_goes_on_merged_and_the_other_way_round(
             if page == at + 2:
                 await gate.queue.flush("b", "", None)
                 await until(lambda: store.data("b", "k085") is not None, what="the delivery")
-            result = (await gate.ask("ListObjectsV2" if second else "ListObjects", query)).result
+            answer = await gate.ask("ListObjectsV2" if second else "ListObjects", query)
+            assert isinstance(answer, Answer)
+            result = answer.result
             names += [one["Key"] for one in result.get("Contents", ())]
             if not result["IsTruncated"]:
                 break
@@ -237,13 +249,15 @@ async def test_what_is_read_here_comes_plain_whatever_coding_its_client_takes(tm
         Store(Coder(Style(most=2), {"b": [*KEYS, "k"]})) as store,
         gateway(tmp_path, store, ("b",), delay="1h") as gate,
     ):
-        takes = {"Accept_Encoding": coding}
+        takes: dict[str, Any] = {"Accept_Encoding": coding}
         for key in ("first", "pending"):
             await gate.ask("PutObject", {"Bucket": "b", "Key": key}, b"y", **takes)
-        key = {"Bucket": "b", "Key": "whole"}
-        begun = await gate.ask("CreateMultipartUpload", key, **takes)
-        upload = {**key, "UploadId": begun.result["UploadId"]}
+        whole = {"Bucket": "b", "Key": "whole"}
+        begun = await gate.ask("CreateMultipartUpload", whole, **takes)
+        assert isinstance(begun, Answer)
+        upload = {**whole, "UploadId": begun.result["UploadId"]}
         part = await gate.ask("UploadPart", {**upload, "PartNumber": 1}, b"y", **takes)
+        assert isinstance(part, Answer)
         listed = {"Parts": [{"PartNumber": 1, "ETag": part.etag}]}
         for operation, params in {
             "ListObjects": {"Bucket": "b"},
@@ -251,9 +265,9 @@ async def test_what_is_read_here_comes_plain_whatever_coding_its_client_takes(tm
             "ListMultipartUploads": {"Bucket": "b"},
             "ListParts": upload,
             "CompleteMultipartUpload": {**upload, "MultipartUpload": listed},
-            "CopyObject": {**key, "Key": "copy", "CopySource": "b/k"},
+            "CopyObject": {**whole, "Key": "copy", "CopySource": "b/k"},
             "DeleteObjects": {"Bucket": "b", "Delete": {"Objects": [{"Key": "a"}]}},
-            "GetObjectTagging": {**key, "Key": "k"},
+            "GetObjectTagging": {**whole, "Key": "k"},
             "ListBuckets": {},
         }.items():
             answer = await gate.ask(operation, params, **takes)

@@ -102,7 +102,7 @@ def test_listings_show_what_is_pending_page_by_page(pending: tuple[Daemon, set[s
         assert found == expected(keys, prefix, delimiter, start), query
 
 
-@pytest.mark.semantics("R-8")
+@pytest.mark.semantics("R-8", "R-8d")
 def test_a_listing_in_pages_has_no_gaps_or_doubles_while_the_queue_drains(
     pending: tuple[Daemon, set[str]], remote: Remote, bucket: str
 ) -> None:
@@ -160,7 +160,7 @@ def test_a_pending_object_is_listed_as_it_will_be(
         assert first[key]["ETag"] == entry["ETag"]
 
 
-@pytest.mark.semantics("R-1")
+@pytest.mark.semantics("R-1", "R-1b")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_listing_needs_the_remote_unless_only_pending_changes_are_asked_for(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
@@ -196,7 +196,7 @@ def test_a_page_with_nothing_pending_is_the_remotes_own(remote: Remote, bucket: 
             assert mine == theirs
 
 
-@pytest.mark.semantics("R-4")
+@pytest.mark.semantics("R-4", "R-8d")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_token_of_another_query_is_refused(pending: tuple[Daemon, set[str]], bucket: str) -> None:
     daemon, _ = pending
@@ -237,7 +237,7 @@ def test_common_prefixes_follow_pending_deletes_of_all_that_is_under_them(
     assert drained(daemon) is False
 
 
-@pytest.mark.semantics("R-3")
+@pytest.mark.semantics("R-3", "R-3a")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_list_object_versions_waits_for_its_prefix_and_for_nothing_else(
     remote: Remote, bucket: str, start_daemon: StartDaemon

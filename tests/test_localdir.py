@@ -24,7 +24,7 @@ from tests.queues import BUCKET, at_work, opened, until
 from tests.relays import Relayed
 
 LARGE = b"x" * 100_000
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 def replaced(path: Path, make: Callable[[Path], Any]) -> None:
@@ -116,7 +116,7 @@ async def test_a_local_dir_that_is_gone_is_noticed_without_a_write_and_what_is_p
     assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "before"})).data == b"small"
 
 
-@pytest.mark.semantics("D-12")
+@pytest.mark.semantics("D-12", "D-12b")
 @pytest.mark.parametrize("what", CUT)
 async def test_a_file_that_was_cut_off_is_noticed_without_a_write_and_stays_so(
     tmp_path: Path, far: Fake, what: str
@@ -214,7 +214,7 @@ LOST: dict[str, Change] = {
 }
 
 
-@pytest.mark.semantics("D-12")
+@pytest.mark.semantics("D-12", "D-12a")
 @pytest.mark.parametrize("what", LOST)
 @pytest.mark.parametrize("data", [LARGE, b"in the row"], ids=["in a file", "in the row"])
 async def test_bodies_without_their_database_are_neither_swept_nor_started_with(
@@ -246,7 +246,7 @@ async def test_bodies_without_their_database_are_neither_swept_nor_started_with(
     assert (await ask(far, "GetObject", {"Bucket": BUCKET, "Key": "of local"})).data == data
 
 
-@pytest.mark.semantics("D-4", "D-12")
+@pytest.mark.semantics("D-4", "D-12", "D-12a")
 async def test_beside_an_older_copy_of_the_database_no_newer_body_is_swept(
     tmp_path: Path, far: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -332,7 +332,7 @@ def test_a_queue_that_is_the_local_dir_itself_is_locked_once(tmp_path: Path) -> 
 OTHER = "http://other.test"
 
 
-@pytest.mark.semantics("D-9", "R-6")
+@pytest.mark.semantics("D-9", "D-9a", "R-6")
 async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -> None:
     async with at_work(tmp_path, far) as queue:
         await put(queue, "k")
@@ -364,7 +364,7 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
         assert queue._parts.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",), ("runs",)]
 
 
-@pytest.mark.semantics("D-9")
+@pytest.mark.semantics("D-9", "D-9a")
 async def test_an_open_upload_keeps_the_local_dir_for_its_remote(tmp_path: Path, far: Fake) -> None:
     named = {"Bucket": BUCKET, "Key": "k"}
     async with opened(tmp_path, far) as queue:

@@ -249,7 +249,7 @@ def test_the_checksum_of_an_object_is_the_one_that_the_remote_shows(
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("Q-16")
+@pytest.mark.semantics("Q-16", "Q-16a")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_part_is_copied_from_an_object_that_only_we_have(away: tuple[Daemon, Relayed], bucket: str) -> None:
     s3 = away[0].client()
@@ -292,7 +292,7 @@ def test_a_conditional_complete_is_decided_by_the_remote(daemon: Daemon, remote:
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("Q-7")
+@pytest.mark.semantics("Q-7", "Q-16c")
 @pytest.mark.semantics("Q-16")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_the_largest_upload_spills_when_half_of_the_queue_is_open_uploads(
@@ -330,7 +330,7 @@ def test_the_largest_upload_spills_when_half_of_the_queue_is_open_uploads(
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("Q-16")
+@pytest.mark.semantics("Q-16", "Q-16b")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 @pytest.mark.parametrize("daemon", [{"S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": "1s"}], indirect=True)
 def test_an_abandoned_upload_expires(daemon: Daemon, bucket: str) -> None:
@@ -358,7 +358,7 @@ def test_an_upload_to_a_versioned_bucket_goes_through(remote: Remote, bucket: st
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("Q-3")
+@pytest.mark.semantics("Q-3", "Q-3c", "Q-8f")
 @pytest.mark.semantics("Q-8")
 @pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
 def test_a_complete_whose_answer_is_lost_is_settled_by_what_the_remote_shows(

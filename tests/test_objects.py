@@ -181,7 +181,7 @@ def test_tags_without_a_pending_put_go_through(away: Away, remote: Remote) -> No
     assert tags_of(remote.client(), bucket, "k") == [("a", "1")]
 
 
-@pytest.mark.semantics("Q-19", "D-1", "D-6", "R-1")
+@pytest.mark.semantics("D-1", "D-6", "Q-19", "Q-19a", "R-1")
 def test_a_copy_of_a_pending_put_is_queued(away: Away, remote: Remote) -> None:
     daemon, _, bucket = away
     s3, there = daemon.client(), remote.client()
@@ -230,7 +230,7 @@ def test_a_copy_of_a_pending_put_is_queued(away: Away, remote: Remote) -> None:
     assert [state(there, key) for key in keys] == before
 
 
-@pytest.mark.semantics("Q-19", "R-3")
+@pytest.mark.semantics("Q-19", "Q-19a", "R-3")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_copy_of_what_is_not_pending_is_the_remotes(daemon: Daemon, remote: Remote, bucket: str) -> None:
     s3 = daemon.client()
@@ -434,7 +434,7 @@ def test_a_form_with_a_clients_key_is_not_stored_here(daemon: Daemon, remote: Re
     assert bodies.stat().st_mtime_ns != before
 
 
-@pytest.mark.semantics("R-1")
+@pytest.mark.semantics("R-1", "R-1a")
 @pytest.mark.parametrize("remote", ["moto", "minio"], indirect=True)
 def test_attributes_of_a_pending_put_are_those_of_the_remote(away: Away, remote: Remote) -> None:
     daemon, _, bucket = away

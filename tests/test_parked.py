@@ -129,7 +129,7 @@ def test_a_change_is_discarded_when_somebody_says_so_and_not_before(stage: Stage
     assert not [path for path in bodies.rglob("*") if path.is_file() and path.name != ".queue"]
 
 
-@pytest.mark.semantics("Q-9")
+@pytest.mark.semantics("Q-9", "Q-9a")
 def test_a_newer_write_takes_the_key_of_a_parked_one_which_stays_exportable(
     stage: Stage, remote: Remote, tmp_path: Path
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_newer_write_takes_the_key_of_a_parked_one_which_stays_exportable(
     assert Path(body).read_bytes() == b"one"
 
 
-@pytest.mark.semantics("Q-9", "R-3")
+@pytest.mark.semantics("Q-9", "Q-9d", "R-3")
 def test_a_barrier_that_meets_a_parked_change_says_so_at_once_and_names_it(stage: Stage) -> None:
     stage.proxy.set()
     status, headers, document = raw(stage.daemon, "GET", f"/{stage.bucket}/bad/1?acl")
@@ -165,7 +165,7 @@ def test_a_barrier_that_meets_a_parked_change_says_so_at_once_and_names_it(stage
     assert "retry-after" in headers
 
 
-@pytest.mark.semantics("Q-7")
+@pytest.mark.semantics("Q-7", "Q-7d")
 def test_parked_changes_count_to_the_limits_until_they_are_discarded(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:

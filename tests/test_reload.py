@@ -63,7 +63,7 @@ def test_a_limit_that_is_changed_beside_a_running_daemon_holds_from_then_on(
     wrong = ("{", '{"S3D_BUCKETS": "other"}', '{"S3D_WRITE_QUEUE_MAX_FILES": 0}')
     for number, text in enumerate(wrong, start=1):
         mount(directory, {"settings.json": text})
-        until(lambda number=number: daemon.output().count("is not taken over") == number)
+        until(lambda: daemon.output().count("is not taken over") == number)  # noqa: B023
     mount(directory, {"settings.json": ""})
     with pytest.raises(ClientError, match="SlowDown"):
         s3.put_object(Bucket=bucket, Key="3", Body=b"")

@@ -66,7 +66,7 @@ def asked(store: Store, operation: str) -> Iterator[Seen]:
     return (one for one in store.seen if one.operation == operation)
 
 
-@pytest.mark.semantics("Q-3a")
+@pytest.mark.semantics("Q-3a", "Q-3e")
 @pytest.mark.parametrize("reused", [False, True], ids=["first use", "kept alive"])
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("way", WAYS)
@@ -118,7 +118,7 @@ async def test_a_lock_whose_answer_is_lost_is_not_asked_for_twice(tmp_path: Path
     assert (hook.hits, store.data("b", "lock")) == (1, data)
 
 
-@pytest.mark.semantics("Q-3", "Q-3a")
+@pytest.mark.semantics("Q-3", "Q-3a", "Q-3e")
 @pytest.mark.parametrize("cut", CUTS)
 async def test_an_attempt_of_a_push_is_one_request(cut: str, tmp_path: Path, store: Store) -> None:
     drops = 3
@@ -157,7 +157,7 @@ UNSENT = {name: REQUESTS[name] for name in ("GET", "HEAD", "GET of a bucket", "D
 """Requests of which nothing but the head has left: they have no body, or one that waits for 100 Continue."""
 
 
-@pytest.mark.semantics("Q-3a")
+@pytest.mark.semantics("Q-3a", "Q-3b", "Q-3e")
 @pytest.mark.parametrize("name", UNSENT)
 async def test_what_was_not_sent_goes_out_on_a_new_connection(name: str, tmp_path: Path, store: Store) -> None:
     operation, params, data = UNSENT[name]

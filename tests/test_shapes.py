@@ -24,7 +24,7 @@ def put(daemon: Daemon, bucket: str, key: str = "k", **members: Any) -> str:
     return durability(daemon.client().put_object(Bucket=bucket, Key=key, Body=b"x" * 100_000, **members))
 
 
-@pytest.mark.semantics("D-6")
+@pytest.mark.semantics("D-6", "Q-14b")
 def test_the_first_put_of_a_shape_goes_through_and_the_next_is_queued(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
@@ -35,7 +35,7 @@ def test_the_first_put_of_a_shape_goes_through_and_the_next_is_queued(
     assert put(daemon, bucket, "k4") == "local"
 
 
-@pytest.mark.semantics("R-6")
+@pytest.mark.semantics("R-6", "R-6a")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_plain_writes_to_a_bucket_that_the_settings_vouch_for_are_proven(daemon: Daemon, bucket: str) -> None:
     assert put(daemon, bucket) == "local"
@@ -72,7 +72,7 @@ def test_deletes_are_a_shape_of_their_own_in_bulk_too(remote: Remote, bucket: st
     assert durability(s3.delete_object(Bucket=bucket, Key="k")) == "local"
 
 
-@pytest.mark.semantics("Q-16")
+@pytest.mark.semantics("Q-14b", "Q-16")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_the_first_upload_goes_through_whole_and_the_next_is_staged(
     remote: Remote, bucket: str, start_daemon: StartDaemon
@@ -111,7 +111,7 @@ def test_the_first_tags_of_a_pending_put_go_through_behind_it_unless_they_hold_i
     assert code_of(remote.client().head_object, Bucket=bucket, Key="k2") == "404"
 
 
-@pytest.mark.semantics("R-6")
+@pytest.mark.semantics("Q-14c", "R-6")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 @pytest.mark.parametrize(("unproven", "expected"), [("Queue", ""), ("Refuse", "ServiceUnavailable")])
 def test_a_shape_not_seen_yet_is_queued_or_refused_while_the_remote_is_away(
@@ -132,7 +132,7 @@ def test_a_shape_not_seen_yet_is_queued_or_refused_while_the_remote_is_away(
     assert code_of(remote.client().head_object, Bucket=bucket, Key="k2") == ("404" if expected else "")
 
 
-@pytest.mark.semantics("Q-5")
+@pytest.mark.semantics("Q-5", "Q-5a")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_first_put_with_a_bad_digest_leaves_nothing_at_the_remote(
     remote: Remote, bucket: str, start_daemon: StartDaemon
@@ -143,7 +143,7 @@ def test_a_first_put_with_a_bad_digest_leaves_nothing_at_the_remote(
     assert code_of(remote.client().head_object, Bucket=bucket, Key="k") == "404"
 
 
-@pytest.mark.semantics("Q-11")
+@pytest.mark.semantics("Q-11", "Q-14c")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_a_put_that_is_to_be_held_never_goes_through_for_its_shape(daemon: Daemon, bucket: str) -> None:
     assert put(daemon, bucket, Tagging="s3d.upload=false") == "local"
@@ -160,7 +160,7 @@ def test_a_push_that_comes_back_with_a_version_takes_its_shape_back(
     assert put(daemon, bucket) == "remote"
 
 
-@pytest.mark.semantics("Q-4")
+@pytest.mark.semantics("Q-4", "Q-4a")
 @pytest.mark.parametrize("remote", ["minio"], indirect=True)
 def test_where_the_remote_shows_another_etag_it_is_counted_and_later_writes_go_through(
     remote: Remote, bucket: str, daemon: Daemon

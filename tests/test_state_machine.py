@@ -21,7 +21,7 @@ from tests.crashes import Disk
 from tests.fakes import Fake
 from tests.machine import COUNTED, World, play
 from tests.model import Wrong
-from tests.mutants import MUTANTS, SELDOM
+from tests.mutants import MUTANTS
 from tests.remotes import REGION, Remote
 
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
@@ -76,7 +76,7 @@ def search(world: World) -> None:
 @pytest.mark.semantics(
     "D-1", "D-4", "Q-1", "Q-2", "Q-3", "Q-4", "Q-16", "Q-19", "Q-20", "R-1", "R-2", "R-3", "R-5", "R-8"
 )
-def test_the_onion_keeps_what_it_owes(world: World):
+def test_the_onion_keeps_what_it_owes(world: World) -> None:
     for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
         if number < ROUNDS or seldom(world):
             play(world, STEPS if number < ROUNDS else STEPS // 5, seed)
@@ -88,7 +88,7 @@ def test_the_onion_keeps_what_it_owes(world: World):
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
     world: World, remote: Remote, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name, value in remote.environment.items():
         monkeypatch.setenv(name, value)
     # Once a process it writes a byte to a pipe, which must not be taken for a blocking call when a large body comes.
@@ -105,10 +105,10 @@ def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
     assert world.steps >= 500
 
 
-@pytest.mark.parametrize("mutant", (*MUTANTS, *SELDOM) if SOAK_HOURS else MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_the_machine_sees_a_mutant(
     world: World, mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     mutant(monkeypatch)
     with pytest.raises(Wrong):
         search(world)

@@ -21,7 +21,7 @@ def test_a_condition_is_never_guessed(away: tuple[Daemon, Relayed, str]) -> None
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"2"
 
 
-@pytest.mark.semantics("R-3", "R-4")
+@pytest.mark.semantics("R-3", "R-3a", "R-4")
 def test_what_the_queue_does_not_know_waits_for_what_it_depends_on(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_full_queue_says_so_and_takes_nothing_halfway(
     assert remote.client().head_object(Bucket=bucket, Key="larger")["ContentLength"] == 200_000
 
 
-@pytest.mark.semantics("Q-7")
+@pytest.mark.semantics("Q-7", "Q-7c")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_while_the_oldest_change_is_too_old_new_writes_are_refused_and_nothing_is_dropped(
     away: tuple[Daemon, Relayed, str], remote: Remote

@@ -98,7 +98,7 @@ WRITES: dict[str, Callable[[Stage], str]] = {
     "put, archive": lambda s: s.code("put_object", Key="k", Body=b"x", StorageClass="GLACIER"),
     "put, legal hold": lambda s: s.code("put_object", Key="k", Body=b"x", ObjectLockLegalHoldStatus="ON"),
     "append": lambda s: s.raw("PUT", "/there", x_amz_write_offset_bytes="5"),
-    "form, the client's key": lambda s: form(s, key="k", **SSE_C),
+    "form, the client's key": lambda s: form(s, 1, key="k", **SSE_C),
     "form, larger than the queue": lambda s: form(s, 25 * MIB, key="k"),
     "copy of what the remote has": lambda s: s.code("copy_object", Key="k", CopySource=s.named("there")),
     "copy, a condition": lambda s: s.code("copy_object", Key="k", CopySource=s.named("there"), IfNoneMatch="*"),
@@ -178,6 +178,7 @@ def test_the_tag_of_the_object_itself_holds_it_in_every_encoding(stage: Stage, t
     assert stage.sent() == []
 
 
+@pytest.mark.semantics("Q-11b")
 def test_a_copy_has_the_tags_of_a_source_that_is_pending(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:

@@ -51,11 +51,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (directory / "accounts.key").write_bytes(key)
     (directory / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n{OPERATOR},operator,2\n')
     client, peer, port = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    store = [programs / "etcd", "--data-dir", directory / "etcd", "--unsafe-no-fsync"]
+    store: list[str | Path] = [programs / "etcd", "--data-dir", directory / "etcd", "--unsafe-no-fsync"]
     store += [f"--{kind}-client-urls=http://{client}" for kind in ("listen", "advertise")]
     store += [f"--listen-peer-urls=http://{peer}", f"--initial-advertise-peer-urls=http://{peer}"]
     store += [f"--initial-cluster=default=http://{peer}"]
-    api = [
+    api: list[str | Path] = [
         programs / "kube-apiserver",
         f"--etcd-servers=http://{client}",
         "--bind-address=127.0.0.1",

@@ -39,7 +39,8 @@ ASKERS = {"asking": "pod", "labelled": "namespace"}
 def of_the_chart(kind: str, name: str) -> dict[str, Any]:
     """An object of the chart."""
     (found,) = (raw for raw in OBJECTS if (raw["kind"], raw["metadata"]["name"]) == (kind, name))
-    return json.loads(json.dumps(found))
+    copied: dict[str, Any] = json.loads(json.dumps(found))
+    return copied
 
 
 def pod(more: dict[str, Any], labels: dict[str, str] | None = None) -> dict[str, Any]:
@@ -165,7 +166,8 @@ async def test_while_certificates_are_replaced_again_and_again_every_pod_is_admi
     stage: Stage,
 ) -> None:
     replicas = [stage.replica(asker) for asker in ASKERS.values()]
-    leaves, created = set(), 0
+    leaves: set[bytes] = set()
+    created = 0
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(answering(*replicas))
         rotating = asyncio.create_task(keep(stage.operator, PLACE, RESTLESS))
@@ -193,7 +195,7 @@ async def test_two_replicas_that_start_at_once_serve_the_same_certificate_from_t
         bundles = {entry["clientConfig"]["caBundle"] for entry in stage.configuration()["webhooks"]}
         (bundle,) = bundles
         assert len(authorities(base64.b64decode(bundle))) == 1
-        seen = {replica.metrics.certificate_expiry.collect()[0].samples[0].value for replica in replicas}
+        seen = {next(iter(replica.metrics.certificate_expiry.collect())).samples[0].value for replica in replicas}
         assert len(seen) == 1
 
 
@@ -231,7 +233,7 @@ async def gets(stage: Stage, containers: list[str]) -> None:
 
 def reviews(replica: Webhook) -> float:
     """How many reviews a replica has answered."""
-    return sum(s.value for s in replica.metrics.admissions.collect()[0].samples if s.name.endswith("_total"))
+    return sum(s.value for s in next(iter(replica.metrics.admissions.collect())).samples if s.name.endswith("_total"))
 
 
 @pytest.mark.checklist(1)

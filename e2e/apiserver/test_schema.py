@@ -200,7 +200,7 @@ async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Gateways) -> 
     with pytest.raises(ApiError, match=r"remote\.endpoint is immutable with volume\.persistentVolumeClaim"):
         await kube.request("PATCH", path, endpoint)
     await kube.request("PATCH", path, {"spec": {"writeQueue": {"maxFiles": 7}}})
-    without = {"spec": {"volume": {"persistentVolumeClaim": None, "emptyDir": {}}} | endpoint["spec"]}
+    without: dict[str, Any] = {"spec": {"volume": {"persistentVolumeClaim": None, "emptyDir": {}}} | endpoint["spec"]}
     changed = await kube.request("PATCH", path, without)
     assert changed["metadata"]["generation"] == made["metadata"]["generation"] + 2
 

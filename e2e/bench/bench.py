@@ -75,7 +75,7 @@ def small(run: Run) -> None:
     peers = [peer for peer in (place.versitygw(), place.minio(), place.rclone()) if peer]
     for peer in peers:
         peer.client.create_bucket(Bucket=BUCKET)
-    s3d = place.s3d(remote, **HELD)
+    s3d = place.s3d(remote, None, "s3d", **HELD)
     servers = [bare, durable, s3d, *peers]
     run.add(at_most("ready", "s", s3d.ready, {p.name: p.ready for p in (bare, *peers)}, {"bare": READY}))
     run.add(at_most("resident, idle", "MB", mega(s3d.idle), {p.name: mega(p.idle) for p in (bare, *peers)}, {"": 60}))
@@ -132,7 +132,7 @@ def listing(run: Run) -> None:
     remote = need(run.place.versitygw(), "versitygw")
     remote.client.create_bucket(Bucket=BUCKET)
     fill(remote, [f"list/{number:05}" for number in range(LISTED)])
-    s3d = run.place.s3d(remote, S3D_BARRIER_TIMEOUT="1s", **HELD)
+    s3d = run.place.s3d(remote, None, "s3d", S3D_BARRIER_TIMEOUT="1s", **HELD)
     fill(s3d, [f"list/{number:05}" for number in range(0, LISTED, 10)])
     results = {}
     for server in (remote, s3d):
@@ -152,7 +152,7 @@ def large(run: Run) -> None:
     remote = need(place.versitygw(), "versitygw")
     remote.client.create_bucket(Bucket=BUCKET)
     bare = place.limit()
-    s3d = place.s3d(remote, **HELD)
+    s3d = place.s3d(remote, None, "s3d", **HELD)
     file = make_file(place.directory / "large", LARGE)
     (Path(bare.program.log.parent) / "blob").symlink_to(file)
     puts: dict[str, list[float]] = {"s3d": [], "MD5 alone": [], "bare": []}
@@ -221,7 +221,15 @@ def copiers(files: Path, remote: Server) -> list[tuple[str, list[str | Path], di
     keys = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmarksecret"}
     if program := shutil.which("rclone"):
         there = f":s3,provider=Other,env_auth,endpoint='{remote.endpoint}',no_check_bucket:{BUCKET}/rclone"
-        flags = ("--config", os.devnull, "--transfers", "16", "--no-traverse", "--no-check-dest", "--s3-no-head")
+        flags: tuple[str, ...] = (
+            "--config",
+            os.devnull,
+            "--transfers",
+            "16",
+            "--no-traverse",
+            "--no-check-dest",
+            "--s3-no-head",
+        )
         found.append(("rclone copy", [program, "copy", *flags, files, there], keys))
     if program := shutil.which("s5cmd"):
         flags = ("--endpoint-url", remote.endpoint, "--numworkers", "16", "cp")

@@ -36,7 +36,7 @@ def put(daemon: Daemon, key: str, body: bytes, **headers: str) -> int:
 
 def get(daemon: Daemon, key: str, **headers: str) -> bytes | None:
     """The object's bytes, None where it is not there. Any other answer is an AssertionError."""
-    status, body = ask(daemon, "GET", key, **headers)
+    status, body = ask(daemon, "GET", key, None, **headers)
     assert status in (200, 404), f"{status} to a GET of {key}: {body!r}"
     return body if status == 200 else None
 
@@ -46,7 +46,8 @@ def held(daemon: Daemon, key: str) -> bytes | str:
     status, body = ask(daemon, "GET", key)
     # Where nothing is pending, the remote is asked.
     assert status in (200, 404) or (status == 503 and b"is away" in body), f"{status} to a GET of {key}: {body!r}"
-    return {200: body, 404: DELETED, 503: NOTHING}[status]
+    shown: dict[int, bytes | str] = {200: body, 404: DELETED, 503: NOTHING}
+    return shown[status]
 
 
 def ends(daemon: Daemon, seconds: float = 0.5) -> bool:

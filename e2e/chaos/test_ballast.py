@@ -14,7 +14,7 @@ from tests.remotes import Remote
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
-@pytest.mark.semantics("Q-7")
+@pytest.mark.semantics("Q-7", "Q-7a")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_a_full_disk_gives_its_ballast_to_the_drain_and_takes_writes_when_it_is_laid_again(
     remote: Remote, bucket: str, relay: Relay, tmp_path: Path

@@ -5,6 +5,7 @@ there, and says how old it is.
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,9 @@ ANY_DAY = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 """In front of a remote that takes signatures of any day."""
 
 
-def change_of(daemon: Daemon, bucket: str, key: str) -> dict[str, float]:
+def change_of(daemon: Daemon, bucket: str, key: str) -> dict[str, Any]:
     """The newest change of a key."""
-    change: dict[str, float] = json.loads(daemon.cli("status", "--json", f"{bucket}/{key}").stdout)["changes"][-1]
+    change: dict[str, Any] = json.loads(daemon.cli("status", "--json", f"{bucket}/{key}").stdout)["changes"][-1]
     return change
 
 

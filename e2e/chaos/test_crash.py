@@ -131,8 +131,8 @@ def test_a_checkpoint_that_dies_at_any_call_loses_nothing(lonely: Daemon, tmp_pa
                 lonely.start()
             for size in (2000, 20_000):
                 key = f"{call}/{number}/{size}"
-                kept[key] = key.encode() * (size // len(key))
-                assert put(lonely, key, kept[key]) in OK
+                kept[key] = body = key.encode() * (size // len(key))
+                assert put(lonely, key, body) in OK
             with traced(lonely.process, tmp_path / "trace", *fault(call, f"signal=KILL:when={number}")):
                 died = lonely.terminate() < 0
             if not died:
@@ -211,7 +211,7 @@ def migrate(path: Path, fault: str) -> int:
     only = [word for name in (path, f"{path}-wal", f"{path}-shm", path.parent) for word in ("-P", str(name))]
     # strace ends as its program did.
     command = [find_strace(), "-f", "-o", "/dev/null", "-e", "trace=pwrite64,fsync,fdatasync,ftruncate", "-e", fault]
-    opens = [sys.executable, "-c", OPENS, path]
+    opens: list[str | Path] = [sys.executable, "-c", OPENS, path]
     program = start([*command, *only, *opens], path.with_suffix(".log"), {"PYTHONPATH": str(ROOT / "sidecar")})
     code = program.wait(60)
     assert code in (0, -9), program.output()

@@ -73,7 +73,7 @@ def on_disk(remote: Remote, bucket: str, relay: Relay, tmp_path: Path) -> Iterat
 
 
 @pytest.mark.fault(19)
-@pytest.mark.semantics("Q-7")
+@pytest.mark.semantics("Q-7", "Q-7a")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_on_a_full_disk_writes_are_refused_and_reads_and_the_drain_go_on(on_disk: Callable[..., Setting]) -> None:
     at = on_disk()

@@ -30,7 +30,7 @@ SLOWER_PAGE = 0.05
 
 
 @pytest.mark.chaos
-@pytest.mark.semantics("Q-11")
+@pytest.mark.semantics("Q-11", "Q-13a")
 @pytest.mark.semantics("Q-13")
 @pytest.mark.timeout(900 + SOAK_HOURS * 3600)
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)

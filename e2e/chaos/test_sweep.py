@@ -145,7 +145,7 @@ def test_after_a_failed_sync_of_the_log_nothing_is_answered_before_it_has_been_o
 
 
 @pytest.mark.fault(9)
-@pytest.mark.semantics("D-2")
+@pytest.mark.semantics("D-2", "D-2a")
 def test_a_body_whose_row_was_never_committed_is_not_served_and_goes_after_a_while(
     lonely: Daemon, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ CALL = re.compile(r"^\d+ +(?:<\.\.\. )?(\w+)", re.MULTILINE)
 @contextlib.contextmanager
 def traced(program: Program, output: Path, *options: str) -> Iterator[Path]:
     """Trace a running program with all its threads; a fault is `-e inject=...`. Skips the test without strace."""
-    command = [find_strace(), "-f", "-y", "-s", "0", "-o", output, *options, "-p", str(program.pid)]
+    command: list[str | Path] = [find_strace(), "-f", "-y", "-s", "0", "-o", output, *options, "-p", str(program.pid)]
     tracer = start(command, log(output), {})
     try:
         wait_until_attached(tracer, program)

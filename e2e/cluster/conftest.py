@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the cluster looks like where a test fails."""
     report = yield
     if report.failed and SCRIPTS in item.path.parents:
@@ -119,7 +119,7 @@ def far(following: Follow) -> Iterator[Relayed]:
     with following("-n", REMOTE, "port-forward", "deployment/remote", ":7070", ":9001") as forwards:
         ports = {}
         for port in ("7070", "9001"):
-            said = forwards.wait_for(lambda line, port=port: line.endswith(f"-> {port}"), f"port {port}")
+            said = forwards.wait_for(lambda line: line.endswith(f"-> {port}"), f"port {port}")  # noqa: B023
             ports[port] = int(said.split(" -> ")[0].rpartition(":")[2])
         endpoint = f"http://127.0.0.1:{ports['7070']}"
         yield Relayed(

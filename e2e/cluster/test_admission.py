@@ -13,7 +13,8 @@ from e2e.cluster.kube import APP, Object, ask, get, kubectl, wait
 
 Gateway = Callable[..., None]
 
-ASKS, REFUSES, NOTHING = {"s3d.dev/inject": "true"}, {"s3d.dev/inject": "false"}, {}
+ASKS, REFUSES = {"s3d.dev/inject": "true"}, {"s3d.dev/inject": "false"}
+NOTHING: dict[str, str] = {}
 
 
 def submit(made: Object) -> Object:

@@ -154,7 +154,7 @@ def test_a_pod_deleted_while_the_remote_is_away_ends_within_its_grace_and_says_w
     assert (left["changes"], left["bytes"]) == (len(BACKLOG) + 1, sum(BACKLOG) + 11)
     lost = f": {left['changes']} changes, {left['bytes']} bytes were lost with its volume"
     for about in ("Pod", "S3Gateway"):
-        until(lambda about=about: [text for text in told(namespace, about, "QueueLost") if lost in text], about)
+        until(lambda: [text for text in told(namespace, about, "QueueLost") if lost in text], about)  # noqa: B023
 
 
 def told(namespace: str, about: str, reason: str) -> list[str]:
@@ -171,7 +171,7 @@ def status(namespace: str) -> Object:
 
 def condition(namespace: str, kind: str) -> str:
     """The reason of a condition of the gateway."""
-    return next(each["reason"] for each in status(namespace)["conditions"] if each["type"] == kind)
+    return str(next(each["reason"] for each in status(namespace)["conditions"] if each["type"] == kind))
 
 
 @pytest.mark.semantics("Q-7")

@@ -31,7 +31,7 @@ def test_helm_test_puts_and_gets_an_object_through_a_sidecar_and_cleans_up(insta
 async def submit_steadily(namespace: str, ended: asyncio.Event) -> list[tuple[float, str]]:
     """Submit pods that ask for the gateway until told to end, and on until one is let in; when, and what was said."""
     path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
-    answers = []
+    answers: list[tuple[float, str]] = []
     pod = kube.pod(namespace, "bucket")
     pod["metadata"]["name"] = "submitted"
     async with Kube(find_server()) as client:

@@ -94,7 +94,7 @@ def api_of() -> Kube:
 
 async def replaced(times: int) -> None:
     """Wait until another certificate was served for so many times."""
-    leaves = set()
+    leaves: set[bytes] = set()
     async with asyncio.timeout(180):
         while len(leaves) <= times:
             secret = await asyncio.to_thread(get, "-n", SYSTEM, "secret", "s3d-webhook-tls")

@@ -109,7 +109,7 @@ def ask(s3: Any, bucket: str, key: str, read: str, remote: str) -> Said:
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("R-1", "Q-4", "Q-6")
+@pytest.mark.semantics("Q-4", "Q-4b", "Q-6", "R-1")
 def test_reads_say_the_same_before_and_after_the_drain(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
 ) -> None:

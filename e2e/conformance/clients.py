@@ -72,7 +72,7 @@ def test_the_gateway_serves_every_client_that_the_remote_serves(
 ) -> None:
     daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
     if mode == "killed":
-        outcomes = {}
+        outcomes: dict[str, Outcome] = {}
         for name in chosen(remote):
             outcomes |= scenarios(place, remote, daemon.endpoint, mode, [name])
             daemon.kill()

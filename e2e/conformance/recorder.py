@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,20 +28,20 @@ class Recorder:
         self.outcomes: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
 
-    def pytest_collection_modifyitems(self, config, items):
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the tests that are asked for."""
         left_out = [item for item in items if item.nodeid not in self.ids]
         items[:] = [item for item in items if item.nodeid in self.ids]
         config.hook.pytest_deselected(items=left_out)
 
-    def pytest_runtest_setup(self, item):
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Give the test its own prefix."""
-        suite = sys.modules.get("s3tests.functional")
+        suite: Any = sys.modules.get("s3tests.functional")
         if suite is not None and suite.prefix:
             suite.prefix = suite.choose_bucket_prefix(TEMPLATE)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self, item):
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """Let the runner look before the test's buckets go."""
         suite = sys.modules.get("s3tests.functional")
         if not self.pause or suite is None or not suite.prefix:
@@ -54,7 +55,7 @@ class Recorder:
         if wrong and self.outcomes.get(item.nodeid) == "passed":
             self.outcomes[item.nodeid], self.reasons[item.nodeid] = "differs", wrong[:WIDTH]
 
-    def pytest_runtest_logreport(self, report):
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a phase's outcome; the line is written when the last one is over."""
         outcome = self.outcomes.setdefault(report.nodeid, "passed")
         if report.outcome != "passed" and outcome == "passed":
@@ -68,7 +69,7 @@ class Recorder:
                 lines.write(f"{report.nodeid}\t{self.outcomes[report.nodeid]}\t{reason}\n")
 
 
-def first_line(report):
+def first_line(report: pytest.TestReport) -> str:
     """The first line of what went wrong."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = (
@@ -77,6 +78,6 @@ def first_line(report):
     return (text.strip().splitlines() or [""])[0][:WIDTH].replace("\t", " ")
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     """Take part in the run."""
     config.pluginmanager.register(Recorder(), "s3d-recorder")

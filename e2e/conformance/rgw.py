@@ -30,7 +30,7 @@ def rgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     directory = tmp_path_factory.mktemp("rgw")
     port, monitor = free_port(), free_port()
     (directory / "ceph").mkdir()
-    words = [directory / "ceph", str(port), str(monitor), ACCESS_KEY, SECRET_KEY]
+    words: list[str | Path] = [directory / "ceph", str(port), str(monitor), ACCESS_KEY, SECRET_KEY]
     endpoint = f"http://127.0.0.1:{port}"
     with running(start([SCRIPT, "run", *words], directory / "log", {})) as program:
         wait_for_http(program, endpoint, status=200, timeout=120)

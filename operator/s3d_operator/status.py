@@ -225,8 +225,11 @@ def judge_credentials(spec: S3GatewaySpec | None, fleet: Fleet) -> Judgement:
         if spec and (secret := spec.remote.credentials.secret_ref):
             hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"
         return Judgement("False", "NotFound", f"{missing} of {len(said)} pods find no keys: {hint}")
+    if refused := said.count("refused"):
+        text = f"the remote refuses the keys of {refused} of {len(said)} pods: `s3d status` in container s3d says how"
+        return Judgement("False", "Refused", text)
     if "found" in said:
-        return Judgement("True", "Found", "the pods have keys; whether the remote takes them shows in DataAtRisk")
+        return Judgement("True", "Found", "the pods have keys")
     if fleet.waiting:
         return Judgement("Unknown", "PodsNotStarted", describe_waiting(fleet.waiting))
     return Judgement("Unknown", "NoPods" if not fleet.pods else "NotUsedYet", "no pod has needed keys yet")

@@ -59,7 +59,7 @@ def know(raw: Object) -> Gateway:
 def denies(opt_in: str, pod: Object) -> bool:
     """Whether a pod that gets no gateway is refused: one that asked itself always is, another where it says so.
 
-    What a person who asked does not get must be plain (KUBERNETES.md, decision 2).
+    What a person who asked does not get must be plain.
     """
     return opt_in == "pod" or annotations(pod).get(ON_MISSING) == "Deny"
 

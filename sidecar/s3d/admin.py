@@ -55,8 +55,10 @@ class RemoteStatus(TypedDict):
     state: Literal["unknown", "reachable", "away"]
     since: float | None
     """Unix time of the latest change of state."""
-    credentials: Literal["unknown", "found", "missing", "failing", "not required"]
-    """Whether there is something to sign with; unknown until a request needs it."""
+    credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
+    """Whether there is something to sign with, and the remote takes it; unknown until a request needs it."""
+    refusal: str
+    """The code of the error by which the remote refuses all that is asked of it; "" where it does not."""
 
 
 class Tally(TypedDict):

@@ -4,38 +4,83 @@ Layers, the folder sync, the mount and the CLI each hold an `S3` and cannot tell
 here does I/O. The rules of a Body are a contract that tests/contracts.py holds every implementation to.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 AnyHeaders = CIMultiDict[str] | CIMultiDictProxy[str]
 Headers = CIMultiDict[str]
+Origin = Literal["client", "queue", "sync", "mount"]
+Source = Literal["queue", "cache", "stale", "remote"]
 
 
-class Body(Protocol):
+class Send(Protocol):
+    """Sends a body, or a stretch of it, to a non-blocking socket without passing the bytes through this process.
+
+    Raises the OSError of the socket, and what `Body.chunks` raises.
+    """
+
+    async def __call__(self, socket: int, start: int = 0, end: int | None = None) -> None:
+        """Send the bytes from `start` up to, not including, `end`. A body that is not replayable takes no range."""
+
+
+class Body:
     """Bytes on their way.
 
     A digest, a chunk signature or a trailer that does not match raises *instead of* yielding the last block. Whoever
     takes a body calls `aclose()`, also on cancellation. The first block of a request body is what lets a waiting client
     send it (100 Continue).
+
+    A body around another one says itself what becomes of its `digests` (they are the client's checksums, Q-5), of
+    `send` and of `verify`: what is said here fits a body that has none of them.
     """
+
+    __slots__ = ()
 
     @property
     def length(self) -> int | None:
         """Length in bytes; None only in a reply whose length the remote did not say."""
+        raise NotImplementedError
 
     @property
     def replayable(self) -> bool:
         """Whether `chunks` may be called more than once."""
+        return False
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """What was computed of the bytes, once they are all read: checksums by the name of their header, in base64, and
+        the digests that whoever made the body asked for, by their name."""
+        return NO_DIGESTS
+
+    @property
+    def send(self) -> Send | None:
+        """Sends the body to a socket; None for a body that must be read by `chunks`."""
+        return None
 
     def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes from `start` up to, not including, `end`. A body that is not replayable takes no range."""
+        raise NotImplementedError
+
+    async def whole(self) -> bytes:
+        """All bytes at once, judged as `chunks` judges them, of a body that is known to be small.
+
+        For such a body a generator in each layer around it would cost more than all that is done to its bytes.
+        """
+        return b"".join([block async for block in self.chunks()])
+
+    async def verify(self, start: int = 0, end: int | None = None) -> None:
+        """Check a stored body before a stretch of it is given out (D-11). Raises CorruptBody and StoreFailed."""
 
     async def aclose(self) -> None:
         """Let go of what the body holds. Safe to call twice."""
+
+
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -52,18 +97,26 @@ class Wire:
 
 @dataclass(slots=True)
 class Call:
-    """One operation asked of an S3.
+    """One request to an S3.
 
-    `params` holds botocore's member names; `Bucket` and `Key` are there whenever the request names them, also where the
-    operation is unknown. With `wire`, the call may be forwarded as it came; without, a layer made it.
+    `params` holds botocore's member names of the path, the query and the headers; `Bucket` and `Key` are there whenever
+    the request names them, also where the operation is unknown. A layer's own call is a request too: `client.Client`
+    encodes it.
     """
 
     operation: str
     """botocore's name of the operation, or "" for one that the model does not know."""
     params: dict[str, Any]
+    wire: Wire
     body: Body | None = None
     identity: str = ""
-    wire: Wire | None = None
+    """On whose behalf it is made; "" for the gateway's own identity."""
+    origin: Origin = "client"
+    """Who made the call."""
+    fresh: bool = False
+    """Whether no memory of any layer may answer it. A pending change is no memory."""
+    trace: str = ""
+    """The id of the client's request that the call belongs to, which the door gave it; "" where it serves none."""
 
     @property
     def bucket(self) -> str:
@@ -87,33 +140,35 @@ class Outcome(StrEnum):
     """The store refuses it: nothing was done, and nothing will be."""
     UNKNOWN = "unknown"
     """It may have been done, or may be done later."""
+    UNCLEAR = "unclear"
+    """An answer to a HEAD that anybody could have given; a GET tells."""
 
 
 @dataclass(slots=True)
 class Reply:
-    """The answer to a Call.
-
-    Either `result` (botocore's member names, encoded at the door) or, where it is None, the remote's own response:
-    status, headers and body untouched. A forwarded call may come back with an error status; a call without a wire
-    raises S3Error instead.
-    """
+    """The response to a Call. Any status is an answer, and an error of S3's has its document as the body."""
 
     status: int = 200
     headers: Headers = field(default_factory=CIMultiDict)
-    result: dict[str, Any] | None = None
     body: Body | None = None
     outcome: Outcome = Outcome.DONE
+    source: Source = "remote"
+    """Who answered. Only what the remote gave teaches an ETag; the door adds the request's id to other errors."""
 
 
 class S3(Protocol):
     """The seam itself."""
 
-    async def __call__(self, call: Call) -> Reply:
-        """Serve one call. Raises S3Error and nothing else."""
+    async def __call__(self, call: Call, /) -> Reply:
+        """Serve one call; whatever its status is, an answer is returned.
+
+        Raises Unavailable where there is no answer, which says whether the request may have arrived; CorruptBody where
+        stored bytes are damaged; and, as it came, what the call's own body raises.
+        """
 
 
 @dataclass(slots=True)
-class BytesBody:
+class BytesBody(Body):
     """A body that is in memory."""
 
     data: bytes
@@ -130,20 +185,9 @@ class BytesBody:
         if block:
             yield block
 
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
-
-
-async def read_small(body: Body) -> bytes:
-    """Read a whole body that is known to be small; the caller closes it.
-
-    A body may have a method `whole` beside `chunks`: the same bytes, judged the same, without a generator for each
-    layer around it. For a small body those generators cost more than everything that is done to its bytes.
-    """
-    whole: Callable[[], Awaitable[bytes]] | None = getattr(body, "whole", None)
-    if whole is not None:
-        return await whole()
-    return b"".join([block async for block in body.chunks()])
+    async def whole(self) -> bytes:
+        """The bytes."""
+        return self.data
 
 
 async def read_all(body: Body | None, limit: int) -> bytes:

@@ -116,30 +116,36 @@ class Gateway(Section):
 
     title = "The daemon"
     local_dir: Path = setting(
-        "S3D_LOCAL_DIR", local_dir, "Directory that s3d owns; everything that has to survive a crash is in it."
+        "S3D_LOCAL_DIR", local_dir, "Directory that s3d owns. It holds everything that must survive a crash."
     )
     volume_size: Bytes = setting(
         "S3D_VOLUME_SIZE",
         0,
-        "Size of the local dir's volume, where it has one: the queue may grow to 512Mi below it. 0: not checked.",
+        "Size of the volume that holds the local dir. The queue's limit must stay 512Mi below. 0: no check.",
     )
     config_dir: Path | None = setting(
         "S3D_CONFIG_DIR",
         None,
-        "Directory whose settings.json is looked at again and again: what it says of settings that reload is taken "
-        "over while s3d runs, and goes before what it was started with.",
+        "Directory with a settings.json that s3d polls every 2 s. Reloadable settings found there take effect at run "
+        "time and override the start-up values.",
     )
     endpoint: str = setting(
-        "S3D_ENDPOINT", "http://localhost:33333", "Where the S3 door listens, and where the CLI looks for it."
+        "S3D_ENDPOINT", "http://localhost:33333", "URL at which s3d serves S3 and at which the CLI finds it."
     )
     metrics_endpoint: str = setting(
-        "S3D_METRICS_ENDPOINT", "http://127.0.0.1:33334", "Where /healthz, /readyz, /metrics and /status listen."
+        "S3D_METRICS_ENDPOINT",
+        "http://127.0.0.1:33334",
+        "URL at which s3d serves /healthz, /readyz, /metrics and /status.",
     )
     insecure: bool = setting(
-        "S3D_INSECURE", False, "Let the S3 door listen on an address that is not loopback without access keys."
+        "S3D_INSECURE",
+        False,
+        "Allow S3D_ENDPOINT to be an address that other machines reach. No access keys are asked for.",
     )
     domains: Names = setting(
-        "S3D_DOMAINS", ("localhost",), "Host names of the S3 door; BUCKET.NAME addresses a bucket (virtual-host style)."
+        "S3D_DOMAINS",
+        ("localhost",),
+        "Host names of the S3 endpoint. BUCKET.NAME addresses a bucket (virtual-host style).",
     )
     origins: Names = setting(
         "S3D_ORIGINS",
@@ -164,29 +170,31 @@ class Gateway(Section):
     barrier_timeout: Duration = setting(
         "S3D_BARRIER_TIMEOUT",
         25.0,
-        "How long a request waits for the pending changes it depends on, then 503 SlowDown.",
+        "How long a request waits for the pending changes that it depends on. Then it is answered 503 SlowDown.",
     )
     drain: Duration = setting(
-        "S3D_DRAIN_SECONDS", 20.0, "How long SIGTERM goes on pushing what is pending before it gives up (exit code 75)."
+        "S3D_DRAIN_SECONDS",
+        20.0,
+        "How long s3d goes on delivering after SIGTERM. Changes left after that stay on disk (exit code 75).",
     )
     deadline: Duration = setting(
         "S3D_DEADLINE_SECONDS",
         0.0,
-        "How long after `s3d prestop` the drain ends at the latest, whenever SIGTERM came; 0: no limit.",
+        "The drain ends at the latest this long after `s3d prestop` was called. 0 sets no limit.",
     )
     lock_wait: Duration = setting(
-        "S3D_LOCK_WAIT", 0.0, "How long to wait at start for another process that owns the local dir."
+        "S3D_LOCK_WAIT", 0.0, "How long a start waits for another s3d that still uses the local dir."
     )
     termination_log: Path | None = setting(
         "S3D_TERMINATION_LOG",
         None,
-        "File that gets what is left undelivered at exit, as JSON (a pod's termination log).",
+        "File (a pod's termination log) to which s3d writes at exit, as JSON, what is left undelivered.",
     )
     log_format: Literal["auto", "text", "json"] = setting(
-        "S3D_LOG_FORMAT", "auto", "text, json, or auto: text on a terminal and JSON elsewhere."
+        "S3D_LOG_FORMAT", "auto", "Format of log lines: text, json, or auto (text on a terminal, JSON elsewhere)."
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "S3D_LOG_LEVEL", "info", "The least level logged.", reloads=True
+        "S3D_LOG_LEVEL", "info", "Lowest level that is logged.", reloads=True
     )
 
     _check_urls = field_validator("endpoint", "metrics_endpoint")(check_http_url)
@@ -197,36 +205,44 @@ class Remote(Section):
 
     title = "The remote"
     endpoint: str | None = setting(
-        "S3_ENDPOINT", None, "URL of the remote. Unset: AWS, by region.", validate_default=False
+        "S3_ENDPOINT", None, "URL of the remote S3 store. Unset: AWS S3 in the region.", validate_default=False
     )
     region: str | None = setting(
-        "AWS_REGION", None, "Region that requests are signed for. Unset: AWS_DEFAULT_REGION, the profile, us-east-1."
+        "AWS_REGION",
+        None,
+        "Region for which requests are signed. Unset: AWS_DEFAULT_REGION, then the profile, then us-east-1.",
     )
     addressing: Literal["auto", "path", "virtual"] = setting(
-        "S3D_ADDRESSING", "auto", "How buckets are named to the remote; auto: path with S3_ENDPOINT, else virtual."
+        "S3D_ADDRESSING",
+        "auto",
+        "How requests to the remote name the bucket: in the path, in the host name (virtual), or auto: path if "
+        "S3_ENDPOINT is set, virtual otherwise.",
     )
     checksums: Literal["when_supported", "when_required"] = setting(
         "S3D_CHECKSUMS",
         "when_supported",
-        "when_required: a trailing checksum is verified here, and not sent on to a remote that refuses trailers.",
+        "when_required is for a remote that refuses trailing checksums: s3d verifies them and does not forward them.",
     )
     credentials_dir: Path | None = setting(
         "S3D_CREDENTIALS_DIR",
         None,
-        "Directory with the files accessKeyID, secretAccessKey and, if there is one, sessionToken; read again as they "
-        "change. Unset: the AWS credential chain.",
+        "Directory with the files accessKeyID, secretAccessKey and (optional) sessionToken. s3d reads them again when "
+        "they change. Unset: the AWS credential chain.",
     )
-    anonymous: bool = setting("S3D_ANONYMOUS", False, "Send requests unsigned, to a remote that asks for no keys.")
+    anonymous: bool = setting("S3D_ANONYMOUS", False, "Send unsigned requests, for a remote that needs no keys.")
     buckets: Names = setting(
         "S3D_BUCKETS",
         (),
-        "Buckets taken at their word: they exist, are writable and unversioned, until the remote says no.",
+        "Buckets that s3d assumes to exist, to be writable and unversioned until the remote says otherwise. Writes to "
+        "them are accepted even if the remote was never reached.",
     )
     away_after: Duration = setting(
-        "S3D_AWAY_AFTER", 5.0, "Silence after the last byte sent that counts against the remote; three in a row: away."
+        "S3D_AWAY_AFTER",
+        5.0,
+        "Response timeout, counted from the last byte sent. After three in a row the remote is considered away.",
     )
     request_timeout: Duration = setting(
-        "S3D_REQUEST_TIMEOUT", 120.0, "How long a request to the remote may go without any progress."
+        "S3D_REQUEST_TIMEOUT", 120.0, "How long a request to the remote may make no progress before it is given up."
     )
 
     @field_validator("endpoint")
@@ -250,64 +266,67 @@ class WriteQueue(Section):
         reloads=True,
     )
     max_files: int = setting(
-        "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Changes that may be pending at once.", reloads=True, ge=1
+        "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Most changes that may be pending.", reloads=True, ge=1
     )
     max_age: Duration = setting(
         "S3D_WRITE_QUEUE_MAX_AGE",
         0.0,
-        "While the oldest change on its way is older, new writes wait as at any limit; 0: it may be any age.",
+        "Accept no new writes while the oldest undelivered change is older than this. 0 disables the limit.",
         reloads=True,
     )
     ballast: Bytes = setting(
         "S3D_WRITE_QUEUE_BALLAST",
         "16Mi",
-        "Room on the disk that is kept for the drain: new writes are refused before it is used up.",
+        "Disk space reserved for the drain. New writes are refused before it is used up.",
     )
     wait: Duration = setting(
         "S3D_WRITE_QUEUE_WAIT",
         30.0,
-        "How long a write waits for room in a full queue, then 503 SlowDown.",
+        "How long a write waits while the queue is full. Then it is answered 503 SlowDown.",
         reloads=True,
     )
     delay: Duration = setting(
         "S3D_WRITE_QUEUE_DELAY",
         0.0,
-        "How long a change waits before its first push; overwrites meanwhile cost no push.",
+        "How long a change waits before its first push. A change that is overwritten in that time is never pushed.",
         reloads=True,
     )
     versioned: Literal["Through", "Queue"] = setting(
         "S3D_WRITE_QUEUE_VERSIONED",
         "Through",
-        "Writes to versioned or locked buckets: Through gives the client its version id; Queue pushes each in order.",
+        "Writes to versioned or locked buckets. Through sends them to the remote at once, so that the client gets its "
+        "version id. Queue accepts them here and pushes each in order.",
     )
     unproven: Literal["Queue", "Refuse"] = setting(
         "S3D_WRITE_QUEUE_UNPROVEN",
         "Queue",
-        "While the remote is away, writes unlike any that it has answered yet: Queue takes them, Refuse says 503.",
+        "In an outage, writes of a kind that the remote never accepted: Queue accepts them, Refuse answers 503.",
         reloads=True,
     )
     conflict: Literal["Overwrite", "Park"] = setting(
         "S3D_WRITE_QUEUE_CONFLICT",
         "Overwrite",
-        "Where somebody else wrote a key while its change waited: Overwrite pushes and logs, Park keeps both.",
+        "If another writer changed a key while our change of it waited: Overwrite pushes ours and logs a warning, Park "
+        "keeps both until a person decides.",
         reloads=True,
     )
     conflict_check_after: Duration = setting(
         "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER",
         5.0,
-        "How long a change waits before its push looks for such a write first.",
+        "A change that has waited longer than this is pushed only after a check for other writers of its key.",
         reloads=True,
     )
     zombie_window: Duration = setting(
         "S3D_WRITE_QUEUE_ZOMBIE_WINDOW",
         900.0,
-        "How long after its delivery a change is kept whose older attempts may still arrive, to be put right.",
+        "How long a delivered change is retained if an earlier attempt timed out. If that attempt arrives late, the "
+        "change is pushed again.",
         reloads=True,
     )
     max_upload_age: Duration = setting(
         "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
         86400.0,
-        "How long a multipart upload may go without a new part before it is dropped.",
+        "An open multipart upload is dropped if it gets no new part for this long.",
         reloads=True,
     )
     max_uploads: int = setting(
@@ -317,7 +336,9 @@ class WriteQueue(Section):
         reloads=True,
         ge=1,
     )
-    workers: int = setting("S3D_WRITE_QUEUE_WORKERS", 16, "Changes pushed at once.", ge=1, le=1024)
+    workers: int = setting(
+        "S3D_WRITE_QUEUE_WORKERS", 16, "How many changes are pushed at the same time.", ge=1, le=1024
+    )
 
 
 class Settings(Section):
@@ -491,14 +512,20 @@ def check_together(settings: Settings) -> None:
             hint="listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
         )
     check_room(settings)
-    if settings.remote.endpoint:
-        remote = urlsplit(settings.remote.endpoint)
-        ports = {"http": 80, "https": 443}
-        same_port = (remote.port or ports[remote.scheme]) == (door.port or 80)
-        if same_port and is_loopback(remote.hostname or "") and is_loopback(door.hostname or ""):
-            raise ConfigError(
-                "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
-            )
+    if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):
+        raise ConfigError(
+            "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
+        )
+
+
+def names_door(url: str, gateway: Gateway) -> bool:
+    """Whether a URL leads to the S3 door on this machine's loopback."""
+    door, there = urlsplit(gateway.endpoint), urlsplit(url)
+    try:
+        port = there.port or {"http": 80, "https": 443}.get(there.scheme)
+    except ValueError:
+        return False
+    return port == (door.port or 80) and is_loopback(there.hostname or "") and is_loopback(door.hostname or "")
 
 
 def check_room(settings: Settings) -> None:

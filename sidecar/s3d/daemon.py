@@ -18,7 +18,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -85,7 +85,7 @@ class Daemon:
 
     def status(self) -> Status:
         """Counts of everything."""
-        health = self._far.health
+        health, standing = self._far.health, self._far.standing
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -93,7 +93,8 @@ class Daemon:
                 "endpoint": self._far.endpoint,
                 "state": health.state,
                 "since": health.since,
-                "credentials": self._far.credentials.state,
+                "credentials": "refused" if standing.keys_are_refused else self._far.credentials.state,
+                "refusal": standing.refusal,
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
@@ -168,13 +169,20 @@ def main(settings: config.Settings, *, serves: bool = True) -> int:
     """
     logs.set_up(settings.gateway)
     return_memory()
-    # s3d itself must never follow the variable that points applications to it.
-    os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true"
+    leave_out_own_door(os.environ, settings)
     try:
         import uvloop
     except ImportError:
         return asyncio.run(run(settings, serves=serves))
     return uvloop.run(run(settings, serves=serves))
+
+
+def leave_out_own_door(environment: MutableMapping[str, str], settings: config.Settings) -> None:
+    """Take out of the environment what points applications to s3d: it must not follow that itself. Where the user has
+    other services, such as the one that gives the keys, stays (AWS_ENDPOINT_URL_STS)."""
+    environment.pop("AWS_ENDPOINT_URL_S3", None)
+    if config.names_door(environment.get("AWS_ENDPOINT_URL", ""), settings.gateway):
+        del environment["AWS_ENDPOINT_URL"]
 
 
 async def run(settings: config.Settings, *, serves: bool = True) -> int:

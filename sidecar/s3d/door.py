@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
@@ -24,7 +24,7 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from s3d import targets
-from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.background import for_ever
 from s3d.config import Gateway
 from s3d.connections import LINGER, Bounds, Connection
@@ -56,14 +56,11 @@ PROLOGUE = encode.PROLOGUE.encode().strip()
 NAME = "s3d"
 """What the Server header says where the answer is not the remote's own."""
 
-Send = Callable[[int], Awaitable[None]]
-"""Sends a body to a socket; a body may have it beside `chunks`."""
 
-
-class RequestBody:
+class RequestBody(Body):
     """The bytes that a client sends."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, request: web.BaseRequest) -> None:
         """Take the request; nothing is read yet."""
@@ -119,9 +116,6 @@ class RequestBody:
             raise S3Error("IncompleteBody", "You did not provide the number of bytes specified by Content-Length")
         return data
 
-    async def aclose(self) -> None:
-        """Nothing to let go of: the connection belongs to the server."""
-
 
 class Door:
     """One S3 front over one S3."""
@@ -165,7 +159,7 @@ class Door:
                     sigv4.check_presigned(dict(reversed(decode.query(query))), datetime.now(UTC))
                 incoming = checksums.incoming(body, wire, names=()) if body is not None else None
                 check_length(incoming)
-                call = Call(operation.name if operation else "", params, body=incoming, wire=wire)
+                call = Call(operation.name if operation else "", params, wire, incoming, trace=request_id)
                 if call.operation in PATIENT:
                     return await self._patient(request, call, request_id)
                 reply = await self._serve(call)
@@ -227,7 +221,7 @@ class Door:
     async def _answered(self, call: Call) -> Reply:
         """An answer whose document is all there."""
         reply = await self._serve(call)
-        if reply.result is None and reply.body is not None:
+        if reply.body is not None:
             reply.body = BytesBody(await read_all(reply.body, PATIENT_LIMIT))
         return reply
 
@@ -239,12 +233,14 @@ class Door:
             reply = serving.result()
         except S3Error as error:
             return self._error_document(request, error, request_id)
-        if reply.result is not None:
-            return encode.result(call.operation, reply.result)[2]
-        return await read_all(reply.body, PATIENT_LIMIT)
+        document = await read_all(reply.body, PATIENT_LIMIT)
+        return self._identified(request, document, request_id) if is_our_error(reply) else document
 
     def _error_document(self, request: web.BaseRequest, error: S3Error, request_id: str) -> bytes:
-        return encode.error(error, request_id=request_id, host_id=self._host_id, resource=request.raw_path)
+        return self._identified(request, encode.error(error), request_id)
+
+    def _identified(self, request: web.BaseRequest, document: bytes, request_id: str) -> bytes:
+        return encode.identified(document, request_id=request_id, host_id=self._host_id, resource=request.raw_path)
 
     def _check_origin(self, wire: Wire) -> None:
         """Refuse other people's host names and what a browser sends for another site (A-3)."""
@@ -274,10 +270,10 @@ class Door:
         self, request: web.BaseRequest, call: Call, reply: Reply, request_id: str, *, closing: bool
     ) -> web.StreamResponse:
         status, headers, body = reply.status, reply.headers, reply.body
-        if reply.result is not None:
-            status, encoded, document = encode.result(call.operation, reply.result)
-            encoded.extend(headers)
-            headers, body = encoded, BytesBody(document)
+        if is_our_error(reply):
+            headers["x-amz-id-2"] = self._host_id
+            if isinstance(body, BytesBody):
+                body = BytesBody(self._identified(request, body.data, request_id))
         headers.setdefault("x-amz-request-id", request_id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)
@@ -293,9 +289,8 @@ class Door:
             return Response(status=status, headers=headers)
         if isinstance(body, BytesBody) and len(body.data) <= SMALL:
             return Response(status=status, headers=headers, body=body.data)
-        send: Send | None = getattr(body, "send", None)
-        if send is not None and (length or 0) > SMALL:
-            return await self._send(request, status, headers, body, send, closing=closing)
+        if body.send is not None and (length or 0) > SMALL:
+            return await self._send(request, status, headers, body, body.send, closing=closing)
         return await self._stream(request, status, headers, body, closing=closing)
 
     async def _send(
@@ -451,7 +446,8 @@ class Client(Connection):
     def too_long(self) -> bytes:
         """The answer to a head that is too long."""
         error = S3Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum allowed size")
-        document = encode.error(error, request_id=secrets.token_hex(8).upper(), host_id="", resource="")
+        request_id = secrets.token_hex(8).upper()
+        document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
         head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: {XML}\r\nContent-Length: {len(document)}\r\n"
         return f"{head}Connection: close\r\n\r\n".encode() + document
 
@@ -464,7 +460,7 @@ class Client(Connection):
         code = "InternalError" if status >= 500 else "InvalidRequest"
         error = S3Error(code, message or "The request is not valid HTTP", status=status)
         request_id = secrets.token_hex(8).upper()
-        document = encode.error(error, request_id=request_id, host_id="", resource="")
+        document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
         headers: Headers = CIMultiDict({hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id, hdrs.SERVER: NAME})
         response = Response(status=status, headers=headers, body=document)
         response.force_close()
@@ -527,6 +523,11 @@ def break_off(request: web.BaseRequest, error: Exception) -> None:
     log.warning("a response broke off: %s", error)
     if request.transport is not None:
         request.transport.abort()
+
+
+def is_our_error(reply: Reply) -> bool:
+    """Whether an answer is an error of the gateway's own, whose document does not name its request yet."""
+    return reply.status >= 400 and reply.source != "remote"
 
 
 def check_length(body: Body | None) -> None:

@@ -58,22 +58,28 @@ class Requests(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         requests = CounterMetricFamily(
-            "s3d_requests", "Requests answered at the S3 door.", labels=("operation", "code")
+            "s3d_requests",
+            "S3 requests answered, by operation and status. What is refused as bad HTTP is not counted.",
+            labels=("operation", "code"),
         )
         for (operation, code), number in list(self._answered.items()):
             requests.add_metric((operation, str(code)), number)
         yield requests
         durations = HistogramMetricFamily(
             "s3d_request_duration_seconds",
-            "Time from a request's headers to the last byte of its answer.",
+            "Time from the headers of a request to the headers of its answer.",
             labels=("operation",),
         )
         for operation, buckets in list(self._durations.items()):
             counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
             durations.add_metric((operation,), list(counts), self._seconds.get(operation, 0.0))
         yield durations
-        yield CounterMetricFamily("s3d_request_bytes", "Bytes of request bodies received.", self._received)
-        yield CounterMetricFamily("s3d_response_bytes", "Bytes of response bodies sent.", self._sent)
+        yield CounterMetricFamily(
+            "s3d_request_bytes", "Bytes of request bodies, by their Content-Length.", self._received
+        )
+        yield CounterMetricFamily(
+            "s3d_response_bytes", "Bytes of response bodies, by their Content-Length.", self._sent
+        )
 
 
 class Metrics:
@@ -89,7 +95,7 @@ class Metrics:
 
         self.pending_changes = Gauge(
             "s3d_queue_pending_changes",
-            "Changes accepted and not confirmed by the remote.",
+            "Changes that were accepted and are not yet confirmed by the remote, by state.",
             ("state",),
             registry=registry,
         )
@@ -99,20 +105,18 @@ class Metrics:
             "Bytes of the disk that the queue takes: bodies of every state, parts, rows, and what is being received.",
             registry=registry,
         )
-        self.limit_changes = Gauge(
-            "s3d_queue_limit_changes", "How many changes may be pending at once.", registry=registry
-        )
+        self.limit_changes = Gauge("s3d_queue_limit_changes", "Most changes that may be pending.", registry=registry)
         self.limit_bytes = Gauge(
-            "s3d_queue_limit_bytes", "Bytes of the disk that the queue may take.", registry=registry
+            "s3d_queue_limit_bytes", "Most bytes of the disk that the queue may take.", registry=registry
         )
         self.oldest_age = Gauge(
             "s3d_queue_oldest_age_seconds",
-            "Age of the oldest change on its way to the remote; 0 when there is none.",
+            "Age of the oldest change that is waiting for delivery. 0 if there is none.",
             registry=registry,
         )
         self.paused_lanes = Gauge(
             "s3d_queue_paused_lanes",
-            "Identities and buckets to which nothing is delivered, because the remote refuses them.",
+            "Lanes (identity and bucket) that are paused because the remote refuses them.",
             registry=registry,
         )
         self.pushes = Counter(
@@ -138,37 +142,37 @@ class Metrics:
         )
         self.conflicts = Counter(
             "s3d_queue_conflicts_total",
-            "Changes whose key somebody else wrote while they waited, by outcome: overwritten or parked.",
+            "Changes whose key another writer changed while they waited, by outcome: overwritten or parked.",
             ("outcome",),
             registry=registry,
         )
         self.late_arrivals = Counter(
             "s3d_queue_late_arrivals_total",
-            "Changes pushed again because an older attempt at their key arrived after them.",
+            "Changes pushed again because an older write of their key arrived after them.",
             registry=registry,
         )
         self.quarantined = Counter(
             "s3d_queue_quarantined_total",
-            "Changes whose stored body did not match its digest, or whose row could not be read.",
+            "Changes quarantined because their stored body or row is damaged.",
             registry=registry,
         )
 
         self.background_failures = Counter(
             "s3d_background_failures_total",
-            "Bugs that a look in the background met, by what it looks at. It goes on.",
+            "Unexpected errors in background tasks, by task. The task goes on after each.",
             ("look",),
             registry=registry,
         )
 
         self.remote_up = Gauge(
             "s3d_remote_up",
-            "1 while the remote answers, 0 while it is away, NaN before it was asked.",
+            "1 if the remote answers, 0 if it is away, NaN if it was not asked yet.",
             registry=registry,
         )
         self.remote_up.set(math.nan)
         self.remote_requests = Counter(
             "s3d_remote_requests_total",
-            "Requests sent to the remote, by status code; `none` when no answer came.",
+            "Requests sent to the remote, by status code of the answer; `none` if no answer came.",
             ("code",),
             registry=registry,
         )

@@ -20,9 +20,9 @@ def faults_found() -> dict[int, list[str]]:
     return places
 
 
-def test_no_fault_of_the_catalogue_goes_without_a_test():
+def test_no_fault_of_the_catalogue_goes_without_a_test() -> None:
     assert set(FAULTS) <= set(faults_found())
 
 
-def test_no_test_claims_a_fault_that_the_catalogue_does_not_have():
+def test_no_test_claims_a_fault_that_the_catalogue_does_not_have() -> None:
     assert set(faults_found()) <= set(FAULTS)

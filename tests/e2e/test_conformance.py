@@ -1,5 +1,7 @@
 """The runner of the conformance suite: its comparison sees what may go wrong, and its lists are whole."""
 
+from typing import Any
+
 import pytest
 
 from e2e.conformance import suite, views
@@ -7,7 +9,7 @@ from e2e.conformance import suite, views
 SHOWN = {"b": {}, "b/k": {"ETag": '"1"', "sha256": "aa", "Metadata": {"m": "1"}, "tags": {}}}
 
 
-def test_equal_views_do_not_differ():
+def test_equal_views_do_not_differ() -> None:
     assert views.difference(SHOWN, {name: dict(shown) for name, shown in SHOWN.items()}) == ""
 
 
@@ -21,11 +23,11 @@ def test_equal_views_do_not_differ():
         ({**SHOWN, "b/k": {"error": "AccessDenied"}}, "b/k: ETag was '\"1\"' and is None"),
     ],
 )
-def test_a_view_that_differs_is_told_apart(delivered, said):
+def test_a_view_that_differs_is_told_apart(delivered: dict[str, dict[str, Any]], said: str) -> None:
     assert views.difference(SHOWN, delivered) == said
 
 
-def test_every_accepted_test_has_a_reason_and_passes_on_a_remote_alone():
+def test_every_accepted_test_has_a_reason_and_passes_on_a_remote_alone() -> None:
     accepted = suite.listed(suite.HERE / "accepted.txt")
     bases = [set(suite.listed(suite.HERE / "base" / f"{name}.txt")) for name in suite.REMOTES]
     assert all(accepted.values())

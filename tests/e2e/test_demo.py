@@ -22,13 +22,13 @@ def play(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.semantics("D-1")
 @pytest.mark.semantics("R-1")
-def test_everything_arrives_after_two_outages_and_two_kills():
+def test_everything_arrives_after_two_outages_and_two_kills() -> None:
     played = play()
     assert played.returncode == 0, played.stdout + played.stderr
     assert "All of it arrived: 12 keys" in played.stdout
 
 
-def test_one_flipped_bit_makes_it_fail():
+def test_one_flipped_bit_makes_it_fail() -> None:
     played = play("--flip")
     assert played.returncode == 1, played.stdout + played.stderr
     assert "NOT silent/film.mp4: bytes:" in played.stdout

@@ -1,7 +1,7 @@
 """The fault proxy does what its script says, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -44,7 +44,7 @@ async def server() -> AsyncIterator[tuple[Server, Proxy]]:
 
 
 @asynccontextmanager
-async def connected(proxy: Proxy) -> AsyncIterator[Callable]:
+async def connected(proxy: Proxy) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
 
     async def ask(request: bytes) -> bytes:
@@ -59,14 +59,14 @@ async def connected(proxy: Proxy) -> AsyncIterator[Callable]:
         writer.close()
 
 
-async def test_without_a_rule_requests_pass_over_one_connection(server):
+async def test_without_a_rule_requests_pass_over_one_connection(server: tuple[Server, Proxy]) -> None:
     _, proxy = server
     async with connected(proxy) as ask:
         assert [await ask(PUT), await ask(GET), await ask(PUT)] == [b"200 abcdef", b"200 none", b"200 abcdef"]
     assert proxy.seen == ["PUT /b/k?partNumber=2", "GET /b/k", "PUT /b/k?partNumber=2"]
 
 
-async def test_a_rule_answers_in_the_remotes_place_as_often_as_it_says(server):
+async def test_a_rule_answers_in_the_remotes_place_as_often_as_it_says(server: tuple[Server, Proxy]) -> None:
     remote, proxy = server
     proxy.set([{"method": "PUT", "path": "partNumber=2", "skip": 1, "times": 1, "status": 503, "code": "SlowDown"}])
     async with connected(proxy) as ask:
@@ -77,7 +77,7 @@ async def test_a_rule_answers_in_the_remotes_place_as_often_as_it_says(server):
     assert remote.bodies == [b"abcdef"] * 2
 
 
-async def test_the_remote_may_get_a_request_whose_answer_is_another(server):
+async def test_the_remote_may_get_a_request_whose_answer_is_another(server: tuple[Server, Proxy]) -> None:
     remote, proxy = server
     proxy.set([{"method": "PUT", "status": 200, "body": "<Error/>", "forward": True}])
     async with connected(proxy) as ask:
@@ -85,7 +85,7 @@ async def test_the_remote_may_get_a_request_whose_answer_is_another(server):
     assert remote.bodies == [b"abcdef"]
 
 
-async def test_a_request_is_reset_in_the_middle_of_its_body(server):
+async def test_a_request_is_reset_in_the_middle_of_its_body(server: tuple[Server, Proxy]) -> None:
     remote, proxy = server
     proxy.set([{"method": "PUT", "reset_at": 3, "times": 1}])
     async with connected(proxy) as ask:
@@ -94,7 +94,7 @@ async def test_a_request_is_reset_in_the_middle_of_its_body(server):
     assert remote.bodies == []
 
 
-async def test_a_body_in_slices_is_the_same_body(server):
+async def test_a_body_in_slices_is_the_same_body(server: tuple[Server, Proxy]) -> None:
     remote, proxy = server
     proxy.set([{"slice": 1}])
     async with connected(proxy) as ask:
@@ -102,12 +102,12 @@ async def test_a_body_in_slices_is_the_same_body(server):
     assert remote.bodies == [b"abcdef"]
 
 
-def test_a_rule_that_does_nothing_is_refused():
+def test_a_rule_that_does_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="reset_at or slice"):
         Proxy(("127.0.0.1", 1)).set([{"method": "PUT"}])
 
 
-async def test_a_portal_answers_everything_and_a_head_without_a_body(server: tuple[Server, Proxy]):
+async def test_a_portal_answers_everything_and_a_head_without_a_body(server: tuple[Server, Proxy]) -> None:
     there, proxy = server
     proxy.set(PORTAL)
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
@@ -122,7 +122,7 @@ async def test_a_portal_answers_everything_and_a_head_without_a_body(server: tup
     assert there.bodies == []
 
 
-async def test_a_late_request_is_answered_first_and_arrives_whole(server: tuple[Server, Proxy]):
+async def test_a_late_request_is_answered_first_and_arrives_whole(server: tuple[Server, Proxy]) -> None:
     there, proxy = server
     proxy.set(gateway(0.05))
     async with connected(proxy) as ask:
@@ -134,7 +134,7 @@ async def test_a_late_request_is_answered_first_and_arrives_whole(server: tuple[
     assert there.bodies == [b"", b"abcdef"]
 
 
-async def test_a_late_request_that_waits_is_told_to_go_on(server: tuple[Server, Proxy]):
+async def test_a_late_request_that_waits_is_told_to_go_on(server: tuple[Server, Proxy]) -> None:
     there, proxy = server
     proxy.set(gateway(0.0))
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)

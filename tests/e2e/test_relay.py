@@ -18,7 +18,9 @@ async def relay() -> AsyncIterator[Relay]:
     tasks = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
         with suppress(ConnectionError):
             while await reader.read(1 << 16):
                 writer.write(REPLY)
@@ -50,12 +52,12 @@ async def ask(relay: Relay, request: bytes = REQUEST) -> bytes:
         await close(writer)
 
 
-async def test_bytes_pass_both_ways_and_requests_are_counted(relay: Relay):
+async def test_bytes_pass_both_ways_and_requests_are_counted(relay: Relay) -> None:
     assert [await ask(relay), await ask(relay)] == [REPLY, REPLY]
     assert relay.requests == 2
 
 
-async def test_refusing_nothing_listens_and_open_connections_are_reset(relay: Relay):
+async def test_refusing_nothing_listens_and_open_connections_are_reset(relay: Relay) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
     writer.write(REQUEST)
     assert await reader.read(1 << 16) == REPLY
@@ -67,14 +69,14 @@ async def test_refusing_nothing_listens_and_open_connections_are_reset(relay: Re
         await ask(relay)
 
 
-async def test_it_listens_on_the_same_port_again(relay: Relay):
+async def test_it_listens_on_the_same_port_again(relay: Relay) -> None:
     port = relay.port
     await relay.set(mode="refuse")
     await relay.set(mode="pass")
     assert (await ask(relay), relay.port) == (REPLY, port)
 
 
-async def test_silent_a_request_waits_and_passes_later(relay: Relay):
+async def test_silent_a_request_waits_and_passes_later(relay: Relay) -> None:
     await relay.set(mode="silence")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ask(relay), 0.05)
@@ -86,19 +88,19 @@ async def test_silent_a_request_waits_and_passes_later(relay: Relay):
     await close(writer)
 
 
-async def test_dropping_the_request_arrives_and_the_reply_does_not(relay: Relay):
+async def test_dropping_the_request_arrives_and_the_reply_does_not(relay: Relay) -> None:
     await relay.set(mode="drop", only=("PUT",))
     assert await ask(relay) == b""
     assert await ask(relay, b"GET / HTTP/1.1\r\n\r\n") == REPLY
     assert relay.requests == 2
 
 
-async def test_an_unknown_mode_is_refused(relay: Relay):
+async def test_an_unknown_mode_is_refused(relay: Relay) -> None:
     with pytest.raises(ValueError, match="none of pass"):
         await relay.set(mode="explode")  # type: ignore[arg-type]
 
 
-async def test_a_delayed_request_of_a_client_that_has_left_reaches_nobody(relay: Relay):
+async def test_a_delayed_request_of_a_client_that_has_left_reaches_nobody(relay: Relay) -> None:
     await relay.set(delay=0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
     writer.write(REQUEST)

@@ -33,7 +33,7 @@ FULL = {
     "logLevel": "Debug",
     "drain": {"seconds": 90},
 }
-LEAST = {"remote": {"credentials": {"anonymous": {}}}}
+LEAST: dict[str, Any] = {"remote": {"credentials": {"anonymous": {}}}}
 
 
 def spec(raw: dict[str, Any]) -> S3GatewaySpec:

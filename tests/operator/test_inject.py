@@ -23,7 +23,7 @@ from s3d_operator.inject import Gateway, Skip, overlap, patch, ports_of, read_ga
 from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
-ANONYMOUS = {"remote": {"credentials": {"anonymous": {}}}}
+ANONYMOUS: dict[str, Any] = {"remote": {"credentials": {"anonymous": {}}}}
 GOLDEN = sorted(HERE.glob("*.yaml"))
 
 
@@ -56,10 +56,11 @@ def test_another_implementation_of_json_patch_agrees_that_a_second_injection_is_
 names = st.sampled_from(
     ["AWS_REGION", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "NO_PROXY", "no_proxy", "HTTP_PROXY", "https_proxy", "MODE"]
 )
-variables = st.fixed_dictionaries(
+variables: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"name": names, "value": st.sampled_from(["", "x", "*", "localhost", build.ENDPOINT])}
 )
-variables |= st.fixed_dictionaries({"name": names, "valueFrom": st.just({"fieldRef": {"fieldPath": "status.podIP"}})})
+OF_THE_POD: dict[str, Any] = {"fieldRef": {"fieldPath": "status.podIP"}}
+variables |= st.fixed_dictionaries({"name": names, "valueFrom": st.just(OF_THE_POD)})
 containers = st.fixed_dictionaries(
     {"name": st.sampled_from(["app", "istio-proxy", "linkerd-proxy", "istio-init", "other"])},
     optional={
@@ -525,10 +526,13 @@ def test_ports_that_were_spared_before_still_are_and_without_a_mesh_nothing_is_s
 def test_a_pod_says_by_which_gateway_and_by_which_of_its_specs_it_was_made() -> None:
     injected = inject(pod(), gateway(ANONYMOUS, "shop"))
     assert injected["metadata"]["labels"][INJECTED] == "shop"
-    hashes = {
-        inject(pod(), gateway(ANONYMOUS | more))["metadata"]["annotations"][CONFIG_HASH]
-        for more in ({}, {"writeQueue": {"maxFiles": 7}}, {"podSelector": {}}, {"drain": {"seconds": 1}})
-    }
+    differing: tuple[dict[str, Any], ...] = (
+        {},
+        {"writeQueue": {"maxFiles": 7}},
+        {"podSelector": {}},
+        {"drain": {"seconds": 1}},
+    )
+    hashes = {inject(pod(), gateway(ANONYMOUS | more))["metadata"]["annotations"][CONFIG_HASH] for more in differing}
     assert hashes == {
         injected["metadata"]["annotations"][CONFIG_HASH],
         build.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}}), IMAGE),

@@ -92,7 +92,7 @@ async def test_of_bodies_that_do_not_end_the_largest_goes_and_small_ones_are_ans
     async with AsyncExitStack() as stack:
         for number in range(count):
             await stack.enter_async_context(unfinished(post, size))
-            await eventually(lambda number=number: door.intake.held == (number + 1) * size)
+            await eventually(lambda: door.intake.held == (number + 1) * size)  # noqa: B023
         last = await stack.enter_async_context(unfinished(post, size - 1))
         await eventually(lambda: any(body.is_dropped for body in door.intake._bodies))
         assert door.intake.held <= BODIES_BYTES

@@ -636,6 +636,7 @@ def test_kopf_is_recent_and_its_watches_end_and_its_notes_are_under_our_name() -
     settings = kopf.OperatorSettings()
     configure(settings=settings)
     for storage in (settings.persistence.diffbase_storage, settings.persistence.progress_storage):
+        assert isinstance(storage, kopf.AnnotationsDiffBaseStorage | kopf.AnnotationsProgressStorage)
         assert storage.prefix == GROUP
     assert settings.posting.loggers is False
     assert not logging.getLogger("kopf.objects").isEnabledFor(logging.INFO), "a line for each status that we write"

@@ -30,7 +30,7 @@ def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
 
 
 def message(status: dict[str, Any], kind: str) -> str:
-    return next(each["message"] for each in status["conditions"] if each["type"] == kind)
+    return str(next(each["message"] for each in status["conditions"] if each["type"] == kind))
 
 
 @pytest.mark.checklist(46)
@@ -160,6 +160,14 @@ def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expe
     if expected[0] == "False":
         assert "Secret 's3-keys' needs the keys accessKeyID and secretAccessKey" in message(status, "Ready")
         assert condition(status, "Ready") == ("False", "NotFound")
+
+
+def test_keys_that_the_remote_refuses_are_a_condition() -> None:
+    fleet = Fleet([Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused"))])
+    status = status_of(GIVEN, fleet, NOW)
+    assert condition(status, "CredentialsResolved") == ("False", "Refused")
+    assert condition(status, "Ready") == ("False", "Refused")
+    assert "refuses the keys of 1 of 2 pods" in message(status, "Ready")
 
 
 def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_look() -> None:

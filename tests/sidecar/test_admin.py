@@ -44,7 +44,13 @@ class Told:
         return {
             "version": "1",
             "started_at": 1.0,
-            "remote": {"endpoint": "http://127.0.0.1:9000", "state": "away", "since": 2.0, "credentials": "found"},
+            "remote": {
+                "endpoint": "http://127.0.0.1:9000",
+                "state": "away",
+                "since": 2.0,
+                "credentials": "found",
+                "refusal": "",
+            },
             "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
@@ -100,11 +106,11 @@ class Answer:
 
 
 class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str):
+    def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=5)
         self.path = path
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(self.path)
 
@@ -147,13 +153,13 @@ def in_directory(path: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-async def test_healthz_is_ok_while_the_process_lives(tmp_path):
+async def test_healthz_is_ok_while_the_process_lives(tmp_path: Path) -> None:
     async with doors(tmp_path, Told(reasons=["the store is closed"])) as client:
         for answer in (await client.tcp("/healthz"), await client.unix("/healthz")):
             assert (answer.status, answer.body) == (200, b"ok\n")
 
 
-async def test_readyz_gives_each_reason_a_line(tmp_path):
+async def test_readyz_gives_each_reason_a_line(tmp_path: Path) -> None:
     reports = Told(reasons=["the queue is being opened", "draining"])
     async with doors(tmp_path, reports) as client:
         answer = await client.tcp("/readyz")
@@ -163,7 +169,7 @@ async def test_readyz_gives_each_reason_a_line(tmp_path):
         assert (answer.status, answer.body) == (200, b"ok\n")
 
 
-async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path):
+async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path: Path) -> None:
     metrics = Metrics()
     metrics.count_request("PutObject", 200, 0.01)
     async with doors(tmp_path, metrics=metrics) as client:
@@ -180,22 +186,23 @@ async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path):
         assert line in answer.body.decode().splitlines()
 
 
-async def test_metrics_come_as_openmetrics_to_who_asks_for_it(tmp_path):
+async def test_metrics_come_as_openmetrics_to_who_asks_for_it(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         answer = await client.tcp("/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.body.endswith(b"# EOF\n")
 
 
-async def test_metrics_are_served_while_the_status_cannot_be_read(tmp_path):
+async def test_metrics_are_served_while_the_status_cannot_be_read(tmp_path: Path) -> None:
     async with doors(tmp_path, Told(broken=True)) as client:
         answer = await client.tcp("/metrics")
     assert answer.status == 200
     assert b"s3d_build_info" in answer.body
 
 
-async def test_status_is_json_on_both_doors(tmp_path):
+async def test_status_is_json_on_both_doors(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
+        more: dict[str, Any]
         for answer, more in ((await client.tcp("/status"), {}), (await client.unix("/status"), {"lanes": []})):
             assert answer.status == 200
             assert answer.headers["Content-Type"].startswith("application/json")
@@ -204,7 +211,7 @@ async def test_status_is_json_on_both_doors(tmp_path):
 
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize("query", ["bucket=clinic", "bucket=clinic&key=patient", "key=patient&bucket=clinic"])
-async def test_the_metrics_door_answers_no_question_about_a_bucket_or_a_key(tmp_path, query):
+async def test_the_metrics_door_answers_no_question_about_a_bucket_or_a_key(tmp_path: Path, query: str) -> None:
     async with doors(tmp_path) as client:
         answer = await client.tcp(f"/status?{query}")
     assert answer.status == 403
@@ -213,7 +220,7 @@ async def test_the_metrics_door_answers_no_question_about_a_bucket_or_a_key(tmp_
 
 
 @pytest.mark.semantics("A-7")
-async def test_an_error_shows_its_words_on_the_unix_socket_only(tmp_path):
+async def test_an_error_shows_its_words_on_the_unix_socket_only(tmp_path: Path) -> None:
     async with doors(tmp_path, Told(broken=True)) as client:
         over_tcp, over_unix = await client.tcp("/status"), await client.unix("/status")
     assert (over_tcp.status, over_unix.status) == (503, 503)
@@ -225,20 +232,20 @@ async def test_an_error_shows_its_words_on_the_unix_socket_only(tmp_path):
 @pytest.mark.parametrize(
     "key", ["a//b", "a/../b", "./x", "d/", "a b", "a+b", "a%2Fb", "e\u0301", "\u00e9", "a&key=b", "\x00"]
 )
-async def test_the_unix_socket_takes_a_key_as_it_is(tmp_path, key):
+async def test_the_unix_socket_takes_a_key_as_it_is(tmp_path: Path, key: str) -> None:
     async with doors(tmp_path) as client:
         answer = await client.unix(f"/status?bucket=photos&key={quote(key, safe='')}")
     assert answer.json == {"bucket": "photos", "key": key, "state": "settled", "changes": []}
 
 
-async def test_the_unix_socket_shows_a_bucket(tmp_path):
+async def test_the_unix_socket_shows_a_bucket(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         answer = await client.unix("/status?bucket=photos")
     assert answer.json["bucket"] == "photos"
 
 
 @pytest.mark.parametrize("query", ["key=a", "nonsense", "bucket=a&key=b&more=c", "other=1", "bucket=%FF"])
-async def test_a_question_that_is_not_understood_is_refused(tmp_path, query):
+async def test_a_question_that_is_not_understood_is_refused(tmp_path: Path, query: str) -> None:
     async with doors(tmp_path) as client:
         answer = await client.unix(f"/status?{query}")
     assert answer.status == 400
@@ -247,13 +254,13 @@ async def test_a_question_that_is_not_understood_is_refused(tmp_path, query):
 
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_the_doors_are_read_only(tmp_path, method):
+async def test_the_doors_are_read_only(tmp_path: Path, method: str) -> None:
     async with doors(tmp_path) as client:
         for answer in (await client.tcp("/status", method), await client.unix("/status", method)):
             assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_head_has_the_headers_of_get_and_no_body(tmp_path):
+async def test_head_has_the_headers_of_get_and_no_body(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         got, headed = await client.tcp("/status"), await client.tcp("/status", "HEAD")
     assert headed.body == b""
@@ -261,13 +268,13 @@ async def test_head_has_the_headers_of_get_and_no_body(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/", "/statu", "/status/", "//status", "/../status", "/metrics/x"])
-async def test_other_paths_are_not_found(tmp_path, path):
+async def test_other_paths_are_not_found(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404
 
 
 @pytest.mark.semantics("A-7")
-async def test_only_the_owner_may_open_the_unix_socket(tmp_path):
+async def test_only_the_owner_may_open_the_unix_socket(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         async with doors(tmp_path) as client:
@@ -276,7 +283,7 @@ async def test_only_the_owner_may_open_the_unix_socket(tmp_path):
         os.umask(before)
 
 
-async def test_a_socket_that_a_dead_process_left_is_replaced_and_ours_is_removed(tmp_path):
+async def test_a_socket_that_a_dead_process_left_is_replaced_and_ours_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "s3d.sock"
     with socket.socket(socket.AF_UNIX) as dead, in_directory(tmp_path):
         dead.bind("s3d.sock")
@@ -285,7 +292,7 @@ async def test_a_socket_that_a_dead_process_left_is_replaced_and_ours_is_removed
     assert not path.exists()
 
 
-async def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path):
+async def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s3d.sock"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="in the way"):
@@ -294,7 +301,7 @@ async def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path):
     assert path.read_text() == "mine"
 
 
-async def test_a_local_dir_with_a_path_longer_than_the_kernel_takes_has_its_socket(tmp_path):
+async def test_a_local_dir_with_a_path_longer_than_the_kernel_takes_has_its_socket(tmp_path: Path) -> None:
     long = tmp_path.joinpath(*["d" * 60] * 3)
     long.mkdir(parents=True)
     async with doors(long) as client:
@@ -304,24 +311,24 @@ async def test_a_local_dir_with_a_path_longer_than_the_kernel_takes_has_its_sock
     assert not (long / "s3d.sock").exists()
 
 
-async def test_an_address_that_is_taken_is_an_error_for_the_person(tmp_path):
+async def test_an_address_that_is_taken_is_an_error_for_the_person(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match="S3D_METRICS_ENDPOINT: cannot listen on") as caught:
             async with admin.serve(Told(), Gateway(local_dir=tmp_path, metrics_endpoint=endpoint), Metrics()):
                 pass
     assert caught.value.hint
-    assert list(tmp_path.iterdir()) == []
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240
 
 
-async def test_localhost_is_every_loopback_address_that_the_machine_has(tmp_path):
+async def test_localhost_is_every_loopback_address_that_the_machine_has(tmp_path: Path) -> None:
     gateway = Gateway(local_dir=tmp_path, metrics_endpoint="http://localhost:0")
     async with admin.serve(Told(), gateway, Metrics()) as opened:
         assert {host for host, _ in opened.addresses} <= {"127.0.0.1", "::1"}
         assert "127.0.0.1" in {host for host, _ in opened.addresses}
 
 
-async def test_a_client_that_sends_nothing_is_cut_off(tmp_path, monkeypatch):
+async def test_a_client_that_sends_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin, "CONNECTION_SECONDS", 0.05)
     async with doors(tmp_path) as client:
         reader, writer = await asyncio.open_connection(*client.doors.addresses[0])
@@ -331,7 +338,9 @@ async def test_a_client_that_sends_nothing_is_cut_off(tmp_path, monkeypatch):
         writer.close()
 
 
-async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(tmp_path, monkeypatch):
+async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(admin, "CONNECTIONS", 2)
     async with doors(tmp_path) as client:
         address = client.doors.addresses[0]
@@ -347,7 +356,7 @@ async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(tm
 
 
 @pytest.mark.semantics("A-6a")
-async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path):
+async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * admin.CONNECTIONS)]
         for _ in range(20):
@@ -358,33 +367,33 @@ async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path):
 
 @pytest.mark.semantics("A-3b")
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:33334", "localhost.evil.example"])
-async def test_the_metrics_door_refuses_names_that_are_not_its_own(tmp_path, host):
+async def test_the_metrics_door_refuses_names_that_are_not_its_own(tmp_path: Path, host: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp("/status", Host=host)).status == 403
 
 
 @pytest.mark.semantics("A-3b")
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3:33334", "[::1]:33334", "LOCALHOST", socket.gethostname()])
-async def test_the_metrics_door_answers_to_addresses_and_to_its_own_names(tmp_path, host):
+async def test_the_metrics_door_answers_to_addresses_and_to_its_own_names(tmp_path: Path, host: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp("/status", Host=host)).status == 200
 
 
-async def test_a_target_in_absolute_form_is_answered(tmp_path):
+async def test_a_target_in_absolute_form_is_answered(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp("http://127.0.0.1:33334/healthz")).status == 200
         assert (await client.tcp("http://evil.example/healthz")).status == 403
 
 
-async def test_a_request_line_beyond_every_key_is_refused(tmp_path):
+async def test_a_request_line_beyond_every_key_is_refused(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         longest = await client.unix(f"/status?bucket={'b' * 63}&key={quote(chr(0x10FFFF) * 256, safe='')}")
         beyond = await client.unix(f"/status?bucket=b&key={'k' * 9000}")
     assert (longest.status, beyond.status) == (200, 400)
 
 
-def test_the_doors_open_and_close_on_uvloop(tmp_path):
-    async def visit():
+def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
+    async def visit() -> tuple[int, int]:
         async with doors(tmp_path) as client:
             return (await client.tcp("/healthz")).status, (await client.unix("/status?bucket=b&key=k")).status
 
@@ -398,7 +407,7 @@ CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop"]
 
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize("path", CHANGING)
-async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path, path):
+async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, path: str) -> None:
     told = Told()
     async with doors(tmp_path, told) as client:
         assert (await client.tcp(path, "POST")).status == 405
@@ -411,20 +420,20 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path, path):
 
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1"])
-async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path, path):
+async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404
         assert (await client.unix(path)).status == 200
 
 
-async def test_the_body_of_a_change_comes_as_it_is(tmp_path):
+async def test_the_body_of_a_change_comes_as_it_is(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
         assert (await client.unix("/queue/body?seq=1")).body == b"body"
         assert (await client.unix("/queue/body?seq=2")).status == 404
 
 
 @pytest.mark.parametrize("query", ["seq=x", "nonsense=1", "prefix=p", "%"])
-async def test_a_choice_that_is_not_understood_is_refused(tmp_path, query):
+async def test_a_choice_that_is_not_understood_is_refused(tmp_path: Path, query: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.unix(f"/queue?{query}")).status == 400
         assert (await client.unix(f"/queue/discard?{query}", "POST")).status == 400

@@ -36,7 +36,7 @@ def kept(clock: Clock) -> Kept:
     return Kept(clock.boot, clock.ahead, clock.now())
 
 
-@pytest.mark.semantics("D-10")
+@pytest.mark.semantics("D-10", "D-10a")
 @pytest.mark.parametrize("jump", JUMPS)
 def test_setting_the_clock_of_the_day_moves_no_time_that_passes(jump: float) -> None:
     hands = Hands()
@@ -48,7 +48,7 @@ def test_setting_the_clock_of_the_day_moves_no_time_that_passes(jump: float) -> 
     assert clock.now() == NOON + 60
 
 
-@pytest.mark.semantics("D-10")
+@pytest.mark.semantics("D-10", "D-10a")
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_restart_on_the_same_start_of_the_machine_goes_on_exactly(jump: float) -> None:
     hands = Hands()
@@ -70,7 +70,7 @@ def test_what_a_moment_was_by_the_clock_of_today_follows_the_clock(jump: float) 
     assert (clock.wall_of(moment), clock.wall()) == (NOON + jump, NOON + 60 + jump)
 
 
-@pytest.mark.semantics("D-10")
+@pytest.mark.semantics("D-10", "D-10b")
 @pytest.mark.parametrize(
     ("off", "wall", "newest", "expected"),
     [

@@ -13,7 +13,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
 
-def test_names_follow_the_conventions_of_prometheus():
+def test_names_follow_the_conventions_of_prometheus() -> None:
     for family in Metrics().registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         name = f"{name}_info" if family.type == "info" else name
@@ -24,14 +24,14 @@ def test_names_follow_the_conventions_of_prometheus():
         assert family.documentation.endswith("."), name
 
 
-def test_two_daemons_in_one_process_do_not_share_counts():
+def test_two_daemons_in_one_process_do_not_share_counts() -> None:
     first, second = Metrics(), Metrics()
     first.count_request("GetObject", 200, 0.1)
     assert 's3d_requests_total{code="200",operation="GetObject"}' in samples(first)
     assert 's3d_requests_total{code="200",operation="GetObject"}' not in samples(second)
 
 
-def test_a_request_is_counted_once_with_its_bytes_and_duration():
+def test_a_request_is_counted_once_with_its_bytes_and_duration() -> None:
     metrics = Metrics()
     metrics.count_request("PutObject", 200, 0.004, received=10)
     metrics.count_request("PutObject", 200, 0.004, received=5)
@@ -44,7 +44,7 @@ def test_a_request_is_counted_once_with_its_bytes_and_duration():
     assert shown["s3d_response_bytes_total"] == 7
 
 
-def test_every_state_is_shown_also_when_it_counts_nothing():
+def test_every_state_is_shown_also_when_it_counts_nothing() -> None:
     metrics = Metrics()
     metrics.show({"waiting": 3}, 42, 1.5, remote_up=True)
     metrics.show({"parked": 1}, 7, None, remote_up=False)
@@ -58,11 +58,11 @@ def test_every_state_is_shown_also_when_it_counts_nothing():
     assert shown["s3d_remote_up"] == 0
 
 
-def test_a_remote_that_was_not_asked_is_neither_up_nor_down():
+def test_a_remote_that_was_not_asked_is_neither_up_nor_down() -> None:
     assert samples(Metrics())["s3d_remote_up"] == pytest.approx(float("nan"), nan_ok=True)
 
 
-def test_a_commit_is_counted_with_its_size():
+def test_a_commit_is_counted_with_its_size() -> None:
     metrics = Metrics()
     metrics.count_commit(3, 0.002)
     shown = samples(metrics)

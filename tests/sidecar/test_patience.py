@@ -10,6 +10,7 @@ from s3d.api import Call, Reply
 from s3d.door import Door, listen
 from s3d.errors import S3Error
 from s3d.metrics import Metrics
+from s3d.protocol import encode
 from tests.processes import free_port
 
 COPY = b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nx-amz-copy-source: /b/other\r\nConnection: close\r\n\r\n"
@@ -41,15 +42,15 @@ async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asy
         writer.close()
 
 
-async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tuple[Late, asyncio.StreamReader]):
+async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tuple[Late, asyncio.StreamReader]) -> None:
     slow, reader = late
-    slow.answer.set_result(Reply(result={"CopyObjectResult": {"ETag": '"e"'}}))
+    slow.answer.set_result(encode.reply("CopyObject", {"CopyObjectResult": {"ETag": '"e"'}}))
     rest = await reader.read()
     assert b"<CopyObjectResult" in rest
     assert b"<?xml" not in rest  # it came before the blanks
 
 
-async def test_a_long_copy_that_fails_says_so_inside_its_200(late: tuple[Late, asyncio.StreamReader]):
+async def test_a_long_copy_that_fails_says_so_inside_its_200(late: tuple[Late, asyncio.StreamReader]) -> None:
     slow, reader = late
     slow.answer.set_exception(S3Error("SlowDown", "later", status=503))
     assert b"<Error><Code>SlowDown</Code>" in (await reader.read()).replace(b"\n", b"")

@@ -19,6 +19,4 @@ for assignment in os.environ.get("S3D_E2E_ALTER", "").split():
     setattr(importlib.import_module(module), constant, ast.literal_eval(value))
 
 if spent := os.environ.get("S3D_E2E_SPENT"):
-    import loop_turns
-
-    loop_turns.watch(Path(spent))
+    importlib.import_module("loop_turns").watch(Path(spent))

@@ -114,6 +114,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     word = {"unknown": "not asked yet"}.get(state, state)
     since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
     yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
+    if remote["refusal"]:
+        what = (
+            "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
+        )
+        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])

@@ -25,15 +25,20 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from s3d import config
-from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, read_all
+from s3d.api import AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, S3Error, Unavailable
-from s3d.layers import credentials
+from s3d.layers import blanks
+from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Credentials
 from s3d.layers.health import Exchange, Health
-from s3d.layers.judge import DOCUMENT_LIMIT, PATIENT, Judge, document_of
+from s3d.layers.judge import PATIENT, Judge, read_document
+from s3d.layers.proxies import Proxies, shown
+from s3d.layers.standing import NO_BUCKET, Standing
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
+from s3d.protocol.sigv4 import Reading
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -52,6 +57,11 @@ LARGEST_SKEW = 240.0
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
 """Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
 REDIRECTS = frozenset([301, 307, 400])
+SAYING = frozenset([400, 401, 403, 404])
+"""Statuses of errors that may be about us."""
+EXPECTATION_FAILED = 417
+MOST_SENT = 3
+"""How often a request is sent at most: for another region, and for an expectation that is not known."""
 IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
 """What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
 
@@ -96,6 +106,8 @@ class Remote:
         self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
         self._regions: dict[str, str] = {}
         self._last_bucket = ""
+        self._expects = True
+        """Whether the remote may be asked to answer before the bytes; not once it has refused that."""
         self._skew = 0.0
         """Seconds by which the remote's clock is ahead, where it refused us for that."""
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
@@ -103,7 +115,12 @@ class Remote:
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
+        self.standing = Standing(self._base)
+        self._proxies = Proxies()
+        if proxy := self._proxies.of(self._scheme, self._host):
+            log.info("the remote is reached through the proxy %s", shown(proxy))
         self._judge = Judge(self._forward, settings.request_timeout)
+        self._blanks = Blanks(self._send_blanks)
 
     def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
@@ -125,27 +142,30 @@ class Remote:
         await self._fresh.close()
 
     async def __call__(self, call: Call) -> Reply:
-        """Send a call, as it came over a wire or as a layer made it, and judge its answer."""
+        """Send a call and judge its answer."""
         if self.health.away:
             if call.body:
                 await call.body.aclose()
             raise self._unavailable(sent=False)
         if call.bucket:
             self._last_bucket = call.bucket
-        try:
-            reply = await self._judge(call)
-        except S3Error as error:
-            self.credentials.refused(error.status, error.code)
-            raise
-        if reply.status in credentials.REFUSED:
+        reply = await self._judge(call)
+        if reply.status < 300:
+            self.standing.passed()
+        elif reply.status in SAYING:
             document = reply.body.data if isinstance(reply.body, BytesBody) else b""
-            self.credentials.refused(reply.status, decode.error(reply.status, reply.headers, document).code)
+            self._refused(call, decode.error(reply.status, reply.headers, document))
         return reply
+
+    def _refused(self, call: Call, error: S3Error) -> None:
+        """Note an error that may be about us and not about what was asked."""
+        self.credentials.refused(error.status, error.code)
+        absent = error.status == 404 and call.operation == "HeadBucket"
+        looked = call.origin == "queue" and call.wire.method in ("GET", "HEAD")
+        self.standing.refused(NO_BUCKET if absent else error.code, looked=looked)
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire
-        if wire is None:
-            raise TypeError("only a call that came over a wire can be forwarded")
         query, headers = sigv4.strip_auth(wire.query, wire.headers)
         named = {name.strip().lower() for name in wire.headers.get("Connection", "").split(",")}
         leave_out(headers, NOT_SENT_ON | named)
@@ -179,7 +199,7 @@ class Remote:
             return body, UNSIGNED
         if body.length is not None and body.length <= TRAILER_BUFFER:
             data = await read_all(body, TRAILER_BUFFER)
-            headers[trailer] = getattr(body, "digests", {})[trailer]
+            headers[trailer] = body.digests[trailer]
             return BytesBody(data), UNSIGNED
         if self._settings.checksums == "when_required":
             return body, UNSIGNED
@@ -192,39 +212,50 @@ class Remote:
     async def _request(
         self, call: Call, method: str, path: str, query: str, headers: Headers, body: Body | None, payload_hash: str
     ) -> Reply:
-        """Sign, send and answer one request; once more where the remote has taken nothing and says why: the bucket is
-        in another region, or the connection was being closed for its idleness."""
-        client = self._client
+        """Sign, send and answer one request; once more for each reason for which the remote says that it has taken
+        nothing: the bucket is in another region, it knows no `Expect`, or the connection was being closed for its
+        idleness."""
+        client, sent = self._client, 0
         while True:
+            sent += 1
             target = self._target(call.bucket, path)
             upload = Upload(body) if body is not None else None
-            response = await self._exchange(client, call, method, target, query, headers, upload, payload_hash)
+            expects = self._expects and upload is not None and (upload.body.length or 0) >= EXPECT_FROM
+            response = await self._exchange(
+                client, call, method, target, query, headers, upload, payload_hash, expects=expects
+            )
             if isinstance(response, Reply):
                 return response
             download = Download(response, upload, self.health)
             reply = Reply(response.status, _end_to_end(response), body=download)
             unspent = upload is None or not upload.started or upload.body.replayable
-            if client is self._fresh or not unspent or not await self._took_nothing(call, method, response, reply):
+            if response.status == EXPECTATION_FAILED and expects and unspent:
+                log.info("the remote knows no Expect: large bodies are sent without it from now on")
+                self._expects = False
+            elif sent == MOST_SENT or not unspent or not await self._took_nothing(call, method, response, reply, sent):
                 if reply.body is download:
                     await download.begin()
                 return reply
             response.close()
             client = self._fresh
 
-    async def _took_nothing(self, call: Call, method: str, response: aiohttp.ClientResponse, reply: Reply) -> bool:
-        """Whether the remote says that it would take the same request if it was sent again at once."""
+    async def _took_nothing(
+        self, call: Call, method: str, response: aiohttp.ClientResponse, reply: Reply, sent: int
+    ) -> bool:
+        """Whether the remote says that it would take the same request if it was sent again at once. It was `sent` so
+        often; only the first connection can have been idle."""
         if response.status not in REDIRECTS:
             return False
         region = response.headers.get("x-amz-bucket-region", "")
-        if region and region != self._regions.get(call.bucket, self.region) and method != "HEAD":
+        if region and region != self._regions.get(call.bucket, self.region):
             self._regions[call.bucket] = region
             return True
-        if response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
+        if sent > 1 or response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
             return False
         if method == "HEAD":
             # Its error has no document. What is wrong with the request itself is said again.
             return response.headers.get(hdrs.CONNECTION, "").lower() == "close"
-        return IDLE_CLOSED in await document_of(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
+        return IDLE_CLOSED in await read_document(call, reply, DOCUMENT_LIMIT, self._settings.request_timeout)
 
     async def _exchange(
         self,
@@ -238,6 +269,8 @@ class Remote:
         payload_hash: str,
         *,
         probe: bool = False,
+        expects: bool = False,
+        reading: Reading | None = None,
     ) -> aiohttp.ClientResponse | Reply:
         """Send one request, once; its response, or the Reply that was saved from a connection which broke."""
         signed = headers.copy()
@@ -245,7 +278,8 @@ class Remote:
         length = upload.body.length if upload else None
         if length is not None:
             signed["Content-Length"] = str(length)
-        await self._sign(signed, method, target, query, payload_hash)
+        reading = reading or await self._blanks.reading(call.bucket, headers)
+        await self._sign(signed, method, target, query, payload_hash, reading)
         url = URL(f"{target.scheme}://{target.host}{target.path}{'?' + query if query else ''}", encoded=True)
         exchange: Exchange | None = None
         try:
@@ -261,7 +295,8 @@ class Remote:
                     headers=signed,
                     data=data,
                     allow_redirects=False,
-                    expect100=(length or 0) >= EXPECT_FROM,
+                    expect100=expects,
+                    proxy=self._proxies.of(target.scheme, target.host),
                 )
         except BaseException as error:
             early = None
@@ -280,6 +315,8 @@ class Remote:
         if upload:
             upload.answered(response.status)
         self._heard(response.status, response.headers)
+        if response.status == 403:
+            self._blanks.refused(headers)
         return response
 
     def _heard(self, status: int, headers: AnyHeaders) -> None:
@@ -308,6 +345,9 @@ class Remote:
         if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):
             self.health.failed(str(error))
             return self._unavailable(sent=False)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            self.health.failed(f"the proxy makes no connection to it: status {error.status} {error.message}")
+            return self._unavailable(sent=False)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             if exchange is not None and not exchange.missed:
                 self.health.missed()
@@ -325,7 +365,9 @@ class Remote:
             sent=sent,
         )
 
-    async def _sign(self, headers: Headers, method: str, target: Target, query: str, payload_hash: str) -> None:
+    async def _sign(
+        self, headers: Headers, method: str, target: Target, query: str, payload_hash: str, reading: Reading
+    ) -> None:
         if self._settings.anonymous:
             if payload_hash == UNSIGNED_TRAILER:
                 headers["x-amz-content-sha256"] = payload_hash
@@ -348,6 +390,7 @@ class Remote:
             token=keys.token,
             region=target.region,
             now=datetime.now(UTC) + timedelta(seconds=self._skew),
+            reading=reading,
         )
 
     def _target(self, bucket: str, path: str) -> Target:
@@ -372,13 +415,30 @@ class Remote:
         return f"https://{found['hostname']}"
 
     async def _probe(self) -> None:
-        call = Call("HeadBucket", {"Bucket": self._last_bucket})
+        call = Call("HeadBucket", {"Bucket": self._last_bucket}, Wire("HEAD", "/", "", CIMultiDict()))
         target = self._target(self._last_bucket, "/")
         response = await self._exchange(
             self._client, call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True
         )
         if isinstance(response, aiohttp.ClientResponse):
             response.release()
+
+    async def _send_blanks(self, bucket: str, reading: Reading) -> str:
+        """Ask a bucket something with blanks in a header, signed by a reading; the code of its error, "" for none."""
+        call = Call(
+            "GetBucketLocation" if bucket else "ListBuckets",
+            {"Bucket": bucket} if bucket else {},
+            Wire("GET", "/", "", CIMultiDict()),
+        )
+        headers: Headers = CIMultiDict(blanks.SAMPLE)
+        query, target = "location" if bucket else "", self._target(bucket, "/")
+        response = await self._exchange(
+            self._client, call, "GET", target, query, headers, None, EMPTY_SHA256, reading=reading
+        )
+        if isinstance(response, Reply):
+            raise TypeError("a request without a body cannot break under it")
+        document = await read_all(Download(response, None, self.health), EARLY_LIMIT)
+        return decode.error(response.status, response.headers, document).code if response.status >= 300 else ""
 
 
 def _end_to_end(response: aiohttp.ClientResponse) -> Headers:

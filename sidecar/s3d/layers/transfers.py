@@ -20,7 +20,7 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from s3d.api import Body, BytesBody, Headers, Reply
+from s3d.api import Body, BytesBody, Headers, Reply, Send
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.health import Exchange, Health
 from s3d.layers.splice import Pipe, SourceFailed
@@ -182,10 +182,10 @@ def early_answer(data: bytes) -> Reply | None:
     return Reply(response.status, headers, body=BytesBody(document))
 
 
-class Download:
+class Download(Body):
     """The body of the remote's response."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, response: aiohttp.ClientResponse, upload: Upload | None, health: Health) -> None:
         """Take the response and the upload that may still be under way beside it."""
@@ -196,8 +196,11 @@ class Download:
         self.length = int(length) if length is not None and length.isdigit() else None
         self._first = b""
         self._pipe: Pipe | None = None
-        self.send: Callable[[int], Awaitable[None]] | None = None
-        """Sends all of it to a non-blocking socket; None for a body that has to come by `chunks`."""
+
+    @property
+    def send(self) -> Send | None:
+        """Sends all of a body that `begin` has made ready for it."""
+        return None if self._pipe is None else functools.partial(self._send, self._pipe)
 
     def _may_be_spliced(self) -> bool:
         connection = self._response.connection
@@ -218,7 +221,6 @@ class Download:
         try:
             self._first = await self._read()
             self._pipe = Pipe()
-            self.send = functools.partial(self._send, self._pipe)
         except OSError as error:
             log.debug("a body takes the ordinary way: %s", error)
         except BaseException:
@@ -240,9 +242,11 @@ class Download:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _broken(error) from error
 
-    async def _send(self, pipe: Pipe, socket: int) -> None:
+    async def _send(self, pipe: Pipe, socket: int, start: int = 0, end: int | None = None) -> None:
         """Send the body: what has been read of it, and the rest by the kernel. Raises Unavailable when it breaks off or
         stalls, and the OSError of the socket."""
+        if start or end is not None:
+            raise ValueError("a response can be read once, from its start")
         try:
             # What the parser holds back comes as the reader is emptied.
             held = b"".join([self._first, *iter(self._response.content.read_nowait, b"")])

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from multidict import CIMultiDict
 
-from s3d.api import AnyHeaders, Body, Wire, read_small
+from s3d.api import AnyHeaders, Body, Wire
 from s3d.errors import S3Error
 from s3d.protocol import chunked
 
@@ -210,14 +210,14 @@ def expected(headers: AnyHeaders) -> Expected:
     )
 
 
-class VerifiedBody:
+class VerifiedBody(Body):
     """A body that raises instead of its last block where it is not what was promised.
 
     After the last block `digests` holds md5 in hex, what else was computed (sha256 in hex), and each checksum that the
     client sent by the name of its header, as base64.
     """
 
-    replayable = False
+    length: int | None = None
 
     def __init__(
         self, body: Body, promise: Expected, *, trailers: Mapping[str, str] | None, names: Iterable[str]
@@ -230,8 +230,13 @@ class VerifiedBody:
         self._digests = Digests(promised | wanted)
         self._names = wanted | (promised & STANDING_ALONE)
         self.length = body.length
-        self.digests: dict[str, str] = {}
+        self._found: dict[str, str] = {}
         self.sent: dict[str, str] = dict(promise.sent)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """What was computed: md5 and sha256 in hex, and each checksum that the client sent."""
+        return self._found
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the blocks. Raises S3Error IncompleteBody, BadDigest or XAmzContentSHA256Mismatch."""
@@ -271,7 +276,7 @@ class VerifiedBody:
 
     async def whole(self) -> bytes:
         """All bytes at once, for a body that is known to be small. Raises what `chunks` raises."""
-        data = await read_small(self._body)
+        data = await self._body.whole()
         if self.length is not None and len(data) != self.length:
             raise _incomplete()
         if len(data) > INLINE:
@@ -314,13 +319,13 @@ class VerifiedBody:
                 raise S3Error("InvalidRequest", f"Value for {PREFIX}{name} trailing header is invalid.")
             self._judge_checksum(name, raw)
             self.sent[PREFIX + name] = text
-        self.digests.update((name, digests.result(name)) for name in self._names)
+        self._found.update((name, digests.result(name)) for name in self._names)
 
     def _judge_checksum(self, name: str, raw: bytes) -> None:
         computed = self._digests.digest(name)
         if computed != raw:
             raise S3Error("BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
-        self.digests[PREFIX + name] = to_base64(computed)
+        self._found[PREFIX + name] = to_base64(computed)
 
 
 def verify(

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from enum import Enum
 from typing import Protocol
 
-from s3d.api import AnyHeaders, Body, read_small
+from s3d.api import AnyHeaders, Body
 from s3d.errors import S3Error
 
 STREAMING = "STREAMING-"
@@ -211,16 +211,16 @@ class Encoder:
         return len(f"{size:x}") + 2 + size + 2
 
 
-class Unwrapped:
+class Unwrapped(Body):
     """A body that decodes aws-chunked; its trailers are there after the last block."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, body: Body, decoder: Decoder, length: int) -> None:
         """Take the framed body, and the length of what it carries."""
         self._body = body
         self._decoder = decoder
-        self.length: int | None = length
+        self.length = length
 
     @property
     def trailers(self) -> Mapping[str, str]:
@@ -246,7 +246,7 @@ class Unwrapped:
         # The frames may outweigh what they carry.
         if self._body.length is None or self._body.length > LARGEST_WHOLE:
             return b"".join([block async for block in self.chunks()])
-        blocks = self._decoder.feed(await read_small(self._body))
+        blocks = self._decoder.feed(await self._body.whole())
         self._decoder.end()
         return b"".join(blocks)
 
@@ -255,17 +255,22 @@ class Unwrapped:
         await self._body.aclose()
 
 
-class Framed:
+class Framed(Body):
     """A body as it goes out with a trailing checksum, of known length."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, body: Body, length: int, trailer: str, value_size: int, block_size: int) -> None:
         """Take the bare body, which must have the checksum in its `digests` after its last block."""
         self._body = body
         self._trailer = trailer
         self._encoder = Encoder(block_size)
-        self.length: int | None = self._encoder.length(length, {trailer: value_size})
+        self.length = self._encoder.length(length, {trailer: value_size})
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Those of the bare body."""
+        return self._body.digests
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the frames."""
@@ -274,8 +279,7 @@ class Framed:
         async for data in self._body.chunks():
             for block in self._encoder.feed(data):
                 yield block
-        digests: Mapping[str, str] = getattr(self._body, "digests", {})
-        yield self._encoder.end({self._trailer: digests[self._trailer]})
+        yield self._encoder.end({self._trailer: self._body.digests[self._trailer]})
 
     async def aclose(self) -> None:
         """Close the bare body."""

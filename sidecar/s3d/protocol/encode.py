@@ -1,6 +1,6 @@
 """From botocore's member names to the wire: requests to a remote, results and errors for a client.
 
-A request's path is the key alone, quoted as SigV4 wants it for S3; whoever sends it adds the bucket. Members that the
+A request's path names the bucket, as path style has it; whoever sends it may address it otherwise. Members that the
 operation does not have are not sent without a word: they raise TypeError, as calls are made by our own layers.
 """
 
@@ -13,20 +13,21 @@ from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from s3d.api import Headers
+from s3d.api import BytesBody, Call, Headers, Outcome, Reply, Wire
 from s3d.errors import S3Error
 from s3d.protocol.model import METADATA, OPERATIONS, XSI, Member, Shape
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 PROLOGUE = '<?xml version="1.0" encoding="UTF-8"?>\n'
-KEY_SAFE = "/-_.~"
+ERROR_END = "</Error>"
+KEY_SAFE, BUCKET_SAFE = "/-_.~", "-_.~"
 # Carriage returns must be references, or the reader turns them into line feeds; so must what XML has no letter for.
 SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]')
 REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
-def request(operation_name: str, params: Mapping[str, Any]) -> tuple[str, str, str, Headers, bytes]:
-    """Method, path of the key, query, headers and document of a call.
+def request(operation_name: str, params: Mapping[str, Any]) -> tuple[Wire, bytes]:
+    """The request and the document of a call.
 
     The bytes of a streaming operation, Content-Length and the signature are the sender's. Raises TypeError for a member
     that the operation does not have or that it misses.
@@ -64,7 +65,14 @@ def request(operation_name: str, params: Mapping[str, Any]) -> tuple[str, str, s
     if operation.checksum_required and "Content-MD5" not in headers:
         digest = hashlib.md5(document, usedforsecurity=False).digest()
         headers["Content-MD5"] = base64.b64encode(digest).decode("ascii")
-    return operation.method, "/" + quote(params.get("Key", ""), safe=KEY_SAFE), "&".join(query), headers, document
+    return Wire(operation.method, path(params), "&".join(query), headers), document
+
+
+def path(params: Mapping[str, Any]) -> str:
+    """The path of the object or bucket that members name, as SigV4 wants it for S3."""
+    bucket, key = params.get("Bucket", ""), params.get("Key", "")
+    named = f"/{quote(bucket, safe=BUCKET_SAFE)}" if bucket else ""
+    return f"{named}/{quote(key, safe=KEY_SAFE)}" if key or not bucket else named
 
 
 def result(
@@ -98,19 +106,38 @@ def result(
     return status, headers, document
 
 
-def error(err: S3Error, *, request_id: str, host_id: str, resource: str) -> bytes:
-    """The document of an error; its hint is part of the message."""
+def reply(operation_name: str, members: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Reply:
+    """A layer's own answer, with further headers."""
+    status, encoded, document = result(operation_name, members)
+    encoded.update(headers or {})
+    return Reply(status, encoded, BytesBody(document), source="queue")
+
+
+def refusal(call: Call, err: S3Error) -> Reply:
+    """A layer's own answer to a call that it refuses. The answer to a HEAD has no document."""
+    headers: Headers = CIMultiDict(err.headers)
+    outcome = Outcome.UNKNOWN if err.unknown else Outcome.REFUSED
+    if call.wire.method == "HEAD" or err.status == 304:
+        return Reply(err.status, headers, outcome=outcome, source="queue")
+    headers["Content-Type"] = "application/xml"
+    return Reply(err.status, headers, BytesBody(error(err)), outcome, "queue")
+
+
+def error(err: S3Error) -> bytes:
+    """The document of an error; its hint is part of the message. `identified` adds what only the door knows."""
     message = f"{err.message} ({err.hint})" if err.hint else err.message
-    fields = {
-        "Code": err.code,
-        "Message": message,
-        **err.details,
-        "Resource": resource,
-        "RequestId": request_id,
-        "HostId": host_id,
-    }
-    inner = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
-    return f"{PROLOGUE}<Error>{inner}</Error>".encode()
+    inner = _fields({"Code": err.code, "Message": message, **err.details})
+    return f"{PROLOGUE}<Error>{inner}{ERROR_END}".encode()
+
+
+def identified(document: bytes, *, request_id: str, host_id: str, resource: str) -> bytes:
+    """The document of an error with the request that it answers, and who answered."""
+    inner = _fields({"Resource": resource, "RequestId": request_id, "HostId": host_id})
+    return document.removesuffix(ERROR_END.encode()) + f"{inner}{ERROR_END}".encode()
+
+
+def _fields(fields: Mapping[str, str]) -> str:
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
 
 
 def escape(text: str) -> str:

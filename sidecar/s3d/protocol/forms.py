@@ -155,16 +155,15 @@ class Reader:
                 return
 
 
-class FilePart:
+class FilePart(Body):
     """The content of the file in a form. Its length is not known before its end, unless `length` is set."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, body: Body, reader: Reader) -> None:
         """Take the reader at the start of the content."""
         self._body = body
         self._reader = reader
-        self.length: int | None = None
         self.smallest = 0
         self.largest: int | None = None
 

@@ -11,6 +11,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
@@ -29,6 +30,18 @@ CANONICAL_PATH = re.compile(r"[A-Za-z0-9/_.~-]*\Z")
 SIGNED = frozenset(["host", "content-md5", "content-type"])
 AUTH_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
 V2 = frozenset(["AWSAccessKeyId", "Signature", "Expires"])
+RUN = re.compile(r"  +")
+ODD_BLANK = re.compile(r"[^\S ]")
+"""White space that is no space."""
+
+
+class Reading(StrEnum):
+    """How white space inside a header's value is read for a signature; at its ends all of it is left out."""
+
+    SPACES = "spaces"
+    """Runs of spaces are one space; other white space stands for itself. It is what AWS documents."""
+    ALL = "all"
+    """Runs of any white space are one space."""
 
 
 def sign(
@@ -44,6 +57,7 @@ def sign(
     region: str,
     service: str = "s3",
     now: datetime,
+    reading: Reading = Reading.SPACES,
 ) -> None:
     """Add date, payload hash, token and Authorization to `headers`, which must name the Host.
 
@@ -60,7 +74,7 @@ def sign(
         headers["x-amz-security-token"] = token
     else:
         headers.popall("x-amz-security-token", None)
-    names, lines = canonical_headers(headers)
+    names, lines = canonical_headers(headers, reading)
     scope = f"{day}/{region}/{service}/aws4_request"
     canonical = f"{method}\n{canonical_path(path)}\n{canonical_query(query)}\n{lines}\n{names}\n{payload_hash}"
     # Bytes that are no UTF-8 come as lone surrogates and go out as the same bytes.
@@ -81,16 +95,26 @@ def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:
     return key
 
 
-def canonical_headers(headers: AnyHeaders) -> tuple[str, str]:
+def canonical_headers(headers: AnyHeaders, reading: Reading) -> tuple[str, str]:
     """The names that are signed, and their lines: lower case, sorted, values trimmed, several of one name joined."""
     values: dict[str, str] = {}
     for name, value in headers.items():
         low = name.lower()
-        if low in SIGNED or low.startswith("x-amz-"):
-            text = " ".join(value.split()) if " " in value or "\t" in value else value
+        if is_signed(low):
+            text = " ".join(value.split()) if reading is Reading.ALL else RUN.sub(" ", value.strip())
             values[low] = f"{values[low]},{text}" if low in values else text
     names = sorted(values)
     return ";".join(names), "".join([f"{name}:{values[name]}\n" for name in names])
+
+
+def is_signed(name: str) -> bool:
+    """Whether a header is signed, by its name in lower case."""
+    return name in SIGNED or name.startswith("x-amz-")
+
+
+def is_ambiguous(headers: AnyHeaders) -> bool:
+    """Whether the signature over headers depends on the reading of white space."""
+    return any(is_signed(name.lower()) and ODD_BLANK.search(value.strip()) for name, value in headers.items())
 
 
 def canonical_path(path: str) -> str:

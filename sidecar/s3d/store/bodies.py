@@ -29,7 +29,7 @@ from errno import EINVAL, EISDIR, ELOOP, EMLINK, ENOENT, ENOSPC, ENXIO, EOPNOTSU
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s3d.api import Body, read_small
+from s3d.api import Body, Send
 from s3d.errors import CorruptBody, S3Error
 from s3d.store.db import StoreFailed, store_error, sync_dir
 
@@ -307,7 +307,7 @@ class Bodies:
             raise store_error(error, f"{self.root} cannot be written") from error
 
 
-class FileBody:
+class FileBody(Body):
     """A stored body; replayable, and readable by several at once."""
 
     replayable = True
@@ -365,7 +365,12 @@ class FileBody:
         """The same open file for a reader of its own, which outlives this one."""
         return FileBody(self._file.again(), self.id, self._size, self._md5, self.stamp, self._intact)
 
-    async def send(self, socket: int, start: int = 0, end: int | None = None) -> None:
+    @property
+    def send(self) -> Send:
+        """Sends a stretch to a socket."""
+        return self._send
+
+    async def _send(self, socket: int, start: int = 0, end: int | None = None) -> None:
         """Send a stretch to a non-blocking socket by sendfile(2). No byte passes through us, so none is verified.
 
         Raises ConnectionError when the other side leaves, CorruptBody when the file ends early, and StoreFailed.
@@ -576,7 +581,7 @@ async def _until_writable(socket: int) -> None:
 
 
 async def _receive_inline(body: Body, hasher: Hasher | None) -> Stored:
-    data = await read_small(body)
+    data = await body.whole()
     _check_length(body, len(data))
     if hasher:
         hasher(data)

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,12 @@ def scripted(*answers: bytes) -> Iterator[Scripted]:
             thread.join()
 
 
+Answering = Callable[..., AbstractContextManager[Scripted]]
+Response = Callable[..., bytes]
+
+
 @pytest.fixture
-def answering() -> Callable[..., Any]:
+def answering() -> Answering:
     """Start a scripted server."""
     return scripted
 
@@ -141,6 +145,6 @@ def respond(status: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 @pytest.fixture
-def response() -> Callable[..., bytes]:
+def response() -> Response:
     """Write an HTTP answer down."""
     return respond

@@ -11,13 +11,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s3d import __version__
 from s3d.cli import parser
 from s3d.cli.target import Target, parse_target
+from tests.daemons import Daemon
 from tests.processes import free_port
+from tests.sidecar.cli.conftest import Cli, Response
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = ("run", "status", "ls", "get", "put", "set")
@@ -64,7 +67,7 @@ def on_a_terminal(*words: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("module", ["s3d", "s3d.cli"])
-def test_the_command_is_a_module_too(module):
+def test_the_command_is_a_module_too(module: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", module, "--version"],
         env={"PYTHONPATH": str(ROOT / "sidecar")},
@@ -78,12 +81,12 @@ def test_the_command_is_a_module_too(module):
 @pytest.mark.parametrize(
     "words", [["ls", "bucket"], ["put", "-", "b/k"], ["get", "b/k"], ["status"], ["set", "b", "--tag", "a=b"]]
 )
-def test_a_client_command_loads_nothing_of_the_daemon(words, tmp_path):
+def test_a_client_command_loads_nothing_of_the_daemon(words: list[str], tmp_path: Path) -> None:
     assert what_is_loaded(words, HEAVY, tmp_path) == "69 []"
 
 
 @pytest.mark.parametrize("words", [["status"], ["flush"], ["queue", "list"]])
-def test_a_command_that_reads_no_document_is_there_soon(words, tmp_path):
+def test_a_command_that_reads_no_document_is_there_soon(words: list[str], tmp_path: Path) -> None:
     assert what_is_loaded(words, SLOW, tmp_path) == "69 []"
 
 
@@ -113,13 +116,15 @@ print(code, [name for name in {names!r} if name in sys.modules], file=sys.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_every_command_has_examples(cli, command):
+def test_the_help_of_every_command_has_examples(cli: Cli, command: str) -> None:
     ran = cli(command, "--help")
     assert ran.code == 0
     assert f"examples:\n  s3d {command}" in ran.out.decode().replace("S3_ENDPOINT=http://127.0.0.1:9000 ", "")
 
 
-def test_every_example_is_a_command_line_that_is_understood(cli, capsysbinary):
+def test_every_example_is_a_command_line_that_is_understood(
+    cli: Cli, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
     texts = [cli("--help").out.decode(), *(cli(command, "--help").out.decode() for command in COMMANDS)]
     examples = [
         line for text in texts for line in text.split("examples:")[1].split("\n\n")[0].splitlines() if line.strip()
@@ -130,7 +135,7 @@ def test_every_example_is_a_command_line_that_is_understood(cli, capsysbinary):
         parser().parse_args(words)
 
 
-def test_the_help_of_run_lists_every_setting(cli):
+def test_the_help_of_run_lists_every_setting(cli: Cli) -> None:
     from s3d.config import known_settings
 
     shown = cli("run", "--help").out.decode()
@@ -155,7 +160,7 @@ USAGE = [
 
 
 @pytest.mark.parametrize("words", USAGE, ids=" ".join)
-def test_a_wrong_command_line_is_exit_code_2(cli, words):
+def test_a_wrong_command_line_is_exit_code_2(cli: Cli, words: list[str]) -> None:
     ran = cli(*words)
     assert (ran.code, ran.out) == (2, b"")
     assert "usage: s3d" in ran.err
@@ -172,15 +177,15 @@ def test_a_wrong_command_line_is_exit_code_2(cli, words):
         ("s3://b/k", Target("b", "k")),
     ],
 )
-def test_a_target_is_split_at_its_first_slash(text, target):
+def test_a_target_is_split_at_its_first_slash(text: str, target: Target) -> None:
     assert parse_target(text) == target
 
 
-def test_bytes_that_are_no_utf_8_are_sent_as_they_are():
+def test_bytes_that_are_no_utf_8_are_sent_as_they_are() -> None:
     assert parse_target(os.fsdecode(b"b/\xff \xe9")).path == "/b/%FF%20%E9"
 
 
-def test_nobody_at_the_endpoint_is_exit_code_69_and_says_how_to_start(cli):
+def test_nobody_at_the_endpoint_is_exit_code_69_and_says_how_to_start(cli: Cli) -> None:
     url = f"http://localhost:{free_port()}"
     ran = cli("ls", S3D_ENDPOINT=url)
     assert ran.code == 69
@@ -188,7 +193,7 @@ def test_nobody_at_the_endpoint_is_exit_code_69_and_says_how_to_start(cli):
     assert "`s3d run`" in ran.err
 
 
-def test_localhost_is_ipv6_where_nobody_listens_on_ipv4(cli, response):
+def test_localhost_is_ipv6_where_nobody_listens_on_ipv4(cli: Cli, response: Response) -> None:
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError:
@@ -209,13 +214,13 @@ def test_localhost_is_ipv6_where_nobody_listens_on_ipv4(cli, response):
 
 
 @pytest.mark.parametrize("url", ["https://localhost:1", "localhost:33333", "ftp://x"])
-def test_an_endpoint_that_is_no_http_url_is_refused(cli, url):
+def test_an_endpoint_that_is_no_http_url_is_refused(cli: Cli, url: str) -> None:
     ran = cli("ls", S3D_ENDPOINT=url)
     assert ran.code == 2
     assert "S3D_ENDPOINT" in ran.err
 
 
-def test_run_check_shows_the_settings_and_starts_nothing(cli, tmp_path):
+def test_run_check_shows_the_settings_and_starts_nothing(cli: Cli, tmp_path: Path) -> None:
     ran = cli("run", "--check", S3D_BUCKETS="a,b", S3D_WRITE_QUEUE_MAX_SIZE="2Gi")
     shown = dict(ran.lines)
     assert ran.code == 0
@@ -224,13 +229,13 @@ def test_run_check_shows_the_settings_and_starts_nothing(cli, tmp_path):
     assert cli("run", "--check", "--json").json == [shown]
 
 
-def test_the_settings_that_are_shown_can_be_set(cli):
+def test_the_settings_that_are_shown_can_be_set(cli: Cli) -> None:
     shown = dict(cli("run", "--check", S3D_BUCKETS="a,b", S3D_TERMINATION_LOG="/dev/null").lines)
     given = {name: value for name, value in shown.items() if value}
     assert dict(cli("run", "--check", **given).lines) == shown
 
 
-def test_settings_that_are_wrong_are_exit_code_2_and_say_what_was_meant(cli):
+def test_settings_that_are_wrong_are_exit_code_2_and_say_what_was_meant(cli: Cli) -> None:
     ran = cli("run", S3D_ENDPIONT="x")
     assert ran.code == 2
     assert "did you mean S3D_ENDPOINT?" in ran.err
@@ -238,12 +243,12 @@ def test_settings_that_are_wrong_are_exit_code_2_and_say_what_was_meant(cli):
 
 
 @pytest.mark.semantics("A-1")
-def test_a_door_for_everyone_has_to_be_asked_for(cli):
+def test_a_door_for_everyone_has_to_be_asked_for(cli: Cli) -> None:
     assert cli("run", "--check", S3D_ENDPOINT="http://0.0.0.0:33333").code == 2
     assert cli("run", "--check", "--insecure").code == 0
 
 
-def test_a_reader_that_leaves_early_is_no_error(s3, gateway, bucket):
+def test_a_reader_that_leaves_early_is_no_error(s3: Any, gateway: Daemon, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=bytes(3_000_000))
     command, environment = process("get", f"{bucket}/k", S3D_ENDPOINT=gateway.endpoint)
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -256,7 +261,7 @@ def test_a_reader_that_leaves_early_is_no_error(s3, gateway, bucket):
         assert b"Error" not in child.stderr.read()
 
 
-def test_ctrl_c_ends_quietly_with_130(tmp_path):
+def test_ctrl_c_ends_quietly_with_130(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command, environment = process("ls", S3D_ENDPOINT=f"http://127.0.0.1:{listener.getsockname()[1]}")
         # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
@@ -271,7 +276,7 @@ def test_ctrl_c_ends_quietly_with_130(tmp_path):
     assert child.returncode == 130
 
 
-def test_a_terminal_gets_colours_and_sizes_for_people(s3, gateway, bucket):
+def test_a_terminal_gets_colours_and_sizes_for_people(s3: Any, gateway: Daemon, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="d/k", Body=bytes(4100))
     shown = on_a_terminal("ls", bucket, S3D_ENDPOINT=gateway.endpoint)
     assert "\x1b[34md/\x1b[0m" in shown
@@ -279,18 +284,18 @@ def test_a_terminal_gets_colours_and_sizes_for_people(s3, gateway, bucket):
 
 
 @pytest.mark.parametrize("objection", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_nobody_gets_colours_who_objects(gateway, objection):
+def test_nobody_gets_colours_who_objects(gateway: Daemon, objection: dict[str, str]) -> None:
     shown = on_a_terminal("status", S3D_LOCAL_DIR=str(gateway.local_dir), **objection)
     assert shown.startswith("s3d       ")
     assert "\x1b" not in shown
 
 
-def test_errors_are_coloured_on_a_terminal_only(tmp_path):
+def test_errors_are_coloured_on_a_terminal_only(tmp_path: Path) -> None:
     words = ("put", str(tmp_path / "none"), "b/k")
     assert "\x1b[31ms3d:\x1b[0m" in on_a_terminal(*words)
     assert run(*words).stderr.startswith(b"s3d: ")
 
 
-def test_json_is_json_on_a_terminal_too(gateway):
+def test_json_is_json_on_a_terminal_too(gateway: Daemon) -> None:
     shown = on_a_terminal("status", "--json", S3D_LOCAL_DIR=str(gateway.local_dir))
     assert json.loads(shown)["version"] == __version__

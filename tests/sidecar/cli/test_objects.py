@@ -4,10 +4,14 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s3d.cli.objects import guess_type
+from tests.daemons import Daemon
+from tests.sidecar.cli.conftest import Answering, Cli, Response
 
 # A key is bytes: each of these is one of its own, and none may become another on its way.
 KEYS = [
@@ -29,7 +33,7 @@ KEYS = [
 ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Error>"
 
 
-def test_a_file_is_stored_as_it_is(cli, s3, bucket, tmp_path):
+def test_a_file_is_stored_as_it_is(cli: Cli, s3: Any, bucket: str, tmp_path: Path) -> None:
     path = tmp_path / "report.pdf"
     path.write_bytes(data := os.urandom(300_000))
     # The first write to a bucket is the remote's to judge.
@@ -43,7 +47,7 @@ def test_a_file_is_stored_as_it_is(cli, s3, bucket, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 9_000_000])
-def test_a_pipe_of_unknown_length_is_stored_and_read_back(cli, bucket, size):
+def test_a_pipe_of_unknown_length_is_stored_and_read_back(cli: Cli, bucket: str, size: int) -> None:
     data = os.urandom(size)
     assert cli("put", "-", f"{bucket}/k", stdin=data).code == 0
     ran = cli("get", f"{bucket}/k")
@@ -62,7 +66,9 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_comes_on_stdin_is_stored_in_every_form_of_the_command(cli, bucket, form):
+def test_what_comes_on_stdin_is_stored_in_every_form_of_the_command(
+    cli: Cli, bucket: str, form: tuple[str, ...]
+) -> None:
     ran = cli("put", *(word.format(key=f"{bucket}/a/key") for word in form), stdin=b"through the pipe")
     assert (ran.code, ran.err) == (0, "")
     assert ran.lines[0][:2] == [f"{bucket}/a/key", "16"]
@@ -70,7 +76,9 @@ def test_what_comes_on_stdin_is_stored_in_every_form_of_the_command(cli, bucket,
 
 
 @pytest.mark.parametrize("options", [("-t", "text/x"), ("--tag", "a=b", "-m", "c=d"), ("--json",)])
-def test_options_may_stand_between_the_file_and_its_target(cli, bucket, tmp_path, options):
+def test_options_may_stand_between_the_file_and_its_target(
+    cli: Cli, bucket: str, tmp_path: Path, options: tuple[str, ...]
+) -> None:
     (tmp_path / "-file").write_bytes(b"of a file")
     file = str(tmp_path / "-file")
     for words in ((file, *options, f"{bucket}/k"), (*options, file, f"{bucket}/k"), (file, f"{bucket}/k", *options)):
@@ -78,7 +86,9 @@ def test_options_may_stand_between_the_file_and_its_target(cli, bucket, tmp_path
         assert cli("get", f"{bucket}/k").out == b"of a file"
 
 
-def test_a_file_on_stdin_is_sent_from_where_it_is_and_needs_no_other(s3, gateway, bucket, tmp_path):
+def test_a_file_on_stdin_is_sent_from_where_it_is_and_needs_no_other(
+    s3: Any, gateway: Daemon, bucket: str, tmp_path: Path
+) -> None:
     data = os.urandom(9_000_000)
     path = tmp_path / "data"
     path.write_bytes(data)
@@ -92,7 +102,9 @@ def test_a_file_on_stdin_is_sent_from_where_it_is_and_needs_no_other(s3, gateway
             assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == data[already_read:]
 
 
-def test_a_pipe_that_finds_no_place_for_a_temporary_file_says_what_to_do(cli, bucket, monkeypatch):
+def test_a_pipe_that_finds_no_place_for_a_temporary_file_says_what_to_do(
+    cli: Cli, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/nowhere"])
     monkeypatch.setattr("tempfile.tempdir", None)
     ran = cli("put", f"{bucket}/k", stdin=bytes(9_000_000))
@@ -101,10 +113,10 @@ def test_a_pipe_that_finds_no_place_for_a_temporary_file_says_what_to_do(cli, bu
     assert cli("put", f"{bucket}/k", stdin=bytes(1_000_000)).code == 0
 
 
-def test_at_a_terminal_a_put_without_a_file_says_what_to_do_instead_of_waiting(gateway, bucket):
+def test_at_a_terminal_a_put_without_a_file_says_what_to_do_instead_of_waiting(gateway: Daemon, bucket: str) -> None:
     master, terminal = os.openpty()
     command = [sys.executable, "-m", "s3d.cli", "put"]
-    settings = {"stdin": terminal, "env": gateway.environment, "capture_output": True, "timeout": 30}
+    settings: dict[str, Any] = {"stdin": terminal, "env": gateway.environment, "capture_output": True, "timeout": 30}
     ran = subprocess.run([*command, f"{bucket}/k"], check=False, **settings)
     assert ran.returncode == 2
     assert b"stdin is a terminal" in ran.stderr
@@ -130,8 +142,8 @@ WRONG_PUTS = [
 
 @pytest.mark.parametrize("words, said, hint", WRONG_PUTS)
 def test_a_put_that_cannot_be_meant_sends_nothing_and_says_what_is_missing(
-    cli, tmp_path, monkeypatch, words, said, hint
-):
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str, hint: str
+) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     names = {"file": str(tmp_path / "photo.jpg"), "name": "photo.jpg"}
@@ -141,7 +153,7 @@ def test_a_put_that_cannot_be_meant_sends_nothing_and_says_what_is_missing(
     assert hint.format(**names) in ran.err
 
 
-def test_a_named_pipe_is_a_source(cli, s3, bucket, tmp_path):
+def test_a_named_pipe_is_a_source(cli: Cli, s3: Any, bucket: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"through the pipe",))
     writer.start()
@@ -152,7 +164,7 @@ def test_a_named_pipe_is_a_source(cli, s3, bucket, tmp_path):
 
 @pytest.mark.semantics("A-4")
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_is_never_normalised(cli, s3, bucket, key):
+def test_a_key_is_never_normalised(cli: Cli, s3: Any, bucket: str, key: str) -> None:
     assert cli("put", "-", f"{bucket}/{key}", stdin=key.encode()).code == 0
     assert [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [key]
     assert [entry["key"] for entry in cli("ls", "-r", "--json", bucket).json] == [key]
@@ -161,7 +173,7 @@ def test_a_key_is_never_normalised(cli, s3, bucket, key):
     assert s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"] == [{"Key": "a", "Value": "b"}]
 
 
-def test_metadata_tags_and_type_are_stored_with_the_object(cli, s3, bucket):
+def test_metadata_tags_and_type_are_stored_with_the_object(cli: Cli, s3: Any, bucket: str) -> None:
     words = (
         "-t",
         "text/x-poem",
@@ -194,11 +206,11 @@ def test_metadata_tags_and_type_are_stored_with_the_object(cli, s3, bucket):
         ("-", None),
     ],
 )
-def test_the_type_is_guessed_from_the_name(name, expected):
+def test_the_type_is_guessed_from_the_name(name: str, expected: str | None) -> None:
     assert guess_type(name) == expected
 
 
-def test_a_file_beyond_a_single_put_is_refused_before_it_is_read(cli, tmp_path):
+def test_a_file_beyond_a_single_put_is_refused_before_it_is_read(cli: Cli, tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb") as file:
         file.truncate((5 << 30) + 1)
     ran = cli("put", str(tmp_path / "large"), "bucket/k")
@@ -206,13 +218,13 @@ def test_a_file_beyond_a_single_put_is_refused_before_it_is_read(cli, tmp_path):
     assert "hint: an SDK sends it in parts" in ran.err
 
 
-def test_a_file_that_is_not_there_is_named(cli):
+def test_a_file_that_is_not_there_is_named(cli: Cli) -> None:
     ran = cli("put", "no/such/file", "bucket/k")
     assert (ran.code, ran.err) == (1, "s3d: no/such/file: No such file or directory\n")
 
 
 @pytest.mark.semantics("Q-5")
-def test_a_put_carries_the_digest_of_what_was_read(cli, answering, response):
+def test_a_put_carries_the_digest_of_what_was_read(cli: Cli, answering: Answering, response: Response) -> None:
     refusal = response("400 Bad Request", ERROR % (b"BadDigest", b"The Content-MD5 did not match"))
     with answering(refusal) as door:
         ran = cli("put", "-", "bucket/k", stdin=b"hello", S3D_ENDPOINT=door.url)
@@ -222,7 +234,7 @@ def test_a_put_carries_the_digest_of_what_was_read(cli, answering, response):
     assert ran.err.splitlines()[0] == "s3d: BadDigest: The Content-MD5 did not match"
 
 
-def test_a_large_body_that_the_door_refuses_is_not_sent(cli, answering, response):
+def test_a_large_body_that_the_door_refuses_is_not_sent(cli: Cli, answering: Answering, response: Response) -> None:
     refusal = response("503 Slow Down", ERROR % (b"SlowDown", b"The queue is full"))
     with answering(refusal) as door:
         ran = cli("put", "-", "bucket/k", stdin=bytes(2_000_000), S3D_ENDPOINT=door.url)
@@ -232,7 +244,7 @@ def test_a_large_body_that_the_door_refuses_is_not_sent(cli, answering, response
     assert ran.err.startswith("s3d: SlowDown: The queue is full\nhint: `s3d status`")
 
 
-def test_a_large_body_is_sent_when_the_door_asks_for_it(cli, answering, response):
+def test_a_large_body_is_sent_when_the_door_asks_for_it(cli: Cli, answering: Answering, response: Response) -> None:
     with answering(b"HTTP/1.1 100 Continue\r\n\r\n" + response("200 OK", ETag='"e"')) as door:
         ran = cli("put", "-", "bucket/k", stdin=bytes(2_000_000), S3D_ENDPOINT=door.url)
     assert ran.lines == [["bucket/k", "2000000", "e", "remote"]]
@@ -240,13 +252,13 @@ def test_a_large_body_is_sent_when_the_door_asks_for_it(cli, answering, response
 
 
 @pytest.mark.semantics("D-6")
-def test_the_promise_of_a_put_is_shown(cli, answering, response):
+def test_the_promise_of_a_put_is_shown(cli: Cli, answering: Answering, response: Response) -> None:
     with answering(response("200 OK", ETag='"e"', **{"x-s3d-durability": "local"})) as door:
         ran = cli("put", "-", "bucket/k", "--json", stdin=b"abc", S3D_ENDPOINT=door.url)
     assert ran.json == [{"bucket": "bucket", "key": "k", "size": 3, "etag": "e", "durability": "local"}]
 
 
-def test_the_body_goes_to_stdout_and_the_metadata_to_stderr(cli, s3, bucket):
+def test_the_body_goes_to_stdout_and_the_metadata_to_stderr(cli: Cli, s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"body", ContentType="text/plain", Metadata={"author": "Ada"})
     ran = cli("get", f"{bucket}/k")
     assert ran.out == b"body"
@@ -263,7 +275,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_half_an_object_is_an_error(cli, answering, answer):
+def test_half_an_object_is_an_error(cli: Cli, answering: Answering, answer: bytes) -> None:
     with answering(answer) as door:
         ran = cli("get", "-q", "bucket/k", S3D_ENDPOINT=door.url)
     assert ran.code == 1
@@ -271,7 +283,9 @@ def test_half_an_object_is_an_error(cli, answering, answer):
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_half_an_object_never_takes_the_place_of_a_file(cli, answering, answer, tmp_path):
+def test_half_an_object_never_takes_the_place_of_a_file(
+    cli: Cli, answering: Answering, answer: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / "file"
     path.write_text("before")
     with answering(answer) as door:
@@ -280,7 +294,7 @@ def test_half_an_object_never_takes_the_place_of_a_file(cli, answering, answer, 
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_is_replaced_and_keeps_its_mode(cli, s3, bucket, tmp_path):
+def test_a_file_is_replaced_and_keeps_its_mode(cli: Cli, s3: Any, bucket: str, tmp_path: Path) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"after")
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_text("before")
@@ -293,7 +307,7 @@ def test_a_file_is_replaced_and_keeps_its_mode(cli, s3, bucket, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(cli, s3, bucket, tmp_path):
+def test_a_pipe_is_written_to_and_stays_a_pipe(cli: Cli, s3: Any, bucket: str, tmp_path: Path) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"body")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -306,13 +320,13 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(cli, s3, bucket, tmp_path):
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_buckets_are_listed(cli, bucket):
+def test_buckets_are_listed(cli: Cli, bucket: str) -> None:
     names = [line[1] for line in cli("ls").lines]
     assert bucket in names
     assert bucket in [entry["bucket"] for entry in cli("ls", "--json").json]
 
 
-def test_a_level_is_listed_as_far_as_the_next_slash(cli, s3, bucket):
+def test_a_level_is_listed_as_far_as_the_next_slash(cli: Cli, s3: Any, bucket: str) -> None:
     for key in ("a/1", "a/2/x", "a/2/y", "a/3", "b"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"12345")
     assert [line[1:] for line in cli("ls", bucket).lines] == [["-", "a/"], ["5", "b"]]
@@ -322,7 +336,7 @@ def test_a_level_is_listed_as_far_as_the_next_slash(cli, s3, bucket):
     assert cli("ls", f"{bucket}/none").lines == []
 
 
-def test_all_pages_are_listed(cli, answering, response):
+def test_all_pages_are_listed(cli: Cli, answering: Answering, response: Response) -> None:
     page = b"""<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><EncodingType>url</EncodingType>
         <IsTruncated>%s</IsTruncated><NextContinuationToken>%s</NextContinuationToken>
         <Contents><Key>%s</Key><Size>1</Size></Contents></ListBucketResult>"""
@@ -334,7 +348,7 @@ def test_all_pages_are_listed(cli, answering, response):
     assert b"continuation-token=a%2B%2F%3D%26" in door.requests[1]
 
 
-def test_a_name_cannot_end_its_line_or_drive_the_terminal(cli, answering, response):
+def test_a_name_cannot_end_its_line_or_drive_the_terminal(cli: Cli, answering: Answering, response: Response) -> None:
     page = b"""<ListBucketResult><EncodingType>url</EncodingType>
         <Contents><Key>a%0A%09%1B%5B2J</Key><Size>1</Size></Contents></ListBucketResult>"""
     with answering(response("200 OK", page), response("200 OK", page)) as door:
@@ -344,7 +358,7 @@ def test_a_name_cannot_end_its_line_or_drive_the_terminal(cli, answering, respon
     assert exact.json[0]["key"] == "a\n\t\x1b[2J"
 
 
-def test_tags_are_merged_into_those_that_are_there(cli, s3, bucket):
+def test_tags_are_merged_into_those_that_are_there(cli: Cli, s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Tagging="keep=1&change=old&drop=x")
     ran = cli("set", f"{bucket}/k", "--tag", "change=n e+w", "--tag", "empty=", "--untag", "drop", "--untag", "unknown")
     assert ran.code == 0
@@ -353,7 +367,7 @@ def test_tags_are_merged_into_those_that_are_there(cli, s3, bucket):
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"keep": "1", "change": "n e+w", "empty": ""}
 
 
-def test_a_bucket_has_tags_too(cli, s3, bucket):
+def test_a_bucket_has_tags_too(cli: Cli, s3: Any, bucket: str) -> None:
     assert cli("set", bucket, "--tag", "team=blue", "--json").json == [
         {"bucket": bucket, "key": "", "tags": {"team": "blue"}}
     ]
@@ -363,14 +377,14 @@ def test_a_bucket_has_tags_too(cli, s3, bucket):
         s3.get_bucket_tagging(Bucket=bucket)
 
 
-def test_tags_that_do_not_change_are_not_written(cli, answering, response):
+def test_tags_that_do_not_change_are_not_written(cli: Cli, answering: Answering, response: Response) -> None:
     tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
     with answering(response("200 OK", tags)) as door:
         assert cli("set", "bucket/k", "--tag", "a=b", S3D_ENDPOINT=door.url).code == 0
     assert [request.split(b" ")[0] for request in door.requests] == [b"GET"]
 
 
-def test_an_s3_error_is_one_line_and_a_hint(cli, bucket):
+def test_an_s3_error_is_one_line_and_a_hint(cli: Cli, bucket: str) -> None:
     ran = cli("ls", f"{bucket}-not")
     assert ran.code == 1
     first, second = ran.err.splitlines()
@@ -389,28 +403,32 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("status", "body", "said", "code"), ANSWERS.values(), ids=ANSWERS)
-def test_whatever_the_door_says_is_told_in_one_line(cli, answering, response, status, body, said, code):
+def test_whatever_the_door_says_is_told_in_one_line(
+    cli: Cli, answering: Answering, response: Response, status: bytes, body: bytes, said: str, code: int
+) -> None:
     with answering(response(status.decode(), body)) as door:
         ran = cli("ls", "bucket", S3D_ENDPOINT=door.url)
     assert ran.code == code
     assert ran.err.splitlines()[0].startswith(said)
 
 
-def test_the_hint_of_the_door_is_a_line_of_its_own(cli, answering, response):
+def test_the_hint_of_the_door_is_a_line_of_its_own(cli: Cli, answering: Answering, response: Response) -> None:
     body = ERROR % (b"SlowDown", b"The queue (of changes) is full (see `s3d status`)")
     with answering(response("503 Slow Down", body)) as door:
         ran = cli("ls", "bucket", S3D_ENDPOINT=door.url)
     assert ran.err == "s3d: SlowDown: The queue (of changes) is full\nhint: see `s3d status`\n"
 
 
-def test_a_put_that_gets_no_answer_has_an_unknown_outcome(cli, answering):
+def test_a_put_that_gets_no_answer_has_an_unknown_outcome(cli: Cli, answering: Answering) -> None:
     with answering(b"") as door:
         ran = cli("put", "-", "bucket/k", stdin=b"x", S3D_ENDPOINT=door.url)
     assert ran.code == 1
     assert "not known" in ran.err
 
 
-def test_an_endless_document_is_cut_off(cli, answering, response, monkeypatch):
+def test_an_endless_document_is_cut_off(
+    cli: Cli, answering: Answering, response: Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("s3d.cli.client.DOCUMENT_LIMIT", 1000)
     with answering(response("200 OK", b"<a>" + b" " * 2000 + b"</a>")) as door:
         ran = cli("ls", "bucket", S3D_ENDPOINT=door.url)

@@ -1,13 +1,17 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from s3d.cli.status import flatten
 from tests.daemons import Daemon
 from tests.processes import free_port
 from tests.remotes import Remote
+from tests.sidecar.cli.conftest import Cli
 
 
 @pytest.fixture(scope="module")
-def without_remote(moto, tmp_path_factory):
+def without_remote(moto: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon whose remote refuses every connection."""
     remote = Remote("away", f"http://127.0.0.1:{free_port()}", "Dummy", "Dummy", moto.program)
     daemon = Daemon(tmp_path_factory.mktemp("s3d"), {**remote.environment, "S3D_BUCKETS": "photos,films,notes"})
@@ -17,7 +21,7 @@ def without_remote(moto, tmp_path_factory):
 
 
 @pytest.fixture
-def away(cli, without_remote, monkeypatch):
+def away(cli: Cli, without_remote: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """The same, and the command talks to it."""
     monkeypatch.setenv("S3D_ENDPOINT", without_remote.endpoint)
     monkeypatch.setenv("S3D_METRICS_ENDPOINT", without_remote.metrics_endpoint)
@@ -25,7 +29,7 @@ def away(cli, without_remote, monkeypatch):
     return without_remote
 
 
-def test_status_is_a_value_a_line(cli, away):
+def test_status_is_a_value_a_line(cli: Cli, away: Daemon) -> None:
     ran = cli("status")
     assert ran.code == 0
     shown = dict(ran.lines)
@@ -35,7 +39,7 @@ def test_status_is_a_value_a_line(cli, away):
     assert cli("status", "--json").json[0]["version"] == shown["version"]
 
 
-def test_a_change_that_waits_shows_in_the_status_of_its_object_and_its_bucket(cli, away):
+def test_a_change_that_waits_shows_in_the_status_of_its_object_and_its_bucket(cli: Cli, away: Daemon) -> None:
     assert cli("put", "-", "photos/a//b", stdin=b"12345").code == 0
     said = cli("status", "photos/a//b", "--json").json[0]
     assert (said["bucket"], said["key"], said["state"]) == ("photos", "a//b", said["changes"][0]["state"])
@@ -46,7 +50,7 @@ def test_a_change_that_waits_shows_in_the_status_of_its_object_and_its_bucket(cl
     assert cli("get", "-q", "photos/a//b").out == b"12345"
 
 
-def test_what_needs_a_remote_that_is_away_is_exit_code_69(cli, away):
+def test_what_needs_a_remote_that_is_away_is_exit_code_69(cli: Cli, away: Daemon) -> None:
     ran = cli("ls", "notes")
     assert ran.code == 69
     said, hint = ran.err.splitlines()
@@ -54,7 +58,7 @@ def test_what_needs_a_remote_that_is_away_is_exit_code_69(cli, away):
     assert hint.startswith("hint: ")
 
 
-def test_counts_come_over_the_metrics_door_where_there_is_no_socket(cli, away, tmp_path):
+def test_counts_come_over_the_metrics_door_where_there_is_no_socket(cli: Cli, away: Daemon, tmp_path: Path) -> None:
     elsewhere = str(tmp_path)
     assert cli("status", S3D_LOCAL_DIR=elsewhere).code == 0
     ran = cli("status", "photos")
@@ -62,7 +66,9 @@ def test_counts_come_over_the_metrics_door_where_there_is_no_socket(cli, away, t
     assert f"no s3d listens on {elsewhere}/s3d.sock" in ran.err
 
 
-def test_a_named_metrics_door_is_asked_rather_than_a_socket_that_happens_to_be_there(cli, away, monkeypatch, tmp_path):
+def test_a_named_metrics_door_is_asked_rather_than_a_socket_that_happens_to_be_there(
+    cli: Cli, away: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     state = tmp_path / "state"
     state.mkdir()
     (state / "s3d").symlink_to(away.local_dir)
@@ -73,7 +79,7 @@ def test_a_named_metrics_door_is_asked_rather_than_a_socket_that_happens_to_be_t
     assert cli("status").code == 0
 
 
-def test_a_daemon_that_was_killed_is_not_running(cli, away, request):
+def test_a_daemon_that_was_killed_is_not_running(cli: Cli, away: Daemon, request: pytest.FixtureRequest) -> None:
     away.kill()
     request.addfinalizer(away.start)
     assert (away.local_dir / "s3d.sock").is_socket()
@@ -84,14 +90,16 @@ def test_a_daemon_that_was_killed_is_not_running(cli, away, request):
         assert "hint: start it with `s3d run`" in ran.err
 
 
-def test_a_local_dir_with_a_long_path_can_be_asked(cli, away, monkeypatch, tmp_path):
+def test_a_local_dir_with_a_long_path_can_be_asked(
+    cli: Cli, away: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     long = tmp_path.joinpath(*["d" * 60] * 3)
     long.parent.mkdir(parents=True)
     long.symlink_to(away.local_dir)
     assert cli("status", "photos", S3D_LOCAL_DIR=str(long)).code == 0
 
 
-def test_a_person_reads_sentences(cli, away, monkeypatch):
+def test_a_person_reads_sentences(cli: Cli, away: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     cli("put", "-", "films/k", stdin=b"12345")
     monkeypatch.setattr("s3d.cli.terminal.is_terminal", lambda _=None: True)
     monkeypatch.setenv("NO_COLOR", "1")
@@ -102,6 +110,6 @@ def test_a_person_reads_sentences(cli, away, monkeypatch):
     assert "pending   1 change, 5 B" in cli("status", "films").out.decode()
 
 
-def test_values_are_flattened_with_their_paths():
+def test_values_are_flattened_with_their_paths() -> None:
     value = {"a": {"b": 1, "c": None}, "d": [{"e": True}, {"e": False}], "f": []}
     assert list(flatten(value)) == [("a.b", 1), ("a.c", ""), ("d.0.e", "true"), ("d.1.e", "false")]

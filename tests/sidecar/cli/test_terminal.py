@@ -17,7 +17,7 @@ from s3d.cli import terminal
         (10**15, "1000.0 TB"),
     ],
 )
-def test_a_size_has_a_unit(size, shown):
+def test_a_size_has_a_unit(size: int, shown: str) -> None:
     assert terminal.show_size(size) == shown
 
 
@@ -25,15 +25,15 @@ def test_a_size_has_a_unit(size, shown):
     ("seconds", "shown"),
     [(-1, "0 s"), (3.4, "3 s"), (119, "119 s"), (300, "5 min"), (7200, "2 h"), (345_600, "4 days")],
 )
-def test_an_age_has_a_unit(seconds, shown):
+def test_an_age_has_a_unit(seconds: float, shown: str) -> None:
     assert terminal.show_age(seconds) == shown
 
 
-def test_a_time_that_is_none_is_shown_as_it_came():
+def test_a_time_that_is_none_is_shown_as_it_came() -> None:
     assert terminal.show_time("soon\x1b") == "soon\\x1b"
 
 
-def test_progress_is_shown_on_a_terminal_and_wiped_off(monkeypatch):
+def test_progress_is_shown_on_a_terminal_and_wiped_off(monkeypatch: pytest.MonkeyPatch) -> None:
     class Screen(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -47,7 +47,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped_off(monkeypatch):
     assert screen.getvalue().endswith("\r\x1b[K")
 
 
-def test_progress_is_not_shown_elsewhere(monkeypatch):
+def test_progress_is_not_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(terminal, "FIRST_SHOWN", 0)
     monkeypatch.setattr("sys.stderr", screen)

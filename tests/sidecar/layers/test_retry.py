@@ -31,7 +31,7 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.semantics("Q-8")
+@pytest.mark.semantics("Q-8", "Q-8g")
 @pytest.mark.parametrize("error, verdict", VERDICTS, ids=str)
 def test_an_error_has_one_verdict(error: S3Error, verdict: Verdict) -> None:
     assert retry.judge(error) is verdict

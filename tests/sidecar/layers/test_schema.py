@@ -29,7 +29,7 @@ def tables(path: Path) -> list[tuple[str, str, str]]:
         "SELECT type, name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL"
     ).fetchall()
     db.close()
-    return sorted(columns + others)
+    return sorted((str(a), str(b), str(c)) for a, b, c in columns + others)
 
 
 @pytest.mark.semantics("D-9")

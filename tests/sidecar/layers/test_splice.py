@@ -15,10 +15,11 @@ from s3d.layers.splice import PIPE, Pipe, SourceFailed
 DATA = random.Random(7).randbytes(5 * PIPE + 333)
 HELD = 70_001
 LIMIT = 30.0
+Ends = tuple[socket.socket, socket.socket, socket.socket, socket.socket]
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[tuple[socket.socket, socket.socket, socket.socket, socket.socket]]:
+async def ends() -> AsyncIterator[Ends]:
     """A remote and the source that it fills, a sink and the client that empties it."""
     with ExitStack() as opened:
         remote, source, sink, client = (
@@ -57,7 +58,7 @@ def descriptors() -> int:
 
 
 @pytest.mark.parametrize("piece", [1009, 64 << 10, len(DATA)])
-async def test_bytes_come_once_and_in_order(ends, pipe, piece: int) -> None:
+async def test_bytes_come_once_and_in_order(ends: Ends, pipe: Pipe, piece: int) -> None:
     remote, source, sink, client = ends
     loop = asyncio.get_running_loop()
     before = descriptors()
@@ -74,14 +75,14 @@ async def test_bytes_come_once_and_in_order(ends, pipe, piece: int) -> None:
     assert descriptors() == before
 
 
-async def test_what_belongs_to_the_next_answer_stays_in_the_source(ends, pipe) -> None:
+async def test_what_belongs_to_the_next_answer_stays_in_the_source(ends: Ends, pipe: Pipe) -> None:
     remote, source, sink, _ = ends
     remote.send(b"thisnext")
     await pipe.splice(source.fileno(), sink.fileno(), b"", 4, patiently)
     assert source.recv(100) == b"next"
 
 
-async def test_a_source_that_ends_early_fails(ends, pipe) -> None:
+async def test_a_source_that_ends_early_fails(ends: Ends, pipe: Pipe) -> None:
     remote, source, sink, client = ends
     before = descriptors()
     remote.send(DATA[:1000])
@@ -92,7 +93,7 @@ async def test_a_source_that_ends_early_fails(ends, pipe) -> None:
     assert descriptors() == before
 
 
-async def test_a_source_that_is_silent_for_too_long_fails(ends, pipe) -> None:
+async def test_a_source_that_is_silent_for_too_long_fails(ends: Ends, pipe: Pipe) -> None:
     _, source, sink, _ = ends
 
     async def impatiently(coming: Callable[[], Awaitable[None]]) -> None:
@@ -103,7 +104,7 @@ async def test_a_source_that_is_silent_for_too_long_fails(ends, pipe) -> None:
 
 
 @pytest.mark.parametrize("held", [b"", DATA])
-async def test_a_client_that_leaves_is_no_fault_of_the_source(ends, pipe, held: bytes) -> None:
+async def test_a_client_that_leaves_is_no_fault_of_the_source(ends: Ends, pipe: Pipe, held: bytes) -> None:
     remote, source, sink, client = ends
     remote.send(DATA[:1000])
     client.close()
@@ -111,7 +112,7 @@ async def test_a_client_that_leaves_is_no_fault_of_the_source(ends, pipe, held: 
         await pipe.splice(source.fileno(), sink.fileno(), held, 1000, patiently)
 
 
-async def test_a_task_that_is_cancelled_lets_go_of_everything(ends, pipe) -> None:
+async def test_a_task_that_is_cancelled_lets_go_of_everything(ends: Ends, pipe: Pipe) -> None:
     remote, source, sink, _ = ends
     before = descriptors()
     waits = asyncio.Event()
@@ -131,7 +132,7 @@ async def test_a_task_that_is_cancelled_lets_go_of_everything(ends, pipe) -> Non
     assert source.recv(1) == b"x"
 
 
-async def test_others_have_their_turns_beside_two_fast_sockets(ends, pipe) -> None:
+async def test_others_have_their_turns_beside_two_fast_sockets(ends: Ends, pipe: Pipe) -> None:
     """The loop goes round between two fillings of the pipe, also where neither socket makes it wait."""
     remote, source, sink, _ = ends
     turns = 0

@@ -167,7 +167,7 @@ async def test_a_change_that_is_re_tagged_to_be_held_behind_a_newer_one_is_dropp
     assert states(db) == [(new, "waiting")]
 
 
-@pytest.mark.semantics("Q-9b", "Q-3")
+@pytest.mark.semantics("Q-3", "Q-9b", "Q-9c")
 @pytest.mark.parametrize("between", ["nothing", "turn", "ordered"])
 async def test_the_newer_change_knows_what_may_still_arrive_of_the_superseded_one(db: Database, between: str) -> None:
     await write(db)
@@ -193,7 +193,7 @@ async def test_an_attempt_under_way_of_a_change_that_a_read_finds_damaged_may_st
     assert former(db, await write(db)) == {"e": NOW}
 
 
-@pytest.mark.semantics("R-3", "Q-9b")
+@pytest.mark.semantics("Q-9b", "Q-9c", "R-3")
 @pytest.mark.parametrize("end", ["parked", "waiting"])
 async def test_a_barrier_goes_on_waiting_for_what_took_the_place_of_what_it_waited_for(db: Database, end: str) -> None:
     await write(db)

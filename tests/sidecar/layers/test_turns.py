@@ -87,7 +87,7 @@ ENDS: tuple[tuple[str, BaseException | None], ...] = (
 )
 
 
-@pytest.mark.semantics("Q-7", "Q-13")
+@pytest.mark.semantics("Q-7", "Q-7b", "Q-13")
 @pytest.mark.parametrize(("name", "error"), ENDS, ids=lambda one: one if isinstance(one, str) else "")
 async def test_a_turn_whose_end_cannot_be_stored_ends_when_the_local_dir_takes_it(
     db: Database, stage: Stage, name: str, error: BaseException | None

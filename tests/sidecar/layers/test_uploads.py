@@ -135,7 +135,7 @@ async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_no
     assert (litter(db), [(p.file, p.landed) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
 
 
-@pytest.mark.semantics("Q-16")
+@pytest.mark.semantics("Q-16", "Q-16c")
 async def test_a_spilling_upload_is_spilled_when_the_remote_has_every_part(db: Database) -> None:
     await begin(db)
     one, two = [await part(db, n, file=f"f{n}") for n in (1, 2)]
@@ -167,7 +167,7 @@ async def test_an_aborted_upload_takes_nothing_any_more(db: Database) -> None:
         await part(db, 2)
 
 
-@pytest.mark.semantics("Q-16")
+@pytest.mark.semantics("Q-16", "Q-16b")
 async def test_what_nobody_touches_expires(db: Database) -> None:
     await begin(db)
     await begin(db, "v")

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from s3d.api import Body
 
-class Blocks:
+
+class Blocks(Body):
     """A body that comes in the given blocks, with any length said."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, blocks: Sequence[bytes], length: int | None = None) -> None:
         self.blocks = blocks
@@ -25,7 +27,7 @@ def sliced(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-async def drain(body, taken: list[bytes]) -> bytes:
+async def drain(body: Body, taken: list[bytes]) -> bytes:
     """Read a body into `taken`, so that what came before an error can be looked at."""
     async for block in body.chunks():
         taken += [block]

@@ -77,6 +77,6 @@ def wire(name: str, params: dict[str, Any]) -> tuple[Wire, bytes]:
 def parsed(name: str, status: int, headers: Any, body: bytes) -> dict[str, Any]:
     """What botocore reads out of a response."""
     response = {"status_code": status, "headers": HeadersDict(headers), "body": body}
-    result = PARSER.parse(response, operation(name).output_shape)
+    result: dict[str, Any] = PARSER.parse(response, operation(name).output_shape)
     del result["ResponseMetadata"]
     return result

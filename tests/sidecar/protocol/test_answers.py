@@ -104,16 +104,18 @@ TABLE = [
 
 @pytest.mark.semantics("Q-3a", "Q-8a", "Q-22")
 @pytest.mark.parametrize(("operation", "status", "headers", "document", "meaning"), TABLE)
-def test_what_an_answer_means(operation: str, status: int, headers: dict[str, str], document: str, meaning: Meaning):
+def test_what_an_answer_means(
+    operation: str, status: int, headers: dict[str, str], document: str, meaning: Meaning
+) -> None:
     method = OPERATIONS[operation].method if operation else "PUT"
     assert answers.judge(operation, method, status, CIMultiDict(headers), document.encode())[0] is meaning
 
 
-def test_every_operation_of_the_table_is_one_of_s3():
+def test_every_operation_of_the_table_is_one_of_s3() -> None:
     assert CONFIRMED.keys() <= OPERATIONS.keys()
 
 
-def test_an_answer_is_read_where_its_document_decides():
+def test_an_answer_is_read_where_its_document_decides() -> None:
     assert answers.reads("CopyObject", "PUT", 200)
     assert answers.reads("GetObject", "GET", 404)
     assert not answers.reads("GetObject", "GET", 200)

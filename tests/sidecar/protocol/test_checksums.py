@@ -38,7 +38,7 @@ def value(name: str, data: bytes = DATA) -> str:
 
 
 @given(st.binary(max_size=300), st.integers(1, 50))
-def test_digests_are_those_of_botocore(data, size):
+def test_digests_are_those_of_botocore(data: bytes, size: int) -> None:
     names = ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"]
     digests = checksums.Digests(names)
     for block in sliced(data, size):
@@ -50,14 +50,14 @@ def test_digests_are_those_of_botocore(data, size):
 
 
 @pytest.mark.parametrize(("name", "digest"), CHECK.items())
-def test_checksums_have_their_published_check_value(name, digest):
+def test_checksums_have_their_published_check_value(name: str, digest: str) -> None:
     digests = checksums.Digests([name])
     digests.update(b"123456789")
     assert digests.digest(name).hex() == digest
     assert digests.digest(name).hex() == digest
 
 
-def test_every_algorithm_of_the_model_is_known():
+def test_every_algorithm_of_the_model_is_known() -> None:
     from s3d.protocol.model import OPERATIONS
 
     headers = {h for h in OPERATIONS["PutObject"].headers if h.startswith("x-amz-checksum-")}
@@ -66,7 +66,7 @@ def test_every_algorithm_of_the_model_is_known():
 
 
 @pytest.mark.parametrize(("name", "size"), ZEROES.items())
-def test_a_checksum_has_its_size(name, size):
+def test_a_checksum_has_its_size(name: str, size: int) -> None:
     raw = checksums.Digests([name]).digest(name)
     assert len(raw) == size
     assert chunked.VALUE_SIZES[f"x-amz-checksum-{name}"] == len(base64.b64encode(raw))
@@ -91,7 +91,7 @@ def test_a_checksum_has_its_size(name, size):
         ),
     ],
 )
-async def test_right_digests_pass_and_are_kept(said, digests, block):
+async def test_right_digests_pass_and_are_kept(said: dict[str, str], digests: dict[str, str], block: int) -> None:
     body = checksums.incoming(Blocks(sliced(DATA, block)), put(**said))
     assert body.length == len(DATA)
     assert body.digests == {}
@@ -116,7 +116,7 @@ async def test_right_digests_pass_and_are_kept(said, digests, block):
         ({"Content_MD5": MD5, "x_amz_checksum_crc32": "AAAAAA=="}, "BadDigest"),
     ],
 )
-async def test_a_wrong_digest_stops_the_last_block(said, code, block):
+async def test_a_wrong_digest_stops_the_last_block(said: dict[str, str], code: str, block: int) -> None:
     body = checksums.incoming(Blocks(sliced(DATA, block)), put(**said))
     taken: list[bytes] = []
     with pytest.raises(S3Error) as caught:
@@ -129,7 +129,7 @@ async def test_a_wrong_digest_stops_the_last_block(said, code, block):
 @pytest.mark.semantics("Q-5")
 @pytest.mark.parametrize("length", [0, 5, len(DATA) - 1, len(DATA) + 1, 1 << 40])
 @pytest.mark.parametrize("block", [1, 4, 100])
-async def test_a_body_of_another_length_is_never_whole(length, block):
+async def test_a_body_of_another_length_is_never_whole(length: int, block: int) -> None:
     body = checksums.incoming(Blocks(sliced(DATA, block), length), put())
     taken: list[bytes] = []
     with pytest.raises(S3Error, match="IncompleteBody"):
@@ -137,7 +137,7 @@ async def test_a_body_of_another_length_is_never_whole(length, block):
     assert len(b"".join(taken)) < min(len(DATA), length + 1)
 
 
-async def test_a_wrong_digest_of_an_empty_body_is_an_error():
+async def test_a_wrong_digest_of_an_empty_body_is_an_error() -> None:
     with pytest.raises(S3Error, match="BadDigest"):
         await drain(checksums.incoming(Blocks([]), put(Content_MD5=MD5)), [])
 
@@ -163,7 +163,7 @@ async def test_a_wrong_digest_of_an_empty_body_is_an_error():
         ({"x_amz_trailer": "x-amz-checksum-crc32"}, "InvalidRequest"),
     ],
 )
-def test_promises_that_cannot_be_read_are_refused_before_the_body(said, code):
+def test_promises_that_cannot_be_read_are_refused_before_the_body(said: dict[str, str], code: str) -> None:
     with pytest.raises(S3Error) as caught:
         checksums.incoming(Blocks([]), put(**said))
     assert (caught.value.code, caught.value.status) == (code, 400)
@@ -175,7 +175,7 @@ def streaming(trailer: str, scheme: str = chunked.UNSIGNED_TRAILER) -> Wire:
 
 @pytest.mark.semantics("Q-5")
 @pytest.mark.parametrize("name", sorted(ZEROES))
-async def test_a_trailing_checksum_is_verified_and_kept(name):
+async def test_a_trailing_checksum_is_verified_and_kept(name: str) -> None:
     trailer = f"x-amz-checksum-{name}"
     encoder = chunked.Encoder(4)
     framed = b"".join(encoder.feed(DATA)) + encoder.end({trailer: value(name)})
@@ -191,7 +191,7 @@ async def test_a_trailing_checksum_is_verified_and_kept(name):
     ("text", "code"),
     [("AAAAAA==", "BadDigest"), ("AAAA", "InvalidRequest"), ("", "InvalidRequest"), ("*", "InvalidRequest")],
 )
-async def test_a_wrong_trailing_checksum_stops_the_last_block(text, code):
+async def test_a_wrong_trailing_checksum_stops_the_last_block(text: str, code: str) -> None:
     trailer = "x-amz-checksum-crc32"
     encoder = chunked.Encoder(4)
     framed = b"".join(encoder.feed(DATA)) + encoder.end({trailer: text})
@@ -202,29 +202,29 @@ async def test_a_wrong_trailing_checksum_stops_the_last_block(text, code):
     assert len(b"".join(taken)) < len(DATA)
 
 
-async def test_a_body_of_signed_chunks_is_decoded():
+async def test_a_body_of_signed_chunks_is_decoded() -> None:
     framed = b"b;chunk-signature=ab\r\nhello world\r\n0;chunk-signature=cd\r\n\r\n"
     body = checksums.incoming(Blocks([framed]), streaming("", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"))
     assert await drain(body, []) == DATA
 
 
-async def test_the_checksums_of_a_complete_are_not_those_of_its_document():
+async def test_the_checksums_of_a_complete_are_not_those_of_its_document() -> None:
     wire = put(method="POST", query="uploadId=u", x_amz_checksum_crc32="AAAAAA==", Content_MD5=MD5)
     body = checksums.incoming(Blocks([DATA]), wire)
     assert await drain(body, []) == DATA
     assert body.sent == {"content-md5": MD5}
 
 
-async def test_a_checksum_in_a_presigned_query_is_no_promise():
+async def test_a_checksum_in_a_presigned_query_is_no_promise() -> None:
     query = "X-Amz-Signature=s&x-amz-checksum-crc32=AAAAAA%3D%3D"
     assert await drain(checksums.incoming(Blocks([DATA]), put(query=query)), []) == DATA
 
 
-async def test_large_blocks_are_hashed_off_the_loop(monkeypatch):
+async def test_large_blocks_are_hashed_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = set()
     plain = checksums.Digests.update
 
-    def update(self, block):
+    def update(self: checksums.Digests, block: bytes) -> None:
         threads.add((len(block), threading.current_thread() is threading.main_thread()))
         plain(self, block)
 
@@ -236,7 +236,7 @@ async def test_large_blocks_are_hashed_off_the_loop(monkeypatch):
     assert body.digests["md5"] == hashlib.md5(data).hexdigest()
 
 
-async def test_a_body_that_is_closed_closes_what_it_wraps():
+async def test_a_body_that_is_closed_closes_what_it_wraps() -> None:
     inner = Blocks([DATA])
     body = checksums.incoming(inner, put())
     await body.aclose()
@@ -244,11 +244,11 @@ async def test_a_body_that_is_closed_closes_what_it_wraps():
     assert inner.closed
 
 
-def test_crc32_is_that_of_zlib():
+def test_crc32_is_that_of_zlib() -> None:
     assert base64.b64decode(value("crc32")) == zlib.crc32(DATA).to_bytes(4, "big")
 
 
-async def test_the_last_block_is_judged_when_it_has_been_hashed():
+async def test_the_last_block_is_judged_when_it_has_been_hashed() -> None:
     large = bytes(range(256)) * (16 << 10)
     sha256 = hashlib.sha256(large).hexdigest()
     wire = put(x_amz_checksum_crc32=value("crc32", large), x_amz_content_sha256=sha256)

@@ -36,7 +36,9 @@ def decoded(decoder: chunked.Decoder, pieces: list[bytes]) -> bytes:
     cuts=st.lists(st.integers(0, 900), max_size=20),
     trailers=st.sampled_from([{}, {CRC: "NhCmhg=="}, {CRC: "NhCmhg==", "x-amz-checksum-sha1": "abc="}]),
 )
-def test_what_is_framed_comes_back_however_it_is_sliced(data, chunk, cuts, trailers):
+def test_what_is_framed_comes_back_however_it_is_sliced(
+    data: bytes, chunk: int, cuts: list[int], trailers: dict[str, str]
+) -> None:
     encoder = chunked.Encoder(chunk)
     framed = b"".join(encoder.feed(data)) + encoder.end(trailers)
     edges = sorted({0, len(framed), *(cut for cut in cuts if cut < len(framed))})
@@ -48,7 +50,7 @@ def test_what_is_framed_comes_back_however_it_is_sliced(data, chunk, cuts, trail
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 200_000])
-def test_frames_are_those_of_botocore(size):
+def test_frames_are_those_of_botocore(size: int) -> None:
     data = b"x" * size
     wrapper = AwsChunkedWrapper(BytesIO(data), Crc32Checksum, CRC, chunk_size=65536)
     theirs = wrapper.read()
@@ -100,12 +102,12 @@ def example(*, broken: bool = False) -> tuple[chunked.Decoder, bytes]:
     return chunked.Decoder(66560, signed=True, seal=chain), framed.replace(b"aaa", b"aba", 1) if broken else framed
 
 
-def test_a_seal_can_verify_the_signed_example_of_aws():
+def test_a_seal_can_verify_the_signed_example_of_aws() -> None:
     decoder, framed = example()
     assert decoded(decoder, sliced(framed, 1000)) == b"a" * 66560
 
 
-def test_a_seal_stops_a_chunk_that_was_changed():
+def test_a_seal_stops_a_chunk_that_was_changed() -> None:
     decoder, framed = example(broken=True)
     with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
         decoded(decoder, sliced(framed, 1000))
@@ -123,7 +125,7 @@ def test_a_seal_stops_a_chunk_that_was_changed():
     ids=["no trailer", "signed trailer", "minio-go", "upper case and a space"],
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_signed_frames_of_real_clients_are_read(tail, trailers, size):
+def test_signed_frames_of_real_clients_are_read(tail: bytes, trailers: dict[str, str], size: int) -> None:
     decoder = chunked.Decoder(5, signed=True, announced=frozenset(trailers))
     assert decoded(decoder, sliced(SIGNED + tail, size)) == b"hello"
     assert decoder.trailers == trailers
@@ -161,14 +163,14 @@ def test_signed_frames_of_real_clients_are_read(tail, trailers, size):
     ids=range(25),
 )
 @pytest.mark.parametrize("size", [1, 7, 5000])
-def test_broken_frames_are_refused(framed, length, code, size):
+def test_broken_frames_are_refused(framed: bytes, length: int, code: str, size: int) -> None:
     with pytest.raises(S3Error) as caught:
         decoded(unsigned(length, CRC), sliced(framed, size))
     assert (caught.value.code, caught.value.status) == (code, 400)
 
 
 @pytest.mark.parametrize("framed", [b"5\r\nhello\r\n", b"5;chunk-signature=\r\nhello\r\n", b"5;chunk-signature=zz\r\n"])
-def test_a_signed_chunk_without_a_signature_is_refused(framed):
+def test_a_signed_chunk_without_a_signature_is_refused(framed: bytes) -> None:
     with pytest.raises(S3Error, match="InvalidRequest"):
         decoded(chunked.Decoder(5, signed=True), [framed])
 
@@ -178,8 +180,8 @@ def headers(scheme: str, length: str | None = "5", trailer: str = "") -> CIMulti
     return CIMultiDict({name: value for name, value in said.items() if value})
 
 
-@pytest.mark.semantics("Q-5")
-async def test_the_last_block_waits_for_what_is_behind_it():
+@pytest.mark.semantics("Q-5", "Q-5a")
+async def test_the_last_block_waits_for_what_is_behind_it() -> None:
     body = chunked.wrap(Blocks(sliced(HELLO[:-2], 4)), headers(chunked.UNSIGNED_TRAILER, trailer=CRC))
     taken: list[bytes] = []
     with pytest.raises(S3Error, match="IncompleteBody"):
@@ -188,7 +190,7 @@ async def test_the_last_block_waits_for_what_is_behind_it():
     assert b"hello".startswith(b"".join(taken))
 
 
-async def test_a_wrapped_body_has_the_decoded_length_and_the_trailers():
+async def test_a_wrapped_body_has_the_decoded_length_and_the_trailers() -> None:
     framed = Blocks(sliced(HELLO, 4))
     body = chunked.wrap(framed, headers(chunked.UNSIGNED_TRAILER, trailer=CRC))
     assert body.length == 5
@@ -209,7 +211,7 @@ async def test_a_wrapped_body_has_the_decoded_length_and_the_trailers():
         (headers("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", trailer=CRC), "InvalidRequest", 400),
     ],
 )
-def test_headers_that_contradict_themselves_are_refused(said, code, status):
+def test_headers_that_contradict_themselves_are_refused(said: CIMultiDict[str], code: str, status: int) -> None:
     with pytest.raises(S3Error) as caught:
         chunked.wrap(Blocks([]), said)
     assert (caught.value.code, caught.value.status) == (code, status)
@@ -217,7 +219,7 @@ def test_headers_that_contradict_themselves_are_refused(said, code, status):
 
 @pytest.mark.parametrize("size", [0, 5, 200_000])
 @pytest.mark.parametrize("name", sorted(checksums.ALGORITHMS))
-async def test_a_framed_body_is_as_long_as_it_says(name, size):
+async def test_a_framed_body_is_as_long_as_it_says(name: str, size: int) -> None:
     trailer = f"x-amz-checksum-{name}"
     digests = checksums.Digests([name])
     digests.update(b"x" * size)

@@ -1,5 +1,6 @@
 """Addresses, odd requests and hostile documents."""
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -42,14 +43,14 @@ def put(path: str, host: str = "127.0.0.1:33333", query: str = "", **headers: st
 @pytest.mark.semantics("A-4")
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("safe", ["/", "", "/+:@!$&'()*,;="], ids=["slashes", "nothing", "all that may"])
-def test_the_key_is_what_the_client_meant(key, safe):
+def test_the_key_is_what_the_client_meant(key: str, safe: str) -> None:
     assert decode.target(put(f"/bucket/{quote(key, safe=safe)}"), DOMAINS) == ("bucket", key)
     assert decode.target(put(f"/{quote(key, safe=safe)}", host="bucket.localhost:33333"), DOMAINS) == ("bucket", key)
 
 
 @pytest.mark.semantics("A-4")
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_any_key_comes_back(key):
+def test_any_key_comes_back(key: str) -> None:
     assert decode.target(put(f"/bucket/{quote(key, safe='')}"), DOMAINS) == ("bucket", key)
 
 
@@ -70,33 +71,33 @@ def test_any_key_comes_back(key):
         ("/b/k", ".localhost", ("b", "k")),
     ],
 )
-def test_bucket_and_key_of_an_address(path, host, expected):
+def test_bucket_and_key_of_an_address(path: str, host: str, expected: tuple[str, str]) -> None:
     assert decode.target(put(path, host=host), DOMAINS) == expected
 
 
 @pytest.mark.parametrize(
     "path", ["/b/%zz", "/b/%4", "/b/%", "/b/%ff", "/b/%c3", "/b/\udcff", "/%e9/k", "b/k", "*", "", "//k"]
 )
-def test_an_address_that_cannot_be_read_is_an_invalid_uri(path):
+def test_an_address_that_cannot_be_read_is_an_invalid_uri(path: str) -> None:
     with pytest.raises(S3Error, match="InvalidURI") as caught:
         decode.target(put(path), DOMAINS)
     assert caught.value.status == 400
 
 
-def test_bytes_sent_without_escapes_are_read_as_utf8():
+def test_bytes_sent_without_escapes_are_read_as_utf8() -> None:
     assert decode.target(put("/b/é"), DOMAINS) == ("b", "é")
 
 
-def test_an_unknown_operation_still_names_bucket_and_key():
+def test_an_unknown_operation_still_names_bucket_and_key() -> None:
     assert decode.request(put("/b/k%20l", query="mystery"), DOMAINS) == (None, {"Bucket": "b", "Key": "k l"})
 
 
-def test_a_query_member_that_is_there_twice_makes_the_operation_unknown():
+def test_a_query_member_that_is_there_twice_makes_the_operation_unknown() -> None:
     wire = Wire("GET", "/b/k", "versionId=1&versionId=2", CIMultiDict())
     assert decode.request(wire, DOMAINS) == (None, {"Bucket": "b", "Key": "k"})
 
 
-def test_a_put_of_boto3_has_its_members():
+def test_a_put_of_boto3_has_its_members() -> None:
     wire = put(
         "/b/k",
         Content_Type="text/plain",
@@ -123,7 +124,7 @@ def test_a_put_of_boto3_has_its_members():
     )
 
 
-def test_a_header_that_is_there_twice_is_one_list():
+def test_a_header_that_is_there_twice_is_one_list() -> None:
     headers = CIMultiDict([("x-amz-meta-a", "1"), ("X-Amz-Meta-A", "2"), ("If-Match", '"a"'), ("If-Match", '"b"')])
     assert decode.request(Wire("PUT", "/b/k", "", headers), DOMAINS)[1] == {
         "Bucket": "b",
@@ -144,7 +145,7 @@ def test_a_header_that_is_there_twice_is_one_list():
         ("gzip", {"ContentLength": 99, "ContentEncoding": "gzip"}),
     ],
 )
-def test_encoding_and_length_are_those_of_the_object(encoding, expected):
+def test_encoding_and_length_are_those_of_the_object(encoding: str, expected: dict[str, Any]) -> None:
     wire = put("/b/k", Content_Encoding=encoding, Content_Length="99", x_amz_decoded_content_length="5")
     assert decode.request(wire, DOMAINS)[1] == {"Bucket": "b", "Key": "k"} | expected
 
@@ -157,7 +158,7 @@ def test_encoding_and_length_are_those_of_the_object(encoding, expected):
     ],
     ids=["presigned", "not presigned"],
 )
-def test_a_header_in_the_query_counts_where_the_url_is_presigned(query, expected):
+def test_a_header_in_the_query_counts_where_the_url_is_presigned(query: str, expected: dict[str, Any]) -> None:
     assert decode.request(put("/b/k", query=query), DOMAINS)[1] == {"Bucket": "b", "Key": "k"} | expected
 
 
@@ -171,12 +172,12 @@ def test_a_header_in_the_query_counts_where_the_url_is_presigned(query, expected
         ("PUT", "", {"x-amz-server-side-encryption-bucket-key-enabled": "perhaps"}),
     ],
 )
-def test_a_member_that_cannot_be_read_is_an_invalid_argument(method, query, headers):
+def test_a_member_that_cannot_be_read_is_an_invalid_argument(method: str, query: str, headers: dict[str, str]) -> None:
     with pytest.raises(S3Error, match="InvalidArgument"):
         decode.request(Wire(method, "/b/k", query, CIMultiDict(headers)), DOMAINS)
 
 
-def test_a_condition_with_an_unreadable_date_does_not_count():
+def test_a_condition_with_an_unreadable_date_does_not_count() -> None:
     wire = Wire("GET", "/b/k", "", CIMultiDict({"If-Modified-Since": "yesterday"}))
     assert decode.request(wire, DOMAINS)[1] == {"Bucket": "b", "Key": "k"}
 
@@ -201,25 +202,27 @@ UNDERSTOOD = frozenset(["content-type", "x-amz-acl", "x-amz-meta-"])
         ("X-Amz-Signature=s&X-Amz-Acl=private", {}, ["x-amz-acl"]),
     ],
 )
-def test_what_a_put_says_and_nobody_understands_is_named(query, headers, unknown):
+def test_what_a_put_says_and_nobody_understands_is_named(
+    query: str, headers: dict[str, str], unknown: list[str]
+) -> None:
     wire = Wire("PUT", "/b/k", query, CIMultiDict(headers))
     assert decode.unknown_members(wire, OPERATIONS["PutObject"], UNDERSTOOD) == unknown
 
 
 @pytest.mark.semantics("Q-17")
-def test_what_is_there_twice_is_never_understood():
+def test_what_is_there_twice_is_never_understood() -> None:
     headers = CIMultiDict([("Content-Type", "a"), ("content-type", "b"), ("Via", "1"), ("Via", "2")])
     wire = Wire("PUT", "/b/k", "tagging&tagging", headers)
     assert decode.unknown_members(wire, OPERATIONS["PutObjectTagging"], UNDERSTOOD) == ["content-type", "tagging"]
 
 
 @pytest.mark.semantics("Q-17")
-def test_the_address_of_an_operation_is_understood():
+def test_the_address_of_an_operation_is_understood() -> None:
     wire = Wire("POST", "/b", "delete", CIMultiDict())
     assert decode.unknown_members(wire, OPERATIONS["DeleteObjects"], frozenset()) == []
 
 
-def test_a_bulk_delete_is_read_with_and_without_a_namespace():
+def test_a_bulk_delete_is_read_with_and_without_a_namespace() -> None:
     inner = "<Object><Key>a&amp;b</Key><VersionId>v</VersionId></Object><Object><Key/></Object><Quiet>TRUE</Quiet>"
     expected = {"Delete": {"Objects": [{"Key": "a&b", "VersionId": "v"}, {"Key": ""}], "Quiet": True}}
     for root in ("<Delete>", '<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'):
@@ -229,7 +232,7 @@ def test_a_bulk_delete_is_read_with_and_without_a_namespace():
     assert decode.input_xml(OPERATIONS["DeleteObjects"], document.encode()) == expected
 
 
-def test_white_space_between_elements_means_nothing():
+def test_white_space_between_elements_means_nothing() -> None:
     document = b"<Tagging>\n  <TagSet>\n    <Tag>\n <Key>k</Key>\n <Value> v </Value>\n</Tag>\n </TagSet>\n</Tagging>\n"
     assert decode.input_xml(OPERATIONS["PutObjectTagging"], document) == {
         "Tagging": {"TagSet": [{"Key": "k", "Value": " v "}]}
@@ -237,7 +240,7 @@ def test_white_space_between_elements_means_nothing():
 
 
 @pytest.mark.semantics("Q-17")
-def test_unknown_elements_are_named():
+def test_unknown_elements_are_named() -> None:
     document = b"<Delete><Object><Key>k</Key><New><Deep>1</Deep></New></Object><Mode>fast</Mode></Delete>"
     operation = OPERATIONS["DeleteObjects"]
     assert decode.unknown_elements(operation, document) == ["New", "Mode"]
@@ -245,12 +248,12 @@ def test_unknown_elements_are_named():
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "utf-8", "US-ASCII"])
-def test_a_document_may_name_its_encoding(encoding):
+def test_a_document_may_name_its_encoding(encoding: str) -> None:
     document = f'<?xml version="1.0" encoding="{encoding}" standalone="yes"?><Delete><Quiet>true</Quiet></Delete>'
     assert decode.input_xml(OPERATIONS["DeleteObjects"], document.encode()) == {"Delete": {"Quiet": True}}
 
 
-def test_no_document_is_no_members():
+def test_no_document_is_no_members() -> None:
     assert decode.input_xml(OPERATIONS["CreateBucket"], b"") == {}
     assert decode.input_xml(OPERATIONS["PutObject"], b"<Delete/>") == {}
 
@@ -283,13 +286,13 @@ def test_no_document_is_no_members():
     ],
     ids=range(21),
 )
-def test_a_document_that_is_broken_or_hostile_is_malformed(document):
+def test_a_document_that_is_broken_or_hostile_is_malformed(document: bytes) -> None:
     with pytest.raises(S3Error, match="MalformedXML") as caught:
         decode.input_xml(OPERATIONS["DeleteObjects"], document)
     assert caught.value.status == 400
 
 
-def test_the_largest_documents_of_s3_are_within_bounds():
+def test_the_largest_documents_of_s3_are_within_bounds() -> None:
     parts = b"".join(
         b"<Part><PartNumber>%d</PartNumber><ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag>"
         b"<ChecksumSHA256>47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=</ChecksumSHA256></Part>" % number

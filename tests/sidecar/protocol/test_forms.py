@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s3d.api import Body
 from s3d.errors import S3Error
 from s3d.protocol import forms
 
@@ -19,10 +20,10 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LATER = "2026-01-03T00:00:00Z"
 
 
-class Blocks:
+class Blocks(Body):
     """A body in blocks of one size."""
 
-    replayable = False
+    length: int | None = None
 
     def __init__(self, data: bytes, size: int) -> None:
         self.data = data

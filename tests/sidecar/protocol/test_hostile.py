@@ -40,7 +40,9 @@ def decoded(data: bytes, length: int, cuts: list[int], *, signed: bool, trailing
 
 
 @given(chunks=CHUNKS, cuts=CUTS, signed=st.booleans(), trailing=st.booleans())
-def test_chunks_of_any_size_come_back_however_they_are_sliced(chunks, cuts, signed, trailing):
+def test_chunks_of_any_size_come_back_however_they_are_sliced(
+    chunks: list[bytes], cuts: list[int], signed: bool, trailing: bool
+) -> None:
     whole = b"".join(chunks)
     data = framed(chunks, signed=signed, trailing=trailing)
     assert decoded(data, len(whole), cuts, signed=signed, trailing=trailing) == whole
@@ -48,7 +50,7 @@ def test_chunks_of_any_size_come_back_however_they_are_sliced(chunks, cuts, sign
 
 @pytest.mark.semantics("Q-5")
 @given(chunks=CHUNKS, signed=st.booleans(), trailing=st.booleans())
-def test_no_beginning_of_a_framed_body_is_whole(chunks, signed, trailing):
+def test_no_beginning_of_a_framed_body_is_whole(chunks: list[bytes], signed: bool, trailing: bool) -> None:
     data = framed(chunks, signed=signed, trailing=trailing)
     for end in range(len(data)):
         with pytest.raises(S3Error):
@@ -57,7 +59,7 @@ def test_no_beginning_of_a_framed_body_is_whole(chunks, signed, trailing):
 
 @pytest.mark.semantics("Q-5")
 @given(chunks=CHUNKS, cuts=CUTS, signed=st.booleans(), at=st.integers(0, 1 << 16), flip=st.integers(1, 255))
-def test_a_changed_byte_moves_no_other(chunks, cuts, signed, at, flip):
+def test_a_changed_byte_moves_no_other(chunks: list[bytes], cuts: list[int], signed: bool, at: int, flip: int) -> None:
     """Digests find changed bytes of the object; the framing sees to it that none is lost, moved or added."""
     whole = b"".join(chunks)
     data = bytearray(framed(chunks, signed=signed, trailing=True))
@@ -69,20 +71,20 @@ def test_a_changed_byte_moves_no_other(chunks, cuts, signed, at, flip):
 
 
 @given(chunks=CHUNKS, signed=st.booleans(), trailing=st.booleans(), more=st.binary(min_size=1, max_size=5))
-def test_nothing_may_follow_a_framed_body(chunks, signed, trailing, more):
+def test_nothing_may_follow_a_framed_body(chunks: list[bytes], signed: bool, trailing: bool, more: bytes) -> None:
     data = framed(chunks, signed=signed, trailing=trailing)
     with pytest.raises(S3Error, match="InvalidRequest"):
         decoded(data + more, sum(map(len, chunks)), [], signed=signed, trailing=trailing)
 
 
 @pytest.mark.semantics("A-6")
-def test_a_chunk_beyond_the_said_length_is_refused_before_its_bytes():
+def test_a_chunk_beyond_the_said_length_is_refused_before_its_bytes() -> None:
     with pytest.raises(S3Error, match="IncompleteBody"):
         chunked.Decoder(4).feed(b"5\r\nhello")
 
 
 @body_contract
-async def test_verified_bodies_keep_the_contract(check: BodyCheck):
+async def test_verified_bodies_keep_the_contract(check: BodyCheck) -> None:
     async def make(data: bytes) -> checksums.VerifiedBody:
         return checksums.incoming(Blocks(sliced(data, 70_000)), Wire("PUT", "/b/k", "", CIMultiDict()))
 
@@ -90,7 +92,7 @@ async def test_verified_bodies_keep_the_contract(check: BodyCheck):
 
 
 @body_contract
-async def test_unframed_bodies_keep_the_contract(check: BodyCheck):
+async def test_unframed_bodies_keep_the_contract(check: BodyCheck) -> None:
     async def make(data: bytes) -> checksums.VerifiedBody:
         encoder = chunked.Encoder()
         frames = b"".join(encoder.feed(data)) + encoder.end()
@@ -123,7 +125,9 @@ VALUES = [
     query=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4),
     headers=st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(VALUES), max_size=4),
 )
-def test_a_request_is_read_or_refused(method, path, query, headers):
+def test_a_request_is_read_or_refused(
+    method: str, path: str, query: list[tuple[str, str]], headers: dict[str, str]
+) -> None:
     wire = Wire(method, path, "&".join(f"{n}={v}" for n, v in query), CIMultiDict({"Host": "h"} | headers))
     with suppress(S3Error):
         decode.request(wire, ["localhost"])
@@ -137,7 +141,7 @@ def test_a_request_is_read_or_refused(method, path, query, headers):
 
 @pytest.mark.semantics("A-6")
 @pytest.mark.parametrize("text", VALUES)
-def test_the_time_of_a_presigned_url_is_read_or_refused(text):
+def test_the_time_of_a_presigned_url_is_read_or_refused(text: str) -> None:
     for date, seconds in ((text, "1"), ("20260101T000000Z", text), (text, text)):
         with suppress(S3Error):
             sigv4.check_presigned({"X-Amz-Signature": "s", "X-Amz-Date": date, "X-Amz-Expires": seconds}, NOW)
@@ -161,13 +165,13 @@ WITH_DOCUMENT = sorted(name for name, op in OPERATIONS.items() if op.payload and
 
 @pytest.mark.semantics("A-6")
 @given(DOCUMENTS, st.sampled_from(WITH_DOCUMENT))
-def test_the_document_of_a_request_is_read_or_refused(document, name):
+def test_the_document_of_a_request_is_read_or_refused(document: bytes, name: str) -> None:
     with suppress(S3Error):
         decode.input_xml(OPERATIONS[name], document)
 
 
 @given(DOCUMENTS, st.sampled_from(sorted(OPERATIONS)))
-def test_the_document_of_a_remote_is_read_or_refused(document, name):
+def test_the_document_of_a_remote_is_read_or_refused(document: bytes, name: str) -> None:
     with suppress(S3Error):
         decode.response(name, 200, CIMultiDict(), document)
     assert decode.error(503, CIMultiDict(), document).status == 503

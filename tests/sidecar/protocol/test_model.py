@@ -14,12 +14,12 @@ from tests.sidecar.protocol import oracle
 
 
 @pytest.mark.semantics("R-3")
-def test_every_operation_of_botocore_has_a_class():
+def test_every_operation_of_botocore_has_a_class() -> None:
     assert set(oracle.NAMES) <= set(CLASSES), "decide what the queue does with a new operation"
 
 
 @pytest.mark.semantics("R-3")
-def test_the_classes_count_what_was_decided():
+def test_the_classes_count_what_was_decided() -> None:
     assert Counter(CLASSES.values()) == {
         Class.QUEUE: 11,
         Class.OVERLAY: 4,
@@ -31,12 +31,12 @@ def test_the_classes_count_what_was_decided():
     }
 
 
-def test_no_class_is_given_to_an_operation_that_does_not_exist():
+def test_no_class_is_given_to_an_operation_that_does_not_exist() -> None:
     assert set(CLASSES) <= set(oracle.NAMES)
 
 
 @pytest.mark.parametrize("name", oracle.NAMES)
-def test_an_operation_streams_as_botocore_says(name):
+def test_an_operation_streams_as_botocore_says(name: str) -> None:
     model = oracle.operation(name)
     assert OPERATIONS[name].streaming_input == model.has_streaming_input
     assert OPERATIONS[name].streaming_output == (model.has_streaming_output or model.has_event_stream_output)
@@ -84,7 +84,9 @@ def test_an_operation_streams_as_botocore_says(name):
         ("DELETE", "b", {}, {}, "DeleteBucket"),
     ],
 )  # fmt: skip
-def test_a_request_is_routed(method, address, query, headers, name):
+def test_a_request_is_routed(
+    method: str, address: str, query: dict[str, str], headers: dict[str, str], name: str
+) -> None:
     bucket, _, key = address.partition("/")
     assert route(method, bucket, key, query, CIMultiDict(headers)) is OPERATIONS[name]
 
@@ -117,7 +119,9 @@ def test_a_request_is_routed(method, address, query, headers, name):
         ("PATCH", "b/k", {}, {}),
     ],
 )
-def test_what_the_model_does_not_know_is_no_operation(method, address, query, headers):
+def test_what_the_model_does_not_know_is_no_operation(
+    method: str, address: str, query: dict[str, str], headers: dict[str, str]
+) -> None:
     bucket, _, key = address.partition("/")
     assert route(method, bucket, key, query, CIMultiDict(headers)) is None
 
@@ -125,12 +129,12 @@ def test_what_the_model_does_not_know_is_no_operation(method, address, query, he
 QUIRKS = json.loads(resources.files("s3d.protocol").joinpath("quirks.json").read_bytes())
 
 
-def test_every_quirk_has_a_reason_and_a_test():
+def test_every_quirk_has_a_reason_and_a_test() -> None:
     assert all(row["reason"] for row in QUIRKS)
     assert [row["set"] for row in QUIRKS] == ["type", "root", "text"]
 
 
-def test_quirk_type_expires_is_kept_as_it_came():
+def test_quirk_type_expires_is_kept_as_it_came() -> None:
     (name,) = QUIRKS[0]["of"]
     headers = CIMultiDict({name: "0"})
     assert decode.response("GetObject", 200, headers, b"")["Expires"] == "0"
@@ -138,7 +142,7 @@ def test_quirk_type_expires_is_kept_as_it_came():
 
 
 @pytest.mark.parametrize(("name", "root"), QUIRKS[1]["of"].items())
-def test_quirk_root_names_what_the_model_leaves_open(name, root):
+def test_quirk_root_names_what_the_model_leaves_open(name: str, root: str) -> None:
     shape = oracle.operation(name).output_shape
     assert shape is not None
     assert "payload" not in shape.serialization
@@ -146,7 +150,7 @@ def test_quirk_root_names_what_the_model_leaves_open(name, root):
 
 
 @pytest.mark.parametrize(("name", "root"), QUIRKS[2]["of"].items())
-def test_quirk_text_is_the_text_of_the_root(name, root):
+def test_quirk_text_is_the_text_of_the_root(name: str, root: str) -> None:
     body = encode.result(name, {root: "eu-west-1"})[2]
     assert body.endswith(f'<{root} xmlns="{encode.NAMESPACE}">eu-west-1</{root}>'.encode())
     assert decode.response(name, 200, CIMultiDict(), body) == {root: "eu-west-1"}
@@ -163,18 +167,18 @@ def test_quirk_text_is_the_text_of_the_root(name, root):
         "2026-02-03T06:05:06+02:00",
     ],
 )
-def test_a_date_is_read_in_every_form_that_is_sent(text):
+def test_a_date_is_read_in_every_form_that_is_sent(text: str) -> None:
     assert timestamp(text) == oracle.MOMENT
 
 
 @pytest.mark.parametrize(
     "text", ["", "0", "yesterday", "Tue, 99 Feb 2026 04:05:06 GMT", "Tue, 03 Feb 2026 0x:05:06 GMT"]
 )
-def test_what_is_no_date_is_refused(text):
+def test_what_is_no_date_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         timestamp(text)
 
 
-def test_dates_are_written_as_s3_writes_them():
+def test_dates_are_written_as_s3_writes_them() -> None:
     assert http_date(oracle.MOMENT) == "Tue, 03 Feb 2026 04:05:06 GMT"
     assert iso_date(oracle.MOMENT) == "2026-02-03T04:05:06.000Z"

@@ -1,5 +1,6 @@
 """Signatures, held to botocore's and to the examples of AWS."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -21,7 +22,16 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 
 
-def signed(method, path, query, headers, *, payload_hash=EMPTY, now=NOW, token=None):
+def signed(
+    method: str,
+    path: str,
+    query: str,
+    headers: dict[str, str],
+    *,
+    payload_hash: str = EMPTY,
+    now: datetime = NOW,
+    token: str | None = None,
+) -> CIMultiDict[str]:
     out = CIMultiDict(headers)
     sigv4.sign(
         method=method,
@@ -45,7 +55,7 @@ def signed(method, path, query, headers, *, payload_hash=EMPTY, now=NOW, token=N
         ("max-keys=2&prefix=J", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
     ],
 )
-def test_the_examples_of_aws_are_signed_as_documented(query, signature):
+def test_the_examples_of_aws_are_signed_as_documented(query: str, signature: str) -> None:
     headers = signed(
         "GET", "/", query, {"Host": "examplebucket.s3.amazonaws.com"}, now=datetime(2013, 5, 24, tzinfo=UTC)
     )
@@ -61,7 +71,9 @@ def test_the_examples_of_aws_are_signed_as_documented(query, signature):
     metadata=st.dictionaries(st.from_regex(r"[a-z0-9-]{1,10}", fullmatch=True), VALUES, max_size=3),
     token=st.sampled_from([None, "token"]),
 )
-def test_odd_requests_are_signed_as_botocore_signs_them(key, query, metadata, token):
+def test_odd_requests_are_signed_as_botocore_signs_them(
+    key: str, query: list[tuple[str, str]], metadata: dict[str, str], token: str | None
+) -> None:
     path = f"/bucket/{quote(key, safe='/-_.~')}"
     text = "&".join(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query)
     headers = {"Host": "127.0.0.1:9000", "Content-Type": "text/plain"}
@@ -87,7 +99,7 @@ def test_odd_requests_are_signed_as_botocore_signs_them(key, query, metadata, to
         ("/b/é", "/b/%C3%A9"),
     ],
 )
-def test_a_path_is_decoded_once_and_quoted_anew(path, canonical):
+def test_a_path_is_decoded_once_and_quoted_anew(path: str, canonical: str) -> None:
     assert sigv4.canonical_path(path) == canonical
 
 
@@ -101,18 +113,18 @@ def test_a_path_is_decoded_once_and_quoted_anew(path, canonical):
         ("a=b=c&&%7e=~", "a=b%3Dc&~=~"),
     ],
 )
-def test_a_query_is_quoted_anew_and_sorted(query, canonical):
+def test_a_query_is_quoted_anew_and_sorted(query: str, canonical: str) -> None:
     assert sigv4.canonical_query(query) == canonical
 
 
-def test_what_a_proxy_may_rewrite_is_not_signed():
+def test_what_a_proxy_may_rewrite_is_not_signed() -> None:
     headers = signed(
         "GET", "/b/k", "", {"Host": "h", "Accept-Encoding": "gzip", "Range": "bytes=0-1", "Expect": "100-continue"}
     )
     assert "SignedHeaders=host;x-amz-content-sha256;x-amz-date," in headers["Authorization"]
 
 
-def test_a_signature_replaces_the_one_that_was_there():
+def test_a_signature_replaces_the_one_that_was_there() -> None:
     old = {"Host": "h", "Authorization": "old", "x-amz-date": "old", "x-amz-security-token": "old"}
     headers = signed("GET", "/b/k", "", old)
     assert headers.getall("Authorization")[0].startswith("AWS4-HMAC-SHA256 ")
@@ -120,27 +132,27 @@ def test_a_signature_replaces_the_one_that_was_there():
     assert "x-amz-security-token" not in headers
 
 
-def test_header_bytes_that_are_no_utf8_are_signed_as_they_came():
+def test_header_bytes_that_are_no_utf8_are_signed_as_they_came() -> None:
     assert "Signature=" in signed("PUT", "/b/k", "", {"Host": "h", "x-amz-meta-a": "\udce9"})["Authorization"]
 
 
-def presigned_v4(expires=60):
+def presigned_v4(expires: int = 60) -> str:
     request = AWSRequest("PUT", "http://127.0.0.1:9000/b/a%20b?x-id=PutObject", headers={"Host": "127.0.0.1:9000"})
     S3SigV4QueryAuth(KEYS, "s3", "us-east-1", expires=expires).add_auth(request)
-    return urlsplit(request.url).query
+    return str(urlsplit(request.url).query)
 
 
-def presigned_v2():
+def presigned_v2() -> str:
     request = AWSRequest(
         "PUT", "http://127.0.0.1:9000/b/k", headers={"Content-Type": "text/plain", "Content-MD5": "x", "x-amz-acl": "a"}
     )
     HmacV1QueryAuth(KEYS, expires=60).add_auth(request)
-    return urlsplit(request.prepare().url).query
+    return str(urlsplit(request.prepare().url).query)
 
 
 @pytest.mark.semantics("A-1")
 @pytest.mark.parametrize("presign", [presigned_v4, presigned_v2], ids=["version 4", "version 2"])
-def test_a_presigned_url_of_botocore_ends_with_its_time(presign):
+def test_a_presigned_url_of_botocore_ends_with_its_time(presign: Callable[[], str]) -> None:
     members = dict(parse_qsl(presign()))
     now = datetime.now(UTC)
     assert sigv4.presigned(members)
@@ -175,13 +187,13 @@ def test_a_presigned_url_of_botocore_ends_with_its_time(presign):
         ({"AWSAccessKeyId": "a", "Signature": "s", "Expires": "soon"}, "AccessDenied"),
     ],
 )
-def test_a_presigned_url_without_a_readable_time_is_refused(members, code):
+def test_a_presigned_url_without_a_readable_time_is_refused(members: dict[str, str], code: str) -> None:
     with pytest.raises(S3Error) as caught:
         sigv4.check_presigned(members, NOW)
     assert caught.value.code == code
 
 
-def test_a_request_that_is_not_presigned_has_no_end():
+def test_a_request_that_is_not_presigned_has_no_end() -> None:
     sigv4.check_presigned({"Expires": "1", "X-Amz-Expires": "1"}, NOW)
     assert not sigv4.presigned({"Expires": "1"})
 
@@ -198,16 +210,16 @@ def test_a_request_that_is_not_presigned_has_no_end():
     ],
     ids=["none", "version 4", "version 2", "as it was sent", "no signature", "not presigned"],
 )
-def test_a_query_loses_the_signature_and_nothing_else(query, rest):
+def test_a_query_loses_the_signature_and_nothing_else(query: str, rest: str) -> None:
     assert sigv4.strip_auth(query, CIMultiDict())[0] == rest
 
 
-def test_headers_lose_the_signature_and_nothing_else():
+def test_headers_lose_the_signature_and_nothing_else() -> None:
     auth = {"Authorization": "a", "X-Amz-Date": "d", "x-amz-security-token": "t", "X-Amz-Content-SHA256": "h"}
     assert sigv4.strip_auth("", CIMultiDict(auth | {"x-amz-acl": "private"}))[1] == {"x-amz-acl": "private"}
 
 
-def test_headers_in_a_presigned_query_become_headers():
+def test_headers_in_a_presigned_query_become_headers() -> None:
     query, headers = sigv4.strip_auth(
         "X-Amz-Signature=s&x-amz-acl=private&X-Amz-Meta-A=b+c%2B&partNumber=1", CIMultiDict({"X-Amz-Acl": "mine"})
     )
@@ -215,6 +227,6 @@ def test_headers_in_a_presigned_query_become_headers():
     assert headers == CIMultiDict({"x-amz-acl": "mine", "x-amz-meta-a": "b c+"})
 
 
-def test_a_header_in_a_query_cannot_make_a_second_one():
+def test_a_header_in_a_query_cannot_make_a_second_one() -> None:
     with pytest.raises(S3Error, match="InvalidArgument"):
         sigv4.strip_auth("X-Amz-Signature=s&x-amz-meta-a=b%0d%0ax-amz-acl:public-read", CIMultiDict())

@@ -1,14 +1,17 @@
 """What is known of buckets (SEMANTICS R-6): whether they exist, and why writes to them must go through.
 
 A bucket is looked up before its first put is acknowledged and remembered on disk. One that the settings name is taken
-at its word until the remote can be asked. What the remote later shows to the contrary is remembered too.
+at its word until the remote can be asked. What the remote later shows to the contrary is remembered too. Not to be
+allowed to look is no knowledge: an identity may write to a bucket that it may not list, which its first write tells.
 """
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from s3d.api import S3, Call
+from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
@@ -51,7 +54,7 @@ class Buckets:
         self,
         db: Database,
         clock: Clock,
-        inner: S3,
+        client: Client,
         health: Health,
         named: tuple[str, ...],
         *,
@@ -61,11 +64,13 @@ class Buckets:
         self._queue_versioned = queue_versioned
         self._db = db
         self._clock = clock
-        self._inner = inner
+        self._client = client
         self._health = health
         self._named = frozenset(named)
         self._known: dict[str, Bucket | None] = {}
         self._looking: dict[str, asyncio.Future[Bucket]] = {}
+        self._hidden: dict[str, Bucket] = {}
+        """Buckets that the remote lets nobody look at, and what is known of them; no write has passed yet."""
 
     def remembered(self, name: str) -> Bucket | None:
         """What is known without asking; None where the bucket was never seen."""
@@ -79,7 +84,7 @@ class Buckets:
     async def get(self, name: str) -> Bucket:
         """What is known of a bucket, asking the remote where it was never seen.
 
-        Raises the remote's own error (NoSuchBucket, AccessDenied), or Unavailable where it is away and nothing vouches.
+        Raises the remote's own error (NoSuchBucket), or Unavailable where it is away and nothing vouches.
         """
         bucket = self.remembered(name)
         if bucket is not None and bucket.through != REFUTED:
@@ -104,8 +109,9 @@ class Buckets:
         return name in self._named if bucket is None else bucket.through != REFUTED
 
     def named(self, name: str) -> bool:
-        """Whether the settings vouch for a bucket and the remote has not said otherwise: it is there and writable."""
-        return name in self._named and self.vouched(name)
+        """Whether the settings vouch for a bucket and the remote has not said otherwise: it is there and writable. One
+        that nobody may look at has its first write judged by the remote."""
+        return name in self._named and name not in self._hidden and self.vouched(name)
 
     def through(self, bucket: Bucket) -> str:
         """Why writes to a bucket go through under these settings; "" where they are queued."""
@@ -128,8 +134,15 @@ class Buckets:
         bucket = self.remembered(name)
         return bucket.detail if bucket is not None and not bucket.through else ""
 
+    async def passed(self, name: str) -> None:
+        """Note that the remote took a write: a bucket that nobody may look at is there, and writable. Raises
+        StoreFailed."""
+        if (bucket := self._hidden.pop(name, None)) is not None:
+            await self._remember(bucket)
+
     async def forget(self, name: str) -> None:
         """Ask again before the next put."""
+        self._hidden.pop(name, None)
         await self._db.write(knowledge.forget_bucket(name))
         self._known.pop(name, None)
 
@@ -153,7 +166,7 @@ class Buckets:
         return await asyncio.shield(future)
 
     async def _look_up(self, name: str) -> Bucket:
-        _, versioning, lock, encryption, tags = await asyncio.gather(
+        shown, versioning, lock, encryption, tags = await asyncio.gather(
             self._exists(name),
             self._ask("GetBucketVersioning", name),
             self._ask("GetObjectLockConfiguration", name),
@@ -162,13 +175,20 @@ class Buckets:
         )
         bucket = Bucket(name, *judge(versioning, lock, encryption))
         await self._db.write(holds.remember_first(name, tags, self._clock.now()))
-        await self._remember(bucket)
+        if shown:
+            self._hidden.pop(name, None)
+            await self._remember(bucket)
+        else:
+            if len(self._hidden) >= MOST_KNOWN:
+                self._hidden.clear()
+            self._hidden[name] = bucket
         return bucket
 
-    async def _exists(self, name: str) -> None:
-        """Ask whether the bucket is there. A HEAD has no document, so its error gets the name that a PUT's has."""
+    async def _exists(self, name: str) -> bool:
+        """Ask whether the bucket is there; False where the identity may not know. A HEAD has no document, so its error
+        gets the name that a PUT's has."""
         try:
-            await self._inner(Call("HeadBucket", {"Bucket": name}))
+            await self._client.head_bucket(name, fresh=True)
         except S3Error as error:
             if error.status == 404:
                 await self.refute(name, "NoSuchBucket")
@@ -176,20 +196,20 @@ class Buckets:
                     "NoSuchBucket", "The specified bucket does not exist", status=404, details={"BucketName": name}
                 ) from error
             if error.status == 403:
-                await self.refute(name, "AccessDenied")
-                raise S3Error("AccessDenied", "Access Denied", status=403, details={"BucketName": name}) from error
+                return False
             raise
+        return True
 
-    async def _ask(self, operation: str, name: str) -> dict[str, object]:
+    async def _ask(self, operation: str, name: str) -> Mapping[str, Any]:
         try:
-            return (await self._inner(Call(operation, {"Bucket": name}))).result or {}
+            return (await self._client.ask(operation, {"Bucket": name}, fresh=True)).result
         except S3Error as error:
             if error.status in SILENT:
                 return {}
             raise
 
 
-def judge(versioning: dict, lock: dict, encryption: dict) -> tuple[str, str]:  # type: ignore[type-arg]
+def judge(versioning: Mapping[str, Any], lock: Mapping[str, Any], encryption: Mapping[str, Any]) -> tuple[str, str]:
     """Why writes to a bucket like this go through ("" where they need not), and the remote's word.
 
     A version id, a retention and the ETag of an encrypted object are the remote's to give (Q-4, Q-14).

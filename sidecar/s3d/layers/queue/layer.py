@@ -12,8 +12,9 @@ from typing import Any
 
 from s3d import config
 from s3d.api import S3, Body, Call, Reply
+from s3d.client import Client
 from s3d.clock import MACHINE, Clock, Machine
-from s3d.errors import ConfigError, S3Error
+from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
@@ -32,6 +33,7 @@ from s3d.layers.queue.serve import bulk_deletes, copies, forward, listing, posts
 from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
+from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFailed, StoreFull, log_of
@@ -83,8 +85,8 @@ class Queue:
         self.pusher = pusher
 
     async def __call__(self, call: Call) -> Reply:
-        """Serve one call."""
-        writes = call.wire is None or call.wire.method not in READING
+        """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
+        writes = call.wire.method not in READING
         try:
             if writes:
                 self._check_place()
@@ -96,7 +98,11 @@ class Queue:
         except StoreFailed as error:
             if isinstance(error, StoreFull):
                 await self._parts.ballast.drop()
-            raise refuse_store(error) from error
+            return encode.refusal(call, refuse_store(error))
+        except Unavailable:
+            raise
+        except S3Error as error:
+            return encode.refusal(call, error)
 
     def _check_place(self) -> None:
         """Raise StoreFailed where files of the local dir are not where they were opened (D-12)."""
@@ -125,9 +131,9 @@ class Queue:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
             return await handler(self._parts, call)
-        if call.wire is not None and call.wire.method == "OPTIONS":
+        if call.wire.method == "OPTIONS":
             return await self._parts.inner(call)
-        if call.wire is not None and posts.is_form(call.wire):
+        if posts.is_form(call.wire):
             return await posts.post(self._parts, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:
@@ -298,19 +304,26 @@ def assemble(
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
     room = Room(db, clock, settings.write_queue, ballast)
     owed = Owed(db, ballast)
+    client = Client(inner, "queue")
     parts = Parts(
         settings,
         db,
         clock,
         bodies,
         inner,
+        client,
         health,
         region,
         metrics,
         owed=owed,
         turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
         buckets=Buckets(
-            db, clock, inner, health, settings.remote.buckets, queue_versioned=settings.write_queue.versioned == "Queue"
+            db,
+            clock,
+            client,
+            health,
+            settings.remote.buckets,
+            queue_versioned=settings.write_queue.versioned == "Queue",
         ),
         room=room,
         ballast=ballast,

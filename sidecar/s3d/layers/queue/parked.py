@@ -135,11 +135,9 @@ async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dic
     }
 
 
-class Remains:
+class Remains(Body):
     """The body of a change. One that turns out to be damaged is quarantined instead of being given out; from then on it
     is given out as it is on the disk."""
-
-    replayable = False
 
     def __init__(self, parts: Parts, change: Change) -> None:
         """Take the change."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from s3d import config
 from s3d.api import S3, Call, Reply
+from s3d.client import Client
 from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
@@ -34,6 +35,8 @@ class Parts:
     """What waits goes by it."""
     bodies: Bodies
     inner: S3
+    client: Client
+    """Of what is inside: by it the queue asks for itself."""
     health: Health
     region: str
     """The remote's."""

@@ -49,7 +49,9 @@ class Sights:
         self._etags.pop((bucket, key), None)
 
     def read(self, call: Call, reply: Reply, before: str | None) -> None:
-        """Note what a GET or HEAD showed, unless something else was seen since `before`."""
+        """Note what the remote showed by a GET or HEAD, unless something else was seen since `before`."""
+        if reply.source != "remote":
+            return
         missing = reply.status == 404 and reply.outcome is Outcome.REFUSED
         etag = answers.etag_of(reply.headers.get("ETag", "")) if reply.outcome is Outcome.DONE else ""
         unchanged = call.params.get("VersionId") is None and self.of(call.bucket, call.key) == before

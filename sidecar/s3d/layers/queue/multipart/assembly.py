@@ -9,14 +9,15 @@ import asyncio
 import email.utils
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
-from s3d.errors import CorruptBody, S3Error, Unavailable
-from s3d.layers.judge import error_of
+from s3d.api import BytesBody, Call, Headers, Wire
+from s3d.client import Answer
+from s3d.errors import CorruptBody, NotS3, S3Error, Unavailable
 from s3d.layers.queue.multipart import joined
 from s3d.layers.queue.multipart.completion import ELEMENTS
 from s3d.layers.queue.parts import Parts
@@ -26,19 +27,19 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
 from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
 from s3d.layers.queue.serve import withheld
-from s3d.protocol import answers, decode, encode
+from s3d.protocol import encode
 
 log = logging.getLogger(__name__)
 
 OF_ONE = 4
 """Parts of one upload that are sent at once."""
-DOCUMENT_LIMIT = 32 << 20
 CLOCK_GRACE = 2.0
 """Seconds by which the remote's stamps, which count whole seconds, may be off."""
 PARTS_GONE = frozenset(["InvalidPart", "InvalidPartOrder"])
+NOT_THE_STORES = "a part was answered with an ETag that the remote does not know"
 
 
-async def push(parts: Parts, change: Change) -> Reply:
+async def push(parts: Parts, change: Change) -> Answer:
     """Push a completed upload.
 
     Raises CorruptBody and S3Error; after an Unavailable that was `sent` the object may be there.
@@ -49,7 +50,7 @@ async def push(parts: Parts, change: Change) -> Reply:
         raise CorruptBody("its upload is missing, or cannot be read")
     if upload.state == "landed":
         if change.state == "unknown":
-            return Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+            return Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
         # It was settled, and an older change of the key arrived after it.
         await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
         upload = uploads.find(parts.db, upload_id) or upload
@@ -59,14 +60,18 @@ async def push(parts: Parts, change: Change) -> Reply:
         upload = await begin(parts, upload)
         try:
             await send(parts, upload, drop=False)
-            reply = await complete(parts, upload, change)
+            answer = await complete(parts, upload, change)
         except S3Error as error:
             if error.code in PARTS_GONE:
+                sent = uploads.parts_of(parts.db, upload_id)
                 await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=False))
+                # Somebody else than the store may have answered a part: nothing against the object.
+                if any(part.landed != part.etag for part in sent):
+                    raise _failed(NotS3(NOT_THE_STORES, answered=200)) from error
             if error.code != "NoSuchUpload":
                 raise
             if unknown and await is_there(parts, change):
-                reply = Reply(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
+                answer = Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
             else:
                 # Another's clean-up took it, or an earlier Complete of ours was overwritten since: from the start.
                 await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
@@ -75,7 +80,7 @@ async def push(parts: Parts, change: Change) -> Reply:
                 upload = uploads.find(parts.db, upload_id) or upload
                 continue
         await parts.db.write(lambda db: uploads.landed(db, upload_id))
-        return reply
+        return answer
     raise AssertionError("the second attempt returns or raises")
 
 
@@ -86,14 +91,15 @@ async def begin(parts: Parts, upload: Upload) -> Upload:
     remote = await adopt(parts, upload) if upload.asked_at is not None else None
     if remote is None:
         await parts.db.write(lambda db: uploads.ask(db, upload.id, parts.clock.now()))
-        wire = Wire("POST", path_of(upload), "uploads", CIMultiDict(upload.members))
+        client = parts.client.acting(upload.identity)
+        wire = Wire("POST", encode.path(named(upload)), "uploads", CIMultiDict(upload.members))
         try:
-            result = await _answer(parts, Call("CreateMultipartUpload", named(upload), wire=wire))
+            begun_there = await client.send(Call("CreateMultipartUpload", named(upload), wire))
         except S3Error as error:
             if not error.unknown:
                 await parts.db.write(lambda db: uploads.unasked(db, upload.id))
             raise _failed(error) from error
-        remote = str(result["UploadId"])
+        remote = str(begun_there.result["UploadId"])
     begun = remote
     await parts.db.write(lambda db: uploads.begun(db, upload.id, begun))
     return uploads.find(parts.db, upload.id) or upload
@@ -105,26 +111,25 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     It has our key, began since we asked by the remote's own clock, has no part and is nobody's that we know. With
     several such nothing is adopted: another's upload is never taken.
     """
-    params = {"Bucket": upload.bucket, "Prefix": upload.key}
+    client = parts.client.acting(upload.identity)
     try:
-        reply = await parts.inner(Call("ListMultipartUploads", params, identity=upload.identity))
+        answer = await client.ask("ListMultipartUploads", {"Bucket": upload.bucket, "Prefix": upload.key}, fresh=True)
     except Unavailable:
         raise
     except S3Error as error:
         log.warning("whether %s/%s has an upload that we began cannot be told: %s", upload.bucket, upload.key, error)
         return None
     asked_at = parts.clock.wall_of(upload.asked_at or 0.0)
-    since = asked_at + _ahead(reply.headers, parts.clock.wall()) - CLOCK_GRACE
+    since = asked_at + _ahead(answer.headers, parts.clock.wall()) - CLOCK_GRACE
     found: list[str] = []
-    for one in (reply.result or {}).get("Uploads", ()):
+    for one in answer.result.get("Uploads", ()):
         at = one.get("Initiated")
         if one.get("Key") != upload.key or at is None or at.timestamp() < since:
             continue
         if uploads.is_remotes(parts.db, upload.bucket, one["UploadId"]):
             continue
         listed = {"Bucket": upload.bucket, "Key": upload.key, "UploadId": one["UploadId"], "MaxParts": 1}
-        there = await parts.inner(Call("ListParts", listed, identity=upload.identity))
-        if not (there.result or {}).get("Parts"):
+        if not (await client.ask("ListParts", listed, fresh=True)).result.get("Parts"):
             found.append(one["UploadId"])
     if len(found) > 1:
         log.warning("%d uploads of %s/%s could be the one that we began", len(found), upload.bucket, upload.key)
@@ -170,23 +175,32 @@ async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) ->
     headers["Content-MD5"] = md5_base64(part.etag)
     query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"
     async with joined.opened(parts.bodies, part) as body:
-        call = Call("UploadPart", named(upload), body=body, wire=Wire("PUT", path_of(upload), query, headers))
+        call = Call("UploadPart", named(upload), Wire("PUT", encode.path(named(upload)), query, headers), body)
         try:
-            reply = await parts.inner(call)
-            document = await read_all(reply.body, DOCUMENT_LIMIT)
+            answer = await parts.client.acting(upload.identity).send(call)
         except S3Error as error:
             raise _failed(error) from error
-    if reply.outcome is not Outcome.DONE:
-        raise _failed(error_of(reply, document))
     # As the remote writes it, since that is what it is told at the end.
-    etag = reply.headers.get("ETag", "").removeprefix("W/").strip('"')
+    etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
+    if drop and etag != part.etag and not await _is_listed(parts, upload, number, etag):
+        raise _failed(NotS3(NOT_THE_STORES, answered=answer.status))
     await parts.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
     if drop:
         parts.room.freed()
         parts.staging.wake()
 
 
-async def complete(parts: Parts, upload: Upload, change: Change) -> Reply:
+async def _is_listed(parts: Parts, upload: Upload, number: int, etag: str) -> bool:
+    """Whether the remote lists a part of an upload with an ETag."""
+    params = {**named(upload), "UploadId": upload.remote, "PartNumberMarker": number - 1, "MaxParts": 1}
+    there = await parts.client.acting(upload.identity).ask("ListParts", params, fresh=True)
+    return any(
+        one["PartNumber"] == number and one["ETag"].removeprefix("W/").strip('"') == etag
+        for one in there.result.get("Parts", ())
+    )
+
+
+async def complete(parts: Parts, upload: Upload, change: Change) -> Answer:
     """Ask the remote to make the object. Whatever stays unanswered is unknown."""
     listed: list[dict[str, Any]] = []
     for part in uploads.parts_of(parts.db, upload.id):
@@ -196,32 +210,32 @@ async def complete(parts: Parts, upload: Upload, change: Change) -> Reply:
             one[ELEMENTS[f"x-amz-checksum-{upload.algorithm}"]] = value
         listed.append(one)
     params = {**named(upload), "UploadId": upload.remote, "MultipartUpload": {"Parts": listed}}
-    method, _, query, headers, document = encode.request("CompleteMultipartUpload", params)
+    wire, document = encode.request("CompleteMultipartUpload", params)
+    headers: Headers = CIMultiDict(wire.headers)
     headers.update((name, change.members[name]) for name in (OWNER, PAYER) if name in change.members)
     if upload.kind == "FULL_OBJECT":
         name = f"x-amz-checksum-{upload.algorithm}"
         if name in change.members:
             headers[name] = change.members[name]
             headers["x-amz-checksum-type"] = upload.kind
-    wire = Wire(method, path_of(upload), query, headers)
-    result = await _answer(parts, Call("CompleteMultipartUpload", named(upload), body=BytesBody(document), wire=wire))
-    return Reply(200, CIMultiDict({"ETag": str(result.get("ETag", ""))}), result=result)
+    call = Call("CompleteMultipartUpload", named(upload), replace(wire, headers=headers), BytesBody(document))
+    result = (await parts.client.acting(upload.identity).send(call)).result
+    return Answer(200, CIMultiDict({"ETag": str(result.get("ETag", ""))}), result)
 
 
 async def is_there(parts: Parts, change: Change) -> bool:
     """Whether the remote shows the object that a Complete without an answer may have made: by ETag, size, and all the
     headers that a HEAD shows."""
     try:
-        reply = await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
+        there = await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404:
             return False
         raise
-    shown = reply.result or {}
-    if answers.etag_of(shown.get("ETag", "")) != change.etag or shown.get("ContentLength") != change.size:
+    if there.etag != change.etag or there.result.get("ContentLength") != change.size:
         return False
     return all(
-        reply.headers.get(name, "") == value
+        there.headers.get(name, "") == value
         for name, value in change.members.items()
         if name in CONTENT or name.startswith(METADATA)
     )
@@ -247,21 +261,11 @@ async def drop(parts: Parts, stray: Stray) -> None:
     """Abort an upload at the remote."""
     params = {"Bucket": stray.bucket, "Key": stray.key, "UploadId": stray.remote}
     try:
-        await parts.inner(Call("AbortMultipartUpload", params, identity=stray.identity))
+        await parts.client.acting(stray.identity).ask("AbortMultipartUpload", params)
     except S3Error as error:
         # A bucket that is not there may be back, and its uploads with it.
         if error.code != "NoSuchUpload":
             raise
-
-
-async def _answer(parts: Parts, call: Call) -> dict[str, Any]:
-    """Send a call and decode its answer. An error inside a 200 is an error."""
-    reply = await parts.inner(call)
-    document = await read_all(reply.body, DOCUMENT_LIMIT)
-    if reply.outcome is not Outcome.DONE:
-        raise error_of(reply, document)
-    # Some remotes send blanks while they are at work.
-    return decode.response(call.operation, reply.status, reply.headers, document.lstrip())
 
 
 def _failed(error: S3Error) -> S3Error:
@@ -278,8 +282,3 @@ def worst(errors: Sequence[BaseException]) -> BaseException:
 def named(upload: Upload) -> dict[str, str]:
     """The members that name an upload's object."""
     return {"Bucket": upload.bucket, "Key": upload.key}
-
-
-def path_of(upload: Upload) -> str:
-    """The path of an upload's object on the wire."""
-    return f"/{quote(upload.bucket, safe='-_.~')}/{quote(upload.key, safe='/-_.~')}"

@@ -5,6 +5,7 @@ belongs to the remote, and so does what only the remote can judge: then the uplo
 """
 
 import asyncio
+import functools
 import re
 import secrets
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.errors import S3Error
 from s3d.layers.queue.documents import Document
 from s3d.layers.queue.multipart import assembly, completion, spill
@@ -25,7 +27,7 @@ from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.serve import forward, overlay, proving, reads, withheld, writes
-from s3d.protocol import checksums, decode
+from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
 
@@ -36,7 +38,7 @@ COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 async def create(parts: Parts, call: Call) -> Reply:
     """Begin an upload."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     if foreign := understood.foreign(wire, "CreateMultipartUpload"):
         return await create_there(parts, call, foreign[0])
     members = understood.kept(wire)
@@ -63,7 +65,7 @@ async def create(parts: Parts, call: Call) -> Reply:
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
-    return Reply(200, writes.acknowledged(parts, call.bucket, members), result=result)
+    return encode.reply(call.operation, result, writes.acknowledged(parts, call.bucket, members))
 
 
 def too_many_uploads(most: int) -> S3Error:
@@ -86,7 +88,7 @@ async def create_there(parts: Parts, call: Call, reason: str) -> Reply:
 async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
     """Note an upload that was begun at the remote with tags that let it leave: its parts do not say so again."""
     if reply.status < 300 and holds.own_of(withheld.tags_of(parts, call).get(TAGGING, "")) is not None:
-        document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+        document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(document)
         parts.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
     return reply
@@ -104,7 +106,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
         raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
     if body.length > limits.LARGEST_PUT:
         raise too_large(body.length, limits.LARGEST_PUT)
-    wire = forward.wire_of(call)
+    wire = call.wire
     sent = completion.sent_algorithm(wire.headers)
     completion.check_algorithm(upload, sent)
     goes = understood.foreign(wire, "UploadPart") or not parts.room.holds(account.ROW + body.length)
@@ -114,7 +116,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     headers = writes.acknowledged(parts, upload.bucket, upload.members)
     headers["ETag"] = f'"{part.etag}"'
     headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
-    return Reply(200, headers)
+    return Reply(200, headers, source="queue")
 
 
 async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: str, sums: Mapping[str, str]) -> Part:
@@ -123,8 +125,7 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
     digests = checksums.Digests({"md5", upload.algorithm} if upload.algorithm and not sent else {"md5"})
     async with parts.room.take(account.of_row("", "", sums), size) as room:
         stored = await parts.bodies.receive(body, digests.update, room.grow)
-        verified: Mapping[str, str] = getattr(body, "digests", {})
-        sums = {**sums, **{name: value for name, value in verified.items() if name in understood.CHECKSUMS}}
+        sums = {**sums, **{name: value for name, value in body.digests.items() if name in understood.CHECKSUMS}}
         if upload.algorithm and not sent:
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
         part = Part(number, size, digests.result("md5"), sums, parts.clock.wall(), stored.id, inline=stored.inline)
@@ -153,21 +154,21 @@ async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Repl
         etag = reply.headers.get("ETag", "").strip('"')
         sums: dict[str, str] = {}
         if call.operation == "UploadPartCopy":
-            document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+            document = await read_all(reply.body, DOCUMENT_LIMIT)
             reply.body = BytesBody(document)
             result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
             copied = result.get("CopyPartResult", {})
             etag = copied.get("ETag", "").strip('"')
-            size = await size_at_remote(parts, upload, number)
+            size = await size_at_remote(parts, upload, call, number)
         else:
-            verified: Mapping[str, str] = getattr(call.body, "digests", {})
+            verified = call.body.digests if call.body is not None else {}
             sums = {name: value for name, value in verified.items() if name in understood.CHECKSUMS}
         part = Part(number, size, etag, sums, parts.clock.wall(), landed=etag)
         await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()))
     return reply
 
 
-async def size_at_remote(parts: Parts, upload: Upload, number: int) -> int:
+async def size_at_remote(parts: Parts, upload: Upload, call: Call, number: int) -> int:
     """The size of a part that only the remote has seen."""
     found = uploads.find(parts.db, upload.id)
     params = {
@@ -176,8 +177,8 @@ async def size_at_remote(parts: Parts, upload: Upload, number: int) -> int:
         "PartNumberMarker": number - 1,
         "MaxParts": 1,
     }
-    reply = await parts.inner(Call("ListParts", params, identity=upload.identity))
-    return next((int(p["Size"]) for p in (reply.result or {}).get("Parts", ()) if p["PartNumber"] == number), 0)
+    listed = (await parts.client.acting(upload.identity, call.trace).ask("ListParts", params, fresh=True)).result
+    return next((int(part["Size"]) for part in listed.get("Parts", ()) if part["PartNumber"] == number), 0)
 
 
 async def copy_part(parts: Parts, call: Call) -> Reply:
@@ -191,48 +192,48 @@ async def copy_part(parts: Parts, call: Call) -> Reply:
         return await parts.inner(call)
     number = number_of(call)
     versioned = "versionId=" in str(call.params.get("CopySource", ""))
-    if upload.state != "open" or versioned or understood.foreign(forward.wire_of(call), "UploadPartCopy"):
+    if upload.state != "open" or versioned or understood.foreign(call.wire, "UploadPartCopy"):
         await withheld.check(parts, call, "part of an upload of the remote", upload.members)
         await parts.turns.barrier(*source)
         return await through(parts, upload, call, number)
     etag, size = await look_at(parts, call, *source)
     start, end = copied_range(call.params.get("CopySourceRange"), size)
-    params = {"Bucket": source[0], "Key": source[1], "IfMatch": etag}
-    if (start, end) != (0, size):
-        params["Range"] = f"bytes={start}-{end - 1}"
     if end > start:
-        reply = await reads.get(parts, Call("GetObject", params, identity=call.identity))
-        body: Body = reply.body if reply.body is not None else BytesBody(b"")
+        stretch = None if (start, end) == (0, size) else f"bytes={start}-{end - 1}"
+        answer = await reader(parts, call).get_object(*source, IfMatch=etag, Range=stretch)
+        body = answer.body or BytesBody(b"")
         if body.length != end - start:
             await body.aclose()
             raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
     else:
         body = BytesBody(b"")
-    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(forward.wire_of(call)))
+    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(call.wire))
     copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
     copied |= completion.elements(part.sums)
     headers = writes.acknowledged(parts, upload.bucket, upload.members)
-    return Reply(200, headers, result={"CopyPartResult": copied})
+    return encode.reply(call.operation, {"CopyPartResult": copied}, headers)
+
+
+def reader(parts: Parts, call: Call) -> Client:
+    """The client of a call that reads an object as its own client would: what is pending, else the remote's."""
+    return Client(functools.partial(reads.get, parts), "queue").acting(call.identity, call.trace)
 
 
 async def look_at(parts: Parts, call: Call, bucket: str, key: str) -> tuple[str, int]:
     """ETag (with its quotes) and size of a copy's source, its conditions judged."""
-    params: dict[str, Any] = {"Bucket": bucket, "Key": key}
-    for name in ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince"):
-        if f"CopySource{name}" in call.params:
-            params[name] = call.params[f"CopySource{name}"]
+    names = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
+    conditions: dict[str, Any] = {name: call.params.get(f"CopySource{name}") for name in names}
     try:
-        reply = await reads.get(parts, Call("HeadObject", params, identity=call.identity))
+        answer = await reader(parts, call).head_object(bucket, key, **conditions)
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": key}) from error
         if error.status not in (304, 412):
             raise
-        reply = Reply(304)
-    if reply.status == 304:
-        raise S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412)
-    size = (reply.result or {}).get("ContentLength", reply.headers.get("Content-Length", "0"))
-    return reply.headers["ETag"], int(size)
+        raise S3Error(
+            "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412
+        ) from error
+    return answer.headers["ETag"], int(answer.result.get("ContentLength", 0))
 
 
 def copied_range(text: str | None, size: int) -> tuple[int, int]:
@@ -277,7 +278,7 @@ async def complete_as(parts: Parts, upload: Upload, document: Document) -> Reply
     """Make an object of the parts that a document names."""
     call = document.call
     listed = completion.of_document(document.value)
-    wire = forward.wire_of(call)
+    wire = call.wire
     foreign = understood.foreign(wire, call.operation) or document.unknown
     simple = not foreign and understood.plain_parts(listed)
     if simple and upload.state == "open" and completion.can_judge(upload, wire.headers):
@@ -294,7 +295,7 @@ async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[M
     """
     if parts.buckets.through(await parts.buckets.get(call.bucket)):
         return None
-    wire = forward.wire_of(call)
+    wire = call.wire
     made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
     answer = {**made.result, "Location": f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"}
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
@@ -334,9 +335,9 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
         ) from None
     document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
-    call = replace(call, wire=completion.without_digest(forward.wire_of(call)))
+    call = replace(call, wire=completion.without_digest(call.wire))
     reply = await forward.through(parts, call, "complete of a spilled upload", upload.members)
-    document = await read_all(reply.body, assembly.DOCUMENT_LIMIT)
+    document = await read_all(reply.body, DOCUMENT_LIMIT)
     reply.body = BytesBody(document)
     if reply.status >= 300:
         return reply
@@ -351,7 +352,7 @@ async def complete_there(parts: Parts, upload: Upload, call: Call, listed: list[
 
 def answered(parts: Parts, upload: Upload, answer: Mapping[str, Any]) -> Reply:
     """The answer to Complete, also when it is asked again."""
-    return Reply(200, writes.acknowledged(parts, upload.bucket, upload.members), result=dict(answer))
+    return encode.reply("CompleteMultipartUpload", answer, writes.acknowledged(parts, upload.bucket, upload.members))
 
 
 async def abort(parts: Parts, call: Call) -> Reply:
@@ -366,7 +367,7 @@ async def abort(parts: Parts, call: Call) -> Reply:
     await parts.db.write(lambda db: uploads.abort(db, upload.id, parts.clock.now()))
     parts.staging.wake()
     parts.room.freed()
-    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
 async def list_parts(parts: Parts, call: Call) -> Reply:
@@ -402,7 +403,7 @@ async def list_parts(parts: Parts, call: Call) -> Reply:
     }
     if upload.algorithm:
         result |= {"ChecksumAlgorithm": upload.algorithm.upper(), "ChecksumType": upload.kind}
-    return Reply(200, result=result)
+    return encode.reply(call.operation, result)
 
 
 def ours(parts: Parts, call: Call) -> Upload | None:

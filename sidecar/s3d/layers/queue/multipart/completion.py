@@ -243,7 +243,7 @@ def renamed(upload: Upload, there: Sequence[Part], listed: Sequence[Mapping[str,
                 line["ETag"] = f'"{part.landed}"'
         named.append(line)
     params = {"Bucket": "b", "Key": "k", "UploadId": "u", "MultipartUpload": {"Parts": named}}
-    return encode.request("CompleteMultipartUpload", params)[4]
+    return encode.request("CompleteMultipartUpload", params)[1]
 
 
 def without_digest(wire: Wire) -> Wire:

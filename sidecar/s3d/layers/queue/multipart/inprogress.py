@@ -16,7 +16,7 @@ from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import uploads
-from s3d.protocol import listings
+from s3d.protocol import encode, listings
 
 MOST = 1000
 """Entries of a page, whatever a client asks for."""
@@ -58,7 +58,7 @@ class Query:
 async def list_uploads(parts: Parts, call: Call) -> Reply:
     """List the open uploads of a bucket; while the remote is away only on demand for what is pending."""
     params = call.params
-    only_ours = call.wire is not None and call.wire.headers.get("x-s3d-listing", "") == "pending"
+    only_ours = call.wire.headers.get("x-s3d-listing", "") == "pending"
     if not only_ours and not uploads.concern(parts.db, call.bucket):
         return await parts.inner(call)
     most = min(params.get("MaxUploads", MOST), MOST)
@@ -81,7 +81,7 @@ async def list_uploads(parts: Parts, call: Call) -> Reply:
                 break
     entries = merged(theirs, mine)
     page, more = entries[:most], len(entries) > most > 0
-    return Reply(200, result=result(params, query, most, page, more=more))
+    return encode.reply(call.operation, result(params, query, most, page, more=more))
 
 
 async def ours(parts: Parts, query: Query, most: int) -> AsyncIterator[Entry]:
@@ -151,8 +151,9 @@ async def pages(parts: Parts, call: Call, asked: dict[str, str]) -> AsyncIterato
     """The remote's entries, page by page, without the uploads that are ours."""
     params: dict[str, Any] = {"Bucket": call.bucket, "MaxUploads": MOST, "EncodingType": "url"}
     params.update((name, value) for name, value in asked.items() if value)
+    client = parts.client.acting(call.identity, call.trace)
     while True:
-        page = (await parts.inner(Call("ListMultipartUploads", params, identity=call.identity))).result or {}
+        page = (await client.ask("ListMultipartUploads", params)).result
         plain = unquote_plus if page.get("EncodingType") == "url" else str
         entries = [Entry(plain(one.get("Prefix", ""))) for one in page.get("CommonPrefixes", ())]
         for one in page.get("Uploads", ()):

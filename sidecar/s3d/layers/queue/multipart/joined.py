@@ -13,14 +13,15 @@ from s3d.errors import CorruptBody
 from s3d.layers.queue.multipart.staging import Staging
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.uploads import Part
-from s3d.store.bodies import Bodies, FileBody
+from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 
 
-class JoinedBody:
+class JoinedBody(Body):
     """Parts in their order; replayable."""
 
     replayable = True
+    length = 0
 
     def __init__(
         self, bodies: Bodies, parts: Sequence[Part], release: Callable[[], None], *, verified: bool = True
@@ -55,8 +56,7 @@ class JoinedBody:
         for part in self._parts:
             if max(start, offset) < min(end, offset + part.size):
                 async with opened(self._bodies, part) as body:
-                    if isinstance(body, FileBody):
-                        await body.verify()
+                    await body.verify()
             offset += part.size
 
     async def aclose(self) -> None:

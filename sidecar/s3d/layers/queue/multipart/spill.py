@@ -8,13 +8,14 @@ import functools
 from dataclasses import replace
 from urllib.parse import quote, unquote
 
-from s3d.api import Call, Reply
-from s3d.errors import S3Error, Unavailable
+from s3d.api import BytesBody, Call, Reply
+from s3d.client import document_of, error_of
+from s3d.errors import Unavailable
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import holds, uploads
 from s3d.layers.queue.rows.uploads import Upload
-from s3d.layers.queue.serve import forward, withheld
+from s3d.layers.queue.serve import withheld
 
 
 async def relieve(parts: Parts) -> None:
@@ -66,7 +67,7 @@ def refuse_away(parts: Parts) -> None:
 
 def translated(call: Call, upload: Upload) -> Call:
     """A call that names an upload, as the remote knows it."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     query = "&".join(
         f"uploadId={quote(upload.remote or '', safe='-_.~')}" if unquote(part.partition("=")[0]) == "uploadId" else part
         for part in wire.query.split("&")
@@ -78,10 +79,11 @@ async def onward(parts: Parts, upload: Upload, call: Call) -> Reply:
     """Send a call on to the remote's upload."""
     refuse_away(parts)
     upload = await counterpart(parts, upload)
-    try:
-        reply = await parts.inner(translated(call, upload))
-    except S3Error as error:
-        if error.code == "NoSuchUpload":
-            raise uploads.no_such_upload(upload.id) from error
-        raise
+    call = translated(call, upload)
+    reply = await parts.inner(call)
+    if reply.status == 404:
+        document = await document_of(call, reply)
+        reply.body = BytesBody(document)
+        if error_of(reply, document).code == "NoSuchUpload":
+            raise uploads.no_such_upload(upload.id)
     return reply

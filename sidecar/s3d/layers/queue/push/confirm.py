@@ -10,32 +10,33 @@ import contextlib
 import hashlib
 import logging
 import math
+from dataclasses import replace
 from datetime import datetime
 
 from multidict import CIMultiDict
 
-from s3d.api import Body, Call, Headers, Reply
+from s3d.api import Body, Headers
+from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.conflicts import ROUNDING, not_sent, remote_time
 from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.layers.queue.rules.understood import CONTENT, ENCRYPTION, METADATA
-from s3d.protocol import answers
 
 log = logging.getLogger(__name__)
 
 KMS = "aws:kms"
 
 
-async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) -> Reply:
+async def confirmed(parts: Parts, change: Change, answer: Answer, began: float) -> Answer:
     """The answer to a push that began at `began` (steady), with the ETag that the object has at the remote.
 
     Raises Unavailable, and the change is in doubt, where the object that is there cannot be ours.
     """
-    shown = answers.etag_of(reply.headers.get("ETag", ""))
+    shown = answer.etag
     if change.op not in ("put", "complete") or shown in ("", change.etag):
-        return reply
+        return answer
     log.error(
         "%s of %s/%s (change %d): the remote answers with the ETag %s, where it must be %s; the object is looked at",
         change.op,
@@ -46,37 +47,39 @@ async def confirmed(parts: Parts, change: Change, reply: Reply, began: float) ->
         change.etag,
     )
     parts.metrics.etag_mismatch.inc()
-    there = await look(parts, change, reply)
+    there = await look(parts, change, answer)
     if there is None:
-        return reply
-    etag = answers.etag_of(there.headers.get("ETag", ""))
+        return answer
+    etag = there.etag
     if etag == change.etag:
-        return with_etag(reply, etag)
+        headers: Headers = CIMultiDict(answer.headers)
+        headers["ETag"] = f'"{etag}"'
+        return replace(answer, headers=headers)
     like_ours = etag == shown and shows(there, change)
     if like_ours and (is_newer(there, change, parts.clock.now() - began) or await is_same(parts, change, etag)):
-        return reply
+        return answer
     raise Unavailable(
         f"The remote answered with the ETag {shown}, which is not this object's, and shows {etag or 'no object'}",
         sent=True,
     )
 
 
-async def look(parts: Parts, change: Change, answer: Reply) -> Reply | None:
+async def look(parts: Parts, change: Change, answer: Answer) -> Answer | None:
     """What the remote shows of a change's key; None where it lets nobody look and the answer itself says why its ETag
     is another. Raises Unavailable where it cannot be told."""
     try:
-        return await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
+        return await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404:
-            return Reply(404)
+            return Answer(404)
         if not error.unknown and answer.headers.get(ENCRYPTION, "").startswith(KMS):
             return None
         raise Unavailable(not_sent(error).message, sent=True) from error
 
 
-def shows(there: Reply, change: Change) -> bool:
+def shows(there: Answer, change: Change) -> bool:
     """Whether an answer to HEAD shows the size and all the headers of a change."""
-    if (there.result or {}).get("ContentLength") != change.size:
+    if there.result.get("ContentLength") != change.size:
         return False
     return all(
         there.headers.get(name, "") == value
@@ -85,11 +88,11 @@ def shows(there: Reply, change: Change) -> bool:
     )
 
 
-def is_newer(there: Reply, change: Change, since: float) -> bool:
+def is_newer(there: Answer, change: Change, since: float) -> bool:
     """Whether the object is another than the one before, and was written in the last `since` seconds by the clock of
     the remote; False where it cannot be told."""
-    modified = (there.result or {}).get("LastModified")
-    if change.base in (None, ANY, answers.etag_of(there.headers.get("ETag", ""))) or not isinstance(modified, datetime):
+    modified = there.result.get("LastModified")
+    if change.base in (None, ANY, there.etag) or not isinstance(modified, datetime):
         return False
     now = remote_time(there.headers.get("Date", ""), math.inf)
     return now - modified.timestamp() <= since + 2 * ROUNDING
@@ -97,10 +100,10 @@ def is_newer(there: Reply, change: Change, since: float) -> bool:
 
 async def is_same(parts: Parts, change: Change, etag: str) -> bool:
     """Whether the object that the remote shows with an ETag has the bytes of a change: all of them are read."""
-    named = {"Bucket": change.bucket, "Key": change.key, "IfMatch": f'"{etag}"'}
+    client = parts.client.acting(change.identity)
     try:
-        reply = await parts.inner(Call("GetObject", named))
-        theirs = await _digest(reply.body)
+        there = await client.get_object(change.bucket, change.key, IfMatch=f'"{etag}"', fresh=True)
+        theirs = await _digest(there.body)
     except S3Error as error:
         raise Unavailable(not_sent(error).message, sent=True) from error
     return theirs == await _digest(open_change(parts, change))
@@ -113,10 +116,3 @@ async def _digest(body: Body | None) -> bytes:
             async for block in body.chunks():
                 await asyncio.to_thread(digest.update, block)
     return digest.digest()
-
-
-def with_etag(reply: Reply, etag: str) -> Reply:
-    """The same answer with another ETag."""
-    headers: Headers = CIMultiDict(reply.headers)
-    headers["ETag"] = f'"{etag}"'
-    return Reply(reply.status, headers, reply.result, reply.body)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from s3d.api import Call, Reply
+from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push import pushes
@@ -21,7 +21,6 @@ from s3d.layers.queue.push.content import md5_base64
 from s3d.layers.queue.push.pushes import PUSHES
 from s3d.layers.queue.rows import outcomes
 from s3d.layers.queue.rows.changes import ANY, Change
-from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class Shown:
     """By our steady clock; 0 where the remote does not say."""
 
 
-async def push(parts: Parts, change: Change) -> Reply:
+async def push(parts: Parts, change: Change) -> Answer:
     """Push a change; one that waited for long is compared with what is there first.
 
     Raises what a push raises, and Conflict.
@@ -148,9 +147,7 @@ async def look(parts: Parts, change: Change) -> Shown | None:
     """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
     now, today = parts.clock.now(), parts.clock.wall()
     try:
-        reply = await parts.inner(
-            Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}, identity=change.identity)
-        )
+        there = await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404:
             return Shown("", 0.0)
@@ -158,18 +155,17 @@ async def look(parts: Parts, change: Change) -> Shown | None:
             raise not_sent(error) from error
         # The push meets the same, and is told why.
         return None
-    result = reply.result or {}
-    modified = result.get("LastModified")
+    modified = there.result.get("LastModified")
     # How long ago, by the remote's own clock: ours may have been set since the change was acknowledged.
-    date = remote_time(reply.headers.get("Date", ""), today)
+    date = remote_time(there.headers.get("Date", ""), today)
     written_at = now - (date - modified.timestamp()) if isinstance(modified, datetime) else 0.0
-    return Shown(answers.etag_of(str(result.get("ETag", ""))), written_at)
+    return Shown(there.etag, written_at)
 
 
 async def check_bucket(parts: Parts, change: Change) -> None:
     """Raise what a push would meet where it is the bucket that is gone. An object's HEAD does not tell."""
     try:
-        await parts.inner(Call("HeadBucket", {"Bucket": change.bucket}, identity=change.identity))
+        await parts.client.acting(change.identity).head_bucket(change.bucket, fresh=True)
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchBucket", "The specified bucket does not exist", status=404) from error

@@ -32,14 +32,6 @@ def open_body(bodies: Bodies, change: Change) -> Body:
     return BytesBody(data)
 
 
-async def verify(body: Body | None) -> None:
-    """Verify a stored body before a byte of it is given out (D-11): a file is read whole the first time after a start,
-    what came with its row was verified when it was opened. Raises CorruptBody and StoreFailed."""
-    look = getattr(body, "verify", None)
-    if look is not None:
-        await look()
-
-
 def md5_base64(etag: str) -> str:
     """The Content-MD5 of a body whose MD5 in hex is its ETag. Raises CorruptBody where it is none."""
     try:

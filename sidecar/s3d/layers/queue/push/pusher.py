@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import apsw
 
-from s3d.api import Reply
 from s3d.background import for_ever, until_done
+from s3d.client import Answer
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.queue import owed
 from s3d.layers.queue.parts import Parts
@@ -28,7 +28,6 @@ from s3d.layers.queue.rows import claims, lanes, outcomes, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.serve import proving
-from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
 T = TypeVar("T")
@@ -160,7 +159,7 @@ class Pusher:
         began = self._clock.now()
         try:
             try:
-                reply = await confirm.confirmed(self._parts, change, await conflicts.push(self._parts, change), began)
+                answer = await confirm.confirmed(self._parts, change, await conflicts.push(self._parts, change), began)
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
@@ -173,8 +172,8 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await proving.delivered(self._parts, change, reply)
-                await self._settle(change, reply)
+                await proving.delivered(self._parts, change, answer)
+                await self._settle(change, answer)
                 await self._opened(change, began)
         finally:
             self._under_way.pop(change.seq, None)
@@ -185,9 +184,9 @@ class Pusher:
             self._settled.set()
             self.wake()
 
-    async def _settle(self, change: Change, reply: Reply) -> None:
+    async def _settle(self, change: Change, answer: Answer) -> None:
         window = self._parts.settings.write_queue.zombie_window
-        shown = answers.etag_of(reply.headers.get("ETag", "")) or change.etag
+        shown = answer.etag or change.etag
         if change.op != "tag":
             # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
             self._parts.sights.saw(change.bucket, change.key, shown)

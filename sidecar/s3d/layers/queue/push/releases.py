@@ -7,10 +7,11 @@ its tags may be changed elsewhere. One that does not answer is held to say what 
 import asyncio
 import functools
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import apsw
 
-from s3d.api import Call
 from s3d.errors import S3Error
 from s3d.layers.queue.buckets import SILENT
 from s3d.layers.queue.parts import Parts
@@ -32,13 +33,13 @@ MOST_BUCKETS = 100
 
 async def ask(parts: Parts, bucket: str) -> None:
     """Ask a bucket for its tags and judge what waits in it. Raises S3Error and StoreFailed."""
+    tags: Mapping[str, Any] = {}
     try:
-        tags = (await parts.inner(Call("GetBucketTagging", {"Bucket": bucket}))).result or {}
+        tags = (await parts.client.ask("GetBucketTagging", {"Bucket": bucket}, fresh=True)).result
     except S3Error as error:
         # No tags; or a remote, or an identity, that has no such notion.
         if error.status not in SILENT or error.code == "NoSuchBucket":
             raise
-        tags = {}
     if await parts.db.write(holds.remember(bucket, tags, parts.clock.now())):
         log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
         await judge(parts, bucket)

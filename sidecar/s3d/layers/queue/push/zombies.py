@@ -8,13 +8,11 @@ What somebody else wrote is never replaced.
 import asyncio
 import logging
 
-from s3d.api import Call
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import aftermath, changes
 from s3d.layers.queue.rows.changes import Change
-from s3d.protocol import answers
 from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -79,7 +77,7 @@ async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
 async def etag_of(parts: Parts, change: Change) -> str | None:
     """The ETag that the remote shows for a change's key; "" where there is no object, None where it does not say."""
     try:
-        reply = await parts.inner(Call("HeadObject", {"Bucket": change.bucket, "Key": change.key}))
+        there = await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404 and not error.unknown:
             return ""
@@ -88,5 +86,4 @@ async def etag_of(parts: Parts, change: Change) -> str | None:
         if error.unknown or lately or isinstance(error, Unavailable):
             raise not_sent(error) from error
         return None
-    etag: str = (reply.result or {}).get("ETag", "")
-    return answers.etag_of(etag) or None
+    return there.etag or None

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from multidict import CIMultiDict
-
 from s3d.api import BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
@@ -18,7 +16,7 @@ from s3d.layers.queue.rules import bulk, limits, understood
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.serve import forward, proving, withheld, writes
 from s3d.layers.queue.turns import Turn
-from s3d.protocol import decode
+from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS
 
 DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
@@ -32,7 +30,7 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     async with parts.documents.read(call, DELETE_OBJECTS, bulk.LARGEST_DOCUMENT) as document:
         wanted = bulk.of_document(document.value)
         call = document.call
-        strange = understood.foreign(forward.wire_of(call), "DeleteObjects")
+        strange = understood.foreign(call.wire, "DeleteObjects")
         if parts.buckets.through(bucket) or strange or document.unknown:
             return await _forward(parts, call, wanted)
         return await _delete_all(parts, call, wanted)
@@ -41,12 +39,12 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
 async def _delete_all(parts: Parts, call: Call, wanted: Bulk) -> Reply:
     """Queue what can be queued, and forward the rest."""
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
-    members = understood.kept_of_delete(forward.wire_of(call))
+    members = understood.kept_of_delete(call.wire)
     if plain and (shape := proving.first_of_bulk(parts, call, members)) is not None:
         forwarded, refusal = await _delete(parts, call, wanted.objects)
         await proving.learn_of_bulk(parts, shape, forwarded)
         if refusal is None or refusal.unknown or not (isinstance(refusal, Unavailable) or refusal.code == "SlowDown"):
-            return Reply(200, result=bulk.answer(wanted, [], forwarded, refusal))
+            return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, refusal))
         proving.unproven(parts)
     room = sum(account.of_row(call.bucket, key, members) for key in plain)
     async with parts.room.take(room, files=len(plain)):
@@ -54,7 +52,8 @@ async def _delete_all(parts: Parts, call: Call, wanted: Bulk) -> Reply:
         await writes.enqueue(parts, [writes.new(parts, one, "delete", members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(parts, call, rest) if rest else ({}, None)
-    return Reply(200, CIMultiDict({"x-s3d-durability": "local"}), result=bulk.answer(wanted, plain, forwarded, refusal))
+    result = bulk.answer(wanted, plain, forwarded, refusal)
+    return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
 
 
 async def _forward(parts: Parts, call: Call, wanted: Bulk) -> Reply:
@@ -62,7 +61,7 @@ async def _forward(parts: Parts, call: Call, wanted: Bulk) -> Reply:
     try:
         await withheld.check(parts, call, "DeleteObjects")
     except S3Error as error:
-        return Reply(200, result=bulk.answer(wanted, [], {}, error))
+        return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
     async with parts.turns.turn(call.bucket, keys_of(wanted.objects), call.identity) as turn:
         reply = await parts.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
@@ -86,7 +85,7 @@ async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
 
 async def _delete(
     parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]]
-) -> tuple[dict[str, Any], S3Error | None]:
+) -> tuple[Mapping[str, Any], S3Error | None]:
     """Have the remote delete what cannot be queued: its result, or why there is none."""
     some = list(objects)
     params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": some}}
@@ -95,8 +94,7 @@ async def _delete(
         await withheld.check(parts, call, "only the remote can do it")
         async with parts.turns.turn(call.bucket, keys_of(some), call.identity) as turn:
             _note(parts, call, some, turn, done=False)
-            reply = await parts.inner(Call("DeleteObjects", params, identity=call.identity))
-            result = reply.result or {}
+            result = (await parts.client.acting(call.identity, call.trace).ask("DeleteObjects", params)).result
             _note(parts, call, some, turn, done=True)
             turn.spared = frozenset(keys_of(result.get("Errors") or ()))
     except S3Error as error:

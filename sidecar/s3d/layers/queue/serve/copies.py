@@ -5,6 +5,7 @@ destination's turn. What S3 does not copy is not copied: ACL, storage class, enc
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.serve import forward, overlay, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
+from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS
 
 CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
@@ -32,7 +34,7 @@ async def copy(parts: Parts, call: Call) -> Reply:
     """Answer CopyObject."""
     source = forward.copy_source(call.params.get("CopySource"))
     wire = call.wire
-    if wire is None or source is None or "?" in call.params["CopySource"] or understood.foreign(wire, "CopyObject"):
+    if source is None or "?" in call.params["CopySource"] or understood.foreign(wire, "CopyObject"):
         return await forward.after(parts, call)
     change = views.visible(parts.db, *source)
     if change is None or change.op not in ("put", "delete") or await _goes_through(parts, call.bucket):
@@ -91,7 +93,7 @@ async def put(parts: Parts, call: Call, change: Change, wire: Wire) -> Reply:
     body = open_body(parts.bodies, change)
     try:
         named = {"Bucket": call.bucket, "Key": call.key}
-        return await writes.put(parts, Call("PutObject", named, body=body, identity=call.identity, wire=wire))
+        return await writes.put(parts, replace(call, operation="PutObject", params=named, body=body, wire=wire))
     finally:
         await body.aclose()
 
@@ -111,4 +113,4 @@ def answer(parts: Parts, call: Call, put: Reply) -> Reply:
             result[known[low].name] = value
         elif low.startswith("x-amz-server-side-encryption") or low in ("x-amz-version-id", "x-s3d-durability"):
             headers[name] = value
-    return Reply(200, headers, result={"CopyObjectResult": result})
+    return encode.reply("CopyObject", {"CopyObjectResult": result}, headers)

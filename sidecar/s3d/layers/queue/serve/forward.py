@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
-from s3d.api import Call, Outcome, Reply, Wire
+from s3d.api import Call, Outcome, Reply
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.parts import Parts
@@ -48,11 +48,13 @@ VERSION = re.compile(r"(versionId=[^&]*)?")
 
 
 async def pass_through(parts: Parts, call: Call) -> Reply:
-    """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9)."""
+    """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9), unless the
+    call wants a fresh answer."""
     try:
         return await _inward(parts, call)
     except Unavailable:
-        if call.operation in ("HeadBucket", "GetBucketLocation") and parts.buckets.vouched(call.bucket):
+        asked = call.operation in ("HeadBucket", "GetBucketLocation") and not call.fresh
+        if asked and parts.buckets.vouched(call.bucket):
             return _remembered(parts, call)
         raise
 
@@ -67,8 +69,7 @@ async def after(parts: Parts, call: Call) -> Reply:
         await parts.turns.barrier(*source)
         if "RenameSource" in call.params:
             parts.sights.forget(*source)
-    writes = call.wire is None or call.wire.method not in ("GET", "HEAD")
-    if call.key and writes:
+    if call.key and call.wire.method not in ("GET", "HEAD"):
         return await through(parts, call, call.operation or "unknown operation", members)
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
     await parts.turns.barrier(call.bucket, call.key or None, prefix)
@@ -139,11 +140,11 @@ async def _check(parts: Parts, call: Call, turn: Turn, expected: str) -> None:
     """See that the object is there with the ETag that was answered, which is not the one that was expected."""
     answered, turn.etag = turn.etag, expected
     try:
-        shown = (await parts.inner(Call("HeadObject", {"Bucket": call.bucket, "Key": call.key}))).result or {}
+        shown = await parts.client.acting(call.identity, call.trace).head_object(call.bucket, call.key, fresh=True)
     except S3Error as error:
         raise Unavailable(f"Which object is there cannot be told: {error.message}", sent=True) from error
     size = call.body.length if call.body is not None else None
-    if answers.etag_of(str(shown.get("ETag", ""))) != answered or shown.get("ContentLength") != size:
+    if shown.etag != answered or shown.result.get("ContentLength") != size:
         raise Unavailable(f"The remote answered with the ETag {answered}, which is not this object's", sent=True)
     turn.etag = answered
 
@@ -151,7 +152,7 @@ async def _check(parts: Parts, call: Call, turn: Turn, expected: str) -> None:
 async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
     """Note what a request has made of the object, and what the remote honours (Q-18)."""
     refused = reply.outcome is Outcome.REFUSED and reply.status == 412
-    if refused and call.operation == "PutObject" and call.wire is not None:
+    if refused and call.operation == "PutObject":
         await parts.sights.refused(call.wire.headers)
     if turn.changed and turn.etag is not None:
         parts.sights.saw(call.bucket, call.key, turn.etag)
@@ -162,7 +163,7 @@ async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
 def promised(call: Call, reply: Reply) -> Reply:
     """Say of a write that succeeded and is not on the local dir that the remote has it (D-6)."""
     succeeded = reply.status < 300 or reply.status == 303  # a form may ask to be sent elsewhere afterwards
-    if succeeded and call.wire is not None and call.wire.method in WRITING and call.operation not in READING:
+    if succeeded and call.wire.method in WRITING and call.operation not in READING:
         reply.headers.setdefault("x-s3d-durability", "remote")
     return reply
 
@@ -196,8 +197,8 @@ async def _forget(parts: Parts, bucket: str) -> None:
 def _remembered(parts: Parts, call: Call) -> Reply:
     region = parts.region
     if call.operation == "HeadBucket":
-        return Reply(200, CIMultiDict({"x-amz-bucket-region": region}))
-    return Reply(200, result={"LocationConstraint": "" if region == "us-east-1" else region})
+        return Reply(200, CIMultiDict({"x-amz-bucket-region": region}), source="queue")
+    return encode.reply(call.operation, {"LocationConstraint": "" if region == "us-east-1" else region})
 
 
 def copy_source(source: object) -> tuple[str, str] | None:
@@ -220,11 +221,3 @@ def copy_source(source: object) -> tuple[str, str] | None:
             details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": source},
         )
     return bucket, key
-
-
-def wire_of(call: Call) -> Wire:
-    """The wire of a call: as it came, or as a call that a layer made would be sent."""
-    if call.wire is not None:
-        return call.wire
-    method, path, query, headers, _ = encode.request(call.operation, call.params)
-    return Wire(method, f"/{call.bucket}{path}", query, headers)

@@ -16,14 +16,13 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import quote
 
 from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.client import error_of
 from s3d.errors import S3Error
-from s3d.layers.judge import error_of
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import views
 from s3d.layers.queue.rows.changes import Change
@@ -162,7 +161,7 @@ class Stretch:
 
 async def list_objects(parts: Parts, call: Call) -> Reply:
     """Serve ListObjects and ListObjectsV2."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     params = call.params
     second = call.operation == "ListObjectsV2"
     given = params.get("ContinuationToken" if second else "Marker", "")
@@ -271,13 +270,13 @@ async def _merged(parts: Parts, ask: Ask, *, remote: bool) -> Reply:
     entries = gathered.entries.values()
     owner = ""
     if ask.shows_owner and any(isinstance(entry, Change) for entry in entries):
-        owner = gathered.page.owner or await owner_of(parts, remote=remote)
+        owner = gathered.page.owner or await owner_of(parts, ask.call, remote=remote)
     shown = [entry if isinstance(entry, Entry) else described(entry, owner) for entry in entries]
     headers: Headers = CIMultiDict({"Content-Type": "application/xml"})
     if not remote:
         headers["x-s3d-listing"] = "pending"
     document = listings.write(ask.bucket, head_of(ask, shown, gathered), shown, encoded=ask.encoded)
-    return Reply(200, headers, body=BytesBody(document))
+    return Reply(200, headers, BytesBody(document), source="queue")
 
 
 async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
@@ -456,18 +455,18 @@ def remote_wire(ask: Ask, position: Position, most: int | None = None, encoding:
     else:
         names["marker"] = token or position.after or None
     query = "&".join(f"{name}={quote(str(value), safe='-_.~')}" for name, value in names.items() if value is not None)
-    wire = forward.wire_of(ask.call)
-    return Wire("GET", wire.path, query, wire.headers)
+    return replace(ask.call.wire, query=query)
 
 
-async def owner_of(parts: Parts, *, remote: bool) -> str:
+async def owner_of(parts: Parts, call: Call, *, remote: bool) -> str:
     """The owner of what this gateway writes, as an element; "" where the remote does not say."""
     if not remote:
         return ""
     try:
-        owner: dict[str, Any] = ((await parts.inner(Call("ListBuckets", {}))).result or {}).get("Owner", {})
+        answer = await parts.client.acting(call.identity, call.trace).ask("ListBuckets", {})
     except S3Error:
         return ""
+    owner: Mapping[str, str] = answer.result.get("Owner", {})
     inner = "".join(
         f"<{name}>{encode.escape(owner[name])}</{name}>" for name in ("ID", "DisplayName") if owner.get(name)
     )

@@ -6,7 +6,7 @@ range, a malformed one is ignored, one beyond the end is 416.
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,12 +14,13 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from s3d.api import Body, Headers, Reply
+from s3d.api import Body, Headers, Reply, Send
 from s3d.errors import S3Error
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.rules import tags
 from s3d.layers.queue.rules.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
+from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS, saturated
 
 OVERRIDES = {
@@ -39,7 +40,7 @@ NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
 
 @dataclass(slots=True)
-class RangeBody:
+class RangeBody(Body):
     """A stretch of another body that can be replayed."""
 
     body: Body
@@ -57,16 +58,16 @@ class RangeBody:
         return self.body.chunks(self.start + start, self.end if end is None else min(self.end, self.start + end))
 
     @property
-    def send(self) -> Callable[[int], Awaitable[None]] | None:
-        """Sends the stretch to a socket, where the body lies in a file."""
-        send = getattr(self.body, "send", None)
-        return None if send is None else functools.partial(send, start=self.start, end=self.end)
+    def send(self) -> Send | None:
+        """Sends the stretch, or a part of it, to a socket, where the body lies in a file."""
+        return None if self.body.send is None else functools.partial(self._send, self.body.send)
 
-    async def verify(self) -> None:
-        """Verify what the stretch is cut from, where the body can tell. Raises CorruptBody."""
-        verify = getattr(self.body, "verify", None)
-        if verify is not None:
-            await verify(self.start, self.end)
+    async def _send(self, send: Send, socket: int, start: int = 0, end: int | None = None) -> None:
+        await send(socket, self.start + start, self.end if end is None else min(self.end, self.start + end))
+
+    async def verify(self, start: int = 0, end: int | None = None) -> None:
+        """Check what the stretch is cut from. Raises CorruptBody and StoreFailed."""
+        await self.body.verify(self.start + start, self.end if end is None else min(self.end, self.start + end))
 
     async def aclose(self) -> None:
         """Let go of the body."""
@@ -92,7 +93,8 @@ def answer(
         headers.setdefault(ENCRYPTION, encryption)
     judged = judge(params, change)
     if judged is not None:
-        return Reply(judged, CIMultiDict((name, headers[name]) for name in NOT_MODIFIED if name in headers))
+        shown: Headers = CIMultiDict((name, headers[name]) for name in NOT_MODIFIED if name in headers)
+        return Reply(judged, shown, source="queue")
     for member, name in OVERRIDES.items():
         if member in params:
             value = params[member]
@@ -122,9 +124,9 @@ def answer(
         headers["x-amz-checksum-type"] = change.members.get("x-amz-checksum-type", "FULL_OBJECT")
     if operation == "HeadObject":
         headers["Content-Length"] = str(end - start)
-        return Reply(status, headers)
+        return Reply(status, headers, source="queue")
     body = open_body()
-    return Reply(status, headers, body=body if whole else RangeBody(body, start, end))
+    return Reply(status, headers, body if whole else RangeBody(body, start, end), source="queue")
 
 
 ATTRIBUTES = frozenset(["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"])
@@ -145,8 +147,8 @@ def attributes(wanted: Iterable[str], change: Change) -> Reply | None:
         "StorageClass": change.members.get("x-amz-storage-class", "STANDARD"),
         "ObjectSize": change.size,
     }
-    headers: Headers = CIMultiDict({"Last-Modified": http_date(change.acked_at)})
-    return Reply(200, headers, result={name: value for name, value in result.items() if name in wanted})
+    shown = {name: value for name, value in result.items() if name in wanted}
+    return encode.reply("GetObjectAttributes", shown, {"Last-Modified": http_date(change.acked_at)})
 
 
 def describe(change: Change) -> Headers:

@@ -9,13 +9,14 @@ is judged all the same.
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
 from multidict import CIMultiDict
 
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
-from s3d.errors import S3Error
+from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import account
 from s3d.layers.queue.rules import limits, tags, understood
@@ -60,7 +61,7 @@ async def post(parts: Parts, call: Call) -> Reply:
 
 def is_secret(put: Call) -> bool:
     """Whether neither key nor clear bytes may touch the disk (SSE-C)."""
-    return any(name.lower().startswith(CUSTOMER) for name in forward.wire_of(put).headers)
+    return any(name.lower().startswith(CUSTOMER) for name in put.wire.headers)
 
 
 def without_queue(inner: S3) -> S3:
@@ -70,11 +71,16 @@ def without_queue(inner: S3) -> S3:
     """
 
     async def serve(call: Call) -> Reply:
-        if call.operation or call.wire is None or not is_form(call.wire):
+        if call.operation or not is_form(call.wire):
             return forward.promised(call, await inner(call))
-        form, put = await read(call)
-        put.body = streamed(call, form, put)
-        return done(form.fields, call, put, await inner(put))
+        try:
+            form, put = await read(call)
+            put.body = streamed(call, form, put)
+            return done(form.fields, call, put, await inner(put))
+        except Unavailable:
+            raise
+        except S3Error as error:
+            return encode.refusal(call, error)
 
     return serve
 
@@ -82,7 +88,7 @@ def without_queue(inner: S3) -> S3:
 async def read(call: Call) -> tuple[forms.Form, Call]:
     """Read and judge a form up to its file; with it the put that it asks for, which has no body yet."""
     wire = call.wire
-    if wire is None or call.body is None or call.key or not call.bucket:
+    if call.body is None or call.key or not call.bucket:
         raise S3Error("MethodNotAllowed", "A form is posted to a bucket", status=405)
     # Of a page that is loaded anew, Cache-Control is about the page.
     if strange := decode.unknown_members(wire, None, understood.FRAMING | {"content-type", "cache-control"}):
@@ -101,16 +107,16 @@ async def read(call: Call) -> tuple[forms.Form, Call]:
             "Bucket POST must contain a field named 'key'. If it is specified, please check the order of the fields.",
             details={"ArgumentName": "key"},
         )
-    put = Call("PutObject", {"Bucket": call.bucket, "Key": key}, identity=call.identity)
-    path = f"/{quote(call.bucket, safe='-_.~')}/{quote(key, safe='/-_.~')}"
-    put.wire = Wire("PUT", path, "", headers_of(form.fields))
+    named = {"Bucket": call.bucket, "Key": key}
+    wire = Wire("PUT", encode.path(named), "", headers_of(form.fields))
+    put = replace(call, operation="PutObject", params=named, wire=wire, body=None)
     limits.check(key, 0, understood.kept(put.wire))
     return form, put
 
 
 def incoming(form: forms.Form, put: Call) -> Body:
     """The file, verified by what the form says of it."""
-    return checksums.incoming(form.file, forward.wire_of(put), names=())
+    return checksums.incoming(form.file, put.wire, names=())
 
 
 def length_of(call: Call) -> int:
@@ -126,7 +132,7 @@ def streamed(call: Call, form: forms.Form, put: Call) -> Body:
 
 def done(fields: Mapping[str, str], call: Call, put: Call, reply: Reply) -> Reply:
     """The answer to the form; the remote's own where it refused the put."""
-    return reply if reply.status >= 300 else answer(fields, forward.wire_of(call), put.bucket, put.key, reply)
+    return reply if reply.status >= 300 else answer(fields, call.wire, put.bucket, put.key, reply)
 
 
 def allowed(form: forms.Form, bucket: str, now: datetime) -> None:
@@ -179,15 +185,15 @@ def answer(fields: Mapping[str, str], wire: Wire, bucket: str, key: str, put: Re
     if is_address(redirect):
         query = f"bucket={quote(bucket, safe='')}&key={quote(key, safe='')}&etag={quote(etag, safe='')}"
         headers["Location"] = f"{redirect}{'&' if '?' in redirect else '?'}{query}"
-        return Reply(303, headers)
+        return Reply(303, headers, source="queue")
     status = fields.get("success_action_status", "")
     if status != "201":
-        return Reply(200 if status == "200" else 204, headers)
+        return Reply(200 if status == "200" else 204, headers, source="queue")
     elements = {"Location": location, "Bucket": bucket, "Key": key, "ETag": etag}
     inner = "".join(f"<{name}>{encode.escape(value)}</{name}>" for name, value in elements.items())
     headers["Content-Type"] = "application/xml"
     document = f"{encode.PROLOGUE}<PostResponse>{inner}</PostResponse>".encode()
-    return Reply(201, headers, body=BytesBody(document))
+    return Reply(201, headers, BytesBody(document), source="queue")
 
 
 def is_address(text: str) -> bool:

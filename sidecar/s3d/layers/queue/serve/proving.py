@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from s3d.api import AnyHeaders, Body, BytesBody, Call, Outcome, Reply, read_all
+from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.buckets import Bucket
 from s3d.layers.queue.multipart import completion
@@ -36,7 +37,7 @@ LARGEST_DOCUMENT = 8 << 20
 
 
 @dataclass(slots=True)
-class Watched:
+class Watched(Body):
     """A body on its way through: whether its first block was asked for, and its MD5 once it is read whole."""
 
     body: Body
@@ -52,15 +53,9 @@ class Watched:
         return self.body.length
 
     @property
-    def replayable(self) -> bool:
-        """Whether it may be read again."""
-        return False
-
-    @property
     def digests(self) -> Mapping[str, str]:
         """The digests of the body, once it is read whole."""
-        found: Mapping[str, str] = getattr(self.body, "digests", {})
-        return found
+        return self.body.digests
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the body, once."""
@@ -156,9 +151,10 @@ async def learn_of_bulk(parts: Parts, shape: Shape, result: Mapping[str, Any]) -
         await learn(parts, shape, headers, "")
 
 
-async def delivered(parts: Parts, change: Change, reply: Reply) -> None:
+async def delivered(parts: Parts, change: Change, answer: Answer) -> None:
     """Learn from a push that succeeded."""
-    await learn(parts, shapes.of_change(change), reply.headers, change.etag if change.op in ("put", "complete") else "")
+    headers = answer.headers
+    await learn(parts, shapes.of_change(change), headers, change.etag if change.op in ("put", "complete") else "")
 
 
 async def refused(parts: Parts, change: Change, error: S3Error) -> None:
@@ -194,6 +190,7 @@ async def learn(parts: Parts, shape: Shape, headers: AnyHeaders, etag: str) -> N
     if encryption.startswith(KMS):
         found = Bucket(shape.bucket, "encrypted", encryption)
     try:
+        await parts.buckets.passed(shape.bucket)
         if found.through:
             await parts.buckets.learn(found)
         await parts.shapes.learn(shape, DOUBTED if parts.buckets.through(found) else PROVEN)

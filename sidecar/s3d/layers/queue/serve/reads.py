@@ -6,13 +6,13 @@ the read that meets it.
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from s3d.api import Body, BytesBody, Call, Reply
+from s3d.api import Body, BytesBody, Call, Reply, Send
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import open_change, verify
+from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows import outcomes, uploads, views
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags, understood
@@ -31,12 +31,12 @@ async def get(parts: Parts, call: Call) -> Reply:
         return reply
     if change.op == "tag":
         return tagged(await parts.inner(call), change)
-    if call.wire is not None and understood.foreign(call.wire, call.operation):
+    if understood.foreign(call.wire, call.operation):
         await parts.turns.barrier(call.bucket, call.key)
         return await parts.inner(call)
     check_there(change)
     params = call.params
-    if call.wire is not None and "If-Range" in call.wire.headers:
+    if "If-Range" in call.wire.headers:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
         members = uploads.parts_of(parts.db, change.upload) if change.upload and "PartNumber" in params else ()
@@ -47,23 +47,24 @@ async def get(parts: Parts, call: Call) -> Reply:
     except CorruptBody as error:
         await damaged(parts, change, error)
         return await get(parts, call)
-    if reply.body is not None and not isinstance(reply.body, BytesBody) and call.wire is not None:
+    if reply.body is not None and not isinstance(reply.body, BytesBody):
         reply.body = Guarded(parts, change, reply.body)
     return reply
 
 
 async def verified(body: Body | None) -> None:
     """Have a body verified; one that is not given out is closed. Raises CorruptBody and StoreFailed."""
+    if body is None:
+        return
     try:
-        await verify(body)
+        await body.verify()
     except BaseException:
-        if body is not None:
-            await body.aclose()
+        await body.aclose()
         raise
 
 
 @dataclass(slots=True)
-class Guarded:
+class Guarded(Body):
     """A pending body on its way to a client: damage that it shows only now is an error of S3's, and quarantines it."""
 
     parts: Parts
@@ -85,20 +86,28 @@ class Guarded:
             raise await self._refusal(error) from error
 
     @property
-    def send(self) -> Callable[[int], Awaitable[None]] | None:
-        """Sends the body to a socket, where it lies in a file."""
-        send = getattr(self.body, "send", None)
-        return None if send is None else functools.partial(self._send, send)
+    def digests(self) -> Mapping[str, str]:
+        """Those of the body."""
+        return self.body.digests
 
-    async def _send(self, send: Callable[[int], Awaitable[None]], socket: int) -> None:
+    @property
+    def send(self) -> Send | None:
+        """Sends the body to a socket, where it lies in a file."""
+        return None if self.body.send is None else functools.partial(self._send, self.body.send)
+
+    async def _send(self, send: Send, socket: int, start: int = 0, end: int | None = None) -> None:
         try:
-            await send(socket)
+            await send(socket, start, end)
         except CorruptBody as error:
             raise await self._refusal(error) from error
 
     async def _refusal(self, error: CorruptBody) -> S3Error:
         await damaged(self.parts, self.change, error)
         return unreadable(str(error))
+
+    async def verify(self, start: int = 0, end: int | None = None) -> None:
+        """Check the body. Raises CorruptBody and StoreFailed."""
+        await self.body.verify(start, end)
 
     async def aclose(self) -> None:
         """Let go of the body."""
@@ -111,7 +120,7 @@ async def attributes(parts: Parts, call: Call) -> Reply:
     if change is None or change.op == "tag":
         return await parts.inner(call)
     answer = None
-    if call.wire is None or not understood.foreign(call.wire, call.operation):
+    if not understood.foreign(call.wire, call.operation):
         check_there(change)
         if change.op == "put":
             answer = overlay.attributes(call.params.get("ObjectAttributes", ()), change)
@@ -123,7 +132,7 @@ async def attributes(parts: Parts, call: Call) -> Reply:
 
 def tagged(reply: Reply, change: Change) -> Reply:
     """The remote's answer for an object whose tags are pending: it shows how many they will be."""
-    if reply.status < 300 and reply.result is None:
+    if reply.status < 300:
         reply.headers.popall("x-amz-tagging-count", None)
         if number := tags.count(change.members):
             reply.headers["x-amz-tagging-count"] = str(number)

@@ -12,6 +12,7 @@ from s3d.layers.queue.rows import account, aftermath, changes, views
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.serve import forward, proving
 from s3d.layers.queue.serve.reads import check_there
+from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS
 
 LARGEST_DOCUMENT = 64 << 10
@@ -52,16 +53,16 @@ async def get(parts: Parts, call: Call) -> Reply:
     change = views.visible(parts.db, call.bucket, call.key)
     if change is None:
         return await parts.inner(call)
-    if understood.foreign(forward.wire_of(call), call.operation):
+    if understood.foreign(call.wire, call.operation):
         await parts.turns.barrier(call.bucket, call.key)
         return await parts.inner(call)
     check_there(change)
-    return Reply(200, result=tags.to_result(tags.of_header(change.members.get(tags.TAGGING, ""))))
+    return encode.reply(call.operation, tags.to_result(tags.of_header(change.members.get(tags.TAGGING, ""))))
 
 
 def pending(parts: Parts, call: Call) -> bool:
     """Whether a change of tags may be queued. Raises S3Error where what is pending is a delete, or is damaged."""
-    if call.wire is None or understood.foreign(call.wire, call.operation):
+    if understood.foreign(call.wire, call.operation):
         return False
     change = views.visible(parts.db, call.bucket, call.key)
     if change is not None:
@@ -82,4 +83,4 @@ async def retag(parts: Parts, call: Call, header: str, status: int) -> Reply:
     if not queued:
         return await through(parts, call, header)
     parts.wake()
-    return Reply(status, CIMultiDict({"x-s3d-durability": "local"}))
+    return Reply(status, CIMultiDict({"x-s3d-durability": "local"}), source="queue")

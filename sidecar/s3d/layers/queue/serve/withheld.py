@@ -32,8 +32,6 @@ def tags_of(parts: Parts, call: Call, source: tuple[str, str] | None = None) -> 
     if call.operation == "CopyObject" and call.params.get("TaggingDirective") != "REPLACE":
         pending = views.visible(parts.db, *source) if source is not None else None
         return {} if pending is None else pending.members
-    if call.wire is None:
-        return {TAGGING: str(call.params.get("Tagging", ""))}
     return {TAGGING: "&".join(call.wire.headers.getall(TAGGING, ()))}
 
 

@@ -24,7 +24,7 @@ from s3d.store.db import StoreFull
 
 async def put(parts: Parts, call: Call, room: Reserved | None = None) -> Reply:
     """Queue a PutObject; with `room`, which is reserved already, its body is on the disk."""
-    wire = forward.wire_of(call)
+    wire = call.wire
     if foreign := understood.foreign(wire, "PutObject"):
         return await forward.through(parts, call, foreign[0])
     body = call.body
@@ -45,7 +45,7 @@ async def put(parts: Parts, call: Call, room: Reserved | None = None) -> Reply:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await parts.bodies.receive(body, md5.update, None if room else reserved.grow)
         etag = md5.hexdigest()
-        understood.add_checksums(members, getattr(body, "digests", {}))
+        understood.add_checksums(members, body.digests)
         try:
             await enqueue(
                 parts,
@@ -62,7 +62,7 @@ async def put(parts: Parts, call: Call, room: Reserved | None = None) -> Reply:
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
-    return Reply(200, headers)
+    return Reply(200, headers, source="queue")
 
 
 def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Headers:
@@ -75,19 +75,18 @@ def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Heade
 
 async def delete(parts: Parts, call: Call) -> Reply:
     """Queue a DeleteObject."""
-    wire = forward.wire_of(call)
-    if foreign := understood.foreign(wire, "DeleteObject"):
+    if foreign := understood.foreign(call.wire, "DeleteObject"):
         return await forward.through(parts, call, foreign[0])
     limits.check(call.key, 0, {})
     bucket = await parts.buckets.get(call.bucket)
     if reason := parts.buckets.through(bucket):
         return await forward.through(parts, call, reason)
-    members = understood.kept_of_delete(wire)
+    members = understood.kept_of_delete(call.wire)
     if (reply := await proving.first(parts, call, "delete", members)) is not None:
         return reply
     async with parts.room.take(account.of_row(call.bucket, call.key, members)):
         await enqueue(parts, [new(parts, call, "delete", members=members)])
-    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}))
+    return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
 def new(parts: Parts, call: Call, op: str, **what: Any) -> New:

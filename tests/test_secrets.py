@@ -1,0 +1,47 @@
+"""Secrets of the remote are nowhere but in the process: not in logs, metrics, status, errors, arguments or files."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.daemons import StartDaemon
+from tests.remotes import Remote
+
+SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
+TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"
+
+
+@pytest.mark.semantics("A-5")
+def test_a_secret_appears_nowhere(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_LOG_LEVEL="debug", **keys)
+    shown = [Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes()]
+    s3 = daemon.client()
+    asks = (
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"1"),
+        lambda: s3.get_object(Bucket=bucket, Key="other"),
+        s3.list_buckets,
+    )
+    # Keys that the store does not know are refused, and each place that tells of a refusal does.
+    for ask in asks:
+        try:
+            ask()
+        except ClientError as error:
+            shown.append(repr(error.response).encode())
+    for path in ("metrics", "status", "healthz", "readyz", "nowhere"):
+        try:
+            with urllib.request.urlopen(f"{daemon.metrics_endpoint}/{path}", timeout=10) as answer:
+                shown.append(answer.read())
+        except urllib.error.HTTPError as error:
+            shown.append(error.read())
+    for words in (["status"], ["status", bucket], ["status", f"{bucket}/k"], ["queue", "list"], ["run", "--check"]):
+        done = daemon.cli(*words)
+        shown += [done.stdout, done.stderr]
+    daemon.terminate()
+    shown.append(daemon.log.read_bytes())
+    shown += [path.read_bytes() for path in daemon.local_dir.rglob("*") if path.is_file()]
+    for secret in (SECRET, TOKEN):
+        assert [place[:200] for place in shown if secret.encode() in place] == []
