@@ -177,7 +177,7 @@ def test_an_upload_has_checksums_by_any_algorithm_that_the_store_knows(
     assert shown is None or shown["Body"].read() == b"1" * (5 << 20) + b"2" * (5 << 20)
 
 
-@pytest.mark.semantics("A-6a")
+@pytest.mark.semantics("A-6d")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 @pytest.mark.parametrize("behind", [b"b", b"behind", b"\r\n\r\nbehind\r\n\r\n", b"\x00"])
 @pytest.mark.parametrize("cut", [0, 5, -1, -20])
@@ -194,7 +194,7 @@ def test_bytes_behind_the_length_of_a_body_are_no_fault_of_the_request_in_front(
     assert raw(daemon, "GET", f"/{bucket}/k")[2] == b"a"
 
 
-@pytest.mark.semantics("A-6a")
+@pytest.mark.semantics("A-6d")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_what_comes_with_the_end_of_a_body_that_is_awaited_is_a_request_of_its_own(daemon: Daemon, bucket: str) -> None:
     host = urlsplit(daemon.endpoint).netloc.encode()
@@ -211,7 +211,7 @@ def test_what_comes_with_the_end_of_a_body_that_is_awaited_is_a_request_of_its_o
     assert answer.count(b" 400 Bad Request\r\n") == 1, answer
 
 
-@pytest.mark.semantics("A-6b")
+@pytest.mark.semantics("A-6e")
 @both
 @pytest.mark.parametrize("daemon", [QUEUED, {"S3D_WRITE_QUEUE": "false"}], indirect=True)
 def test_a_document_may_come_without_its_length(daemon: Daemon, remote: Remote, bucket: str) -> None:

@@ -6,7 +6,9 @@ but its owner may open, and so is what changes anything, by POST. Both answer fr
 here waits for the remote.
 
 A connection carries one request and ends after CONNECTION_SECONDS, whatever its other side does; but for an export over
-the socket, which takes as long as the object is large.
+the socket, which takes as long as the object is large. Where there are too many, the oldest goes and not the newest:
+who only holds a connection does not keep a probe out. A name that is not this door's own is refused, since a browser
+may have been made to believe that it is another site's (DNS rebinding).
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from s3d import targets
 from s3d.api import Body
 from s3d.config import Gateway
 from s3d.errors import ConfigError, S3DError, S3Error
@@ -34,8 +37,10 @@ SOCKET_NAME = "s3d.sock"
 SOCKET_PATH_LIMIT = 107
 """Longest path in bytes that bind(2) takes for a unix socket."""
 CONNECTION_SECONDS = 10
+HEAD_SECONDS = 2
+"""How long a connection may be there without a whole request."""
 CONNECTIONS = 64
-"""Connections at once to each of the doors; more are closed at once."""
+"""Connections at once to each of the doors."""
 LIMITS: dict[str, Any] = {"access_log": None, "lingering_time": 0, "max_line_size": 8190, "max_field_size": 8190}
 """For aiohttp. A line holds the longest key, every byte of it percent-encoded."""
 LASTING: set[asyncio.BaseProtocol] = set()
@@ -227,7 +232,8 @@ async def serve(reports: Reports, gateway: Gateway, metrics: Metrics) -> AsyncIt
     loop = asyncio.get_running_loop()
     path = gateway.local_dir / SOCKET_NAME
     async with AsyncExitStack() as stack:
-        counts = web.Server(handler(reports, metrics, shows_keys=False), **LIMITS)
+        names_of_door = own_names(gateway)
+        counts = web.Server(for_own_names(handler(reports, metrics, shows_keys=False), names_of_door), **LIMITS)
         names = web.Server(handler(reports, metrics, shows_keys=True), **LIMITS)
         sockets = await asyncio.to_thread(listen_tcp, gateway.metrics_endpoint)
         for sock in sockets:
@@ -257,7 +263,7 @@ def handler(
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         # As sent: a key that a URL library has normalised is another key.
-        path, _, query = request.raw_path.partition("?")
+        _, path, query = targets.split(request.raw_path)
         change = changing.get(path) if shows_keys else None
         allowed = ("POST",) if change else ("GET", "HEAD")
         if request.method not in allowed:
@@ -407,26 +413,63 @@ def finish(response: Response) -> Response:
     return response
 
 
-class Refused(asyncio.Protocol):
-    """A connection too many."""
+def own_names(gateway: Gateway) -> frozenset[str]:
+    """The names of the metrics door: of its endpoint, of this machine, and those of the S3 door."""
+    endpoint = urlsplit(gateway.metrics_endpoint).hostname or "localhost"
+    return frozenset(name.lower() for name in ("localhost", endpoint, socket.gethostname(), *gateway.domains))
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
-        transport.close()
+
+def for_own_names(
+    serve: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], names: frozenset[str]
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """A handler that answers those who ask by an address, by one of its names, or by none (HTTP/1.0)."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        authority, _, _ = targets.split(request.raw_path)
+        host = targets.host_of(request.headers.get("Host", "") if authority is None else authority)
+        if host and not targets.is_address(host) and not targets.is_named(host, names):
+            error = f"{host[:100]!r} is not one of this door's names"
+            return finish(answer(403, {"error": error, "hint": "S3D_DOMAINS lists more of them"}))
+        return await serve(request)
+
+    return handle
+
+
+class Connection(web.RequestHandler):
+    """A connection that carries one request."""
+
+    def is_idle(self) -> bool:
+        """Whether its request is not there yet."""
+        return not self._request_count
+
+    def end(self) -> None:
+        """Cut it, unless something large is being sent."""
+        if self.transport is not None and self not in LASTING:
+            self.transport.abort()
+
+    def end_idle(self) -> None:
+        """Cut it where its request is not there yet."""
+        if self.is_idle():
+            self.end()
 
 
 def bounded(server: web.Server, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
     """Bound a server's connections in number and time (aiohttp has no deadline for headers)."""
-
-    def end(protocol: web.RequestHandler) -> None:
-        if protocol.transport is not None and protocol not in LASTING:
-            protocol.transport.abort()
+    there: dict[Connection, None] = {}
 
     def accept() -> asyncio.BaseProtocol:
-        if len(server.connections) >= CONNECTIONS:
-            return Refused()
-        protocol = server()
-        loop.call_later(CONNECTION_SECONDS, end, protocol)
+        for one in [one for one in there if one.transport is None]:
+            del there[one]
+        if len(there) >= CONNECTIONS:
+            # In their order: of those without a request the oldest, else of all.
+            ending = [one for one in there if one not in LASTING]
+            for one in sorted(ending, key=lambda one: not one.is_idle())[:1]:
+                del there[one]
+                one.end()
+        protocol = Connection(server, loop=loop, **LIMITS)
+        there[protocol] = None
+        loop.call_later(HEAD_SECONDS, protocol.end_idle)
+        loop.call_later(CONNECTION_SECONDS, protocol.end)
         return protocol
 
     return accept

@@ -98,14 +98,16 @@ def local_dir() -> Path:
 
 
 def check_http_url(value: str) -> str:
-    """Refuse what is not `http(s)://host[:port]`."""
-    parts = urlsplit(value)
+    """Refuse what is not `http(s)://host[:port]`. What is refused is not shown: it may hold a password."""
+    if "@" in value:
+        raise ValueError("a URL with a user or a password is not taken; keys come from the AWS credential chain")
     try:
-        port_is_valid = parts.port is None or parts.port >= 0
+        parts = urlsplit(value)
+        is_valid = parts.port is None or parts.port >= 0
     except ValueError:
-        port_is_valid = False
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid or parts.query:
-        raise ValueError(f"{value!r} is not a URL such as http://127.0.0.1:9000")
+        is_valid = False
+    if not is_valid or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it is not a URL such as http://127.0.0.1:9000")
     return value.rstrip("/")
 
 
@@ -150,6 +152,26 @@ class Gateway(Section):
         False,
         "Forward requests that administer the remote: MinIO's under /minio/, Ceph's under /admin/, versitygw's PATCH, "
         "what is posted to the root. Whoever reaches S3D_ENDPOINT then administers it with the gateway's keys.",
+    )
+    origins: Names = setting(
+        "S3D_ORIGINS",
+        (),
+        "Origins of other sites whose pages may use the S3 door, such as https://app.example; * lets all of them. What "
+        "they may read of an answer, the remote's CORS rules say.",
+    )
+    client_timeout: Duration = setting(
+        "S3D_CLIENT_TIMEOUT",
+        20.0,
+        "How long the body of a request may keep s3d waiting, then 400 RequestTimeout; each KiB that comes gives a "
+        "second back.",
+        gt=0,
+    )
+    reader_timeout: Duration = setting(
+        "S3D_READER_TIMEOUT",
+        60.0,
+        "How long a client may leave an answer unread, then its connection is closed; each KiB that it takes gives a "
+        "second back.",
+        gt=0,
     )
     barrier_timeout: Duration = setting(
         "S3D_BARRIER_TIMEOUT",
@@ -245,7 +267,8 @@ class WriteQueue(Section):
     max_size: Bytes = setting(
         "S3D_WRITE_QUEUE_MAX_SIZE",
         "10Gi",
-        "Most bytes that may be pending. At the limit new writes wait, then get 503 SlowDown.",
+        "Bytes of the disk that the queue may take: pending bodies, parts of uploads, what is kept for a while after "
+        "its delivery, and every row with its headers.",
         reloads=True,
     )
     max_files: int = setting(
@@ -311,6 +334,13 @@ class WriteQueue(Section):
         86400.0,
         "An open multipart upload is dropped if it gets no new part for this long.",
         reloads=True,
+    )
+    max_uploads: int = setting(
+        "S3D_WRITE_QUEUE_MAX_UPLOADS",
+        10_000,
+        "Multipart uploads that may be open at once; one more gets 503 SlowDown.",
+        reloads=True,
+        ge=1,
     )
     workers: int = setting(
         "S3D_WRITE_QUEUE_WORKERS", 16, "How many changes are pushed at the same time.", ge=1, le=1024

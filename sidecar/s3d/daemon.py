@@ -9,6 +9,7 @@ applications it pushes what is pending, and ends.
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -16,7 +17,6 @@ import math
 import os
 import signal
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from functools import partial
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, door
+from s3d import __version__, admin, config, documents, door, logs
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
 from s3d.api import S3, Body
 from s3d.background import for_ever
@@ -49,6 +49,11 @@ LARGEST_SETTINGS = 1 << 20
 """Bytes of settings.json; a ConfigMap holds no more."""
 LONGEST_COMPLAINT = 500
 """Characters of what the log says of a wrong one."""
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Of mallopt(3)."""
+LARGE_BLOCK = 128 << 10
+"""Bytes of memory from which on a block is the system's own."""
+HEAPS = 2
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
@@ -166,7 +171,8 @@ def main(settings: config.Settings, *, serves: bool = True) -> int:
 
     Raises S3DError where it cannot start.
     """
-    set_up_logging(settings.gateway)
+    logs.set_up(settings.gateway)
+    return_memory()
     leave_out_own_door(os.environ, settings)
     try:
         import uvloop
@@ -210,7 +216,7 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
             front = door.Door(Metered(inner, metrics), settings.gateway)
-            async with door.listen(front, settings.gateway) as server:
+            async with door.listen(front, settings.gateway, metrics) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
@@ -376,37 +382,18 @@ def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
             lock.release()
 
 
+def return_memory() -> None:
+    """Have the C library give large blocks back as they are freed, from few heaps. Left to itself it keeps more of them
+    with each large one that it has met, in a heap for each thread: after a burst nothing would ever be given back."""
+    with contextlib.suppress(OSError, AttributeError):  # a C library that has no such thing
+        tune = ctypes.CDLL(None).mallopt
+        tune(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        tune(M_ARENA_MAX, HEAPS)
+
+
 def settle_memory() -> None:
     """Tell the garbage collector that what was made at start stays: the S3 model alone is most of all objects, and a
     full collection would walk it again and again. Requests make few cycles, so it may look less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE, 20, 20)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message and, where there is one, the traceback."""
-        entry = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
-
-
-def set_up_logging(settings: config.Gateway) -> None:
-    """Log to stderr, as text on a terminal and as JSON elsewhere."""
-    handler = logging.StreamHandler(sys.stderr)
-    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S") if as_text else JsonLines()
-    )
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for chatty in ("botocore", "aiobotocore", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)

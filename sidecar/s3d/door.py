@@ -23,9 +23,13 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web, web_protocol
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from s3d.api import MOST_HEADERS, S3, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
+from s3d import targets
+from s3d.api import MOST_HEADERS, S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
+from s3d.background import for_ever
 from s3d.config import Gateway
+from s3d.connections import LINGER, Bounds, Connection
 from s3d.errors import S3DError, S3Error
+from s3d.metrics import Metrics
 from s3d.protocol import adminapis, checksums, decode, encode, sigv4
 from s3d.protocol.model import Operation
 
@@ -33,11 +37,7 @@ log = logging.getLogger(__name__)
 
 LITTLE = 1 << 20
 """A refused body up to this size is read, and its connection kept."""
-LINGER = 2.0
-"""Seconds that a refused body is read for, so that the client reads the answer instead of a reset."""
 KEEP_ALIVE = 75.0
-READ_BUFFER = 512 << 10
-"""Bytes of a request that may wait before its connection is read no further."""
 LONGEST_LINE = 32 << 10
 """Bytes of a request's first line. A listing may name a prefix, a delimiter and a name to start after, each of 1,024
 bytes that are three in a URL, beside a token."""
@@ -70,6 +70,7 @@ class RequestBody(Body):
     def __init__(self, request: web.BaseRequest) -> None:
         """Take the request; nothing is read yet."""
         self._request = request
+        self._connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
         self.length = request.content_length
         self.started = False
 
@@ -85,7 +86,15 @@ class RequestBody(Body):
         while True:
             try:
                 # As they came: readany() would join what waits into a copy.
-                block, more = await content.readchunk()
+                with self._connection.waiting():
+                    block, more = await content.readchunk()
+            except TimeoutError as error:
+                raise S3Error(
+                    "RequestTimeout",
+                    "Your socket connection to the server was not read from or written to within the timeout period. "
+                    "Idle connections will be closed.",
+                    hint="S3D_CLIENT_TIMEOUT says how long a body may keep s3d waiting",
+                ) from error
             except (OSError, web.RequestPayloadError, asyncio.IncompleteReadError) as error:
                 raise S3Error(
                     "IncompleteBody", "The connection was closed before the whole body was sent", status=400
@@ -122,6 +131,7 @@ class Door:
         host = urlsplit(settings.endpoint).hostname or "localhost"
         self._domains: Sequence[str] = (*settings.domains,)
         self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
+        self._origins = frozenset(settings.origins)
         self._any_host = settings.insecure
         self._admin_api = settings.admin_api
         self._host_id = secrets.token_hex(16)
@@ -130,9 +140,19 @@ class Door:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
+        with connection.answering():
+            return await self._answer(request)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = f"{self._run}{next(self._count):08X}"
-        path, _, query = request.raw_path.partition("?")
-        wire = Wire(request.method, path, query, request.headers)
+        authority, path, query = targets.split(request.raw_path)
+        headers: AnyHeaders = request.headers
+        if authority is not None:
+            # What the target says goes before the header (RFC 9112, 3.2.2).
+            headers = CIMultiDict(headers)
+            headers[hdrs.HOST] = authority
+        wire = Wire(request.method, path, query, headers)
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
@@ -187,15 +207,15 @@ class Door:
         """
         serving = asyncio.ensure_future(self._answered(call))
         try:
-            done, _ = await asyncio.wait([serving], timeout=BLANK_AFTER)
-            if done:
+            await asyncio.wait([serving], timeout=BLANK_AFTER)
+            if serving.done():
                 return await self._respond(request, call, serving.result(), request_id, closing=False)
             response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id})
             await response.prepare(request)
             await response.write(encode.PROLOGUE.encode())
-            while not done:
+            while not serving.done():
                 await response.write(b" ")
-                done, _ = await asyncio.wait([serving], timeout=BLANK_AFTER)
+                await asyncio.wait([serving], timeout=BLANK_AFTER)
             await response.write((await self._end(request, call, serving, request_id)).removeprefix(PROLOGUE))
             await response.write_eof()
         except ConnectionError:
@@ -205,6 +225,9 @@ class Door:
         except asyncio.CancelledError:
             serving.cancel()
             raise
+        finally:
+            # An error in it knows this frame: all that the request held would stay until the garbage is collected.
+            del serving
         return response
 
     async def _answered(self, call: Call) -> Reply:
@@ -233,11 +256,10 @@ class Door:
 
     def _check_origin(self, wire: Wire) -> None:
         """Refuse other people's host names and what a browser sends for another site (A-3)."""
-        host = split_port(wire.headers.get(hdrs.HOST, ""))
+        host = targets.host_of(wire.headers.get(hdrs.HOST, ""))
         if len(wire.headers.getall(hdrs.HOST, ())) > 1:
             raise S3Error("InvalidRequest", "The request has more than one Host header")
-        known = host in self._hosts or any(host.endswith(f".{domain}") for domain in self._domains)
-        if not known and not self._any_host:
+        if host not in self._hosts and not targets.is_named(host, self._domains) and not self._any_host:
             raise S3Error(
                 "AccessDenied",
                 f"The host {host!r} is not one of this door's names",
@@ -248,8 +270,13 @@ class Door:
             for name, value in wire.headers.items():
                 if SURROGATE.search(value):
                     raise S3Error("InvalidArgument", f"The header {name} is not UTF-8", details={"ArgumentName": name})
-        if wire.headers.get("Sec-Fetch-Site") == "cross-site":
-            raise S3Error("AccessDenied", "Another site's page may not use this door", status=403)
+        if targets.is_foreign(wire.headers, host, self._hosts, self._origins):
+            raise S3Error(
+                "AccessDenied",
+                "Another site's page may not use this door",
+                status=403,
+                hint="S3D_ORIGINS lists the sites whose pages may",
+            )
 
     async def _respond(
         self, request: web.BaseRequest, call: Call, reply: Reply, request_id: str, *, closing: bool
@@ -425,7 +452,7 @@ def http_date(now: int) -> str:
     return formatdate(now, usegmt=True)
 
 
-class Connection(web.RequestHandler):
+class Client(Connection):
     """A client's connection; what is not HTTP is refused with an S3 error document too."""
 
     async def _handle_request(self, *request: Any) -> tuple[web.StreamResponse, bool]:
@@ -433,6 +460,14 @@ class Connection(web.RequestHandler):
         served = await super()._handle_request(*request)
         self.data_received(b"")
         return served
+
+    def too_long(self) -> bytes:
+        """The answer to a head that is too long."""
+        error = S3Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum allowed size")
+        request_id = secrets.token_hex(8).upper()
+        document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: {XML}\r\nContent-Length: {len(document)}\r\n"
+        return f"{head}Connection: close\r\n\r\n".encode() + document
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -451,8 +486,9 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """aiohttp's low-level server, with our Connection."""
+    """aiohttp's low-level server, with our connections."""
 
+    bounds: Bounds
     patience = float("inf")
     """Seconds that running requests get at the end, at most; may be set until then."""
 
@@ -463,11 +499,11 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Client(self, self.bounds, loop=self._loop, **self._kwargs)
 
 
 @contextlib.asynccontextmanager
-async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
+async def listen(door: Door, settings: Gateway, metrics: Metrics) -> AsyncIterator[Server]:
     """Open the door. `localhost` is both loopback addresses; that [::1] cannot be bound is not fatal.
 
     At the end new connections are refused first, then running requests get half of `settings.drain` to finish, or the
@@ -478,15 +514,16 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
         "lingering_time": LINGER,
         "auto_decompress": False,
         "access_log": None,
-        "read_bufsize": READ_BUFFER,
         "max_line_size": LONGEST_LINE,
         "max_headers": MOST_HEADERS,
     }
     server = Server(door.handle, **options)
+    server.bounds = Bounds(settings.client_timeout, settings.reader_timeout)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
     await runner.setup()
     url = urlsplit(settings.endpoint)
     host, port = url.hostname or "localhost", url.port or 80
+    watching = asyncio.ensure_future(for_ever("connections", server.bounds.watch, metrics))
     try:
         await web.TCPSite(runner, "127.0.0.1" if host == "localhost" else host, port, backlog=1024).start()
         if host == "localhost":
@@ -494,7 +531,10 @@ async def listen(door: Door, settings: Gateway) -> AsyncIterator[Server]:
                 await web.TCPSite(runner, "::1", port, backlog=1024).start()
         yield server
     finally:
+        # The watch goes on until then: what is still answered must not wait for a client that has stopped reading.
         await runner.cleanup()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 def break_off(request: web.BaseRequest, error: Exception) -> None:
@@ -526,9 +566,3 @@ def check_length(body: Body | None) -> None:
     """Refuse an object of unknown length, as S3 does."""
     if body is not None and body.length is None:
         raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
-
-
-def split_port(host: str) -> str:
-    """The host of a Host header, lower-case, without its port."""
-    name, _, port = host.rpartition(":")
-    return (name if name and port.isdigit() else host).lower()

@@ -100,8 +100,15 @@ class Metrics:
             registry=registry,
         )
         self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
+        self.disk_bytes = Gauge(
+            "s3d_queue_disk_bytes",
+            "Bytes of the disk that the queue takes: bodies of every state, parts, rows, and what is being received.",
+            registry=registry,
+        )
         self.limit_changes = Gauge("s3d_queue_limit_changes", "Most changes that may be pending.", registry=registry)
-        self.limit_bytes = Gauge("s3d_queue_limit_bytes", "Most bytes that may be pending.", registry=registry)
+        self.limit_bytes = Gauge(
+            "s3d_queue_limit_bytes", "Most bytes of the disk that the queue may take.", registry=registry
+        )
         self.oldest_age = Gauge(
             "s3d_queue_oldest_age_seconds",
             "Age of the oldest change that is waiting for delivery. 0 if there is none.",

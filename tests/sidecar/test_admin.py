@@ -1,6 +1,7 @@
 """The real doors on a free port and on a unix socket, asked by the standard library's client."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -343,7 +344,7 @@ async def test_a_client_that_sends_nothing_is_cut_off(tmp_path: Path, monkeypatc
         writer.close()
 
 
-async def test_a_connection_too_many_is_closed_and_the_others_go_on(
+async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admin, "CONNECTIONS", 2)
@@ -351,11 +352,43 @@ async def test_a_connection_too_many_is_closed_and_the_others_go_on(
         address = client.doors.addresses[0]
         first, second = await asyncio.open_connection(*address), await asyncio.open_connection(*address)
         third = await asyncio.open_connection(*address)
-        assert await third[0].read() == b""
-        first[1].write(b"GET /healthz HTTP/1.0\r\n\r\n")
-        assert b"ok" in await first[0].read()
+        with contextlib.suppress(ConnectionError):
+            assert await first[0].read() == b""
+        for reader, writer in (second, third):
+            writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert b"ok" in await reader.read()
         for _, writer in (first, second, third):
             writer.close()
+
+
+@pytest.mark.semantics("A-6a")
+async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path: Path) -> None:
+    async with doors(tmp_path) as client:
+        held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * admin.CONNECTIONS)]
+        for _ in range(20):
+            assert (await client.tcp("/healthz")).status == 200
+        for _, writer in held:
+            writer.close()
+
+
+@pytest.mark.semantics("A-3b")
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:33334", "localhost.evil.example"])
+async def test_the_metrics_door_refuses_names_that_are_not_its_own(tmp_path: Path, host: str) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.tcp("/status", Host=host)).status == 403
+
+
+@pytest.mark.semantics("A-3b")
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3:33334", "[::1]:33334", "LOCALHOST", socket.gethostname()])
+async def test_the_metrics_door_answers_to_addresses_and_to_its_own_names(tmp_path: Path, host: str) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.tcp("/status", Host=host)).status == 200
+
+
+async def test_a_target_in_absolute_form_is_answered(tmp_path: Path) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.tcp("http://127.0.0.1:33334/healthz")).status == 200
+        assert (await client.tcp("http://evil.example/healthz")).status == 403
 
 
 async def test_a_request_line_beyond_every_key_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from s3d import config, door
 from s3d.api import Call, Reply
 from s3d.door import Door, listen
 from s3d.errors import S3Error
+from s3d.metrics import Metrics
 from s3d.protocol import encode
 from tests.processes import free_port
 
@@ -31,7 +32,7 @@ async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asy
     monkeypatch.setattr(door, "BLANK_AFTER", 0.01)
     settings = config.Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
     slow = Late()
-    async with listen(Door(slow, settings), settings):
+    async with listen(Door(slow, settings), settings, Metrics()):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(settings.endpoint.rpartition(":")[2]))
         writer.write(COPY)
         head = await reader.readuntil(b"\r\n\r\n")

@@ -1,5 +1,6 @@
 """First in PYTHONPATH: joins the control group S3D_E2E_CGROUP before there is anything to account for, and gives
-constants other values, S3D_E2E_ALTER="s3d.store.bodies.THREADS=1 ...".
+constants other values, S3D_E2E_ALTER="s3d.store.bodies.THREADS=1 ...". What the loop works without a pause stands in
+the file S3D_E2E_SPENT.
 """
 
 import ast
@@ -16,3 +17,6 @@ for assignment in os.environ.get("S3D_E2E_ALTER", "").split():
     # A name that is not there would alter nothing.
     getattr(importlib.import_module(module), constant)
     setattr(importlib.import_module(module), constant, ast.literal_eval(value))
+
+if spent := os.environ.get("S3D_E2E_SPENT"):
+    importlib.import_module("loop_turns").watch(Path(spent))

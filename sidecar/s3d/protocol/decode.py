@@ -9,7 +9,7 @@ document type be refused while they come, and fill the result without a tree in 
 import codecs
 import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -21,9 +21,14 @@ from s3d.protocol import chunked
 from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, integer, neutral, route
 
 MAX_DEPTH = 16
-REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 200_000
-"""Bounds of a request's document: 10,000 parts with their checksums, 1,000 keys with every character escaped."""
+REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 150_000
+"""Bounds of a request's document, its attributes counted as elements: 10,000 parts with their checksums, 1,000 keys
+with every character escaped."""
 RESPONSE_BYTES, RESPONSE_ELEMENTS = 64 << 20, 1_000_000
+PIECE = 4 << 10
+"""Bytes of a document that are read at a time."""
+LONGEST_TAG = 16 * PIECE
+"""Bytes of a tag with its attributes, which is handed over only when it is whole."""
 LONGEST_CODE, LONGEST_MESSAGE = 128, 2048
 """Characters of an error that are kept: they stand in rows, in the log and before people."""
 ENCODINGS = frozenset(["utf-8", "us-ascii"])
@@ -324,19 +329,31 @@ class Document:
         parser.CharacterDataHandler = self._text.append
         parser.StartDoctypeDeclHandler = self._doctype
         parser.XmlDeclHandler = self._declaration
-        self._parser = parser
+        self._parser: Any = parser
 
     def read(self, data: bytes, most_bytes: int, most_elements: int) -> None:
         """Read the whole document. Raises ValueError with the reason."""
+        for _ in self.steps(data, most_bytes, most_elements):
+            pass
+
+    def steps(self, data: bytes, most_bytes: int, most_elements: int) -> Iterator[None]:
+        """Read a piece of the document between two yields, until it is whole. Raises ValueError with the reason."""
         if len(data) > most_bytes:
             raise ValueError(f"it is larger than {most_bytes} bytes")
         self._left = most_elements
-        try:
-            self._parser.Parse(data, True)
-        except expat.ExpatError as unreadable:
-            raise ValueError(str(unreadable)) from None
-        except UnicodeDecodeError as unreadable:
-            raise ValueError(str(unreadable)) from None
+        # It holds our methods: with a name of it here, all that was read would stay until the garbage is collected.
+        parser, self._parser = self._parser, None
+        view = memoryview(data)
+        end = 0
+        while end < len(data) or not end:
+            start, end = end, min(len(data), end + PIECE) or 1
+            try:
+                parser.Parse(view[start:end], end >= len(data))
+            except (expat.ExpatError, UnicodeDecodeError) as unreadable:
+                raise ValueError(str(unreadable)) from None
+            if end - parser.CurrentByteIndex > LONGEST_TAG:
+                raise ValueError(f"it has a tag or a comment of more than {LONGEST_TAG} bytes")
+            yield
 
     def _declaration(self, _: str, encoding: str | None, __: int) -> None:
         # Another encoding would be looked up among Python's codecs, of which some are no encodings of text.
@@ -347,7 +364,7 @@ class Document:
         raise ValueError("a document type is not allowed")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._left -= 1
+        self._left -= 1 + len(attributes)
         if self._left < 0:
             raise ValueError("it has too many elements")
         if len(self._frames) > MAX_DEPTH:
@@ -422,6 +439,17 @@ class Document:
 
 
 def _input(operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]]:
+    steps = input_steps(operation, data)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: tuple[dict[str, Any], list[str]] = end.value
+            return found
+
+
+def input_steps(operation: Operation, data: bytes) -> Generator[None, None, tuple[dict[str, Any], list[str]]]:
+    """What `input_xml` and `unknown_elements` answer, a piece of the document between two yields."""
     payload = operation.payload
     if payload is None or operation.streaming_input or not data:
         return {}, []
@@ -432,7 +460,7 @@ def _input(operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]
             raise S3Error("InvalidArgument", f"The {payload.name} is not UTF-8") from None
     document = Document(payload.shape)
     try:
-        document.read(data, REQUEST_BYTES, REQUEST_ELEMENTS)
+        yield from document.steps(data, REQUEST_BYTES, REQUEST_ELEMENTS)
         if document.root != payload.wire:
             raise ValueError(f"its root is {document.root}, not {payload.wire}")  # noqa: TRY301
     except ValueError as unreadable:

@@ -5,7 +5,7 @@ synced before its id is given out. Nothing here knows which id is wanted; `sweep
 abandons its file. Nobody's data is ever deleted on suspicion: a file that is not ours is moved to `quarantine/`.
 
 Disk and digest work runs in threads of its own; the event loop only gathers blocks. A body in flight holds about three
-blocks of memory, whatever its length.
+blocks of memory, whatever its length; where many are in flight, the blocks are smaller.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from errno import EINVAL, EISDIR, ELOOP, EMLINK, ENOENT, ENXIO, EOPNOTSUPP, EPERM
+from errno import EINVAL, EISDIR, ELOOP, EMLINK, ENOENT, ENOSPC, ENXIO, EOPNOTSUPP, EPERM
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,11 +36,15 @@ from s3d.store.db import StoreFailed, store_error, sync_dir
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 Hasher = Callable[[bytes], None]
+Came = Callable[[int], Awaitable[None]]
 Stamp = tuple[int, int]
 """What changes when a file is written to or another takes its name: its inode, and the time of its last write."""
 
 BLOCK = 1 << 20
 """Bytes that are written, hashed and read at a time."""
+BLOCKS = 8 * BLOCK
+"""Bytes that are gathered of all bodies together, before they are written."""
+SMALLEST_BLOCK = 16 << 10
 WRITEBACK = 8 * BLOCK
 """Bytes after which what was written starts on its way to the disk."""
 STRETCH = 8 * BLOCK
@@ -94,6 +98,7 @@ class Bodies:
         self._numbers = itertools.count()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-bodies")
         self._intact = _Intact()
+        self._receiving = 0
         try:
             if not root.is_dir():
                 root.mkdir(mode=0o700)
@@ -106,21 +111,28 @@ class Bodies:
         except OSError as error:
             raise store_error(error, f"{root} cannot be used") from error
 
-    async def receive(self, body: Body, hasher: Hasher | None = None) -> Stored:
+    async def receive(self, body: Body, hasher: Hasher | None = None, came: Came | None = None) -> Stored:
         """Take a body whole and put it on stable storage; a small one is returned instead. Closes the body.
 
         The bytes of a body that is stored here already are shared: it is read and verified, and gets one name more.
-        `hasher` is given every byte in order, in a thread, never twice at a time. Raises what the body raises; S3Error
-        IncompleteBody when it ends short of its length; StoreFull and StoreFailed. Any failure, and cancellation,
-        leaves nothing behind. The caller owns the file: it deletes one that gets no row, unless the row's commit ended
+        `hasher` is given every byte in order, in a thread, never twice at a time. `came` is told how many bytes have
+        come, before they touch the disk, and may raise. Raises what the body raises; S3Error IncompleteBody when it
+        ends short of its length; StoreFull and StoreFailed. Any failure, and cancellation, leaves nothing behind.
+        The caller owns the file: it deletes one that gets no row, unless the row's commit ended
         in StoreFailed other than StoreFull, when the row may yet turn out to be stored.
         """
         try:
             if body.length is not None and body.length <= self.inline_limit:
+                if came:
+                    await came(body.length)
                 return await _receive_inline(body, hasher)
-            if isinstance(body, FileBody) and (shared := await self._share(body, hasher)):
-                return shared
-            return await self._receive_file(body, hasher)
+            if isinstance(body, FileBody):
+                if came:
+                    await came(body.length)
+                    came = None
+                if shared := await self._share(body, hasher):
+                    return shared
+            return await self._receive_file(body, hasher, came)
         finally:
             await body.aclose()
 
@@ -214,7 +226,7 @@ class Bodies:
             os.close(self._dir)
             self._dir = -1
 
-    async def _receive_file(self, body: Body, hasher: Hasher | None) -> Stored:
+    async def _receive_file(self, body: Body, hasher: Hasher | None, came: Came | None) -> Stored:
         id = f"{self.run}-{next(self._numbers):08x}"  # noqa: A001
         with self._failing():
             file = _File(_open_draft(self._dir, id), self._pool)
@@ -223,12 +235,16 @@ class Bodies:
         size = 0
         working: list[asyncio.Future[None]] = []
         try:
+            self._receiving += 1
             if body.length:
                 # A full disk is found before the client sends the bytes.
-                await self._finish(file.start(_reserve, body.length))
-            async with contextlib.aclosing(_blocks(body)) as blocks:
+                await self._finish(file.start(_refuse_full, body.length))
+            async with contextlib.aclosing(_blocks(body, self._block_size)) as blocks:
                 async for block in blocks:
-                    size += sum(map(len, block))
+                    length = sum(map(len, block))
+                    size += length
+                    if came:
+                        await came(length)
                     # One block is at work and one waits behind it, so that no thread waits for the loop.
                     ahead = [file.start(_write, block)]
                     if hasher:
@@ -245,7 +261,12 @@ class Bodies:
                 self._intact.note(id, publishing.result())
             return Stored(None, id, size)
         finally:
+            self._receiving -= 1
             file.close(None if kept else functools.partial(_forget, self._dir, id))
+
+    def _block_size(self) -> int:
+        """Bytes that are gathered of each body, so that all that are being received hold little together."""
+        return max(SMALLEST_BLOCK, min(BLOCK, BLOCKS // max(1, self._receiving)))
 
     async def _share(self, body: "FileBody", hasher: Hasher | None) -> Stored | None:
         """Give a stored body another name; None where it has none any more, or cannot have one more."""
@@ -567,16 +588,16 @@ async def _receive_inline(body: Body, hasher: Hasher | None) -> Stored:
     return Stored(data, None, len(data))
 
 
-async def _blocks(body: Body) -> AsyncGenerator[list[bytes], None]:
-    """Gather a body's chunks into lists of about a BLOCK."""
+async def _blocks(body: Body, size: Callable[[], int]) -> AsyncGenerator[list[bytes], None]:
+    """Gather a body's chunks into lists of about so many bytes."""
     block: list[bytes] = []
-    room = BLOCK
+    room = size()
     async for chunk in body.chunks():
         block.append(chunk)
         room -= len(chunk)
         if room <= 0 or len(block) == MAX_CHUNKS:
             yield block
-            block, room = [], BLOCK
+            block, room = [], size()
     if block:
         yield block
 
@@ -606,11 +627,15 @@ def _draft_name(id: str) -> str:  # noqa: A002
     return f".draft-{id}"
 
 
-def _reserve(fd: int, size: int) -> None:
-    os.posix_fallocate(fd, 0, size)
+def _refuse_full(fd: int, size: int) -> None:
+    disk = os.fstatvfs(fd)
+    if disk.f_bavail * disk.f_frsize < size:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _write(fd: int, block: list[bytes]) -> None:
+    # Of the disk too only what has come is taken.
+    os.posix_fallocate(fd, os.lseek(fd, 0, os.SEEK_CUR), sum(map(len, block)))
     written = os.writev(fd, block)
     rest = memoryview(b"".join(block) if written < sum(map(len, block)) else b"")[written:]
     while rest:
@@ -723,7 +748,8 @@ def _read_label(path: Path) -> str:
 
 
 def _write_label(path: Path, label: str) -> None:
-    (path / label).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (path, path / label):
+        directory.mkdir(mode=0o700, exist_ok=True)
     sync_dir(path)
     sync_dir(path.parent)
 

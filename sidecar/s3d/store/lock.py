@@ -11,6 +11,7 @@ import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from errno import ENOTDIR
 from pathlib import Path
 
 from s3d import documents
@@ -46,12 +47,17 @@ class LockFile:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that only its owner reads, and make its name durable."""
+    """Make a directory that only its owner reads, with those above it that are missing, and make their names durable.
+
+    One that is there is somebody's, and keeps its mode: a kubelet gives a volume to a group.
+    """
     try:
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in missing:
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
             sync_dir(path.parent)
+        if not directory.is_dir():
+            raise NotADirectoryError(ENOTDIR, "it is no directory")
     except OSError as error:
         raise ConfigError(f"{directory} cannot be made: {error.strerror}", hint="see S3D_LOCAL_DIR") from error
 

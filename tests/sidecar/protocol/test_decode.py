@@ -280,8 +280,11 @@ def test_no_document_is_no_members() -> None:
         b"<Delete>" + b"<a>" * 20 + b"</a>" * 20 + b"</Delete>",
         b"<Delete>" + b"<a/>" * (decode.REQUEST_ELEMENTS + 1) + b"</Delete>",
         b"<Delete>" + b" " * decode.REQUEST_BYTES + b"</Delete>",
+        b"<Delete>" + b'<a b="" c=""/>' * (decode.REQUEST_ELEMENTS // 3 + 1) + b"</Delete>",
+        b"<Delete " + b" ".join(b'a%d=""' % number for number in range(50_000)) + b"></Delete>",
+        b"<Delete><!--" + b"x" * 1_000_000 + b"--></Delete>",
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_a_document_that_is_broken_or_hostile_is_malformed(document: bytes) -> None:
     with pytest.raises(S3Error, match="MalformedXML") as caught:

@@ -19,6 +19,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.multipart import upkeep
@@ -203,7 +204,8 @@ class Queue:
     # What the status doors show.
 
     def pending(self) -> dict[str, Any]:
-        """What is pending, in counts."""
+        """What is pending, in counts. The gauge of the disk is set here: only the loop reads the tables."""
+        self._parts.metrics.disk_bytes.set(self._parts.room.used)
         return status.pending(self._parts.db, self._parts.clock)
 
     def states(self) -> dict[str, int]:
@@ -320,6 +322,7 @@ def assemble(
     work = asyncio.Event()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
+    room = Room(db, clock, settings.write_queue, ballast)
     owed = Owed(db, ballast)
     staging = Staging()
     client = Client(inner, "queue")
@@ -340,7 +343,7 @@ def assemble(
         owed=owed,
         turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
         buckets=buckets,
-        room=Room(db, clock, settings.write_queue, ballast),
+        room=room,
         ballast=ballast,
         shapes=shapes,
         learning=Learning(buckets, shapes, sights, metrics),
@@ -348,6 +351,7 @@ def assemble(
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
+        documents=Documents(settings.gateway.client_timeout),
     )
     return Queue(parts, Pusher(parts, work))
 

@@ -13,6 +13,7 @@ from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.owed import Owed
@@ -54,6 +55,7 @@ class Parts:
     garbage: Garbage
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
+    documents: Documents
 
 
 Handler = Callable[[Parts, Call], Awaitable[Reply]]

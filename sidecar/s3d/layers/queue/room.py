@@ -1,19 +1,24 @@
 """Room in the queue (SEMANTICS Q-7): a write is taken whole or not at all.
 
-What is pending is read from the tables; what is being received is reserved here until it is committed or has failed.
-Changes of every state count to size and files, parked and held ones too, and so do the parts of open uploads. Only what
-is on its way counts to age.
+`max_size` bounds the disk, by one account of it (rows/account.py): the bodies of changes of every state, also of
+those that are only kept, the parts of uploads, every row with its headers, and what is being received. Room is reserved
+for what has come of a body, never for what was announced: a client that sends nothing keeps nobody from anything.
+`max_files` bounds changes, parts and open uploads. Only what is on its way counts to age.
 """
 
 import asyncio
 from dataclasses import dataclass
+from typing import Self
 
 from s3d.clock import Clock
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
 from s3d.layers.queue.ballast import Ballast
-from s3d.layers.queue.rows import uploads, views
+from s3d.layers.queue.rows import account, uploads, views
 from s3d.store.db import Database
+
+COUNTED_AFTER = 256
+"""Reservations after which the tables are looked at again: some of what they count was never reserved."""
 
 
 class Room:
@@ -27,30 +32,42 @@ class Room:
         self._limits = limits
         self._files = 0
         self._bytes = 0
-        # Never less than what is pending and reserved: a write that fits below it needs no look at the tables.
+        # About what is pending and reserved, and mostly more: a write that fits below it needs no look at the tables.
         self._most_files = limits.max_files
         self._most_bytes = limits.max_size
+        self._uncounted = 0
         self._freed = asyncio.Event()
+
+    @property
+    def used(self) -> int:
+        """Bytes of the disk that are taken or reserved."""
+        return self._bytes + account.used(self._db)
+
+    def holds(self, size: int) -> bool:
+        """Whether the queue is large enough for so many bytes, were it empty."""
+        return size <= self._limits.max_size
 
     def freed(self) -> None:
         """Say that something was settled."""
         self._freed.set()
 
-    def take(self, size: int, *, files: int = 1) -> "Reserved":
-        """Reserve room for changes of `size` bytes in all, for an `async with` around what stores them.
+    def take(self, row: int, size: int = 0, *, files: int = 1) -> "Reserved":
+        """Reserve `row` bytes for rows, for an `async with` around what stores them, where there is room for `size`
+        bytes more as well: those are reserved as they come (`Reserved.grow`).
 
         Entering it waits for room as long as the settings say, then raises SlowDown; at once where the disk is full.
         """
-        return Reserved(self, size, files)
+        return Reserved(self, row, size, files)
 
-    async def reserve(self, size: int, files: int) -> None:
+    async def reserve(self, size: int, files: int = 0, coming: int = 0) -> None:
         """Reserve room, as `take` says."""
         if self._ballast.dropped and not await self._ballast.lay():
             raise disk_full()
-        if not self._fits(size, files):
+        self._uncounted += 1
+        if self._uncounted > COUNTED_AFTER or not self._fits(size + coming, files):
             self._count()
-            if not self._fits(size, files):
-                await self._wait(size, files)
+            if not self._fits(size + coming, files):
+                await self._wait(size + coming, files)
         self._files += files
         self._bytes += size
         self._most_files += files
@@ -66,7 +83,8 @@ class Room:
         return (
             self._most_files + files <= self._limits.max_files
             and self._most_bytes + size <= self._limits.max_size
-            and not (self._limits.max_age and self._too_old())
+            # A write that has begun is not held up for what has become old meanwhile.
+            and not (files and self._limits.max_age and self._too_old())
         )
 
     def _too_old(self) -> bool:
@@ -75,9 +93,11 @@ class Room:
 
     def _count(self) -> None:
         """Look at the tables."""
-        pending = [*views.tally(self._db).values(), uploads.staged(self._db)]
-        self._most_files = self._files + sum(files for files, _ in pending)
-        self._most_bytes = self._bytes + sum(size for _, size in pending)
+        staged, _ = uploads.staged(self._db)
+        changes = sum(files for files, _ in views.tally(self._db).values())
+        self._most_files = self._files + changes + staged + uploads.open_ones(self._db)
+        self._most_bytes = self.used
+        self._uncounted = 0
 
     async def _wait(self, size: int, files: int) -> None:
         try:
@@ -101,16 +121,23 @@ class Reserved:
     """Room that is reserved while its `async with` lasts."""
 
     room: Room
-    size: int
+    row: int
+    coming: int
     files: int
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         """Raise S3Error SlowDown where there is no room."""
-        await self.room.reserve(self.size, self.files)
+        await self.room.reserve(self.row, self.files, self.coming)
+        return self
+
+    async def grow(self, size: int) -> None:
+        """Reserve so many bytes more, which have come. Raises S3Error SlowDown."""
+        await self.room.reserve(size)
+        self.row += size
 
     async def __aexit__(self, *_: object) -> None:
         """End the reservation."""
-        self.room.release(self.size, self.files)
+        self.room.release(self.row, self.files)
 
 
 def disk_full() -> S3Error:

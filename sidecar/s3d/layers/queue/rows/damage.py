@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, queries, schema, soundness, uploads
+from s3d.layers.queue.rows import account, changes, queries, schema, soundness, uploads
 from s3d.layers.queue.rows.changes import Change, Table
 from s3d.layers.queue.rows.states import COUNTED, State, UploadState
 from s3d.store.db import Database
@@ -216,6 +216,9 @@ def look_at_counts(db: apsw.Connection) -> None:
         db.execute(SQL["drop_counts"])
         db.executemany(SQL["add_count"], [(state,) for state in COUNTED])
         recount(db)
+    elif not account.is_sound(db):
+        log.error("the count of what the queue takes of the disk cannot be read, and is made anew")
+        account.recount(db)
 
 
 def look_at_all(db: apsw.Connection) -> None:
@@ -273,6 +276,7 @@ def recount(db: apsw.Connection) -> None:
     db.executemany(
         SQL["set_count"], [(count, int(size), (state or b"").decode(errors="replace")) for state, count, size in found]
     )
+    account.recount(db)
 
 
 def untold(db: Database) -> list[Damaged]:

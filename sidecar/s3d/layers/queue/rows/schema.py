@@ -31,7 +31,7 @@ def joined(*names: str) -> str:
 NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
-NEW_IN_5: tuple[str, ...] = ("garbage.sql",)
+NEW_IN_5: tuple[str, ...] = ("garbage.sql", "account.sql")
 TABLES = joined("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5)
 CREATE = re.compile(r"CREATE( UNIQUE)? (INDEX|TRIGGER|VIEW) ")
 
@@ -60,7 +60,9 @@ SCHEMA = Schema(
         1: joined("from_1.sql", *NEW_IN_2),
         2: joined("from_2.sql", *NEW_IN_3),
         3: joined("from_3.sql", *NEW_IN_4),
-        4: joined("from_4.sql", *NEW_IN_5, "garbage_of_4.sql") + missing_rules() + text("truth_again.sql"),
+        4: joined("from_4.sql", *NEW_IN_5, "garbage_of_4.sql")
+        + missing_rules()
+        + joined("truth_again.sql", "account_again.sql"),
     },
 )
 """The tables of this version."""
@@ -83,4 +85,5 @@ def mend(db: apsw.Connection) -> bool:
             log.error("%s was dropped from the tables of the queue, and is made anew", name)
     if missing:
         db.execute(text("truth_again.sql"))
+        db.execute(text("account_again.sql"))
     return bool(missing)

@@ -11,9 +11,10 @@ from typing import Any
 from s3d.api import AnyHeaders, BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
+from s3d.layers.queue.documents import Document
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import shapes
+from s3d.layers.queue.rows import account, shapes
 from s3d.layers.queue.rows.shapes import Shape
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import bulk, limits, understood
@@ -32,12 +33,17 @@ async def delete_many(parts: Parts, call: Call) -> Reply:
     check_digest(call.wire.headers)
     if call.body is None:
         return await forward.after(parts, call)
-    data, call = await forward.read_document(call, bulk.LARGEST_DOCUMENT)
-    wanted = bulk.of_document(decode.input_xml(DELETE_OBJECTS, data))
-    wire = call.wire
-    strange = understood.foreign(wire, "DeleteObjects") or decode.unknown_elements(DELETE_OBJECTS, data)
+    async with parts.documents.read(call, DELETE_OBJECTS, bulk.LARGEST_DOCUMENT) as document:
+        return await delete_named(parts, document)
+
+
+async def delete_named(parts: Parts, document: Document) -> Reply:
+    """Delete the keys that a document names."""
+    call = document.call
+    wanted = bulk.of_document(document.value)
+    strange = understood.foreign(call.wire, "DeleteObjects") or document.unknown
     plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
-    members = understood.kept_of_delete(wire)
+    members = understood.kept_of_delete(call.wire)
     shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
     write = Write(
         call=call,
@@ -60,7 +66,8 @@ def check_digest(headers: AnyHeaders) -> None:
 
 async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
     """Queue the keys that the queue takes, and have the remote delete the others."""
-    async with parts.room.take(0, files=len(plain)):
+    room = sum(account.of_row(call.bucket, key, members) for key in plain)
+    async with parts.room.take(room, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
         await writes.enqueue(parts, [writes.new(parts, one, Op.DELETE, members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]

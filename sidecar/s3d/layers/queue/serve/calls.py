@@ -20,10 +20,11 @@ from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.errors import S3Error
 from s3d.layers.queue import entry, withheld
+from s3d.layers.queue.documents import Document
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import holds, shapes, states, uploads
+from s3d.layers.queue.rows import account, holds, shapes, states, uploads
 from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import limits, understood
@@ -102,11 +103,25 @@ async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
         began_at,
         now,
     )
-    await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
+    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
+        if uploads.open_ones(parts.db) >= parts.settings.write_queue.max_uploads:
+            raise too_many_uploads(parts.settings.write_queue.max_uploads)
+        await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
     return encode.reply(call.operation, result, writes.acknowledged(parts, call.bucket, members))
+
+
+def too_many_uploads(most: int) -> S3Error:
+    """The answer to an upload that is one too many."""
+    return S3Error(
+        "SlowDown",
+        f"There are {most} open uploads already",
+        status=503,
+        headers={"Retry-After": "5"},
+        hint="complete or abort them; the limit is S3D_WRITE_QUEUE_MAX_UPLOADS",
+    )
 
 
 async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
@@ -135,7 +150,7 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
         upload,
         unsupported=next(iter(understood.foreign(wire, "UploadPart")), ""),
         invalid=limits.no_length() if size is None else limits.broken("", size, {}),
-        size=size or 0,
+        size=account.ROW + (size or 0),
         take=lambda: take_part(parts, call, upload, number, sent),
         send=lambda _: through(parts, upload, call, number),
     )
@@ -177,8 +192,8 @@ async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: s
     """Put a part's bytes on stable storage, in the place of an older part of its number (D-2)."""
     size = body.length or 0
     digests = checksums.Digests({"md5", upload.algorithm} if upload.algorithm and not sent else {"md5"})
-    async with parts.room.take(size):
-        stored = await parts.bodies.receive(body, digests.update)
+    async with parts.room.take(account.of_row("", "", sums), size) as room:
+        stored = await parts.bodies.receive(body, digests.update, room.grow)
         sums = {**sums, **{name: value for name, value in body.digests.items() if name in understood.CHECKSUMS}}
         if upload.algorithm and not sent:
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
@@ -347,11 +362,16 @@ async def complete(parts: Parts, call: Call) -> Reply:
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
         return answered(parts, upload, upload.answer)
     check_open(upload, call)
-    data, call = await forward.read_document(call, LARGEST_DOCUMENT)
-    operation = OPERATIONS["CompleteMultipartUpload"]
-    listed = completion.of_document(decode.input_xml(operation, data))
+    async with parts.documents.read(call, OPERATIONS["CompleteMultipartUpload"], LARGEST_DOCUMENT) as document:
+        return await complete_as(parts, upload, document)
+
+
+async def complete_as(parts: Parts, upload: Upload, document: Document) -> Reply:
+    """Make an object of the parts that a document names."""
+    call = document.call
+    listed = completion.of_document(document.value)
     wire = call.wire
-    strange = understood.foreign(wire, call.operation) or decode.unknown_elements(operation, data)
+    strange = understood.foreign(wire, call.operation) or document.unknown
     unsupported = next(iter(strange), "" if understood.plain_parts(listed) else "a part's member")
     here = upload.state == UploadState.OPEN and completion.can_judge(upload, wire.headers)
     facts = entry.facts(parts, call, unsupported=unsupported, at_remote="" if here else SPILLED)

@@ -6,7 +6,6 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 import contextlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from urllib.parse import unquote
 
 from multidict import CIMultiDict
@@ -241,15 +240,3 @@ def copy_source(source: object) -> tuple[str, str] | None:
             details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": source},
         )
     return bucket, key
-
-
-async def read_document(call: Call, limit: int) -> tuple[bytes, Call]:
-    """Read a request's document: its bytes, and the call with them as its body.
-
-    Raises S3Error MalformedXML where it is larger than `limit` bytes.
-    """
-    try:
-        data = await read_all(call.body, limit)
-    except ValueError:
-        raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
-    return data, replace(call, body=BytesBody(data))

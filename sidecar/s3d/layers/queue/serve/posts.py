@@ -1,8 +1,9 @@
 """A browser's form POST, which becomes a PutObject (SEMANTICS A-1, R-3).
 
 The form's file has no length before its end, so it is received first and put then; its bytes are written once. Where
-they must not touch the disk (SSE-C) and where there is no queue, the file must be the form's last part, and is streamed
-to the remote. With no keys set the signature is not looked at; the policy is judged all the same.
+they must not touch the disk (SSE-C), where they are more than the queue holds and where there is no queue, the file
+must be the form's last part, and is streamed to the remote. With no keys set the signature is not looked at; the policy
+is judged all the same.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
 from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.rows import account
 from s3d.layers.queue.rules import limits, tags, understood
 from s3d.layers.queue.serve import forward, writes
 from s3d.protocol import checksums, decode, encode, forms
@@ -42,19 +44,26 @@ async def post(parts: Parts, call: Call) -> Reply:
     form, put = await read(call)
     # Before the file is received, whose size nobody has said.
     await entry.check(parts, writes.put_of(parts, put, 0))
-    if any(name.lower().startswith(CUSTOMER) for name in put.wire.headers):
+    most = length_of(call)
+    if is_secret(put) or not parts.room.holds(most + account.ROW):
         put.body = streamed(call, form, put)
         return done(form.fields, call, put, await writes.put(parts, put))
-    stored = await receive(parts, incoming(form, put), length_of(call))
-    try:
-        put.body = open_stored(parts, stored)
-        reply = await writes.put(parts, put)
-    finally:
-        if put.body is not None:
-            await put.body.aclose()
-        if stored.id is not None:
-            await asyncio.shield(parts.bodies.delete(stored.id))
+    async with parts.room.take(0, most, files=0) as room:
+        stored = await parts.bodies.receive(incoming(form, put), came=room.grow)
+        try:
+            put.body = open_stored(parts, stored)
+            reply = await writes.put(parts, put, room)
+        finally:
+            if put.body is not None:
+                await put.body.aclose()
+            if stored.id is not None:
+                await asyncio.shield(parts.bodies.delete(stored.id))
     return done(form.fields, call, put, reply)
+
+
+def is_secret(put: Call) -> bool:
+    """Whether neither key nor clear bytes may touch the disk (SSE-C)."""
+    return any(name.lower().startswith(CUSTOMER) for name in put.wire.headers)
 
 
 def without_queue(inner: S3) -> S3:
@@ -156,14 +165,6 @@ def headers_of(fields: Mapping[str, str]) -> Headers:
         document = decode.input_xml(OPERATIONS["PutObjectTagging"], fields["tagging"].encode())
         headers[tags.TAGGING] = tags.to_header(tags.of_document(document))
     return headers
-
-
-async def receive(parts: Parts, file: Body, most: int) -> Stored:
-    """Put the file on the disk. One that is larger than the queue goes through, and is there for that long only."""
-    if most > parts.settings.write_queue.max_size:
-        return await parts.bodies.receive(file)
-    async with parts.room.take(most):
-        return await parts.bodies.receive(file)
 
 
 def open_stored(parts: Parts, stored: Stored) -> Body:

@@ -13,13 +13,13 @@ from s3d.errors import S3Error
 from s3d.layers.queue import entry
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes, late_writes, shapes, views
+from s3d.layers.queue.rows import account, changes, late_writes, shapes, views
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import tags, understood
 from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.serve import forward, proving
 from s3d.layers.queue.serve.reads import check_there
-from s3d.protocol import decode, encode
+from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS
 
 LARGEST_DOCUMENT = 64 << 10
@@ -32,11 +32,11 @@ async def put(parts: Parts, call: Call) -> Reply:
     queued = pending(parts, call)
     if call.body is None or not (queued or late_writes.kept_since(parts.db) is not None):
         return await forward.after(parts, call)
-    data, call = await forward.read_document(call, LARGEST_DOCUMENT)
-    operation = OPERATIONS["PutObjectTagging"]
-    if decode.unknown_elements(operation, data):
+    async with parts.documents.read(call, OPERATIONS["PutObjectTagging"], LARGEST_DOCUMENT) as document:
+        call = document.call
+    if document.unknown:
         return await forward.after(parts, call)
-    pairs = tags.of_document(decode.input_xml(operation, data))
+    pairs = tags.of_document(document.value)
     return await serve(parts, call, tags.to_header(pairs), 200, queued=queued, invalid=tags.broken(pairs))
 
 
@@ -106,7 +106,7 @@ async def retag(parts: Parts, call: Call, header: str) -> bool:
     due, acked_at = now + parts.settings.write_queue.delay, parts.clock.wall()
     members = {tags.TAGGING: header}
     new = changes.New(call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at)
-    async with parts.room.take(0):
+    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
         queued = await parts.db.write(lambda db: changes.retag(db, new))
     if queued:
         parts.wake()

@@ -15,7 +15,8 @@ from s3d.api import Call, Headers, Reply
 from s3d.layers.queue import entry
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import changes, shapes
+from s3d.layers.queue.room import Reserved
+from s3d.layers.queue.rows import account, changes, shapes
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import limits, understood
@@ -23,22 +24,23 @@ from s3d.layers.queue.serve import fitting, forward, proving
 from s3d.store.db import StoreFull
 
 
-async def put(parts: Parts, call: Call) -> Reply:
-    """Answer PutObject."""
-    return await entry.serve(parts, put_of(parts, call, None if call.body is None else call.body.length))
+async def put(parts: Parts, call: Call, room: Reserved | None = None) -> Reply:
+    """Answer PutObject; with `room`, which is reserved already, its body is on the disk."""
+    return await entry.serve(parts, put_of(parts, call, None if call.body is None else call.body.length, room))
 
 
-def put_of(parts: Parts, call: Call, size: int | None) -> Write:
+def put_of(parts: Parts, call: Call, size: int | None, room: Reserved | None = None) -> Write:
     """A PutObject of a body of `size` bytes."""
     wire = call.wire
     unsupported = next(iter(understood.foreign(wire, "PutObject")), "")
     members = {} if unsupported else understood.kept(wire)
     invalid = limits.broken(call.key, size, members) if size is not None else limits.no_length()
     shape = shapes.shape_of(call.bucket, call.identity, Op.PUT, members)
+    row = account.of_row(call.bucket, call.key, members)
     return Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid, size=size or 0),
-        take=lambda: take_put(parts, call, members),
+        facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
+        take=lambda: take_put(parts, call, members, room),
         fits=lambda: fitting.check(parts, call, size or 0),
         send=lambda decision: forward.through(parts, call, decision),
         probe=lambda: proving.first(parts, call, shape),
@@ -46,15 +48,16 @@ def put_of(parts: Parts, call: Call, size: int | None) -> Write:
     )
 
 
-async def take_put(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
-    """Queue a PutObject."""
+async def take_put(parts: Parts, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
+    """Queue a PutObject; with `room`, which is reserved already, its body is on the disk."""
     body = call.body
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
-    async with parts.room.take(size):
+    row = account.of_row(call.bucket, call.key, members)
+    async with parts.room.take(row, 0 if room else size) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
-        stored = await parts.bodies.receive(body, md5.update)
+        stored = await parts.bodies.receive(body, md5.update, None if room else reserved.grow)
         etag = md5.hexdigest()
         understood.add_checksums(members, body.digests)
         try:
@@ -103,7 +106,7 @@ async def delete(parts: Parts, call: Call) -> Reply:
 
 async def take_delete(parts: Parts, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
-    async with parts.room.take(0):
+    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
         await enqueue(parts, [new(parts, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 

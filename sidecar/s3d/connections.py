@@ -1,0 +1,264 @@
+"""The connections of a door: how many there are, what each may hold, and how long each may keep us waiting (A-6).
+
+A client costs memory and descriptors before it has said anything that could be judged. So everything that it holds
+while we wait for it has a bound, and all of it together too: where one more is too many, the connection that has kept
+us waiting for the longest time goes, and the new one is served.
+
+Waiting is told from working. Only the seconds in which the client owes us something count: the rest of a head, more of
+a body, or room for the answer that lies in its socket. Time in which we wait for the disk, for room or for the remote
+is not the client's. The kernel says whether an answer moves, so that it does not matter who writes it to the socket.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import resource
+import socket
+import struct
+import termios
+from collections.abc import Iterator
+from typing import Any
+
+from aiohttp import StreamReader, web
+from aiohttp.streams import EMPTY_PAYLOAD
+
+LINGER = 2.0
+"""Seconds for which what is refused is still read."""
+LOOK = 1.0
+"""Seconds between two looks at whether what is waited for moves."""
+AT_ONCE = 64
+"""Connections that are looked at before others have their turn."""
+PACE = 1024.0
+"""Bytes for which a client gets back a second of our patience."""
+MOST = 512
+"""Connections at once; fewer where the process may open few files."""
+FILES_EACH = 4
+"""Descriptors that a request may need: its socket, its file, the remote's socket, and a pipe between the two."""
+LONGEST_HEAD = 64 << 10
+"""Bytes of a request's line and headers; S3 takes 8 KB of headers, and a line of a listing has some tokens."""
+HEADS = 16 << 20
+"""Bytes of all heads that are not whole yet."""
+GENEROUS = 16
+"""The first so many connections get large buffers, which a large body is faster through."""
+BUFFER, SMALL_BUFFER = 256 << 10, 16 << 10
+"""Bytes of a request that may wait before its connection is read no further."""
+SMALL_SOCKET = 32 << 10
+"""Bytes that the kernel is asked to keep in either direction for one that gets small buffers."""
+MOST_PIPELINED = 2
+"""Requests that are read ahead of the one that is served."""
+ACKED = 120
+"""Where `struct tcp_info` has the count of bytes that the other side has acknowledged."""
+
+
+class Connection(web.RequestHandler):
+    """A connection that knows since when it waits for its client."""
+
+    bounds: "Bounds"
+    serving = False
+    """Whether a request is being answered."""
+    head = 0
+    """Bytes of a head that is not whole yet."""
+    idle_since = 0.0
+    _refused = False
+    _payload: StreamReader = EMPTY_PAYLOAD
+    _waiting_since: float | None = None
+    _waited = 0.0
+    _moved = 0
+    _acked = 0
+    _left_in = _left_out = 0.0
+
+    def __init__(self, server: web.Server, bounds: "Bounds", **options: Any) -> None:
+        """Take the bounds that it shares with the others."""
+        self._small = len(bounds.open) >= GENEROUS
+        super().__init__(server, read_bufsize=SMALL_BUFFER if self._small else BUFFER, **options)
+        self.bounds = bounds
+        # A queue of heads is memory that nobody has asked for yet.
+        self._max_msg_queue_size = MOST_PIPELINED
+        self._msg_queue_resume_size = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a head."""
+        self.idle_since = self._loop.time()
+        self._left_in, self._left_out = self.bounds.patience, self.bounds.readers_patience
+        if self._small:
+            with contextlib.suppress(OSError, AttributeError):
+                raw = transport.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_SOCKET)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_SOCKET)
+        super().connection_made(transport)
+        self.bounds.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
+        self.bounds.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes: of a body it is progress, of a head it has a bound."""
+        if self._refused:
+            return
+        self._moved += len(data)
+        in_body, before = not self._payload.is_eof(), self._request_count
+        if not in_body:
+            self._grow(len(data))
+        super().data_received(data)
+        if self._request_count > before:
+            longest = max(map(size_of, self._messages)) if self.head > LONGEST_HEAD else 0
+            self._payload = self._messages[-1][1]
+            self._grow(-self.head)
+            if longest > LONGEST_HEAD:
+                self._messages.clear()
+                self.refuse_head()
+        elif self.head > LONGEST_HEAD:
+            self.refuse_head()
+        elif self.bounds.heads > HEADS:
+            self.bounds.relieve()
+
+    def _grow(self, size: int) -> None:
+        self.head += size
+        self.bounds.heads += size
+
+    def refuse_head(self) -> None:
+        """Refuse a head that is too long, and close; what still comes is read for a while, so that the client meets the
+        answer and not a reset."""
+        self._refused = True
+        self._grow(-self.head)
+        if self.serving or self.transport is None:
+            self.cut()
+            return
+        self.transport.write(self.too_long())
+        self._loop.call_later(LINGER, self.cut)
+
+    def too_long(self) -> bytes:
+        """The answer to a head that is too long, as it goes out."""
+        return b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """A request is being answered meanwhile."""
+        self.serving = True
+        try:
+            yield
+        finally:
+            self.serving = False
+            self.idle_since = self._loop.time()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """We wait for the body of the client's request meanwhile."""
+        self._waiting_since = began = self._loop.time()
+        try:
+            yield
+        finally:
+            self._waiting_since = None
+            self._waited += self._loop.time() - began
+
+    def owed(self, now: float) -> float:
+        """For how many seconds the client has kept us waiting; 0 where we do not wait for it."""
+        if not self.serving:
+            return now - self.idle_since
+        waits = self._waiting_since
+        inward = 0.0 if waits is None else self.bounds.patience - self._left_in + now - waits
+        return max(inward, self.bounds.readers_patience - self._left_out)
+
+    def look(self, now: float, passed: float) -> None:
+        """See whether what we wait for moves; end what has kept us waiting for too long."""
+        patience = self.bounds.patience
+        waited = self._waited
+        if self._waiting_since is not None:
+            # What is left of it counts at its end, or at the next look.
+            waited += now - self._waiting_since
+            self._waiting_since = now
+        self._left_in = min(patience, self._left_in + self._moved / PACE - waited)
+        self._waited, self._moved = 0.0, 0
+        if self._left_in <= 0 and self._waiting_since is not None and self._current_request is not None:
+            self._left_in = patience
+            # The handler meets it where it waits, and answers.
+            self._current_request.content.set_exception(TimeoutError("the client sends nothing"))
+        moved, stuck = self._sent()
+        longest = self.bounds.readers_patience
+        self._left_out = min(longest, self._left_out + moved / PACE - passed) if stuck else longest
+        if self._left_out <= 0:
+            self.cut()
+
+    def _sent(self) -> tuple[int, bool]:
+        """How many bytes the client has taken since the last look, and whether some wait for it."""
+        raw = self.transport.get_extra_info("socket") if self.transport is not None else None
+        try:
+            if raw is None or not struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
+                return 0, False
+            info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKED + 8)
+            acked: int = struct.unpack_from("<Q", info, ACKED)[0]
+        except (OSError, ValueError, struct.error):
+            # It is gone, it is no TCP, or the kernel does not say.
+            return 0, False
+        moved, self._acked = acked - self._acked, acked
+        return moved, True
+
+    def cut(self) -> None:
+        """End it at once, also for whoever writes to the socket under another descriptor."""
+        transport = self.transport
+        if transport is None:
+            return
+        with contextlib.suppress(OSError, AttributeError):
+            number = transport.get_extra_info("socket").fileno()
+            with socket.socket(fileno=fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)) as raw:
+                # What the client never took is not kept for it.
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                raw.shutdown(socket.SHUT_RDWR)
+        transport.abort()
+
+
+def size_of(message: tuple[Any, Any]) -> int:
+    """Bytes of a head that was read, but for what stands between its parts."""
+    head = message[0]
+    return len(getattr(head, "path", "")) + sum(len(n) + len(v) for n, v in getattr(head, "raw_headers", ()))
+
+
+class Bounds:
+    """What the connections of a door share."""
+
+    def __init__(self, patience: float, readers_patience: float) -> None:
+        """Take the seconds for which a client may keep us waiting, for its body and with its answer."""
+        self.patience = patience
+        self.readers_patience = readers_patience
+        self.open: dict[Connection, None] = {}
+        self.heads = 0
+        self._looked = asyncio.get_running_loop().time()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.most = MOST if files == resource.RLIM_INFINITY else min(MOST, max(8, files // FILES_EACH))
+
+    def add(self, one: Connection) -> None:
+        """Take one more. Where it is one too many, the one goes that has kept us waiting for the longest time; where
+        none of them does, the new one."""
+        self.open[one] = None
+        if len(self.open) > self.most:
+            now = asyncio.get_running_loop().time()
+            # Of equals the first: the new one is it where nobody else is waited for.
+            longest = max((one, *self.open), key=lambda each: each.owed(now))
+            self.remove(longest)
+            longest.cut()
+
+    def remove(self, one: Connection) -> None:
+        """Let one go."""
+        self.open.pop(one, None)
+        self.heads -= one.head
+        one.head = 0
+
+    def relieve(self) -> None:
+        """End the oldest of the heads that are not whole."""
+        now = asyncio.get_running_loop().time()
+        oldest = max((one for one in self.open if one.head), key=lambda one: one.owed(now))
+        self.remove(oldest)
+        oldest.cut()
+
+    async def watch(self) -> None:
+        """Rest, and look at all of them."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(LOOK)
+        now = loop.time()
+        passed, self._looked = now - self._looked, now
+        for number, one in enumerate(list(self.open), 1):
+            one.look(now, passed)
+            if not number % AT_ONCE:
+                await asyncio.sleep(0)
