@@ -346,18 +346,19 @@ async def test_parts_that_another_answered_never_park_their_upload(
 
 @pytest.mark.semantics("Q-16", "Q-22")
 async def test_a_part_that_another_answered_is_kept_until_the_store_lists_it(tmp_path: Path) -> None:
-    async with Store() as store, gateway(tmp_path, store, ("b",), max_size=16) as here:
+    async with Store() as store, gateway(tmp_path, store, ("b",), max_size=8192) as here:
         store.fake.buckets["b"] = Bucket("b", 0.0)
         hook = store.hook(ANSWERS["200 ETag of another object"], "UploadPart", bucket="b", times=1)
         cell = Cell("", "b", here, store)
+        data = b"it has to spill" * 300
         upload_id = (await cell.ask("CreateMultipartUpload")).result["UploadId"]
-        part = await cell.ask("UploadPart", b"it has to spill", UploadId=upload_id, PartNumber=1)
+        part = await cell.ask("UploadPart", data, UploadId=upload_id, PartNumber=1)
         await until(lambda: hook.hits == 1)
         await until(lambda: any(one.parts for one in store.fake.buckets["b"].uploads.values()))
         parts = {"Parts": [{"PartNumber": 1, "ETag": f'"{part.etag}"'}]}
         await cell.ask("CompleteMultipartUpload", UploadId=upload_id, MultipartUpload=parts)
         assert cell.there is not None
-        assert cell.there.data == b"it has to spill"
+        assert cell.there.data == data
 
 
 @pytest.mark.semantics("Q-10", "Q-22")

@@ -84,10 +84,10 @@ async def test_tags_beyond_the_limits_are_refused_where_they_are_queued_and_else
 
 @pytest.mark.semantics("Q-7", "Q-16a")
 async def test_a_part_that_is_copied_from_more_than_the_queue_holds_goes_through(tmp_path: Path) -> None:
-    async with Store() as store, gateway(tmp_path, store, ("b",), max_size=64, wait=0.0) as here:
+    async with Store() as store, gateway(tmp_path, store, ("b",), max_size=8192, wait=0.0) as here:
         store.fake.buckets["b"] = Bucket("b", 0.0)
-        await here.ask("PutObject", {"Bucket": "b", "Key": "large"}, b"x" * 65)
-        assert store.data("b", "large") == b"x" * 65
+        await here.ask("PutObject", {"Bucket": "b", "Key": "large"}, b"x" * 8193)
+        assert store.data("b", "large") == b"x" * 8193
         upload = await begun(here)
         answer = await here.ask("UploadPartCopy", {**upload, "PartNumber": 1, "CopySource": "b/large"})
         assert code_of(answer) == ""
@@ -96,7 +96,7 @@ async def test_a_part_that_is_copied_from_more_than_the_queue_holds_goes_through
 
 @pytest.mark.semantics("D-6a", "Q-14", "Q-14b")
 async def test_a_write_through_says_why_it_was_not_queued(tmp_path: Path) -> None:
-    async with Store() as store, gateway(tmp_path, store, max_size=64) as here:
+    async with Store() as store, gateway(tmp_path, store, max_size=8192) as here:
         for bucket in ("b", "versions"):
             store.fake.buckets[bucket] = Bucket(bucket, 0.0)
         store.fake.buckets["versions"].versioning = "Enabled"
@@ -107,7 +107,7 @@ async def test_a_write_through_says_why_it_was_not_queued(tmp_path: Path) -> Non
             ("b", b"x", {"if_match": '"another"'}),
             ("b", b"x", {"if_none_match": "*"}),
             ("b", b"x", {"x_amz_unheard": "of"}),
-            ("b", b"x" * 65, {}),
+            ("b", b"x" * 8193, {}),
             ("versions", b"x", {}),
         ):
             key = f"k{len(reasons)}"

@@ -1,4 +1,4 @@
-"""What the queue takes of the disk. The tables count it (tables/account.sql); what is not in them yet is estimated here.
+"""What the queue takes of the disk. The tables count it (tables/account.sql); what is not in them yet is estimated.
 
 An estimate is never less than what the row will count, so that what is reserved for a write is enough for it.
 """

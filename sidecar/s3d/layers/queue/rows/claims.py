@@ -91,12 +91,12 @@ def claim(
 def _one_of(db: apsw.Connection, lane: tuple[str, str], now: float, *, slow: bool, waiting: bool) -> Iterator[Change]:
     """The change by which a lane is tried that is slowed down: one that was not tried before, since what fails for
     itself shall not keep the others waiting; else the one that is due for the longest time."""
-    of_lane = (*lane, now)
-    for queries_of in (
-        [("due_in_lane", (*lane, 0, now, 1))] if waiting else [],
-        [*([("due_in_lane", (*lane, 1, now, 1))] if waiting else []), ("in_doubt_in_lane", of_lane)] if slow else [],
-    ):
-        rows: Table = [row for name, bindings in queries_of for row in db.execute(SQL[name], bindings)]
+    for is_tried in (False, True):
+        rows: Table = []
+        if waiting and (slow or not is_tried):
+            rows += db.execute(SQL["due_in_lane"], (*lane, int(is_tried), now, 1))
+        if slow and is_tried:
+            rows += db.execute(SQL["in_doubt_in_lane"], (*lane, now))
         found = [changes.of_row(row) for row in rows]
         if damaged := [change for change in found if change.damage]:
             # Whoever claims them sets them aside.
