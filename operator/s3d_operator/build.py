@@ -115,6 +115,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER": queue.conflict_check_after_seconds,
         "S3D_WRITE_QUEUE_ZOMBIE_WINDOW": queue.zombie_window_seconds,
         "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": queue.max_upload_age_seconds,
+        "S3D_WRITE_QUEUE_MAX_UPLOADS": queue.max_uploads,
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,
     }
     return {name: value for name, value in values.items() if value is not None}
@@ -148,6 +149,7 @@ FIELDS = {
     "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER": "spec.writeQueue.conflictCheckAfterSeconds",
     "S3D_WRITE_QUEUE_ZOMBIE_WINDOW": "spec.writeQueue.zombieWindowSeconds",
     "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": "spec.writeQueue.maxUploadAgeSeconds",
+    "S3D_WRITE_QUEUE_MAX_UPLOADS": "spec.writeQueue.maxUploads",
     "S3D_WRITE_QUEUE_WORKERS": "spec.writeQueue.workers",
 }
 

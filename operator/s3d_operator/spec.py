@@ -212,6 +212,7 @@ class WriteQueue(Resource):
     max_upload_age_seconds: int = Field(
         default=86_400, description=help_of(WriteQueueSettings, "max_upload_age"), ge=60, le=31_536_000
     )
+    max_uploads: int = Field(default=10_000, description=help_of(WriteQueueSettings, "max_uploads"), ge=1, le=1_000_000)
     ballast: Size = Field(default="16Mi", description=help_of(WriteQueueSettings, "ballast"))
     workers: int = Field(default=16, description=help_of(WriteQueueSettings, "workers"), ge=1, le=1024)
 
