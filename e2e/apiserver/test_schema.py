@@ -43,6 +43,7 @@ FULL: dict[str, Any] = {
         "barrierSeconds": 5,
         "zombieWindowSeconds": 60,
         "maxUploadAgeSeconds": 3600,
+        "maxUploads": 77,
         "ballast": "8Mi",
         "workers": 4,
         "versioned": "Queue",

@@ -27,6 +27,7 @@ FULL = {
         "barrierSeconds": 9,
         "zombieWindowSeconds": 60,
         "maxUploadAgeSeconds": 3600,
+        "maxUploads": 77,
         "ballast": "8Mi",
         "workers": 4,
     },
@@ -68,6 +69,7 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.write_queue.conflict_check_after == 9
     assert settings.write_queue.zombie_window == 60
     assert settings.write_queue.max_upload_age == 3600
+    assert settings.write_queue.max_uploads == 77
     assert settings.write_queue.ballast == 8 << 20
     assert settings.write_queue.workers == 4
     assert settings.remote.checksums == "when_required"
