@@ -26,7 +26,7 @@ from s3d.api import S3
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.crashes import Disk
-from tests.fakes import REFUSED
+from tests.fakes.flaky import REFUSED
 from tests.model import Model, State, Thing, Upload, Wrong, assembled, copied, md5, shown, thing
 from tests.onion import KEPT, LEFT, Onion
 

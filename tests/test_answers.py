@@ -21,7 +21,7 @@ from s3d.api import read_all
 from s3d.errors import S3Error
 from s3d.layers.queue.rules import retry
 from tests.callers import Answer, door_call
-from tests.fakes import Bucket, Version, md5
+from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import Gateway, gateway
 from tests.stores import Odd, Store, until
 

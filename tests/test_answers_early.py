@@ -15,7 +15,7 @@ import pytest
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.daemons import StartDaemon
-from tests.fakes import Bucket, Version, md5
+from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import gateway
 from tests.processes import Program, free_port
 from tests.remotes import Remote

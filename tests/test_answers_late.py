@@ -14,7 +14,7 @@ import pytest
 
 from s3d.errors import S3Error
 from tests.callers import Answer
-from tests.fakes import Bucket, Version, md5
+from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import Gateway, gateway
 from tests.stores import Odd, Store, until
 from tests.test_answers import ANSWERS, CONFIRMS, FOREIGN, HTML, PAGE, S3_ERRORS, XML, all_of, s3_error

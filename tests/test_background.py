@@ -21,7 +21,7 @@ from s3d.layers.queue.rows import knowledge
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from tests.callers import ask
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 
 T = TypeVar("T")
 BUCKET = "bucket"

@@ -33,7 +33,7 @@ from s3d.protocol import checksums, chunked, forms
 from s3d.store.bodies import Bodies, FileBody
 from tests.callers import Streamed, ask
 from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.queues import BUCKET, opened
 
 CRC = "x-amz-checksum-crc32"

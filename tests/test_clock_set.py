@@ -22,7 +22,8 @@ from s3d.layers.queue.rows import holds, late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.callers import Answer, ask
-from tests.fakes import Fake, Flaky, Journal
+from tests.fakes.fake import Fake
+from tests.fakes.flaky import Flaky, Journal
 
 NOON = 1_800_000_000.0
 WAIT = 20.0

@@ -19,7 +19,7 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.clients import raw
 from tests.daemons import StartDaemon, drained, eventually
-from tests.fakes import Bucket
+from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
 from tests.processes import free_port
 from tests.remotes import Remote

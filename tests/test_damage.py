@@ -17,7 +17,7 @@ from s3d.layers.queue.rows import schema
 from tests.callers import ask
 from tests.clients import code_of
 from tests.daemons import Daemon, drained, eventually
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.queues import BUCKET, at_work, opened, until
 from tests.relays import Relayed
 from tests.remotes import Remote

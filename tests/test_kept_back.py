@@ -12,7 +12,8 @@ from s3d.errors import S3Error
 from s3d.layers.queue.rules import retry
 from tests.callers import Answer, ask
 from tests.crashes import Disk
-from tests.fakes import REFUSED, Fake
+from tests.fakes.fake import Fake
+from tests.fakes.flaky import REFUSED
 from tests.onion import Onion
 
 BUCKET = "bucket"

@@ -19,7 +19,7 @@ from s3d.layers.queue import Queue
 from tests.callers import ask
 from tests.clients import code_of
 from tests.daemons import Daemon, eventually
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.queues import BUCKET, at_work, opened, until
 from tests.relays import Relayed
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.clients import raw
 from tests.daemons import StartDaemon, drained, eventually
-from tests.fakes import Bucket, Version, md5
+from tests.fakes.contents import Bucket, Version, md5
 from tests.processes import free_port
 from tests.remotes import Remote
 from tests.stores import Store

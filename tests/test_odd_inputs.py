@@ -14,7 +14,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import Queue
 from s3d.protocol.model import OPERATIONS
 from tests.callers import Answer, ask
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.queues import BUCKET, opened
 
 NUMBERS = ["9" * 5000, "-" + "9" * 5000, "1" + "0" * 30, str(1 << 63), str(-(1 << 63)), "-1", "0", "", "1e3", "\u0663"]

@@ -8,7 +8,7 @@ import pytest
 from tests.callers import Answer
 from tests.clients import code_of
 from tests.daemons import StartDaemon, drained, eventually
-from tests.fakes import Bucket
+from tests.fakes.contents import Bucket
 from tests.gateways import gateway
 from tests.processes import free_port, running, start, wait_for_http
 from tests.remotes import Remote, client, find_program

@@ -10,7 +10,7 @@ import pytest
 from s3d.errors import S3Error, Unavailable
 from s3d.protocol import checksums
 from tests.callers import Answer, ask, door_call
-from tests.fakes import Bucket, Version, md5
+from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import gateway
 from tests.stores import Odd, Seen, Store, until
 from tests.test_answers import s3_error

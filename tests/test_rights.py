@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
-from tests.fakes import Bucket
+from tests.fakes.contents import Bucket
 from tests.processes import free_port
 from tests.stores import Odd, Store
 from tests.test_answers import XML, s3_error

@@ -27,7 +27,8 @@ from s3d.metrics import Metrics
 from s3d.protocol import encode
 from tests.callers import ask, door_call
 from tests.contracts import Far, RemoteCheck, remote_contract
-from tests.fakes import Fake, Flaky, Journal, page
+from tests.fakes.fake import Fake
+from tests.fakes.flaky import Flaky, Journal, page
 from tests.queues import BUCKET, at_work, until
 
 KEY = {"Bucket": BUCKET, "Key": "k"}

@@ -9,7 +9,7 @@ from s3d.layers.queue.push import pace
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.rules import retry
 from tests.callers import Answer
-from tests.fakes import Bucket
+from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
 from tests.stores import Odd, Store, until
 from tests.test_answers import XML, s3_error

@@ -19,7 +19,7 @@ from s3d.layers.queue.push import zombies
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.crashes import Disk
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.machine import COUNTED, World, play
 from tests.model import Wrong
 from tests.moves import Watch

@@ -10,7 +10,7 @@ import pytest
 from s3d.layers.queue import Queue
 from s3d.layers.queue.rows import garbage, late_writes, uploads
 from tests.callers import ask
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.queues import BUCKET, ENDPOINT, at_work, until
 
 BODY = b"x" * 20_000

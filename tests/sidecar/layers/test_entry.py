@@ -8,7 +8,7 @@ import pytest
 
 from s3d.errors import S3Error
 from tests.callers import Answer
-from tests.fakes import Bucket
+from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway, quick
 from tests.stores import Store
 
