@@ -20,7 +20,8 @@ from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.crashes import Disk
 from tests.fakes.fake import Fake
-from tests.machine import COUNTED, World, play
+from tests.machine.play import play
+from tests.machine.world import COUNTED, World
 from tests.model import Wrong
 from tests.moves import Watch
 from tests.mutants import MUTANTS
