@@ -1,6 +1,6 @@
 """Whatever happens in whatever order, the onion keeps what it owes; and the machine that says so has eyes.
 
-tests/machine.py does the steps, tests/mutants.py takes promises out of the product one by one. S3D_E2E_SEED names other
+tests/machine/ does the steps, tests/mutants.py takes promises out of the product one by one. S3D_E2E_SEED names other
 steps; S3D_E2E_SOAK_HOURS makes them many more, by further seeds.
 """
 

@@ -10,7 +10,7 @@ from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse, Refusing
 from tests.relays import AWAY, Relay
 from tests.remotes import Remote
-from tests.test_lanes import state_of
+from tests.sidecar.layers.queue.push.test_lanes import state_of
 
 pytestmark = pytest.mark.semantics("Q-18")
 AT_ONCE = {"S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER": "0s"}

@@ -9,8 +9,8 @@ from tests.daemons import StartDaemon, drained, eventually
 from tests.fakes.contents import Bucket, Version, md5
 from tests.processes import free_port
 from tests.remotes import Remote
+from tests.sidecar.layers.test_answers_early import as_remote
 from tests.stores import Store
-from tests.test_answers_early import as_remote
 
 
 @pytest.fixture(autouse=True)

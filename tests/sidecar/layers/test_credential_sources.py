@@ -23,9 +23,9 @@ from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
 from tests.processes import free_port
 from tests.remotes import Remote
+from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
+from tests.sidecar.layers.test_answers_early import as_remote
 from tests.stores import Odd, Store, until
-from tests.test_answers import XML, s3_error
-from tests.test_answers_early import as_remote
 
 pytestmark = pytest.mark.usefixtures("quick")
 

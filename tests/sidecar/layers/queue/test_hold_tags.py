@@ -8,7 +8,7 @@ from s3d.layers.queue.push import releases
 from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
-from tests.test_lanes import state_of
+from tests.sidecar.layers.queue.push.test_lanes import state_of
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 HELD = [{"Key": "s3d.upload", "Value": "false"}]

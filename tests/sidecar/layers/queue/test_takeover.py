@@ -33,7 +33,7 @@ def left_behind(directory: Path) -> None:
     queue = directory / "queue"
     (queue / "bodies").mkdir(parents=True)
     db = apsw.Connection(str(queue / "queue.db"))
-    db.execute((Path(__file__).parent / "sidecar" / "layers" / "version_4.sql").read_text())
+    db.execute((Path(__file__).parent / "rows" / "version_4.sql").read_text())
     db.execute("INSERT INTO meta VALUES ('remote', ?)", (ENDPOINT,))
     for number, state in enumerate(STATES):
         late = [["lost", 1.0]] if state in ("unknown", "settled") else []

@@ -16,8 +16,18 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import Gateway, gateway
+from tests.sidecar.layers.queue.push.test_judged_answers import (
+    ANSWERS,
+    CONFIRMS,
+    FOREIGN,
+    HTML,
+    PAGE,
+    S3_ERRORS,
+    XML,
+    all_of,
+    s3_error,
+)
 from tests.stores import Odd, Store, until
-from tests.test_answers import ANSWERS, CONFIRMS, FOREIGN, HTML, PAGE, S3_ERRORS, XML, all_of, s3_error
 
 WINDOW = 3.0
 """Seconds for which what is delivered is kept."""

@@ -11,8 +11,8 @@ from s3d.layers.queue.rules import retry
 from tests.callers import Answer
 from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
+from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
 from tests.stores import Odd, Store, until
-from tests.test_answers import XML, s3_error
 
 pytestmark = pytest.mark.usefixtures("quick")
 
