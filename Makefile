@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test demo e2e soak bench conformance clients env generate lock format clean
+.PHONY: help check unit test demo e2e soak bench conformance clients env generate lock format clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -18,6 +18,9 @@ help: ## this list
 demo: ## the main job, told as it happens: writes survive an outage and a kill -9 (two minutes)
 	@.ci/venv .venv-demo e2e/demo/requirements.txt
 	@.venv-demo/bin/python -m e2e.demo.demo
+
+unit: .venv ## the tests that start no server (under a minute); ARGS="-k name" picks some
+	@$(PYTEST) tests -m "not server" --ignore tests/e2e --ignore-glob "*/test_chart_*" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test: .venv servers chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
 	@$(PYTEST) tests -n auto --maxprocesses 4 --dist worksteal $(ARGS)
