@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -138,7 +139,7 @@ class Makers:
 
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
-        runner = web.ServerRunner(web.Server(handle))
+        runner = web.ServerRunner(web.Server(handle, lingering_time=0.0))
         await runner.setup()
         self._life.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -200,7 +201,8 @@ def kinds(of: type[Body] = Body) -> Iterator[type[Body]]:
     """Every kind of body that the daemon has, whose module imports them all."""
     importlib.import_module("s3d.daemon")
     for kind in of.__subclasses__():
-        if kind.__module__.startswith("s3d."):
+        # With slots, a dataclass is made twice; the first one is in no module.
+        if kind.__module__.startswith("s3d.") and getattr(sys.modules[kind.__module__], kind.__name__) is kind:
             yield kind
         yield from kinds(kind)
 
