@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test demo e2e soak bench conformance clients env generate lock format clean
+.PHONY: help check unit test demo e2e soak bench conformance clients env generate lock format clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -18,6 +18,9 @@ help: ## this list
 demo: ## the main job, told as it happens: writes survive an outage and a kill -9 (two minutes)
 	@.ci/venv .venv-demo e2e/demo/requirements.txt
 	@.venv-demo/bin/python -m e2e.demo.demo
+
+unit: .venv ## the tests that start no server (under a minute); ARGS="-k name" picks some
+	@$(PYTEST) tests -m "not server" --ignore tests/e2e --ignore-glob "*/test_chart_*" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test: .venv servers chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
 	@$(PYTEST) tests -n auto --maxprocesses 4 --dist worksteal $(ARGS)
@@ -35,7 +38,7 @@ e2e: .venv servers cluster-parts ## stock clients, kills, power cuts, and the cl
 
 # With S3TESTS_DIR, the conformance with Ceph RGW is part of it.
 soak: .venv servers ## kills, power cuts, all faults and random operations, many more of them; HOURS=n SEED=name
-	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) S3D_E2E_SEED=$(or $(SEED),s3d) $(PYTEST) e2e/chaos tests/test_state_machine.py $(ARGS)
+	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) S3D_E2E_SEED=$(or $(SEED),s3d) $(PYTEST) e2e/chaos tests/sidecar/layers/queue/test_state_machine.py $(ARGS)
 	@[ -z "$(S3TESTS_DIR)" ] || $(MAKE) conformance ARGS="-k rgw"
 
 bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes; ARGS="--only small" picks some

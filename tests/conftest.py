@@ -18,6 +18,11 @@ from tests.semantics import quoted_sentences, sentences
 settings.register_profile("s3d", derandomize=True, deadline=None)
 settings.load_profile("s3d")
 
+STARTED = frozenset(["daemon", "minio", "moto", "remote", "start_daemon", "versitygw"])
+"""Fixtures that are a server."""
+STARTING = frozenset(["tests.daemons", "tests.machine.play", "tests.onion", "tests.remotes", "tests.stores"])
+"""Modules by which a test starts one, or a gateway that lives through many steps."""
+
 __all__ = [
     "away",
     "bucket",
@@ -39,6 +44,15 @@ def no_blocking_calls() -> Iterator[None]:
     """A call that blocks the event loop raises, where one of our modules makes it."""
     with blockbuster_ctx("s3d"):
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a server; `make unit` runs the others."""
+    for item in items:
+        module = item.getparent(pytest.Module)
+        used = {getattr(one, "__module__", "") for one in vars(module.obj).values()} if module else set()
+        if STARTED & {*getattr(item, "fixturenames", ())} or STARTING & used:
+            item.add_marker("server")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,7 +12,7 @@ from s3d.api import BytesBody, Reply, Wire
 from s3d.errors import S3Error
 from s3d.protocol import decode
 from s3d.protocol.encode import escape
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.gateways import Gateway
 
 

@@ -22,7 +22,7 @@ from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
 from tests.callers import Answer, ask
 from tests.crashes import Disk
-from tests.fakes import Flaky, Journal
+from tests.fakes.flaky import Flaky, Journal
 from tests.model import Wrong, md5
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """A store that speaks HTTP, byte by byte as a test has it: an S3 in memory, and answers that stand in for its own.
 
-`Store` serves the `Fake` of tests/fakes.py on a free loopback port. A hook chooses requests and says what they get
+`Store` serves the `Fake` of tests/fakes/fake.py on a free loopback port. A hook chooses requests and says what they get
 instead: an `Odd` answer, as a portal, an ingress, a proxy or a store in trouble gives it; with the request applied,
 applied when the test says so, or never. What reached the store is in `seen`, also what was cut off before an answer.
 """
@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 from s3d.api import Headers, Reply, Wire, read_all
 from s3d.errors import S3Error
 from s3d.protocol import checksums, decode
-from tests.fakes import Fake, unchunked
+from tests.fakes.fake import Fake, unchunked
 
 NO_LINGER = struct.pack("ii", 1, 0)
 HEAD_LIMIT = 256 << 10

@@ -13,7 +13,7 @@ from s3d.metrics import Metrics
 from s3d.protocol.checksums import content_md5
 from tests.callers import ask
 from tests.contracts import Far, RemoteCheck, md5, remote_contract
-from tests.fakes import Fake
+from tests.fakes.fake import Fake
 from tests.remotes import REGION, REMOTES, Remote
 
 

@@ -1,0 +1,119 @@
+"""Whatever happens in whatever order, the onion keeps what it owes; and the machine that says so has eyes.
+
+tests/machine/ does the steps, tests/mutants.py takes promises out of the product one by one. S3D_E2E_SEED names other
+steps; S3D_E2E_SOAK_HOURS makes them many more, by further seeds.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from s3d import config
+from s3d.layers import remote as layer
+from s3d.layers import splice
+from s3d.layers.queue.push import zombies
+from s3d.layers.queue.rules import retry
+from s3d.metrics import Metrics
+from tests.crashes import Disk
+from tests.fakes.fake import Fake
+from tests.machine.play import play
+from tests.machine.world import COUNTED, World
+from tests.model import Wrong
+from tests.moves import Watch
+from tests.mutants import MUTANTS
+from tests.remotes import REGION, Remote
+
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+ROUNDS = 1 + int(SOAK_HOURS * 20)
+STEPS = 7000
+"""Steps of a round, about; those on a real server are a tenth."""
+MORE_ROUNDS = 12
+"""Short rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
+OFTEN = 50
+SEARCHED = 4 + int(SOAK_HOURS * 20)
+"""Rounds, at most, in which a mutant is looked for: most are found in the first hundred steps."""
+
+pytestmark = pytest.mark.timeout(600 + SOAK_HOURS * 3600)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A loop, a disk that is watched, retries without a pause, and no word in the log of the faults that we make."""
+    monkeypatch.setattr(retry, "BASE", 0.0005)
+    monkeypatch.setattr(retry, "CAP", 0.02)
+    monkeypatch.setattr(retry, "PROBE_BASE", 0.0005)
+    monkeypatch.setattr(retry, "PROBE_CAP", 0.02)
+    monkeypatch.setattr(zombies, "GLANCE", 0.02)
+    monkeypatch.setattr(zombies, "PAUSE", 0.002)
+    log = logging.getLogger("s3d")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    with Disk().watched() as disk, asyncio.Runner() as runner:
+        yield World(Fake, runner.get_loop(), disk)
+    log.setLevel(before)
+
+
+def seeds(rounds: int = ROUNDS) -> Iterator[int]:
+    """The seed of each round."""
+    name = os.environ.get("S3D_E2E_SEED") or "s3d"
+    print(f"S3D_E2E_SEED={name}")
+    for number in range(rounds):
+        yield int.from_bytes(hashlib.sha256(f"{name} {number}".encode()).digest()[:4])
+
+
+def seldom(world: World) -> dict[str, int]:
+    """What was answered less than OFTEN."""
+    return {name: world.answered[name] for name in COUNTED if world.answered[name] < OFTEN}
+
+
+def search(world: World) -> None:
+    """Play until something is found. Raises Wrong."""
+    for seed in seeds(SEARCHED):
+        play(world, STEPS, seed)
+
+
+@pytest.mark.semantics(
+    "D-1", "D-4", "Q-1", "Q-2", "Q-3", "Q-4", "Q-16", "Q-19", "Q-20", "R-1", "R-2", "R-3", "R-5", "R-8"
+)
+def test_the_onion_keeps_what_it_owes(world: World) -> None:
+    for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
+        if number < ROUNDS or seldom(world):
+            play(world, STEPS if number < ROUNDS else STEPS // 5, seed)
+    assert world.steps >= 5000
+    assert seldom(world) == {}
+
+
+@pytest.mark.remote
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
+    world: World, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in remote.environment.items():
+        monkeypatch.setenv(name, value)
+    # Once a process it writes a byte to a pipe, which must not be taken for a blocking call when a large body comes.
+    splice.check()
+    connecting = layer.connect(config.Remote(endpoint=remote.endpoint, region=REGION), Metrics())
+    far = world.loop.run_until_complete(connecting.__aenter__())
+    world.remote = lambda: far
+    world.versions = world.tags = False
+    try:
+        for seed in seeds():
+            play(world, STEPS // 10, seed)
+    finally:
+        world.loop.run_until_complete(connecting.__aexit__(None, None, None))
+    assert world.steps >= 500
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_the_machine_sees_a_mutant(
+    world: World, mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, moves: Watch
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises(Wrong):
+        search(world)
+    # The machine has to see it by what the gateway does; a mutant may also make a move that no table allows.
+    moves.wrong.clear()
