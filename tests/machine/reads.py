@@ -54,7 +54,8 @@ class Reads(Client):
         answer = self.client(operation, key, **params)
         if isinstance(answer, Answer):
             return answer
-        if away(answer):
+        # The answer to a HEAD has no document that tells whose 404 it is; none but the store's is handed on.
+        if away(answer) and not (operation == "HeadObject" and answer.status == 404):
             if self.pending(key):
                 raise Wrong(f"{operation} of {key!r}, which is pending, is refused: {answer}")
             return None
