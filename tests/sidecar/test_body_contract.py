@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from s3d import config, door
 from s3d.api import Body, BytesBody
 from s3d.client import Client
+from s3d.connections import Bounds
 from s3d.layers.queue import Queue, parked
 from s3d.layers.queue.multipart.joined import JoinedBody
 from s3d.layers.queue.rows import views
@@ -63,6 +64,10 @@ class Digested(Body):
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         yield self._data[start:end]
         self._read = True
+
+
+PATIENCE = 60.0
+"""Seconds for which a client may keep a server waiting."""
 
 
 class Makers:
@@ -139,7 +144,9 @@ class Makers:
 
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
-        runner = web.ServerRunner(web.Server(handle, lingering_time=0.0))
+        server = door.Server(handle, lingering_time=0.0)
+        server.bounds = Bounds(PATIENCE, PATIENCE)
+        runner = web.ServerRunner(server)
         await runner.setup()
         self._life.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()

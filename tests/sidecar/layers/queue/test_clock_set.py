@@ -358,7 +358,8 @@ DAMAGE = {
     "due in the year 3000": "UPDATE change SET next_at = 32503680000.0",
     "due never": "UPDATE change SET next_at = 1e300",
     "tried, and due in a day": "UPDATE change SET attempts = 3, next_at = {now} + 86400",
-    "in doubt, and due in a day": "UPDATE change SET state = 'in_doubt', next_at = {now} + 86400",
+    "in doubt, and due in a day": """UPDATE change SET state = 'pushing';
+        UPDATE change SET state = 'in_doubt', next_at = {now} + 86400""",
     "queued tomorrow": "UPDATE change SET queued_at = {now} + 86400, acked_at = {now} + 86400",
     "queued at the end of time": "UPDATE change SET queued_at = 1e300",
     "a probe in a day": """INSERT INTO lane (bucket, identity, state, since, code, reason, attempts, probe_at)
