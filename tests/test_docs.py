@@ -83,3 +83,24 @@ def test_a_link_leads_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
     missing = [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()]
     assert not missing
+
+
+ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+HOMES = [
+    ROOT,
+    ROOT / "operator" / "s3d_operator",
+    *(path.parent for path in (ROOT / "sidecar" / "s3d").rglob("__init__.py")),
+]
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w./-]+(?:\.(?:py|sql|yaml|md)|/))`", ARCHITECTURE))))
+def test_what_the_architecture_names_is_there(name: str) -> None:
+    assert any((home / name).exists() for home in HOMES)
+
+
+@pytest.mark.parametrize("package", ["sidecar/s3d", "operator/s3d_operator"])
+def test_the_architecture_names_each_module(package: str) -> None:
+    modules = {path.name for path in (ROOT / package).rglob("*.py") if not path.name.startswith("__")}
+    spoken = set(re.findall(r"(\w+\.py)`", ARCHITECTURE))
+    commands = {path.name for path in (ROOT / "sidecar" / "s3d" / "cli").glob("*.py")}
+    assert modules - spoken - commands == set()
