@@ -14,7 +14,7 @@ from s3d import config
 from s3d.errors import S3Error
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import releases, zombies
+from s3d.layers.queue.push import bucket_tags, late_writes
 from s3d.layers.queue.rules import retry
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics
@@ -82,10 +82,10 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     for name, seconds in {"BASE": 0.005, "CAP": 0.05, "PROBE_BASE": 0.01, "PROBE_CAP": 0.05}.items():
         monkeypatch.setattr(retry, name, seconds)
     monkeypatch.setattr(retry, "SPACING", 2.0, raising=False)
-    monkeypatch.setattr(zombies, "GLANCE", 0.05)
-    monkeypatch.setattr(zombies, "PAUSE", 0.01)
-    monkeypatch.setattr(releases, "AGAIN", 0.5)
-    monkeypatch.setattr(upkeep, "GLANCE", 0.05)
-    monkeypatch.setattr(upkeep, "MOVED_AT_ONCE", 400)
+    monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.05)
+    monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.01)
+    monkeypatch.setattr(bucket_tags, "POLL_INTERVAL", 0.5)
+    monkeypatch.setattr(upkeep, "POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(upkeep, "MAX_MOVING", 400)
     for name, value in credentials("Dummy", "Dummy").items():
         monkeypatch.setenv(name, value)

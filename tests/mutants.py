@@ -14,10 +14,10 @@ from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.judge import Judge
 from s3d.layers.queue import layer, turns
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import pushes
-from s3d.layers.queue.push.content import open_change
-from s3d.layers.queue.rows import changes, outcomes, schema, views
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import send
+from s3d.layers.queue.push.change_body import open_change
+from s3d.layers.queue.rows import changes, lookups, schema, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve import listing
 from s3d.protocol import answers, listings
@@ -72,33 +72,33 @@ def remote_listed_before_the_snapshot(patch: pytest.MonkeyPatch) -> None:
 
 def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:
     """A pending delete hides nothing from reads (R-1)."""
-    real = views.visible
+    real = lookups.visible
 
     def visible(*arguments: Any) -> Any:
         found = real(*arguments)
         return None if found is not None and found.op == "delete" else found
 
-    patch.setattr(views, "visible", visible)
+    patch.setattr(lookups, "visible", visible)
 
 
 def settled_on_head_alone(patch: pytest.MonkeyPatch) -> None:
     """An unknown put is taken for done where a HEAD shows its ETag (Q-3)."""
 
-    async def put(parts: Parts, change: Change) -> Answer:
+    async def put(context: QueueContext, change: Change) -> Answer:
         if change.state == "in_doubt":
             with contextlib.suppress(S3Error):
-                seen = await parts.client.head_object(change.bucket, change.key)
+                seen = await context.client.head_object(change.bucket, change.key)
                 if seen.etag == change.etag:
                     return Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
-        return await real(parts, change)
+        return await real(context, change)
 
-    real = pushes.PUSHES["put"]
-    patch.setitem(pushes.PUSHES, "put", put)
+    real = send.PUSHES["put"]
+    patch.setitem(send.PUSHES, "put", put)
 
 
 def pushing_forgotten_at_start(patch: pytest.MonkeyPatch) -> None:
     """A change that was being pushed stays so over a start (Q-3)."""
-    patch.setattr(outcomes, "recover", lambda db: db.execute("DELETE FROM change WHERE op = 'through'"))
+    patch.setattr(transitions, "recover", lambda db: db.execute("DELETE FROM change WHERE op = 'through'"))
 
 
 def superseding_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
@@ -134,18 +134,18 @@ def barrier_skipped(patch: pytest.MonkeyPatch) -> None:
 def part_boundaries_changed(patch: pytest.MonkeyPatch) -> None:
     """An upload in parts is pushed as one part (Q-4)."""
 
-    async def push(parts: Parts, change: Change) -> Answer:
-        named = pushes.named(change)
+    async def push(context: QueueContext, change: Change) -> Answer:
+        named = send.named(change)
         metadata = {"n": change.members["x-amz-meta-n"]}
-        begun = await parts.client.ask("CreateMultipartUpload", {**named, "Metadata": metadata})
+        begun = await context.client.ask("CreateMultipartUpload", {**named, "Metadata": metadata})
         upload = {**named, "UploadId": begun.result["UploadId"]}
-        body = BytesBody(await read_all(open_change(parts, change), 64 << 20))
-        sent = await parts.client.ask("UploadPart", {**upload, "PartNumber": 1}, body)
+        body = BytesBody(await read_all(open_change(context, change), 64 << 20))
+        sent = await context.client.ask("UploadPart", {**upload, "PartNumber": 1}, body)
         document = {"Parts": [{"PartNumber": 1, "ETag": sent.result["ETag"]}]}
-        made = await parts.client.ask("CompleteMultipartUpload", {**upload, "MultipartUpload": document})
+        made = await context.client.ask("CompleteMultipartUpload", {**upload, "MultipartUpload": document})
         return Answer(200, CIMultiDict({"ETag": made.result["ETag"]}), made.result)
 
-    patch.setitem(pushes.PUSHES, "complete", push)
+    patch.setitem(send.PUSHES, "complete", push)
 
 
 def digest_not_verified_again(patch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def digest_not_verified_again(patch: pytest.MonkeyPatch) -> None:
     def open_body(bodies: Bodies, change: Change) -> Body:
         return bodies.open(change.file, change.size) if change.file else BytesBody(change.inline or b"")
 
-    patch.setattr(pushes, "open_body", open_body)
+    patch.setattr(send, "open_body", open_body)
 
 
 def success_by_status(patch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def _without(patch: pytest.MonkeyPatch, trigger: str) -> None:
 
 def superseded_tried_again(patch: pytest.MonkeyPatch) -> None:
     """What a person has tried again may be older than what was acknowledged since (Q-9b)."""
-    real = outcomes.unpark
+    real = transitions.unpark
 
     def unpark(db: Any, some: list[Change], now: float) -> list[int]:
         db.executemany(
@@ -219,7 +219,7 @@ def superseded_tried_again(patch: pytest.MonkeyPatch) -> None:
         )
         return real(db, some, now)
 
-    patch.setattr(outcomes, "unpark", unpark)
+    patch.setattr(transitions, "unpark", unpark)
 
 
 MUTANTS = (

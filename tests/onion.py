@@ -194,7 +194,7 @@ class Onion:
         self._look(KEEPING)
 
     def _is_settled(self, call: Call) -> bool:
-        return bool(self.queue.object_status(call.bucket, call.key)["state"] == "settled")
+        return bool(self.queue.object_status(call.bucket, call.key)["state"] == "delivered")
 
     async def _differs(self, call: Call) -> bool:
         """Whether a late request would show: the same bytes with other metadata have the same ETag."""
@@ -205,14 +205,14 @@ class Onion:
         return shown != ("" if call.operation == "DeleteObject" else md5(await read_all(call.body, 64 << 20)))
 
     def _look(self, window: float) -> None:
-        config.reload(self._settings, {"S3D_WRITE_QUEUE_ZOMBIE_WINDOW": window})
+        config.reload(self._settings, {"S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": window})
 
     def _unfinished(self) -> int:
         """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other.
 
         The queue itself is asked: a commit that it has not been told of yet is not done in `object_status` either.
         """
-        found = self.queue._parts.db.read(
+        found = self.queue._context.db.read(
             "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'in_doubt')"
         )
         return int(found[0][0])

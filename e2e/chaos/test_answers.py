@@ -70,7 +70,7 @@ def test_whatever_answers_nothing_acknowledged_is_lost(
     proxy = faults(remote)
     network = relay(proxy.remote)
     way = Way(network, proxy)
-    settings = {"S3D_BUCKETS": bucket, "S3D_LOG_LEVEL": "warning", "S3D_WRITE_QUEUE_ZOMBIE_WINDOW": WINDOW}
+    settings = {"S3D_BUCKETS": bucket, "S3D_LOG_LEVEL": "warning", "S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": WINDOW}
     daemon = start_daemon(network.remote, **settings)
     daemon.warm(bucket)
     ledger = Ledger(tmp_path / "ledger")

@@ -17,7 +17,7 @@ import pytest
 from e2e.chaos.requests import NOTHING, OK, ask, drained, ends, held, pending, put, wait_until
 from e2e.chaos.test_sweep import bodies, fault
 from e2e.chaos.tracing import find_strace, traced
-from s3d.layers.queue.rows import views
+from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 from tests.daemons import ROOT, Daemon, StartDaemon
@@ -161,7 +161,7 @@ async def test_a_migration_that_dies_at_any_call_loses_nothing(tmp_path: Path) -
             shutil.copy(f"{old}-wal", f"{path}-wal")
             died = migrate(path, f"inject={call}:signal=KILL:when={number}") < 0
             migrated = Database.open(path, SCHEMA)
-            found = [views.visible(migrated, "b", f"k{number}") for number in range(100)]
+            found = [lookups.visible(migrated, "b", f"k{number}") for number in range(100)]
             assert [change.inline for change in found if change] == [b"%d" % number for number in range(100)]
             await migrated.close()
             if not died:

@@ -26,7 +26,7 @@ from s3d_operator.spec import S3GatewaySpec
 LOOK_SECONDS = 60
 SHARED = "ReadWriteMany"
 # As many claims as a status may list.
-MOST = 1024
+MAX_CLAIMS = 1024
 FORBIDDEN = (
     "the operator may not create Jobs in this namespace: the owner of the cluster adds it to drain.jobs.namespaces of "
     "the chart"
@@ -189,7 +189,7 @@ class Drains:
                 settled = claim.model_copy(update=said(Left(0, 0)) | {"job": None})
             if settled.in_use or settled.job or settled.changes != 0 or settled.claim_name in remembered:
                 kept.append(settled)
-        return kept[:MOST], lost
+        return kept[:MAX_CLAIMS], lost
 
     async def _settle(
         self, gateway: Object, spec: S3GatewaySpec | None, claim: ClaimStatus, jobs: set[str]

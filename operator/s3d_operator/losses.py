@@ -15,7 +15,7 @@ from s3d_operator.gateway_status import LostChanges
 from s3d_operator.pods import Left, Pod, Report, total
 
 # As many pods as a status may name.
-MOST = 1024
+MAX_KNOWN = 1024
 
 
 def read_lost(status: Mapping[str, Any] | None) -> LostChanges | None:
@@ -49,5 +49,5 @@ def remember(
         bytes=total([before.bytes if before else 0, *(left.bytes for left in new)]),
         since=before.since if before else now,
         last=last,
-        counted=tuple(uid for uid in (*(before.counted if before else ()), *lost) if uid in there)[-MOST:],
+        counted=tuple(uid for uid in (*(before.counted if before else ()), *lost) if uid in there)[-MAX_KNOWN:],
     )

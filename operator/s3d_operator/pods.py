@@ -24,14 +24,14 @@ from s3d_operator.schema import DNS_NAME
 
 SECONDS = 2
 ANSWER_BYTES = 64 << 10
-AT_ONCE = 32
+MAX_CONCURRENT = 32
 # The largest count: every reader of JSON keeps it exactly, and the API server takes it.
-LARGEST = 1 << 53
+MAX_COUNT = 1 << 53
 # The longest age: it leads to a time that can be written.
-LONGEST_SECONDS = 10 * 365 * 86_400
+MAX_SECONDS = 10 * 365 * 86_400
 CLAIM = "persistentVolumeClaim"
 # How many of anything the status of a gateway keeps of a pod.
-MOST = 64
+MAX_ENTRIES = 64
 # Taints that the API server lets every pod tolerate for a while.
 EVERYBODY_TOLERATES = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 
@@ -187,9 +187,9 @@ def manner_of(metadata: Object, spec: Object) -> LastPod:
         created=metadata.get("creationTimestamp"),
         service_account_name=spec.get("serviceAccountName") or "",
         fs_group=(spec.get("securityContext") or {}).get("fsGroup"),
-        image_pull_secrets=tuple(secrets[:MOST]),
-        node_selector=dict(list((spec.get("nodeSelector") or {}).items())[:MOST]),
-        tolerations=tuple(tolerations[:MOST]),
+        image_pull_secrets=tuple(secrets[:MAX_ENTRIES]),
+        node_selector=dict(list((spec.get("nodeSelector") or {}).items())[:MAX_ENTRIES]),
+        tolerations=tuple(tolerations[:MAX_ENTRIES]),
     )
 
 
@@ -227,7 +227,7 @@ class Report:
                 changes=count(pending["changes"]),
                 bytes=count(pending["bytes"]),
                 parked=count(pending["parked"]),
-                oldest=None if oldest is None else min(count(oldest), LONGEST_SECONDS),
+                oldest=None if oldest is None else min(count(oldest), MAX_SECONDS),
                 paused=count(said["paused_lanes"]),
                 remote=str(remote["state"])[:32],
                 credentials=str(remote.get("credentials", "unknown"))[:32],
@@ -240,17 +240,17 @@ def count(value: Any) -> int:
     """A number that counts something, or the largest that can. Raises ValueError for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise ValueError(f"{value!r:.64} is no count")
-    return int(min(value, LARGEST))
+    return int(min(value, MAX_COUNT))
 
 
 def total(counts: Iterable[int]) -> int:
     """A sum of counts, which is a count itself."""
-    return min(sum(counts), LARGEST)
+    return min(sum(counts), MAX_COUNT)
 
 
 async def ask(pods: Iterable[Pod], port: int = build.HEALTH_PORT) -> dict[str, Report | None]:
     """Ask the gateways of pods, some at once: by the pod's uid what it says; None where it says nothing of use."""
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
     answers: dict[str, Report | None] = {}
     # No proxy and no redirect: a pod must not send us elsewhere.
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:  # noqa: TID251

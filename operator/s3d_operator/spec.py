@@ -195,10 +195,12 @@ class WriteQueue(Resource):
     max_age_seconds: int = Field(default=0, description=help_of(WriteQueueSettings, "max_age"), ge=0, le=31_536_000)
     wait_seconds: int = Field(default=30, description=help_of(WriteQueueSettings, "wait"), ge=0, le=3600)
     delay_seconds: int = Field(default=0, description=help_of(WriteQueueSettings, "delay"), ge=0, le=86_400)
-    versioned: Literal["Through", "Queue"] = Field(
-        default="Through", description=help_of(WriteQueueSettings, "versioned")
+    versioned: Literal["WriteThrough", "Queue"] = Field(
+        default="WriteThrough", description=help_of(WriteQueueSettings, "versioned")
     )
-    unproven: Literal["Queue", "Refuse"] = Field(default="Queue", description=help_of(WriteQueueSettings, "unproven"))
+    unverified_writes: Literal["Accept", "Reject"] = Field(
+        default="Accept", description=help_of(WriteQueueSettings, "unverified_writes")
+    )
     conflict: Literal["Overwrite", "Park"] = Field(
         default="Overwrite", description=help_of(WriteQueueSettings, "conflict")
     )
@@ -206,8 +208,8 @@ class WriteQueue(Resource):
         default=5, description=help_of(WriteQueueSettings, "conflict_check_after"), ge=0, le=86_400
     )
     barrier_seconds: int = Field(default=25, description=help_of(Daemon, "barrier_timeout"), ge=0, le=3600)
-    zombie_window_seconds: int = Field(
-        default=900, description=help_of(WriteQueueSettings, "zombie_window"), ge=0, le=86_400
+    late_write_window_seconds: int = Field(
+        default=900, description=help_of(WriteQueueSettings, "late_write_window"), ge=0, le=86_400
     )
     max_upload_age_seconds: int = Field(
         default=86_400, description=help_of(WriteQueueSettings, "max_upload_age"), ge=60, le=31_536_000

@@ -149,7 +149,7 @@ class ChangeStatus(TypedDict):
 
 
 class ObjectStatus(TypedDict):
-    """One object: `settled` where nothing is pending, else the state of its newest change."""
+    """One object: `delivered` where nothing is pending, else the state of its newest change."""
 
     bucket: str
     key: str

@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 AnyHeaders = CIMultiDict[str] | CIMultiDictProxy[str]
 Headers = CIMultiDict[str]
-MOST_HEADERS = 640
+MAX_HEADERS = 640
 """Headers of a request or an answer, at the door and at the remote: S3 bounds bytes, and 512 of metadata fill 8 KB."""
 Origin = Literal["client", "queue", "sync", "mount"]
 Source = Literal["queue", "cache", "stale", "remote"]

@@ -28,7 +28,7 @@ VOLUME_MARGIN = 512 << 20
 SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-MOST_BYTES = 1 << 62
+MAX_BYTES = 1 << 62
 NOT_BUILT = {
     "S3D_READ_CACHE": "the read cache is",
     "S3D_SYNC_FOLDER": "the sync folder is",
@@ -45,7 +45,7 @@ def parse_bytes(value: object) -> object:
         if not match:
             raise ValueError(f"{value!r} is not a size; write for example 512Mi or 10Gi")
         size = float(match[1]) * UNITS[match[2]]
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise ValueError("there is no disk of this size")
         return int(size)
     return value
@@ -297,16 +297,16 @@ class WriteQueue(Section):
         "How long a change waits before its first push. A change that is overwritten in that time is never pushed.",
         reloads=True,
     )
-    versioned: Literal["Through", "Queue"] = setting(
+    versioned: Literal["WriteThrough", "Queue"] = setting(
         "S3D_WRITE_QUEUE_VERSIONED",
-        "Through",
-        "Writes to versioned or locked buckets. Through sends them to the remote at once, so that the client gets its "
-        "version id. Queue accepts them here and pushes each in order.",
+        "WriteThrough",
+        "Writes to versioned or locked buckets. WriteThrough sends them to the remote at once, so that the client gets "
+        "its version id. Queue accepts them here and pushes each in order.",
     )
-    unproven: Literal["Queue", "Refuse"] = setting(
-        "S3D_WRITE_QUEUE_UNPROVEN",
-        "Queue",
-        "In an outage, writes of a kind that the remote never accepted: Queue accepts them, Refuse answers 503.",
+    unverified_writes: Literal["Accept", "Reject"] = setting(
+        "S3D_WRITE_QUEUE_UNVERIFIED_WRITES",
+        "Accept",
+        "In an outage, writes of a kind that the remote never accepted: Accept queues them, Reject answers 503.",
         reloads=True,
     )
     conflict: Literal["Overwrite", "Park"] = setting(
@@ -322,8 +322,8 @@ class WriteQueue(Section):
         "A change that has waited longer than this is pushed only after a check for other writers of its key.",
         reloads=True,
     )
-    zombie_window: Duration = setting(
-        "S3D_WRITE_QUEUE_ZOMBIE_WINDOW",
+    late_write_window: Duration = setting(
+        "S3D_WRITE_QUEUE_LATE_WRITE_WINDOW",
         900.0,
         "How long a delivered change is retained if an earlier attempt timed out. If that attempt arrives late, the "
         "change is pushed again.",

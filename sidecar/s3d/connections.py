@@ -26,15 +26,15 @@ LINGER = 2.0
 """Seconds for which what is refused is still read."""
 LOOK = 1.0
 """Seconds between two looks at whether what is waited for moves."""
-AT_ONCE = 64
+BATCH = 64
 """Connections that are looked at before others have their turn."""
 PACE = 1024.0
 """Bytes for which a client gets back a second of our patience."""
-MOST = 512
+MAX_CONNECTIONS = 512
 """Connections at once; fewer where the process may open few files."""
 FILES_EACH = 4
 """Descriptors that a request may need: its socket, its file, the remote's socket, and a pipe between the two."""
-LONGEST_HEAD = 64 << 10
+MAX_HEAD = 64 << 10
 """Bytes of a request's line and headers; S3 takes 8 KB of headers, and a line of a listing has some tokens."""
 HEADS = 16 << 20
 """Bytes of all heads that are not whole yet."""
@@ -44,7 +44,7 @@ BUFFER, SMALL_BUFFER = 256 << 10, 16 << 10
 """Bytes of a request that may wait before its connection is read no further."""
 SMALL_SOCKET = 32 << 10
 """Bytes that the kernel is asked to keep in either direction for one that gets small buffers."""
-MOST_PIPELINED = 2
+MAX_PIPELINED = 2
 """Requests that are read ahead of the one that is served."""
 ACKED = 120
 """Where `struct tcp_info` has the count of bytes that the other side has acknowledged."""
@@ -73,7 +73,7 @@ class Connection(web.RequestHandler):
         super().__init__(server, read_bufsize=SMALL_BUFFER if self._small else BUFFER, **options)
         self.bounds = bounds
         # A queue of heads is memory that nobody has asked for yet.
-        self._max_msg_queue_size = MOST_PIPELINED
+        self._max_msg_queue_size = MAX_PIPELINED
         self._msg_queue_resume_size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,13 +103,13 @@ class Connection(web.RequestHandler):
             self._grow(len(data))
         super().data_received(data)
         if self._request_count > before:
-            longest = max(map(size_of, self._messages)) if self.head > LONGEST_HEAD else 0
+            longest = max(map(size_of, self._messages)) if self.head > MAX_HEAD else 0
             self._payload = self._messages[-1][1]
             self._grow(-self.head)
-            if longest > LONGEST_HEAD:
+            if longest > MAX_HEAD:
                 self._messages.clear()
                 self.refuse_head()
-        elif self.head > LONGEST_HEAD:
+        elif self.head > MAX_HEAD:
             self.refuse_head()
         elif self.bounds.heads > HEADS:
             self.bounds.relieve()
@@ -226,7 +226,9 @@ class Bounds:
         self.heads = 0
         self._looked = asyncio.get_running_loop().time()
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.most = MOST if files == resource.RLIM_INFINITY else min(MOST, max(8, files // FILES_EACH))
+        self.most = (
+            MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(8, files // FILES_EACH))
+        )
 
     def add(self, one: Connection) -> None:
         """Take one more. Where it is one too many, the one goes that has kept us waiting for the longest time; where
@@ -260,5 +262,5 @@ class Bounds:
         passed, self._looked = now - self._looked, now
         for number, one in enumerate(list(self.open), 1):
             one.look(now, passed)
-            if not number % AT_ONCE:
+            if not number % BATCH:
                 await asyncio.sleep(0)

@@ -45,9 +45,9 @@ ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 RELOAD_INTERVAL = 2.0
 """Seconds between two looks at S3D_CONFIG_DIR."""
-LARGEST_SETTINGS = 1 << 20
+MAX_SETTINGS = 1 << 20
 """Bytes of settings.json; a ConfigMap holds no more."""
-LONGEST_COMPLAINT = 500
+MAX_COMPLAINT = 500
 """Characters of what the log says of a wrong one."""
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Of mallopt(3)."""
@@ -111,7 +111,7 @@ class Daemon:
     def object_status(self, bucket: str, key: str) -> ObjectStatus:
         """What is pending for a key."""
         if self._queue is None:
-            return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
+            return {"bucket": bucket, "key": key, "state": "delivered", "changes": []}
         return cast(ObjectStatus, self._queue.object_status(bucket, key))
 
     def lanes(self) -> list[LaneStatus]:
@@ -334,11 +334,11 @@ class Watched:
             return
         self._seen = data
         try:
-            if len(data) > LARGEST_SETTINGS:
-                raise ValueError(f"it is larger than {LARGEST_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
+            if len(data) > MAX_SETTINGS:
+                raise ValueError(f"it is larger than {MAX_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
             changed = config.reload(self._settings, config.check_names(documents.parse(data)))
         except Exception as error:  # noqa: BLE001 (whatever somebody writes into a file must not end the daemon)
-            said = (str(error) or type(error).__name__)[:LONGEST_COMPLAINT].encode(errors="backslashreplace").decode()
+            said = (str(error) or type(error).__name__)[:MAX_COMPLAINT].encode(errors="backslashreplace").decode()
             log.error("%s is not taken over, the last settings stay: %s", self._path, said)
             return
         if changed:
@@ -355,7 +355,7 @@ def read_if_there(path: Path) -> bytes:
         return b""
     with os.fdopen(fd, "rb") as file:
         try:
-            return file.read(LARGEST_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+            return file.read(MAX_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
         except OSError:
             return b""
 

@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,21 +23,21 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from s3d import targets
-from s3d.api import MOST_HEADERS, S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
+from s3d.api import MAX_HEADERS, S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.background import for_ever
 from s3d.config import Gateway
 from s3d.connections import LINGER, Bounds, Connection
 from s3d.errors import S3DError, S3Error
 from s3d.metrics import Metrics
 from s3d.protocol import adminapis, checksums, decode, encode, sigv4
-from s3d.protocol.model import Operation
+from s3d.protocol.model import Operation, http_date
 
 log = logging.getLogger(__name__)
 
 LITTLE = 1 << 20
 """A refused body up to this size is read, and its connection kept."""
 KEEP_ALIVE = 75.0
-LONGEST_LINE = 32 << 10
+MAX_LINE = 32 << 10
 """Bytes of a request's first line. A listing may name a prefix, a delimiter and a name to start after, each of 1,024
 bytes that are three in a URL, beside a token."""
 # A body up to this size is sent in one write with its headers.
@@ -60,6 +59,9 @@ NAME = "s3d"
 # Requests of a connection are parsed one by one. aiohttp parses all that came together, and where what comes last is no
 # request it refuses the good ones in front of it as well.
 web_protocol.MAX_MSG_QUEUE_SIZE = 1
+
+_date = lru_cache(maxsize=2)(http_date)
+"""The Date header of a second."""
 
 
 class RequestBody(Body):
@@ -429,7 +431,7 @@ class Response(web.StreamResponse):
         elif hdrs.CONTENT_LENGTH not in headers:
             headers[hdrs.CONTENT_LENGTH] = str(len(data))
         if hdrs.DATE not in headers:
-            headers[hdrs.DATE] = http_date(int(time.time()))
+            headers[hdrs.DATE] = _date(int(time.time()))
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         if not self._keep_alive:
@@ -444,12 +446,6 @@ class Response(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to send."""
-
-
-@lru_cache(maxsize=2)
-def http_date(now: int) -> str:
-    """A second as the Date header has it (RFC 9110, 5.6.7)."""
-    return formatdate(now, usegmt=True)
 
 
 class Client(Connection):
@@ -514,8 +510,8 @@ async def listen(door: Door, settings: Gateway, metrics: Metrics) -> AsyncIterat
         "lingering_time": LINGER,
         "auto_decompress": False,
         "access_log": None,
-        "max_line_size": LONGEST_LINE,
-        "max_headers": MOST_HEADERS,
+        "max_line_size": MAX_LINE,
+        "max_headers": MAX_HEADERS,
     }
     server = Server(door.handle, **options)
     server.bounds = Bounds(settings.client_timeout, settings.reader_timeout)

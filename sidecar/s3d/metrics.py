@@ -121,8 +121,8 @@ class Metrics:
         )
         self.pushes = Counter(
             "s3d_queue_pushes_total",
-            "Attempts to push a change, by outcome: settled, retried, parked or unknown.",
-            ("result",),
+            "Attempts to push a change, by outcome: delivered, retried, parked or in_doubt.",
+            ("outcome",),
             registry=registry,
         )
         self.push_retries = Counter(
@@ -131,8 +131,8 @@ class Metrics:
             ("class",),
             registry=registry,
         )
-        self.written_through = Counter(
-            "s3d_queue_written_through_total",
+        self.write_through = Counter(
+            "s3d_queue_write_through_total",
             "Writes that were sent to the remote while the client waited, by reason.",
             ("reason",),
             registry=registry,
@@ -146,8 +146,8 @@ class Metrics:
             ("outcome",),
             registry=registry,
         )
-        self.late_arrivals = Counter(
-            "s3d_queue_late_arrivals_total",
+        self.late_writes = Counter(
+            "s3d_queue_late_writes_total",
             "Changes pushed again because an older write of their key arrived after them.",
             registry=registry,
         )

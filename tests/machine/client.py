@@ -129,7 +129,7 @@ class Client(RuleBasedStateMachine):
 
     def pending(self, key: str) -> bool:
         """Whether the gateway says that a key has changes that the remote has not confirmed."""
-        return bool(self.onion.queue.object_status(self.bucket, key)["state"] != "settled")
+        return bool(self.onion.queue.object_status(self.bucket, key)["state"] != "delivered")
 
     def not_there(self, key: str, error: S3Error) -> None:
         """A call says that there is no such object."""
@@ -146,7 +146,7 @@ class Client(RuleBasedStateMachine):
         """After a drain the remote has what was acknowledged."""
         await self.onion.drain()
         for key in self.model.may:
-            if (state := self.onion.queue.object_status(self.bucket, key)["state"]) != "settled":
+            if (state := self.onion.queue.object_status(self.bucket, key)["state"]) != "delivered":
                 await self.judge_kept(key, state)
                 continue
             named = {"Bucket": self.bucket, "Key": key}

@@ -21,11 +21,11 @@ FULL = {
         "waitSeconds": 3,
         "delaySeconds": 2,
         "versioned": "Queue",
-        "unproven": "Refuse",
+        "unverifiedWrites": "Reject",
         "conflict": "Park",
         "conflictCheckAfterSeconds": 9,
         "barrierSeconds": 9,
-        "zombieWindowSeconds": 60,
+        "lateWriteWindowSeconds": 60,
         "maxUploadAgeSeconds": 3600,
         "maxUploads": 77,
         "ballast": "8Mi",
@@ -64,10 +64,10 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.write_queue.wait == 3
     assert settings.write_queue.delay == 2
     assert settings.write_queue.versioned == "Queue"
-    assert settings.write_queue.unproven == "Refuse"
+    assert settings.write_queue.unverified_writes == "Reject"
     assert settings.write_queue.conflict == "Park"
     assert settings.write_queue.conflict_check_after == 9
-    assert settings.write_queue.zombie_window == 60
+    assert settings.write_queue.late_write_window == 60
     assert settings.write_queue.max_upload_age == 3600
     assert settings.write_queue.max_uploads == 77
     assert settings.write_queue.ballast == 8 << 20

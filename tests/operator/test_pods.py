@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from s3d_operator import build, pods
-from s3d_operator.pods import ANSWER_BYTES, LARGEST, LONGEST_SECONDS, Left, Pod, Report, ask, read_pod
+from s3d_operator.pods import ANSWER_BYTES, MAX_COUNT, MAX_SECONDS, Left, Pod, Report, ask, read_pod
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway
 from tests.operator.test_inject import ANONYMOUS, inject, pod
@@ -103,7 +103,7 @@ def test_only_a_claim_outlives_its_pod(volume: dict[str, Any], outlives: bool) -
         ('{"changes": 4, "bytes": 40, "oldest": 1.5, "parked": 3}', Left(4, 40, parked=3)),
         ('{"changes": 0, "bytes": 0, "oldest": null}', Left(0, 0)),
         ('{"changes": -4, "bytes": 40}', None),
-        ('{"changes": 1e400, "bytes": 40}', Left(LARGEST, 40)),
+        ('{"changes": 1e400, "bytes": 40}', Left(MAX_COUNT, 40)),
         ('{"changes": NaN, "bytes": 40}', None),
         ("[" * 4096, None),
         ('{"changes": true, "bytes": 40}', None),
@@ -144,8 +144,8 @@ def test_a_claim_by_a_name_that_no_claim_can_have_is_none() -> None:
 def test_what_a_pod_says_is_clamped_to_what_can_be_written(number: float) -> None:
     pending = dict.fromkeys(("changes", "bytes", "oldest_age_seconds", "parked"), number)
     said = Report.read(json.dumps(SAID | {"pending": pending}).encode())
-    assert said.changes == said.bytes == said.parked == min(number, LARGEST)
-    assert said.oldest == LONGEST_SECONDS
+    assert said.changes == said.bytes == said.parked == min(number, MAX_COUNT)
+    assert said.oldest == MAX_SECONDS
 
 
 @asynccontextmanager

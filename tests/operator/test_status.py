@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from s3d_operator.gateway_status import ClaimStatus, LastPod
-from s3d_operator.pods import LARGEST, LONGEST_SECONDS, Report
+from s3d_operator.pods import MAX_COUNT, MAX_SECONDS, Report
 from s3d_operator.status import AT_RISK_SECONDS, GatewayFacts, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -117,9 +117,9 @@ def test_where_a_pod_never_said_anything_nothing_is_said_to_be_zero() -> None:
 
 
 def test_what_is_added_up_stays_a_number_and_a_time_that_can_be_written() -> None:
-    most = replace(BUSY, changes=LARGEST, bytes=LARGEST, parked=LARGEST, oldest=LONGEST_SECONDS)
+    most = replace(BUSY, changes=MAX_COUNT, bytes=MAX_COUNT, parked=MAX_COUNT, oldest=MAX_SECONDS)
     pending = status_of(GIVEN, GatewayFacts([Seen(report=most)] * 2048), NOW)["pending"]
-    assert pending["changes"] == pending["bytes"] == pending["parked"] == LARGEST
+    assert pending["changes"] == pending["bytes"] == pending["parked"] == MAX_COUNT
     assert pending["oldestSince"].startswith("2016-")
 
 

@@ -63,7 +63,7 @@ class Told:
     def object_status(self, bucket: str, key: str) -> ObjectStatus:
         if self.broken:
             raise S3DError(f"cannot read {key}", hint="look at the disk")
-        return {"bucket": bucket, "key": key, "state": "settled", "changes": []}
+        return {"bucket": bucket, "key": key, "state": "delivered", "changes": []}
 
     def lanes(self) -> list[admin.LaneStatus]:
         return []
@@ -241,7 +241,7 @@ async def test_an_error_shows_its_words_on_the_unix_socket_only(tmp_path: Path) 
 async def test_the_unix_socket_takes_a_key_as_it_is(tmp_path: Path, key: str) -> None:
     async with doors(tmp_path) as client:
         answer = await client.unix(f"/status?bucket=photos&key={quote(key, safe='')}")
-    assert answer.json == {"bucket": "photos", "key": key, "state": "settled", "changes": []}
+    assert answer.json == {"bucket": "photos", "key": key, "state": "delivered", "changes": []}
 
 
 async def test_the_unix_socket_shows_a_bucket(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from s3d.api import S3, Call, Reply
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import releases, zombies
+from s3d.layers.queue.push import bucket_tags, late_writes
 from s3d.layers.queue.rows import knowledge
 from s3d.metrics import Metrics
 from s3d.store.db import Database
@@ -74,7 +74,7 @@ class Stage:
 
     @property
     def db(self) -> Buggy:
-        db = self.queue._parts.db
+        db = self.queue._context.db
         assert isinstance(db, Buggy)
         return db
 
@@ -106,10 +106,10 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(background, "PAUSE", 0.01)
     monkeypatch.setattr(layer, "Database", Buggy)
     monkeypatch.setattr(layer, "ORPHAN_GRACE", -60.0)
-    monkeypatch.setattr(releases, "AGAIN", 0.01)
-    monkeypatch.setattr(zombies, "GLANCE", 0.01)
-    monkeypatch.setattr(zombies, "PAUSE", 0.01)
-    monkeypatch.setattr(upkeep, "GLANCE", 0.01)
+    monkeypatch.setattr(bucket_tags, "POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.01)
+    monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.01)
+    monkeypatch.setattr(upkeep, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(daemon, "SWEEP_INTERVAL", 0.01)
     monkeypatch.setattr(daemon, "RELOAD_INTERVAL", 0.01)
     settings = config.Settings(
@@ -135,7 +135,7 @@ async def nothing() -> None:
 LOOKS = [
     ("deliveries", "state = 'in_doubt' AND next_at"),
     ("deliveries", "Pusher._claim"),
-    ("late arrivals", "state = 'settled'"),
+    ("late writes", "state = 'settled'"),
     ("tags of buckets", "FROM hold WHERE asked_at"),
     ("garbage", "FROM garbage"),
     ("orphaned bodies", "SELECT 1 FROM change WHERE file"),
@@ -146,8 +146,8 @@ LOOKS = [
 @pytest.mark.parametrize(("look", "bug"), LOOKS)
 async def test_a_look_goes_on_after_a_bug(stage: Stage, look: str, bug: str) -> None:
     run = "0" * 16
-    orphan = stage.queue._parts.bodies.root / f"{run}-{'0' * 8}"
-    await stage.queue._parts.db.write(knowledge.set_runs([run]))
+    orphan = stage.queue._context.bodies.root / f"{run}-{'0' * 8}"
+    await stage.queue._context.db.write(knowledge.set_runs([run]))
     stage.db.bug = bug
     if look == "orphaned bodies":
         orphan.write_bytes(b"x")
@@ -197,7 +197,7 @@ async def test_settings_are_still_taken_over_after_some_that_no_parser_survives(
     fresh = tmp_path / "fresh"
     fresh.write_text(json.dumps({"S3D_WRITE_QUEUE_MAX_FILES": 7}))
     fresh.replace(path)
-    await until(lambda: stage.queue._parts.settings.write_queue.max_files == 7)
+    await until(lambda: stage.queue._context.settings.write_queue.max_files == 7)
 
 
 @pytest.mark.semantics("D-13")

@@ -21,12 +21,12 @@ from s3d.api import Body, BytesBody
 from s3d.client import Client
 from s3d.connections import Bounds
 from s3d.layers.queue import Queue, parked
-from s3d.layers.queue.multipart.joined import JoinedBody
-from s3d.layers.queue.rows import views
+from s3d.layers.queue.multipart.concatenated import ConcatenatedBody
+from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.serve.overlay import RangeBody
-from s3d.layers.queue.serve.proving import Watched
+from s3d.layers.queue.serve.probing import Watched
 from s3d.layers.queue.serve.reads import Guarded
 from s3d.layers.remote import connect
 from s3d.layers.transfers import Download
@@ -74,10 +74,10 @@ class Makers:
     """How each kind of body comes about, with what it needs around it."""
 
     def __init__(self, queue: Queue, life: contextlib.AsyncExitStack) -> None:
-        self._parts = queue._parts
+        self._context = queue._context
         self._queue = queue
         self._life = life
-        self._bodies = self._parts.bodies
+        self._bodies = self._context.bodies
 
     async def stored(self, data: bytes) -> FileBody:
         bodies: Bodies = self._bodies
@@ -88,7 +88,7 @@ class Makers:
 
     async def change(self, data: bytes) -> Change:
         await ask(self._queue, "PutObject", {"Bucket": BUCKET, "Key": "k"}, data)
-        change = views.visible(self._parts.db, BUCKET, "k")
+        change = lookups.visible(self._context.db, BUCKET, "k")
         assert change is not None
         return change
 
@@ -107,19 +107,19 @@ class Makers:
             Part(1, half, etags[0], {}, 0.0, first.id),
             Part(2, len(data) - half, etags[1], {}, 0.0, None, inline=data[half:]),
         ]
-        return JoinedBody(self._bodies, parts, lambda: None)
+        return ConcatenatedBody(self._bodies, parts, lambda: None)
 
     async def stretch(self, data: bytes) -> Body:
         return RangeBody(await self.stored(b"before" + data + b"behind"), 6, 6 + len(data))
 
     async def guarded(self, data: bytes) -> Body:
-        return Guarded(self._parts, await self.change(b"x"), await self.stored(data))
+        return Guarded(self._context, await self.change(b"x"), await self.stored(data))
 
     async def watched(self, data: bytes) -> Body:
         return Watched(Streamed(data))
 
     async def remains(self, data: bytes) -> Body:
-        return parked.Remains(self._parts, await self.change(data))
+        return parked.Remains(self._context, await self.change(data))
 
     async def verified(self, data: bytes) -> Body:
         return checksums.verify(Streamed(data), checksums.expected(CIMultiDict({CRC: crc_of(data)})))
@@ -190,7 +190,7 @@ class Makers:
 MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     BytesBody: Makers.in_memory,
     FileBody: Makers.file,
-    JoinedBody: Makers.joined,
+    ConcatenatedBody: Makers.joined,
     RangeBody: Makers.stretch,
     Guarded: Makers.guarded,
     Watched: Makers.watched,
@@ -244,7 +244,7 @@ async def vouched() -> Fake:
 
 PASSING: Mapping[str, Callable[[Queue, Body], Body]] = {
     "Watched": lambda _, body: Watched(body),
-    "Guarded": lambda queue, body: Guarded(queue._parts, None, body),  # type: ignore[arg-type] # nothing is damaged
+    "Guarded": lambda queue, body: Guarded(queue._context, None, body),  # type: ignore[arg-type] # nothing is damaged
     "Framed": lambda _, body: chunked.frame(body, CRC),
     "VerifiedBody": lambda _, body: checksums.verify(body, checksums.expected(CIMultiDict({CRC: crc_of(b"data")}))),
 }
@@ -283,4 +283,4 @@ async def test_a_body_around_one_that_cannot_be_sent_is_not_sent(tmp_path: Path)
     async with opened(tmp_path, await vouched()) as queue:
         inner = Streamed(b"data", replayable=True)
         assert RangeBody(inner, 0, 4).send is None
-        assert Guarded(queue._parts, None, inner).send is None  # type: ignore[arg-type] # nothing is damaged
+        assert Guarded(queue._context, None, inner).send is None  # type: ignore[arg-type] # nothing is damaged

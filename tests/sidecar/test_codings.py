@@ -52,7 +52,7 @@ def test_an_objects_codings_are_all_kept_and_the_framing_is_not(
     daemon = start_daemon(remote, S3D_WRITE_QUEUE_DELAY="1h")
     body, headers = (FRAMED, TRAILING) if framed else (b"hello", [])
     expected = [line for line in ",".join(lines).split(",") if line.lower() != "aws-chunked"]
-    # The first write of a shape goes through, and one with a header in two lines always does.
+    # The first write of a profile goes through, and one with a header in two lines always does.
     for key in ("first", "second"):
         assert put(daemon, f"/{bucket}/{key}", body, lines, headers) == 200
         shown = daemon.client().head_object(Bucket=bucket, Key=key)

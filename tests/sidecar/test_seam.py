@@ -20,8 +20,8 @@ from s3d.layers.judge import Judge
 from s3d.layers.metered import Metered
 from s3d.layers.queue import Queue, open_queue, without_queue
 from s3d.layers.queue.multipart import assembly
-from s3d.layers.queue.push import confirm, conflicts, zombies
-from s3d.layers.queue.rows import views
+from s3d.layers.queue.push import confirm, conflicts, late_writes
+from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.metrics import Metrics
 from s3d.protocol import encode
@@ -91,7 +91,7 @@ class Opened:
 
     def change(self) -> Change:
         """The newest change of the key."""
-        change = views.visible(self.queue._parts.db, BUCKET, "k")
+        change = lookups.visible(self.queue._context.db, BUCKET, "k")
         assert change is not None
         return change
 
@@ -160,7 +160,7 @@ async def test_tags_of_a_pending_put_are_queued_for_a_layer_too(opened: Opened) 
 @pytest.mark.semantics("R-3")
 async def test_a_layers_read_of_a_key_takes_no_turn(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Any] = []
-    monkeypatch.setattr(type(opened.queue._parts.turns), "turn", lambda *arguments: taken.append(arguments))
+    monkeypatch.setattr(type(opened.queue._context.turns), "turn", lambda *arguments: taken.append(arguments))
     with pytest.raises(S3Error) as error:
         await opened.client.ask("GetObjectAcl", KEY)
     assert error.value.status == 501  # by the fake
@@ -294,7 +294,7 @@ Look = Callable[[Any, Change], Awaitable[Any]]
 LOOKS: dict[str, Look] = {
     "is there somebody else's object (Q-18)": conflicts.look,
     "is the bucket there (Q-18)": conflicts.check_bucket,
-    "did an older attempt arrive (Q-3)": zombies.etag_of,
+    "did an older attempt arrive (Q-3)": late_writes.etag_of,
     "has a Complete made the object (Q-3)": assembly.is_there,
     "which object is there (Q-22)": functools.partial(confirm.look, answer=Answer(200)),
     "which bytes are there (Q-22)": functools.partial(confirm.is_same, etag="x"),
@@ -309,7 +309,7 @@ async def test_a_look_of_the_queue_is_answered_by_no_memory(opened: Opened, look
     change = replace(opened.change(), identity="writer")
     opened.inner.calls.clear()
     with contextlib.suppress(S3Error):
-        await look(opened.queue._parts, change)
+        await look(opened.queue._context, change)
     assert opened.inner.calls
     assert all(call.fresh and call.origin == "queue" and call.identity == "writer" for call in opened.inner.calls)
 
@@ -323,18 +323,18 @@ async def test_a_conflict_is_seen_through_a_layer_that_remembers(opened: Opened)
     foreign = await opened.put_there(b"foreign")
     change = opened.change()
     with pytest.raises(conflicts.Conflict, match=foreign):
-        await conflicts.compare(opened.queue._parts, change)
+        await conflicts.compare(opened.queue._context, change)
 
 
 @pytest.mark.semantics("Q-18")
 async def test_an_answer_from_memory_teaches_no_etag(opened: Opened) -> None:
-    sights = opened.queue._parts.sights
+    seen_etags = opened.queue._context.seen_etags
     first = await opened.put_there(b"first")
     await opened.client.head_object(BUCKET, "k")
-    assert sights.of(BUCKET, "k") == first
-    sights.forget(BUCKET, "k")
+    assert seen_etags.of(BUCKET, "k") == first
+    seen_etags.forget(BUCKET, "k")
     assert (await opened.client.head_object(BUCKET, "k")).etag == first
-    assert sights.of(BUCKET, "k") is None
+    assert seen_etags.of(BUCKET, "k") is None
 
 
 @pytest.mark.semantics("R-9")

@@ -49,11 +49,11 @@ STATUS = """\
 examples:
   s3d status                       the daemon: remote, and what is pending
   s3d status holiday               one bucket
-  s3d status holiday/2026/a.jpg    one object: settled, or what its changes wait for
+  s3d status holiday/2026/a.jpg    one object: delivered, or what its changes wait for
   s3d status --json | jq .pending.bytes
 
 A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
-daemon runs and for its user. `settled` means that nothing is pending here.
+daemon runs and for its user. `delivered` means that nothing is pending here.
 """
 LS = """\
 examples:

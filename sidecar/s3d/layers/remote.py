@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from s3d import config
-from s3d.api import MOST_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers import blanks
@@ -52,7 +52,7 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EXPECT_FROM = 1 << 20
 # A body up to this size is read whole to learn its trailer, which then travels as a header.
 TRAILER_BUFFER = 256 << 10
-LARGEST_SKEW = 240.0
+MAX_SKEW = 240.0
 """Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
 """Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
@@ -60,7 +60,7 @@ REDIRECTS = frozenset([301, 307, 400])
 SAYING = frozenset([400, 401, 403, 404])
 """Statuses of errors that may be about us."""
 EXPECTATION_FAILED = 417
-MOST_SENT = 3
+MAX_SENT = 3
 """How often a request is sent at most: for another region, and for an expectation that is not known."""
 IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
 """What S3 says on a connection that it closes for its idleness, also to a request that comes at that moment."""
@@ -131,7 +131,7 @@ class Remote:
             skip_auto_headers=SKIP_AUTO,
             auto_decompress=False,
             request_class=Request,
-            max_headers=MOST_HEADERS,
+            max_headers=MAX_HEADERS,
         )
         # It would send a request again whose connection was lost, and nobody would know that it went out twice.
         client._retry_connection = False  # noqa: SLF001 (there is no public way, and a test counts requests)
@@ -233,7 +233,7 @@ class Remote:
             if response.status == EXPECTATION_FAILED and expects and unspent:
                 log.info("the remote knows no Expect: large bodies are sent without it from now on")
                 self._expects = False
-            elif sent == MOST_SENT or not unspent or not await self._took_nothing(call, method, response, reply, sent):
+            elif sent == MAX_SENT or not unspent or not await self._took_nothing(call, method, response, reply, sent):
                 if reply.body is download:
                     await download.begin()
                 return reply
@@ -336,8 +336,8 @@ class Remote:
         if not EARLIEST <= moment <= LATEST:
             return
         skew = moment - time.time()
-        skew = skew if abs(skew) > LARGEST_SKEW else 0.0
-        if abs(skew - self._skew) > LARGEST_SKEW:
+        skew = skew if abs(skew) > MAX_SKEW else 0.0
+        if abs(skew - self._skew) > MAX_SKEW:
             log.warning("the remote's clock is %+.0f s from ours: requests are signed by its time from now on", skew)
             self._skew = skew
 

@@ -29,10 +29,10 @@ SCHEMES: Mapping[str, tuple[bool, bool]] = {
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;chunk-signature=([0-9A-Fa-f*]{1,256}))?\Z")
 TRAILER = re.compile(rb"([A-Za-z0-9-]{1,64})[ \t]*:[ \t]*([!-~]*)[ \t]*\Z")
 TRAILER_SIGNATURE = "x-amz-trailer-signature"
-LONGEST_LINE = 1024
-MOST_TRAILERS = 16
+MAX_LINE = 1024
+MAX_TRAILERS = 16
 BLOCK_SIZE = 64 << 10
-LARGEST_WHOLE = 64 << 10
+MAX_WHOLE = 64 << 10
 """Bytes of a framed body that are decoded in one piece."""
 
 
@@ -100,7 +100,7 @@ class Decoder:
             stop = size if end < 0 else end + 1
             self._line += data[at:stop]
             at = stop
-            if len(self._line) > LONGEST_LINE:
+            if len(self._line) > MAX_LINE:
                 raise _malformed(f"{self._state.value} is too long")
             if self._line.endswith(b"\r\n"):
                 line = bytes(self._line[:-2])
@@ -154,7 +154,7 @@ class Decoder:
             if match is None:
                 continue
             name, value = match[1].decode("ascii").lower(), match[2].decode("ascii")
-            if name in self.trailers or len(self.trailers) >= MOST_TRAILERS:
+            if name in self.trailers or len(self.trailers) >= MAX_TRAILERS:
                 raise _malformed_trailer(f"{name} is there more than once")
             if name not in self._announced and not (name == TRAILER_SIGNATURE and self._signed):
                 raise _malformed_trailer(f"{name} was not announced in x-amz-trailer")
@@ -244,7 +244,7 @@ class Unwrapped(Body):
     async def whole(self) -> bytes:
         """All that the frames carry, for a body that is known to be small. Raises what `chunks` raises."""
         # The frames may outweigh what they carry.
-        if self._body.length is None or self._body.length > LARGEST_WHOLE:
+        if self._body.length is None or self._body.length > MAX_WHOLE:
             return b"".join([block async for block in self.chunks()])
         blocks = self._decoder.feed(await self._body.whole())
         self._decoder.end()

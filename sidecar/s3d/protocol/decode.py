@@ -27,9 +27,9 @@ with every character escaped."""
 RESPONSE_BYTES, RESPONSE_ELEMENTS = 64 << 20, 1_000_000
 PIECE = 4 << 10
 """Bytes of a document that are read at a time."""
-LONGEST_TAG = 16 * PIECE
+MAX_TAG = 16 * PIECE
 """Bytes of a tag with its attributes, which is handed over only when it is whole."""
-LONGEST_CODE, LONGEST_MESSAGE = 128, 2048
+MAX_CODE, MAX_MESSAGE = 128, 2048
 """Characters of an error that are kept: they stand in rows, in the log and before people."""
 ENCODINGS = frozenset(["utf-8", "us-ascii"])
 """What a document may say that it is written in."""
@@ -114,7 +114,7 @@ def _checked(bucket: str) -> str:
     return bucket
 
 
-# Of one request, the router, the presigned time and the table of understood members each look at the same query.
+# Of one request, the router, the presigned time and the allow-list of members each look at the same query.
 @lru_cache(maxsize=16)
 def query(text: str) -> tuple[tuple[str, str], ...]:
     """Names and values of a query as sent, in order. Raises S3Error InvalidURI."""
@@ -262,10 +262,8 @@ def error(status: int, headers: AnyHeaders, body: bytes) -> S3Error:
     """The error of a remote's response; its code comes from the status where there is no document."""
     fields = _error_fields(body)
     return S3Error(
-        fields.get("Code", "")[:LONGEST_CODE]
-        or CODES.get(status)
-        or ("InternalError" if status >= 500 else "BadRequest"),
-        fields.get("Message", "")[:LONGEST_MESSAGE] or f"The remote answered with status {status}",
+        fields.get("Code", "")[:MAX_CODE] or CODES.get(status) or ("InternalError" if status >= 500 else "BadRequest"),
+        fields.get("Message", "")[:MAX_MESSAGE] or f"The remote answered with status {status}",
         status=status,
         headers={name: value for name, value in headers.items() if name.lower() in ERROR_HEADERS},
         details={name: value for name, value in fields.items() if name not in OWN_ELEMENTS},
@@ -351,8 +349,8 @@ class Document:
                 parser.Parse(view[start:end], end >= len(data))
             except (expat.ExpatError, UnicodeDecodeError) as unreadable:
                 raise ValueError(str(unreadable)) from None
-            if end - parser.CurrentByteIndex > LONGEST_TAG:
-                raise ValueError(f"it has a tag or a comment of more than {LONGEST_TAG} bytes")
+            if end - parser.CurrentByteIndex > MAX_TAG:
+                raise ValueError(f"it has a tag or a comment of more than {MAX_TAG} bytes")
             yield
 
     def _declaration(self, _: str, encoding: str | None, __: int) -> None:

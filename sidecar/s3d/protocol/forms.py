@@ -18,10 +18,10 @@ from s3d.api import Body
 from s3d.errors import S3Error
 from s3d.protocol.model import timestamp
 
-MOST_BEFORE_FILE = 20 << 10
+MAX_BEFORE_FILE = 20 << 10
 """Bytes of all that comes before the file's content; AWS allows as many."""
-MOST_AFTER_FILE = 20 << 10
-MOST_PART_HEADERS = 8 << 10
+MAX_AFTER_FILE = 20 << 10
+MAX_PART_HEADERS = 8 << 10
 BOUNDARY = re.compile(r"""boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))\s*(?:;|$)""", re.IGNORECASE)
 PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)')
 FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
@@ -203,12 +203,12 @@ class FilePart(Body):
 
     async def _finish(self) -> None:
         """Read what stands behind the file: fields there do not count, another file is refused."""
-        left = MOST_AFTER_FILE
-        while (headers := await self._reader.part(min(max(left, 0), MOST_PART_HEADERS))) is not None:
+        left = MAX_AFTER_FILE
+        while (headers := await self._reader.part(min(max(left, 0), MAX_PART_HEADERS))) is not None:
             if disposition(headers)[0].lower() == "file":
                 raise one_file()
             left -= 64 + len(await self._reader.until_delimiter(max(left, 0)))
-        await self._reader.end(MOST_AFTER_FILE)
+        await self._reader.end(MAX_AFTER_FILE)
 
     async def aclose(self) -> None:
         """Close the body underneath."""
@@ -225,9 +225,9 @@ async def read(body: Body, content_type: str) -> Form:
     if not match:
         raise malformed("its Content-Type names no boundary")
     reader = Reader(body, (match[1] or match[2]).encode())
-    left = MOST_BEFORE_FILE - len(await reader.until_delimiter(MOST_BEFORE_FILE))
+    left = MAX_BEFORE_FILE - len(await reader.until_delimiter(MAX_BEFORE_FILE))
     fields: dict[str, str] = {}
-    while (headers := await reader.part(min(max(left, 0), MOST_PART_HEADERS))) is not None:
+    while (headers := await reader.part(min(max(left, 0), MAX_PART_HEADERS))) is not None:
         name, filename = disposition(headers)
         if name.lower() == "file":
             return Form(expanded(fields, filename), filename, FilePart(body, reader))
@@ -366,7 +366,7 @@ def too_large() -> S3Error:
     return S3Error(
         "MaxPostPreDataLengthExceededError",
         "Your POST request fields preceding the upload file were too large.",
-        details={"MaxPostPreDataLengthBytes": str(MOST_BEFORE_FILE)},
+        details={"MaxPostPreDataLengthBytes": str(MAX_BEFORE_FILE)},
     )
 
 

@@ -25,7 +25,7 @@ from xml.sax.saxutils import unescape
 from s3d.errors import S3Error
 from s3d.protocol.encode import NAMESPACE, PROLOGUE, escape
 
-MOST_KEYS = 1000
+MAX_KEYS = 1000
 """Entries of a page, whatever a client asks for."""
 TOKEN_VERSION = 2
 QUERY_SIZE = 12

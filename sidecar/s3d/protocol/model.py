@@ -26,7 +26,7 @@ XSI = "http://www.w3.org/2001/XMLSchema-instance"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MONTH_NUMBERS = {name: number for number, name in enumerate(MONTHS, 1)}
-LARGEST = (1 << 63) - 1
+MAX_INTEGER = (1 << 63) - 1
 """The largest number of S3, and of SQLite."""
 
 # Query members that say who asks, until when, or for which tool, and nothing about what is asked. Version 2 signatures
@@ -186,7 +186,7 @@ def integer(text: str) -> int:
     if not text.isascii() or not text.removeprefix("-").isdigit():
         raise ValueError(f"{text[:40]!r} is no number")
     number = saturated(text.removeprefix("-"))
-    if number > LARGEST:
+    if number > MAX_INTEGER:
         raise ValueError(f"{text[:40]!r} is too large")
     return -number if text.startswith("-") else number
 
@@ -194,7 +194,7 @@ def integer(text: str) -> int:
 def saturated(digits: str) -> int:
     """A number in decimal digits, however many: one beyond all that can be counted stands for what is larger still."""
     digits = digits.lstrip("0")
-    return int(digits or "0") if len(digits) <= len(str(LARGEST)) else LARGEST + 1
+    return int(digits or "0") if len(digits) <= len(str(MAX_INTEGER)) else MAX_INTEGER + 1
 
 
 def boolean(text: str) -> bool:
@@ -220,11 +220,11 @@ def timestamp(text: str) -> datetime:
         raise ValueError(f"{text[:40]!r} is no date") from error
 
 
-def http_date(moment: datetime | str) -> str:
-    """Write a date as headers have it (RFC 9110, 5.6.7)."""
+def http_date(moment: datetime | float | str) -> str:
+    """Write a date, or a Unix time, as headers have it (RFC 9110, 5.6.7)."""
     if isinstance(moment, str):
         return moment
-    t = moment.astimezone(UTC)
+    t = moment.astimezone(UTC) if isinstance(moment, datetime) else datetime.fromtimestamp(int(moment), UTC)
     return (
         f"{DAYS[t.weekday()]}, {t.day:02} {MONTHS[t.month - 1]} {t.year:04} {t.hour:02}:{t.minute:02}:{t.second:02} GMT"
     )

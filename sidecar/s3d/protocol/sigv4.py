@@ -22,7 +22,7 @@ from s3d.errors import S3Error
 from s3d.protocol.model import SIGNATURE, hoisted, iso_date, neutral
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-LONGEST = timedelta(days=7)
+MAX_AGE = timedelta(days=7)
 SKEW = timedelta(minutes=15)
 LONG_DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -158,7 +158,7 @@ def check_presigned(query: Mapping[str, str], now: datetime) -> None:
                 "AuthorizationQueryParametersError",
                 "X-Amz-Date must be in the ISO8601 Long Format and X-Amz-Expires a number of seconds",
             ) from None
-        if lifetime > LONGEST:
+        if lifetime > MAX_AGE:
             raise S3Error(
                 "AuthorizationQueryParametersError",
                 "X-Amz-Expires must be less than a week (in seconds) that is 604800",

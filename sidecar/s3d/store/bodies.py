@@ -44,7 +44,7 @@ BLOCK = 1 << 20
 """Bytes that are written, hashed and read at a time."""
 BLOCKS = 8 * BLOCK
 """Bytes that are gathered of all bodies together, before they are written."""
-SMALLEST_BLOCK = 16 << 10
+MIN_BLOCK = 16 << 10
 WRITEBACK = 8 * BLOCK
 """Bytes after which what was written starts on its way to the disk."""
 STRETCH = 8 * BLOCK
@@ -53,7 +53,7 @@ THREADS = 16
 """Threads for disk and digest work; a sync of a large body holds one for as long as it takes."""
 SWEEP_BATCH = 500
 """Files that a sweep looks at at a time."""
-MOST_INTACT = 16_384
+MAX_INTACT = 16_384
 """Bodies of which it is remembered that they hold what was stored; one that was forgotten is read once more."""
 MAX_CHUNKS = 1000
 """Chunks in a block; writev takes 1,024 (IOV_MAX)."""
@@ -266,7 +266,7 @@ class Bodies:
 
     def _block_size(self) -> int:
         """Bytes that are gathered of each body, so that all that are being received hold little together."""
-        return max(SMALLEST_BLOCK, min(BLOCK, BLOCKS // max(1, self._receiving)))
+        return max(MIN_BLOCK, min(BLOCK, BLOCKS // max(1, self._receiving)))
 
     async def _share(self, body: "FileBody", hasher: Hasher | None) -> Stored | None:
         """Give a stored body another name; None where it has none any more, or cannot have one more."""
@@ -414,7 +414,7 @@ class _Intact:
     def note(self, id: str, stamp: Stamp) -> None:  # noqa: A002
         """Remember a body as it is now; the one that was noted first is forgotten for it where there are too many."""
         self._stamps[id] = stamp
-        if len(self._stamps) > MOST_INTACT:
+        if len(self._stamps) > MAX_INTACT:
             del self._stamps[next(iter(self._stamps))]
 
     def forget(self, id: str) -> None:  # noqa: A002

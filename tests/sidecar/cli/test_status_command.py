@@ -44,7 +44,7 @@ def test_a_change_that_waits_shows_in_the_status_of_its_object_and_its_bucket(cl
     said = cli("status", "photos/a//b", "--json").json[0]
     assert (said["bucket"], said["key"], said["state"]) == ("photos", "a//b", said["changes"][0]["state"])
     assert [(change["op"], change["size"]) for change in said["changes"]] == [("put", 5)]
-    assert cli("status", "photos/other", "--json").json[0]["state"] == "settled"
+    assert cli("status", "photos/other", "--json").json[0]["state"] == "delivered"
     assert cli("status", "photos", "--json").json[0]["pending"] == {"changes": 1, "bytes": 5}
     assert cli("status", "--json").json[0]["pending"]["changes"] >= 1
     assert cli("get", "-q", "photos/a//b").out == b"12345"

@@ -96,7 +96,7 @@ async def test_a_push_is_judged_by_the_stores_early_answer(end: str, tmp_path: P
                 store.hook(early(413, "EntityTooLarge", reset=ENDS[end]), "PutObject", bucket=bucket, times=1)
                 answer = await here.ask("PutObject", {"Bucket": bucket, "Key": "k"}, bytes(SIZES["1.2 MB"]))
                 assert isinstance(answer, Answer), answer
-            await until(lambda: all(here.state(bucket, "k") in ("parked", "settled") for bucket in buckets))
+            await until(lambda: all(here.state(bucket, "k") in ("parked", "delivered") for bucket in buckets))
             assert {bucket: here.state(bucket, "k") for bucket in buckets} == dict.fromkeys(buckets, "parked")
 
 

@@ -280,7 +280,7 @@ async def test_a_refusal_with_a_far_date_teaches_no_clock(date: str, tmp_path: P
     with a_store() as store:
         async with store, gateway(tmp_path, store, ("b",)) as here:
             assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "warm"}, b""), Answer)
-            await until(lambda: here.state("b", "warm") == "settled")
+            await until(lambda: here.state("b", "warm") == "delivered")
             store.date = lambda: DATES[date]
             hook = store.hook(Odd(403, XML, s3_error(403, "AccessDenied").body))
             assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "k0"}, b"1"), Answer)

@@ -63,6 +63,6 @@ async def test_a_store_that_knows_no_expect_gets_the_body_without(queued: bool, 
         for key in ("one", "two"):
             answer = await here.ask("PutObject", {"Bucket": "b", "Key": key, **condition}, LARGE)
             assert isinstance(answer, Answer), answer
-        await until(lambda: {here.state("b", key) for key in ("one", "two")} == {"settled"}, what="a delivery")
+        await until(lambda: {here.state("b", key) for key in ("one", "two")} == {"delivered"}, what="a delivery")
         assert store.data("b", "one") == store.data("b", "two") == LARGE
         assert hook.hits in (1, 2), "what is under way at the same time finds out by itself"

@@ -130,7 +130,7 @@ async def test_an_attempt_of_a_push_is_one_request(cut: str, tmp_path: Path, sto
         store.hook(CUTS[cut], "DeleteObject", key="k", times=drops)
         assert isinstance(await here.ask("DeleteObject", KEY), Answer)
         for key in (*sizes, "k"):
-            await until(lambda key=key: here.state("b", key) == "settled")  # type: ignore[misc]
+            await until(lambda key=key: here.state("b", key) == "delivered")  # type: ignore[misc]
     came = {key: store.count("PutObject", key=key) + store.count("DeleteObject", key=key) for key in (*sizes, "k")}
     # Where a drop had applied it, a HEAD may have saved the next attempt.
     assert all(count <= drops + 1 for count in came.values()), came

@@ -390,7 +390,7 @@ async def test_a_body_that_was_written_to_is_verified_anew(bodies: Bodies) -> No
 async def test_of_too_many_verified_bodies_the_oldest_are_forgotten(
     bodies: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies_module, "MOST_INTACT", 2)
+    monkeypatch.setattr(bodies_module, "MAX_INTACT", 2)
     for _ in range(5):
         await bodies.receive(Incoming(pattern(LIMIT + 1)), hashlib.md5().update)
     assert len(bodies._intact._stamps) == 2

@@ -240,7 +240,7 @@ def test_a_file_that_is_not_the_body_any_more_is_503_and_is_never_delivered(
 
 @pytest.mark.semantics("D-11")
 def test_what_is_copied_from_a_damaged_body_is_nowhere(away: tuple[Daemon, Relayed, str], remote: Remote) -> None:
-    """Queued, on its way through since the copy is the first of its shape, and as a part of an upload."""
+    """Queued, on its way through since the copy is the first of its profile, and as a part of an upload."""
     daemon, relayed, bucket = away
     s3 = daemon.client()
     upload = s3.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]

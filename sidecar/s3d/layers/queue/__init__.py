@@ -2,6 +2,6 @@
 
 from s3d.layers.queue.layer import Queue, open_queue
 from s3d.layers.queue.rows.states import ON_THE_WAY
-from s3d.layers.queue.serve.posts import without_queue
+from s3d.layers.queue.serve.form_upload import without_queue
 
 __all__ = ["ON_THE_WAY", "Queue", "open_queue", "without_queue"]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-GLANCE = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at a full disk."""
-LEAST_SHARE = 16
+MIN_SHARE = 16
 """One in so many bytes of a small disk is kept for the drain."""
 
 
@@ -24,7 +24,7 @@ class Ballast:
     def __init__(self, path: Path, size: int) -> None:
         """Take the name, in a directory that is there; `lay` makes the file."""
         self._path = path
-        self._size = min(size, _total(path) // LEAST_SHARE)
+        self._size = min(size, _total(path) // MIN_SHARE)
         self._lock = asyncio.Lock()
         self.dropped = False
         """Whether the disk is full, and no new write is to be taken."""
@@ -53,7 +53,7 @@ class Ballast:
 
     async def watch(self) -> None:
         """Rest, and lay it again where there is room. A write that comes looks by itself."""
-        await asyncio.sleep(GLANCE)
+        await asyncio.sleep(POLL_INTERVAL)
         if self.dropped:
             await self.lay()
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from s3d.errors import ConfigError
-from s3d.layers.queue.rows import garbage, knowledge, uploads, views
+from s3d.layers.queue.rows import garbage, knowledge, lookups, uploads
 from s3d.store import db as store
 from s3d.store.bodies import Bodies, any_body, is_used, run_of
 from s3d.store.db import Database
 
-MOST_RUNS: Final = 1000
+MAX_RUNS: Final = 1000
 """Runs that are noted. An orphan of an older one than these is long gone."""
 
 
@@ -57,13 +57,13 @@ def _may_belong(db: Database, ours: str, theirs: str, names: list[str]) -> bool:
     if ours and theirs:
         return False
     if not ours and not theirs:
-        return views.newest(db) > 0
+        return lookups.newest(db) > 0
     return bool(known(db, names))
 
 
 def known(db: Database, names: Sequence[str]) -> set[str]:
     """Those of some bodies that the tables know: a row names them, or they are to be deleted. Raises StoreFailed."""
-    return views.files_known(db, names) | uploads.files_known(db, names) | garbage.files_known(db, names)
+    return lookups.files_known(db, names) | uploads.files_known(db, names) | garbage.files_known(db, names)
 
 
 async def note_run(db: Database, bodies: Bodies) -> None:
@@ -72,7 +72,7 @@ async def note_run(db: Database, bodies: Bodies) -> None:
     A database that was put back from an older copy knows nothing of the runs since: their bodies are no orphans.
     """
     known = knowledge.runs(db) or sorted(await bodies.runs())
-    await db.write(knowledge.set_runs([*known, bodies.run][-MOST_RUNS:]))
+    await db.write(knowledge.set_runs([*known, bodies.run][-MAX_RUNS:]))
 
 
 def of_others(db: Database, names: Sequence[str]) -> set[str]:

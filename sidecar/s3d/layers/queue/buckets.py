@@ -29,7 +29,7 @@ VERSIONS = frozenset(["versioned", "locked"])
 """Of a bucket that keeps every write."""
 REFUTED = "refuted"
 """Of a bucket that the settings name and the remote refuses."""
-MOST_KNOWN = 10_000
+MAX_KNOWN = 10_000
 """Names whose row, or absence, is kept in memory."""
 # Answers to a look-up that say "not configured here", or that this remote or identity has no such notion.
 SILENT = frozenset([400, 403, 404, 405, 501])
@@ -75,7 +75,7 @@ class Buckets:
     def remembered(self, name: str) -> Bucket | None:
         """What is known without asking; None where the bucket was never seen."""
         if name not in self._known:
-            if len(self._known) >= MOST_KNOWN:
+            if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             row = knowledge.remembered_bucket(self._db, name)
             self._known[name] = Bucket(name, *row) if row else None
@@ -179,7 +179,7 @@ class Buckets:
             self._hidden.pop(name, None)
             await self._remember(bucket)
         else:
-            if len(self._hidden) >= MOST_KNOWN:
+            if len(self._hidden) >= MAX_KNOWN:
                 self._hidden.clear()
             self._hidden[name] = bucket
         return bucket

@@ -17,7 +17,7 @@ from s3d.errors import S3Error
 from s3d.protocol import decode
 from s3d.protocol.model import Operation
 
-MOST = 8 << 20
+MAX_BYTES = 8 << 20
 """Bytes of all large documents that are in memory at once; the largest one may have as many."""
 SMALL = 64 << 10
 """Bytes of a document that counts as part of its connection."""
@@ -41,7 +41,7 @@ class Documents:
     def __init__(self, patience: float) -> None:
         """Take the seconds for which a large one may wait for its share, and then for its bytes."""
         self._patience = patience
-        self._left = MOST
+        self._left = MAX_BYTES
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._turns = {True: asyncio.Lock(), False: asyncio.Lock()}
         """Of small documents and of large ones, so that the former do not wait for the latter."""

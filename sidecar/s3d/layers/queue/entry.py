@@ -12,11 +12,11 @@ from typing import Any
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue import withheld
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import releases
-from s3d.layers.queue.rows import holds, lanes, views
-from s3d.layers.queue.rows.shapes import Shape
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.rows import holds, lanes, lookups
 from s3d.layers.queue.rows.states import KEPT_BACK, Op
+from s3d.layers.queue.rows.write_profiles import WriteProfile
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
 from s3d.layers.queue.rules.tags import TAGGING
 
@@ -55,34 +55,34 @@ class Write:
     fits: Callable[[], Awaitable[None]] = always
     """Raises the S3Error of a store that does not take its name (Q-15c)."""
     refuse: Callable[[Decision], Reply] = refuse
-    shape: Shape | None = None
+    profile: WriteProfile | None = None
     """Its kind, where the remote must have accepted one before the queue takes the next."""
     tags: Mapping[str, str] | None = None
     """The object's tags, as members, where the call itself does not say them."""
 
 
-def facts(parts: Parts, call: Call, **said: Any) -> Facts:
+def facts(context: QueueContext, call: Call, **said: Any) -> Facts:
     """What is known of a write before anything is looked up: what the request says, and the settings."""
-    settings = parts.settings.write_queue
-    said.setdefault("carries", withheld.carries(parts.staging, call))
-    return Facts(capacity=settings.max_size, reject_unverified=settings.unproven == "Refuse", **said)
+    settings = context.settings.write_queue
+    said.setdefault("carries", withheld.carries(context.staging, call))
+    return Facts(capacity=settings.max_size, reject_unverified=settings.unverified_writes == "Reject", **said)
 
 
-async def serve(parts: Parts, write: Write) -> Reply:
+async def serve(context: QueueContext, write: Write) -> Reply:
     """Do what is decided about a write. Raises S3Error where it is refused, and what its own functions raise."""
     known = write.facts
     while True:
-        decision, known = await settle(parts, write, known)
+        decision, known = await settle(context, write, known)
         match decision.fate:
             case Fate.QUEUE:
                 return await write.take()
             case Fate.REFUSE:
                 return write.refuse(decision)
             case Fate.WRITE_THROUGH:
-                parts.metrics.written_through.labels(decision.reason).inc()
+                context.metrics.write_through.labels(decision.reason).inc()
                 return _explained(decision, await write.send(decision))
             case Fate.PROBE:
-                parts.metrics.written_through.labels(decision.reason).inc()
+                context.metrics.write_through.labels(decision.reason).inc()
                 if (reply := await write.probe()) is not None:
                     return _explained(decision, reply)
                 # The rule, too: it may be why nothing was sent.
@@ -96,42 +96,42 @@ def _explained(decision: Decision, reply: Reply) -> Reply:
     return reply
 
 
-async def check(parts: Parts, write: Write) -> None:
+async def check(context: QueueContext, write: Write) -> None:
     """Raise S3Error where a write would be refused by what is known before its body."""
-    decision, _ = await settle(parts, write, write.facts)
+    decision, _ = await settle(context, write, write.facts)
     if decision.fate is Fate.REFUSE:
         refuse(decision)
 
 
-async def settle(parts: Parts, write: Write, known: Facts) -> tuple[Decision, Facts]:
+async def settle(context: QueueContext, write: Write, known: Facts) -> tuple[Decision, Facts]:
     """The decision about a write, and what was looked up for it."""
     while isinstance(decision := decide(known), Fact):
-        known = learnt(known, decision, await _look_up(parts, write, decision))
+        known = learnt(known, decision, await _look_up(context, write, decision))
     return decision, known
 
 
-async def _look_up(parts: Parts, write: Write, fact: Fact) -> object:
+async def _look_up(context: QueueContext, write: Write, fact: Fact) -> object:
     call = write.call
     match fact:
         case Fact.BUCKET:
-            return await _bucket(parts, call.bucket)
+            return await _bucket(context, call.bucket)
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
-            return write.shape is None or parts.learning.is_proven(write.shape)
+            return write.profile is None or context.learning.is_verified(write.profile)
         case Fact.RULE:
-            tags = withheld.tags_of(parts.db, call) if write.tags is None else write.tags
-            return await _rule(parts, call.bucket, tags)
+            tags = withheld.tags_of(context.db, call) if write.tags is None else write.tags
+            return await _rule(context, call.bucket, tags)
         case Fact.STUCK:
-            return bool(call.key) and _is_stuck(parts, call)
+            return bool(call.key) and _is_stuck(context, call)
         case Fact.AWAY:
-            return (parts.health.reason or "it does not answer") if parts.health.away else ""
+            return (context.health.reason or "it does not answer") if context.health.away else ""
 
 
-async def _bucket(parts: Parts, name: str) -> str | S3Error:
+async def _bucket(context: QueueContext, name: str) -> str | S3Error:
     """Why writes to a bucket go through; the error of one that is not there, or that nobody knows."""
     try:
-        return parts.buckets.through(await parts.buckets.get(name))
+        return context.buckets.through(await context.buckets.get(name))
     except S3Error as error:
         return error
 
@@ -145,23 +145,23 @@ async def _name(write: Write) -> str | S3Error:
     return ""
 
 
-async def _rule(parts: Parts, bucket: str, tags: Mapping[str, str]) -> str | S3Error:
+async def _rule(context: QueueContext, bucket: str, tags: Mapping[str, str]) -> str | S3Error:
     """The rule that holds a write. A bucket whose tags nobody has asked for yet is asked, since what was sent cannot be
     taken back; one that is not there, or tells them to nobody, has none."""
-    if bucket and not holds.asked_at(parts.db, bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
+    if bucket and not holds.asked_at(context.db, bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
         try:
-            await releases.ask(parts, bucket)
+            await bucket_tags.ask(context, bucket)
         except S3Error as error:
             if error.status >= 500:
                 return error
-    return holds.rule_now(parts.db, bucket, Op.PUT, tags)
+    return holds.rule_now(context.db, bucket, Op.PUT, tags)
 
 
-def _is_stuck(parts: Parts, call: Call) -> bool:
+def _is_stuck(context: QueueContext, call: Call) -> bool:
     """Whether something on the key will not move by itself: a write takes the key, a turn would wait in vain (Q-9)."""
-    change = views.obstacle(parts.db, call.bucket, call.key, views.newest(parts.db))
+    change = lookups.obstacle(context.db, call.bucket, call.key, lookups.newest(context.db))
     if change is None:
         return False
     return change.state in KEPT_BACK or any(
-        lane.state == "paused" and lanes.key_of(lane) == lanes.key_of(change) for lane in lanes.shut(parts.db)
+        lane.state == "paused" and lanes.key_of(lane) == lanes.key_of(change) for lane in lanes.shut(context.db)
     )

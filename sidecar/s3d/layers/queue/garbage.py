@@ -16,7 +16,7 @@ from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
 
-GLANCE = 1.0
+POLL_INTERVAL = 1.0
 """Seconds after which it looks by itself, and notes what it has deleted."""
 NOTED_TOGETHER = 64
 """Deleted files after which that is noted at once: their rows are read again at each look."""
@@ -45,13 +45,13 @@ class Garbage:
         clock = asyncio.get_running_loop()
         try:
             await self._delete()
-            if clock.time() - self._noted_at >= GLANCE:
+            if clock.time() - self._noted_at >= POLL_INTERVAL:
                 self._noted_at = clock.time()
                 await self._note()
         except StoreFailed as error:
             log.error("bodies that nobody needs cannot be deleted: %s", error)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GLANCE):
+            async with asyncio.timeout(POLL_INTERVAL):
                 await self._work.wait()
 
     async def collect(self) -> None:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 AT_START = 10_000
 """Changes, and uploads, that are looked at before the door opens."""
-GLANCE = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at whether something was set aside."""
 SELDOM = 10
 """One in so many of them asks whether another program has written, where nothing of ours is written."""
@@ -53,7 +53,7 @@ async def run(db: Database, metrics: Metrics, wake: Callable[[], None]) -> None:
             await tell(db, metrics, wake)
         except StoreFailed as error:
             log.error("rows cannot be looked at: %s", error)
-        await asyncio.sleep(GLANCE)
+        await asyncio.sleep(POLL_INTERVAL)
 
 
 async def look_at_all(db: Database) -> None:

@@ -19,31 +19,31 @@ from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.capacity import Capacity, disk_full
+from s3d.layers.queue.context import Handler, QueueContext
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.parts import Handler, Parts
 from s3d.layers.queue.push import timekeeping
 from s3d.layers.queue.push.pusher import Pusher
-from s3d.layers.queue.room import Room, disk_full
-from s3d.layers.queue.rows import knowledge, lanes, outcomes, times, uploads, views
+from s3d.layers.queue.rows import knowledge, lanes, lookups, times, transitions, uploads
 from s3d.layers.queue.rows.schema import SCHEMA
-from s3d.layers.queue.rows.shapes import Shapes
+from s3d.layers.queue.rows.write_profiles import WriteProfiles
+from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.layers.queue.serve import (
     bulk_deletes,
-    calls,
     copies,
+    form_upload,
     forward,
-    inprogress,
+    list_uploads,
     listing,
-    posts,
+    multipart_calls,
     reads,
     tagging,
     writes,
 )
-from s3d.layers.queue.sights import Sights
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -71,13 +71,13 @@ HANDLERS: Mapping[str, Handler] = {
     "DeleteObject": writes.delete,
     "DeleteObjects": bulk_deletes.delete_many,
     "DeleteBucket": forward.delete_bucket,
-    "CreateMultipartUpload": calls.create,
-    "UploadPart": calls.upload_part,
-    "UploadPartCopy": calls.copy_part,
-    "CompleteMultipartUpload": calls.complete,
-    "AbortMultipartUpload": calls.abort,
-    "ListParts": calls.list_parts,
-    "ListMultipartUploads": inprogress.list_uploads,
+    "CreateMultipartUpload": multipart_calls.create,
+    "UploadPart": multipart_calls.upload_part,
+    "UploadPartCopy": multipart_calls.copy_part,
+    "CompleteMultipartUpload": multipart_calls.complete,
+    "AbortMultipartUpload": multipart_calls.abort,
+    "ListParts": multipart_calls.list_parts,
+    "ListMultipartUploads": list_uploads.list_uploads,
     "PutObjectTagging": tagging.put,
     "DeleteObjectTagging": tagging.delete,
     "GetObjectTagging": tagging.get,
@@ -93,9 +93,9 @@ HANDLERS: Mapping[str, Handler] = {
 class Queue:
     """The write queue in front of a remote."""
 
-    def __init__(self, parts: Parts, pusher: Pusher) -> None:
-        """Take the parts; `open_queue` is the way in."""
-        self._parts = parts
+    def __init__(self, context: QueueContext, pusher: Pusher) -> None:
+        """Take the context; `open_queue` is the way in."""
+        self._context = context
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
 
@@ -112,7 +112,7 @@ class Queue:
             return reply
         except StoreFailed as error:
             if isinstance(error, StoreFull):
-                await self._parts.ballast.drop()
+                await self._context.ballast.drop()
             return encode.refusal(call, refuse_store(error))
         except Unavailable:
             raise
@@ -127,12 +127,12 @@ class Queue:
     @property
     def trouble(self) -> str:
         """Which file of the local dir is not in its place, as of the latest look; "" where all are."""
-        return "" if self._parts.db.place is None else self._parts.db.place.trouble
+        return "" if self._context.db.place is None else self._context.db.place.trouble
 
     async def watch_place(self) -> None:
         """Run for life: look whether the local dir is still where it was."""
         known = ""
-        place = self._parts.db.place
+        place = self._context.db.place
         while place is not None:
             trouble = await asyncio.to_thread(place.look)
             if trouble and trouble != known:
@@ -145,33 +145,33 @@ class Queue:
     async def _serve(self, call: Call) -> Reply:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
-            return await handler(self._parts, call)
+            return await handler(self._context, call)
         if call.wire.method == "OPTIONS":
-            return await self._parts.inner(call)
-        if posts.is_form(call.wire):
-            return await posts.post(self._parts, call)
+            return await self._context.inner(call)
+        if form_upload.is_form(call.wire):
+            return await form_upload.post(self._context, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:
-                return await forward.pass_through(self._parts, call)
+                return await forward.pass_through(self._context, call)
             case Class.REFUSE:
                 raise S3Error("NotImplemented", f"{call.operation} is not served by a gateway", status=501)
-        return await forward.after(self._parts, call)
+        return await forward.after(self._context, call)
 
     async def sweep(self) -> None:
         """Remove bodies without a row, left by a crash between the two (D-2), and set strange files aside (D-4)."""
-        parts = self._parts
-        if parts.db.place is not None:
-            trouble = await asyncio.to_thread(parts.db.place.look)
+        context = self._context
+        if context.db.place is not None:
+            trouble = await asyncio.to_thread(context.db.place.look)
             if trouble:
                 return
         others: set[str] = set()
 
         def known(files: list[str]) -> set[str]:
-            ours = binding.known(parts.db, files)
-            others.update(binding.of_others(parts.db, files) - ours)
+            ours = binding.known(context.db, files)
+            others.update(binding.of_others(context.db, files) - ours)
             return ours | others
 
-        swept = await parts.bodies.sweep(known, ORPHAN_GRACE)
+        swept = await context.bodies.sweep(known, ORPHAN_GRACE)
         if others:
             log.error(
                 "bodies (%d) are newer than the database, and are left alone: it is an older copy, in the place of the "
@@ -183,76 +183,76 @@ class Queue:
 
     async def look_after_rows(self) -> None:
         """Run for life: find rows that cannot be read, and tell of them."""
-        await inspection.run(self._parts.db, self._parts.metrics, self._parts.wake)
+        await inspection.run(self._context.db, self._context.metrics, self._context.wake)
 
     async def look_after_uploads(self) -> None:
         """Run for life: expire, clean up and spill uploads."""
-        await upkeep.run(self._parts)
+        await upkeep.run(self._context)
 
     @property
     def failure(self) -> str:
         """Why the local dir takes no writes at the moment; "" while it does."""
-        return str(self._parts.db.failure or self.trouble)
+        return str(self._context.db.failure or self.trouble)
 
     async def drain(self, seconds: float) -> None:
         """Push what is pending for up to so long, delete what it leaves, then carry the WAL into the database."""
         await self.pusher.drained(seconds)
         with contextlib.suppress(StoreFailed):
-            await self._parts.garbage.collect()
-            await self._parts.db.checkpoint()
+            await self._context.garbage.collect()
+            await self._context.db.checkpoint()
 
     # What the status doors show.
 
     def pending(self) -> dict[str, Any]:
         """What is pending, in counts. The gauge of the disk is set here: only the loop reads the tables."""
-        self._parts.metrics.disk_bytes.set(self._parts.room.used)
-        return status.pending(self._parts.db, self._parts.clock)
+        self._context.metrics.disk_bytes.set(self._context.capacity.used)
+        return status.pending(self._context.db, self._context.clock)
 
     def states(self) -> dict[str, int]:
         """Changes by state."""
-        return status.states(self._parts.db)
+        return status.states(self._context.db)
 
     def paused_lanes(self) -> int:
         """How many lanes are paused."""
-        return lanes.paused(self._parts.db)
+        return lanes.paused(self._context.db)
 
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""
-        return status.of_bucket(self._parts.db, self._parts.buckets, bucket)
+        return status.of_bucket(self._context.db, self._context.buckets, bucket)
 
     def object_status(self, bucket: str, key: str) -> dict[str, Any]:
         """The changes of one key."""
-        return status.of_object(self._parts.db, self._parts.clock, bucket, key)
+        return status.of_object(self._context.db, self._context.clock, bucket, key)
 
     def lanes(self) -> list[dict[str, Any]]:
         """The lanes that the remote refuses."""
-        return status.of_lanes(self._parts.db, self._parts.clock)
+        return status.of_lanes(self._context.db, self._context.clock)
 
     def tried(self) -> list[dict[str, Any]]:
         """Changes that were tried again and again."""
-        return status.tried(self._parts.db)
+        return status.tried(self._context.db)
 
     # What waits for a person, and what a person asks for.
 
     def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
         """A page of what waits for a person."""
-        return parked.listed(self._parts, bucket, prefix, seq, after)
+        return parked.listed(self._context, bucket, prefix, seq, after)
 
     def body(self, seq: int) -> Body | None:
         """The body of one of those. Raises S3Error."""
-        return parked.body(self._parts, seq)
+        return parked.body(self._context, seq)
 
     async def retry(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
         """Try parked changes again."""
-        return await parked.retry(self._parts, bucket, prefix, seq)
+        return await parked.retry(self._context, bucket, prefix, seq)
 
     async def discard(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
         """Drop changes that wait for a person."""
-        return await parked.discard(self._parts, bucket, prefix, seq)
+        return await parked.discard(self._context, bucket, prefix, seq)
 
     async def flush(self, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
         """How much is left of what was acknowledged up to the change `upto`; None: hurry what is pending now."""
-        return await parked.flush(self._parts, bucket, prefix, upto)
+        return await parked.flush(self._context, bucket, prefix, upto)
 
 
 @contextlib.asynccontextmanager
@@ -283,7 +283,7 @@ async def open_queue(
                 await binding.note_run(db, bodies)
             await adopt(db, endpoint)
             clock = await times.start(db, machine, timekeeping.longest(settings))
-            await db.write(outcomes.recover)
+            await db.write(transitions.recover)
             await db.write(lanes.recover)
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
@@ -322,15 +322,15 @@ def assemble(
     work = asyncio.Event()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
-    room = Room(db, clock, settings.write_queue, ballast)
+    capacity = Capacity(db, clock, settings.write_queue, ballast)
     owed = Owed(db, ballast)
     staging = Staging()
     client = Client(inner, "queue")
     versioned = settings.write_queue.versioned == "Queue"
     buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
-    shapes = Shapes(db)
-    sights = Sights(db)
-    parts = Parts(
+    profiles = WriteProfiles(db)
+    seen_etags = SeenEtags(db)
+    context = QueueContext(
         settings,
         db,
         clock,
@@ -343,17 +343,17 @@ def assemble(
         owed=owed,
         turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
         buckets=buckets,
-        room=room,
+        capacity=capacity,
         ballast=ballast,
-        shapes=shapes,
-        learning=Learning(buckets, shapes, sights, metrics),
-        sights=sights,
+        profiles=profiles,
+        learning=Learning(buckets, profiles, seen_etags, metrics),
+        seen_etags=seen_etags,
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
         documents=Documents(settings.gateway.client_timeout),
     )
-    return Queue(parts, Pusher(parts, work))
+    return Queue(context, Pusher(context, work))
 
 
 async def adopt(db: Database, endpoint: str) -> None:
@@ -361,7 +361,7 @@ async def adopt(db: Database, endpoint: str) -> None:
     owner = knowledge.belongs_to(db)
     if owner == endpoint:
         return
-    pending = sum(count for count, _ in views.tally(db).values())
+    pending = sum(count for count, _ in lookups.tally(db).values())
     begun = uploads.open_ones(db)
     if owner is not None and (pending or begun):
         what = " and ".join(

@@ -13,11 +13,11 @@ from s3d.api import AnyHeaders, Outcome, Reply
 from s3d.client import Answer
 from s3d.errors import S3Error
 from s3d.layers.queue.buckets import Bucket, Buckets
-from s3d.layers.queue.rows import shapes
+from s3d.layers.queue.rows import write_profiles
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.rows.shapes import DOUBTED, PROVEN, Shape, Shapes
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.sights import Sights
+from s3d.layers.queue.rows.write_profiles import SUSPECT, VERIFIED, WriteProfile, WriteProfiles
+from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.metrics import Metrics
 from s3d.protocol import answers
 from s3d.store.db import StoreFailed
@@ -28,7 +28,7 @@ CONTRARY = frozenset(
     "AccessDenied AllAccessDisabled AccountProblem AccessControlListNotSupported InvalidStorageClass "
     "NotImplemented".split()
 )
-"""Errors that say of a shape that it is not allowed or not known after all."""
+"""Errors that say of a profile that it is not allowed or not known after all."""
 KMS = "aws:kms"
 
 
@@ -37,64 +37,66 @@ class Learning:
     """What is known of kinds of writes, and of buckets by them."""
 
     buckets: Buckets
-    shapes: Shapes
-    sights: Sights
+    profiles: WriteProfiles
+    seen_etags: SeenEtags
     metrics: Metrics
 
-    def is_proven(self, shape: Shape) -> bool:
-        """Whether the queue may take a shape: the remote has judged it, or the settings vouch for it (R-6)."""
-        verdict = self.shapes.verdict(shape)
-        return verdict == PROVEN or (not verdict and not shape.members and self.buckets.named(shape.bucket))
+    def is_verified(self, profile: WriteProfile) -> bool:
+        """Whether the queue may take a profile: the remote has judged it, or the settings vouch for it (R-6)."""
+        verdict = self.profiles.verdict(profile)
+        return verdict == VERIFIED or (not verdict and not profile.members and self.buckets.named(profile.bucket))
 
     async def delivered(self, change: Change, answer: Answer) -> None:
         """Learn from a push that succeeded."""
         headers = answer.headers
-        await self.learn(shapes.of_change(change), headers, change.etag if change.op in (Op.PUT, Op.COMPLETE) else "")
+        await self.learn(
+            write_profiles.of_change(change), headers, change.etag if change.op in (Op.PUT, Op.COMPLETE) else ""
+        )
 
     async def refused(self, change: Change, error: S3Error) -> None:
         """Learn from a push that was refused."""
         try:
             if error.code in CONTRARY:
-                await self.shapes.learn(shapes.of_change(change), DOUBTED)
+                await self.profiles.learn(write_profiles.of_change(change), SUSPECT)
             elif error.code == "NoSuchBucket":
-                await self.shapes.forget(change.bucket)
-            await self.sights.refused_name(error.code)
+                await self.profiles.forget(change.bucket)
+            await self.seen_etags.refused_name(error.code)
         except StoreFailed as failure:
             log.error("what the remote showed of bucket %s cannot be kept: %s", change.bucket, failure)
 
-    async def judged(self, shape: Shape, reply: Reply, etag: str) -> None:
+    async def judged(self, profile: WriteProfile, reply: Reply, etag: str) -> None:
         """Learn from the answer to a write that was sent through. A refusal may say that the bucket is gone."""
         if reply.status < 300:
-            await self.learn(shape, reply.headers, etag)
+            await self.learn(profile, reply.headers, etag)
         elif reply.outcome is Outcome.REFUSED and reply.status == 404:
-            await self.buckets.forget(shape.bucket)
+            await self.buckets.forget(profile.bucket)
 
-    async def of_bulk(self, shape: Shape, result: Mapping[str, Any]) -> None:
+    async def of_bulk(self, profile: WriteProfile, result: Mapping[str, Any]) -> None:
         """Learn from the answer to a bulk delete."""
         deleted = result.get("Deleted") or ()
         versions = [o.get("DeleteMarkerVersionId") or o.get("VersionId") for o in deleted if o.get("Key")]
         if versions:
             headers = Reply().headers
             headers["x-amz-version-id"] = next((version for version in versions if version), "null")
-            await self.learn(shape, headers, "")
+            await self.learn(profile, headers, "")
 
-    async def learn(self, shape: Shape, headers: AnyHeaders, etag: str) -> None:
+    async def learn(self, profile: WriteProfile, headers: AnyHeaders, etag: str) -> None:
         """Learn from a success; `etag` is what it has to show, "" where it shows none."""
         version, shown = headers.get("x-amz-version-id", "null"), answers.etag_of(headers.get("ETag", ""))
         encryption = headers.get("x-amz-server-side-encryption", "")
-        found = Bucket(shape.bucket)
+        found = Bucket(profile.bucket)
         if version != "null":
-            found = Bucket(shape.bucket, "versioned", f"x-amz-version-id {version}")
+            found = Bucket(profile.bucket, "versioned", f"x-amz-version-id {version}")
         if etag and shown not in ("", etag):
             self.metrics.etag_mismatch.inc()
-            log.warning("bucket %s: where the ETag must be %s, the remote shows %s", shape.bucket, etag, shown)
-            found = Bucket(shape.bucket, "etag", f"{shown} where it must be {etag}")
+            log.warning("bucket %s: where the ETag must be %s, the remote shows %s", profile.bucket, etag, shown)
+            found = Bucket(profile.bucket, "etag", f"{shown} where it must be {etag}")
         if encryption.startswith(KMS):
-            found = Bucket(shape.bucket, "encrypted", encryption)
+            found = Bucket(profile.bucket, "encrypted", encryption)
         try:
-            await self.buckets.passed(shape.bucket)
+            await self.buckets.passed(profile.bucket)
             if found.through:
                 await self.buckets.learn(found)
-            await self.shapes.learn(shape, DOUBTED if self.buckets.through(found) else PROVEN)
+            await self.profiles.learn(profile, SUSPECT if self.buckets.through(found) else VERIFIED)
         except StoreFailed as error:
-            log.error("what the remote showed of bucket %s cannot be kept: %s", shape.bucket, error)
+            log.error("what the remote showed of bucket %s cannot be kept: %s", profile.bucket, error)

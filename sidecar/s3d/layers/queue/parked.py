@@ -12,10 +12,10 @@ import apsw
 
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue.multipart import joined
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import open_change
-from s3d.layers.queue.rows import claims, lanes, outcomes, views
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.multipart import concatenated
+from s3d.layers.queue.push.change_body import open_change
+from s3d.layers.queue.rows import claims, lanes, lookups, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve.reads import verified
 
@@ -27,12 +27,12 @@ SHOWN = 20
 """Changes that are named to whoever waits for a flush."""
 
 
-def listed(parts: Parts, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
+def listed(context: QueueContext, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
     """A page of them in the order of their acknowledgement, behind the change `after`."""
-    return [describe(parts, change) for change in views.kept(parts.db, bucket, prefix, seq, after, PAGE)]
+    return [describe(context, change) for change in lookups.kept(context.db, bucket, prefix, seq, after, PAGE)]
 
 
-def describe(parts: Parts, change: Change) -> dict[str, Any]:
+def describe(context: QueueContext, change: Change) -> dict[str, Any]:
     """A change with everything that is known of it but its body. Times are Unix times."""
     return {
         "seq": change.seq,
@@ -43,7 +43,7 @@ def describe(parts: Parts, change: Change) -> dict[str, Any]:
         "size": change.size,
         "etag": change.etag,
         "acked_at": change.acked_at,
-        "age_seconds": max(0.0, parts.clock.now() - change.queued_at),
+        "age_seconds": max(0.0, context.clock.now() - change.queued_at),
         "attempts": change.attempts,
         "code": change.code,
         "reason": change.reason,
@@ -52,23 +52,23 @@ def describe(parts: Parts, change: Change) -> dict[str, Any]:
     }
 
 
-async def retry(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+async def retry(context: QueueContext, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
     """Try parked changes again, and the probes of paused lanes at once. What cannot be tried stays and says why."""
     again: list[int] = []
     left: list[dict[str, Any]] = []
     after = 0
-    while page := views.kept(parts.db, bucket, prefix, seq, after, PAGE):
+    while page := lookups.kept(context.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
-        now = parts.clock.now()
-        tried = await parts.db.write(lambda db, page=page, now=now: outcomes.unpark(db, page, now))  # type: ignore[misc]
+        now = context.clock.now()
+        tried = await context.db.write(lambda db, page=page, now=now: transitions.unpark(db, page, now))  # type: ignore[misc]
         again += tried
         left += [
-            {**describe(parts, change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)
+            {**describe(context, change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)
         ]
     if seq is None:
-        now = parts.clock.now()
-        await parts.db.write(lambda db: lanes.hasten(db, now, bucket))
-    parts.wake()
+        now = context.clock.now()
+        await context.db.write(lambda db: lanes.hasten(db, now, bucket))
+    context.wake()
     return {"changes": len(again), "left": left[:PAGE]}
 
 
@@ -81,56 +81,56 @@ WHY = {
 """Why a change of a state is not tried again."""
 
 
-async def discard(parts: Parts, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+async def discard(context: QueueContext, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
     """Drop changes and their bodies for good. Reads of their keys then answer from the remote."""
     dropped = size = after = 0
-    while page := views.kept(parts.db, bucket, prefix, seq, after, PAGE):
+    while page := lookups.kept(context.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
-        gone = await parts.db.write(lambda db, page=page: outcomes.discard(db, page))  # type: ignore[misc]
+        gone = await context.db.write(lambda db, page=page: transitions.discard(db, page))  # type: ignore[misc]
         for change in gone:
             dropped += 1
             size += change.size
-            parts.turns.moved(change.bucket)
-    parts.staging.wake()
-    parts.room.freed()
-    parts.wake()
+            context.turns.moved(change.bucket)
+    context.staging.wake()
+    context.capacity.freed()
+    context.wake()
     return {"changes": dropped, "bytes": size}
 
 
-def body(parts: Parts, seq: int) -> Body | None:
+def body(context: QueueContext, seq: int) -> Body | None:
     """The body of a change; None where it has none. Raises S3Error (404) where no such change waits for a person."""
-    found = views.kept(parts.db, "", "", seq, 0, 1)
+    found = lookups.kept(context.db, "", "", seq, 0, 1)
     if not found:
         raise S3Error("NoSuchChange", f"No change that waits for a person has the number {seq}", status=404)
-    return None if found[0].op == "delete" else Remains(parts, found[0])
+    return None if found[0].op == "delete" else Remains(context, found[0])
 
 
-async def flush(parts: Parts, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
+async def flush(context: QueueContext, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
     """How much is left of what was pending when `upto` was the newest change, and what of it waits for a person.
 
     Without `upto` the newest one is meant, and everything up to it is hurried.
     """
-    first, newest = upto is None, views.newest(parts.db)
+    first, newest = upto is None, lookups.newest(context.db)
     until = newest if upto is None else upto
-    now = parts.clock.now()
+    now = context.clock.now()
 
     def look(db: apsw.Connection) -> tuple[int, int]:
         if first:
             claims.hurry_all(db, bucket, prefix, until, now)
             lanes.hasten(db, now, bucket)
-        return views.left(db, bucket, prefix, until)
+        return lookups.left(db, bucket, prefix, until)
 
     # In the writing thread: it may be a long count, and the loop must not wait for it.
-    count, size = await parts.db.write(look)
+    count, size = await context.db.write(look)
     if first:
-        parts.wake()
-    waits = views.kept(parts.db, bucket, prefix, None, 0, SHOWN)
-    shut = [lane for lane in lanes.shut(parts.db) if lane.bucket == bucket or not bucket]
+        context.wake()
+    waits = lookups.kept(context.db, bucket, prefix, None, 0, SHOWN)
+    shut = [lane for lane in lanes.shut(context.db) if lane.bucket == bucket or not bucket]
     return {
         "upto": until,
         "changes": count,
         "bytes": size,
-        "kept": [describe(parts, change) for change in waits if change.state != "superseded" and change.seq <= until],
+        "kept": [describe(context, change) for change in waits if change.state != "superseded" and change.seq <= until],
         "lanes": [{"bucket": lane.bucket, "code": lane.code, "reason": lane.reason} for lane in shut],
     }
 
@@ -139,9 +139,9 @@ class Remains(Body):
     """The body of a change. One that turns out to be damaged is quarantined instead of being given out; from then on it
     is given out as it is on the disk."""
 
-    def __init__(self, parts: Parts, change: Change) -> None:
+    def __init__(self, context: QueueContext, change: Change) -> None:
         """Take the change."""
-        self._parts = parts
+        self._context = context
         self._change = change
 
     @property
@@ -154,19 +154,19 @@ class Remains(Body):
         change = self._change
         if not is_damaged(change):
             try:
-                body: Body = open_change(self._parts, views.with_inline(self._parts.db, change))
+                body: Body = open_change(self._context, lookups.with_inline(self._context.db, change))
                 await verified(body)
             except CorruptBody as error:
                 raise await self._quarantined(error) from error
         elif change.upload is not None:
-            body = joined.open_parts(
-                self._parts.db, self._parts.bodies, self._parts.staging, change.upload, verified=False
+            body = concatenated.open_parts(
+                self._context.db, self._context.bodies, self._context.staging, change.upload, verified=False
             )
         elif change.file is not None:
             # Without a digest and a length it is read as it is.
-            body = self._parts.bodies.open(change.file, None)
+            body = self._context.bodies.open(change.file, None)
         else:
-            yield views.with_inline(self._parts.db, change).inline or b""
+            yield lookups.with_inline(self._context.db, change).inline or b""
             return
         try:
             async for block in body.chunks(start, end):
@@ -180,8 +180,8 @@ class Remains(Body):
     async def _quarantined(self, error: CorruptBody) -> S3Error:
         seq, reason = self._change.seq, str(error)
         log.error("change %d is quarantined: %s", seq, reason)
-        self._parts.metrics.quarantined.inc()
-        await self._parts.db.write(lambda db: outcomes.quarantine(db, seq, reason))
+        self._context.metrics.quarantined.inc()
+        await self._context.db.write(lambda db: transitions.quarantine(db, seq, reason))
         return S3Error(
             "DamagedBody",
             f"The body of change {seq} is damaged on the local dir: {reason}",

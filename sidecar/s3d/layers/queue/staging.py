@@ -8,10 +8,10 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
-SENT_AT_ONCE = 16
+MAX_SENDING = 16
 """Parts on their way to the remote at once, over all uploads: each holds about two blocks of memory."""
 
-MOST_LET_GO = 10_000
+MAX_LET_GO = 10_000
 """Uploads of the remote that are remembered to have tags of their own."""
 
 
@@ -20,7 +20,7 @@ class Staging:
 
     def __init__(self) -> None:
         """Start with nobody at work."""
-        self.slots = asyncio.Semaphore(SENT_AT_ONCE)
+        self.slots = asyncio.Semaphore(MAX_SENDING)
         self.work = asyncio.Event()
         self._readers: Counter[str] = Counter()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -52,7 +52,7 @@ class Staging:
 
     def let_go(self, remote: str) -> None:
         """Note an upload of the remote, by its id there, whose own tags let it leave whatever its bucket's say."""
-        while len(self._let_go) >= MOST_LET_GO:
+        while len(self._let_go) >= MAX_LET_GO:
             del self._let_go[next(iter(self._let_go))]
         self._let_go[remote] = None
 

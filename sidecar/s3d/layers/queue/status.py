@@ -7,19 +7,19 @@ from typing import Any
 
 from s3d.clock import Clock
 from s3d.layers.queue.buckets import REFUTED, Buckets
-from s3d.layers.queue.rows import changes, claims, lanes, views
+from s3d.layers.queue.rows import changes, claims, lanes, lookups
 from s3d.store.db import Database
 
 OFTEN = 5
 """Attempts from which on a change is named that is not delivered."""
-MOST_TRIED = 20
+MAX_TRIED = 20
 """Changes that are named so."""
 
 
 def pending(db: Database, clock: Clock) -> dict[str, Any]:
     """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes."""
-    states = views.tally(db)
-    oldest = views.oldest(db)
+    states = lookups.tally(db)
+    oldest = lookups.oldest(db)
     return {
         "changes": sum(count for count, _ in states.values()),
         "bytes": sum(size for _, size in states.values()),
@@ -31,13 +31,13 @@ def pending(db: Database, clock: Clock) -> dict[str, Any]:
 
 def states(db: Database) -> dict[str, int]:
     """Changes by state."""
-    return {state: count for state, (count, _) in views.tally(db).items()}
+    return {state: count for state, (count, _) in lookups.tally(db).items()}
 
 
 def of_bucket(db: Database, buckets: Buckets, bucket: str) -> dict[str, Any]:
     """What is known of a bucket, and what is pending in it."""
     known = buckets.remembered(bucket)
-    count, size = views.bucket_tally(db, bucket)
+    count, size = lookups.bucket_tally(db, bucket)
     writes = "queued"
     if known and known.through == REFUTED:
         writes = f"refused: {known.detail}"
@@ -54,12 +54,12 @@ def of_bucket(db: Database, buckets: Buckets, bucket: str) -> dict[str, Any]:
 
 
 def of_object(db: Database, clock: Clock, bucket: str, key: str) -> dict[str, Any]:
-    """The changes of one key, oldest first, and the state of the newest; `settled` where nothing is pending.
+    """The changes of one key, oldest first, and the state of the newest; `delivered` where nothing is pending.
 
     What a newer change has superseded is listed as long as it is kept, and says nothing of the object any more (Q-9).
     """
-    found = views.of_key(db, bucket, key)
-    state = next((change.state for change in reversed(found) if change.state != "superseded"), "settled")
+    found = lookups.of_key(db, bucket, key)
+    state = next((change.state for change in reversed(found) if change.state != "superseded"), "delivered")
     shown = [
         {
             "seq": change.seq,
@@ -93,7 +93,7 @@ def tried(db: Database) -> list[dict[str, Any]]:
             "code": change.code,
             "reason": change.reason,
         }
-        for change in claims.tried(db, OFTEN, MOST_TRIED)
+        for change in claims.tried(db, OFTEN, MAX_TRIED)
     ]
 
 

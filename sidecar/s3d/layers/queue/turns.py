@@ -18,12 +18,12 @@ from s3d.clock import Clock
 from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.rows import changes, claims, late_writes, views
+from s3d.layers.queue.rows import changes, claims, late_writes, lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database, StoreFailed
 
 # How often a waiter looks at the clock and at the remote's health; what it waits for wakes it at once.
-GLANCE = 0.25
+POLL_INTERVAL = 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +80,7 @@ class Turns:
 
         Raises S3Error SlowDown (503) when the remote is away, a change is held or parked, or it takes too long.
         """
-        waiter = Waiter(bucket, key, views.newest(self._db), prefix)
+        waiter = Waiter(bucket, key, lookups.newest(self._db), prefix)
         if self._obstacle(waiter) is None:
             return
         with self._waiting(waiter):
@@ -162,7 +162,7 @@ class Turns:
                 self._waiters.pop(waiter.bucket, None)
 
     def _obstacle(self, waiter: Waiter) -> Change | None:
-        return views.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
+        return lookups.obstacle(self._db, waiter.bucket, waiter.key, waiter.seq, waiter.prefix)
 
     async def _until(self, waiter: Waiter) -> None:
         deadline = time.monotonic() + self._timeout
@@ -193,7 +193,7 @@ class Turns:
         if time.monotonic() >= deadline:
             raise refusal(change, f"was not pushed within {self._timeout:g} s")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GLANCE):
+            async with asyncio.timeout(POLL_INTERVAL):
                 await waiter.woken.wait()
 
 

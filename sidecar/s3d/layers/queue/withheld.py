@@ -7,7 +7,7 @@ away; changes of tags, of an ACL or of a retention are no such writes, whatever 
 from collections.abc import Mapping
 
 from s3d.api import Call
-from s3d.layers.queue.rows import holds, views
+from s3d.layers.queue.rows import holds, lookups
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import decide
 from s3d.layers.queue.rules.tags import TAGGING
@@ -37,7 +37,7 @@ def tags_of(db: Database, call: Call, source: tuple[str, str] | None = None) -> 
     if call.operation in REMOVING:
         return {}
     if call.operation == "CopyObject" and call.params.get("TaggingDirective") != "REPLACE":
-        pending = views.visible(db, *source) if source is not None else None
+        pending = lookups.visible(db, *source) if source is not None else None
         return {} if pending is None else pending.members
     return {TAGGING: "&".join(call.wire.headers.getall(TAGGING, ()))}
 

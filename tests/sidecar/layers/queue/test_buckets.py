@@ -91,7 +91,7 @@ def test_a_conditional_put_is_decided_after_the_keys_pending_changes(
 ) -> None:
     daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1h")
     s3 = daemon.client()
-    s3.put_object(Bucket=bucket, Key="first of its shape", Body=b"")
+    s3.put_object(Bucket=bucket, Key="first of its profile", Body=b"")
     pending = s3.put_object(Bucket=bucket, Key="k", Body=b"1")
     assert pending["ResponseMetadata"]["HTTPHeaders"]["x-s3d-durability"] == "local"
     assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch="*") == "PreconditionFailed"

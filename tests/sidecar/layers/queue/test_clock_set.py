@@ -17,7 +17,8 @@ from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import releases, zombies
+from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.push import late_writes as late_checks
 from s3d.layers.queue.rows import holds, late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
@@ -74,7 +75,7 @@ class Gateway:
                 delay=self.delay,
                 max_age=self.max_age,
                 wait=0.01,
-                zombie_window=WINDOW,
+                late_write_window=WINDOW,
                 max_upload_age=UPLOAD_AGE,
             ),
         )
@@ -127,7 +128,7 @@ class Gateway:
     async def looked(self) -> None:
         """Let it run until it has looked at what is due: a change elsewhere, which waits for nothing, has passed."""
         await ask(self.queue, "PutObject", {"Bucket": "other", "Key": "k"}, b"1")
-        await self.until(lambda: self.queue.object_status("other", "k")["state"] == "settled")
+        await self.until(lambda: self.queue.object_status("other", "k")["state"] == "delivered")
 
 
 async def cancelled(task: asyncio.Future[None]) -> None:
@@ -143,9 +144,9 @@ async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         monkeypatch.setattr(retry, name, WAIT)
     for name in ("CAP", "PROBE_CAP"):
         monkeypatch.setattr(retry, name, WAIT)
-    monkeypatch.setattr(releases, "AGAIN", 0.05)
-    monkeypatch.setattr(zombies, "GLANCE", 0.05)
-    monkeypatch.setattr(zombies, "PAUSE", 0.01)
+    monkeypatch.setattr(bucket_tags, "POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(late_checks, "MAX_INTERVAL", 0.05)
+    monkeypatch.setattr(late_checks, "MIN_INTERVAL", 0.01)
     made = Gateway(tmp_path / "local")
     for bucket in ("b", "other"):
         await ask(made.remote, "CreateBucket", {"Bucket": bucket})
@@ -157,7 +158,7 @@ async def waiting(gateway: Gateway) -> None:
     """The remote is away."""
     gateway.flaky.leave()
     await gateway.ask("PutObject", data=b"1")
-    await gateway.until(lambda: gateway.queue._parts.health.away)
+    await gateway.until(lambda: gateway.queue._context.health.away)
 
 
 async def tried(gateway: Gateway) -> None:
@@ -190,7 +191,7 @@ async def held(gateway: Gateway) -> None:
     """The tag of its bucket held it, and has gone elsewhere since it was asked for."""
     no = {"TagSet": [{"Key": holds.TAG, "Value": "false"}]}
     await ask(gateway.remote, "PutBucketTagging", {"Bucket": "b", "Tagging": no})
-    await releases.ask(gateway.queue._parts, "b")
+    await bucket_tags.ask(gateway.queue._context, "b")
     await gateway.ask("PutObject", data=b"1")
     assert gateway.state() == "held"
     await ask(gateway.remote, "DeleteBucketTagging", {"Bucket": "b"})
@@ -216,7 +217,7 @@ async def test_what_waits_is_delivered_in_time_and_its_age_is_true_whatever_the_
         assert gateway.age == gateway.hands.passed
     gateway.flaky.come_back()
     gateway.hands.passed += SOON
-    await gateway.until(lambda: gateway.state() == "settled")
+    await gateway.until(lambda: gateway.state() == "delivered")
     assert (await gateway.shows("k"), gateway.age) == (b"1", None)
 
 
@@ -229,7 +230,7 @@ async def test_a_jump_is_no_attempt_before_its_time(
     gateway.delay = WAIT if state == "delayed" else 0.0
     await gateway.start()
     await STATES[state](gateway)
-    config.reload(gateway.queue._parts.settings, {"S3D_WRITE_QUEUE_DELAY": "0s"})
+    config.reload(gateway.queue._context.settings, {"S3D_WRITE_QUEUE_DELAY": "0s"})
     gateway.hands.set_by += jump
     await gateway.looked()
     assert gateway.queue.object_status("b", "k")["changes"][0]["attempts"] == (0 if state == "delayed" else 1)
@@ -246,15 +247,15 @@ async def test_a_late_write_is_put_right_after_its_window_and_not_before(
     await gateway.until(lambda: gateway.state() == "in_doubt")
     await gateway.ask("PutObject", data=b"new")
     gateway.hands.passed += SOON
-    await gateway.until(lambda: gateway.state() == "settled")
+    await gateway.until(lambda: gateway.state() == "delivered")
     gateway.hands.set_by += jump
     if restart:
         await gateway.restart()
     await gateway.flaky.arrive(0)
     assert await gateway.shows("k") == b"old"
-    parts = gateway.queue._parts
+    context = gateway.queue._context
     gateway.hands.passed += WINDOW - 1
-    assert late_writes.settled(parts.db, parts.clock.now() - WINDOW, 1) == []
+    assert late_writes.settled(context.db, context.clock.now() - WINDOW, 1) == []
     gateway.hands.passed += 1
     await gateway.until(lambda: gateway.remote.buckets["b"].current("k").data == b"new")  # type: ignore[union-attr]
 
@@ -271,10 +272,10 @@ async def test_an_open_upload_expires_by_the_time_that_passed(gateway: Gateway, 
     if restart:
         await gateway.restart()
     gateway.hands.passed += UPLOAD_AGE - 1
-    await upkeep.tidy(gateway.queue._parts, gateway.queue._parts.clock.now())
+    await upkeep.tidy(gateway.queue._context, gateway.queue._context.clock.now())
     assert len((await gateway.ask("ListParts", **upload)).result["Parts"]) == 1
     gateway.hands.passed += 2
-    await upkeep.tidy(gateway.queue._parts, gateway.queue._parts.clock.now())
+    await upkeep.tidy(gateway.queue._context, gateway.queue._context.clock.now())
     with pytest.raises(S3Error, match="NoSuchUpload"):
         await gateway.ask("ListParts", **upload)
 
@@ -286,7 +287,7 @@ async def test_a_turn_waits_on_and_is_answered_when_it_comes(gateway: Gateway, j
     await gateway.ask("PutObject", data=b"1")
     await gateway.until(lambda: gateway.flaky.holds == ["k"])
     copied = asyncio.ensure_future(gateway.ask("PutObject", data=b"2", IfMatch='"c4ca4238a0b923820dcc509a6f75849b"'))
-    await gateway.until(lambda: bool(gateway.queue._parts.turns._waiters))
+    await gateway.until(lambda: bool(gateway.queue._context.turns._waiters))
     gateway.hands.set_by += jump
     gateway.flaky.release()
     assert (await copied).status == 200
@@ -335,18 +336,18 @@ async def test_after_the_machine_was_off_no_age_is_short_by_more_than_a_minute(g
     assert gateway.age == 7200 + max(0.0, jump)
     gateway.flaky.come_back()
     gateway.hands.passed += SOON
-    await gateway.until(lambda: gateway.state() == "settled")
+    await gateway.until(lambda: gateway.state() == "delivered")
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, -NOON])
 async def test_what_the_clock_showed_while_nothing_came_is_not_forgotten_over_a_start_of_the_machine(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    monkeypatch.setattr("s3d.layers.queue.push.timekeeping.AGAIN", 0.02)
+    monkeypatch.setattr("s3d.layers.queue.push.timekeeping.POLL_INTERVAL", 0.02)
     await gateway.start()
     await waiting(gateway)
     gateway.hands.passed += 7200
-    await gateway.until(lambda: gateway.queue._parts.db.read("SELECT seen FROM clock") == [(NOON + 7200,)])
+    await gateway.until(lambda: gateway.queue._context.db.read("SELECT seen FROM clock") == [(NOON + 7200,)])
     gateway.hands.boots += 1
     gateway.hands.set_by += jump
     await gateway.restart()
@@ -380,15 +381,15 @@ AT_REST = {
 async def test_what_is_due_further_ahead_than_anything_waits_is_due_now(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, damage: str, restart: bool
 ) -> None:
-    monkeypatch.setattr("s3d.layers.queue.push.timekeeping.AGAIN", 0.02)
+    monkeypatch.setattr("s3d.layers.queue.push.timekeeping.POLL_INTERVAL", 0.02)
     await gateway.start()
     await waiting(gateway)
-    statement = (DAMAGE | AT_REST)[damage].format(now=gateway.queue._parts.clock.now())
-    await gateway.queue._parts.db.write(lambda db: db.execute(statement))
+    statement = (DAMAGE | AT_REST)[damage].format(now=gateway.queue._context.clock.now())
+    await gateway.queue._context.db.write(lambda db: db.execute(statement))
     if restart:
         await gateway.restart()
     await gateway.until(lambda: (gateway.age or 0.0) < 1e6)
     gateway.flaky.come_back()
     gateway.hands.passed += SOON
-    await gateway.until(lambda: gateway.state() == "settled")
+    await gateway.until(lambda: gateway.state() == "delivered")
     assert await gateway.shows("k") == b"1"

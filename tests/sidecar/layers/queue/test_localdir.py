@@ -357,11 +357,11 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
     other = Fake()
     async with opened(tmp_path, other, OTHER) as queue:
         tables = {
-            table: queue._parts.db.read(f"SELECT count(*) FROM {table}")[0][0]
+            table: queue._context.db.read(f"SELECT count(*) FROM {table}")[0][0]
             for table in ("bucket", "lane", "hold", "shape", "stray", "change", "upload", "part")
         }
         assert tables == dict.fromkeys(tables, 0)
-        assert queue._parts.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",), ("runs",)]
+        assert queue._context.db.read("SELECT name FROM meta ORDER BY name") == [("bodies",), ("remote",), ("runs",)]
 
 
 @pytest.mark.semantics("D-9", "D-9a")

@@ -147,7 +147,7 @@ def test_a_newer_write_takes_the_key_of_a_parked_one_which_stays_exportable(
     assert s3.get_object(Bucket=stage.bucket, Key="bad/1")["Body"].read() == b"newer"
     assert code_of(s3.get_object, Bucket=stage.bucket, Key="bad/2") == "NoSuchKey"
     shown = json.loads(stage.daemon.cli("status", "--json", f"{stage.bucket}/bad/1").stdout)
-    assert (shown["state"], [change["state"] for change in shown["changes"]]) == ("settled", ["superseded"])
+    assert (shown["state"], [change["state"] for change in shown["changes"]]) == ("delivered", ["superseded"])
     said = stage.daemon.cli("queue", "retry", f"{stage.bucket}/bad/1")
     assert said.returncode == 1
     assert b"a newer write has taken its place" in said.stderr

@@ -15,7 +15,7 @@ import pytest
 from s3d import config
 from s3d.layers import remote as layer
 from s3d.layers import splice
-from s3d.layers.queue.push import zombies
+from s3d.layers.queue.push import late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from tests.crashes import Disk
@@ -47,8 +47,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(retry, "CAP", 0.02)
     monkeypatch.setattr(retry, "PROBE_BASE", 0.0005)
     monkeypatch.setattr(retry, "PROBE_CAP", 0.02)
-    monkeypatch.setattr(zombies, "GLANCE", 0.02)
-    monkeypatch.setattr(zombies, "PAUSE", 0.002)
+    monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.02)
+    monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.002)
     log = logging.getLogger("s3d")
     before = log.level
     log.setLevel(logging.CRITICAL)

@@ -88,7 +88,7 @@ async def test_a_local_dir_of_the_version_before_is_taken_over_whatever_state_it
     fake = Fake()
     await ask(fake, "CreateBucket", {"Bucket": BUCKET})
     async with at_work(tmp_path, fake) as queue:
-        parts = queue._parts
+        context = queue._context
         await until(lambda: not any(queue.states()[state] for state in ("pushing", "in_doubt")))
         await until(lambda: "upload complete" in fake.buckets[BUCKET].keys)
         kept = {"held": 2, "parked": 2, "superseded": 2, "quarantined": 2}
@@ -98,11 +98,11 @@ async def test_a_local_dir_of_the_version_before_is_taken_over_whatever_state_it
         assert set(delivered) == expected
         assert {version.data for version in delivered.values() if version} == {BODY}
         # What was delivered before stays for a while, and so does what a turn may have sent.
-        assert late_writes.kept_since(parts.db) is not None
-        found = uploads.find(parts.db, "open")
+        assert late_writes.kept_since(context.db) is not None
+        found = uploads.find(context.db, "open")
         assert found is not None
         assert (found.state, found.parts) == ("open", 1)
-        await until(lambda: garbage.found(parts.db) == [])
+        await until(lambda: garbage.found(context.db) == [])
         # The files of what is kept, and of the open upload, are there; those of what is delivered are not.
         left = {path.name for path in (tmp_path / "queue" / "bodies").iterdir() if path.is_file()}
         numbers = [STATES.index(state) for state in STATES if state not in ("waiting", "pushing")]

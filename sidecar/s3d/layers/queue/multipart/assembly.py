@@ -19,14 +19,14 @@ from s3d.api import BytesBody, Call, Headers, Wire
 from s3d.client import Answer
 from s3d.errors import CorruptBody, NotS3, S3Error, Unavailable
 from s3d.layers.queue import withheld
-from s3d.layers.queue.multipart import joined
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.multipart.completion import ELEMENTS
-from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
-from s3d.layers.queue.rules.understood import CONTENT, METADATA, OWNER, PAYER
+from s3d.layers.queue.rules.allowlist import CONTENT, METADATA, OWNER, PAYER
 from s3d.protocol import checksums, encode
 
 log = logging.getLogger(__name__)
@@ -39,79 +39,79 @@ PARTS_GONE = frozenset(["InvalidPart", "InvalidPartOrder"])
 NOT_THE_STORES = "a part was answered with an ETag that the remote does not know"
 
 
-async def push(parts: Parts, change: Change) -> Answer:
+async def push(context: QueueContext, change: Change) -> Answer:
     """Push a completed upload.
 
     Raises CorruptBody and S3Error; after an Unavailable that was `sent` the object may be there.
     """
     upload_id = change.upload or ""
-    upload = uploads.find(parts.db, upload_id)
+    upload = uploads.find(context.db, upload_id)
     if upload is None or upload.state == UploadState.QUARANTINED:
         raise CorruptBody("its upload is missing, or cannot be read")
     if upload.state == UploadState.LANDED:
         if change.state == State.IN_DOUBT:
             return Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
         # It was settled, and an older change of the key arrived after it.
-        await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
-        upload = uploads.find(parts.db, upload_id) or upload
+        await context.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
+        upload = uploads.find(context.db, upload_id) or upload
     # Also after a part that stayed unanswered, which costs a HEAD and nothing else.
     in_doubt = change.state == State.IN_DOUBT
     for again in (False, True):
-        upload = await begin(parts, upload)
+        upload = await begin(context, upload)
         try:
-            await send(parts, upload, drop=False)
-            answer = await complete(parts, upload, change)
+            await send(context, upload, drop=False)
+            answer = await complete(context, upload, change)
         except S3Error as error:
             if error.code in PARTS_GONE:
-                sent = uploads.parts_of(parts.db, upload_id)
-                await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=False))
+                sent = uploads.parts_of(context.db, upload_id)
+                await context.db.write(lambda db: uploads.lost(db, upload_id, whole=False))
                 # Somebody else than the store may have answered a part: nothing against the object.
                 if any(part.landed != part.etag for part in sent):
                     raise _failed(NotS3(NOT_THE_STORES, answered=200)) from error
             if error.code != "NoSuchUpload":
                 raise
-            if in_doubt and await is_there(parts, change):
+            if in_doubt and await is_there(context, change):
                 answer = Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
             else:
                 # Another's clean-up took it, or an earlier Complete of ours was overwritten since: from the start.
-                await parts.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
+                await context.db.write(lambda db: uploads.lost(db, upload_id, whole=True))
                 if again:
                     raise
-                upload = uploads.find(parts.db, upload_id) or upload
+                upload = uploads.find(context.db, upload_id) or upload
                 continue
-        await parts.db.write(lambda db: uploads.landed(db, upload_id))
+        await context.db.write(lambda db: uploads.landed(db, upload_id))
         return answer
     raise AssertionError("the second attempt returns or raises")
 
 
-async def begin(parts: Parts, upload: Upload) -> Upload:
+async def begin(context: QueueContext, upload: Upload) -> Upload:
     """Give an upload its counterpart at the remote, by the headers that its Create came with."""
     if upload.remote is not None:
         return upload
-    remote = await adopt(parts, upload) if upload.asked_at is not None else None
+    remote = await adopt(context, upload) if upload.asked_at is not None else None
     if remote is None:
-        await parts.db.write(lambda db: uploads.ask(db, upload.id, parts.clock.now()))
-        client = parts.client.acting(upload.identity)
+        await context.db.write(lambda db: uploads.ask(db, upload.id, context.clock.now()))
+        client = context.client.acting(upload.identity)
         wire = Wire("POST", encode.path(named(upload)), "uploads", CIMultiDict(upload.members))
         try:
             begun_there = await client.send(Call("CreateMultipartUpload", named(upload), wire))
         except S3Error as error:
             if not error.unknown:
-                await parts.db.write(lambda db: uploads.unasked(db, upload.id))
+                await context.db.write(lambda db: uploads.unasked(db, upload.id))
             raise _failed(error) from error
         remote = str(begun_there.result["UploadId"])
     begun = remote
-    await parts.db.write(lambda db: uploads.begun(db, upload.id, begun))
-    return uploads.find(parts.db, upload.id) or upload
+    await context.db.write(lambda db: uploads.begun(db, upload.id, begun))
+    return uploads.find(context.db, upload.id) or upload
 
 
-async def adopt(parts: Parts, upload: Upload) -> str | None:
+async def adopt(context: QueueContext, upload: Upload) -> str | None:
     """The remote's upload that a request without an answer began; None where there is none, or it cannot be told.
 
     It has our key, began since we asked by the remote's own clock, has no part and is nobody's that we know. With
     several such nothing is adopted: another's upload is never taken.
     """
-    client = parts.client.acting(upload.identity)
+    client = context.client.acting(upload.identity)
     try:
         answer = await client.ask("ListMultipartUploads", {"Bucket": upload.bucket, "Prefix": upload.key}, fresh=True)
     except Unavailable:
@@ -119,14 +119,14 @@ async def adopt(parts: Parts, upload: Upload) -> str | None:
     except S3Error as error:
         log.warning("whether %s/%s has an upload that we began cannot be told: %s", upload.bucket, upload.key, error)
         return None
-    asked_at = parts.clock.wall_of(upload.asked_at or 0.0)
-    since = asked_at + _ahead(answer.headers, parts.clock.wall()) - CLOCK_GRACE
+    asked_at = context.clock.wall_of(upload.asked_at or 0.0)
+    since = asked_at + _ahead(answer.headers, context.clock.wall()) - CLOCK_GRACE
     found: list[str] = []
     for one in answer.result.get("Uploads", ()):
         at = one.get("Initiated")
         if one.get("Key") != upload.key or at is None or at.timestamp() < since:
             continue
-        if uploads.is_remotes(parts.db, upload.bucket, one["UploadId"]):
+        if uploads.is_remotes(context.db, upload.bucket, one["UploadId"]):
             continue
         listed = {"Bucket": upload.bucket, "Key": upload.key, "UploadId": one["UploadId"], "MaxParts": 1}
         if not (await client.ask("ListParts", listed, fresh=True)).result.get("Parts"):
@@ -144,66 +144,66 @@ def _ahead(headers: Headers, now: float) -> float:
         return 0.0
 
 
-async def send(parts: Parts, upload: Upload, *, drop: bool) -> None:
+async def send(context: QueueContext, upload: Upload, *, drop: bool) -> None:
     """Send the parts that the remote does not have, some at once; with `drop` their bytes go from here.
 
     Raises the worst of what the parts met.
     """
-    todo = iter([part for part in uploads.parts_of(parts.db, upload.id) if part.landed is None])
+    todo = iter([part for part in uploads.parts_of(context.db, upload.id) if part.landed is None])
     try:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(OF_ONE):
-                tasks.create_task(_send_some(parts, upload, todo, drop=drop))
+                tasks.create_task(_send_some(context, upload, todo, drop=drop))
     except BaseExceptionGroup as group:
         raise worst(group.exceptions) from None
 
 
-async def _send_some(parts: Parts, upload: Upload, todo: Iterator[Part], *, drop: bool) -> None:
+async def _send_some(context: QueueContext, upload: Upload, todo: Iterator[Part], *, drop: bool) -> None:
     for part in todo:
-        async with parts.staging.alone(f"{upload.id} {part.number}"), parts.staging.slots:
-            await _send_one(parts, upload, part.number, drop=drop)
+        async with context.staging.alone(f"{upload.id} {part.number}"), context.staging.slots:
+            await _send_one(context, upload, part.number, drop=drop)
 
 
-async def _send_one(parts: Parts, upload: Upload, number: int, *, drop: bool) -> None:
-    part = uploads.part_of(parts.db, upload.id, number)
+async def _send_one(context: QueueContext, upload: Upload, number: int, *, drop: bool) -> None:
+    part = uploads.part_of(context.db, upload.id, number)
     if part is None or part.landed is not None:
         return
     if drop:
         # Of an upload that is still open: the bucket's tags may say something else than when it began to spill.
-        withheld.stop(parts.db, upload.bucket, "it spills", upload.members)
+        withheld.stop(context.db, upload.bucket, "it spills", upload.members)
     headers: Headers = CIMultiDict(part.sums)
     headers["Content-MD5"] = checksums.content_md5(part.etag)
     query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"
-    async with joined.opened(parts.bodies, part) as body:
+    async with concatenated.opened(context.bodies, part) as body:
         call = Call("UploadPart", named(upload), Wire("PUT", encode.path(named(upload)), query, headers), body)
         try:
-            answer = await parts.client.acting(upload.identity).send(call)
+            answer = await context.client.acting(upload.identity).send(call)
         except S3Error as error:
             raise _failed(error) from error
     # As the remote writes it, since that is what it is told at the end.
     etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
-    if drop and etag != part.etag and not await _is_listed(parts, upload, number, etag):
+    if drop and etag != part.etag and not await _is_listed(context, upload, number, etag):
         raise _failed(NotS3(NOT_THE_STORES, answered=answer.status))
-    await parts.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
+    await context.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
     if drop:
-        parts.room.freed()
-        parts.staging.wake()
+        context.capacity.freed()
+        context.staging.wake()
 
 
-async def _is_listed(parts: Parts, upload: Upload, number: int, etag: str) -> bool:
+async def _is_listed(context: QueueContext, upload: Upload, number: int, etag: str) -> bool:
     """Whether the remote lists a part of an upload with an ETag."""
     params = {**named(upload), "UploadId": upload.remote, "PartNumberMarker": number - 1, "MaxParts": 1}
-    there = await parts.client.acting(upload.identity).ask("ListParts", params, fresh=True)
+    there = await context.client.acting(upload.identity).ask("ListParts", params, fresh=True)
     return any(
         one["PartNumber"] == number and one["ETag"].removeprefix("W/").strip('"') == etag
         for one in there.result.get("Parts", ())
     )
 
 
-async def complete(parts: Parts, upload: Upload, change: Change) -> Answer:
+async def complete(context: QueueContext, upload: Upload, change: Change) -> Answer:
     """Ask the remote to make the object. Whatever stays unanswered is in doubt."""
     listed: list[dict[str, Any]] = []
-    for part in uploads.parts_of(parts.db, upload.id):
+    for part in uploads.parts_of(context.db, upload.id):
         one: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.landed}"'}
         value = part.sums.get(f"x-amz-checksum-{upload.algorithm}")
         if value is not None:
@@ -219,15 +219,15 @@ async def complete(parts: Parts, upload: Upload, change: Change) -> Answer:
             headers[name] = change.members[name]
             headers["x-amz-checksum-type"] = upload.kind
     call = Call("CompleteMultipartUpload", named(upload), replace(wire, headers=headers), BytesBody(document))
-    result = (await parts.client.acting(upload.identity).send(call)).result
+    result = (await context.client.acting(upload.identity).send(call)).result
     return Answer(200, CIMultiDict({"ETag": str(result.get("ETag", ""))}), result)
 
 
-async def is_there(parts: Parts, change: Change) -> bool:
+async def is_there(context: QueueContext, change: Change) -> bool:
     """Whether the remote shows the object that a Complete without an answer may have made: by ETag, size, and all the
     headers that a HEAD shows."""
     try:
-        there = await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
+        there = await context.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404:
             return False
@@ -241,27 +241,27 @@ async def is_there(parts: Parts, change: Change) -> bool:
     )
 
 
-async def abort(parts: Parts, upload: Upload) -> None:
+async def abort(context: QueueContext, upload: Upload) -> None:
     """Make the remote drop what it holds of an upload. That it has nothing is what was wanted."""
     remote = upload.remote
     if remote is None and upload.asked_at is not None:
-        remote = await adopt(parts, upload)
+        remote = await adopt(context, upload)
     if remote is not None:
-        await drop(parts, Stray(upload.bucket, remote, upload.key, upload.identity))
-    await parts.db.write(lambda db: uploads.rid(db, upload.id))
+        await drop(context, Stray(upload.bucket, remote, upload.key, upload.identity))
+    await context.db.write(lambda db: uploads.rid(db, upload.id))
 
 
-async def catch(parts: Parts, stray: Stray) -> None:
+async def catch(context: QueueContext, stray: Stray) -> None:
     """Make the remote drop an upload that nobody goes on with."""
-    await drop(parts, stray)
-    await parts.db.write(lambda db: uploads.caught(db, stray))
+    await drop(context, stray)
+    await context.db.write(lambda db: uploads.caught(db, stray))
 
 
-async def drop(parts: Parts, stray: Stray) -> None:
+async def drop(context: QueueContext, stray: Stray) -> None:
     """Abort an upload at the remote."""
     params = {"Bucket": stray.bucket, "Key": stray.key, "UploadId": stray.remote}
     try:
-        await parts.client.acting(stray.identity).ask("AbortMultipartUpload", params)
+        await context.client.acting(stray.identity).ask("AbortMultipartUpload", params)
     except S3Error as error:
         # A bucket that is not there may be back, and its uploads with it.
         if error.code != "NoSuchUpload":

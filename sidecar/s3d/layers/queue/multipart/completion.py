@@ -17,12 +17,12 @@ from multidict import CIMultiDict
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import S3Error
 from s3d.layers.queue.rows.uploads import Part, Upload, invalid_part
-from s3d.layers.queue.rules.limits import MOST_PARTS
+from s3d.layers.queue.rules.limits import MAX_PARTS
 from s3d.protocol import checksums, encode
 
-SMALLEST_PART = 5 << 20
+MIN_PART = 5 << 20
 """In bytes; the last part may be smaller."""
-LARGEST_OBJECT = 5 << 40
+MAX_OBJECT = 5 << 40
 PREFIX = "x-amz-checksum-"
 ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
 WHOLE = frozenset(["crc32", "crc32c", "crc64nvme"])
@@ -109,7 +109,7 @@ def can_judge(upload: Upload, headers: AnyHeaders) -> bool:
 def of_document(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The parts that a request's document names. Raises S3Error MalformedXML."""
     listed = (document.get("MultipartUpload") or {}).get("Parts") or []
-    if not listed or len(listed) > MOST_PARTS or any("PartNumber" not in p or not p.get("ETag") for p in listed):
+    if not listed or len(listed) > MAX_PARTS or any("PartNumber" not in p or not p.get("ETag") for p in listed):
         raise S3Error(
             "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema"
         )
@@ -119,8 +119,8 @@ def of_document(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def judge(upload: Upload, there: Sequence[Part], listed: Sequence[Mapping[str, Any]], headers: AnyHeaders) -> Made:
     """Judge a Complete. Raises S3Error as S3 does, in S3's order."""
     numbers = [one["PartNumber"] for one in listed]
-    if any(not 1 <= number <= MOST_PARTS for number in numbers):
-        raise S3Error("InvalidArgument", f"PartNumber must be >= 1 and <= {MOST_PARTS}")
+    if any(not 1 <= number <= MAX_PARTS for number in numbers):
+        raise S3Error("InvalidArgument", f"PartNumber must be >= 1 and <= {MAX_PARTS}")
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         raise S3Error(
             "InvalidPartOrder",
@@ -130,23 +130,23 @@ def judge(upload: Upload, there: Sequence[Part], listed: Sequence[Mapping[str, A
     known = {part.number: part for part in there}
     chosen = tuple(_match(upload, known, one) for one in listed)
     for part in chosen[:-1]:
-        if part.size < SMALLEST_PART:
+        if part.size < MIN_PART:
             raise S3Error(
                 "EntityTooSmall",
                 "Your proposed upload is smaller than the minimum allowed size",
                 details={
                     "ProposedSize": str(part.size),
-                    "MinSizeAllowed": str(SMALLEST_PART),
+                    "MinSizeAllowed": str(MIN_PART),
                     "PartNumber": str(part.number),
                     "ETag": part.etag,
                 },
             )
     size = sum(part.size for part in chosen)
-    if size > LARGEST_OBJECT:
+    if size > MAX_OBJECT:
         raise S3Error(
             "EntityTooLarge",
             "Your proposed upload exceeds the maximum allowed size",
-            details={"ProposedSize": str(size), "MaxSizeAllowed": str(LARGEST_OBJECT)},
+            details={"ProposedSize": str(size), "MaxSizeAllowed": str(MAX_OBJECT)},
         )
     _check_size(headers, size)
     _check_kind(upload, headers)

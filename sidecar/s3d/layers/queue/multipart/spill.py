@@ -12,58 +12,58 @@ from s3d.api import BytesBody, Call, Reply
 from s3d.client import document_of, error_of
 from s3d.errors import Unavailable
 from s3d.layers.queue import withheld
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.multipart import assembly
-from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import holds, states, uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
 
 
-async def relieve(parts: Parts) -> None:
+async def relieve(context: QueueContext) -> None:
     """Let the largest open uploads spill while they hold more than half of the queue; what a rule keeps back stays."""
-    most = parts.settings.write_queue.max_size // 2
-    for largest in uploads.largest_open(parts.db) if uploads.staying(parts.db) > most else ():
-        if holds.rule_now(parts.db, largest.bucket, "complete", largest.members):
+    most = context.settings.write_queue.max_size // 2
+    for largest in uploads.largest_open(context.db) if uploads.staying(context.db) > most else ():
+        if holds.rule_now(context.db, largest.bucket, "complete", largest.members):
             continue
-        await parts.db.write(functools.partial(uploads.spill, upload_id=largest.id))
-        parts.staging.wake()
-        if uploads.staying(parts.db) <= most:
+        await context.db.write(functools.partial(uploads.spill, upload_id=largest.id))
+        context.staging.wake()
+        if uploads.staying(context.db) <= most:
             return
 
 
-async def spill(parts: Parts, upload_id: str) -> Upload:
+async def spill(context: QueueContext, upload_id: str) -> Upload:
     """Move an upload to the remote; the upload, when all of its parts are there.
 
     Raises S3Error: NoSuchUpload where it is not open any more, Unavailable where the remote is away.
     """
-    async with parts.staging.alone(upload_id):
-        await parts.db.write(lambda db: uploads.spill(db, upload_id))
+    async with context.staging.alone(upload_id):
+        await context.db.write(lambda db: uploads.spill(db, upload_id))
         while True:
-            upload = uploads.find(parts.db, upload_id)
+            upload = uploads.find(context.db, upload_id)
             if upload is None or upload.state not in states.OPEN:
                 raise uploads.no_such_upload(upload_id)
             if upload.state == UploadState.SPILLED:
                 return upload
-            refuse_away(parts)
-            withheld.stop(parts.db, upload.bucket, "it spills", upload.members)
-            upload = await counterpart(parts, upload)
-            await assembly.send(parts, upload, drop=True)
-            await parts.db.write(lambda db: uploads.spilled(db, upload_id))
+            refuse_away(context)
+            withheld.stop(context.db, upload.bucket, "it spills", upload.members)
+            upload = await counterpart(context, upload)
+            await assembly.send(context, upload, drop=True)
+            await context.db.write(lambda db: uploads.spilled(db, upload_id))
 
 
-async def counterpart(parts: Parts, upload: Upload) -> Upload:
+async def counterpart(context: QueueContext, upload: Upload) -> Upload:
     """An upload with the remote's id, which it gets where it has none."""
-    async with parts.staging.alone(f"{upload.id} begins"):
-        found = uploads.find(parts.db, upload.id)
+    async with context.staging.alone(f"{upload.id} begins"):
+        found = uploads.find(context.db, upload.id)
         if found is None or found.state not in states.OPEN:
             raise uploads.no_such_upload(upload.id)
-        return await assembly.begin(parts, found)
+        return await assembly.begin(context, found)
 
 
-def refuse_away(parts: Parts) -> None:
+def refuse_away(context: QueueContext) -> None:
     """Raise Unavailable while the remote is away."""
-    if parts.health.away:
-        raise Unavailable(f"This upload goes to the remote, which is away: {parts.health.reason}")
+    if context.health.away:
+        raise Unavailable(f"This upload goes to the remote, which is away: {context.health.reason}")
 
 
 def translated(call: Call, upload: Upload) -> Call:
@@ -76,12 +76,12 @@ def translated(call: Call, upload: Upload) -> Call:
     return replace(call, params={**call.params, "UploadId": upload.remote}, wire=replace(wire, query=query))
 
 
-async def onward(parts: Parts, upload: Upload, call: Call) -> Reply:
+async def onward(context: QueueContext, upload: Upload, call: Call) -> Reply:
     """Send a call on to the remote's upload."""
-    refuse_away(parts)
-    upload = await counterpart(parts, upload)
+    refuse_away(context)
+    upload = await counterpart(context, upload)
     call = translated(call, upload)
-    reply = await parts.inner(call)
+    reply = await context.inner(call)
     if reply.status == 404:
         document = await document_of(call, reply)
         reply.body = BytesBody(document)

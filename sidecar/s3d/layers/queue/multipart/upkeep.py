@@ -13,8 +13,8 @@ import time
 
 from s3d.background import for_ever
 from s3d.errors import S3DError, S3Error
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.multipart import assembly, spill
-from s3d.layers.queue.parts import Parts
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Stray, Upload
@@ -23,68 +23,68 @@ from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
 
-GLANCE = 2.0
+POLL_INTERVAL = 2.0
 """Seconds after which it looks by itself; whatever makes work wakes it."""
 ANSWER_KEPT = 3600.0
 """Seconds for which a client may repeat its Complete after the object was delivered."""
-MOVED_AT_ONCE = 4
+MAX_MOVING = 4
 """Uploads that are spilled or aborted at once."""
 
 
-async def run(parts: Parts) -> None:
+async def run(context: QueueContext) -> None:
     """Look after uploads for life."""
-    far = Far(parts)
+    far = Far(context)
     async with asyncio.TaskGroup() as tasks:
-        await for_ever("uploads", functools.partial(look, parts, far, tasks), parts.metrics)
+        await for_ever("uploads", functools.partial(look, context, far, tasks), context.metrics)
 
 
-async def look(parts: Parts, far: "Far", tasks: asyncio.TaskGroup) -> None:
+async def look(context: QueueContext, far: "Far", tasks: asyncio.TaskGroup) -> None:
     """Do what is due, and rest until there is more."""
-    parts.staging.work.clear()
+    context.staging.work.clear()
     try:
-        await tidy(parts, parts.clock.now())
+        await tidy(context, context.clock.now())
     except StoreFailed as error:
         log.error("uploads cannot be looked after: %s", error)
     far.start(tasks)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(GLANCE):
-            await parts.staging.work.wait()
+        async with asyncio.timeout(POLL_INTERVAL):
+            await context.staging.work.wait()
 
 
-async def tidy(parts: Parts, now: float) -> None:
+async def tidy(context: QueueContext, now: float) -> None:
     """Forget what nobody needs on the local dir: expired uploads, answers."""
-    for upload_id in uploads.expired(parts.db, now - parts.settings.write_queue.max_upload_age):
+    for upload_id in uploads.expired(context.db, now - context.settings.write_queue.max_upload_age):
         log.warning("an abandoned upload has expired: %s", upload_id)
         with contextlib.suppress(S3Error):
-            await parts.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
-        parts.room.freed()
-    parts.garbage.wake()
-    if uploads.any_finished(parts.db, now - ANSWER_KEPT):
-        await parts.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT, now))
+            await context.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
+        context.capacity.freed()
+    context.garbage.wake()
+    if uploads.any_finished(context.db, now - ANSWER_KEPT):
+        await context.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT, now))
 
 
 class Far:
     """What is done at the remote for uploads: a task each, tried again later where it fails."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, context: QueueContext) -> None:
         """Start with nothing under way."""
-        self._parts = parts
+        self._context = context
         self._under_way: set[str] = set()
         self._later: dict[str, tuple[float, int]] = {}
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Start what is due, unless the remote is away."""
-        if self._parts.health.away:
+        if self._context.health.away:
             return
         now = time.monotonic()
         due: list[tuple[str, Upload | Stray]] = [
-            (one.id, one) for one in uploads.in_state(self._parts.db, UploadState.DOOMED)
+            (one.id, one) for one in uploads.in_state(self._context.db, UploadState.DOOMED)
         ]
-        due += [(one.id, one) for one in uploads.in_state(self._parts.db, UploadState.SPILLING)]
-        due += [(f"{one.bucket} {one.remote}", one) for one in uploads.strays(self._parts.db)]
+        due += [(one.id, one) for one in uploads.in_state(self._context.db, UploadState.SPILLING)]
+        due += [(f"{one.bucket} {one.remote}", one) for one in uploads.strays(self._context.db)]
         self._later = {name: self._later[name] for name, _ in due if name in self._later}
         for name, one in due:
-            if len(self._under_way) >= MOVED_AT_ONCE:
+            if len(self._under_way) >= MAX_MOVING:
                 return
             if name in self._under_way or self._later.get(name, (0.0, 0))[0] > now:
                 continue
@@ -93,30 +93,30 @@ class Far:
 
     async def _move(self, name: str, what: Upload | Stray) -> None:
         """Move one. Whatever it meets, also a bug, it is tried again later."""
-        parts = self._parts
+        context = self._context
         try:
             await self._try(what)
         except Exception as error:
             if not isinstance(error, S3DError):
                 log.exception("a bug: the upload %s of %s/%s failed", name, what.bucket, what.key)
-                parts.metrics.background_failures.labels("uploads at the remote").inc()
+                context.metrics.background_failures.labels("uploads at the remote").inc()
             attempts = self._later.get(name, (0.0, 0))[1] + 1
             pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
             self._later[name] = (time.monotonic() + pause, attempts)
             log.warning("the upload %s of %s/%s is tried again: %s", name, what.bucket, what.key, error)
         finally:
             self._under_way.discard(name)
-            parts.room.freed()
-            parts.staging.wake()
+            context.capacity.freed()
+            context.staging.wake()
 
     async def _try(self, what: Upload | Stray) -> None:
         try:
             if isinstance(what, Stray):
-                await assembly.catch(self._parts, what)
+                await assembly.catch(self._context, what)
             elif what.state == UploadState.DOOMED:
-                await assembly.abort(self._parts, what)
+                await assembly.abort(self._context, what)
             else:
-                await spill.spill(self._parts, what.id)
+                await spill.spill(self._context, what.id)
         except S3Error as error:
             if error.code != "NoSuchUpload" or not isinstance(what, Upload):
                 raise
@@ -126,4 +126,4 @@ class Far:
         """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""
         log.error("upload %s of %s/%s is gone at the remote", upload.id, upload.bucket, upload.key)
         with contextlib.suppress(S3Error, StoreFailed):
-            await self._parts.db.write(lambda db: uploads.abort(db, upload.id, self._parts.clock.now()))
+            await self._context.db.write(lambda db: uploads.abort(db, upload.id, self._context.clock.now()))

@@ -18,18 +18,18 @@ from multidict import CIMultiDict
 from s3d.api import Body, Headers
 from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push.change_body import open_change
 from s3d.layers.queue.push.conflicts import ROUNDING, not_sent, remote_time
-from s3d.layers.queue.push.content import open_change
 from s3d.layers.queue.rows.changes import ANY, Change
-from s3d.layers.queue.rules.understood import CONTENT, ENCRYPTION, METADATA
+from s3d.layers.queue.rules.allowlist import CONTENT, ENCRYPTION, METADATA
 
 log = logging.getLogger(__name__)
 
 KMS = "aws:kms"
 
 
-async def confirmed(parts: Parts, change: Change, answer: Answer, began: float) -> Answer:
+async def confirmed(context: QueueContext, change: Change, answer: Answer, began: float) -> Answer:
     """The answer to a push that began at `began` (steady), with the ETag that the object has at the remote.
 
     Raises Unavailable, and the change is in doubt, where the object that is there cannot be ours.
@@ -46,8 +46,8 @@ async def confirmed(parts: Parts, change: Change, answer: Answer, began: float) 
         shown,
         change.etag,
     )
-    parts.metrics.etag_mismatch.inc()
-    there = await look(parts, change, answer)
+    context.metrics.etag_mismatch.inc()
+    there = await look(context, change, answer)
     if there is None:
         return answer
     etag = there.etag
@@ -56,7 +56,7 @@ async def confirmed(parts: Parts, change: Change, answer: Answer, began: float) 
         headers["ETag"] = f'"{etag}"'
         return replace(answer, headers=headers)
     like_ours = etag == shown and shows(there, change)
-    if like_ours and (is_newer(there, change, parts.clock.now() - began) or await is_same(parts, change, etag)):
+    if like_ours and (is_newer(there, change, context.clock.now() - began) or await is_same(context, change, etag)):
         return answer
     raise Unavailable(
         f"The remote answered with the ETag {shown}, which is not this object's, and shows {etag or 'no object'}",
@@ -64,11 +64,11 @@ async def confirmed(parts: Parts, change: Change, answer: Answer, began: float) 
     )
 
 
-async def look(parts: Parts, change: Change, answer: Answer) -> Answer | None:
+async def look(context: QueueContext, change: Change, answer: Answer) -> Answer | None:
     """What the remote shows of a change's key; None where it lets nobody look and the answer itself says why its ETag
     is another. Raises Unavailable where it cannot be told."""
     try:
-        return await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
+        return await context.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404:
             return Answer(404)
@@ -98,15 +98,15 @@ def is_newer(there: Answer, change: Change, since: float) -> bool:
     return now - modified.timestamp() <= since + 2 * ROUNDING
 
 
-async def is_same(parts: Parts, change: Change, etag: str) -> bool:
+async def is_same(context: QueueContext, change: Change, etag: str) -> bool:
     """Whether the object that the remote shows with an ETag has the bytes of a change: all of them are read."""
-    client = parts.client.acting(change.identity)
+    client = context.client.acting(change.identity)
     try:
         there = await client.get_object(change.bucket, change.key, IfMatch=f'"{etag}"', fresh=True)
         theirs = await _digest(there.body)
     except S3Error as error:
         raise Unavailable(not_sent(error).message, sent=True) from error
-    return theirs == await _digest(open_change(parts, change))
+    return theirs == await _digest(open_change(context, change))
 
 
 async def _digest(body: Body | None) -> bytes:

@@ -15,10 +15,10 @@ from email.utils import parsedate_to_datetime
 
 from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import pushes
-from s3d.layers.queue.push.pushes import PUSHES
-from s3d.layers.queue.rows import outcomes
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import send
+from s3d.layers.queue.push.send import PUSHES
+from s3d.layers.queue.rows import transitions
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.protocol import checksums
 from s3d.store.db import StoreFailed
@@ -47,83 +47,83 @@ class Shown:
     """By our steady clock; 0 where the remote does not say."""
 
 
-async def push(parts: Parts, change: Change) -> Answer:
+async def push(context: QueueContext, change: Change) -> Answer:
     """Push a change; one that waited for long is compared with what is there first.
 
     Raises what a push raises, and Conflict.
     """
-    after = parts.settings.write_queue.conflict_check_after
-    if change.op == "tag" or parts.clock.now() - change.queued_at <= after:
-        return await PUSHES[change.op](parts, change)
-    if condition := condition_on(parts, change):
+    after = context.settings.write_queue.conflict_check_after
+    if change.op == "tag" or context.clock.now() - change.queued_at <= after:
+        return await PUSHES[change.op](context, change)
+    if condition := condition_on(context, change):
         try:
-            return await pushes.put(parts, change, condition)
+            return await send.put(context, change, condition)
         except S3Error as error:
             if error.code not in UNMET:
                 raise
-    await compare(parts, change)
-    reply = await PUSHES[change.op](parts, change)
-    await ask(parts, change)
+    await compare(context, change)
+    reply = await PUSHES[change.op](context, change)
+    await ask(context, change)
     return reply
 
 
-async def ask(parts: Parts, change: Change) -> None:
+async def ask(context: QueueContext, change: Change) -> None:
     """Find out, once a life, whether the remote honours If-None-Match on a put, at an object that was just delivered.
 
     The put cannot succeed: the object is there, and the digest is not its body's. A store that minds neither would
     store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any push may.
     """
-    sights = parts.sights
+    seen_etags = context.seen_etags
     # A small body, which is in the row: it is sent once more for the answer's sake alone.
-    useful = change.op == "put" and change.inline and not parts.buckets.ordered(change.bucket)
-    if sights.asked or not useful or sights.honours("if-none-match"):
+    useful = change.op == "put" and change.inline and not context.buckets.ordered(change.bucket)
+    if seen_etags.asked or not useful or seen_etags.honours("if-none-match"):
         return
-    sights.asked = True
+    seen_etags.asked = True
     asking = {"if-none-match": "*", "Content-MD5": checksums.content_md5(NOTHING)}
     try:
-        await pushes.put(parts, change, asking)
+        await send.put(context, change, asking)
     except S3Error as error:
         if error.unknown or isinstance(error, Unavailable):
-            sights.asked = False
+            seen_etags.asked = False
         if error.unknown:
             raise
         if error.code == "PreconditionFailed":
             try:
-                await sights.refused(asking)
+                await seen_etags.refused(asking)
             except StoreFailed as failure:
                 log.error("what the remote honours cannot be kept: %s", failure)
 
 
-def condition_on(parts: Parts, change: Change) -> Mapping[str, str]:
+def condition_on(context: QueueContext, change: Change) -> Mapping[str, str]:
     """The condition that says that the base is still there; none where the remote is not known to honour it.
 
     Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
     """
     base = change.base
-    if change.op != "put" or base == ANY or (base is None and not parts.sights.expects_new(change.bucket)):
+    if change.op != "put" or base == ANY or (base is None and not context.seen_etags.expects_new(change.bucket)):
         return {}
     name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
-    return {name: value} if parts.sights.honours(name) else {}
+    return {name: value} if context.seen_etags.honours(name) else {}
 
 
-async def compare(parts: Parts, change: Change) -> None:
+async def compare(context: QueueContext, change: Change) -> None:
     """Compare what is there with a change's base. What attempts of ours may have made is no conflict.
 
     Raises Conflict where they differ and the settings keep both, and Unavailable where the remote does not answer.
     """
-    base, ours = change.base, outcomes.made_by_us(parts.db, change)
-    shown = await look(parts, change)
+    base, ours = change.base, transitions.made_by_us(context.db, change)
+    shown = await look(context, change)
     wanted = "" if change.op == "delete" else change.etag
     if base is None and shown is not None:
-        parts.sights.found(change.bucket, there=bool(shown.etag))
+        context.seen_etags.found(change.bucket, there=bool(shown.etag))
     if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
         return
     if base is None and (not shown.etag or shown.written_at <= change.queued_at + ROUNDING):
         return
     if not shown.etag:
-        await check_bucket(parts, change)
+        await check_bucket(context, change)
     there, expected = shown.etag or "no object", "an older object" if base is None else base or "no object"
-    park = parts.settings.write_queue.conflict == "Park"
+    park = context.settings.write_queue.conflict == "Park"
     log.warning(
         "%s of %s/%s (change %d, ETag %s): somebody else wrote the key, the remote shows %s instead of %s; %s",
         change.op,
@@ -135,19 +135,19 @@ async def compare(parts: Parts, change: Change) -> None:
         expected,
         "both are kept" if park else "it is overwritten",
     )
-    parts.metrics.conflicts.labels("parked" if park else "overwritten").inc()
+    context.metrics.conflicts.labels("parked" if park else "overwritten").inc()
     # From now on this is what was seen: a person who has the change tried again means it.
-    parts.sights.saw(change.bucket, change.key, shown.etag)
-    await parts.db.write(outcomes.based_on(change.seq, shown.etag))
+    context.seen_etags.saw(change.bucket, change.key, shown.etag)
+    await context.db.write(transitions.based_on(change.seq, shown.etag))
     if park:
         raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
 
 
-async def look(parts: Parts, change: Change) -> Shown | None:
+async def look(context: QueueContext, change: Change) -> Shown | None:
     """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
-    now, today = parts.clock.now(), parts.clock.wall()
+    now, today = context.clock.now(), context.clock.wall()
     try:
-        there = await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
+        there = await context.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404:
             return Shown("", 0.0)
@@ -162,10 +162,10 @@ async def look(parts: Parts, change: Change) -> Shown | None:
     return Shown(there.etag, written_at)
 
 
-async def check_bucket(parts: Parts, change: Change) -> None:
+async def check_bucket(context: QueueContext, change: Change) -> None:
     """Raise what a push would meet where it is the bucket that is gone. An object's HEAD does not tell."""
     try:
-        await parts.client.acting(change.identity).head_bucket(change.bucket, fresh=True)
+        await context.client.acting(change.identity).head_bucket(change.bucket, fresh=True)
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchBucket", "The specified bucket does not exist", status=404) from error

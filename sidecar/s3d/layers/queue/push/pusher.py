@@ -21,11 +21,11 @@ from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.queue import owed
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import confirm, conflicts, releases, timekeeping, zombies
-from s3d.layers.queue.push.content import open_body
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import bucket_tags, confirm, conflicts, late_writes, timekeeping
+from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.push.pace import Pace
-from s3d.layers.queue.rows import claims, lanes, outcomes, views
+from s3d.layers.queue.rows import claims, lanes, lookups, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.rows.states import ON_THE_WAY, Op, State
@@ -46,18 +46,18 @@ FRESH = 10.0
 class Pusher:
     """The workers that drain the queue."""
 
-    def __init__(self, parts: Parts, work: asyncio.Event) -> None:
+    def __init__(self, context: QueueContext, work: asyncio.Event) -> None:
         """Take the event that says that there may be something to push."""
-        self._parts = parts
-        self._db = parts.db
-        self._clock = parts.clock
-        self._health = parts.health
-        self._metrics = parts.metrics
-        self._workers = parts.settings.write_queue.workers
+        self._context = context
+        self._db = context.db
+        self._clock = context.clock
+        self._health = context.health
+        self._metrics = context.metrics
+        self._workers = context.settings.write_queue.workers
         self._slow_workers = self._workers - self._workers // RESERVED
         self._under_way: dict[int, bool] = {}
         """By seq, whether it is slow."""
-        self._refused = {lanes.key_of(lane) for lane in lanes.shut(parts.db)}
+        self._refused = {lanes.key_of(lane) for lane in lanes.shut(context.db)}
         """The lanes that have a row, so that nobody looks for one in vain."""
         self._passed: dict[tuple[str, str], float] = {}
         """By lane, when the attempt began that was the latest to succeed."""
@@ -74,15 +74,15 @@ class Pusher:
 
     async def run(self) -> None:
         """Push for life."""
-        parts = self._parts
+        context = self._context
         async with asyncio.TaskGroup() as tasks:
             for name, look in (
-                ("times", partial(timekeeping.watch, parts.db, parts.clock, parts.settings, self.wake)),
-                ("late arrivals", partial(zombies.watch, self._parts)),
-                ("tags of buckets", partial(releases.watch, self._parts)),
-                ("a full disk", self._parts.ballast.watch),
-                ("garbage", self._parts.garbage.watch),
-                ("what is owed to the tables", self._parts.owed.run),
+                ("times", partial(timekeeping.watch, context.db, context.clock, context.settings, self.wake)),
+                ("late writes", partial(late_writes.watch, self._context)),
+                ("tags of buckets", partial(bucket_tags.watch, self._context)),
+                ("a full disk", self._context.ballast.watch),
+                ("garbage", self._context.garbage.watch),
+                ("what is owed to the tables", self._context.owed.run),
             ):
                 tasks.create_task(for_ever(name, look, self._metrics))
             await for_ever("deliveries", partial(self._look, tasks), self._metrics)
@@ -111,7 +111,7 @@ class Pusher:
             later = self._clock.now() + retry.PROBE_BASE
             forget = partial(self._record, change, State.IN_DOUBT, code="InternalError", reason=reason, next_at=later)
             await until_done("deliveries", forget, self._metrics)
-            self._parts.turns.moved(change.bucket)
+            self._context.turns.moved(change.bucket)
 
     async def drained(self, seconds: float) -> bool:
         """Push what is pending, whatever its time, for up to so long. True when nothing that can be pushed is left."""
@@ -120,7 +120,7 @@ class Pusher:
         self._pace.forget()
         self.wake()
         deadline = time.monotonic() + seconds
-        while sum(views.tally(self._db)[state][0] for state in ON_THE_WAY):
+        while sum(lookups.tally(self._db)[state][0] for state in ON_THE_WAY):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -154,7 +154,7 @@ class Pusher:
             return claimed
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
-            await self._parts.owed.make_room(error)
+            await self._context.owed.make_room(error)
             await asyncio.sleep(owed.PAUSE)
             return Claimed([], None)
 
@@ -170,7 +170,9 @@ class Pusher:
         began = self._clock.now()
         try:
             try:
-                answer = await confirm.confirmed(self._parts, change, await conflicts.push(self._parts, change), began)
+                answer = await confirm.confirmed(
+                    self._context, change, await conflicts.push(self._context, change), began
+                )
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
@@ -185,28 +187,30 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await self._parts.learning.delivered(change, answer)
+                await self._context.learning.delivered(change, answer)
                 await self._settle(change, answer)
                 await self._opened(change, began)
         finally:
             self._under_way.pop(change.seq, None)
-            self._parts.turns.moved(change.bucket)
-            self._parts.room.freed()
+            self._context.turns.moved(change.bucket)
+            self._context.capacity.freed()
             if change.upload is not None:
-                self._parts.staging.wake()
+                self._context.staging.wake()
             self._settled.set()
             self.wake()
 
     async def _settle(self, change: Change, answer: Answer) -> None:
-        window = self._parts.settings.write_queue.zombie_window
+        window = self._context.settings.write_queue.late_write_window
         shown = answer.etag or change.etag
         if change.op != Op.TAG:
             # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
-            self._parts.sights.saw(change.bucket, change.key, shown)
-        await self._write(lambda db: outcomes.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown))
-        self._metrics.pushes.labels("settled").inc()
+            self._context.seen_etags.saw(change.bucket, change.key, shown)
+        await self._write(
+            lambda db: transitions.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
+        )
+        self._metrics.pushes.labels("delivered").inc()
         if change.file is not None:
-            self._parts.garbage.wake()
+            self._context.garbage.wake()
 
     async def _opened(self, change: Change, began: float) -> None:
         """Note that a lane delivers."""
@@ -220,7 +224,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
-        await self._parts.learning.refused(change, error)
+        await self._context.learning.refused(change, error)
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return
@@ -258,7 +262,7 @@ class Pusher:
         self._refused.add(lanes.key_of(change))
 
         def refuse(db: apsw.Connection) -> bool:
-            outcomes.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
+            transitions.put_back(db, change, state=state, next_at=next_at, code=error.code, reason=error.message)
             pause = lambda attempts: retry.probe_pause(attempts, random.random())  # noqa: S311, E731 - as above
             return lanes.refuse(db, change, code=error.code, reason=error.message, now=now, pause=pause)
 
@@ -270,7 +274,7 @@ class Pusher:
             )
         if error.code == "NoSuchBucket":
             try:
-                await self._parts.buckets.refute(change.bucket, error.code)
+                await self._context.buckets.refute(change.bucket, error.code)
             except StoreFailed as failure:
                 log.error("that bucket %s is gone cannot be kept: %s", change.bucket, failure)
 
@@ -288,7 +292,7 @@ class Pusher:
         if change.op != Op.PUT:
             return True
         try:
-            async with contextlib.aclosing(open_body(self._parts.bodies, change)) as body:
+            async with contextlib.aclosing(open_body(self._context.bodies, change)) as body:
                 async for _ in body.chunks():
                     pass
         except CorruptBody as error:
@@ -303,7 +307,7 @@ class Pusher:
 
     async def _write(self, write: Callable[[apsw.Connection], T]) -> T:
         """Record an outcome; while the local dir fails, this worker waits: the claim must not be forgotten."""
-        return await self._parts.owed.insist(write)
+        return await self._context.owed.insist(write)
 
     async def _record(
         self, change: Change, state: State, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
@@ -313,7 +317,7 @@ class Pusher:
         def record(db: apsw.Connection) -> None:
             if lanes.key_of(change) in self._refused:
                 lanes.end_probe(db, change.seq, again)
-            outcomes.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals)
+            transitions.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals)
 
         await self._write(record)
 

@@ -13,14 +13,14 @@ import apsw
 
 from s3d import config
 from s3d.clock import Clock
-from s3d.layers.queue.rows import times, views
+from s3d.layers.queue.rows import lookups, times
 from s3d.layers.queue.rows.states import ON_THE_WAY
 from s3d.layers.queue.rules import retry
 from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
 
-AGAIN = 10.0
+POLL_INTERVAL = 10.0
 """Seconds between two looks while something is on its way."""
 NOTED = 60.0
 """Seconds after which what the clock shows is noted again: by so much an age may be short after the machine was off."""
@@ -30,10 +30,10 @@ async def watch(db: Database, clock: Clock, settings: config.Settings, wake: Cal
     """Look for life. The start has looked before."""
     noted = 0.0
     while True:
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(POLL_INTERVAL)
         now = clock.now()
         try:
-            tally = views.tally(db)
+            tally = lookups.tally(db)
             if any(tally[state][0] for state in ON_THE_WAY):
                 notes = now - noted >= NOTED
                 if await look(db, clock, now, longest(settings), notes=notes):
@@ -62,4 +62,4 @@ async def look(db: Database, clock: Clock, now: float, most: float, *, notes: bo
 
 def longest(settings: config.Settings) -> float:
     """Seconds that a change waits at most for its next attempt, and a lane for its next probe."""
-    return max(retry.LONGEST, settings.write_queue.delay)
+    return max(retry.MAX_PAUSE, settings.write_queue.delay)

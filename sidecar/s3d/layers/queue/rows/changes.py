@@ -1,8 +1,8 @@
 """A change, the row that it is, and how rows come to be: puts, deletes, tags, and the turns of requests.
 
 Functions that take a connection run inside a transaction of the store's writer. The SQL on the table `change` stands
-in the files of this module, of `claims` (what is pushed next), `outcomes` (what became of it), `late_writes` (what may
-still arrive) and `views` (what is shown). A change makes only the moves of `states`.
+in the files of this module, of `claims` (what is pushed next), `transitions` (what became of it), `late_writes` (what
+may still arrive) and `lookups` (what is shown). A change makes only the moves of `states`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What is due: which changes a push takes next, by lane, and when there will be some (SEMANTICS Q-2, Q-10).
 
 Of each key the oldest goes first; lanes take turns; what is slow leaves workers to what is not. Nothing in here decides
-what an attempt came to: that is `outcomes`.
+what an attempt came to: that is `transitions`.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 A change that is damaged becomes a quarantined one in its own row, with what can be read of it; the row as it was found
 is kept in the table `damaged`. What is only knowledge (what may still arrive of a delivered change, the turn of a
-request, lanes, shapes, buckets) is forgotten: the remote can be asked again. An upload of which a row is damaged is
+request, lanes, profiles, buckets) is forgotten: the remote can be asked again. An upload of which a row is damaged is
 quarantined with its parts, and expires as any other that nobody goes on with.
 
 A look at the tables goes over them in steps, since a column that holds nonsense may be in no index.

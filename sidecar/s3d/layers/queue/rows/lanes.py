@@ -18,10 +18,10 @@ import apsw
 from s3d.layers.queue.rows import claims, damage, queries, soundness
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.claims import Rows
-from s3d.layers.queue.rules.understood import CHECKSUMS, METADATA
+from s3d.layers.queue.rules.allowlist import CHECKSUMS, METADATA
 from s3d.store.db import Database, StoreFailed
 
-MOST_TRIED = 8
+MAX_TRIED = 8
 """Kinds of change that are refused before AccessDenied is held to mean the whole lane."""
 FEW = 3
 """Changes that are refused for another reason before that is held to mean the whole lane."""
@@ -136,7 +136,7 @@ def refuse(
     lane = of_row(rows[0]) if rows else Lane(change.bucket, change.identity, "trying", now, "", "", 0, now, None, ())
     probed = lane.probe == change.seq
     named = name_of(change, code)
-    kinds = lane.kinds if named in lane.kinds else (*lane.kinds, named)[-MOST_TRIED:]
+    kinds = lane.kinds if named in lane.kinds else (*lane.kinds, named)[-MAX_TRIED:]
     lane = replace(lane, code=code, reason=reason, kinds=kinds, probe=None if probed else lane.probe)
     pauses = lane.state == "trying" and lane.probe is None and not _worth_trying(claims.rows_of(db), lane)
     if pauses:
@@ -190,7 +190,7 @@ def kind(change: Change) -> str:
 
 def _worth_trying(read: Rows, lane: Lane) -> bool:
     """Whether another change could tell the object from the lane."""
-    most = MOST_TRIED if lane.code == "AccessDenied" else FEW
+    most = MAX_TRIED if lane.code == "AccessDenied" else FEW
     return len(lane.kinds) < most and _untried(read, lane) is not None
 
 

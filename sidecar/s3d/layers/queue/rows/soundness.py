@@ -16,9 +16,9 @@ from s3d.layers.queue.rules.tags import TAGGING
 
 CORRUPT = "CorruptRow"
 """The code of a change whose row cannot be read."""
-LONGEST_NAME = 1024
+MAX_NAME_LENGTH = 1024
 """Of a key, in bytes of UTF-8. No bucket's name is longer either."""
-LARGEST = 1 << 53
+MAX_INTEGER = 1 << 53
 LATEST = 1e13
 """Unix time; later than any that is written, NEVER included."""
 SHOWN = 60
@@ -48,7 +48,7 @@ def text_or_none(value: Any) -> str | None:
 def name(value: Any) -> str:
     """A bucket or a key."""
     found = text(value)
-    if not found or len(value) > LONGEST_NAME:
+    if not found or len(value) > MAX_NAME_LENGTH:
         raise Unsound("is no name")
     return found
 
@@ -88,7 +88,7 @@ def word_of(words: type[StrEnum]) -> Read:
 
 def count(value: Any) -> int:
     """A number of things or of bytes."""
-    if not isinstance(value, int) or not 0 <= value <= LARGEST:
+    if not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
         raise Unsound("is no count")
     return value
 

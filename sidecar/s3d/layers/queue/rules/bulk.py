@@ -9,10 +9,10 @@ from typing import Any
 
 from s3d.errors import S3Error
 
-MOST_KEYS = 1000
-LARGEST_DOCUMENT = 2 << 20
+MAX_KEYS = 1000
+MAX_DOCUMENT = 2 << 20
 """Bytes; 1,000 of the longest keys, escaped, fit into it."""
-LARGEST_RESULT = 32 << 20
+MAX_RESULT = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def of_document(document: Mapping[str, Any]) -> Bulk:
     """Take a request's document. Raises S3Error MalformedXML where it names no key, or more than 1,000."""
     delete = document.get("Delete") or {}
     objects = tuple(delete.get("Objects") or ())
-    if not 1 <= len(objects) <= MOST_KEYS or any(not o.get("Key") for o in objects):
+    if not 1 <= len(objects) <= MAX_KEYS or any(not o.get("Key") for o in objects):
         raise S3Error(
             "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema"
         )

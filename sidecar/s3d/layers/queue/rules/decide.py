@@ -216,5 +216,5 @@ def unverified() -> Unavailable:
     """The answer to a write of a kind that the remote has never accepted, while it is away."""
     return Unavailable(
         "The remote is away and has never accepted a write of this kind",
-        hint="S3D_WRITE_QUEUE_UNPROVEN=Queue takes such writes while the remote is away",
+        hint="S3D_WRITE_QUEUE_UNVERIFIED_WRITES=Accept takes such writes while the remote is away",
     )

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 
 from s3d.errors import S3Error
-from s3d.layers.queue.rules import tags, understood
+from s3d.layers.queue.rules import allowlist, tags
 
-LARGEST_PUT = 5 << 30
-LONGEST_KEY = 1024
+MAX_PUT = 5 << 30
+MAX_KEY_LENGTH = 1024
 """In bytes of UTF-8."""
-MOST_PARTS = 10_000
-MOST_METADATA = 2048
+MAX_PARTS = 10_000
+MAX_METADATA = 2048
 """In bytes, names and values together."""
-MOST_HEADERS = 7 << 10
+MAX_HEADERS = 7 << 10
 """In bytes, names and values together, of what is kept of a request: S3 takes 8 KB, and a push adds some of its own."""
 
 
@@ -26,23 +26,23 @@ def broken(key: str, size: int, members: Mapping[str, str]) -> S3Error | None:
 
 def check(key: str, size: int, members: Mapping[str, str]) -> None:
     """Refuse what the remote would refuse later, while the client is there."""
-    if len(key.encode()) > LONGEST_KEY:
-        raise S3Error("KeyTooLongError", "Your key is too long", details={"MaxSizeAllowed": str(LONGEST_KEY)})
-    if size > LARGEST_PUT:
+    if len(key.encode()) > MAX_KEY_LENGTH:
+        raise S3Error("KeyTooLongError", "Your key is too long", details={"MaxSizeAllowed": str(MAX_KEY_LENGTH)})
+    if size > MAX_PUT:
         raise too_large(size)
-    prefix = len(understood.METADATA)
+    prefix = len(allowlist.METADATA)
     metadata = sum(
         len(name) - prefix + len(value.encode(errors="surrogateescape"))
         for name, value in members.items()
-        if name.startswith(understood.METADATA)
+        if name.startswith(allowlist.METADATA)
     )
-    if metadata > MOST_METADATA:
+    if metadata > MAX_METADATA:
         raise S3Error(
             "MetadataTooLarge",
             "Your metadata headers exceed the maximum allowed metadata size",
-            details={"Size": str(metadata), "MaxSizeAllowed": str(MOST_METADATA)},
+            details={"Size": str(metadata), "MaxSizeAllowed": str(MAX_METADATA)},
         )
-    if sum(len(name) + len(value.encode(errors="surrogateescape")) for name, value in members.items()) > MOST_HEADERS:
+    if sum(len(name) + len(value.encode(errors="surrogateescape")) for name, value in members.items()) > MAX_HEADERS:
         raise S3Error(
             "RequestHeaderSectionTooLarge",
             "Your request header and query parameters used to make the request exceed the maximum allowed size",
@@ -57,7 +57,7 @@ def no_length() -> S3Error:
     return S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
 
 
-def too_large(size: int, most: int = LARGEST_PUT) -> S3Error:
+def too_large(size: int, most: int = MAX_PUT) -> S3Error:
     """The answer to what is larger than S3 takes, in bytes."""
     return S3Error(
         "EntityTooLarge",
@@ -68,9 +68,9 @@ def too_large(size: int, most: int = LARGEST_PUT) -> S3Error:
 
 def check_part_number(number: int) -> None:
     """Refuse the number of a part that no upload can have, whether it is written or read."""
-    if not 1 <= number <= MOST_PARTS:
+    if not 1 <= number <= MAX_PARTS:
         raise S3Error(
             "InvalidArgument",
-            f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive",
+            f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive",
             details={"ArgumentName": "partNumber", "ArgumentValue": str(number)},
         )

@@ -14,7 +14,7 @@ CAP = 30.0
 PROBE_BASE = 1.0
 PROBE_CAP = 30.0
 SLOW_CAP = 5.0
-LONGEST = max(CAP, PROBE_CAP)
+MAX_PAUSE = max(CAP, PROBE_CAP)
 """No pause is longer."""
 
 

@@ -13,8 +13,8 @@ from s3d.protocol import decode
 
 TAGGING = "x-amz-tagging"
 """The header, and what the member of a change is called that holds its tags."""
-MOST = 10
-LONGEST_KEY, LONGEST_VALUE = 128, 256
+MAX_TAGS = 10
+MAX_KEY_LENGTH, MAX_VALUE_LENGTH = 128, 256
 """In characters."""
 # What S3 allows: letters, digits and white space of any script, and a few signs.
 ALLOWED = re.compile(r"[\w\s+\-=.:/@]*")
@@ -66,14 +66,14 @@ def broken(pairs: Pairs) -> S3Error | None:
 
 def check(pairs: Pairs) -> None:
     """Refuse what the remote would refuse later. Raises S3Error InvalidTag."""
-    if len(pairs) > MOST:
-        raise S3Error("InvalidTag", f"Object tags cannot be greater than {MOST}")
+    if len(pairs) > MAX_TAGS:
+        raise S3Error("InvalidTag", f"Object tags cannot be greater than {MAX_TAGS}")
     if len({key for key, _ in pairs}) != len(pairs):
         raise S3Error("InvalidTag", "Cannot provide multiple Tags with the same key")
     for key, value in pairs:
-        if not 0 < len(key) <= LONGEST_KEY or not ALLOWED.fullmatch(key):
+        if not 0 < len(key) <= MAX_KEY_LENGTH or not ALLOWED.fullmatch(key):
             raise S3Error("InvalidTag", "The TagKey you have provided is invalid", details={"TagKey": key})
-        if len(value) > LONGEST_VALUE or not ALLOWED.fullmatch(value):
+        if len(value) > MAX_VALUE_LENGTH or not ALLOWED.fullmatch(value):
             raise S3Error("InvalidTag", "The TagValue you have provided is invalid", details={"TagKey": key})
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from s3d.api import AnyHeaders, BytesBody, Call, Outcome, Reply, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.documents import Document
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import account, shapes
-from s3d.layers.queue.rows.shapes import Shape
+from s3d.layers.queue.rows import account, write_profiles
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.rules import bulk, limits, understood
+from s3d.layers.queue.rows.write_profiles import WriteProfile
+from s3d.layers.queue.rules import allowlist, bulk, limits
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
 from s3d.layers.queue.serve import forward, writes
@@ -28,33 +28,33 @@ from s3d.protocol.model import OPERATIONS
 DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
 
 
-async def delete_many(parts: Parts, call: Call) -> Reply:
+async def delete_many(context: QueueContext, call: Call) -> Reply:
     """Answer a DeleteObjects."""
     check_digest(call.wire.headers)
     if call.body is None:
-        return await forward.after(parts, call)
-    async with parts.documents.read(call, DELETE_OBJECTS, bulk.LARGEST_DOCUMENT) as document:
-        return await delete_named(parts, document)
+        return await forward.after(context, call)
+    async with context.documents.read(call, DELETE_OBJECTS, bulk.MAX_DOCUMENT) as document:
+        return await delete_named(context, document)
 
 
-async def delete_named(parts: Parts, document: Document) -> Reply:
+async def delete_named(context: QueueContext, document: Document) -> Reply:
     """Delete the keys that a document names."""
     call = document.call
     wanted = bulk.of_document(document.value)
-    strange = understood.foreign(call.wire, "DeleteObjects") or document.unknown
-    plain = [key for key in wanted.plain if len(key.encode()) <= limits.LONGEST_KEY]
-    members = understood.kept_of_delete(call.wire)
-    shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
+    strange = allowlist.unsupported(call.wire, "DeleteObjects") or document.unknown
+    plain = [key for key in wanted.plain if len(key.encode()) <= limits.MAX_KEY_LENGTH]
+    members = allowlist.kept_of_delete(call.wire)
+    profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
     write = Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=next(iter(strange), "")),
-        take=lambda: _take(parts, call, wanted, plain, members),
-        send=lambda _: _forward(parts, call, wanted),
-        probe=lambda: _probe(parts, call, wanted, shape),
+        facts=entry.facts(context, call, unsupported=next(iter(strange), "")),
+        take=lambda: _take(context, call, wanted, plain, members),
+        send=lambda _: _forward(context, call, wanted),
+        probe=lambda: _probe(context, call, wanted, profile),
         refuse=lambda decision: _refuse(wanted, decision),
-        shape=shape,
+        profile=profile,
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
 def check_digest(headers: AnyHeaders) -> None:
@@ -64,28 +64,28 @@ def check_digest(headers: AnyHeaders) -> None:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 
 
-async def _take(parts: Parts, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
+async def _take(context: QueueContext, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
     """Queue the keys that the queue takes, and have the remote delete the others."""
     room = sum(account.of_row(call.bucket, key, members) for key in plain)
-    async with parts.room.take(room, files=len(plain)):
+    async with context.capacity.take(room, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await writes.enqueue(parts, [writes.new(parts, one, Op.DELETE, members=members) for one in keyed])
+        await writes.enqueue(context, [writes.new(context, one, Op.DELETE, members=members) for one in keyed])
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
-    forwarded, refusal = await _delete(parts, call, rest) if rest else ({}, None)
+    forwarded, refusal = await _delete(context, call, rest) if rest else ({}, None)
     result = bulk.answer(wanted, plain, forwarded, refusal)
     return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
 
 
-async def _probe(parts: Parts, call: Call, wanted: Bulk, shape: Shape | None) -> Reply | None:
+async def _probe(context: QueueContext, call: Call, wanted: Bulk, profile: WriteProfile | None) -> Reply | None:
     """Have the remote delete all keys, and learn from the answer; None where nothing was sent."""
     try:
-        forwarded = await _send(parts, call, list(wanted.objects))
+        forwarded = await _send(context, call, list(wanted.objects))
     except S3Error as error:
         if not error.unknown and (isinstance(error, Unavailable) or error.code == "SlowDown"):
             return None
         return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
-    if shape is not None:
-        await parts.learning.of_bulk(shape, forwarded)
+    if profile is not None:
+        await context.learning.of_bulk(profile, forwarded)
     return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, None))
 
 
@@ -96,21 +96,21 @@ def _refuse(wanted: Bulk, decision: Decision) -> Reply:
     return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, decision.error))
 
 
-async def _forward(parts: Parts, call: Call, wanted: Bulk) -> Reply:
+async def _forward(context: QueueContext, call: Call, wanted: Bulk) -> Reply:
     """Send a request on as it came."""
-    async with parts.turns.turn(call.bucket, keys_of(wanted.objects), call.identity) as turn:
-        reply = await parts.inner(call)
+    async with context.turns.turn(call.bucket, keys_of(wanted.objects), call.identity) as turn:
+        reply = await context.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         if reply.outcome is Outcome.DONE:
             turn.spared = await _spared(reply, wanted)
-        _note(parts, call, wanted.objects, turn, done=reply.outcome is Outcome.DONE)
-    parts.wake()
+        _note(context, call, wanted.objects, turn, done=reply.outcome is Outcome.DONE)
+    context.wake()
     return reply
 
 
 async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
     """The keys that a result says were not deleted. Raises Unavailable where it does not say what became of each."""
-    document = await read_all(reply.body, bulk.LARGEST_RESULT)
+    document = await read_all(reply.body, bulk.MAX_RESULT)
     reply.body = BytesBody(document)
     result = decode.response(DELETE_OBJECTS, reply.status, reply.headers, document)
     failed, deleted = keys_of(result.get("Errors") or ()), keys_of(result.get("Deleted") or ())
@@ -120,34 +120,34 @@ async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
 
 
 async def _delete(
-    parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]]
+    context: QueueContext, call: Call, objects: Iterable[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], S3Error | None]:
     """Have the remote delete what cannot be queued: its result, or the error where it is refused."""
     some = list(objects)
     result: dict[str, Any] = {}
 
     async def send(_: Decision) -> Reply:
-        result.update(await _send(parts, call, some))
+        result.update(await _send(context, call, some))
         return Reply()
 
-    facts = entry.facts(parts, call, at_remote="a delete that only the remote can do")
+    facts = entry.facts(context, call, at_remote="a delete that only the remote can do")
     try:
-        await entry.serve(parts, Write(call=call, facts=facts, send=send))
+        await entry.serve(context, Write(call=call, facts=facts, send=send))
     except S3Error as error:
         return {}, error
     return result, None
 
 
-async def _send(parts: Parts, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+async def _send(context: QueueContext, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Send a request for some of the keys, in the turns of all of them. Raises S3Error."""
     params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
     params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
-    async with parts.turns.turn(call.bucket, keys_of(objects), call.identity) as turn:
-        _note(parts, call, objects, turn, done=False)
-        result = (await parts.client.acting(call.identity, call.trace).ask("DeleteObjects", params)).result
-        _note(parts, call, objects, turn, done=True)
+    async with context.turns.turn(call.bucket, keys_of(objects), call.identity) as turn:
+        _note(context, call, objects, turn, done=False)
+        result = (await context.client.acting(call.identity, call.trace).ask("DeleteObjects", params)).result
+        _note(context, call, objects, turn, done=True)
         turn.spared = frozenset(keys_of(result.get("Errors") or ()))
-    parts.wake()
+    context.wake()
     return result
 
 
@@ -156,9 +156,9 @@ def keys_of(objects: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(o["Key"] for o in objects if o.get("Key")))
 
 
-def _note(parts: Parts, call: Call, objects: Iterable[Mapping[str, Any]], turn: Turn, *, done: bool) -> None:
+def _note(context: QueueContext, call: Call, objects: Iterable[Mapping[str, Any]], turn: Turn, *, done: bool) -> None:
     """Note in a turn what its request makes of its keys: nothing is there, unless a version is deleted."""
     turn.changed = turn.replaced = done
     turn.etag = "" if not any("VersionId" in o for o in objects) else None
     for key in keys_of(objects):
-        parts.sights.forget(call.bucket, key)
+        context.seen_etags.forget(call.bucket, key)

@@ -14,12 +14,12 @@ from multidict import CIMultiDict
 from s3d.api import Call, Headers, Reply, Wire
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue import entry, withheld
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import open_body
-from s3d.layers.queue.rows import views
+from s3d.layers.queue.push.change_body import open_body
+from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.rules import tags, understood
+from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.serve import forward, overlay, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
 from s3d.protocol import encode
@@ -27,44 +27,44 @@ from s3d.protocol.model import OPERATIONS
 
 CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
 # What of a request may be the only thing that a copy onto itself changes.
-CHANGING = understood.SHOWN
+CHANGING = allowlist.SHOWN
 # Nothing of these is copied: the request says it, or nobody does.
-OWN = understood.GRANTS | understood.SHOWN | {understood.OWNER, understood.PAYER}
+OWN = allowlist.GRANTS | allowlist.SHOWN | {allowlist.OWNER, allowlist.PAYER}
 THERE = "a copy of an object of the remote"
 
 
-async def copy(parts: Parts, call: Call) -> Reply:
+async def copy(context: QueueContext, call: Call) -> Reply:
     """Answer CopyObject. What of it the queue can do is a put, whose fate is decided like that of any other."""
     source = forward.copy_source(call.params.get("CopySource"))
     if source is None:
-        return await forward.after(parts, call)
-    unsupported = next(iter(understood.foreign(call.wire, "CopyObject")), "")
+        return await forward.after(context, call)
+    unsupported = next(iter(allowlist.unsupported(call.wire, "CopyObject")), "")
     if not unsupported and "?" in call.params["CopySource"]:
         unsupported = "versionId of the source"
-    change = views.visible(parts.db, *source)
+    change = lookups.visible(context.db, *source)
     there = change is None or change.op not in ("put", "delete")
     # Before the source is delivered: then only the remote knows its tags.
-    tagged = withheld.tags_of(parts.db, call, source)
+    tagged = withheld.tags_of(context.db, call, source)
     write = Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=unsupported, at_remote=THERE if there else ""),
-        take=lambda: take(parts, call, source),
-        send=lambda decision: forward.behind(parts, call, source, decision, tagged),
+        facts=entry.facts(context, call, unsupported=unsupported, at_remote=THERE if there else ""),
+        take=lambda: take(context, call, source),
+        send=lambda decision: forward.behind(context, call, source, decision, tagged),
         tags=tagged,
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
-async def take(parts: Parts, call: Call, source: tuple[str, str]) -> Reply:
+async def take(context: QueueContext, call: Call, source: tuple[str, str]) -> Reply:
     """Make a copy of a pending put."""
-    change = views.visible(parts.db, *source)
+    change = lookups.visible(context.db, *source)
     if change is None or change.op not in ("put", "delete"):
         # It is delivered, or another, since the bucket was looked at.
-        return await copy(parts, call)
+        return await copy(context, call)
     check_there(change)
     judge(call.params, change)
     wire = call.wire
-    asked = understood.kept(wire)
+    asked = allowlist.kept(wire)
     metadata = call.params.get("MetadataDirective") == "REPLACE"
     if source == (call.bucket, call.key) and not metadata and not asked.keys() & CHANGING:
         raise S3Error(
@@ -76,11 +76,11 @@ async def take(parts: Parts, call: Call, source: tuple[str, str]) -> Reply:
         change.members, asked, metadata=metadata, tagging=call.params.get("TaggingDirective") == "REPLACE"
     )
     try:
-        reply = await put(parts, call, change, Wire("PUT", wire.path, "", headers))
+        reply = await put(context, call, change, Wire("PUT", wire.path, "", headers))
     except CorruptBody as error:
-        await damaged(parts, change, error)
-        return await copy(parts, call)
-    return reply if reply.status >= 300 else answer(parts, call, reply)
+        await damaged(context, change, error)
+        return await copy(context, call)
+    return reply if reply.status >= 300 else answer(context, call, reply)
 
 
 def judge(params: Mapping[str, Any], change: Change) -> None:
@@ -95,11 +95,11 @@ def members(source: Mapping[str, str], asked: Mapping[str, str], *, metadata: bo
     described = asked if metadata else source
     headers: Headers = CIMultiDict()
     for name, value in described.items():
-        if name in understood.CONTENT or name.startswith(understood.METADATA):
+        if name in allowlist.CONTENT or name.startswith(allowlist.METADATA):
             headers[name] = value
     # Of the bytes, which are the same.
     for name, value in source.items():
-        if name in understood.CHECKSUMS or name in ("x-amz-content-sha256", "x-amz-sdk-checksum-algorithm"):
+        if name in allowlist.CHECKSUMS or name in ("x-amz-content-sha256", "x-amz-sdk-checksum-algorithm"):
             headers[name] = value
     headers.update((name, value) for name, value in asked.items() if name in OWN)
     if tagged := (asked if tagging else source).get(tags.TAGGING):
@@ -107,28 +107,28 @@ def members(source: Mapping[str, str], asked: Mapping[str, str], *, metadata: bo
     return headers
 
 
-async def put(parts: Parts, call: Call, change: Change, wire: Wire) -> Reply:
+async def put(context: QueueContext, call: Call, change: Change, wire: Wire) -> Reply:
     """Queue the put. Raises CorruptBody where the source's bytes are bad."""
-    body = open_body(parts.bodies, change)
+    body = open_body(context.bodies, change)
     try:
         named = {"Bucket": call.bucket, "Key": call.key}
-        return await writes.put(parts, replace(call, operation="PutObject", params=named, body=body, wire=wire))
+        return await writes.put(context, replace(call, operation="PutObject", params=named, body=body, wire=wire))
     finally:
         await body.aclose()
 
 
-def answer(parts: Parts, call: Call, put: Reply) -> Reply:
+def answer(context: QueueContext, call: Call, put: Reply) -> Reply:
     """Turn the answer to the put into that of the copy."""
-    made = views.visible(parts.db, call.bucket, call.key)
+    made = lookups.visible(context.db, call.bucket, call.key)
     known = OPERATIONS["PutObject"].response_headers
     result: dict[str, Any] = {
         "ETag": put.headers.get("ETag"),
-        "LastModified": datetime.fromtimestamp(int(made.acked_at if made else parts.clock.wall()), UTC),
+        "LastModified": datetime.fromtimestamp(int(made.acked_at if made else context.clock.wall()), UTC),
     }
     headers: Headers = CIMultiDict()
     for name, value in put.headers.items():
         low = name.lower()
-        if low in understood.CHECKSUMS or low == "x-amz-checksum-type":
+        if low in allowlist.CHECKSUMS or low == "x-amz-checksum-type":
             result[known[low].name] = value
         elif low.startswith(("x-amz-server-side-encryption", "x-s3d-")) or low == "x-amz-version-id":
             headers[name] = value

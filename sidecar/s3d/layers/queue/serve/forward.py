@@ -14,10 +14,10 @@ from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.buckets import UNSETTLING
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push import releases
-from s3d.layers.queue.rows import uploads, views
+from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.rows import lookups, uploads
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.turns import Turn
 from s3d.protocol import answers, encode
@@ -30,70 +30,70 @@ KEEPING = frozenset(
 WRITING = frozenset(["PUT", "POST", "DELETE"])
 READING = frozenset(["SelectObjectContent"])
 """What reads although its method says otherwise."""
-LARGEST_ANSWER = 32 << 20
+MAX_ANSWER = 32 << 20
 """Bytes of the answer to a Complete."""
 LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
 VERSION = re.compile(r"(versionId=[^&]*)?")
 """What may stand behind the question mark of a copy's source."""
 
 
-async def pass_through(parts: Parts, call: Call) -> Reply:
+async def pass_through(context: QueueContext, call: Call) -> Reply:
     """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9), unless the
     call wants a fresh answer."""
     try:
-        return await _inward(parts, call)
+        return await _inward(context, call)
     except Unavailable:
         asked = call.operation in ("HeadBucket", "GetBucketLocation") and not call.fresh
-        if asked and parts.buckets.vouched(call.bucket):
-            return _remembered(parts, call)
+        if asked and context.buckets.vouched(call.bucket):
+            return _remembered(context, call)
         raise
 
 
-async def after(parts: Parts, call: Call) -> Reply:
+async def after(context: QueueContext, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
     if call.key and call.wire.method not in ("GET", "HEAD"):
-        return await entry.serve(parts, written(parts, call))
+        return await entry.serve(context, written(context, call))
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
-    await parts.turns.barrier(call.bucket, call.key or None, prefix)
-    return await _inward(parts, call)
+    await context.turns.barrier(call.bucket, call.key or None, prefix)
+    return await _inward(context, call)
 
 
-def written(parts: Parts, call: Call) -> Write:
+def written(context: QueueContext, call: Call) -> Write:
     """A write of an operation that the queue never takes."""
     source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     # Before the source is delivered: then only the remote knows its tags.
-    tags = withheld.tags_of(parts.db, call, source)
+    tags = withheld.tags_of(context.db, call, source)
     return Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=call.operation or "unknown operation"),
-        send=lambda decision: behind(parts, call, source, decision, tags),
+        facts=entry.facts(context, call, unsupported=call.operation or "unknown operation"),
+        send=lambda decision: behind(context, call, source, decision, tags),
         tags=tags,
     )
 
 
 async def behind(
-    parts: Parts, call: Call, source: tuple[str, str] | None, decision: Decision, tags: Mapping[str, str]
+    context: QueueContext, call: Call, source: tuple[str, str] | None, decision: Decision, tags: Mapping[str, str]
 ) -> Reply:
     """Send a write to the remote when the object that it reads is there (R-3)."""
     if source is not None:
-        await parts.turns.barrier(*source)
+        await context.turns.barrier(*source)
         if "RenameSource" in call.params:
-            parts.sights.forget(*source)
-    return await through(parts, call, decision, tags)
+            context.seen_etags.forget(*source)
+    return await through(context, call, decision, tags)
 
 
-async def delete_bucket(parts: Parts, call: Call) -> Reply:
+async def delete_bucket(context: QueueContext, call: Call) -> Reply:
     """Answer DeleteBucket: after the bucket's pending changes, but a put that nobody pushes is in it for good (R-9)."""
-    _check_empty(parts, call)
+    _check_empty(context, call)
     try:
-        return await after(parts, call)
+        return await after(context, call)
     except S3Error:
-        _check_empty(parts, call)
+        _check_empty(context, call)
         raise
 
 
-def _check_empty(parts: Parts, call: Call) -> None:
-    if views.kept_back(parts.db, call.bucket):
+def _check_empty(context: QueueContext, call: Call) -> None:
+    if lookups.kept_back(context.db, call.bucket):
         raise S3Error(
             "BucketNotEmpty",
             "The bucket you tried to delete is not empty: a put in it is held or parked",
@@ -104,7 +104,7 @@ def _check_empty(parts: Parts, call: Call) -> None:
 
 
 async def through(
-    parts: Parts,
+    context: QueueContext,
     call: Call,
     decision: Decision,
     tags: Mapping[str, str] | None = None,
@@ -116,32 +116,32 @@ async def through(
     its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
     Raises Unavailable where it is not the one that was answered.
     """
-    async with parts.turns.turn(call.bucket, [call.key], call.identity) as turn:
+    async with context.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
-        if withheld.carries(parts.staging, call):
+        if withheld.carries(context.staging, call):
             # Once more: the tags may be others than when the wait began.
-            members = withheld.tags_of(parts.db, call) if tags is None else tags
-            withheld.stop(parts.db, call.bucket, decision.detail, members)
-        reply = await parts.inner(call)
+            members = withheld.tags_of(context.db, call) if tags is None else tags
+            withheld.stop(context.db, call.bucket, decision.detail, members)
+        reply = await context.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE
         if done and call.operation == "PutObject":
             turn.etag = answers.etag_of(reply.headers.get("ETag", "")) or None
             if ours is not None and (expected := ours()) not in ("", turn.etag):
-                await _check(parts, call, turn, expected)
+                await _check(context, call, turn, expected)
         turn.changed = done and call.operation not in KEEPING
         turn.replaced = done and call.operation in REPLACING
-        await _see(parts, call, reply, turn)
-    parts.wake()
+        await _see(context, call, reply, turn)
+    context.wake()
     return reply
 
 
-async def _check(parts: Parts, call: Call, turn: Turn, expected: str) -> None:
+async def _check(context: QueueContext, call: Call, turn: Turn, expected: str) -> None:
     """See that the object is there with the ETag that was answered, which is not the one that was expected."""
     answered, turn.etag = turn.etag, expected
     try:
-        shown = await parts.client.acting(call.identity, call.trace).head_object(call.bucket, call.key, fresh=True)
+        shown = await context.client.acting(call.identity, call.trace).head_object(call.bucket, call.key, fresh=True)
     except S3Error as error:
         raise Unavailable(f"Which object is there cannot be told: {error.message}", sent=True) from error
     size = call.body.length if call.body is not None else None
@@ -150,15 +150,15 @@ async def _check(parts: Parts, call: Call, turn: Turn, expected: str) -> None:
     turn.etag = answered
 
 
-async def _see(parts: Parts, call: Call, reply: Reply, turn: Turn) -> None:
+async def _see(context: QueueContext, call: Call, reply: Reply, turn: Turn) -> None:
     """Note what a request has made of the object, and what the remote honours (Q-18)."""
     refused = reply.outcome is Outcome.REFUSED and reply.status == 412
     if refused and call.operation == "PutObject":
-        await parts.sights.refused(call.wire.headers)
+        await context.seen_etags.refused(call.wire.headers)
     if turn.changed and turn.etag is not None:
-        parts.sights.saw(call.bucket, call.key, turn.etag)
+        context.seen_etags.saw(call.bucket, call.key, turn.etag)
     elif turn.changed or turn.lost:
-        parts.sights.forget(call.bucket, call.key)
+        context.seen_etags.forget(call.bucket, call.key)
 
 
 def promised(call: Call, reply: Reply) -> Reply:
@@ -182,39 +182,39 @@ async def addressed(call: Call, reply: Reply) -> Reply:
         reply.headers["Location"] = f"/{call.bucket}"
     if call.operation == "CompleteMultipartUpload" and reply.body is not None:
         element = f"<Location>{encode.escape(address_of(call.wire))}</Location>".encode()
-        document = await read_all(reply.body, LARGEST_ANSWER)
+        document = await read_all(reply.body, MAX_ANSWER)
         reply.body = BytesBody(LOCATION.sub(lambda _: element, document))
     return reply
 
 
-async def _inward(parts: Parts, call: Call) -> Reply:
+async def _inward(context: QueueContext, call: Call) -> Reply:
     try:
-        reply = await parts.inner(call)
+        reply = await context.inner(call)
     except S3Error as error:
         if call.operation in UNSETTLING and error.unknown:
-            await _forget(parts, call.bucket)
+            await _forget(context, call.bucket)
         raise
     if call.operation in UNSETTLING and reply.outcome is not Outcome.REFUSED:
-        await _forget(parts, call.bucket)
+        await _forget(context, call.bucket)
     done = reply.outcome is Outcome.DONE
     if call.operation == "DeleteBucket" and done:
         # As on the remote, they do not keep a bucket, and go with it.
-        await parts.db.write(lambda db: uploads.abort_all(db, call.bucket, parts.clock.now()))
-        parts.staging.wake()
-    if call.operation in releases.RETAGGING and done:
+        await context.db.write(lambda db: uploads.abort_all(db, call.bucket, context.clock.now()))
+        context.staging.wake()
+    if call.operation in bucket_tags.RETAGGING and done:
         with contextlib.suppress(S3Error):
-            await releases.ask(parts, call.bucket)
+            await bucket_tags.ask(context, call.bucket)
     return reply
 
 
-async def _forget(parts: Parts, bucket: str) -> None:
+async def _forget(context: QueueContext, bucket: str) -> None:
     """What a write to a bucket means is another now, or may be: the next one asks again."""
-    await parts.buckets.forget(bucket)
-    await parts.shapes.forget(bucket)
+    await context.buckets.forget(bucket)
+    await context.profiles.forget(bucket)
 
 
-def _remembered(parts: Parts, call: Call) -> Reply:
-    region = parts.region
+def _remembered(context: QueueContext, call: Call) -> Reply:
+    region = context.region
     if call.operation == "HeadBucket":
         return Reply(200, CIMultiDict({"x-amz-bucket-region": region}), source="queue")
     return encode.reply(call.operation, {"LocationConstraint": "" if region == "us-east-1" else region})

@@ -24,18 +24,18 @@ from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.client import error_of
 from s3d.errors import S3Error
 from s3d.layers.queue.buckets import VERSIONS, Bucket
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import views
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.rules import understood
+from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward
 from s3d.protocol import encode, listings
 from s3d.protocol.listings import Entry, Page, Place, Token
 
-LARGEST_PAGE = 32 << 20
+MAX_PAGE = 32 << 20
 STRETCH = 1000
 """Names of a stretch, at most."""
-GLANCE = 250
+BATCH = 250
 """Rows that are read while nobody else is served."""
 NEXT = re.compile(rb"<(NextContinuationToken|NextMarker|NextKeyMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
 ECHO = re.compile(rb"<(ContinuationToken|Marker|KeyMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
@@ -166,19 +166,19 @@ class Stretch:
     end: Cursor
 
 
-async def list_objects(parts: Parts, call: Call) -> Reply:
+async def list_objects(context: QueueContext, call: Call) -> Reply:
     """Serve ListObjects, ListObjectsV2 and, of a bucket that keeps no versions, ListObjectVersions."""
     wire = call.wire
     params = call.params
     second, versions = call.operation == "ListObjectsV2", call.operation == "ListObjectVersions"
     if versions and params.get("VersionIdMarker", "null") not in ("", "null"):
-        return await forward.after(parts, call)
+        return await forward.after(context, call)
     marker = params.get("KeyMarker" if versions else "Marker", "")
     given = params.get("ContinuationToken", "") if second else marker
     token = listings.decode_token(given)
-    strange = understood.foreign(wire, call.operation) or params.get("EncodingType", "url") != "url"
+    strange = allowlist.unsupported(wire, call.operation) or params.get("EncodingType", "url") != "url"
     if strange or params.get("MaxKeys", 1) < 1 or (second and given and token is None):
-        return await forward.after(parts, call)
+        return await forward.after(context, call)
     ask = Ask(
         call,
         second=second,
@@ -186,54 +186,54 @@ async def list_objects(parts: Parts, call: Call) -> Reply:
         prefix=params.get("Prefix", ""),
         delimiter=params.get("Delimiter", ""),
         after=token.last if token else params.get("StartAfter", "") if second else marker,
-        most=min(params.get("MaxKeys", listings.MOST_KEYS), listings.MOST_KEYS),
+        most=min(params.get("MaxKeys", listings.MAX_KEYS), listings.MAX_KEYS),
         encoded="EncodingType" in params,
         token=token,
     )
     if token is not None and token.query != ask.query:
         raise incorrect(ask, "a token goes with the prefix and delimiter that it was given for")
     if wire.headers.get("x-s3d-listing", "").lower() == "pending":
-        return await _merged(parts, ask, remote=False)
-    if call.bucket in parts.sights.disordered:
-        return await _in_the_remotes_order(parts, ask)
+        return await _merged(context, ask, remote=False)
+    if call.bucket in context.seen_etags.disordered:
+        return await _in_the_remotes_order(context, ask)
     begin = ask.first
-    idle = begin.low is not None and not views.listed(parts.db, call.bucket, begin.low, ask.below, 1)
-    idle = idle and not leaves_ghost(parts, ask)
+    idle = begin.low is not None and not lookups.listed(context.db, call.bucket, begin.low, ask.below, 1)
+    idle = idle and not leaves_ghost(context, ask)
     try:
         if idle and (token is None or (token.remote and token.place is not Place.INSIDE)):
-            return await _forwarded(parts, ask)
-        return await _merged(parts, ask, remote=True)
+            return await _forwarded(context, ask)
+        return await _merged(context, ask, remote=True)
     except VersionedError:
-        await parts.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
+        await context.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
         if token is not None:
             raise incorrect(ask, "the bucket keeps versions by now; begin the listing again") from None
-        return await forward.after(parts, call)
+        return await forward.after(context, call)
     except OtherOrderError:
-        parts.sights.disordered.add(call.bucket)
+        context.seen_etags.disordered.add(call.bucket)
     if token is None and ask.after and not second:
         raise out_of_order(ask)
-    return await _in_the_remotes_order(parts, ask)
+    return await _in_the_remotes_order(context, ask)
 
 
-async def list_versions(parts: Parts, call: Call) -> Reply:
+async def list_versions(context: QueueContext, call: Call) -> Reply:
     """Serve ListObjectVersions: where a bucket keeps versions, only the remote knows them."""
-    bucket = parts.buckets.remembered(call.bucket)
-    if bucket is None and views.listed(parts.db, call.bucket, "", None, 1):
-        bucket = await parts.buckets.get(call.bucket)
+    bucket = context.buckets.remembered(call.bucket)
+    if bucket is None and lookups.listed(context.db, call.bucket, "", None, 1):
+        bucket = await context.buckets.get(call.bucket)
     if bucket is None or bucket.through in VERSIONS:
-        return await forward.after(parts, call)
-    return await list_objects(parts, call)
+        return await forward.after(context, call)
+    return await list_objects(context, call)
 
 
-async def _in_the_remotes_order(parts: Parts, ask: Ask) -> Reply:
+async def _in_the_remotes_order(context: QueueContext, ask: Ask) -> Reply:
     """Hand on the remote's page when what is pending under the prefix is delivered: nothing can be merged into it."""
     if ask.token is not None and ask.token.place is not Place.BEHIND:
         raise out_of_order(ask)
-    await parts.turns.barrier(ask.bucket, None, ask.prefix)
-    return await _forwarded(parts, ask, judged=False)
+    await context.turns.barrier(ask.bucket, None, ask.prefix)
+    return await _forwarded(context, ask, judged=False)
 
 
-async def _forwarded(parts: Parts, ask: Ask, *, judged: bool = True) -> Reply:
+async def _forwarded(context: QueueContext, ask: Ask, *, judged: bool = True) -> Reply:
     """Hand on the remote's page, with a token of ours: it must go on after what becomes pending meanwhile.
 
     Raises OtherOrderError, if `judged`, where something is pending that the remote's order may show too late.
@@ -244,37 +244,39 @@ async def _forwarded(parts: Parts, ask: Ask, *, judged: bool = True) -> Reply:
     while True:
         if remote:
             call = replace(call, wire=remote_wire(ask, Position(remote)))
-        reply = await parts.inner(call)
+        reply = await context.inner(call)
         if reply.status >= 300:
             return reply
         data = await read_page(reply)
         # Of what is passed nothing is looked at, unless the remote goes back there.
-        watched = judged and token is not None and bool(views.listed(parts.db, ask.bucket, ask.prefix, ask.below, 1))
+        watched = (
+            judged and token is not None and bool(lookups.listed(context.db, ask.bucket, ask.prefix, ask.below, 1))
+        )
         if watched or TRUNCATED.search(data):
             page = listings.read(data)
             if ask.versions and page.versioned:
                 raise VersionedError
             if not page.ordered or (token is not None and page.entries and page.entries[0].name < token.last):
-                parts.sights.disordered.add(ask.bucket)
-                if judged and views.listed(parts.db, ask.bucket, ask.prefix, ask.below, 1):
+                context.seen_etags.disordered.add(ask.bucket)
+                if judged and lookups.listed(context.db, ask.bucket, ask.prefix, ask.below, 1):
                     raise OtherOrderError
             if page.truncated and not page.entries and page.cursor:
                 if page.cursor in tried:
                     raise stuck(remote)
                 tried.add(remote := page.cursor)
                 continue
-            data = await _with_our_token(parts, ask, page, Position(remote, "" if remote else ask.after), data)
+            data = await _with_our_token(context, ask, page, Position(remote, "" if remote else ask.after), data)
         if remote:
             data = ECHO.sub(lambda _: echo(ask), data)
         return Reply(reply.status, reply.headers, body=BytesBody(data))
 
 
-async def _with_our_token(parts: Parts, ask: Ask, page: Page, position: Position, data: bytes) -> bytes:
+async def _with_our_token(context: QueueContext, ask: Ask, page: Page, position: Position, data: bytes) -> bytes:
     """A truncated page of the remote's that says to go on by a token of ours. A NextMarker that is a name stays."""
     if not page.truncated or not page.cursor or not page.entries:
         return data
     if ask.encoded and not page.told:
-        page = await remote_page(parts, ask, position, ask.most)
+        page = await remote_page(context, ask, position, ask.most)
     last = page.entries[-1].name if page.entries else ask.after
     if not ask.second and page.cursor == last:
         return data
@@ -298,13 +300,13 @@ def echo(ask: Ask) -> bytes:
     return f"<Marker>{listings.url_encoded(marker) if ask.encoded else encode.escape(marker)}</Marker>".encode()
 
 
-async def _merged(parts: Parts, ask: Ask, *, remote: bool) -> Reply:
+async def _merged(context: QueueContext, ask: Ask, *, remote: bool) -> Reply:
     """Make the page out of what is pending and, with `remote`, what the remote has."""
-    gathered = await gather(parts, ask, remote=remote)
+    gathered = await gather(context, ask, remote=remote)
     entries = gathered.entries.values()
     owner = ""
     if ask.shows_owner and any(isinstance(entry, Change) for entry in entries):
-        owner = gathered.page.owner or await owner_of(parts, ask.call, remote=remote)
+        owner = gathered.page.owner or await owner_of(context, ask.call, remote=remote)
     only = listings.ONLY_VERSION if ask.versions else ""
     shown = [entry if isinstance(entry, Entry) else described(entry, owner, only) for entry in entries]
     headers: Headers = CIMultiDict({"Content-Type": "application/xml"})
@@ -316,14 +318,14 @@ async def _merged(parts: Parts, ask: Ask, *, remote: bool) -> Reply:
     return Reply(200, headers, BytesBody(document), source="queue")
 
 
-async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
+async def gather(context: QueueContext, ask: Ask, *, remote: bool) -> Gathered:
     """Gather the entries of a page. Raises OtherOrderError where the remote's pages come in an order of its own."""
     found: dict[str, Entry | Change] = {}
     page = NOTHING
     cursor, position = ask.first, ask.position
     tried = set[Position]()
     while cursor.low is not None:
-        stretch = await pending_in(parts, ask, cursor.low)
+        stretch = await pending_in(context, ask, cursor.low)
         hidden = sum(
             item is False or (isinstance(item, Change) and item.op == "delete") for item in stretch.items.values()
         )
@@ -331,7 +333,7 @@ async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
         if remote:
             extra = 0 if position.token else LOOKAHEAD
             page = await remote_page(
-                parts, ask, position, min(ask.most - len(found) + hidden + extra, listings.MOST_KEYS)
+                context, ask, position, min(ask.most - len(found) + hidden + extra, listings.MAX_KEYS)
             )
             if ask.versions and page.versioned:
                 raise VersionedError
@@ -343,9 +345,9 @@ async def gather(parts: Parts, ask: Ask, *, remote: bool) -> Gathered:
             if nearer.low is not None and name >= nearer.low:
                 break
             entry = merged[name]
-            if isinstance(entry, Entry) and entry.inner is None and is_ghost(parts, ask, name):
+            if isinstance(entry, Entry) and entry.inner is None and is_ghost(context, ask, name):
                 entry = None
-            if entry is None and not await survives(parts, ask, name, cursor.low, remote=remote):
+            if entry is None and not await survives(context, ask, name, cursor.low, remote=remote):
                 continue
             if len(found) == ask.most:
                 return Gathered(found, True, page, position, Place.INSIDE)
@@ -401,16 +403,16 @@ def out_of_order(ask: Ask) -> S3Error:
     return incorrect(ask, "the remote lists this bucket in an order of its own; begin the listing again")
 
 
-async def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
+async def pending_in(context: QueueContext, ask: Ask, low: str) -> Stretch:
     """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at.
 
-    Others are served between two looks, and no look reads more than GLANCE rows, however much is pending.
+    Others are served between two looks, and no look reads more than BATCH rows, however much is pending.
     """
     items: dict[str, Change | bool] = {}
     cursor = Cursor("", low)
     under = ""  # The common prefix of which nothing but deletes was seen yet.
     while cursor.low is not None and (under or len(items) < STRETCH):
-        rows = views.listed(parts.db, ask.bucket, cursor.low, ask.below, GLANCE)
+        rows = lookups.listed(context.db, ask.bucket, cursor.low, ask.below, BATCH)
         for change in rows:
             if cursor.passed(change.key):
                 # Under a common prefix that has a put.
@@ -422,7 +424,7 @@ async def pending_in(parts: Parts, ask: Ask, low: str) -> Stretch:
                 items[prefix] = change.op != "delete"
             under = prefix if prefix is not None and items[prefix] is False else ""
             cursor = past(Entry(change.key, "") if under or prefix is None else Entry(prefix))
-        if len(rows) < GLANCE:
+        if len(rows) < BATCH:
             return Stretch(items, Cursor("", None))
         await asyncio.sleep(0)
     return Stretch(items, cursor)
@@ -447,33 +449,33 @@ def merge(items: Mapping[str, Change | bool], page: Page, low: str) -> dict[str,
     return merged
 
 
-async def survives(parts: Parts, ask: Ask, prefix: str, low: str, *, remote: bool) -> bool:
+async def survives(context: QueueContext, ask: Ask, prefix: str, low: str, *, remote: bool) -> bool:
     """Whether anything under a common prefix is left when the pending deletes are done."""
     inside = replace(ask, prefix=prefix, delimiter="", after="", most=1, token=None)
     if low > prefix:
         inside = replace(inside, after=ask.after)
-    return bool((await gather(parts, inside, remote=remote)).entries)
+    return bool((await gather(context, inside, remote=remote)).entries)
 
 
-def is_ghost(parts: Parts, ask: Ask, name: str) -> bool:
+def is_ghost(context: QueueContext, ask: Ask, name: str) -> bool:
     """Whether a common prefix may be what is left of an object whose delete is pending.
 
     Some stores keep an object in a directory of its name, and list it as a prefix while they take it away.
     """
     if not ask.delimiter or not name.endswith(ask.delimiter):
         return False
-    change = views.visible(parts.db, ask.bucket, name.removesuffix(ask.delimiter))
+    change = lookups.visible(context.db, ask.bucket, name.removesuffix(ask.delimiter))
     return change is not None and change.op == "delete"
 
 
-def leaves_ghost(parts: Parts, ask: Ask) -> bool:
+def leaves_ghost(context: QueueContext, ask: Ask) -> bool:
     """Whether an object before the beginning of the page may leave a common prefix on it."""
     after, delimiter = ask.after, ask.delimiter
     ends = range(len(ask.prefix), len(after) + 1) if delimiter and after.startswith(ask.prefix) else ()
-    return any(after[end:] < delimiter and is_ghost(parts, ask, after[:end] + delimiter) for end in ends if end)
+    return any(after[end:] < delimiter and is_ghost(context, ask, after[:end] + delimiter) for end in ends if end)
 
 
-async def remote_page(parts: Parts, ask: Ask, position: Position, most: int) -> Page:
+async def remote_page(context: QueueContext, ask: Ask, position: Position, most: int) -> Page:
     """The remote's page at a position. Raises the remote's own S3Error.
 
     A store that does not say how it writes names is asked once more where that makes a difference, for names as they
@@ -481,7 +483,7 @@ async def remote_page(parts: Parts, ask: Ask, position: Position, most: int) -> 
     """
     page = NOTHING
     for encoding in ("url", None):
-        reply = await parts.inner(replace(ask.call, wire=remote_wire(ask, position, most, encoding)))
+        reply = await context.inner(replace(ask.call, wire=remote_wire(ask, position, most, encoding)))
         data = await read_page(reply)
         if reply.status >= 300:
             raise error_of(reply, data)
@@ -494,7 +496,7 @@ async def remote_page(parts: Parts, ask: Ask, position: Position, most: int) -> 
 async def read_page(reply: Reply) -> bytes:
     """A page's document. Raises S3Error InternalError for one that is larger than any page."""
     try:
-        return await read_all(reply.body, LARGEST_PAGE)
+        return await read_all(reply.body, MAX_PAGE)
     except ValueError as error:
         raise S3Error("InternalError", f"The remote's listing cannot be read: {error}", status=500) from None
 
@@ -519,12 +521,12 @@ def remote_wire(ask: Ask, position: Position, most: int | None = None, encoding:
     return replace(ask.call.wire, query=query)
 
 
-async def owner_of(parts: Parts, call: Call, *, remote: bool) -> str:
+async def owner_of(context: QueueContext, call: Call, *, remote: bool) -> str:
     """The owner of what this gateway writes, as an element; "" where the remote does not say."""
     if not remote:
         return ""
     try:
-        answer = await parts.client.acting(call.identity, call.trace).ask("ListBuckets", {})
+        answer = await context.client.acting(call.identity, call.trace).ask("ListBuckets", {})
     except S3Error:
         return ""
     owner: Mapping[str, str] = answer.result.get("Owner", {})
@@ -536,7 +538,7 @@ async def owner_of(parts: Parts, call: Call, *, remote: bool) -> str:
 
 def described(change: Change, owner: str, only: str = "") -> Entry:
     """A pending object as a line of a page; `only` says in a page of versions that it has no other."""
-    sums = [name for name in change.members if name in understood.CHECKSUMS]
+    sums = [name for name in change.members if name in allowlist.CHECKSUMS]
     kind = change.members.get("x-amz-checksum-type", "FULL_OBJECT")
     checksum = (sums[0].rpartition("-")[2].upper(), kind) if sums else ("", "")
     storage = change.members.get("x-amz-storage-class", "STANDARD")

@@ -19,9 +19,9 @@ from s3d.errors import S3Error
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.rules import limits, tags
-from s3d.layers.queue.rules.understood import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
+from s3d.layers.queue.rules.allowlist import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
 from s3d.protocol import encode
-from s3d.protocol.model import OPERATIONS, saturated
+from s3d.protocol.model import OPERATIONS, http_date, saturated
 
 OVERRIDES = {
     "ResponseCacheControl": "Cache-Control",
@@ -230,11 +230,6 @@ def failed(condition: str) -> S3Error:
         status=412,
         details={"Condition": condition},
     )
-
-
-def http_date(moment: float) -> str:
-    """A Unix time as HTTP writes it."""
-    return format_datetime(datetime.fromtimestamp(int(moment), UTC), usegmt=True)
 
 
 def aware(moment: datetime) -> datetime:

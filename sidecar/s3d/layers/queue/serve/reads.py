@@ -11,44 +11,46 @@ from dataclasses import dataclass
 
 from s3d.api import Body, BytesBody, Call, Reply, Send
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import open_change
-from s3d.layers.queue.rows import outcomes, uploads, views
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push.change_body import open_change
+from s3d.layers.queue.rows import lookups, transitions, uploads
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.rules import tags, understood
+from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.serve import overlay
 
 log = logging.getLogger(__name__)
 
 
-async def get(parts: Parts, call: Call) -> Reply:
+async def get(context: QueueContext, call: Call) -> Reply:
     """Answer GetObject and HeadObject."""
-    change = views.visible(parts.db, call.bucket, call.key)
+    change = lookups.visible(context.db, call.bucket, call.key)
     if change is None:
-        before = parts.sights.of(call.bucket, call.key)
-        reply = await parts.inner(call)
-        parts.sights.read(call, reply, before)
+        before = context.seen_etags.of(call.bucket, call.key)
+        reply = await context.inner(call)
+        context.seen_etags.read(call, reply, before)
         return reply
     if change.op == "tag":
-        return tagged(await parts.inner(call), change)
-    if understood.foreign(call.wire, call.operation):
-        await parts.turns.barrier(call.bucket, call.key)
-        return await parts.inner(call)
+        return tagged(await context.inner(call), change)
+    if allowlist.unsupported(call.wire, call.operation):
+        await context.turns.barrier(call.bucket, call.key)
+        return await context.inner(call)
     check_there(change)
     params = call.params
     if "If-Range" in call.wire.headers:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
-        members = uploads.parts_of(parts.db, change.upload) if change.upload and "PartNumber" in params else ()
-        encryption = parts.buckets.encryption(call.bucket)
-        reply = overlay.answer(call.operation, params, change, lambda: open_change(parts, change), members, encryption)
+        members = uploads.parts_of(context.db, change.upload) if change.upload and "PartNumber" in params else ()
+        encryption = context.buckets.encryption(call.bucket)
+        reply = overlay.answer(
+            call.operation, params, change, lambda: open_change(context, change), members, encryption
+        )
         # It is open already: a delivery that ends meanwhile does not take it away.
         await verified(reply.body)
     except CorruptBody as error:
-        await damaged(parts, change, error)
-        return await get(parts, call)
+        await damaged(context, change, error)
+        return await get(context, call)
     if reply.body is not None and not isinstance(reply.body, BytesBody):
-        reply.body = Guarded(parts, change, reply.body)
+        reply.body = Guarded(context, change, reply.body)
     return reply
 
 
@@ -67,7 +69,7 @@ async def verified(body: Body | None) -> None:
 class Guarded(Body):
     """A pending body on its way to a client: damage that it shows only now is an error of S3's, and quarantines it."""
 
-    parts: Parts
+    context: QueueContext
     change: Change
     body: Body
     replayable: bool = True
@@ -102,7 +104,7 @@ class Guarded(Body):
             raise await self._refusal(error) from error
 
     async def _refusal(self, error: CorruptBody) -> S3Error:
-        await damaged(self.parts, self.change, error)
+        await damaged(self.context, self.change, error)
         return unreadable(str(error))
 
     async def verify(self, start: int = 0, end: int | None = None) -> None:
@@ -114,19 +116,19 @@ class Guarded(Body):
         await self.body.aclose()
 
 
-async def attributes(parts: Parts, call: Call) -> Reply:
+async def attributes(context: QueueContext, call: Call) -> Reply:
     """Answer GetObjectAttributes."""
-    change = views.visible(parts.db, call.bucket, call.key)
+    change = lookups.visible(context.db, call.bucket, call.key)
     if change is None or change.op == "tag":
-        return await parts.inner(call)
+        return await context.inner(call)
     answer = None
-    if not understood.foreign(call.wire, call.operation):
+    if not allowlist.unsupported(call.wire, call.operation):
         check_there(change)
         if change.op == "put":
             answer = overlay.attributes(call.params.get("ObjectAttributes", ()), change)
     if answer is None:
-        await parts.turns.barrier(call.bucket, call.key)
-        return await parts.inner(call)
+        await context.turns.barrier(call.bucket, call.key)
+        return await context.inner(call)
     return answer
 
 
@@ -157,10 +159,10 @@ def unreadable(reason: str) -> S3Error:
     )
 
 
-async def damaged(parts: Parts, change: Change, error: CorruptBody) -> None:
+async def damaged(context: QueueContext, change: Change, error: CorruptBody) -> None:
     """Quarantine a change whose body is bad, unless it was settled meanwhile and its body went with it."""
-    again = views.visible(parts.db, change.bucket, change.key)
+    again = lookups.visible(context.db, change.bucket, change.key)
     if again is not None and again.seq == change.seq and again.state != "quarantined":
         log.error("change %d is quarantined: %s", change.seq, error)
-        parts.metrics.quarantined.inc()
-        await parts.db.write(lambda db: outcomes.quarantine(db, change.seq, str(error)))
+        context.metrics.quarantined.inc()
+        await context.db.write(lambda db: transitions.quarantine(db, change.seq, str(error)))

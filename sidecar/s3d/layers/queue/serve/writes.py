@@ -13,114 +13,127 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
 from s3d.layers.queue import entry
+from s3d.layers.queue.capacity import Reserved
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.room import Reserved
-from s3d.layers.queue.rows import account, changes, shapes
+from s3d.layers.queue.rows import account, changes, write_profiles
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.rules import limits, understood
-from s3d.layers.queue.serve import fitting, forward, proving
+from s3d.layers.queue.rules import allowlist, limits
+from s3d.layers.queue.serve import fitting, forward, probing
 from s3d.store.db import StoreFull
 
 
-async def put(parts: Parts, call: Call, room: Reserved | None = None) -> Reply:
+async def put(context: QueueContext, call: Call, room: Reserved | None = None) -> Reply:
     """Answer PutObject; with `room`, which is reserved already, its body is on the disk."""
-    return await entry.serve(parts, put_of(parts, call, None if call.body is None else call.body.length, room))
+    return await entry.serve(context, put_of(context, call, None if call.body is None else call.body.length, room))
 
 
-def put_of(parts: Parts, call: Call, size: int | None, room: Reserved | None = None) -> Write:
+def put_of(context: QueueContext, call: Call, size: int | None, room: Reserved | None = None) -> Write:
     """A PutObject of a body of `size` bytes."""
     wire = call.wire
-    unsupported = next(iter(understood.foreign(wire, "PutObject")), "")
-    members = {} if unsupported else understood.kept(wire)
+    unsupported = next(iter(allowlist.unsupported(wire, "PutObject")), "")
+    members = {} if unsupported else allowlist.kept(wire)
     invalid = limits.broken(call.key, size, members) if size is not None else limits.no_length()
-    shape = shapes.shape_of(call.bucket, call.identity, Op.PUT, members)
+    profile = write_profiles.profile_of(call.bucket, call.identity, Op.PUT, members)
     row = account.of_row(call.bucket, call.key, members)
     return Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
-        take=lambda: take_put(parts, call, members, room),
-        fits=lambda: fitting.check(parts, call, size or 0),
-        send=lambda decision: forward.through(parts, call, decision),
-        probe=lambda: proving.first(parts, call, shape),
-        shape=shape,
+        facts=entry.facts(context, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
+        take=lambda: take_put(context, call, members, room),
+        fits=lambda: fitting.check(context, call, size or 0),
+        send=lambda decision: forward.through(context, call, decision),
+        probe=lambda: probing.first(context, call, profile),
+        profile=profile,
     )
 
 
-async def take_put(parts: Parts, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
+async def take_put(context: QueueContext, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
     """Queue a PutObject; with `room`, which is reserved already, its body is on the disk."""
     body = call.body
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
     row = account.of_row(call.bucket, call.key, members)
-    async with parts.room.take(row, 0 if room else size) as reserved:
+    async with context.capacity.take(row, 0 if room else size) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
-        stored = await parts.bodies.receive(body, md5.update, None if room else reserved.grow)
+        stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
         etag = md5.hexdigest()
-        understood.add_checksums(members, body.digests)
+        allowlist.add_checksums(members, body.digests)
         try:
             await enqueue(
-                parts,
-                [new(parts, call, Op.PUT, members=members, size=size, etag=etag, file=stored.id, inline=stored.inline)],
+                context,
+                [
+                    new(
+                        context,
+                        call,
+                        Op.PUT,
+                        members=members,
+                        size=size,
+                        etag=etag,
+                        file=stored.id,
+                        inline=stored.inline,
+                    )
+                ],
             )
         except StoreFull:
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:
-                await parts.bodies.delete(stored.id)
+                await context.bodies.delete(stored.id)
             raise
-    headers = acknowledged(parts, call.bucket, members)
+    headers = acknowledged(context, call.bucket, members)
     headers["ETag"] = f'"{etag}"'
-    sums = {name: value for name, value in members.items() if name in understood.CHECKSUMS}
+    sums = {name: value for name, value in members.items() if name in allowlist.CHECKSUMS}
     if sums:
         headers.update(sums)
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
     return Reply(200, headers, source="queue")
 
 
-def acknowledged(parts: Parts, bucket: str, members: Mapping[str, str]) -> Headers:
+def acknowledged(context: QueueContext, bucket: str, members: Mapping[str, str]) -> Headers:
     """The headers of an answer to what is queued: where it is (D-6), and how it will be encrypted at the remote."""
     headers: Headers = CIMultiDict({"x-s3d-durability": "local"})
-    if encryption := members.get(understood.ENCRYPTION) or parts.buckets.encryption(bucket):
-        headers[understood.ENCRYPTION] = encryption
+    if encryption := members.get(allowlist.ENCRYPTION) or context.buckets.encryption(bucket):
+        headers[allowlist.ENCRYPTION] = encryption
     return headers
 
 
-async def delete(parts: Parts, call: Call) -> Reply:
+async def delete(context: QueueContext, call: Call) -> Reply:
     """Answer DeleteObject."""
     wire = call.wire
-    unsupported = next(iter(understood.foreign(wire, "DeleteObject")), "")
-    members = understood.kept_of_delete(wire)
-    shape = shapes.shape_of(call.bucket, call.identity, Op.DELETE, members)
+    unsupported = next(iter(allowlist.unsupported(wire, "DeleteObject")), "")
+    members = allowlist.kept_of_delete(wire)
+    profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members)
     write = Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
-        take=lambda: take_delete(parts, call, members),
-        send=lambda decision: forward.through(parts, call, decision),
-        probe=lambda: proving.first(parts, call, shape),
-        shape=shape,
+        facts=entry.facts(context, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
+        take=lambda: take_delete(context, call, members),
+        send=lambda decision: forward.through(context, call, decision),
+        probe=lambda: probing.first(context, call, profile),
+        profile=profile,
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
-async def take_delete(parts: Parts, call: Call, members: Mapping[str, str]) -> Reply:
+async def take_delete(context: QueueContext, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
-    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
-        await enqueue(parts, [new(parts, call, Op.DELETE, members=members)])
+    async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
+        await enqueue(context, [new(context, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
-def new(parts: Parts, call: Call, op: Op, **what: Any) -> New:
+def new(context: QueueContext, call: Call, op: Op, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
-    now = parts.clock.now()
-    what.setdefault("acked_at", parts.clock.wall())
-    what.setdefault("ordered", parts.buckets.ordered(call.bucket))
-    what.setdefault("base", parts.sights.of(call.bucket, call.key))
-    return New(call.bucket, call.key, call.identity, op, now, now + parts.settings.write_queue.delay, **what)
+    now = context.clock.now()
+    what.setdefault("acked_at", context.clock.wall())
+    what.setdefault("ordered", context.buckets.ordered(call.bucket))
+    what.setdefault("base", context.seen_etags.of(call.bucket, call.key))
+    return New(call.bucket, call.key, call.identity, op, now, now + context.settings.write_queue.delay, **what)
 
 
-async def enqueue(parts: Parts, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None) -> None:
+async def enqueue(
+    context: QueueContext, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None
+) -> None:
     """Commit changes together (D-2): when this returns, they are on stable storage.
 
     `first` is run before them in the same transaction; what it raises comes out, and nothing is done.
@@ -132,8 +145,8 @@ async def enqueue(parts: Parts, news: list[New], *, first: Callable[[apsw.Connec
         for one in news:
             changes.enqueue(db, one)
 
-    await parts.db.write(write, short=len(news) == 1 and first is None)
-    parts.wake()
+    await context.db.write(write, short=len(news) == 1 and first is None)
+    context.wake()
     if any(one.file is not None for one in news):
         # What it takes the place of is likely to have had one, too.
-        parts.garbage.wake()
+        context.garbage.wake()

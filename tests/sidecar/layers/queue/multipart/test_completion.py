@@ -13,7 +13,7 @@ from s3d.layers.queue.multipart import completion
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 
-LEAST = completion.SMALLEST_PART
+LEAST = completion.MIN_PART
 
 
 def upload(algorithm: str = "", kind: str = "") -> Upload:

@@ -70,7 +70,7 @@ class Key:
 
     async def delivered(self) -> None:
         """Wait until nothing of it is pending."""
-        await until(lambda: self.gateway.state(self.bucket, "k") == "settled", what="a delivery")
+        await until(lambda: self.gateway.state(self.bucket, "k") == "delivered", what="a delivery")
 
     async def upload(self, **condition: Any) -> Answer | S3Error:
         """Upload in one part."""
@@ -157,7 +157,7 @@ async def test_what_was_acknowledged_last_is_there_in_the_end(
     same = {newer_delete: ("delete", "bulk delete"), newer_upload: ("upload",), newer_put: ()}
     names = [name for name in LATE if name.partition(",")[0] not in same[newer]]
     buckets = {name: f"bucket-{number}" for number, name in enumerate(names)}
-    async with Store() as store, gateway(tmp_path, store, zombie_window=WINDOW) as here:
+    async with Store() as store, gateway(tmp_path, store, late_write_window=WINDOW) as here:
 
         async def end(name: str) -> str:
             """What is wrong in the end; "" where nothing is."""
@@ -224,7 +224,7 @@ NOT_NOW = ["400 RequestTimeout", "400 ExpiredToken", "401 Unauthorized", "408 Re
 @pytest.mark.parametrize("looks", [LOOKS, NOT_NOW], ids=["of others than the store", "of the store, for now"])
 async def test_a_look_for_what_is_late_takes_no_odd_answer_for_what_is_there(looks: list[str], tmp_path: Path) -> None:
     buckets = {name: f"bucket-{number}" for number, name in enumerate(looks)}
-    async with Store() as store, gateway(tmp_path, store, tuple(buckets.values()), zombie_window=WINDOW) as here:
+    async with Store() as store, gateway(tmp_path, store, tuple(buckets.values()), late_write_window=WINDOW) as here:
 
         async def end(name: str) -> str:
             key = Key(buckets[name], here, store)
@@ -258,9 +258,11 @@ async def test_a_look_for_a_conflict_takes_no_odd_answer_for_the_stores(tmp_path
             looks = store.hook(ANSWERS[name], "HeadObject", bucket=key.bucket)
             store.fake.buckets[key.bucket].add(Version("k", "null", b"foreign", md5(b"foreign"), 2e9))
             await key.acknowledged("PutObject", b"newest")
-            await until(lambda: looks.hits >= 1 or here.state(key.bucket, "k") in ("parked", "settled"), what="a look")
+            await until(
+                lambda: looks.hits >= 1 or here.state(key.bucket, "k") in ("parked", "delivered"), what="a look"
+            )
             looks.times = 0
-            await all_of(lambda: here.state(key.bucket, "k") in ("parked", "settled"), seconds=IN_TIME)
+            await all_of(lambda: here.state(key.bucket, "k") in ("parked", "delivered"), seconds=IN_TIME)
             there, state = store.data(key.bucket, "k"), here.state(key.bucket, "k")
             return "" if (there, state) == (b"foreign", "parked") else f"{there!r} is there, the change is {state}"
 

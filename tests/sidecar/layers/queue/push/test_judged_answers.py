@@ -390,10 +390,10 @@ async def test_an_etag_that_is_written_otherwise_confirms(spelling: str, tmp_pat
         store.etags = ETAGS[spelling]
         cell = Cell("", "b", here, store)
         store.fake.buckets["b"] = Bucket("b", 0.0)
-        for data in (b"first of its shape", b"pushed", b"pushed again"):
+        for data in (b"first of its profile", b"pushed", b"pushed again"):
             await cell.ask("PutObject", data)
             await until(lambda data=data: store.data("b", "k") == data)  # type: ignore[misc]
-            await until(lambda: here.state("b", "k") == "settled", 5)
+            await until(lambda: here.state("b", "k") == "delivered", 5)
         store.hook(Odd(held=True), "PutObject")
         # Nothing that the store has shown makes writes go through.
         await cell.ask("PutObject", b"while the store says nothing")
@@ -621,7 +621,7 @@ async def test_a_look_up_learns_nothing_from_an_odd_answer(operation: str, tmp_p
             here.queue.pusher.wake()
             keys = [(name, bucket, key) for name, bucket in buckets.items() for key in ("k", "l")]
             await all_of(
-                *(lambda one=one: here.state(*one[1:]) in ("held", "settled") for one in keys), seconds=IN_TIME
+                *(lambda one=one: here.state(*one[1:]) in ("held", "delivered") for one in keys), seconds=IN_TIME
             )
             sent = {name for name, bucket, key in keys if store.data(bucket, key) is not None}
             found |= dict.fromkeys(sent, "sent, though the bucket's tags hold it")

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 
 
 def state_of(daemon: Daemon, bucket: str, key: str) -> dict[str, Any]:
-    """The newest change of a key, as `s3d status` has it; `settled` where there is none."""
+    """The newest change of a key, as `s3d status` has it; `delivered` where there is none."""
     shown = daemon.ask(f"/status?bucket={bucket}&key={quote(key, safe='')}")["changes"]
-    return shown[-1] if shown else {"state": "settled"}
+    return shown[-1] if shown else {"state": "delivered"}
 
 
 @pytest.mark.semantics("Q-8", "Q-8b")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.semantics("Q-3")
 
 def look_at_once(daemon: Daemon) -> None:
     """Start it as if the time were over for all that it keeps."""
-    daemon.settings["S3D_WRITE_QUEUE_ZOMBIE_WINDOW"] = "0s"
+    daemon.settings["S3D_WRITE_QUEUE_LATE_WRITE_WINDOW"] = "0s"
     daemon.start()
 
 

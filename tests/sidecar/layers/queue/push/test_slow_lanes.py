@@ -53,7 +53,7 @@ async def warm(here: Gateway, *buckets: str) -> None:
     """Have the buckets looked up, and something delivered."""
     for bucket in buckets:
         await put(here, bucket, "warm")
-    await until(lambda: {here.state(bucket, "warm") for bucket in buckets} == {"settled"})
+    await until(lambda: {here.state(bucket, "warm") for bucket in buckets} == {"delivered"})
 
 
 @pytest.mark.semantics("Q-8h")

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue.rows import changes, claims, garbage, outcomes, views
+from s3d.layers.queue.rows import changes, claims, garbage, lookups, transitions
 from s3d.layers.queue.rows.changes import Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State
@@ -39,11 +39,11 @@ async def turn(db: Database, key: str) -> int:
 
 
 async def put_back(db: Database, change: Change, state: str, next_at: float = NOW) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=next_at, code="c", reason="r"))
+    await db.write(lambda c: transitions.put_back(c, change, state=State(state), next_at=next_at, code="c", reason="r"))
 
 
 def states(db: Database, key: str = "k") -> list[tuple[int, str]]:
-    return [(change.seq, change.state) for change in views.of_key(db, "b", key)]
+    return [(change.seq, change.state) for change in lookups.of_key(db, "b", key)]
 
 
 @pytest.mark.semantics("Q-2")
@@ -72,7 +72,7 @@ async def test_a_key_has_one_attempt_at_a_time_and_keys_go_side_by_side(db: Data
     await put(db, "k")
     await put(db, "other")
     assert [change.seq for change in await claim(db)] == [3]
-    await db.write(lambda c: outcomes.settle(c, 1))
+    await db.write(lambda c: transitions.settle(c, 1))
     assert [change.seq for change in await claim(db)] == [2]
 
 
@@ -81,7 +81,7 @@ async def test_what_was_pushing_at_a_crash_is_unknown_and_goes_first(db: Databas
     await put(db, "k")
     await claim(db)
     await put(db, "k")
-    await db.write(outcomes.recover)
+    await db.write(transitions.recover)
     assert states(db) == [(1, "in_doubt"), (2, "waiting")]
     assert [(change.seq, change.state) for change in await claim(db)] == [(1, "in_doubt")]
     assert await claim(db) == []
@@ -91,7 +91,7 @@ async def test_what_was_pushing_at_a_crash_is_unknown_and_goes_first(db: Databas
 async def test_a_refusal_for_now_ends_an_unknown_claim(db: Database) -> None:
     await put(db, "k")
     await claim(db)
-    await db.write(outcomes.recover)
+    await db.write(transitions.recover)
     (change,) = await claim(db)
     await put_back(db, change, "waiting")
     assert states(db) == [(1, "waiting")]
@@ -121,15 +121,15 @@ async def test_a_parked_change_keeps_its_bytes_and_answers_until_a_newer_put(db:
     await put(db, "k", file="body")
     (change,) = await claim(db)
     await put_back(db, change, "parked")
-    visible = views.visible(db, "b", "k")
+    visible = lookups.visible(db, "b", "k")
     assert visible is not None
     assert (visible.seq, visible.file) == (1, "body")
     await put(db, "k", op="delete")
-    visible = views.visible(db, "b", "k")
+    visible = lookups.visible(db, "b", "k")
     assert visible is not None
     assert visible.op == "delete"
     assert states(db) == [(1, "superseded"), (2, "waiting")]
-    assert views.files_known(db, ["body", "other"]) == {"body"}
+    assert lookups.files_known(db, ["body", "other"]) == {"body"}
 
 
 async def test_a_change_is_not_superseded_before_a_turn_that_was_promised_to_see_it(db: Database) -> None:
@@ -146,7 +146,7 @@ async def test_a_turn_comes_in_its_order_and_nothing_overtakes_it(db: Database) 
     await claim(db)
     assert not await db.write(lambda c: changes.start_turn(c, seq))
     await put(db, "k")
-    await db.write(lambda c: outcomes.settle(c, 1))
+    await db.write(lambda c: transitions.settle(c, 1))
     assert await claim(db) == []
     assert await db.write(lambda c: changes.start_turn(c, seq))
     assert await claim(db) == []
@@ -168,9 +168,9 @@ async def test_a_turn_does_not_survive_its_process(db: Database) -> None:
     await turn(db, "k")
     seq = await turn(db, "other")
     await db.write(lambda c: changes.start_turn(c, seq))
-    await db.write(outcomes.recover)
-    assert views.obstacle(db, "b", None, 10) is None
-    assert sum(count for count, _ in views.tally(db).values()) == 0
+    await db.write(transitions.recover)
+    assert lookups.obstacle(db, "b", None, 10) is None
+    assert sum(count for count, _ in lookups.tally(db).values()) == 0
     await put(db, "other")
     assert [change.key for change in await claim(db)] == ["other"]
 
@@ -185,7 +185,7 @@ async def test_the_tally_is_what_the_rows_say(db: Database) -> None:
     await put(db, "k4", size=100)
     await turn(db, "k5")
     counted = db.read("SELECT state, count(*), sum(size) FROM change WHERE op <> 'through' GROUP BY state")
-    assert {state: (count, size) for state, (count, size) in views.tally(db).items() if count} == {
+    assert {state: (count, size) for state, (count, size) in lookups.tally(db).items() if count} == {
         state: (count, size) for state, count, size in counted
     }
 
@@ -193,8 +193,8 @@ async def test_the_tally_is_what_the_rows_say(db: Database) -> None:
 @pytest.mark.semantics("D-4", "D-4a")
 async def test_a_quarantined_change_hides_what_is_older(db: Database) -> None:
     await put(db, "k")
-    await db.write(lambda c: outcomes.quarantine(c, 1, "bad"))
-    visible = views.visible(db, "b", "k")
+    await db.write(lambda c: transitions.quarantine(c, 1, "bad"))
+    visible = lookups.visible(db, "b", "k")
     assert visible is not None
     assert visible.state == "quarantined"
     assert await claim(db) == []
@@ -203,14 +203,14 @@ async def test_a_quarantined_change_hides_what_is_older(db: Database) -> None:
 async def test_every_unfinished_row_of_a_key_is_an_obstacle_to_a_barrier(db: Database) -> None:
     await put(db, "k")
     await put(db, "other")
-    ahead = {key: views.obstacle(db, "b", key, 2) for key in ("k", "other", "none", None)}
+    ahead = {key: lookups.obstacle(db, "b", key, 2) for key in ("k", "other", "none", None)}
     assert {key: change and change.key for key, change in ahead.items()} == {
         "k": "k",
         "other": "other",
         "none": None,
         None: "k",
     }
-    assert views.obstacle(db, "b", "other", 1) is None
+    assert lookups.obstacle(db, "b", "other", 1) is None
 
 
 @pytest.mark.semantics("R-3")
@@ -221,13 +221,13 @@ async def test_a_barrier_waits_for_what_took_the_place_of_what_it_waits_for(db: 
     await put(db, "k", op="delete")
     await put(db, "late")
     for key in ("k", None):
-        waits_for = views.obstacle(db, "b", key, 1)
+        waits_for = lookups.obstacle(db, "b", key, 1)
         assert waits_for is not None
         assert (waits_for.seq, waits_for.op) == (4, "delete")
-    assert views.obstacle(db, "b", "late", 1) is None
+    assert lookups.obstacle(db, "b", "late", 1) is None
     await claim(db)
-    await db.write(lambda c: outcomes.settle(c, 4))
-    assert views.obstacle(db, "b", None, 1) is None
+    await db.write(lambda c: transitions.settle(c, 4))
+    assert lookups.obstacle(db, "b", None, 1) is None
 
 
 async def test_seqs_are_never_given_twice(db: Database) -> None:
@@ -235,9 +235,9 @@ async def test_seqs_are_never_given_twice(db: Database) -> None:
     for key, _ in itertools.product(["k"], range(3)):
         seqs.append(await put(db, key))
         await claim(db)
-        await db.write(lambda c: outcomes.settle(c, seqs[-1]))
+        await db.write(lambda c: transitions.settle(c, seqs[-1]))
     assert seqs == [1, 2, 3]
-    assert views.newest(db) == 3
+    assert lookups.newest(db) == 3
 
 
 @pytest.mark.parametrize("waiting", [10, 500])
@@ -268,7 +268,7 @@ async def put_upon(db: Database, base: str | None, etag: str) -> None:
 
 
 def base(db: Database) -> str | None:
-    return views.of_key(db, "b", "k")[-1].base
+    return lookups.of_key(db, "b", "k")[-1].base
 
 
 @pytest.mark.semantics("Q-18")
@@ -281,12 +281,12 @@ async def test_a_change_is_made_upon_what_was_seen_or_what_the_one_before_it_lea
     assert base(db) == "seen"
     (change,) = await claim(db)
     await put_upon(db, "seen", "3")
-    await db.write(lambda c: outcomes.settle(c, change.seq, shown="2"))
+    await db.write(lambda c: transitions.settle(c, change.seq, shown="2"))
     assert base(db) == "2"
     await turn(db, "k")
     await put_upon(db, "2", "4")
     (change,) = await claim(db)
-    await db.write(lambda c: outcomes.settle(c, change.seq))
+    await db.write(lambda c: transitions.settle(c, change.seq))
     seq = change.seq + 1
     await db.write(lambda c: changes.start_turn(c, seq))
     await db.write(lambda c: changes.end_turn(c, seq, made=changes.ANY))
@@ -300,6 +300,6 @@ async def test_what_an_attempt_of_ours_may_have_left_is_known_to_be_ours(db: Dat
     await put_back(db, change, "in_doubt", next_at=NOW)
     await put_upon(db, "seen", "2")
     (change,) = await claim(db)
-    await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
-    newest = views.of_key(db, "b", "k")[-1]
-    assert (newest.base, outcomes.made_by_us(db, newest)) == ("1", frozenset(["1"]))
+    await db.write(lambda c: transitions.settle(c, change.seq, now=NOW, window=900.0))
+    newest = lookups.of_key(db, "b", "k")[-1]
+    assert (newest.base, transitions.made_by_us(db, newest)) == ("1", frozenset(["1"]))

@@ -10,7 +10,7 @@ import pytest
 from s3d.api import BytesBody
 from s3d.layers.queue import garbage
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.rows import changes, claims, outcomes
+from s3d.layers.queue.rows import changes, claims, transitions
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op
@@ -66,7 +66,7 @@ async def test_a_body_goes_when_its_change_does(stage: Stage, end: str) -> None:
         new = {await stage.put()}
     else:
         await stage.db.write(lambda db: claims.claim(db, now=1.0, limit=1))
-        await stage.db.write(lambda db: outcomes.settle(db, 1))
+        await stage.db.write(lambda db: transitions.settle(db, 1))
         new = set()
     assert stage.files() == {old} | new
     await stage.garbage.collect()
@@ -102,7 +102,7 @@ async def test_a_part_that_is_being_read_stays_until_its_reader_is_done(stage: S
 
 
 async def test_files_that_go_one_by_one_are_noted_together(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "GLANCE", 1e9)
+    monkeypatch.setattr(garbage, "POLL_INTERVAL", 1e9)
     stage.commits.clear()
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(forever(stage.garbage))

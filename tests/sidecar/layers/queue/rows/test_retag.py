@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue.rows import changes, claims, late_writes, outcomes, views
+from s3d.layers.queue.rows import changes, claims, late_writes, lookups, transitions
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State
@@ -38,15 +38,15 @@ async def claim(db: Database) -> list[changes.Change]:
 
 
 async def put_back(db: Database, change: changes.Change, state: str) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: transitions.put_back(c, change, state=State(state), next_at=NOW, code="c", reason="r"))
 
 
 def rows(db: Database) -> list[tuple[str, str, str | None]]:
-    return [(change.op, change.state, change.members.get(TAGGING)) for change in views.of_key(db, "b", "k")]
+    return [(change.op, change.state, change.members.get(TAGGING)) for change in lookups.of_key(db, "b", "k")]
 
 
 def shown(db: Database) -> str | None:
-    change = views.visible(db, "b", "k")
+    change = lookups.visible(db, "b", "k")
     assert change is not None
     return change.members.get(TAGGING)
 
@@ -79,7 +79,7 @@ async def test_tags_of_a_put_under_way_are_pushed_after_it(db: Database, state: 
     assert shown(db) == "a=2"
     if state == "pushing":
         assert await claim(db) == []
-    await db.write(lambda c: outcomes.settle(c, change.seq))
+    await db.write(lambda c: transitions.settle(c, change.seq))
     assert [(one.op, one.members) for one in await claim(db)] == [("tag", {TAGGING: "a=2"})]
     assert shown(db) == "a=2"
 
@@ -99,7 +99,7 @@ async def test_tags_of_a_damaged_put_never_reach_an_older_object(db: Database) -
     await put(db)
     (change,) = await claim(db)
     assert await retag(db, "a=b")
-    await db.write(lambda c: outcomes.quarantine(c, change.seq, "bad"))
+    await db.write(lambda c: transitions.quarantine(c, change.seq, "bad"))
     assert rows(db) == [("put", "quarantined", "a=b")]
     assert not await retag(db, "c=d")
 
@@ -135,7 +135,7 @@ async def test_newer_tags_take_the_place_of_refused_ones(db: Database) -> None:
     await put(db)
     await claim(db)
     await retag(db, "a=b")
-    await db.write(lambda c: outcomes.settle(c, 1))
+    await db.write(lambda c: transitions.settle(c, 1))
     (change,) = await claim(db)
     await put_back(db, change, "parked")
     assert rows(db) == [("tag", "parked", "a=b")]
@@ -150,13 +150,13 @@ async def test_a_put_that_is_kept_has_the_tags_that_were_pushed_after_it(db: Dat
     (change,) = await claim(db)
     await put_back(db, change, "in_doubt")
     await retag(db, "a=b")
-    await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
+    await db.write(lambda c: transitions.settle(c, change.seq, now=NOW, window=900.0))
     (tags,) = await claim(db)
     await put_back(db, tags, "in_doubt")
-    await db.write(lambda c: outcomes.settle(c, tags.seq, now=NOW, window=900.0))
+    await db.write(lambda c: transitions.settle(c, tags.seq, now=NOW, window=900.0))
     ((kept, late),) = late_writes.settled(db, 1e9, 10)
     assert (kept.seq, kept.members[TAGGING], late) == (change.seq, "a=b", ("e",))
-    assert views.visible(db, "b", "k") is None
+    assert lookups.visible(db, "b", "k") is None
     await db.write(lambda c: late_writes.tag_settled(c, "b", "k", ""))
     ((kept, _),) = late_writes.settled(db, 1e9, 10)
     assert kept.members == {"x-amz-meta-a": "1"}
@@ -167,5 +167,5 @@ async def test_tags_are_not_folded_into_a_put_that_is_settled(db: Database) -> N
     await put(db, "old=1")
     (change,) = await claim(db)
     await put_back(db, change, "in_doubt")
-    await db.write(lambda c: outcomes.settle(c, change.seq, now=NOW, window=900.0))
+    await db.write(lambda c: transitions.settle(c, change.seq, now=NOW, window=900.0))
     assert not await retag(db, "a=b")

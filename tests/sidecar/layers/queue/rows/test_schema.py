@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from s3d.clock import Machine
-from s3d.layers.queue.rows import claims, times, views
+from s3d.layers.queue.rows import claims, lookups, times
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import COUNTED, FOR_A_PERSON, ON_THE_WAY
 from s3d.metrics import STATES
@@ -42,11 +42,11 @@ async def test_a_local_dir_of_an_older_version_is_migrated_with_what_is_pending_
     old.execute(f"PRAGMA user_version = {version}")
     old.close()
     migrated = await asyncio.to_thread(Database.open, tmp_path / "old.db", SCHEMA)
-    change = views.visible(migrated, "b", "k")
+    change = lookups.visible(migrated, "b", "k")
     assert change is not None
     assert (change.seq, change.state, change.members, change.inline) == (1, "waiting", {"content-type": "text/x"}, b"a")
-    assert views.tally(migrated)["waiting"] == (1, 1)
-    assert (change.queued_at, views.oldest(migrated)) == (1.0, 1.0)
+    assert lookups.tally(migrated)["waiting"] == (1, 1)
+    assert (change.queued_at, lookups.oldest(migrated)) == (1.0, 1.0)
     await migrated.close()
     fresh = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
     await fresh.close()
@@ -68,7 +68,7 @@ async def test_a_change_of_an_older_version_keeps_its_age_and_is_due(
     old.close()
     migrated = await asyncio.to_thread(Database.open, tmp_path / "old.db", SCHEMA)
     clock = await times.start(migrated, Machine(lambda: NOON, lambda: 1.0, lambda: "boot"), 30.0)
-    oldest = views.oldest(migrated)
+    oldest = lookups.oldest(migrated)
     assert oldest is not None
     assert clock.now() - oldest == age
     assert [one.key for one in await migrated.write(lambda db: claims.claim(db, now=clock.now(), limit=9))] == ["k"]
@@ -78,6 +78,6 @@ async def test_a_change_of_an_older_version_keeps_its_age_and_is_due(
 async def test_a_change_of_any_state_is_on_its_way_or_waits_for_a_person(tmp_path: Path) -> None:
     """What a drain leaves for a person is what is pending without what is on its way: no state may be neither."""
     db = await asyncio.to_thread(Database.open, tmp_path / "new.db", SCHEMA)
-    states = sorted(views.tally(db))
+    states = sorted(lookups.tally(db))
     await db.close()
     assert sorted([*ON_THE_WAY, *FOR_A_PERSON]) == sorted(COUNTED) == sorted(STATES) == states

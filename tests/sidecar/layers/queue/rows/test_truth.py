@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from s3d.layers.queue.rows import changes, claims, garbage, holds, outcomes, uploads, views
+from s3d.layers.queue.rows import changes, claims, garbage, holds, lookups, transitions, uploads
 from s3d.layers.queue.rows.changes import ANY, Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State, UploadState
@@ -45,7 +45,7 @@ async def claim(db: Database) -> Change:
 
 
 async def put_back(db: Database, change: Change, state: str, code: str = "c") -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code=code, reason="r"))
+    await db.write(lambda c: transitions.put_back(c, change, state=State(state), next_at=NOW, code=code, reason="r"))
 
 
 async def park(db: Database, change: Change) -> None:
@@ -63,13 +63,13 @@ async def hold_bucket(db: Database, upload: str = "false") -> None:
 
 
 def states(db: Database) -> list[tuple[int, str]]:
-    return [(change.seq, change.state) for change in views.of_key(db, "b", "k")]
+    return [(change.seq, change.state) for change in lookups.of_key(db, "b", "k")]
 
 
 def shown(db: Database) -> int | None:
     """Which change reads and listings answer from: the same one."""
-    change = views.visible(db, "b", "k")
-    assert [one.seq for one in views.listed(db, "b", "", None, 10)] == ([change.seq] if change else [])
+    change = lookups.visible(db, "b", "k")
+    assert [one.seq for one in lookups.listed(db, "b", "", None, 10)] == ([change.seq] if change else [])
     return change.seq if change else None
 
 
@@ -86,7 +86,7 @@ async def bad_body(db: Database, change: Change) -> None:
 
 
 async def bad_body_met_by_a_read(db: Database, change: Change) -> None:
-    await db.write(lambda c: outcomes.quarantine(c, change.seq, "bad"))
+    await db.write(lambda c: transitions.quarantine(c, change.seq, "bad"))
 
 
 async def held_by_its_bucket(db: Database, change: Change) -> None:
@@ -131,7 +131,7 @@ async def test_what_ends_kept_back_behind_a_newer_change_is_superseded(
     assert [state for state in states(db) if state[0] < new] == left
     assert shown(db) == new
     # Nothing that a person may do brings it back.
-    assert await db.write(lambda c: outcomes.unpark(c, views.kept(db, "", "", None, 0, 10), NOW)) == []
+    assert await db.write(lambda c: transitions.unpark(c, lookups.kept(db, "", "", None, 0, 10), NOW)) == []
     await hold_bucket(db, "true")
     assert shown(db) == new
 
@@ -190,7 +190,7 @@ async def test_the_newer_change_knows_what_may_still_arrive_of_the_superseded_on
 async def test_an_attempt_under_way_of_a_change_that_a_read_finds_damaged_may_still_arrive(db: Database) -> None:
     await write(db)
     change = await claim(db)
-    await db.write(lambda c: outcomes.quarantine(c, change.seq, "bad"))
+    await db.write(lambda c: transitions.quarantine(c, change.seq, "bad"))
     assert late(db, await write(db)) == {"e": NOW}
 
 
@@ -199,13 +199,13 @@ async def test_an_attempt_under_way_of_a_change_that_a_read_finds_damaged_may_st
 async def test_a_barrier_goes_on_waiting_for_what_took_the_place_of_what_it_waited_for(db: Database, end: str) -> None:
     await write(db)
     change = await claim(db)
-    begun = views.newest(db)
+    begun = lookups.newest(db)
     new = await write(db)
     await put_back(db, change, end)
-    obstacle = views.obstacle(db, "b", "k", begun)
+    obstacle = lookups.obstacle(db, "b", "k", begun)
     assert obstacle is not None
     assert obstacle.seq == new
-    assert await db.write(lambda c: views.left(c, "b", "", begun)) == (1, 1)
+    assert await db.write(lambda c: lookups.left(c, "b", "", begun)) == (1, 1)
 
 
 @pytest.mark.semantics("Q-10", "Q-9b")
@@ -216,10 +216,10 @@ async def test_of_superseded_changes_of_a_key_only_the_newest_stays(db: Database
     await write(db, "delete")
     assert states(db) == [(5, "superseded"), (6, "waiting")]
     assert garbage.found(db) == [(f"body {number}", "") for number in range(4)]
-    assert views.tally(db)["superseded"] == (1, 1)
-    await db.write(lambda c: outcomes.discard(c, views.kept(db, "", "", None, 0, 10)))
+    assert lookups.tally(db)["superseded"] == (1, 1)
+    await db.write(lambda c: transitions.discard(c, lookups.kept(db, "", "", None, 0, 10)))
     assert garbage.files_known(db, ["body 4"]) == {"body 4"}
-    assert views.tally(db)["superseded"] == (0, 0)
+    assert lookups.tally(db)["superseded"] == (0, 0)
 
 
 @pytest.mark.semantics("Q-10")
@@ -293,6 +293,6 @@ async def test_rows_of_an_older_version_are_mended(tmp_path: Path) -> None:
         assert states(db) == [(4, "superseded"), (6, "waiting")]
         assert late(db, 6) == {"a": 1.5, "b": 2.5}
         assert sorted(file for file, _ in garbage.found(db)) == ["held", "old", "older kept"]
-        assert views.tally(db)["superseded"] == (1, 1)
+        assert lookups.tally(db)["superseded"] == (1, 1)
     finally:
         await db.close()

@@ -13,7 +13,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.rows import changes, claims, outcomes, times, views
+from s3d.layers.queue.rows import changes, claims, lookups, times, transitions
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State
@@ -148,10 +148,10 @@ async def test_a_request_whose_older_change_is_superseded_by_one_behind_it_is_re
     while not await db.write(lambda c: c.execute("SELECT 1 FROM change WHERE op = 'through'").fetchall()):
         pass
     new = await stage.put()
-    await db.write(lambda c: outcomes.put_back(c, change, state=State(end), next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: transitions.put_back(c, change, state=State(end), next_at=NOW, code="c", reason="r"))
     stage.turns.moved("b")
     with pytest.raises(S3Error, match="has taken the place") as refused:
         await asking
     assert refused.value.status == 503
     assert [one.seq for one in await stage.claim()] == [new]
-    assert views.visible(db, "b", "k") is not None
+    assert lookups.visible(db, "b", "k") is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3d.errors import S3Error
-from s3d.layers.queue.rows import changes, claims, garbage, outcomes, uploads, views
+from s3d.layers.queue.rows import changes, claims, garbage, lookups, transitions, uploads
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State, UploadState
@@ -71,7 +71,7 @@ async def test_complete_makes_the_change_and_drops_what_it_does_not_name_in_one_
     await begin(db)
     one, _, three = [await part(db, n, file=f"f{n}") for n in (1, 2, 3)]
     await complete(db, one, three)
-    change = views.visible(db, "b", "k")
+    change = lookups.visible(db, "b", "k")
     assert change is not None
     assert (change.op, change.size, change.upload) == ("complete", 20, "u")
     assert [p.number for p in uploads.parts_of(db, "u")] == [1, 3]
@@ -86,7 +86,7 @@ async def test_a_part_that_was_replaced_while_complete_was_judged_is_refused(db:
     await part(db, 1, file="new")
     with pytest.raises(S3Error, match="InvalidPart"):
         await complete(db, old)
-    assert (state(db), views.visible(db, "b", "k")) == ("open", None)
+    assert (state(db), lookups.visible(db, "b", "k")) == ("open", None)
 
 
 @pytest.mark.semantics("Q-2")
@@ -111,7 +111,7 @@ async def test_a_settled_upload_keeps_its_answer_for_a_while(db: Database) -> No
     (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
     await db.write(lambda c: uploads.landed(c, "u"))
-    await db.write(lambda c: outcomes.settle(c, change.seq))
+    await db.write(lambda c: transitions.settle(c, change.seq))
     found = uploads.find(db, "u")
     assert found is not None
     assert (found.state, found.answer, garbage_of(db)) == ("finished", {"ETag": "e"}, ["f"])
@@ -130,7 +130,7 @@ async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_no
     (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
     await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=False))
-    await db.write(lambda c: outcomes.put_back(c, change, state=State.PARKED, next_at=NOW, code="c", reason="r"))
+    await db.write(lambda c: transitions.put_back(c, change, state=State.PARKED, next_at=NOW, code="c", reason="r"))
     assert [stray.remote for stray in uploads.strays(db)] == ["r"]
     assert uploads.is_remotes(db, "b", "r")
     await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, NOW, NOW)))

@@ -109,7 +109,7 @@ async def test_no_value_of_a_member_is_a_bug(tmp_path: Path, operation: str) -> 
         begun = await told(queue, "CreateMultipartUpload", NAMED)
         assert isinstance(begun, Answer)
         remote.refuses = True
-        queue._parts.turns._timeout = 0.0
+        queue._context.turns._timeout = 0.0
         members = OPERATIONS[operation].members
         upload = {"UploadId": begun.result["UploadId"]} if "UploadId" in members else {}
         for name, member in members.items():

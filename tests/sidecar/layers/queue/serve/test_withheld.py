@@ -191,7 +191,7 @@ def test_a_copy_has_the_tags_of_a_source_that_is_pending(
     assert stage.code("copy_object", Key="k", CopySource=source, IfNoneMatch="*") == "AccessDenied"
     assert stage.sent() == []
     stage.tag(HELD)
-    for _ in range(2):  # the first of its shape does not stay pending
+    for _ in range(2):  # the first of its profile does not stay pending
         s3.put_object(Bucket=bucket, Key="free", Body=b"x", Tagging="s3d.upload=true")
     assert stage.code("copy_object", Key="k", CopySource=stage.named("free"), IfNoneMatch="*") == ""
     copied = {"CopySource": stage.named("free"), "TaggingDirective": "REPLACE", "Tagging": "a=b"}

@@ -154,7 +154,7 @@ def test_tags_of_a_put_under_way_are_pushed_after_it(
     relayed = relay(remote)
     daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket)
     s3 = daemon.client()
-    s3.put_object(Bucket=bucket, Key="first of its shape", Body=b"", Tagging="old=1")
+    s3.put_object(Bucket=bucket, Key="first of its profile", Body=b"", Tagging="old=1")
     relayed.set(mode="drop", only=["PUT"])
     s3.put_object(Bucket=bucket, Key="k", Body=b"1", Tagging="old=1")
     eventually(lambda: daemon.status()["states"]["in_doubt"] == 1)

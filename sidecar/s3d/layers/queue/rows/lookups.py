@@ -15,7 +15,7 @@ from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
-SQL = queries.load("views", change=FIELDS, change_with_body=WITH_INLINE)
+SQL = queries.load("lookups", change=FIELDS, change_with_body=WITH_INLINE)
 
 
 def visible(db: Database, bucket: str, key: str) -> Change | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.queue.rows import changes, claims, garbage, late_writes, outcomes, views
+from s3d.layers.queue.rows import changes, claims, garbage, late_writes, lookups, transitions
 from s3d.layers.queue.rows.changes import Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State
@@ -36,12 +36,12 @@ async def claim(db: Database) -> Change:
 
 
 async def put_back(db: Database, change: Change, state: str) -> None:
-    await db.write(lambda c: outcomes.put_back(c, change, state=State(state), next_at=NOW, code="", reason=""))
+    await db.write(lambda c: transitions.put_back(c, change, state=State(state), next_at=NOW, code="", reason=""))
 
 
 async def settle(db: Database, seq: int, now: float = NOW) -> list[str]:
     """The files that are to be deleted then."""
-    await db.write(lambda c: outcomes.settle(c, seq, now=now, window=WINDOW))
+    await db.write(lambda c: transitions.settle(c, seq, now=now, window=WINDOW))
     return [file for file, _ in garbage.found(db)]
 
 
@@ -67,12 +67,12 @@ async def test_a_change_that_went_unanswered_is_kept_and_is_not_pending(db: Data
     await attempt_unanswered(db)
     assert await settle(db, (await claim(db)).seq) == []
     assert kept(db) == [(1, ("e1",))]
-    assert views.visible(db, "b", "k") is None
-    assert views.obstacle(db, "b", "k", 100) is None
-    assert views.listed(db, "b", "", None, 10) == []
-    assert views.bucket_tally(db, "b") == (0, 0)
-    assert sum(count for count, _ in views.tally(db).values()) == 0
-    assert views.files_known(db, ["f1"]) == {"f1"}
+    assert lookups.visible(db, "b", "k") is None
+    assert lookups.obstacle(db, "b", "k", 100) is None
+    assert lookups.listed(db, "b", "", None, 10) == []
+    assert lookups.bucket_tally(db, "b") == (0, 0)
+    assert sum(count for count, _ in lookups.tally(db).values()) == 0
+    assert lookups.files_known(db, ["f1"]) == {"f1"}
 
 
 async def test_only_the_newest_settled_body_is_kept_with_all_that_may_arrive(db: Database) -> None:
@@ -114,7 +114,7 @@ async def test_a_superseded_change_leaves_what_may_arrive(db: Database, state: s
 async def test_what_was_pushing_at_a_crash_may_still_arrive(db: Database) -> None:
     await put(db, "e1")
     await claim(db)
-    await db.write(outcomes.recover)
+    await db.write(transitions.recover)
     await settle(db, (await claim(db)).seq)
     assert kept(db) == [(1, ("e1",))]
 
@@ -124,7 +124,7 @@ async def test_a_lost_turn_is_remembered_at_its_key(db: Database, crash: bool) -
     seq = await db.write(lambda c: changes.take_turn(c, bucket="b", key="k", identity="", now=NOW))
     await db.write(lambda c: changes.start_turn(c, seq))
     if crash:
-        await db.write(outcomes.recover)
+        await db.write(transitions.recover)
     else:
         await db.write(lambda c: changes.lose_turn(c, seq, etag=changes.ANY, now=NOW))
     await put(db, "e2")
@@ -142,7 +142,7 @@ async def test_a_kept_change_is_pushed_again_unless_a_newer_one_has_taken_the_ke
     assert await settle(db, (await claim(db)).seq) == []
     ((change, _),) = late_writes.settled(db, NOW, 10)
     assert await db.write(lambda c: late_writes.push_again(c, change, NOW))
-    assert views.tally(db)["waiting"] == (1, 1)
+    assert lookups.tally(db)["waiting"] == (1, 1)
     assert (await claim(db)).etag == "e2"
 
 
@@ -165,6 +165,6 @@ async def test_a_settled_change_whose_body_turns_out_to_be_bad_answers_no_read(d
     await put(db, "e1", file="f1")
     await attempt_unanswered(db)
     await settle(db, (await claim(db)).seq)
-    await db.write(lambda c: outcomes.quarantine(c, 1, "bad"))
-    assert views.visible(db, "b", "k") is None
+    await db.write(lambda c: transitions.quarantine(c, 1, "bad"))
+    assert lookups.visible(db, "b", "k") is None
     assert kept(db) == [(1, ("e1",))]

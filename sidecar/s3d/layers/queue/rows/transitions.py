@@ -14,7 +14,7 @@ from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.store.db import Database
 
-SQL = queries.load("outcomes")
+SQL = queries.load("transitions")
 
 
 def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0.0, shown: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The table of understood members is complete: held against botocore's own model."""
+"""The allow-list of members is complete: held against botocore's own model."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Wire
 from s3d.layers.queue.layer import HANDLERS
-from s3d.layers.queue.rules import understood
+from s3d.layers.queue.rules import allowlist
 from s3d.protocol import decode
 from s3d.protocol.model import OPERATIONS, Class
 
@@ -46,15 +46,15 @@ def members(operation: OperationModel) -> Iterator[str]:
 @pytest.mark.semantics("Q-17")
 @pytest.mark.parametrize("name", ANSWERED)
 def test_every_member_of_botocores_is_understood_or_goes_through_for_a_reason(name: str) -> None:
-    known = understood.UNDERSTOOD[name] | decode.MEANINGLESS | understood.ELEMENTS.get(name, frozenset())
-    unthought = [one for one in members(SERVICE.operation_model(name)) if one not in known | set(understood.THROUGH)]
+    known = allowlist.ALLOWED[name] | decode.MEANINGLESS | allowlist.ELEMENTS.get(name, frozenset())
+    unthought = [one for one in members(SERVICE.operation_model(name)) if one not in known | set(allowlist.THROUGH)]
     assert unthought == []
 
 
 @pytest.mark.semantics("Q-17")
 def test_no_reason_outlives_its_member() -> None:
     every = {one for name in SERVICE.operation_names if name in OPERATIONS for one in members_of(name)}
-    assert set(understood.THROUGH) - every == set()
+    assert set(allowlist.THROUGH) - every == set()
 
 
 def members_of(name: str) -> list[str]:
@@ -68,12 +68,12 @@ def test_a_member_that_goes_through_is_foreign(name: str) -> None:
     operation = OPERATIONS[name]
     for member in operation.members.values():
         low = member.wire.lower()
-        if member.location == "header" and low not in understood.UNDERSTOOD[name] | decode.MEANINGLESS:
+        if member.location == "header" and low not in allowlist.ALLOWED[name] | decode.MEANINGLESS:
             wire = Wire(operation.method, "/b/k", "", CIMultiDict({member.wire: "x"}))
-            assert understood.foreign(wire, name) == [low]
-        elif member.location == "querystring" and low not in understood.UNDERSTOOD[name]:
+            assert allowlist.unsupported(wire, name) == [low]
+        elif member.location == "querystring" and low not in allowlist.ALLOWED[name]:
             wire = Wire(operation.method, "/b/k", f"{member.wire}=x", CIMultiDict())
-            assert understood.foreign(wire, name) == [low]
+            assert allowlist.unsupported(wire, name) == [low]
 
 
 VALUES = [
@@ -101,13 +101,13 @@ VALUES = [
 @pytest.mark.parametrize("name, value, queued", VALUES)
 def test_a_put_is_queued_where_every_member_and_value_is_understood(name: str, value: str, queued: bool) -> None:
     wire = Wire("PUT", "/b/k", "", CIMultiDict({name: value}))
-    assert (not understood.foreign(wire, "PutObject")) is queued
+    assert (not allowlist.unsupported(wire, "PutObject")) is queued
     if queued:
-        assert understood.kept(wire) == {"content-type": understood.DEFAULT_TYPE, name: value}
+        assert allowlist.kept(wire) == {"content-type": allowlist.DEFAULT_TYPE, name: value}
 
 
 @pytest.mark.semantics("Q-6")
 def test_a_content_header_without_a_value_says_nothing_and_the_type_is_always_said() -> None:
     said = CIMultiDict({"Content-Type": "", "Cache-Control": "", "x-amz-meta-empty": ""})
-    kept = understood.kept(Wire("PUT", "/b/k", "", said))
+    kept = allowlist.kept(Wire("PUT", "/b/k", "", said))
     assert kept == {"content-type": "binary/octet-stream", "x-amz-meta-empty": ""}

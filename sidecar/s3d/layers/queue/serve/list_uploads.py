@@ -14,11 +14,11 @@ from urllib.parse import unquote_plus
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
-from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.rows import uploads
 from s3d.protocol import encode, listings
 
-MOST = 1000
+MAX_ENTRIES = 1000
 """Entries of a page, whatever a client asks for."""
 LAST = "\U0010ffff"
 """Behind every id."""
@@ -55,13 +55,13 @@ class Query:
         return key.startswith(self.prefix) and not self.rolled(key)
 
 
-async def list_uploads(parts: Parts, call: Call) -> Reply:
+async def list_uploads(context: QueueContext, call: Call) -> Reply:
     """List the open uploads of a bucket; while the remote is away only on demand for what is pending."""
     params = call.params
     only_ours = call.wire.headers.get("x-s3d-listing", "") == "pending"
-    if not only_ours and not uploads.concern(parts.db, call.bucket):
-        return await parts.inner(call)
-    most = min(params.get("MaxUploads", MOST), MOST)
+    if not only_ours and not uploads.concern(context.db, call.bucket):
+        return await context.inner(call)
+    most = min(params.get("MaxUploads", MAX_ENTRIES), MAX_ENTRIES)
     if most < 0:
         raise S3Error("InvalidArgument", "Argument max-uploads must be an integer between 0 and 2147483647")
     query = Query(
@@ -72,10 +72,10 @@ async def list_uploads(parts: Parts, call: Call) -> Reply:
         params.get("UploadIdMarker", "") if params.get("KeyMarker") else "",
     )
     # Ours before the remote's page is asked: what is completed meanwhile is at least in one of them.
-    mine = [entry async for entry in ours(parts, query, most + 1)]
+    mine = [entry async for entry in ours(context, query, most + 1)]
     theirs: list[Entry] = []
     if not only_ours:
-        async for entry in remotes(parts, call, query):
+        async for entry in remotes(context, call, query):
             theirs.append(entry)
             if len(theirs) > most:
                 break
@@ -84,15 +84,15 @@ async def list_uploads(parts: Parts, call: Call) -> Reply:
     return encode.reply(call.operation, result(params, query, most, page, more=more))
 
 
-async def ours(parts: Parts, query: Query, most: int) -> AsyncIterator[Entry]:
+async def ours(context: QueueContext, query: Query, most: int) -> AsyncIterator[Entry]:
     """Up to so many entries of the uploads that are staged here. Others are served between two looks at the table."""
-    marker = uploads.find(parts.db, query.id_marker) if query.id_marker else None
+    marker = uploads.find(context.db, query.id_marker) if query.id_marker else None
     # Of the marker's key, none of ours was given before the remote's were.
     at = query.id_marker if marker is not None or not query.id_marker else ""
     after = (query.key_marker, at or ("" if query.id_marker else LAST))
     count, last = 0, ""
     while count < most:
-        found = uploads.open_in(parts.db, query.bucket, prefix=query.prefix, after=after, limit=MOST)
+        found = uploads.open_in(context.db, query.bucket, prefix=query.prefix, after=after, limit=MAX_ENTRIES)
         for one in found:
             after = (one.key, one.id)
             rolled = query.rolled(one.key)
@@ -114,30 +114,30 @@ async def ours(parts: Parts, query: Query, most: int) -> AsyncIterator[Entry]:
             count += 1
             if count == most:
                 return
-        if len(found) < MOST:
+        if len(found) < MAX_ENTRIES:
             return
         await asyncio.sleep(0)
 
 
-async def remotes(parts: Parts, call: Call, query: Query) -> AsyncIterator[Entry]:
+async def remotes(context: QueueContext, call: Call, query: Query) -> AsyncIterator[Entry]:
     """The remote's entries behind the markers, without the uploads that are ours."""
-    if query.id_marker and uploads.find(parts.db, query.id_marker) is None and query.shows(query.key_marker):
-        for entry in await rest_of_key(parts, call, query):
+    if query.id_marker and uploads.find(context.db, query.id_marker) is None and query.shows(query.key_marker):
+        for entry in await rest_of_key(context, call, query):
             yield entry
     asked = {"Prefix": query.prefix, "Delimiter": query.delimiter, "KeyMarker": query.key_marker}
-    async for entry in pages(parts, call, asked):
+    async for entry in pages(context, call, asked):
         # A prefix that was given as the marker comes again from remotes that only compare keys with it.
         if entry.name > query.key_marker:
             yield entry
 
 
-async def rest_of_key(parts: Parts, call: Call, query: Query) -> list[Entry]:
+async def rest_of_key(context: QueueContext, call: Call, query: Query) -> list[Entry]:
     """The remote's uploads of the marker's key that follow the marker's id.
 
     The key is asked for by itself: not every remote takes the id that it gave as a marker.
     """
     found: list[Entry] = []
-    async for entry in pages(parts, call, {"Prefix": query.key_marker}):
+    async for entry in pages(context, call, {"Prefix": query.key_marker}):
         if entry.name != query.key_marker:
             break
         found.append(entry)
@@ -147,18 +147,18 @@ async def rest_of_key(parts: Parts, call: Call, query: Query) -> list[Entry]:
     return [entry for entry in found if entry.upload_id > query.id_marker]
 
 
-async def pages(parts: Parts, call: Call, asked: dict[str, str]) -> AsyncIterator[Entry]:
+async def pages(context: QueueContext, call: Call, asked: dict[str, str]) -> AsyncIterator[Entry]:
     """The remote's entries, page by page, without the uploads that are ours."""
-    params: dict[str, Any] = {"Bucket": call.bucket, "MaxUploads": MOST, "EncodingType": "url"}
+    params: dict[str, Any] = {"Bucket": call.bucket, "MaxUploads": MAX_ENTRIES, "EncodingType": "url"}
     params.update((name, value) for name, value in asked.items() if value)
-    client = parts.client.acting(call.identity, call.trace)
+    client = context.client.acting(call.identity, call.trace)
     while True:
         page = (await client.ask("ListMultipartUploads", params)).result
         plain = unquote_plus if page.get("EncodingType") == "url" else str
         entries = [Entry(plain(one.get("Prefix", ""))) for one in page.get("CommonPrefixes", ())]
         for one in page.get("Uploads", ()):
             key = plain(one.get("Key", ""))
-            if not uploads.is_remotes(parts.db, call.bucket, one.get("UploadId", "")):
+            if not uploads.is_remotes(context.db, call.bucket, one.get("UploadId", "")):
                 entries.append(Entry(key, one.get("UploadId", ""), {**one, "Key": key}))
         # Stable: of one key, the remote's own order stays.
         entries.sort(key=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""Room in the queue (SEMANTICS Q-7): a write is taken whole or not at all.
+"""Capacity of the queue (SEMANTICS Q-7): a write is taken whole or not at all.
 
 `max_size` bounds the disk, by one account of it (rows/account.py): the bodies of changes of every state, also of
 those that are only kept, the parts of uploads, every row with its headers, and what is being received. Room is reserved
@@ -14,14 +14,14 @@ from s3d.clock import Clock
 from s3d.config import WriteQueue
 from s3d.errors import S3Error
 from s3d.layers.queue.ballast import Ballast
-from s3d.layers.queue.rows import account, uploads, views
+from s3d.layers.queue.rows import account, lookups, uploads
 from s3d.store.db import Database
 
 COUNTED_AFTER = 256
 """Reservations after which the tables are looked at again: some of what they count was never reserved."""
 
 
-class Room:
+class Capacity:
     """The limits of the queue, and who waits for room."""
 
     def __init__(self, db: Database, clock: Clock, limits: WriteQueue, ballast: Ballast) -> None:
@@ -48,7 +48,7 @@ class Room:
         return size <= self._limits.max_size
 
     def freed(self) -> None:
-        """Say that something was settled."""
+        """Say that something was delivered."""
         self._freed.set()
 
     def take(self, row: int, size: int = 0, *, files: int = 1) -> "Reserved":
@@ -88,13 +88,13 @@ class Room:
         )
 
     def _too_old(self) -> bool:
-        oldest = views.oldest(self._db)
+        oldest = lookups.oldest(self._db)
         return oldest is not None and self._clock.now() - oldest > self._limits.max_age
 
     def _count(self) -> None:
         """Look at the tables."""
         staged, _ = uploads.staged(self._db)
-        changes = sum(files for files, _ in views.tally(self._db).values())
+        changes = sum(files for files, _ in lookups.tally(self._db).values())
         self._most_files = self._files + changes + staged + uploads.open_ones(self._db)
         self._most_bytes = self.used
         self._uncounted = 0
@@ -120,24 +120,24 @@ class Room:
 class Reserved:
     """Room that is reserved while its `async with` lasts."""
 
-    room: Room
+    capacity: Capacity
     row: int
     coming: int
     files: int
 
     async def __aenter__(self) -> Self:
         """Raise S3Error SlowDown where there is no room."""
-        await self.room.reserve(self.row, self.files, self.coming)
+        await self.capacity.reserve(self.row, self.files, self.coming)
         return self
 
     async def grow(self, size: int) -> None:
         """Reserve so many bytes more, which have come. Raises S3Error SlowDown."""
-        await self.room.reserve(size)
+        await self.capacity.reserve(size)
         self.row += size
 
     async def __aexit__(self, *_: object) -> None:
         """End the reservation."""
-        self.room.release(self.row, self.files)
+        self.capacity.release(self.row, self.files)
 
 
 def disk_full() -> S3Error:

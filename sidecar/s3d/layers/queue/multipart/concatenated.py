@@ -17,7 +17,7 @@ from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 
 
-class JoinedBody(Body):
+class ConcatenatedBody(Body):
     """Parts in their order; replayable."""
 
     replayable = True
@@ -64,7 +64,9 @@ class JoinedBody(Body):
         self.release()
 
 
-def open_parts(db: Database, bodies: Bodies, staging: Staging, upload_id: str, *, verified: bool = True) -> JoinedBody:
+def open_parts(
+    db: Database, bodies: Bodies, staging: Staging, upload_id: str, *, verified: bool = True
+) -> ConcatenatedBody:
     """The body of a completed upload. Its files stay until it is closed."""
     parts = [
         part if part.file is not None else uploads.part_of(db, upload_id, part.number) or part
@@ -72,7 +74,7 @@ def open_parts(db: Database, bodies: Bodies, staging: Staging, upload_id: str, *
     ]
     if not parts:
         raise CorruptBody(f"the parts of upload {upload_id} are missing")
-    return JoinedBody(bodies, parts, staging.read(upload_id), verified=verified)
+    return ConcatenatedBody(bodies, parts, staging.read(upload_id), verified=verified)
 
 
 def open_part(bodies: Bodies, part: Part, *, verified: bool = True) -> Body:

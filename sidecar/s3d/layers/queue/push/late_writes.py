@@ -9,7 +9,7 @@ import asyncio
 import logging
 
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import changes, late_writes
 from s3d.layers.queue.rows.changes import Change
@@ -17,48 +17,48 @@ from s3d.store.db import StoreFailed
 
 log = logging.getLogger(__name__)
 
-GLANCE = 5.0
+MAX_INTERVAL = 5.0
 """Seconds between two looks at the clock, at most."""
-PAUSE = 0.2
+MIN_INTERVAL = 0.2
 """The same, at least."""
-AGAIN = 1.0
+RETRY_INTERVAL = 1.0
 """Seconds until what could not be looked at is looked at again."""
-AT_ONCE = 100
+BATCH = 100
 """Changes that are looked at before the next look at the clock."""
 PATIENCE = 3600.0
 """Seconds for which a look that the store refuses, for whatever reason, is made again; then the change is let go."""
 
 
-async def watch(parts: Parts) -> None:
+async def watch(context: QueueContext) -> None:
     """Look once at what is kept and whose time is over, and rest until the next time."""
-    await parts.health.present()
-    window = parts.settings.write_queue.zombie_window
+    await context.health.present()
+    window = context.settings.write_queue.late_write_window
     again = False
     try:
-        for change, late in late_writes.settled(parts.db, parts.clock.now() - window, AT_ONCE):
+        for change, late in late_writes.settled(context.db, context.clock.now() - window, BATCH):
             try:
-                await look(parts, change, late)
+                await look(context, change, late)
             except Unavailable as error:
                 log.debug("change %d is delivered, and could not be looked at: %s", change.seq, error)
                 again = True
     except StoreFailed as error:
         log.error("settled changes cannot be looked at: %s", error)
         again = True
-    since = late_writes.kept_since(parts.db)
-    rest = GLANCE if since is None else AGAIN if again else since + window - parts.clock.now()
-    await asyncio.sleep(min(max(rest, PAUSE), GLANCE))
+    since = late_writes.kept_since(context.db)
+    rest = MAX_INTERVAL if since is None else RETRY_INTERVAL if again else since + window - context.clock.now()
+    await asyncio.sleep(min(max(rest, MIN_INTERVAL), MAX_INTERVAL))
 
 
-async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
+async def look(context: QueueContext, change: Change, late: tuple[str, ...]) -> None:
     """Let a settled change go, or push it again where the remote shows one of the ETags in `late`. Raises Unavailable.
 
     What was sent through and has no known ETag is taken for the one that shows where the object is not the change's.
     """
     others = {etag for etag in late if etag != change.etag}
     if others and change.op != "through":
-        shown = await etag_of(parts, change)
+        shown = await etag_of(context, change)
         if shown in others or (changes.ANY in others and shown not in (None, change.etag)):
-            parts.metrics.late_arrivals.inc()
+            context.metrics.late_writes.inc()
             log.warning(
                 "%s of %s/%s is pushed again: an older change arrived after it (ETag %s)",
                 change.op,
@@ -66,23 +66,23 @@ async def look(parts: Parts, change: Change, late: tuple[str, ...]) -> None:
                 change.key,
                 shown or "none",
             )
-            if await parts.db.write(lambda db: late_writes.push_again(db, change, parts.clock.now())):
-                parts.wake()
+            if await context.db.write(lambda db: late_writes.push_again(db, change, context.clock.now())):
+                context.wake()
                 return
-    await parts.db.write(lambda db: late_writes.release(db, change.seq))
+    await context.db.write(lambda db: late_writes.release(db, change.seq))
     if change.file is not None:
-        parts.garbage.wake()
+        context.garbage.wake()
 
 
-async def etag_of(parts: Parts, change: Change) -> str | None:
+async def etag_of(context: QueueContext, change: Change) -> str | None:
     """The ETag that the remote shows for a change's key; "" where there is no object, None where it does not say."""
     try:
-        there = await parts.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
+        there = await context.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404 and not error.unknown:
             return ""
-        window = parts.settings.write_queue.zombie_window
-        lately = parts.clock.now() - change.next_at < window + PATIENCE
+        window = context.settings.write_queue.late_write_window
+        lately = context.clock.now() - change.next_at < window + PATIENCE
         if error.unknown or lately or isinstance(error, Unavailable):
             raise not_sent(error) from error
         return None

@@ -1,4 +1,4 @@
-"""The table of understood members (SEMANTICS Q-17): what a call may carry and still be queued, or answered from here.
+"""The allow-list of members (SEMANTICS Q-17): what a call may carry and still be queued, or answered from here.
 
 A header, query member or element that its operation does not list makes a write go through, and a read wait for the
 remote: it may change what the request means. THROUGH says of each such member of the model why; a member that stands in
@@ -81,7 +81,7 @@ COMPLETE = (
     | FRAMING
     | {"content-type", "x-amz-checksum-type", "x-amz-mp-object-size", "x-amz-sdk-checksum-algorithm"}
 )
-UNDERSTOOD = {
+ALLOWED = {
     "CreateMultipartUpload": CREATE,
     "UploadPart": PART,
     "UploadPartCopy": COPY_PART,
@@ -144,10 +144,10 @@ THROUGH: Mapping[str, str] = {
 judge wherever the operation's own table does not say otherwise."""
 
 
-def foreign(wire: Wire, operation: str) -> list[str]:
+def unsupported(wire: Wire, operation: str) -> list[str]:
     """The members of a request that are not understood, or whose value is not."""
     headers = wire.headers
-    names = decode.unknown_members(wire, OPERATIONS[operation], UNDERSTOOD[operation])
+    names = decode.unknown_members(wire, OPERATIONS[operation], ALLOWED[operation])
     if (trailer := headers.get("x-amz-trailer", "").strip().lower()) and trailer not in CHECKSUMS:
         names.append("x-amz-trailer")
     for name, values in VALUES.items():

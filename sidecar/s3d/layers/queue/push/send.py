@@ -10,40 +10,40 @@ from multidict import CIMultiDict
 from s3d.api import Call, Headers, Wire
 from s3d.client import Answer
 from s3d.errors import S3Error
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.multipart import assembly
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.push.content import open_body
+from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags
 from s3d.protocol import checksums, encode
 
-Push = Callable[[Parts, Change], Awaitable[Answer]]
+Push = Callable[[QueueContext, Change], Awaitable[Answer]]
 
 
-async def put(parts: Parts, change: Change, other: Mapping[str, str] | None = None) -> Answer:
+async def put(context: QueueContext, change: Change, other: Mapping[str, str] | None = None) -> Answer:
     """Push a PutObject; `other` are headers that are added, or stand in the place of its own."""
     headers: Headers = CIMultiDict(change.members)
     headers["Content-MD5"] = checksums.content_md5(change.etag)
     headers.update(other or {})
     wire = Wire("PUT", encode.path(named(change)), "", headers)
-    call = Call("PutObject", named(change), wire, open_body(parts.bodies, change))
-    return await parts.client.acting(change.identity).send(call)
+    call = Call("PutObject", named(change), wire, open_body(context.bodies, change))
+    return await context.client.acting(change.identity).send(call)
 
 
-async def delete(parts: Parts, change: Change) -> Answer:
+async def delete(context: QueueContext, change: Change) -> Answer:
     """Push a DeleteObject. That the key is not there is what was wanted."""
     wire = Wire("DELETE", encode.path(named(change)), "", CIMultiDict(change.members))
     try:
-        return await parts.client.acting(change.identity).send(Call("DeleteObject", named(change), wire))
+        return await context.client.acting(change.identity).send(Call("DeleteObject", named(change), wire))
     except S3Error as error:
         if error.code == "NoSuchKey":
             return Answer(204)
         raise
 
 
-async def tag(parts: Parts, change: Change) -> Answer:
+async def tag(context: QueueContext, change: Change) -> Answer:
     """Push a change of tags, after the put that it is about."""
-    client = parts.client.acting(change.identity)
+    client = context.client.acting(change.identity)
     pairs = tags.of_header(change.members[tags.TAGGING])
     if not pairs:
         return await client.ask("DeleteObjectTagging", named(change))

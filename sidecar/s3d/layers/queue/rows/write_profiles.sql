@@ -1,7 +1,7 @@
--- Queries of shapes.py: shapes of writes that the remote has judged.
+-- Queries of write_profiles.py: write profiles that the remote has judged.
 
 -- name: verdict
--- The verdict on a shape.
+-- The verdict on a profile.
 SELECT verdict FROM shape WHERE bucket = ? AND identity = ? AND operation = ? AND members = ?
 
 -- name: learn
@@ -9,5 +9,5 @@ SELECT verdict FROM shape WHERE bucket = ? AND identity = ? AND operation = ? AN
 INSERT OR REPLACE INTO shape VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: forget
--- Forget the shapes of a bucket, or of all.
+-- Forget the profiles of a bucket, or of all.
 DELETE FROM shape WHERE ?1 = '' OR bucket = ?1

@@ -1,4 +1,4 @@
--- Queries of views.py: what is shown. Nothing in here writes.
+-- Queries of lookups.py: what is shown. Nothing in here writes.
 
 -- fragment: shown
 -- The newest put or delete of a key, which reads and listings answer from.

@@ -1,4 +1,5 @@
-"""Writes by which the remote is asked: the first of a shape goes through, and its answer teaches (SEMANTICS Q-14, R-6).
+"""Writes by which the remote is asked: the first of a profile goes through, and its answer teaches (SEMANTICS
+Q-14, R-6).
 
 Nothing is guessed: what was not learned is asked. A write of which nothing could be sent may still be queued.
 """
@@ -9,15 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from s3d.api import Body, BytesBody, Call, Reply, read_all
 from s3d.errors import S3Error
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.multipart import completion
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows.shapes import Shape
+from s3d.layers.queue.rows.write_profiles import WriteProfile
 from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.serve import forward
 from s3d.protocol import decode
 from s3d.protocol.model import OPERATIONS
 
-LARGEST_DOCUMENT = 8 << 20
+MAX_DOCUMENT = 8 << 20
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Watched(Body):
         md5 = hashlib.md5(usedforsecurity=False)
         async for block in self.body.chunks(start, end):
             md5.update(block)
-            if self.keep and len(self.data) <= LARGEST_DOCUMENT:
+            if self.keep and len(self.data) <= MAX_DOCUMENT:
                 self.data += block
             yield block
         self.etag = md5.hexdigest()
@@ -58,49 +59,51 @@ class Watched(Body):
             await self.body.aclose()
 
 
-async def first(parts: Parts, call: Call, shape: Shape) -> Reply | None:
+async def first(context: QueueContext, call: Call, profile: WriteProfile) -> Reply | None:
     """Send a put or a delete through, and learn from the answer; None where nothing of it was sent."""
     body = Watched(call.body) if call.body is not None else None
     ours = (lambda: body.etag) if body is not None else None
-    reply = await sent(forward.through(parts, replace(call, body=body), PROBE, ours=ours), body)
+    reply = await sent(forward.through(context, replace(call, body=body), PROBE, ours=ours), body)
     if reply is not None:
-        await parts.learning.judged(shape, reply, body.etag if body else "")
+        await context.learning.judged(profile, reply, body.etag if body else "")
     return reply
 
 
-async def begin(parts: Parts, call: Call, shape: Shape) -> Reply | None:
+async def begin(context: QueueContext, call: Call, profile: WriteProfile) -> Reply | None:
     """The same with the beginning of an upload: then all of it is the remote's."""
-    reply = await sent(parts.inner(call), None)
+    reply = await sent(context.inner(call), None)
     if reply is not None and reply.status < 300:
-        document = await read_all(reply.body, LARGEST_DOCUMENT)
+        document = await read_all(reply.body, MAX_DOCUMENT)
         reply.body = BytesBody(document)
-        parts.shapes.begun(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"], shape)
+        context.profiles.begun(
+            decode.response(call.operation, reply.status, reply.headers, document)["UploadId"], profile
+        )
     return reply
 
 
-async def first_tags(parts: Parts, shape: Shape, through: Awaitable[Reply]) -> Reply | None:
+async def first_tags(context: QueueContext, profile: WriteProfile, through: Awaitable[Reply]) -> Reply | None:
     """The same with tags of a pending put: it is delivered first."""
     reply = await sent(through, None)
     if reply is not None:
-        await parts.learning.judged(shape, reply, "")
+        await context.learning.judged(profile, reply, "")
     return reply
 
 
-async def complete(parts: Parts, call: Call, decision: Decision) -> Reply:
+async def complete(context: QueueContext, call: Call, decision: Decision) -> Reply:
     """Complete an upload of the remote's."""
     upload = call.params.get("UploadId", "")
-    shape = parts.shapes.of_upload(upload)
-    if shape is None or call.body is None:
-        return await forward.through(parts, call, decision)
+    profile = context.profiles.of_upload(upload)
+    if profile is None or call.body is None:
+        return await forward.through(context, call, decision)
     body = Watched(call.body, keep=True)
-    reply = await forward.through(parts, replace(call, body=body), PROBE)
+    reply = await forward.through(context, replace(call, body=body), PROBE)
     if reply.status < 300:
-        document = await read_all(reply.body, LARGEST_DOCUMENT)
+        document = await read_all(reply.body, MAX_DOCUMENT)
         reply.body = BytesBody(document)
         headers = reply.headers.copy()
         headers["ETag"] = decode.response(call.operation, reply.status, headers, document.lstrip()).get("ETag", "")
-        parts.shapes.ended(upload)
-        await parts.learning.learn(shape, headers, await etag_of(parts, bytes(body.data)))
+        context.profiles.ended(upload)
+        await context.learning.learn(profile, headers, await etag_of(context, bytes(body.data)))
     return reply
 
 
@@ -114,10 +117,10 @@ async def sent(answer: Awaitable[Reply], body: Watched | None) -> Reply | None:
         return None
 
 
-async def etag_of(parts: Parts, document: bytes) -> str:
+async def etag_of(context: QueueContext, document: bytes) -> str:
     """The ETag of what a Complete makes; "" where the parts' ETags are no MD5s, or the document is not understood."""
     try:
-        value, _ = await parts.documents.understood(OPERATIONS["CompleteMultipartUpload"], document)
+        value, _ = await context.documents.understood(OPERATIONS["CompleteMultipartUpload"], document)
         listed = completion.of_document(value)
     except S3Error:
         return ""

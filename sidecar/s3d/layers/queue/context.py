@@ -13,13 +13,13 @@ from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.buckets import Buckets
+from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.room import Room
-from s3d.layers.queue.rows.shapes import Shapes
-from s3d.layers.queue.sights import Sights
+from s3d.layers.queue.rows.write_profiles import WriteProfiles
+from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -28,8 +28,8 @@ from s3d.store.db import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The queue's parts."""
+class QueueContext:
+    """What the queue is made of."""
 
     settings: config.Settings
     db: Database
@@ -46,11 +46,11 @@ class Parts:
     owed: Owed
     turns: Turns
     buckets: Buckets
-    room: Room
+    capacity: Capacity
     ballast: Ballast
-    shapes: Shapes
+    profiles: WriteProfiles
     learning: Learning
-    sights: Sights
+    seen_etags: SeenEtags
     staging: Staging
     garbage: Garbage
     wake: Callable[[], None]
@@ -58,5 +58,5 @@ class Parts:
     documents: Documents
 
 
-Handler = Callable[[Parts, Call], Awaitable[Reply]]
+Handler = Callable[[QueueContext, Call], Awaitable[Reply]]
 """Serves the calls of one operation."""

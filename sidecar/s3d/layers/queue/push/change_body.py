@@ -4,21 +4,21 @@ import hashlib
 
 from s3d.api import Body, BytesBody
 from s3d.errors import CorruptBody
-from s3d.layers.queue.multipart import joined
-from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.bodies import Bodies
 
 
-def open_change(parts: Parts, change: Change) -> Body:
+def open_change(context: QueueContext, change: Change) -> Body:
     """The body of a put, or of a completed upload: its parts one after another. Raises CorruptBody."""
     if change.upload is not None:
-        body = joined.open_parts(parts.db, parts.bodies, parts.staging, change.upload)
+        body = concatenated.open_parts(context.db, context.bodies, context.staging, change.upload)
         if body.length != change.size:
             body.release()
             raise CorruptBody(f"the parts of upload {change.upload} have {body.length} bytes, not {change.size}")
         return body
-    return open_body(parts.bodies, change)
+    return open_body(context.bodies, change)
 
 
 def open_body(bodies: Bodies, change: Change) -> Body:

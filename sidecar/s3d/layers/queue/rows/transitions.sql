@@ -1,4 +1,4 @@
--- Queries of outcomes.py: what an attempt came to, and what a person decides.
+-- Queries of transitions.py: what an attempt came to, and what a person decides.
 
 -- name: confirmed
 -- A change that is under way, and the settled one that is kept of its key.

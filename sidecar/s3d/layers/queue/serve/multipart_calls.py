@@ -20,22 +20,22 @@ from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.errors import S3Error
 from s3d.layers.queue import entry, withheld
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.documents import Document
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.multipart import assembly, completion, spill
-from s3d.layers.queue.parts import Parts
-from s3d.layers.queue.rows import account, holds, shapes, states, uploads
+from s3d.layers.queue.rows import account, holds, states, uploads, write_profiles
 from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
-from s3d.layers.queue.rules import limits, understood
+from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.rules.tags import TAGGING
-from s3d.layers.queue.serve import fitting, forward, overlay, proving, reads, writes
+from s3d.layers.queue.serve import fitting, forward, overlay, probing, reads, writes
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
 
-LARGEST_DOCUMENT = 8 << 20
+MAX_DOCUMENT = 8 << 20
 """Bytes of a Complete; 10,000 parts with their checksums fit into it."""
 SPILLED = "an upload that the remote must complete"
 COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
@@ -54,35 +54,35 @@ class Stretch:
     size: int = 0
 
 
-async def create(parts: Parts, call: Call) -> Reply:
+async def create(context: QueueContext, call: Call) -> Reply:
     """Answer CreateMultipartUpload."""
     wire = call.wire
-    unsupported = next(iter(understood.foreign(wire, "CreateMultipartUpload")), "")
-    members = {} if unsupported else understood.kept(wire)
+    unsupported = next(iter(allowlist.unsupported(wire, "CreateMultipartUpload")), "")
+    members = {} if unsupported else allowlist.kept(wire)
     members.pop("x-amz-content-sha256", None)
     invalid = limits.broken(call.key, 0, members) or completion.unpromised(wire.headers)
-    shape = shapes.shape_of(call.bucket, call.identity, Op.COMPLETE, members)
+    profile = write_profiles.profile_of(call.bucket, call.identity, Op.COMPLETE, members)
 
     async def send(_: Decision) -> Reply:
-        return await let_go(parts, call, await parts.inner(call))
+        return await let_go(context, call, await context.inner(call))
 
     async def probe() -> Reply | None:
-        reply = await proving.begin(parts, call, shape)
-        return None if reply is None else await let_go(parts, call, reply)
+        reply = await probing.begin(context, call, profile)
+        return None if reply is None else await let_go(context, call, reply)
 
     write = Write(
         call=call,
-        facts=entry.facts(parts, call, unsupported=unsupported, invalid=invalid),
-        take=lambda: begin(parts, call, members),
-        fits=lambda: fitting.check(parts, call, 1),
+        facts=entry.facts(context, call, unsupported=unsupported, invalid=invalid),
+        take=lambda: begin(context, call, members),
+        fits=lambda: fitting.check(context, call, 1),
         send=send,
         probe=probe,
-        shape=shape,
+        profile=profile,
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
-async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
+async def begin(context: QueueContext, call: Call, members: dict[str, str]) -> Reply:
     """Begin an upload here."""
     wire = call.wire
     algorithm, kind = completion.promised(wire.headers)
@@ -90,7 +90,7 @@ async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
         members["x-amz-checksum-algorithm"] = algorithm.upper()
         if "x-amz-checksum-type" in wire.headers:
             members["x-amz-checksum-type"] = kind
-    began_at, now = parts.clock.wall(), parts.clock.now()
+    began_at, now = context.clock.wall(), context.clock.now()
     upload = Upload(
         secrets.token_urlsafe(48),
         call.bucket,
@@ -103,14 +103,14 @@ async def begin(parts: Parts, call: Call, members: dict[str, str]) -> Reply:
         began_at,
         now,
     )
-    async with parts.room.take(account.of_row(call.bucket, call.key, members)):
-        if uploads.open_ones(parts.db) >= parts.settings.write_queue.max_uploads:
-            raise too_many_uploads(parts.settings.write_queue.max_uploads)
-        await parts.db.write(lambda db: uploads.begin(db, upload), short=True)
+    async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
+        if uploads.open_ones(context.db) >= context.settings.write_queue.max_uploads:
+            raise too_many_uploads(context.settings.write_queue.max_uploads)
+        await context.db.write(lambda db: uploads.begin(db, upload), short=True)
     result = {"Bucket": call.bucket, "Key": call.key, "UploadId": upload.id}
     if algorithm:
         result |= {"ChecksumAlgorithm": algorithm.upper(), "ChecksumType": kind}
-    return encode.reply(call.operation, result, writes.acknowledged(parts, call.bucket, members))
+    return encode.reply(call.operation, result, writes.acknowledged(context, call.bucket, members))
 
 
 def too_many_uploads(most: int) -> S3Error:
@@ -124,20 +124,20 @@ def too_many_uploads(most: int) -> S3Error:
     )
 
 
-async def let_go(parts: Parts, call: Call, reply: Reply) -> Reply:
+async def let_go(context: QueueContext, call: Call, reply: Reply) -> Reply:
     """Note an upload that was begun at the remote with tags that let it leave: its parts do not say so again."""
-    if reply.status < 300 and holds.own_of(withheld.tags_of(parts.db, call).get(TAGGING, "")) is not None:
+    if reply.status < 300 and holds.own_of(withheld.tags_of(context.db, call).get(TAGGING, "")) is not None:
         document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(document)
-        parts.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
+        context.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
     return reply
 
 
-async def upload_part(parts: Parts, call: Call) -> Reply:
+async def upload_part(context: QueueContext, call: Call) -> Reply:
     """Answer UploadPart."""
-    upload = ours(parts, call)
+    upload = ours(context, call)
     if upload is None:
-        return await entry.serve(parts, of_remote(parts, call, lambda _: parts.inner(call)))
+        return await entry.serve(context, of_remote(context, call, lambda _: context.inner(call)))
     number = number_of(call)
     wire = call.wire
     sent = completion.sent_algorithm(wire.headers)
@@ -145,25 +145,25 @@ async def upload_part(parts: Parts, call: Call) -> Reply:
     body = call.body
     size = None if body is None else body.length
     write = part_of(
-        parts,
+        context,
         call,
         upload,
-        unsupported=next(iter(understood.foreign(wire, "UploadPart")), ""),
+        unsupported=next(iter(allowlist.unsupported(wire, "UploadPart")), ""),
         invalid=limits.no_length() if size is None else limits.broken("", size, {}),
         size=account.ROW + (size or 0),
-        take=lambda: take_part(parts, call, upload, number, sent),
-        send=lambda _: through(parts, upload, call, number),
+        take=lambda: take_part(context, call, upload, number, sent),
+        send=lambda _: through(context, upload, call, number),
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
-def of_remote(parts: Parts, call: Call, send: Callable[[Decision], Awaitable[Reply]]) -> Write:
+def of_remote(context: QueueContext, call: Call, send: Callable[[Decision], Awaitable[Reply]]) -> Write:
     """A write to an upload of the remote's."""
-    return Write(call=call, facts=entry.facts(parts, call, at_remote="an upload of the remote"), send=send)
+    return Write(call=call, facts=entry.facts(context, call, at_remote="an upload of the remote"), send=send)
 
 
 def part_of(
-    parts: Parts,
+    context: QueueContext,
     call: Call,
     upload: Upload,
     *,
@@ -173,50 +173,52 @@ def part_of(
 ) -> Write:
     """A part of an upload that is ours. What its bucket and its kind are was judged when it began."""
     at_remote = "" if upload.state == UploadState.OPEN else "an upload that goes to the remote"
-    facts = entry.facts(parts, call, at_remote=at_remote, bucket="", **said)
+    facts = entry.facts(context, call, at_remote=at_remote, bucket="", **said)
     return Write(call=call, facts=facts, take=take, send=send, tags=upload.members)
 
 
-async def take_part(parts: Parts, call: Call, upload: Upload, number: int, sent: str) -> Reply:
+async def take_part(context: QueueContext, call: Call, upload: Upload, number: int, sent: str) -> Reply:
     """Take one part."""
     if call.body is None:
         raise limits.no_length()
-    part = await receive(parts, upload, number, call.body, sent, travelling(call.wire))
-    headers = writes.acknowledged(parts, upload.bucket, upload.members)
+    part = await receive(context, upload, number, call.body, sent, travelling(call.wire))
+    headers = writes.acknowledged(context, upload.bucket, upload.members)
     headers["ETag"] = f'"{part.etag}"'
-    headers.update((name, value) for name, value in part.sums.items() if name in understood.CHECKSUMS)
+    headers.update((name, value) for name, value in part.sums.items() if name in allowlist.CHECKSUMS)
     return Reply(200, headers, source="queue")
 
 
-async def receive(parts: Parts, upload: Upload, number: int, body: Body, sent: str, sums: Mapping[str, str]) -> Part:
+async def receive(
+    context: QueueContext, upload: Upload, number: int, body: Body, sent: str, sums: Mapping[str, str]
+) -> Part:
     """Put a part's bytes on stable storage, in the place of an older part of its number (D-2)."""
     size = body.length or 0
     digests = checksums.Digests({"md5", upload.algorithm} if upload.algorithm and not sent else {"md5"})
-    async with parts.room.take(account.of_row("", "", sums), size) as room:
-        stored = await parts.bodies.receive(body, digests.update, room.grow)
-        sums = {**sums, **{name: value for name, value in body.digests.items() if name in understood.CHECKSUMS}}
+    async with context.capacity.take(account.of_row("", "", sums), size) as room:
+        stored = await context.bodies.receive(body, digests.update, room.grow)
+        sums = {**sums, **{name: value for name, value in body.digests.items() if name in allowlist.CHECKSUMS}}
         if upload.algorithm and not sent:
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
-        part = Part(number, size, digests.result("md5"), sums, parts.clock.wall(), stored.id, inline=stored.inline)
+        part = Part(number, size, digests.result("md5"), sums, context.clock.wall(), stored.id, inline=stored.inline)
         try:
-            await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()), short=True)
+            await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()), short=True)
         except (StoreFull, S3Error):
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:
-                await parts.bodies.delete(stored.id)
+                await context.bodies.delete(stored.id)
             raise
-    parts.staging.wake()
-    await spill.relieve(parts)
+    context.staging.wake()
+    await spill.relieve(context)
     return part
 
 
-async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Reply:
+async def through(context: QueueContext, upload: Upload, call: Call, number: int) -> Reply:
     """Send a part on to the remote's upload, and note it."""
     size = call.body.length or 0 if call.body is not None else 0
-    await parts.db.write(lambda db: uploads.spill(db, upload.id))
-    parts.staging.wake()
-    async with parts.staging.alone(f"{upload.id} {number}"):
-        reply = await spill.onward(parts, upload, call)
+    await context.db.write(lambda db: uploads.spill(db, upload.id))
+    context.staging.wake()
+    async with context.staging.alone(f"{upload.id} {number}"):
+        reply = await spill.onward(context, upload, call)
         if reply.status >= 300:
             return reply
         etag = reply.headers.get("ETag", "").strip('"')
@@ -227,95 +229,95 @@ async def through(parts: Parts, upload: Upload, call: Call, number: int) -> Repl
             result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
             copied = result.get("CopyPartResult", {})
             etag = copied.get("ETag", "").strip('"')
-            size = await size_at_remote(parts, upload, call, number)
+            size = await size_at_remote(context, upload, call, number)
         else:
             verified = call.body.digests if call.body is not None else {}
-            sums = {name: value for name, value in verified.items() if name in understood.CHECKSUMS}
-        part = Part(number, size, etag, sums, parts.clock.wall(), landed=etag)
-        await parts.db.write(lambda db: uploads.store_part(db, upload.id, part, parts.clock.now()))
+            sums = {name: value for name, value in verified.items() if name in allowlist.CHECKSUMS}
+        part = Part(number, size, etag, sums, context.clock.wall(), landed=etag)
+        await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()))
     return reply
 
 
-async def size_at_remote(parts: Parts, upload: Upload, call: Call, number: int) -> int:
+async def size_at_remote(context: QueueContext, upload: Upload, call: Call, number: int) -> int:
     """The size of a part that only the remote has seen."""
-    found = uploads.find(parts.db, upload.id)
+    found = uploads.find(context.db, upload.id)
     params = {
         **assembly.named(upload),
         "UploadId": found.remote if found else None,
         "PartNumberMarker": number - 1,
         "MaxParts": 1,
     }
-    listed = (await parts.client.acting(upload.identity, call.trace).ask("ListParts", params, fresh=True)).result
+    listed = (await context.client.acting(upload.identity, call.trace).ask("ListParts", params, fresh=True)).result
     return next((int(part["Size"]) for part in listed.get("Parts", ()) if part["PartNumber"] == number), 0)
 
 
-async def copy_part(parts: Parts, call: Call) -> Reply:
+async def copy_part(context: QueueContext, call: Call) -> Reply:
     """Answer UploadPartCopy."""
     source = forward.copy_source(call.params.get("CopySource", ""))
-    upload = ours(parts, call)
+    upload = ours(context, call)
     if upload is None or source is None:
-        return await entry.serve(parts, of_remote(parts, call, lambda _: copy_there(parts, call, source)))
+        return await entry.serve(context, of_remote(context, call, lambda _: copy_there(context, call, source)))
     number = number_of(call)
-    unsupported = next(iter(understood.foreign(call.wire, "UploadPartCopy")), "")
+    unsupported = next(iter(allowlist.unsupported(call.wire, "UploadPartCopy")), "")
     if not unsupported and "versionId=" in str(call.params.get("CopySource", "")):
         unsupported = "versionId of the source"
     stretch = Stretch(*source)
     if not unsupported and upload.state == UploadState.OPEN:
-        etag, size = await look_at(parts, call, *source)
+        etag, size = await look_at(context, call, *source)
         start, end = copied_range(call.params.get("CopySourceRange"), size)
         stretch = Stretch(*source, etag, None if (start, end) == (0, size) else f"bytes={start}-{end - 1}", end - start)
 
     async def send(_: Decision) -> Reply:
-        await parts.turns.barrier(*source)
-        return await through(parts, upload, call, number)
+        await context.turns.barrier(*source)
+        return await through(context, upload, call, number)
 
     write = part_of(
-        parts,
+        context,
         call,
         upload,
         unsupported=unsupported,
         size=stretch.size,
-        take=lambda: take_copied(parts, call, upload, number, stretch),
+        take=lambda: take_copied(context, call, upload, number, stretch),
         send=send,
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
-async def copy_there(parts: Parts, call: Call, source: tuple[str, str] | None) -> Reply:
+async def copy_there(context: QueueContext, call: Call, source: tuple[str, str] | None) -> Reply:
     """Have the remote copy into an upload of its own, when the source is there (R-3)."""
     if source is not None:
-        await parts.turns.barrier(*source)
-    return await parts.inner(call)
+        await context.turns.barrier(*source)
+    return await context.inner(call)
 
 
-async def take_copied(parts: Parts, call: Call, upload: Upload, number: int, source: Stretch) -> Reply:
+async def take_copied(context: QueueContext, call: Call, upload: Upload, number: int, source: Stretch) -> Reply:
     """Take one part from another object, which is read through the whole queue."""
     body: Body = BytesBody(b"")
     if source.size:
-        read = reader(parts, call)
+        read = reader(context, call)
         answer = await read.get_object(source.bucket, source.key, IfMatch=source.etag, Range=source.range)
         body = answer.body or body
         if body.length != source.size:
             await body.aclose()
             raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
-    part = await receive(parts, upload, number, body, "", understood.kept_of_delete(call.wire))
+    part = await receive(context, upload, number, body, "", allowlist.kept_of_delete(call.wire))
     copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
     copied |= completion.elements(part.sums)
-    headers = writes.acknowledged(parts, upload.bucket, upload.members)
+    headers = writes.acknowledged(context, upload.bucket, upload.members)
     return encode.reply(call.operation, {"CopyPartResult": copied}, headers)
 
 
-def reader(parts: Parts, call: Call) -> Client:
+def reader(context: QueueContext, call: Call) -> Client:
     """The client of a call that reads an object as its own client would: what is pending, else the remote's."""
-    return Client(functools.partial(reads.get, parts), "queue").acting(call.identity, call.trace)
+    return Client(functools.partial(reads.get, context), "queue").acting(call.identity, call.trace)
 
 
-async def look_at(parts: Parts, call: Call, bucket: str, key: str) -> tuple[str, int]:
+async def look_at(context: QueueContext, call: Call, bucket: str, key: str) -> tuple[str, int]:
     """ETag (with its quotes) and size of a copy's source, its conditions judged."""
     names = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
     conditions: dict[str, Any] = {name: call.params.get(f"CopySource{name}") for name in names}
     try:
-        answer = await reader(parts, call).head_object(bucket, key, **conditions)
+        answer = await reader(context, call).head_object(bucket, key, **conditions)
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": key}) from error
@@ -348,84 +350,86 @@ def copied_range(text: str | None, size: int) -> tuple[int, int]:
             status=416,
             details={"RangeRequested": text},
         )
-    if end - start > limits.LARGEST_PUT:
+    if end - start > limits.MAX_PUT:
         raise limits.too_large(end - start)
     return start, end
 
 
-async def complete(parts: Parts, call: Call) -> Reply:
+async def complete(context: QueueContext, call: Call) -> Reply:
     """Answer CompleteMultipartUpload."""
-    upload = uploads.find(parts.db, call.params.get("UploadId", ""))
+    upload = uploads.find(context.db, call.params.get("UploadId", ""))
     if upload is None:
-        write = of_remote(parts, call, lambda decision: proving.complete(parts, call, decision))
-        return await entry.serve(parts, write)
+        write = of_remote(context, call, lambda decision: probing.complete(context, call, decision))
+        return await entry.serve(context, write)
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
-        return answered(parts, upload, upload.answer)
+        return answered(context, upload, upload.answer)
     check_open(upload, call)
-    async with parts.documents.read(call, OPERATIONS["CompleteMultipartUpload"], LARGEST_DOCUMENT) as document:
-        return await complete_as(parts, upload, document)
+    async with context.documents.read(call, OPERATIONS["CompleteMultipartUpload"], MAX_DOCUMENT) as document:
+        return await complete_as(context, upload, document)
 
 
-async def complete_as(parts: Parts, upload: Upload, document: Document) -> Reply:
+async def complete_as(context: QueueContext, upload: Upload, document: Document) -> Reply:
     """Make an object of the parts that a document names."""
     call = document.call
     listed = completion.of_document(document.value)
     wire = call.wire
-    strange = understood.foreign(wire, call.operation) or document.unknown
-    unsupported = next(iter(strange), "" if understood.plain_parts(listed) else "a part's member")
+    strange = allowlist.unsupported(wire, call.operation) or document.unknown
+    unsupported = next(iter(strange), "" if allowlist.plain_parts(listed) else "a part's member")
     here = upload.state == UploadState.OPEN and completion.can_judge(upload, wire.headers)
-    facts = entry.facts(parts, call, unsupported=unsupported, at_remote="" if here else SPILLED)
+    facts = entry.facts(context, call, unsupported=unsupported, at_remote="" if here else SPILLED)
 
     async def take() -> Reply:
-        made = await complete_here(parts, upload, call, listed)
-        return made or await entry.serve(parts, replace(write, facts=facts._replace(at_remote=SPILLED)))
+        made = await complete_here(context, upload, call, listed)
+        return made or await entry.serve(context, replace(write, facts=facts._replace(at_remote=SPILLED)))
 
     write = Write(
         call=call,
         facts=facts,
         take=take,
-        fits=lambda: fitting.check(parts, call, 1),
-        send=lambda decision: complete_there(parts, upload, call, listed, decision),
+        fits=lambda: fitting.check(context, call, 1),
+        send=lambda decision: complete_there(context, upload, call, listed, decision),
         tags=upload.members,
     )
-    return await entry.serve(parts, write)
+    return await entry.serve(context, write)
 
 
-async def complete_here(parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply | None:
+async def complete_here(
+    context: QueueContext, upload: Upload, call: Call, listed: list[Mapping[str, Any]]
+) -> Reply | None:
     """Queue the object, its parts and the end of its upload in one transaction.
 
     None where it has spilled meanwhile.
     """
     wire = call.wire
-    made = completion.judge(upload, uploads.parts_of(parts.db, upload.id), listed, wire.headers)
+    made = completion.judge(upload, uploads.parts_of(context.db, upload.id), listed, wire.headers)
     answer = {**made.result, "Location": forward.address_of(wire)}
     kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
-    kept |= understood.kept_of_delete(wire)
+    kept |= allowlist.kept_of_delete(wire)
     new = writes.new(
-        parts, call, Op.COMPLETE, members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
+        context, call, Op.COMPLETE, members={**kept, **made.members}, size=made.size, etag=made.etag, upload=upload.id
     )
 
     def close(db: apsw.Connection) -> None:
         uploads.close(db, upload.id, made.parts, answer, new.now, UploadState.COMPLETE)
 
     try:
-        await writes.enqueue(parts, [new], first=close)
+        await writes.enqueue(context, [new], first=close)
     except S3Error as error:
-        again = uploads.find(parts.db, upload.id)
+        again = uploads.find(context.db, upload.id)
         if error.code != "NoSuchUpload" or again is None:
             raise
-        return answered(parts, again, again.answer) if again.answer else None
-    parts.staging.wake()
-    return answered(parts, upload, answer)
+        return answered(context, again, again.answer) if again.answer else None
+    context.staging.wake()
+    return answered(context, upload, answer)
 
 
 async def complete_there(
-    parts: Parts, upload: Upload, call: Call, listed: list[Mapping[str, Any]], decision: Decision
+    context: QueueContext, upload: Upload, call: Call, listed: list[Mapping[str, Any]], decision: Decision
 ) -> Reply:
     """Let the remote make the object, in its key's turn, once it has all parts (R-5)."""
     try:
-        async with asyncio.timeout(parts.settings.gateway.barrier_timeout):
-            upload = await spill.spill(parts, upload.id)
+        async with asyncio.timeout(context.settings.gateway.barrier_timeout):
+            upload = await spill.spill(context, upload.id)
     except TimeoutError:
         raise S3Error(
             "SlowDown",
@@ -434,10 +438,10 @@ async def complete_there(
             headers={"Retry-After": "5"},
             hint="its parts go on travelling; complete it again",
         ) from None
-    document = completion.renamed(upload, uploads.parts_of(parts.db, upload.id), listed)
+    document = completion.renamed(upload, uploads.parts_of(context.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
     call = replace(call, wire=completion.without_digest(call.wire))
-    reply = await forward.through(parts, call, decision, upload.members)
+    reply = await forward.through(context, call, decision, upload.members)
     document = await read_all(reply.body, DOCUMENT_LIMIT)
     reply.body = BytesBody(document)
     if reply.status >= 300:
@@ -445,42 +449,43 @@ async def complete_there(
     result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
     # The object is made: that is the answer, also while the local dir takes no note of it.
-    await parts.owed.make(
-        lambda db: uploads.close(db, upload.id, (), kept, parts.clock.now(), UploadState.FINISHED), parts.staging.wake
+    await context.owed.make(
+        lambda db: uploads.close(db, upload.id, (), kept, context.clock.now(), UploadState.FINISHED),
+        context.staging.wake,
     )
     return reply
 
 
-def answered(parts: Parts, upload: Upload, answer: Mapping[str, Any]) -> Reply:
+def answered(context: QueueContext, upload: Upload, answer: Mapping[str, Any]) -> Reply:
     """The answer to Complete, also when it is asked again."""
-    return encode.reply("CompleteMultipartUpload", answer, writes.acknowledged(parts, upload.bucket, upload.members))
+    return encode.reply("CompleteMultipartUpload", answer, writes.acknowledged(context, upload.bucket, upload.members))
 
 
-async def abort(parts: Parts, call: Call) -> Reply:
+async def abort(context: QueueContext, call: Call) -> Reply:
     """Drop an upload; what the remote holds of it is dropped in the background."""
-    upload = ours(parts, call)
+    upload = ours(context, call)
     if upload is None:
-        parts.shapes.ended(call.params.get("UploadId", ""))
-        return await parts.inner(call)
+        context.profiles.ended(call.params.get("UploadId", ""))
+        return await context.inner(call)
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
         raise overlay.failed("x-amz-if-match-initiated-time")
-    await parts.db.write(lambda db: uploads.abort(db, upload.id, parts.clock.now()))
-    parts.staging.wake()
-    parts.room.freed()
+    await context.db.write(lambda db: uploads.abort(db, upload.id, context.clock.now()))
+    context.staging.wake()
+    context.capacity.freed()
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
-async def list_parts(parts: Parts, call: Call) -> Reply:
+async def list_parts(context: QueueContext, call: Call) -> Reply:
     """List the parts of an upload."""
-    upload = ours(parts, call)
+    upload = ours(context, call)
     if upload is None:
-        return await parts.inner(call)
+        return await context.inner(call)
     most = min(call.params.get("MaxParts", 1000), 1000)
     if most < 0:
         raise S3Error("InvalidArgument", "Argument max-parts must be an integer between 0 and 2147483647")
     marker = part_marker(call.params.get("PartNumberMarker", ""))
-    found = uploads.parts_of(parts.db, upload.id, after=marker, limit=most + 1)
+    found = uploads.parts_of(context.db, upload.id, after=marker, limit=most + 1)
     shown = found[:most]
     result: dict[str, Any] = {
         "Bucket": upload.bucket,
@@ -507,9 +512,9 @@ async def list_parts(parts: Parts, call: Call) -> Reply:
     return encode.reply(call.operation, result)
 
 
-def ours(parts: Parts, call: Call) -> Upload | None:
+def ours(context: QueueContext, call: Call) -> Upload | None:
     """The open upload that a call names; None for an id that is not ours. Raises S3Error NoSuchUpload."""
-    upload = uploads.find(parts.db, call.params.get("UploadId", ""))
+    upload = uploads.find(context.db, call.params.get("UploadId", ""))
     if upload is None:
         return None
     check_open(upload, call)
@@ -552,4 +557,4 @@ def travelling(wire: Wire) -> dict[str, str]:
     """The headers that travel with a part, but for the checksums of its body."""
     value = wire.headers.get("x-amz-content-sha256", "")
     signed = {"x-amz-content-sha256": value} if len(value) == 64 else {}
-    return signed | understood.kept_of_delete(wire)
+    return signed | allowlist.kept_of_delete(wire)

@@ -14,13 +14,13 @@ from s3d.layers.queue.rules import names
 from s3d.protocol import answers
 from s3d.store.db import Database
 
-MOST = 20_000
+MAX_KEYS = 20_000
 """Keys whose ETag is kept in memory."""
 CONDITIONS = ("if-match", "if-none-match")
 
 
-class Sights:
-    """The sights."""
+class SeenEtags:
+    """What was seen of the remote."""
 
     def __init__(self, db: Database) -> None:
         """Take the tables."""
@@ -42,7 +42,7 @@ class Sights:
     def saw(self, bucket: str, key: str, etag: str) -> None:
         """Note an ETag, "" for no object."""
         self._etags.pop((bucket, key), None)
-        if len(self._etags) >= MOST:
+        if len(self._etags) >= MAX_KEYS:
             del self._etags[next(iter(self._etags))]
         self._etags[bucket, key] = etag
 

@@ -1,4 +1,4 @@
-"""The first write of each shape is judged by the remote, from outside (SEMANTICS Q-14, Q-4)."""
+"""The first write of each profile is judged by the remote, from outside (SEMANTICS Q-14, Q-4)."""
 
 import itertools
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def put(daemon: Daemon, bucket: str, key: str = "k", **members: Any) -> str:
 
 
 @pytest.mark.semantics("D-6", "Q-14b")
-def test_the_first_put_of_a_shape_goes_through_and_the_next_is_queued(
+def test_the_first_put_of_a_profile_goes_through_and_the_next_is_queued(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
     daemon = start_daemon(remote)
@@ -53,7 +53,7 @@ def test_plain_writes_to_a_bucket_that_the_settings_vouch_for_are_proven(daemon:
     ],
     ids=lambda members: next(iter(members)),
 )
-def test_each_member_that_needs_a_right_of_its_own_makes_a_shape(
+def test_each_member_that_needs_a_right_of_its_own_makes_a_profile(
     daemon: Daemon, bucket: str, members: dict[str, str]
 ) -> None:
     daemon.warm(bucket)
@@ -62,7 +62,7 @@ def test_each_member_that_needs_a_right_of_its_own_makes_a_shape(
 
 
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
-def test_deletes_are_a_shape_of_their_own_in_bulk_too(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+def test_deletes_are_a_profile_of_their_own_in_bulk_too(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(remote)
     s3 = daemon.client()
     assert put(daemon, bucket) == "remote"
@@ -113,12 +113,12 @@ def test_the_first_tags_of_a_pending_put_go_through_behind_it_unless_they_hold_i
 
 @pytest.mark.semantics("Q-14c", "R-6")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
-@pytest.mark.parametrize(("unproven", "expected"), [("Queue", ""), ("Refuse", "ServiceUnavailable")])
-def test_a_shape_not_seen_yet_is_queued_or_refused_while_the_remote_is_away(
-    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, unproven: str, expected: str
+@pytest.mark.parametrize(("unverified", "expected"), [("Accept", ""), ("Reject", "ServiceUnavailable")])
+def test_a_profile_not_seen_yet_is_queued_or_refused_while_the_remote_is_away(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, unverified: str, expected: str
 ) -> None:
     relayed = relay(remote)
-    settings = {"S3D_BUCKETS": bucket, "S3D_WRITE_QUEUE_UNPROVEN": unproven, **AWAY}
+    settings = {"S3D_BUCKETS": bucket, "S3D_WRITE_QUEUE_UNVERIFIED_WRITES": unverified, **AWAY}
     daemon = start_daemon(relayed.remote, **settings)
     daemon.warm(bucket)
     relayed.set(mode="refuse")
@@ -145,12 +145,12 @@ def test_a_first_put_with_a_bad_digest_leaves_nothing_at_the_remote(
 
 @pytest.mark.semantics("Q-11", "Q-14c")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
-def test_a_put_that_is_to_be_held_never_goes_through_for_its_shape(daemon: Daemon, bucket: str) -> None:
+def test_a_put_that_is_to_be_held_never_goes_through_for_its_profile(daemon: Daemon, bucket: str) -> None:
     assert put(daemon, bucket, Tagging="s3d.upload=false") == "local"
 
 
 @pytest.mark.parametrize("remote", ["moto", "versitygw", "minio"], indirect=True)
-def test_a_push_that_comes_back_with_a_version_takes_its_shape_back(
+def test_a_push_that_comes_back_with_a_version_takes_its_profile_back(
     remote: Remote, bucket: str, daemon: Daemon
 ) -> None:
     daemon.warm(bucket)
@@ -182,7 +182,7 @@ def test_where_the_remote_shows_another_etag_it_is_counted_and_later_writes_go_t
 
 
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
-def test_a_push_that_is_denied_takes_its_shape_back_and_the_client_hears_of_it(
+def test_a_push_that_is_denied_takes_its_profile_back_and_the_client_hears_of_it(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)

@@ -18,16 +18,16 @@ from multidict import CIMultiDict
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
-from s3d.layers.queue.parts import Parts
+from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.rows import account
-from s3d.layers.queue.rules import limits, tags, understood
+from s3d.layers.queue.rules import allowlist, limits, tags
 from s3d.layers.queue.serve import forward, writes
 from s3d.protocol import checksums, decode, encode, forms
 from s3d.protocol.model import OPERATIONS
 from s3d.store.bodies import Stored
 
 # Fields that are headers of a PutObject, besides all of x-amz-*.
-AS_HEADERS = understood.CONTENT | {"content-md5"}
+AS_HEADERS = allowlist.CONTENT | {"content-md5"}
 CUSTOMER = "x-amz-server-side-encryption-customer-"
 # Fields of x-amz-* that sign the form.
 SIGNING = frozenset("algorithm credential date signature security-token".split())
@@ -39,25 +39,25 @@ def is_form(wire: Wire) -> bool:
     return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
 
 
-async def post(parts: Parts, call: Call) -> Reply:
+async def post(context: QueueContext, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
     form, put = await read(call)
     # Before the file is received, whose size nobody has said.
-    await entry.check(parts, writes.put_of(parts, put, 0))
+    await entry.check(context, writes.put_of(context, put, 0))
     most = length_of(call)
-    if is_secret(put) or not parts.room.holds(most + account.ROW):
+    if is_secret(put) or not context.capacity.holds(most + account.ROW):
         put.body = streamed(call, form, put)
-        return done(form.fields, call, put, await writes.put(parts, put))
-    async with parts.room.take(0, most, files=0) as room:
-        stored = await parts.bodies.receive(incoming(form, put), came=room.grow)
+        return done(form.fields, call, put, await writes.put(context, put))
+    async with context.capacity.take(0, most, files=0) as room:
+        stored = await context.bodies.receive(incoming(form, put), came=room.grow)
         try:
-            put.body = open_stored(parts, stored)
-            reply = await writes.put(parts, put, room)
+            put.body = open_stored(context, stored)
+            reply = await writes.put(context, put, room)
         finally:
             if put.body is not None:
                 await put.body.aclose()
             if stored.id is not None:
-                await asyncio.shield(parts.bodies.delete(stored.id))
+                await asyncio.shield(context.bodies.delete(stored.id))
     return done(form.fields, call, put, reply)
 
 
@@ -93,7 +93,7 @@ async def read(call: Call) -> tuple[forms.Form, Call]:
     if call.body is None or call.key or not call.bucket:
         raise S3Error("MethodNotAllowed", "A form is posted to a bucket", status=405)
     # Of a page that is loaded anew, Cache-Control is about the page.
-    if strange := decode.unknown_members(wire, None, understood.FRAMING | {"content-type", "cache-control"}):
+    if strange := decode.unknown_members(wire, None, allowlist.FRAMING | {"content-type", "cache-control"}):
         raise S3Error(
             "NotImplemented",
             f"A form with {strange[0]} beside it is not understood",
@@ -112,7 +112,7 @@ async def read(call: Call) -> tuple[forms.Form, Call]:
     named = {"Bucket": call.bucket, "Key": key}
     wire = Wire("PUT", encode.path(named), "", headers_of(form.fields))
     put = replace(call, operation="PutObject", params=named, wire=wire, body=None)
-    limits.check(key, 0, understood.kept(put.wire))
+    limits.check(key, 0, allowlist.kept(put.wire))
     return form, put
 
 
@@ -143,14 +143,14 @@ def allowed(form: forms.Form, bucket: str, now: datetime) -> None:
     if "policy" not in form.fields:
         if signed:
             raise missing("policy")
-        form.file.largest = limits.LARGEST_PUT
+        form.file.largest = limits.MAX_PUT
         return
     if not signed:
         raise missing("signature")
     policy = forms.policy(form.fields["policy"])
     forms.judge(policy, form.fields, bucket, now)
     form.file.smallest = policy.smallest
-    form.file.largest = limits.LARGEST_PUT if policy.largest is None else min(policy.largest, limits.LARGEST_PUT)
+    form.file.largest = limits.MAX_PUT if policy.largest is None else min(policy.largest, limits.MAX_PUT)
 
 
 def headers_of(fields: Mapping[str, str]) -> Headers:
@@ -167,11 +167,11 @@ def headers_of(fields: Mapping[str, str]) -> Headers:
     return headers
 
 
-def open_stored(parts: Parts, stored: Stored) -> Body:
+def open_stored(context: QueueContext, stored: Stored) -> Body:
     """The file that was received."""
     if stored.id is None:
         return BytesBody(stored.inline or b"")
-    return parts.bodies.open(stored.id, stored.size)
+    return context.bodies.open(stored.id, stored.size)
 
 
 def answer(fields: Mapping[str, str], wire: Wire, bucket: str, key: str, put: Reply) -> Reply:
