@@ -154,7 +154,7 @@ def test_reviews_come_in_at_10250_unless_told_otherwise() -> None:
 def test_a_network_policy_lets_in_what_has_to_come_from_anywhere() -> None:
     assert not [name for kind, name in objects() if kind == "NetworkPolicy"]
     made = objects("networkPolicy.enabled=true")
-    for name, wanted in (("s3d-webhook", {"reviews", "health"}), ("s3d-operator", {"health"})):
+    for name, wanted in (("s3d-webhook", {"reviews", "health"}), ("s3d-operator", {"health", "liveness"})):
         spec = made["NetworkPolicy", name]["spec"]
         (rule,) = spec["ingress"]
         assert "from" not in rule
