@@ -1,6 +1,7 @@
 """A remote's page, read: entries that are cut out of its text, and those that are parsed."""
 
 import base64
+import sys
 import xml.etree.ElementTree as ET
 from urllib.parse import quote, unquote_plus
 
@@ -50,7 +51,9 @@ def test_an_entry_that_is_cut_out_is_the_one_that_would_be_parsed(
     objects: list[tuple[str, list[tuple[str, str]], list[str], bool]],
 ) -> None:
     cut, parsed = document(objects, ""), document(objects, ' id="1"')
-    assert len(PLAIN.findall(cut.decode())) == len(objects)
+    if sys.version_info >= (3, 11, 5):
+        # Before, a possessive quantifier missed some matches (CPython's gh-106052); such an entry is parsed.
+        assert len(PLAIN.findall(cut.decode())) == len(objects)
     assert not PLAIN.search(parsed.decode())
     assert plainly(read(cut)) == plainly(read(parsed))
     assert read(cut).truncated
