@@ -110,7 +110,7 @@ def test_bodies_that_are_kept_after_their_delivery_count(
         relayed.set(mode="drop", only=["PUT"])
         code = code_of(s3.put_object, Bucket=bucket, Key=str(key), Body=b"1")
         if not code:
-            eventually(lambda: daemon.status()["states"]["unknown"] == 1)
+            eventually(lambda: daemon.status()["states"]["in_doubt"] == 1)
             code = code_of(s3.put_object, Bucket=bucket, Key=str(key), Body=data_of(MIB))
         relayed.set(mode="pass")
         eventually(lambda: drained(daemon))

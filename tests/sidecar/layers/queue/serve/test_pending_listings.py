@@ -242,12 +242,15 @@ def test_common_prefixes_follow_pending_deletes_of_all_that_is_under_them(
 def test_list_object_versions_waits_for_its_prefix_and_for_nothing_else(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_BUCKETS=bucket, **LATER)
+    remote.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    daemon = start_daemon(remote, S3D_WRITE_QUEUE_VERSIONED="Queue", **LATER)
     s3 = daemon.client()
-    for key in ("p/1", "q/1"):
+    # The first of its kind goes to the remote, the others wait.
+    for key in ("first", "p/1", "q/1"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert daemon.status()["pending"]["changes"] == 2
     versions = s3.list_object_versions(Bucket=bucket, Prefix="p/")
     assert [version["Key"] for version in versions["Versions"]] == ["p/1"]
     assert daemon.status()["pending"]["changes"] == 1
-    assert len(s3.list_object_versions(Bucket=bucket)["Versions"]) == 2
+    assert len(s3.list_object_versions(Bucket=bucket)["Versions"]) == 3
     assert drained(daemon)
