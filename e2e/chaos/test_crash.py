@@ -30,7 +30,7 @@ SECTOR = 512
 TEARS = 200 if SOAK_HOURS else 12
 STRIDES = {} if SOAK_HOURS else {"pwrite64": 8}
 LARGE = random.Random(0).randbytes(300_000)
-VERSION_1 = ROOT / "tests" / "sidecar" / "layers" / "version_1.sql"
+VERSION_1 = ROOT / "tests" / "sidecar" / "layers" / "queue" / "rows" / "version_1.sql"
 OPENS = """import pathlib, sys
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
