@@ -45,6 +45,10 @@ class Gateway:
         return str(self.queue.object_status(bucket, key)["state"])
 
 
+BALLAST = 64 << 10
+"""Bytes."""
+
+
 @contextlib.asynccontextmanager
 async def gateway(
     directory: Path,
@@ -58,7 +62,8 @@ async def gateway(
     settings = config.Settings(
         gateway=config.Gateway(local_dir=directory),
         remote=config.Remote(endpoint=store.endpoint, region=REGION, buckets=buckets, request_timeout=request_timeout),
-        write_queue=config.WriteQueue(dir=directory / "queue", **write_queue),
+        # There are hundreds of these, and each takes the disk for as long as the files of its test are kept.
+        write_queue=config.WriteQueue(dir=directory / "queue", **{"ballast": BALLAST, **write_queue}),
     )
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as parts:

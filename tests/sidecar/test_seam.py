@@ -29,6 +29,7 @@ from tests.callers import ask, door_call
 from tests.contracts import Far, RemoteCheck, remote_contract
 from tests.fakes.fake import Fake
 from tests.fakes.flaky import Flaky, Journal, page
+from tests.gateways import BALLAST
 from tests.queues import BUCKET, at_work, until
 
 KEY = {"Bucket": BUCKET, "Key": "k"}
@@ -104,7 +105,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
     settings = config.Settings(
         gateway=config.Gateway(local_dir=tmp_path, barrier_timeout=0.2),
         remote=config.Remote(buckets=(BUCKET,)),
-        write_queue=config.WriteQueue(dir=tmp_path / "queue", conflict="Park", conflict_check_after=0),
+        write_queue=config.WriteQueue(dir=tmp_path / "queue", conflict="Park", conflict_check_after=0, ballast=BALLAST),
     )
     health = Health(5.0, 30.0, probe)
     async with open_queue(settings, inner, health, "http://remote.test", "eu", Metrics()) as queue:
