@@ -154,6 +154,9 @@ async def ask(far: Far, operation: str, params: dict[str, Any], data: bytes | No
     if OPERATIONS[operation].method not in ("GET", "HEAD"):
         return await callers.ask(far.s3, operation, params, data, typed=far.typed)
     answer, other = [await answer_to(far.s3, operation, params, typed=typed) for typed in (far.typed, not far.typed)]
+    if seen(operation, answer) != seen(operation, other):
+        # A change that was delivered between the two shows from the second one on.
+        answer = await answer_to(far.s3, operation, params, typed=far.typed)
     assert seen(operation, answer) == seen(operation, other)
     if isinstance(answer, S3Error):
         raise answer
