@@ -134,6 +134,8 @@ def place(server: Access, operators: Access) -> Iterator[Kubectl]:
     yield kubectl
     for what in ("rolebinding/operator", "role/s3d-operator", "service/s3d-webhook"):
         kubectl("delete", "--namespace=s3d-system", what)
+    for name in ASKERS:
+        kubectl("delete", f"--namespace={name}", "s3gateway/default")
 
 
 @pytest.fixture
