@@ -90,8 +90,8 @@ def test_a_bad_network_loses_nothing_and_holds_no_worker_for_ever(
 
 
 @pytest.mark.fault(35)
-@pytest.mark.semantics("Q-8")
-def test_ten_minutes_of_slow_down_are_asked_less_and_less_and_park_nothing(
+@pytest.mark.semantics("Q-8", "Q-8h")
+def test_in_ten_minutes_of_slow_down_little_is_asked_and_nothing_is_parked(
     remote: Remote, bucket: str, faults: Faults, start_daemon: StartDaemon, clock: Clock
 ) -> None:
     far = faults(remote)
@@ -110,9 +110,9 @@ def test_ten_minutes_of_slow_down_are_asked_less_and_less_and_park_nothing(
     print(f"pushes by minute: {by_minute}")
     assert states(daemon).keys() <= {"waiting", "pushing", "in_doubt"}
     assert pending(daemon) == changes
-    # At the most patient an attempt is due every 15 s on average.
-    assert sum(by_minute[5:]) / 5 < by_minute[0]
-    assert 0 < sum(by_minute[5:]) / 5 < 8 * changes
+    # Of a lane that fails one change is tried at a time, with a pause of up to 5 s between them (Q-8h).
+    assert min(by_minute) > 0
+    assert max(by_minute[1:]) <= 12 < changes
     far.set()
     clock.jump(60)
     drained(daemon)
@@ -340,7 +340,7 @@ def test_one_key_that_changes_all_the_time_ends_as_it_was_left_in_fewer_pushes_t
     assert pushes.total() < 4 * ROUNDS
 
 
-LIMITS = {"bytes": {"S3D_WRITE_QUEUE_MAX_SIZE": "100000"}, "count": {"S3D_WRITE_QUEUE_MAX_FILES": "10"}}
+LIMITS = {"bytes": {"S3D_WRITE_QUEUE_MAX_SIZE": "115000"}, "count": {"S3D_WRITE_QUEUE_MAX_FILES": "10"}}
 
 
 @pytest.mark.fault(50)

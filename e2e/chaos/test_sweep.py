@@ -22,7 +22,7 @@ SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
 STRIDES = {} if SOAK_HOURS else {"pwrite64": 5, "writev": 3, "write": 4}
 """Of the writes of pages and blocks and of the wake-ups, which are many and alike, every so many-th is swept."""
 # What a write calls in the local dir to change it.
-BODY_CALLS = ("openat", "fallocate", "writev", "fadvise64", "fsync", "linkat", "unlinkat")
+BODY_CALLS = ("openat", "fallocate", "writev", "fadvise64", "fsync", "linkat")
 LOG_CALLS = ("pwrite64", "fdatasync")
 # Wakes the loop and sends the answer; libuv gives up where it fails, so it is only killed at.
 ANSWER_CALLS = ("write",)
@@ -53,7 +53,7 @@ SMALL, LARGE, OTHER = choose.randbytes(4000), choose.randbytes((8 << 20) + 40_00
 WRITES = {
     "put inline": Write(NOTHING, SMALL, LOG_CALLS),
     "put file": Write(OTHER, LARGE, BODY_CALLS + LOG_CALLS),
-    "delete": Write(OTHER, DELETED, ("unlinkat", *LOG_CALLS)),
+    "delete": Write(OTHER, DELETED, LOG_CALLS),
 }
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 + SOAK_HOURS * 3600)]
 
@@ -112,7 +112,7 @@ def test_a_write_whose_call_fails_is_refused_and_the_next_one_is_taken(
             assert status in (*OK, 503), key
             found = held(lonely, key)
             assert found == write.after if status in OK else found in (write.before, write.after), key
-            if status == 503 and call in BODY_CALLS and call != "unlinkat":
+            if status == 503 and call in BODY_CALLS:
                 assert found == write.before, key
                 assert bodies(lonely) <= files, f"{key}: the file of a refused write is left"
             kept[key] = write.after
@@ -162,6 +162,21 @@ def test_a_body_whose_row_was_never_committed_is_not_served_and_goes_after_a_whi
     lonely.start()
     wait_until(lambda: orphans.isdisjoint(bodies(lonely)))
     assert (held(lonely, "key"), held(lonely, "other")) == (NOTHING, OTHER)
+
+
+@pytest.mark.fault(2)
+@pytest.mark.semantics("D-2b")
+def test_a_body_whose_deletion_dies_is_deleted_after_the_next_start(lonely: Daemon, tmp_path: Path) -> None:
+    send_again(lonely, "key", Write(NOTHING, OTHER, ()))
+    freed = bodies(lonely)
+    assert len(freed) == 1
+    with traced(lonely.process, tmp_path / "trace", *fault("unlinkat", "signal=KILL:when=1")):
+        assert ask(lonely, "DELETE", "key")[0] in OK
+        assert ends(lonely, 30)
+    assert bodies(lonely) == freed
+    lonely.start()
+    wait_until(lambda: not bodies(lonely))
+    assert held(lonely, "key") == DELETED
 
 
 @pytest.mark.parametrize("name", WRITES)
