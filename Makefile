@@ -19,7 +19,7 @@ demo: ## the main job, told as it happens: writes survive an outage and a kill -
 	@.ci/venv .venv-demo e2e/demo/requirements.txt
 	@.venv-demo/bin/python -m e2e.demo.demo
 
-unit: .venv ## the tests that start no server (under a minute); ARGS="-k name" picks some
+unit: .venv ## the tests that start no server (a minute and a half); ARGS="-k name" picks some
 	@$(PYTEST) tests -m "not server" --ignore tests/e2e --ignore-glob "*/test_chart_*" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test: .venv servers chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
