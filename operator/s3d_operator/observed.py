@@ -97,11 +97,11 @@ def handlers(
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return connection(await find())
 
-    async def note_gateway(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+    async def note_gateway(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 # kopf names it so
         gateways.note(type, dict(body))
         wake()
 
-    async def note_pod(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+    async def note_pod(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 # kopf names it so
         pods.note(type, dict(body))
 
     async def live(**_: Any) -> None:

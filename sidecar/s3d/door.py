@@ -29,7 +29,7 @@ from s3d.config import Gateway
 from s3d.connections import LINGER, Bounds, Connection
 from s3d.errors import S3DError, S3Error
 from s3d.metrics import Metrics
-from s3d.protocol import adminapis, checksums, decode, encode, sigv4
+from s3d.protocol import adminapis, answers, checksums, decode, encode, sigv4
 from s3d.protocol.model import Operation, http_date
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,6 @@ BODILESS = frozenset([204, 304])
 XML = "application/xml"
 SURROGATE = re.compile("[\ud800-\udfff]")
 """What is left of header bytes that are not UTF-8."""
-PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy"])
-"""Operations that take as long as the object is large, and whose error may come inside a 200."""
 BLANK_AFTER = 15.0
 """Seconds between two blanks for a client that waits for one of these."""
 PATIENT_LIMIT = 32 << 20
@@ -174,7 +172,7 @@ class Door:
                     incoming = checksums.incoming(source, wire, names=())
                 check_length(incoming)
                 call = Call(operation.name if operation else "", params, wire, incoming, trace=request_id)
-                if call.operation in PATIENT:
+                if call.operation in answers.LONG:
                     return await self._patient(request, call, request_id)
                 reply = await self._serve(call)
                 # Before the head of the answer, which says it: a client that is not told would send its next request

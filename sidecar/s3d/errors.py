@@ -84,3 +84,8 @@ class NotS3(Unavailable):
             sent=True,
         )
         self.answered = answered
+
+
+def slow_down(message: str, *, retry_after: int = 5, hint: str = "") -> S3Error:
+    """The 503 that tells a client to come again, after so many seconds."""
+    return S3Error("SlowDown", message, status=503, headers={"Retry-After": str(retry_after)}, hint=hint)

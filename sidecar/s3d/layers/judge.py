@@ -18,7 +18,7 @@ FAILED = 500
 """The status of an error that came with a success."""
 OUTCOMES = {Meaning.DONE: Outcome.DONE, Meaning.REFUSED: Outcome.REFUSED, Meaning.UNCLEAR: Outcome.UNCLEAR}
 """By meaning; anything else leaves the outcome unknown."""
-PATIENT = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy", "SelectObjectContent"])
+PATIENT = answers.LONG | {"SelectObjectContent"}
 """Answers of these may take as long as the object is large; S3 sends blanks meanwhile."""
 
 

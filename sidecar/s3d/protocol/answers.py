@@ -21,6 +21,8 @@ ROOT: Final = re.compile(
 """The beginning of a document up to its root's start tag; S3 begins no answer with a comment or a document type."""
 DIGEST: Final = re.compile(r"[0-9A-Fa-f]{32}(-[0-9]+)?")
 """An ETag that is a digest, of an object or of the digests of so many parts."""
+LONG: Final = frozenset(["CompleteMultipartUpload", "CopyObject", "UploadPartCopy"])
+"""Operations that take as long as the object is large, and whose error may come inside a 200."""
 MARK: Final = "x-amz"
 """What the names of headers begin with that S3 sends with each answer: x-amz-request-id, x-amz-id-2."""
 

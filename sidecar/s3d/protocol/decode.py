@@ -186,15 +186,21 @@ def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[
 def input_xml(operation: Operation, data: bytes) -> dict[str, Any]:
     """The document of a request as members to add to its params: `{"Delete": {"Objects": [...]}}`.
 
-    Elements that the model does not know are left out; `unknown_elements` names them. Raises S3Error MalformedXML for
+    Elements that the model does not know are left out; `understood` names them. Raises S3Error MalformedXML for
     what is no XML, has a document type, goes beyond the bounds or is another document.
     """
-    return _input(operation, data)[0]
+    return understood(operation, data)[0]
 
 
-def unknown_elements(operation: Operation, data: bytes) -> list[str]:
-    """Names of the outermost elements of a request's document that the model does not know, for SEMANTICS Q-17."""
-    return _input(operation, data)[1]
+def understood(operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]]:
+    """The members that a document gives, and its outermost elements that the model does not know."""
+    steps = input_steps(operation, data)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: tuple[dict[str, Any], list[str]] = end.value
+            return found
 
 
 def response(operation: Operation | str, status: int, headers: AnyHeaders, body: bytes) -> dict[str, Any]:
@@ -436,18 +442,8 @@ class Document:
         self._text.clear()
 
 
-def _input(operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]]:
-    steps = input_steps(operation, data)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: tuple[dict[str, Any], list[str]] = end.value
-            return found
-
-
 def input_steps(operation: Operation, data: bytes) -> Generator[None, None, tuple[dict[str, Any], list[str]]]:
-    """What `input_xml` and `unknown_elements` answer, a piece of the document between two yields."""
+    """What `understood` answers, a piece of the document between two yields."""
     payload = operation.payload
     if payload is None or operation.streaming_input or not data:
         return {}, []

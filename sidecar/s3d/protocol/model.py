@@ -254,7 +254,6 @@ SCALARS: Mapping[str, tuple[Callable[[str], Any], Callable[[Any], str]]] = {
     "rfc822": (timestamp, http_date),
     "iso8601": (timestamp, iso_date),
 }
-XML_KINDS = frozenset(["structure", "list"])
 
 
 class _Compiler:

@@ -12,7 +12,7 @@ from typing import Self
 
 from s3d.clock import Clock
 from s3d.config import WriteQueue
-from s3d.errors import S3Error
+from s3d.errors import S3Error, slow_down
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.rows import account, lookups, uploads
 from s3d.store.db import Database
@@ -107,11 +107,8 @@ class Capacity:
                     await self._freed.wait()
                     self._count()
         except TimeoutError:
-            raise S3Error(
-                "SlowDown",
+            raise slow_down(
                 f"The write queue is at its limit, and too little was delivered for {self._limits.wait:g} s",
-                status=503,
-                headers={"Retry-After": "5"},
                 hint="see `s3d status`; the limits are S3D_WRITE_QUEUE_MAX_SIZE, _MAX_FILES and _MAX_AGE",
             ) from None
 
@@ -142,10 +139,4 @@ class Reserved:
 
 def disk_full() -> S3Error:
     """The answer to a write while the disk is full."""
-    return S3Error(
-        "SlowDown",
-        "The local dir is full",
-        status=503,
-        headers={"Retry-After": "5"},
-        hint="writes resume by themselves as changes are delivered",
-    )
+    return slow_down("The local dir is full", hint="writes resume by themselves as changes are delivered")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from s3d.api import BytesBody, Call, read_all
-from s3d.errors import S3Error
+from s3d.errors import S3Error, slow_down
 from s3d.protocol import decode
 from s3d.protocol.model import Operation
 
@@ -109,12 +109,7 @@ class Documents:
             self._grant()
             if not isinstance(error, TimeoutError):
                 raise
-            raise S3Error(
-                "SlowDown",
-                "Too many large documents are being read",
-                status=503,
-                headers={"Retry-After": "1"},
-            ) from None
+            raise slow_down("Too many large documents are being read", retry_after=1) from None
 
     def _grant(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._left:

@@ -140,11 +140,6 @@ def part_of(db: Database, upload_id: str, number: int) -> Part | None:
     return _part(rows[0]) if rows else None
 
 
-def sizes_of(db: Database, upload_id: str) -> list[int]:
-    """Sizes of the parts in their order."""
-    return [size for (size,) in db.read(SQL["sizes"], (upload_id,))]
-
-
 def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> UploadState:
     """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
 

@@ -26,10 +26,6 @@ SELECT {part} FROM part WHERE upload = ? ORDER BY number
 -- One part, with its inline body.
 SELECT {part}, {inline} FROM part WHERE upload = ? AND number = ?
 
--- name: sizes
--- Sizes of the parts in their order.
-SELECT size FROM part WHERE upload = ? ORDER BY number
-
 -- name: open_state
 -- The state of an upload that is open.
 SELECT state FROM upload WHERE id = ? AND state IN {open}

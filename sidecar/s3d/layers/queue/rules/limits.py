@@ -11,7 +11,7 @@ MAX_KEY_LENGTH = 1024
 MAX_PARTS = 10_000
 MAX_METADATA = 2048
 """In bytes, names and values together."""
-MAX_HEADERS = 7 << 10
+MAX_HEADER_BYTES = 7 << 10
 """In bytes, names and values together, of what is kept of a request: S3 takes 8 KB, and a push adds some of its own."""
 
 
@@ -42,7 +42,10 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
             "Your metadata headers exceed the maximum allowed metadata size",
             details={"Size": str(metadata), "MaxSizeAllowed": str(MAX_METADATA)},
         )
-    if sum(len(name) + len(value.encode(errors="surrogateescape")) for name, value in members.items()) > MAX_HEADERS:
+    if (
+        sum(len(name) + len(value.encode(errors="surrogateescape")) for name, value in members.items())
+        > MAX_HEADER_BYTES
+    ):
         raise S3Error(
             "RequestHeaderSectionTooLarge",
             "Your request header and query parameters used to make the request exceed the maximum allowed size",

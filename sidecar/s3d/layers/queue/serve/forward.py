@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.buckets import UNSETTLING
@@ -30,8 +31,6 @@ KEEPING = frozenset(
 WRITING = frozenset(["PUT", "POST", "DELETE"])
 READING = frozenset(["SelectObjectContent"])
 """What reads although its method says otherwise."""
-MAX_ANSWER = 32 << 20
-"""Bytes of the answer to a Complete."""
 LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
 VERSION = re.compile(r"(versionId=[^&]*)?")
 """What may stand behind the question mark of a copy's source."""
@@ -182,7 +181,7 @@ async def addressed(call: Call, reply: Reply) -> Reply:
         reply.headers["Location"] = f"/{call.bucket}"
     if call.operation == "CompleteMultipartUpload" and reply.body is not None:
         element = f"<Location>{encode.escape(address_of(call.wire))}</Location>".encode()
-        document = await read_all(reply.body, MAX_ANSWER)
+        document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(LOCATION.sub(lambda _: element, document))
     return reply
 

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 
 from s3d.api import Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT, Client
-from s3d.errors import S3Error
+from s3d.errors import S3Error, slow_down
 from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.documents import Document
@@ -115,11 +115,8 @@ async def begin(context: QueueContext, call: Call, members: dict[str, str]) -> R
 
 def too_many_uploads(most: int) -> S3Error:
     """The answer to an upload that is one too many."""
-    return S3Error(
-        "SlowDown",
+    return slow_down(
         f"There are {most} open uploads already",
-        status=503,
-        headers={"Retry-After": "5"},
         hint="complete or abort them; the limit is S3D_WRITE_QUEUE_MAX_UPLOADS",
     )
 
@@ -431,11 +428,8 @@ async def complete_there(
         async with asyncio.timeout(context.settings.gateway.barrier_timeout):
             upload = await spill.spill(context, upload.id)
     except TimeoutError:
-        raise S3Error(
-            "SlowDown",
+        raise slow_down(
             "This upload is on its way to the remote, which must decide it",
-            status=503,
-            headers={"Retry-After": "5"},
             hint="its parts go on travelling; complete it again",
         ) from None
     document = completion.renamed(upload, uploads.parts_of(context.db, upload.id), listed)
