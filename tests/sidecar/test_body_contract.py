@@ -22,11 +22,11 @@ from s3d.client import Client
 from s3d.connections import Bounds
 from s3d.layers.queue import Queue, parked
 from s3d.layers.queue.multipart.concatenated import ConcatenatedBody
+from s3d.layers.queue.remote_facts.probing import Watched
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.serve.overlay import RangeBody
-from s3d.layers.queue.serve.probing import Watched
 from s3d.layers.queue.serve.reads import Guarded
 from s3d.layers.remote import connect
 from s3d.layers.transfers import Download

@@ -329,7 +329,7 @@ async def test_a_conflict_is_seen_through_a_layer_that_remembers(opened: Opened)
 
 @pytest.mark.semantics("Q-18")
 async def test_an_answer_from_memory_teaches_no_etag(opened: Opened) -> None:
-    seen_etags = opened.queue._context.seen_etags
+    seen_etags = opened.queue._context.facts.seen_etags
     first = await opened.put_there(b"first")
     await opened.client.head_object(BUCKET, "k")
     assert seen_etags.of(BUCKET, "k") == first

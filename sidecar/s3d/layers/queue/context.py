@@ -12,14 +12,11 @@ from s3d.client import Client
 from s3d.clock import Clock
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
-from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.rows.write_profiles import WriteProfiles
-from s3d.layers.queue.seen_etags import SeenEtags
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
@@ -45,12 +42,9 @@ class QueueContext:
     metrics: Metrics
     owed: Owed
     turns: Turns
-    buckets: Buckets
+    facts: RemoteFacts
     capacity: Capacity
     ballast: Ballast
-    profiles: WriteProfiles
-    learning: Learning
-    seen_etags: SeenEtags
     staging: Staging
     garbage: Garbage
     wake: Callable[[], None]

@@ -13,10 +13,9 @@ from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.layers.queue import withheld
 from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.layers.queue.rows import holds, lanes, lookups
 from s3d.layers.queue.rows.states import KEPT_BACK, Op
-from s3d.layers.queue.rows.write_profiles import WriteProfile
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
 from s3d.layers.queue.rules.tags import TAGGING
 
@@ -118,7 +117,7 @@ async def _look_up(context: QueueContext, write: Write, fact: Fact) -> object:
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
-            return write.profile is None or context.learning.is_verified(write.profile)
+            return write.profile is None or context.facts.is_verified(write.profile)
         case Fact.RULE:
             tags = withheld.tags_of(context.db, call) if write.tags is None else write.tags
             return await _rule(context, call.bucket, tags)
@@ -131,7 +130,7 @@ async def _look_up(context: QueueContext, write: Write, fact: Fact) -> object:
 async def _bucket(context: QueueContext, name: str) -> str | S3Error:
     """Why writes to a bucket go through; the error of one that is not there, or that nobody knows."""
     try:
-        return context.buckets.through(await context.buckets.get(name))
+        return context.facts.buckets.through(await context.facts.buckets.get(name))
     except S3Error as error:
         return error
 
@@ -148,9 +147,9 @@ async def _name(write: Write) -> str | S3Error:
 async def _rule(context: QueueContext, bucket: str, tags: Mapping[str, str]) -> str | S3Error:
     """The rule that holds a write. A bucket whose tags nobody has asked for yet is asked, since what was sent cannot be
     taken back; one that is not there, or tells them to nobody, has none."""
-    if bucket and not holds.asked_at(context.db, bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
+    if bucket and not context.facts.bucket_tags.known(bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
         try:
-            await bucket_tags.ask(context, bucket)
+            await context.facts.bucket_tags.ask(bucket)
         except S3Error as error:
             if error.status >= 500:
                 return error

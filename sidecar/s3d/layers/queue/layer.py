@@ -18,20 +18,22 @@ from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
-from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.capacity import Capacity, disk_full
 from s3d.layers.queue.context import Handler, QueueContext
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import timekeeping
 from s3d.layers.queue.push.pusher import Pusher
-from s3d.layers.queue.rows import knowledge, lanes, lookups, times, transitions, uploads
+from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
+from s3d.layers.queue.remote_facts.buckets import Buckets
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
+from s3d.layers.queue.remote_facts.store_traits import StoreTraits
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfiles
+from s3d.layers.queue.rows import lanes, lookups, ownership, times, transitions, uploads
 from s3d.layers.queue.rows.schema import SCHEMA
-from s3d.layers.queue.rows.write_profiles import WriteProfiles
-from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.layers.queue.serve import (
     bulk_deletes,
     copies,
@@ -218,7 +220,7 @@ class Queue:
 
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""
-        return status.of_bucket(self._context.db, self._context.buckets, bucket)
+        return status.of_bucket(self._context.db, self._context.facts.buckets, bucket)
 
     def object_status(self, bucket: str, key: str) -> dict[str, Any]:
         """The changes of one key."""
@@ -328,8 +330,22 @@ def assemble(
     client = Client(inner, "queue")
     versioned = settings.write_queue.versioned == "Queue"
     buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
-    profiles = WriteProfiles(db)
-    seen_etags = SeenEtags(db)
+    turns = Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set)
+
+    def judged(bucket: str) -> None:
+        """Tell who waits that changes of a bucket were held or released."""
+        capacity.freed()
+        work.set()
+        turns.moved(bucket)
+
+    facts = RemoteFacts(
+        buckets,
+        BucketTags(db, clock, client, health, judged),
+        SeenEtags(),
+        StoreTraits(db),
+        WriteProfiles(db),
+        metrics,
+    )
     context = QueueContext(
         settings,
         db,
@@ -341,13 +357,10 @@ def assemble(
         region,
         metrics,
         owed=owed,
-        turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
-        buckets=buckets,
+        turns=turns,
+        facts=facts,
         capacity=capacity,
         ballast=ballast,
-        profiles=profiles,
-        learning=Learning(buckets, profiles, seen_etags, metrics),
-        seen_etags=seen_etags,
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
@@ -358,7 +371,7 @@ def assemble(
 
 async def adopt(db: Database, endpoint: str) -> None:
     """Make the local dir belong to one remote; refuse another one while changes are pending (D-9)."""
-    owner = knowledge.belongs_to(db)
+    owner = ownership.belongs_to(db)
     if owner == endpoint:
         return
     pending = sum(count for count, _ in lookups.tally(db).values())
@@ -371,7 +384,7 @@ async def adopt(db: Database, endpoint: str) -> None:
             f"The local dir holds {what} for {owner}, and S3_ENDPOINT is {endpoint}",
             hint=f"start once with S3_ENDPOINT={owner} to deliver or abort them, or use another S3D_LOCAL_DIR",
         )
-    await db.write(knowledge.assign_to(endpoint))
+    await db.write(ownership.assign_to(endpoint))
 
 
 def refuse_store(error: StoreFailed) -> S3Error:

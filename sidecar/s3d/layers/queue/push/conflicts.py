@@ -73,23 +73,23 @@ async def ask(context: QueueContext, change: Change) -> None:
     The put cannot succeed: the object is there, and the digest is not its body's. A store that minds neither would
     store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any push may.
     """
-    seen_etags = context.seen_etags
+    traits = context.facts.traits
     # A small body, which is in the row: it is sent once more for the answer's sake alone.
-    useful = change.op == "put" and change.inline and not context.buckets.ordered(change.bucket)
-    if seen_etags.asked or not useful or seen_etags.honours("if-none-match"):
+    useful = change.op == "put" and change.inline and not context.facts.buckets.ordered(change.bucket)
+    if traits.asked or not useful or traits.honours("if-none-match"):
         return
-    seen_etags.asked = True
+    traits.asked = True
     asking = {"if-none-match": "*", "Content-MD5": checksums.content_md5(NOTHING)}
     try:
         await send.put(context, change, asking)
     except S3Error as error:
         if error.unknown or isinstance(error, Unavailable):
-            seen_etags.asked = False
+            traits.asked = False
         if error.unknown:
             raise
         if error.code == "PreconditionFailed":
             try:
-                await seen_etags.refused(asking)
+                await traits.refused_put(asking)
             except StoreFailed as failure:
                 log.error("what the remote honours cannot be kept: %s", failure)
 
@@ -100,10 +100,10 @@ def condition_on(context: QueueContext, change: Change) -> Mapping[str, str]:
     Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
     """
     base = change.base
-    if change.op != "put" or base == ANY or (base is None and not context.seen_etags.expects_new(change.bucket)):
+    if change.op != "put" or base == ANY or (base is None and not context.facts.seen_etags.expects_new(change.bucket)):
         return {}
     name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
-    return {name: value} if context.seen_etags.honours(name) else {}
+    return {name: value} if context.facts.traits.honours(name) else {}
 
 
 async def compare(context: QueueContext, change: Change) -> None:
@@ -115,7 +115,7 @@ async def compare(context: QueueContext, change: Change) -> None:
     shown = await look(context, change)
     wanted = "" if change.op == "delete" else change.etag
     if base is None and shown is not None:
-        context.seen_etags.found(change.bucket, there=bool(shown.etag))
+        context.facts.seen_etags.found(change.bucket, there=bool(shown.etag))
     if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
         return
     if base is None and (not shown.etag or shown.written_at <= change.queued_at + ROUNDING):
@@ -137,7 +137,7 @@ async def compare(context: QueueContext, change: Change) -> None:
     )
     context.metrics.conflicts.labels("parked" if park else "overwritten").inc()
     # From now on this is what was seen: a person who has the change tried again means it.
-    context.seen_etags.saw(change.bucket, change.key, shown.etag)
+    context.facts.seen_etags.saw(change.bucket, change.key, shown.etag)
     await context.db.write(transitions.based_on(change.seq, shown.etag))
     if park:
         raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")

@@ -22,7 +22,7 @@ from s3d.client import Answer
 from s3d.errors import CorruptBody, S3Error, Unavailable
 from s3d.layers.queue import owed
 from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.push import bucket_tags, confirm, conflicts, late_writes, timekeeping
+from s3d.layers.queue.push import confirm, conflicts, late_writes, timekeeping
 from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.rows import claims, lanes, lookups, transitions
@@ -79,7 +79,7 @@ class Pusher:
             for name, look in (
                 ("times", partial(timekeeping.watch, context.db, context.clock, context.settings, self.wake)),
                 ("late writes", partial(late_writes.watch, self._context)),
-                ("tags of buckets", partial(bucket_tags.watch, self._context)),
+                ("tags of buckets", self._context.facts.bucket_tags.watch),
                 ("a full disk", self._context.ballast.watch),
                 ("garbage", self._context.garbage.watch),
                 ("what is owed to the tables", self._context.owed.run),
@@ -187,7 +187,7 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await self._context.learning.delivered(change, answer)
+                await self._context.facts.delivered(change, answer)
                 await self._settle(change, answer)
                 await self._opened(change, began)
         finally:
@@ -202,9 +202,6 @@ class Pusher:
     async def _settle(self, change: Change, answer: Answer) -> None:
         window = self._context.settings.write_queue.late_write_window
         shown = answer.etag or change.etag
-        if change.op != Op.TAG:
-            # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
-            self._context.seen_etags.saw(change.bucket, change.key, shown)
         await self._write(
             lambda db: transitions.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
         )
@@ -224,7 +221,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
-        await self._context.learning.refused(change, error)
+        await self._context.facts.refused(change, error)
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return
@@ -273,10 +270,7 @@ class Pusher:
                 error,
             )
         if error.code == "NoSuchBucket":
-            try:
-                await self._context.buckets.refute(change.bucket, error.code)
-            except StoreFailed as failure:
-                log.error("that bucket %s is gone cannot be kept: %s", change.bucket, failure)
+            await self._context.facts.bucket_refused(change.bucket, error.code)
 
     def _refused_alone(self, change: Change, error: S3Error) -> bool:
         """Whether others of its lane were delivered since a change met the same before: then it alone is refused."""

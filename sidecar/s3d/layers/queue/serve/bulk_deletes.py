@@ -14,9 +14,10 @@ from s3d.layers.queue import entry
 from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.documents import Document
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.rows import account, write_profiles
+from s3d.layers.queue.remote_facts import write_profiles
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
+from s3d.layers.queue.rows import account
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.rows.write_profiles import WriteProfile
 from s3d.layers.queue.rules import allowlist, bulk, limits
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
@@ -85,7 +86,7 @@ async def _probe(context: QueueContext, call: Call, wanted: Bulk, profile: Write
             return None
         return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
     if profile is not None:
-        await context.learning.of_bulk(profile, forwarded)
+        await context.facts.probed_deletes(profile, forwarded)
     return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, None))
 
 
@@ -161,4 +162,4 @@ def _note(context: QueueContext, call: Call, objects: Iterable[Mapping[str, Any]
     turn.changed = turn.replaced = done
     turn.etag = "" if not any("VersionId" in o for o in objects) else None
     for key in keys_of(objects):
-        context.seen_etags.forget(call.bucket, key)
+        context.facts.seen_etags.forget(call.bucket, key)

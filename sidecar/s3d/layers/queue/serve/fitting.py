@@ -19,7 +19,7 @@ STANDING = frozenset(["held", "parked", "quarantined"])
 
 async def check(context: QueueContext, call: Call, size: int) -> None:
     """Refuse a put of so many bytes as the store would. Raises the store's own S3Error."""
-    store = context.seen_etags.store_of_files
+    store = context.facts.traits.store_of_files
     if store is None:
         return
     if store.content is not None and size and call.key.endswith("/"):
@@ -57,9 +57,9 @@ async def _by_what_is_pending(context: QueueContext, call: Call, store: Store) -
 async def _by_what_is_there(context: QueueContext, call: Call, store: Store) -> Refusal | None:
     """The refusal of a name because of what the remote has. Raises Unavailable."""
     for parent in names.parents(call.key):
-        if context.seen_etags.of(call.bucket, parent) != "" and await _is_object(context, call, parent):
+        if context.facts.seen_etags.of(call.bucket, parent) != "" and await _is_object(context, call, parent):
             return store.parent
-    if (inside := names.below(call.key)) is not None and not context.seen_etags.of(call.bucket, call.key):
+    if (inside := names.below(call.key)) is not None and not context.facts.seen_etags.of(call.bucket, call.key):
         named = {"Bucket": call.bucket, "Prefix": inside[0], "MaxKeys": 1}
         try:
             page = (await context.client.acting(call.identity, call.trace).ask("ListObjectsV2", named)).result
@@ -80,6 +80,6 @@ async def _is_object(context: QueueContext, call: Call, key: str) -> bool:
         raise
     except S3Error as error:
         if error.status == 404 and not error.unknown:
-            context.seen_etags.saw(call.bucket, key, "")
+            context.facts.seen_etags.saw(call.bucket, key, "")
         return False
     return True

@@ -14,10 +14,10 @@ from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, withheld
-from s3d.layers.queue.buckets import UNSETTLING
 from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.remote_facts import bucket_tags
+from s3d.layers.queue.remote_facts.buckets import UNSETTLING
 from s3d.layers.queue.rows import lookups, uploads
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.turns import Turn
@@ -43,7 +43,7 @@ async def pass_through(context: QueueContext, call: Call) -> Reply:
         return await _inward(context, call)
     except Unavailable:
         asked = call.operation in ("HeadBucket", "GetBucketLocation") and not call.fresh
-        if asked and context.buckets.vouched(call.bucket):
+        if asked and context.facts.buckets.vouched(call.bucket):
             return _remembered(context, call)
         raise
 
@@ -77,7 +77,7 @@ async def behind(
     if source is not None:
         await context.turns.barrier(*source)
         if "RenameSource" in call.params:
-            context.seen_etags.forget(*source)
+            context.facts.seen_etags.forget(*source)
     return await through(context, call, decision, tags)
 
 
@@ -131,7 +131,7 @@ async def through(
                 await _check(context, call, turn, expected)
         turn.changed = done and call.operation not in KEEPING
         turn.replaced = done and call.operation in REPLACING
-        await _see(context, call, reply, turn)
+        await context.facts.sent_through(call, reply, turn.etag, changed=turn.changed)
     context.wake()
     return reply
 
@@ -147,17 +147,6 @@ async def _check(context: QueueContext, call: Call, turn: Turn, expected: str) -
     if shown.etag != answered or shown.result.get("ContentLength") != size:
         raise Unavailable(f"The remote answered with the ETag {answered}, which is not this object's", sent=True)
     turn.etag = answered
-
-
-async def _see(context: QueueContext, call: Call, reply: Reply, turn: Turn) -> None:
-    """Note what a request has made of the object, and what the remote honours (Q-18)."""
-    refused = reply.outcome is Outcome.REFUSED and reply.status == 412
-    if refused and call.operation == "PutObject":
-        await context.seen_etags.refused(call.wire.headers)
-    if turn.changed and turn.etag is not None:
-        context.seen_etags.saw(call.bucket, call.key, turn.etag)
-    elif turn.changed or turn.lost:
-        context.seen_etags.forget(call.bucket, call.key)
 
 
 def promised(call: Call, reply: Reply) -> Reply:
@@ -191,10 +180,10 @@ async def _inward(context: QueueContext, call: Call) -> Reply:
         reply = await context.inner(call)
     except S3Error as error:
         if call.operation in UNSETTLING and error.unknown:
-            await _forget(context, call.bucket)
+            await context.facts.bucket_changed(call.bucket)
         raise
     if call.operation in UNSETTLING and reply.outcome is not Outcome.REFUSED:
-        await _forget(context, call.bucket)
+        await context.facts.bucket_changed(call.bucket)
     done = reply.outcome is Outcome.DONE
     if call.operation == "DeleteBucket" and done:
         # As on the remote, they do not keep a bucket, and go with it.
@@ -202,14 +191,8 @@ async def _inward(context: QueueContext, call: Call) -> Reply:
         context.staging.wake()
     if call.operation in bucket_tags.RETAGGING and done:
         with contextlib.suppress(S3Error):
-            await bucket_tags.ask(context, call.bucket)
+            await context.facts.bucket_tags.ask(call.bucket)
     return reply
-
-
-async def _forget(context: QueueContext, bucket: str) -> None:
-    """What a write to a bucket means is another now, or may be: the next one asks again."""
-    await context.buckets.forget(bucket)
-    await context.profiles.forget(bucket)
 
 
 def _remembered(context: QueueContext, call: Call) -> Reply:

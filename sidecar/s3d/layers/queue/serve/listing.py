@@ -23,8 +23,8 @@ from multidict import CIMultiDict
 from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.client import error_of
 from s3d.errors import S3Error
-from s3d.layers.queue.buckets import VERSIONS, Bucket
 from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.remote_facts.buckets import VERSIONS, Bucket
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
@@ -194,7 +194,7 @@ async def list_objects(context: QueueContext, call: Call) -> Reply:
         raise incorrect(ask, "a token goes with the prefix and delimiter that it was given for")
     if wire.headers.get("x-s3d-listing", "").lower() == "pending":
         return await _merged(context, ask, remote=False)
-    if call.bucket in context.seen_etags.disordered:
+    if not context.facts.traits.lists_in_order(call.bucket):
         return await _in_the_remotes_order(context, ask)
     begin = ask.first
     idle = begin.low is not None and not lookups.listed(context.db, call.bucket, begin.low, ask.below, 1)
@@ -204,12 +204,12 @@ async def list_objects(context: QueueContext, call: Call) -> Reply:
             return await _forwarded(context, ask)
         return await _merged(context, ask, remote=True)
     except VersionedError:
-        await context.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
+        await context.facts.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
         if token is not None:
             raise incorrect(ask, "the bucket keeps versions by now; begin the listing again") from None
         return await forward.after(context, call)
     except OtherOrderError:
-        context.seen_etags.disordered.add(call.bucket)
+        context.facts.traits.listed_out_of_order(call.bucket)
     if token is None and ask.after and not second:
         raise out_of_order(ask)
     return await _in_the_remotes_order(context, ask)
@@ -217,9 +217,9 @@ async def list_objects(context: QueueContext, call: Call) -> Reply:
 
 async def list_versions(context: QueueContext, call: Call) -> Reply:
     """Serve ListObjectVersions: where a bucket keeps versions, only the remote knows them."""
-    bucket = context.buckets.remembered(call.bucket)
+    bucket = context.facts.buckets.remembered(call.bucket)
     if bucket is None and lookups.listed(context.db, call.bucket, "", None, 1):
-        bucket = await context.buckets.get(call.bucket)
+        bucket = await context.facts.buckets.get(call.bucket)
     if bucket is None or bucket.through in VERSIONS:
         return await forward.after(context, call)
     return await list_objects(context, call)
@@ -257,7 +257,7 @@ async def _forwarded(context: QueueContext, ask: Ask, *, judged: bool = True) ->
             if ask.versions and page.versioned:
                 raise VersionedError
             if not page.ordered or (token is not None and page.entries and page.entries[0].name < token.last):
-                context.seen_etags.disordered.add(ask.bucket)
+                context.facts.traits.listed_out_of_order(ask.bucket)
                 if judged and lookups.listed(context.db, ask.bucket, ask.prefix, ask.below, 1):
                     raise OtherOrderError
             if page.truncated and not page.entries and page.cursor:

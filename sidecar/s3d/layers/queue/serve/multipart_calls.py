@@ -24,13 +24,14 @@ from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.documents import Document
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.multipart import assembly, completion, spill
-from s3d.layers.queue.rows import account, holds, states, uploads, write_profiles
+from s3d.layers.queue.remote_facts import probing, write_profiles
+from s3d.layers.queue.rows import account, holds, states, uploads
 from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import allowlist, limits
-from s3d.layers.queue.rules.decide import Decision
+from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.rules.tags import TAGGING
-from s3d.layers.queue.serve import fitting, forward, overlay, probing, reads, writes
+from s3d.layers.queue.serve import fitting, forward, overlay, reads, writes
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.store.db import StoreFull
@@ -67,7 +68,7 @@ async def create(context: QueueContext, call: Call) -> Reply:
         return await let_go(context, call, await context.inner(call))
 
     async def probe() -> Reply | None:
-        reply = await probing.begin(context, call, profile)
+        reply = await probing.begin(context.facts, call, profile, context.inner)
         return None if reply is None else await let_go(context, call, reply)
 
     write = Write(
@@ -356,13 +357,35 @@ async def complete(context: QueueContext, call: Call) -> Reply:
     """Answer CompleteMultipartUpload."""
     upload = uploads.find(context.db, call.params.get("UploadId", ""))
     if upload is None:
-        write = of_remote(context, call, lambda decision: probing.complete(context, call, decision))
+        write = of_remote(context, call, lambda decision: complete_of_remote(context, call, decision))
         return await entry.serve(context, write)
     if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
         return answered(context, upload, upload.answer)
     check_open(upload, call)
     async with context.documents.read(call, OPERATIONS["CompleteMultipartUpload"], MAX_DOCUMENT) as document:
         return await complete_as(context, upload, document)
+
+
+async def complete_of_remote(context: QueueContext, call: Call, decision: Decision) -> Reply:
+    """Complete an upload of the remote's. Where that was the first of its profile, the answer teaches."""
+    profile = context.facts.profiles.of_upload(call.params.get("UploadId", ""))
+    if profile is None or call.body is None:
+        return await forward.through(context, call, decision)
+    send = functools.partial(forward.through, context, decision=PROBE)
+    return await probing.complete(context.facts, call, profile, send, functools.partial(etag_of, context))
+
+
+async def etag_of(context: QueueContext, document: bytes) -> str:
+    """The ETag of what a Complete makes; "" where the parts' ETags are no MD5s, or the document is not understood."""
+    try:
+        value, _ = await context.documents.understood(OPERATIONS["CompleteMultipartUpload"], document)
+        listed = completion.of_document(value)
+    except S3Error:
+        return ""
+    try:
+        return completion.joined_etag([str(part["ETag"]).strip().strip('"') for part in listed])
+    except ValueError:
+        return ""
 
 
 async def complete_as(context: QueueContext, upload: Upload, document: Document) -> Reply:
@@ -459,7 +482,7 @@ async def abort(context: QueueContext, call: Call) -> Reply:
     """Drop an upload; what the remote holds of it is dropped in the background."""
     upload = ours(context, call)
     if upload is None:
-        context.profiles.ended(call.params.get("UploadId", ""))
+        context.facts.profiles.ended(call.params.get("UploadId", ""))
         return await context.inner(call)
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):

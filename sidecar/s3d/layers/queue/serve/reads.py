@@ -25,9 +25,9 @@ async def get(context: QueueContext, call: Call) -> Reply:
     """Answer GetObject and HeadObject."""
     change = lookups.visible(context.db, call.bucket, call.key)
     if change is None:
-        before = context.seen_etags.of(call.bucket, call.key)
+        before = context.facts.seen_etags.of(call.bucket, call.key)
         reply = await context.inner(call)
-        context.seen_etags.read(call, reply, before)
+        context.facts.seen_etags.read(call, reply, before)
         return reply
     if change.op == "tag":
         return tagged(await context.inner(call), change)
@@ -40,7 +40,7 @@ async def get(context: QueueContext, call: Call) -> Reply:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
         members = uploads.parts_of(context.db, change.upload) if change.upload and "PartNumber" in params else ()
-        encryption = context.buckets.encryption(call.bucket)
+        encryption = context.facts.buckets.encryption(call.bucket)
         reply = overlay.answer(
             call.operation, params, change, lambda: open_change(context, change), members, encryption
         )

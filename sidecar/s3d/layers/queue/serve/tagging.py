@@ -13,11 +13,12 @@ from s3d.errors import S3Error
 from s3d.layers.queue import entry
 from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.rows import account, changes, late_writes, lookups, write_profiles
+from s3d.layers.queue.remote_facts import probing, write_profiles
+from s3d.layers.queue.rows import account, changes, late_writes, lookups
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.rules.decide import PROBE, Decision
-from s3d.layers.queue.serve import forward, probing
+from s3d.layers.queue.serve import forward
 from s3d.layers.queue.serve.reads import check_there
 from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS
@@ -62,7 +63,7 @@ async def serve(
         facts=facts,
         take=take,
         send=lambda decision: through(context, call, header, decision),
-        probe=lambda: probing.first_tags(context, profile, through(context, call, header, PROBE)),
+        probe=lambda: probing.first_tags(context.facts, profile, through(context, call, header, PROBE)),
         profile=profile,
         # They would hold the put.
         tags={tags.TAGGING: header},

@@ -6,6 +6,7 @@ its key's turn; nothing is ever taken halfway.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import apsw
@@ -16,11 +17,13 @@ from s3d.layers.queue import entry
 from s3d.layers.queue.capacity import Reserved
 from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.rows import account, changes, write_profiles
+from s3d.layers.queue.remote_facts import probing, write_profiles
+from s3d.layers.queue.rows import account, changes
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import allowlist, limits
-from s3d.layers.queue.serve import fitting, forward, probing
+from s3d.layers.queue.rules.decide import PROBE
+from s3d.layers.queue.serve import fitting, forward
 from s3d.store.db import StoreFull
 
 
@@ -43,9 +46,14 @@ def put_of(context: QueueContext, call: Call, size: int | None, room: Reserved |
         take=lambda: take_put(context, call, members, room),
         fits=lambda: fitting.check(context, call, size or 0),
         send=lambda decision: forward.through(context, call, decision),
-        probe=lambda: probing.first(context, call, profile),
+        probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
         profile=profile,
     )
+
+
+async def probe(context: QueueContext, call: Call, ours: Callable[[], str] | None) -> Reply:
+    """Send the first write of a profile through; `ours` is as `forward.through` has it."""
+    return await forward.through(context, call, PROBE, ours=ours)
 
 
 async def take_put(context: QueueContext, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
@@ -93,7 +101,7 @@ async def take_put(context: QueueContext, call: Call, members: dict[str, str], r
 def acknowledged(context: QueueContext, bucket: str, members: Mapping[str, str]) -> Headers:
     """The headers of an answer to what is queued: where it is (D-6), and how it will be encrypted at the remote."""
     headers: Headers = CIMultiDict({"x-s3d-durability": "local"})
-    if encryption := members.get(allowlist.ENCRYPTION) or context.buckets.encryption(bucket):
+    if encryption := members.get(allowlist.ENCRYPTION) or context.facts.buckets.encryption(bucket):
         headers[allowlist.ENCRYPTION] = encryption
     return headers
 
@@ -109,7 +117,7 @@ async def delete(context: QueueContext, call: Call) -> Reply:
         facts=entry.facts(context, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
         take=lambda: take_delete(context, call, members),
         send=lambda decision: forward.through(context, call, decision),
-        probe=lambda: probing.first(context, call, profile),
+        probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
         profile=profile,
     )
     return await entry.serve(context, write)
@@ -126,8 +134,8 @@ def new(context: QueueContext, call: Call, op: Op, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
     now = context.clock.now()
     what.setdefault("acked_at", context.clock.wall())
-    what.setdefault("ordered", context.buckets.ordered(call.bucket))
-    what.setdefault("base", context.seen_etags.of(call.bucket, call.key))
+    what.setdefault("ordered", context.facts.buckets.ordered(call.bucket))
+    what.setdefault("base", context.facts.seen_etags.of(call.bucket, call.key))
     return New(call.bucket, call.key, call.identity, op, now, now + context.settings.write_queue.delay, **what)
 
 
