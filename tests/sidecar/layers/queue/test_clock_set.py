@@ -272,10 +272,10 @@ async def test_an_open_upload_expires_by_the_time_that_passed(gateway: Gateway, 
     if restart:
         await gateway.restart()
     gateway.hands.passed += UPLOAD_AGE - 1
-    await upkeep.tidy(gateway.queue._context, gateway.queue._context.clock.now())
+    await upkeep.tidy(gateway.queue._contexts.upkeep, gateway.queue._context.clock.now())
     assert len((await gateway.ask("ListParts", **upload)).result["Parts"]) == 1
     gateway.hands.passed += 2
-    await upkeep.tidy(gateway.queue._context, gateway.queue._context.clock.now())
+    await upkeep.tidy(gateway.queue._contexts.upkeep, gateway.queue._context.clock.now())
     with pytest.raises(S3Error, match="NoSuchUpload"):
         await gateway.ask("ListParts", **upload)
 
