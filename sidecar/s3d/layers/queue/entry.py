@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from s3d import config
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.layers.health import Health
@@ -22,6 +21,7 @@ from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, l
 from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.staging import Staging
 from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
 from s3d.store.db import Database
 
 REASON = "x-s3d-reason"
@@ -32,7 +32,7 @@ REASON = "x-s3d-reason"
 class Context:
     """What the facts of a write are looked up in."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     health: Health
     metrics: Metrics

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from s3d import config
 from s3d.api import S3, Body, Call, Reply
 from s3d.client import Client
 from s3d.clock import MACHINE, Clock, Machine
@@ -52,6 +51,7 @@ from s3d.layers.queue.wiring import Contexts, QueueContext, wire
 from s3d.metrics import Metrics
 from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS, Class
+from s3d.settings import Settings
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFailed, StoreFull, log_of
 from s3d.store.lock import make_private
@@ -261,7 +261,7 @@ class Queue:
 
 @contextlib.asynccontextmanager
 async def open_queue(
-    settings: config.Settings,
+    settings: Settings,
     inner: S3,
     health: Health,
     endpoint: str,
@@ -301,7 +301,7 @@ async def open_queue(
             db.place.close()
 
 
-def watched(settings: config.Settings) -> Place:
+def watched(settings: Settings) -> Place:
     """What must stay where it is while it is in use, the locks among it where there are some. Blocks."""
     directory = settings.queue_dir
     files = [directory / "queue.db", log_of(directory / "queue.db"), directory / "bodies"]
@@ -312,7 +312,7 @@ def watched(settings: config.Settings) -> Place:
 
 
 def assemble(
-    settings: config.Settings,
+    settings: Settings,
     db: Database,
     clock: Clock,
     bodies: Bodies,

@@ -7,7 +7,6 @@ The parts are made when the queue is opened and live as long as it. A module say
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from s3d import config
 from s3d.api import S3
 from s3d.client import Client
 from s3d.clock import Clock
@@ -37,6 +36,7 @@ from s3d.layers.queue.serve import (
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
+from s3d.settings import Settings
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 
@@ -45,7 +45,7 @@ from s3d.store.db import Database
 class QueueContext:
     """What the queue is made of."""
 
-    settings: config.Settings
+    settings: Settings
     db: Database
     clock: Clock
     """What waits goes by it."""

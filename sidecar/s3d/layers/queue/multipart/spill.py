@@ -8,7 +8,6 @@ import functools
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
-from s3d import config
 from s3d.api import S3, BytesBody, Call, Reply
 from s3d.client import document_of, error_of
 from s3d.errors import Unavailable
@@ -19,6 +18,7 @@ from s3d.layers.queue.rows import holds, states, uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
 from s3d.layers.queue.staging import Staging
+from s3d.settings import WriteQueue
 from s3d.store.db import Database
 
 
@@ -26,7 +26,7 @@ from s3d.store.db import Database
 class Context:
     """What an upload spills with."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     inner: S3
     health: Health

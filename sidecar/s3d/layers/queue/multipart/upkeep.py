@@ -12,7 +12,6 @@ import random
 import time
 from dataclasses import dataclass
 
-from s3d import config
 from s3d.background import for_ever
 from s3d.clock import Clock
 from s3d.errors import S3DError, S3Error
@@ -26,6 +25,7 @@ from s3d.layers.queue.rows.uploads import Stray, Upload
 from s3d.layers.queue.rules import retry
 from s3d.layers.queue.staging import Staging
 from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
 from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ MAX_MOVING = 4
 class Context:
     """What uploads are looked after with."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     clock: Clock
     health: Health

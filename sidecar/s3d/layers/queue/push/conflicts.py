@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from s3d import config
 from s3d.client import Answer, Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
@@ -24,6 +23,7 @@ from s3d.layers.queue.rows import transitions
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.metrics import Metrics
 from s3d.protocol import checksums
+from s3d.settings import WriteQueue
 from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ UNMET = frozenset(["PreconditionFailed", "NotImplemented"])
 class Context:
     """What conflicts are found out with."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     clock: Clock
     client: Client

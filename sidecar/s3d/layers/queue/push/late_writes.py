@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from s3d import config
 from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
@@ -20,6 +19,7 @@ from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import changes, late_writes
 from s3d.layers.queue.rows.changes import Change
 from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
 from s3d.store.db import Database, StoreFailed
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ PATIENCE = 3600.0
 class Context:
     """What late writes are looked for with."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     clock: Clock
     client: Client

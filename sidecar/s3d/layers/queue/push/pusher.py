@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import apsw
 
-from s3d import config
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.clock import Clock
@@ -40,6 +39,7 @@ from s3d.layers.queue.rules import retry
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFailed
 
@@ -62,7 +62,7 @@ Look = Callable[[], Awaitable[None]]
 class Context:
     """What changes are claimed and pushed with, and what is told when one has moved."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     clock: Clock
     bodies: Bodies

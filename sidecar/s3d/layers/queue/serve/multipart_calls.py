@@ -16,7 +16,6 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
-from s3d import config
 from s3d.api import S3, Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.clock import Clock
@@ -40,6 +39,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
+from s3d.settings import Gateway, WriteQueue
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFull
 
@@ -53,8 +53,8 @@ COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 class Context:
     """What uploads are staged with."""
 
-    settings: config.WriteQueue
-    gateway: config.Gateway
+    settings: WriteQueue
+    gateway: Gateway
     db: Database
     clock: Clock
     bodies: Bodies

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict
 
-from s3d import config
 from s3d.api import S3, Call, Reply
 from s3d.clock import Clock
 from s3d.errors import S3Error
@@ -28,6 +27,7 @@ from s3d.layers.queue.serve.reads import check_there
 from s3d.layers.queue.turns import Turns
 from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS
+from s3d.settings import WriteQueue
 from s3d.store.db import Database
 
 MAX_DOCUMENT = 64 << 10
@@ -39,7 +39,7 @@ THERE = "the tags of an object of the remote"
 class Context:
     """What changes of tags are queued with."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     clock: Clock
     inner: S3

@@ -13,7 +13,6 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
-from s3d import config
 from s3d.api import Call, Headers, Reply
 from s3d.clock import Clock
 from s3d.layers.queue import entry
@@ -28,6 +27,7 @@ from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import PROBE
 from s3d.layers.queue.serve import fitting, forward
+from s3d.settings import WriteQueue
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFull
 
@@ -36,7 +36,7 @@ from s3d.store.db import Database, StoreFull
 class Context:
     """What writes are queued with."""
 
-    settings: config.WriteQueue
+    settings: WriteQueue
     db: Database
     clock: Clock
     bodies: Bodies
