@@ -20,7 +20,7 @@ from s3d.layers.queue.rows.write_profiles import SUSPECT, VERIFIED, WriteProfile
 from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.metrics import Metrics
 from s3d.protocol import answers
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Stray, Upload
 from s3d.layers.queue.rules import retry
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

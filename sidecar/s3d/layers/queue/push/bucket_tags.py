@@ -16,7 +16,7 @@ from s3d.errors import S3Error
 from s3d.layers.queue.buckets import SILENT
 from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.rows import claims, holds
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from s3d.layers.queue.push.send import PUSHES
 from s3d.layers.queue.rows import transitions
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.protocol import checksums
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import changes, late_writes
 from s3d.layers.queue.rows.changes import Change
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

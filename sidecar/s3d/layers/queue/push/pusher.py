@@ -30,7 +30,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.rows.states import ON_THE_WAY, Op, State
 from s3d.layers.queue.rules import retry
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

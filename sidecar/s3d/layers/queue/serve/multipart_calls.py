@@ -33,7 +33,7 @@ from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.serve import fitting, forward, overlay, probing, reads, writes
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS, integer, saturated
-from s3d.store.db import StoreFull
+from s3d.store.failures import StoreFull
 
 MAX_DOCUMENT = 8 << 20
 """Bytes of a Complete; 10,000 parts with their checksums fit into it."""

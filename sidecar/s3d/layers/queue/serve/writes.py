@@ -21,7 +21,7 @@ from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.serve import fitting, forward, probing
-from s3d.store.db import StoreFull
+from s3d.store.failures import StoreFull
 
 
 async def put(context: QueueContext, call: Call, room: Reserved | None = None) -> Reply:
