@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 
 from s3d.api import Body, Send
+from s3d.bounded import BoundedMap
 from s3d.errors import CorruptBody
 from s3d.store.failures import store_error
 from s3d.store.files import BLOCK, Stamp
@@ -119,18 +120,16 @@ class Intact:
     """
 
     def __init__(self) -> None:
-        self._stamps: dict[str, Stamp] = {}
+        self._stamps: BoundedMap[str, Stamp] = BoundedMap(MAX_INTACT)
         self._looks: dict[tuple[str, Stamp], asyncio.Future[None]] = {}
 
     def note(self, id: str, stamp: Stamp) -> None:  # noqa: A002
-        """Remember a body as it is now; the one that was noted first is forgotten for it where there are too many."""
+        """Remember a body as it is now."""
         self._stamps[id] = stamp
-        if len(self._stamps) > MAX_INTACT:
-            del self._stamps[next(iter(self._stamps))]
 
     def forget(self, id: str) -> None:  # noqa: A002
         """Have a body verified anew."""
-        self._stamps.pop(id, None)
+        self._stamps.forget(id)
 
     async def look(self, body: FileBody) -> None:
         """Verify a body that is not known. The look outlives whoever asked for it first."""

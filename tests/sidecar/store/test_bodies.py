@@ -392,6 +392,7 @@ async def test_of_too_many_verified_bodies_the_oldest_are_forgotten(
     bodies: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_body, "MAX_INTACT", 2)
+    monkeypatch.setattr(bodies, "_intact", file_body.Intact())
     for _ in range(5):
         await bodies.receive(Incoming(pattern(LIMIT + 1)), hashlib.md5().update)
     assert len(bodies._intact._stamps) == 2
