@@ -34,7 +34,8 @@ from s3d.layers.transfers import Download
 from s3d.metrics import Metrics
 from s3d.protocol import checksums, chunked, forms
 from s3d.settings import Remote
-from s3d.store.bodies import Bodies, FileBody
+from s3d.store.bodies import Bodies
+from s3d.store.file_body import FileBody
 from tests.callers import Streamed, ask
 from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
 from tests.fakes.fake import Fake
