@@ -1,7 +1,7 @@
 """The canonical request of AWS Signature Version 4: what is signed, and what a signature is verified against.
 
-A path and a query are decoded once and quoted anew, as AWS does it; no dots, slashes or case are resolved. Whoever signs
-chooses the headers (`signed_names`), whoever verifies takes the names that the client gives.
+A path and a query are decoded once and quoted anew, as AWS does it; no dots, slashes or case are resolved. Whoever
+signs chooses the headers (`signed_names`), whoever verifies takes the names that the client gives.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def path(text: str) -> str:
     return text if PLAIN_PATH.match(text) else quote(unquote_to_bytes(text), safe="/-_.~")
 
 
-def query(text: str, without: str = "") -> str:
+def query(text: str, without: str | None = None) -> str:
     """A query decoded once, quoted anew and sorted; the member named `without` is left out."""
     if not text:
         return ""
@@ -62,17 +62,21 @@ def _requoted(text: str) -> str:
 
 def query_as_sent(text: str, without: str) -> str:
     """A query that is sorted, but not quoted anew; the member named `without` is left out."""
-    pairs = sorted(part.partition("=") for part in text.split("&") if part)
+    if not text:
+        return ""
+    pairs = sorted(part.partition("=") for part in text.split("&"))
     return "&".join([f"{name}={value}" for name, _, value in pairs if name != without])
 
 
 def headers(sent: AnyHeaders, names: Iterable[str], reading: Reading) -> str:
     """The lines of the headers of the given lower-case names: values trimmed, several of one name joined."""
-    lines = []
-    for name in names:
-        if values := sent.getall(name, None):
-            lines.append(f"{name}:{','.join([trimmed(value, reading) for value in values])}\n")
-    return "".join(lines)
+    return "".join(
+        [
+            f"{name}:{','.join([trimmed(value, reading) for value in values])}\n"
+            for name in names
+            if (values := sent.getall(name, None))
+        ]
+    )
 
 
 def trimmed(value: str, reading: Reading) -> str:
