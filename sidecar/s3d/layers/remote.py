@@ -37,7 +37,7 @@ from s3d.layers.standing import NO_BUCKET, Standing
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
-from s3d.protocol.sigv4 import Reading
+from s3d.protocol.canonical import Reading
 from s3d.settings import Remote as RemoteSettings
 
 T = TypeVar("T")
