@@ -16,7 +16,6 @@ import logging
 import math
 import os
 import signal
-import stat
 import time
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from functools import partial
@@ -46,12 +45,8 @@ LEFT_BEHIND = 75
 SWEEP_INTERVAL = 3600.0
 ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
-RELOAD_INTERVAL = 2.0
-"""Seconds between two looks at S3D_CONFIG_DIR."""
 MAX_SETTINGS = 1 << 20
 """Bytes of settings.json; a ConfigMap holds no more."""
-MAX_COMPLAINT = 500
-"""Characters of what the log says of a wrong one."""
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Of mallopt(3)."""
 LARGE_BLOCK = 128 << 10
@@ -313,54 +308,22 @@ async def sweep(queue: Queue) -> None:
     await asyncio.sleep(SWEEP_INTERVAL)
 
 
-class Watched:
-    """The settings in S3D_CONFIG_DIR: taken over as they change.
+def watched_settings(settings: Settings) -> Watched[bytes]:
+    """The settings in S3D_CONFIG_DIR. A file that is missing or empty asks for nothing: the last settings stay."""
+    path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
 
-    A file that is missing, empty or wrong changes nothing: the last settings stay.
-    """
+    def read() -> bytes:
+        return files.read(path, MAX_SETTINGS) if path and path.exists() else b""
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the settings that are changed; nothing is read yet."""
-        self._settings = settings
-        self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
-        self._seen = b""
-
-    async def run(self) -> None:
-        """Rest, and look. Without a file there is nothing to look at."""
-        await asyncio.sleep(RELOAD_INTERVAL)
-        await self.look()
-
-    async def look(self) -> None:
-        """Take over what the file says now, if it says anything new."""
-        data = await asyncio.to_thread(read_if_there, self._path) if self._path else b""
-        if not data.strip() or data == self._seen:
-            return
-        self._seen = data
-        try:
-            if len(data) > MAX_SETTINGS:
-                raise ValueError(f"it is larger than {MAX_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
-            changed = config.reload(self._settings, config.check_names(documents.parse(data)))
-        except Exception as error:  # noqa: BLE001 (whatever somebody writes into a file must not end the daemon)
-            said = (str(error) or type(error).__name__)[:MAX_COMPLAINT].encode(errors="backslashreplace").decode()
-            log.error("%s is not taken over, the last settings stay: %s", self._path, said)
-            return
+    def take(data: bytes) -> str:
+        if not data.strip():
+            return ""
+        changed = config.reload(settings, config.check_names(documents.parse(data)))
         if changed:
-            logging.getLogger().setLevel(self._settings.gateway.log_level.upper())
-            log.info("settings reloaded: %s", ", ".join(changed))
+            logging.getLogger().setLevel(settings.gateway.log_level.upper())
+        return ", ".join(changed)
 
-
-def read_if_there(path: Path) -> bytes:
-    """What a file holds, to a byte more than settings may have; empty where there is none or it cannot be read."""
-    try:
-        # A pipe of that name would keep whoever opens it waiting.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    with os.fdopen(fd, "rb") as file:
-        try:
-            return file.read(MAX_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-        except OSError:
-            return b""
+    return Watched("settings", path, read, take, seen=b"")
 
 
 @contextlib.contextmanager
