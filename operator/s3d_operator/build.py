@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3d import config
-from s3d.config import reloadable
 from s3d.errors import ConfigError
+from s3d.settings import reloadable
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.names import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED
 from s3d_operator.schema import Cpu, Size

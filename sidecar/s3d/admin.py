@@ -29,9 +29,9 @@ from prometheus_client.exposition import choose_encoder
 
 from s3d import targets
 from s3d.api import Body
-from s3d.config import Gateway
 from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
+from s3d.settings import Gateway
 
 SOCKET_NAME = "s3d.sock"
 SOCKET_PATH_LIMIT = 107

@@ -20,9 +20,9 @@ import uvloop
 from s3d import admin
 from s3d.admin import Chosen, Doors, ObjectStatus, Status
 from s3d.api import Body, BytesBody
-from s3d.config import Gateway
 from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
+from s3d.settings import Gateway
 
 SECRET = "clinic/patient-4711.pdf"
 

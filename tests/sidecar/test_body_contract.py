@@ -16,10 +16,11 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from s3d import config, door
 from s3d.api import Body, BytesBody
 from s3d.client import Client
 from s3d.connections import Bounds
+from s3d.door.request_body import RequestBody
+from s3d.door.server import Server
 from s3d.layers.queue import Queue, parked
 from s3d.layers.queue.multipart.concatenated import ConcatenatedBody
 from s3d.layers.queue.rows import lookups
@@ -32,6 +33,7 @@ from s3d.layers.remote import connect
 from s3d.layers.transfers import Download
 from s3d.metrics import Metrics
 from s3d.protocol import checksums, chunked, forms
+from s3d.settings import Remote
 from s3d.store.bodies import Bodies, FileBody
 from tests.callers import Streamed, ask
 from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
@@ -144,7 +146,7 @@ class Makers:
 
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
-        server = door.Server(handle, lingering_time=0.0)
+        server = Server(handle, lingering_time=0.0)
         server.bounds = Bounds(PATIENCE, PATIENCE)
         runner = web.ServerRunner(server)
         await runner.setup()
@@ -158,7 +160,7 @@ class Makers:
         over = asyncio.Event()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            came.set_result(door.RequestBody(request))
+            came.set_result(RequestBody(request))
             await over.wait()
             return web.Response()
 
@@ -180,7 +182,7 @@ class Makers:
             return web.Response(body=data, headers={"ETag": '"e"'})
 
         endpoint = await self.served(handle)
-        settings = config.Remote(endpoint=endpoint, anonymous=True)
+        settings = Remote(endpoint=endpoint, anonymous=True)
         far = await self._life.enter_async_context(connect(settings, Metrics()))
         body = (await Client(far).get_object("b", "k")).body
         assert isinstance(body, Download)
@@ -199,7 +201,7 @@ MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     chunked.Framed: Makers.framed,
     chunked.Unwrapped: Makers.framed,
     forms.FilePart: Makers.form_file,
-    door.RequestBody: Makers.request,
+    RequestBody: Makers.request,
     Download: Makers.download,
 }
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from s3d import config
 from s3d.api import S3, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import Answer, Client, request
 from s3d.errors import NotS3, S3Error, Unavailable
@@ -25,6 +24,7 @@ from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.metrics import Metrics
 from s3d.protocol import encode
+from s3d.settings import Gateway, Remote, Settings, WriteQueue
 from tests.callers import ask, door_call
 from tests.contracts import Far, RemoteCheck, remote_contract
 from tests.fakes.fake import Fake
@@ -102,10 +102,10 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
     fake = Fake()
     await ask(fake, "CreateBucket", {"Bucket": BUCKET})
     inner = Recorder(Remembering(fake))
-    settings = config.Settings(
-        gateway=config.Gateway(local_dir=tmp_path, barrier_timeout=0.2),
-        remote=config.Remote(buckets=(BUCKET,)),
-        write_queue=config.WriteQueue(dir=tmp_path / "queue", conflict="Park", conflict_check_after=0, ballast=BALLAST),
+    settings = Settings(
+        gateway=Gateway(local_dir=tmp_path, barrier_timeout=0.2),
+        remote=Remote(buckets=(BUCKET,)),
+        write_queue=WriteQueue(dir=tmp_path / "queue", conflict="Park", conflict_check_after=0, ballast=BALLAST),
     )
     health = Health(5.0, 30.0, probe)
     async with open_queue(settings, inner, health, "http://remote.test", "eu", Metrics()) as queue:
@@ -343,7 +343,7 @@ async def test_a_fresh_answer_is_not_given_from_memory_while_the_remote_is_away(
     async def away(_: Call) -> Reply:
         raise Unavailable
 
-    settings = config.Settings(gateway=config.Gateway(local_dir=tmp_path), remote=config.Remote(buckets=(BUCKET,)))
+    settings = Settings(gateway=Gateway(local_dir=tmp_path), remote=Remote(buckets=(BUCKET,)))
     async with open_queue(settings, away, Health(5.0, 30.0, probe), "http://remote.test", "eu", Metrics()) as queue:
         assert (await Client(queue).head_bucket(BUCKET)).source == "queue"
         with pytest.raises(Unavailable):

@@ -24,7 +24,6 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from s3d import config
 from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, S3Error, Unavailable
@@ -40,6 +39,7 @@ from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
 from s3d.protocol.canonical import Reading
 from s3d.protocol.checksums import EMPTY_SHA256
+from s3d.settings import Remote as RemoteSettings
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Target:
 class Remote:
     """The S3 store named by the settings."""
 
-    def __init__(self, settings: config.Remote, metrics: Metrics) -> None:
+    def __init__(self, settings: RemoteSettings, metrics: Metrics) -> None:
         """Prepare the connections; nothing is sent before the first call."""
         self._metrics = metrics
         self._settings = settings
@@ -457,7 +457,7 @@ def _tls() -> ssl.SSLContext:
 
 
 @contextlib.asynccontextmanager
-async def connect(settings: config.Remote, metrics: Metrics) -> AsyncIterator[Remote]:
+async def connect(settings: RemoteSettings, metrics: Metrics) -> AsyncIterator[Remote]:
     """Open the remote and keep its health watched for as long as the context lasts."""
     remote = Remote(settings, metrics)
     if settings.credentials_dir and not settings.anonymous:

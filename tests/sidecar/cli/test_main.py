@@ -136,7 +136,7 @@ def test_every_example_is_a_command_line_that_is_understood(
 
 
 def test_the_help_of_run_lists_every_setting(cli: Cli) -> None:
-    from s3d.config import known_settings
+    from s3d.settings import known_settings
 
     shown = cli("run", "--help").out.decode()
     assert all(f"  {variable}" in shown for variable, *_ in known_settings())

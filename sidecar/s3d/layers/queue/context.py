@@ -6,7 +6,6 @@ One is made when the queue is opened and lives as long as the queue. It decides 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from s3d import config
 from s3d.api import S3, Call, Reply
 from s3d.client import Client
 from s3d.clock import Clock
@@ -23,6 +22,7 @@ from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
+from s3d.settings import Settings
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 
@@ -31,7 +31,7 @@ from s3d.store.db import Database
 class QueueContext:
     """What the queue is made of."""
 
-    settings: config.Settings
+    settings: Settings
     db: Database
     clock: Clock
     """What waits goes by it."""

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from s3d import config
 from s3d.api import S3, Body, Call, Reply
 from s3d.client import Client
 from s3d.clock import MACHINE, Clock, Machine
@@ -49,6 +48,7 @@ from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.protocol import encode
 from s3d.protocol.model import OPERATIONS, Class
+from s3d.settings import Settings
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database, StoreFailed, StoreFull, log_of
 from s3d.store.lock import make_private
@@ -257,7 +257,7 @@ class Queue:
 
 @contextlib.asynccontextmanager
 async def open_queue(
-    settings: config.Settings,
+    settings: Settings,
     inner: S3,
     health: Health,
     endpoint: str,
@@ -297,7 +297,7 @@ async def open_queue(
             db.place.close()
 
 
-def watched(settings: config.Settings) -> Place:
+def watched(settings: Settings) -> Place:
     """What must stay where it is while it is in use, the locks among it where there are some. Blocks."""
     directory = settings.queue_dir
     files = [directory / "queue.db", log_of(directory / "queue.db"), directory / "bodies"]
@@ -308,7 +308,7 @@ def watched(settings: config.Settings) -> Place:
 
 
 def assemble(
-    settings: config.Settings,
+    settings: Settings,
     db: Database,
     clock: Clock,
     bodies: Bodies,

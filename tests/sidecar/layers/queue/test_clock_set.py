@@ -22,6 +22,8 @@ from s3d.layers.queue.push import late_writes as late_checks
 from s3d.layers.queue.rows import holds, late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
+from s3d.settings import Gateway as GatewaySettings
+from s3d.settings import Remote, Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.fakes.fake import Fake
 from tests.fakes.flaky import Flaky, Journal
@@ -67,10 +69,10 @@ class Gateway:
         self.remote = Fake(lambda: NOON + self.hands.passed)
 
     async def start(self) -> None:
-        settings = config.Settings(
-            gateway=config.Gateway(local_dir=self.directory),
-            remote=config.Remote(buckets=("b", "other")),
-            write_queue=config.WriteQueue(
+        settings = Settings(
+            gateway=GatewaySettings(local_dir=self.directory),
+            remote=Remote(buckets=("b", "other")),
+            write_queue=WriteQueue(
                 dir=self.directory / "queue",
                 delay=self.delay,
                 max_age=self.max_age,
