@@ -5,9 +5,10 @@
 
 The decoder is a state machine over bytes, strict in framing, announced trailers and decoded length. It parses the
 signatures of chunks and hands them to a Seal; without one, they are not verified. `wrap` holds the last block back
-until everything behind it has been judged.
+until everything behind it has been judged. A Seal hashes all bytes, so large blocks are decoded in a thread with one.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from enum import Enum
@@ -34,6 +35,8 @@ MAX_TRAILERS = 16
 BLOCK_SIZE = 64 << 10
 MAX_WHOLE = 64 << 10
 """Bytes of a framed body that are decoded in one piece."""
+INLINE = 32 << 10
+"""Larger blocks are hashed in a thread."""
 
 
 class Seal(Protocol):
@@ -65,6 +68,7 @@ class Decoder:
     ) -> None:
         """Take the decoded length, whether chunks are signed, and the lower-case names of the trailers to come."""
         self.trailers: dict[str, str] = {}
+        self.is_sealed = seal is not None
         self._length = length
         self._left = length
         self._signed = signed
@@ -156,7 +160,7 @@ class Decoder:
             name, value = match[1].decode("ascii").lower(), match[2].decode("ascii")
             if name in self.trailers or len(self.trailers) >= MAX_TRAILERS:
                 raise _malformed_trailer(f"{name} is there more than once")
-            if name not in self._announced and not (name == TRAILER_SIGNATURE and self._signed):
+            if name not in self._announced and not (name == TRAILER_SIGNATURE and self._signed and self._announced):
                 raise _malformed_trailer(f"{name} was not announced in x-amz-trailer")
             self.trailers[name] = value
             if name != TRAILER_SIGNATURE:
@@ -233,7 +237,7 @@ class Unwrapped(Body):
             raise ValueError("a framed body can be read once, from its start")
         held = b""
         async for data in self._body.chunks():
-            for block in self._decoder.feed(data):
+            for block in await self._decoded(data):
                 if held:
                     yield held
                 held = block
@@ -246,9 +250,14 @@ class Unwrapped(Body):
         # The frames may outweigh what they carry.
         if self._body.length is None or self._body.length > MAX_WHOLE:
             return b"".join([block async for block in self.chunks()])
-        blocks = self._decoder.feed(await self._body.whole())
+        blocks = await self._decoded(await self._body.whole())
         self._decoder.end()
         return b"".join(blocks)
+
+    async def _decoded(self, data: bytes) -> list[bytes]:
+        if self._decoder.is_sealed and len(data) > INLINE:
+            return await asyncio.get_running_loop().run_in_executor(None, self._decoder.feed, data)
+        return self._decoder.feed(data)
 
     async def aclose(self) -> None:
         """Close the framed body."""
