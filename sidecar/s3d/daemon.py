@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Queue(Remote))
+    door -> Metered(Known(Queue(Remote)))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, logs
+from s3d import __version__, admin, config, documents, files, logs
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
 from s3d.api import S3, Body
 from s3d.background import for_ever
@@ -32,11 +32,13 @@ from s3d.door.handler import Door
 from s3d.door.server import listen
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
+from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
+from s3d.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class Daemon:
 
     def status(self) -> Status:
         """Counts of everything."""
-        health, standing = self._far.health, self._far.standing
+        health, own = self._far.health, self._far.identities.own
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -91,8 +93,8 @@ class Daemon:
                 "endpoint": self._far.endpoint,
                 "state": health.state,
                 "since": health.since,
-                "credentials": "refused" if standing.keys_are_refused else self._far.credentials.state,
-                "refusal": standing.refusal,
+                "credentials": own.state,
+                "refusal": own.standing.refusal,
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
@@ -193,12 +195,14 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watched = Watched(settings)
-    await watched.look()
+    watched = [watched_settings(settings)]
+    await watched[0].look()
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
         metrics = Metrics()
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
+        if far.identities.watched is not None:
+            watched.append(far.identities.watched)
         queue: Queue | None = None
         inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
@@ -213,7 +217,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = Door(Metered(inner, metrics), settings.gateway)
+            front = Door(Metered(Known(inner, far.identities), metrics), settings.gateway)
             async with listen(front, settings.gateway, metrics) as server:
                 daemon.listening = True
                 settle_memory()
@@ -282,10 +286,10 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: Sequence[Watched[bytes]], metrics: Metrics) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(for_ever("settings", watched.run, metrics))]
+        running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),

@@ -223,6 +223,13 @@ class Remote(Section):
         "Directory with the files accessKeyID, secretAccessKey and (optional) sessionToken. s3d reads them again when "
         "they change. Unset: the AWS credential chain.",
     )
+    identities_file: Path | None = setting(
+        "S3D_REMOTE_IDENTITIES_FILE",
+        None,
+        "JSON file with the identities for which access keys may stand: a list of objects with a name and one source "
+        "of keys (profile, accessKeyID and secretAccessKey, credentialsDir, or roleARN). s3d reads it again when it "
+        "changes. Unset: all act as the gateway.",
+    )
     anonymous: bool = setting("S3D_ANONYMOUS", False, "Send unsigned requests, for a remote that needs no keys.")
     buckets: Names = setting(
         "S3D_BUCKETS",
