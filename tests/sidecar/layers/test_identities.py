@@ -35,10 +35,15 @@ WRONG: dict[str, tuple[str, str]] = {
 }
 
 
-async def opened(path: Path, said: Any) -> Identities:
-    """The identities of a file with this content."""
+def write(path: Path, said: Any) -> None:
+    """Write a file that nobody else may read."""
     path.write_text(said if isinstance(said, str) else json.dumps(said))
     path.chmod(0o600)
+
+
+async def opened(path: Path, said: Any) -> Identities:
+    """The identities of a file with this content."""
+    write(path, said)
     identities = Identities(Remote(identities_file=path, anonymous=True), Chain("eu", needed=False), "")
     await identities.read()
     return identities
@@ -102,14 +107,14 @@ async def test_a_changed_file_is_taken_over_and_a_wrong_one_changes_nothing(tmp_
     known = identities.get("a")
     watched = identities.watched
     assert watched is not None
-    path.write_text("[")
+    write(path, "[")
     await watched.look()
     assert ("no JSON" in watched.error, [one.name for one in identities]) == (True, ["a", "b"])
-    path.write_text(json.dumps([A, {**B, "secretAccessKey": "another"}, {"name": "c", "profile": "p"}]))
+    write(path, [A, {**B, "secretAccessKey": "another"}, {"name": "c", "profile": "p"}])
     await watched.look()
     assert (watched.error, [one.name for one in identities]) == ("", ["a", "b", "c"])
     assert identities.get("a") is known, "what is known of one that is as before stays"
     assert await identities.get("b").credentials.find() == Keys("AKB", "another", "token-of-b")
-    path.write_text("[]")
+    write(path, [])
     await watched.look()
     assert identities.find("a") is None
