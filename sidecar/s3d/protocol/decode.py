@@ -18,7 +18,8 @@ from xml.parsers import expat
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, Shape, hoisted, integer, neutral, route
+from s3d.protocol.headers import METADATA
+from s3d.protocol.model import OPERATIONS, Member, Operation, Shape, hoisted, integer, neutral, route
 
 MAX_DEPTH = 16
 REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 150_000

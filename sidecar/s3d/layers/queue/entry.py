@@ -18,9 +18,9 @@ from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.layers.queue.rows import holds, lanes, lookups
 from s3d.layers.queue.rows.states import KEPT_BACK, Op
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
-from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.staging import Staging
 from s3d.metrics import Metrics
+from s3d.protocol.headers import TAGGING
 from s3d.settings import WriteQueue
 from s3d.store.db import Database
 

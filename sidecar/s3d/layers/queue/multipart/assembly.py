@@ -27,9 +27,10 @@ from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
-from s3d.layers.queue.rules.allowlist import CONTENT, METADATA, OWNER, PAYER
+from s3d.layers.queue.rules.allowlist import CONTENT, OWNER, PAYER
 from s3d.layers.queue.staging import Staging
 from s3d.protocol import checksums, encode
+from s3d.protocol.headers import METADATA
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 

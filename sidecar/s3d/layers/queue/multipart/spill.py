@@ -17,6 +17,7 @@ from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.rows import holds, states, uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
+from s3d.layers.queue.rules.upload_errors import no_such_upload
 from s3d.layers.queue.staging import Staging
 from s3d.settings import WriteQueue
 from s3d.store.db import Database
@@ -56,7 +57,7 @@ async def spill(context: Context, upload_id: str) -> Upload:
         while True:
             upload = uploads.find(context.db, upload_id)
             if upload is None or upload.state not in states.OPEN:
-                raise uploads.no_such_upload(upload_id)
+                raise no_such_upload(upload_id)
             if upload.state == UploadState.SPILLED:
                 return upload
             refuse_away(context)
@@ -71,7 +72,7 @@ async def counterpart(context: Context, upload: Upload) -> Upload:
     async with context.staging.alone(f"{upload.id} begins"):
         found = uploads.find(context.db, upload.id)
         if found is None or found.state not in states.OPEN:
-            raise uploads.no_such_upload(upload.id)
+            raise no_such_upload(upload.id)
         return await assembly.begin(context.assembly, found)
 
 
@@ -101,5 +102,5 @@ async def onward(context: Context, upload: Upload, call: Call) -> Reply:
         document = await document_of(call, reply)
         reply.body = BytesBody(document)
         if error_of(reply, document).code == "NoSuchUpload":
-            raise uploads.no_such_upload(upload.id)
+            raise no_such_upload(upload.id)
     return reply

@@ -78,7 +78,7 @@ async def tidy(context: Context, now: float) -> None:
     """Forget what nobody needs on the local dir: expired uploads, answers."""
     for upload_id in uploads.expired(context.db, now - context.settings.max_upload_age):
         log.warning("an abandoned upload has expired: %s", upload_id)
-        with contextlib.suppress(S3Error):
+        with contextlib.suppress(uploads.NotOpenError):
             await context.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
         context.capacity.freed()
     context.garbage.wake()
@@ -148,5 +148,5 @@ class Far:
     async def _lose(self, upload: Upload) -> None:
         """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""
         log.error("upload %s of %s/%s is gone at the remote", upload.id, upload.bucket, upload.key)
-        with contextlib.suppress(S3Error, StoreFailed):
+        with contextlib.suppress(uploads.NotOpenError, StoreFailed):
             await self._context.db.write(lambda db: uploads.abort(db, upload.id, self._context.clock.now()))

@@ -23,8 +23,9 @@ from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
 from s3d.layers.queue.push.conflicts import ROUNDING, not_sent, remote_time
 from s3d.layers.queue.rows.changes import ANY, Change
-from s3d.layers.queue.rules.allowlist import CONTENT, ENCRYPTION, METADATA
+from s3d.layers.queue.rules.allowlist import CONTENT, ENCRYPTION
 from s3d.metrics import Metrics
+from s3d.protocol.headers import METADATA
 
 log = logging.getLogger(__name__)
 

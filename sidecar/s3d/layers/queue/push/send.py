@@ -16,6 +16,7 @@ from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import tags
 from s3d.protocol import checksums, encode
+from s3d.protocol.headers import TAGGING
 from s3d.store.bodies import Bodies
 
 
@@ -55,7 +56,7 @@ async def delete(context: Context, change: Change) -> Answer:
 async def tag(context: Context, change: Change) -> Answer:
     """Push a change of tags, after the put that it is about."""
     client = context.client.acting(change.identity)
-    pairs = tags.of_header(change.members[tags.TAGGING])
+    pairs = tags.of_header(change.members[TAGGING])
     if not pairs:
         return await client.ask("DeleteObjectTagging", named(change))
     return await client.ask("PutObjectTagging", {**named(change), "Tagging": tags.to_result(pairs)})

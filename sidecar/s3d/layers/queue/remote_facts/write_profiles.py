@@ -11,7 +11,7 @@ from typing import NamedTuple
 from s3d.layers.queue.rows import remote_facts
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 VERIFIED, SUSPECT = "proven", "doubted"

@@ -19,10 +19,11 @@ from s3d.layers.queue.entry import Write
 from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.rules import allowlist, tags
+from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward, overlay, reads, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
 from s3d.protocol import encode
+from s3d.protocol.headers import METADATA, TAGGING
 from s3d.protocol.model import OPERATIONS
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
@@ -118,15 +119,15 @@ def members(source: Mapping[str, str], asked: Mapping[str, str], *, metadata: bo
     described = asked if metadata else source
     headers: Headers = CIMultiDict()
     for name, value in described.items():
-        if name in allowlist.CONTENT or name.startswith(allowlist.METADATA):
+        if name in allowlist.CONTENT or name.startswith(METADATA):
             headers[name] = value
     # Of the bytes, which are the same.
     for name, value in source.items():
         if name in allowlist.CHECKSUMS or name in ("x-amz-content-sha256", "x-amz-sdk-checksum-algorithm"):
             headers[name] = value
     headers.update((name, value) for name, value in asked.items() if name in OWN)
-    if tagged := (asked if tagging else source).get(tags.TAGGING):
-        headers[tags.TAGGING] = tagged
+    if tagged := (asked if tagging else source).get(TAGGING):
+        headers[TAGGING] = tagged
     return headers
 
 

@@ -23,6 +23,7 @@ from s3d.layers.queue.rows import account
 from s3d.layers.queue.rules import allowlist, limits, tags
 from s3d.layers.queue.serve import forward, writes
 from s3d.protocol import checksums, decode, encode, forms
+from s3d.protocol.headers import TAGGING
 from s3d.protocol.model import OPERATIONS
 from s3d.store.bodies import Bodies, Stored
 
@@ -173,7 +174,7 @@ def headers_of(fields: Mapping[str, str]) -> Headers:
         headers["x-amz-acl"] = fields["acl"]
     if "tagging" in fields:
         document = decode.input_xml(OPERATIONS["PutObjectTagging"], fields["tagging"].encode())
-        headers[tags.TAGGING] = tags.to_header(tags.of_document(document))
+        headers[TAGGING] = tags.to_header(tags.of_document(document))
     return headers
 
 

@@ -5,10 +5,11 @@ belongs to the remote, and so does what only the remote can judge: then the uplo
 """
 
 import asyncio
+import contextlib
 import functools
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -33,11 +34,12 @@ from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import PROBE, Decision
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.layers.queue.rules.upload_errors import invalid_part, no_such_upload
 from s3d.layers.queue.serve import fitting, forward, overlay, reads, writes
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.protocol import checksums, decode, encode
+from s3d.protocol.headers import TAGGING
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.settings import Gateway, WriteQueue
 from s3d.store.bodies import Bodies
@@ -231,7 +233,9 @@ async def receive(
             sums[f"x-amz-checksum-{upload.algorithm}"] = checksums.to_base64(digests.digest(upload.algorithm))
         part = Part(number, size, digests.result("md5"), sums, context.clock.wall(), stored.id, inline=stored.inline)
         try:
-            await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()), short=True)
+            with still_open(upload):
+                now = context.clock.now()
+                await context.db.write(lambda db: uploads.store_part(db, upload.id, part, now), short=True)
         except (StoreFull, S3Error):
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:
@@ -264,7 +268,8 @@ async def through(context: Context, upload: Upload, call: Call, number: int) -> 
             verified = call.body.digests if call.body is not None else {}
             sums = {name: value for name, value in verified.items() if name in allowlist.CHECKSUMS}
         part = Part(number, size, etag, sums, context.clock.wall(), landed=etag)
-        await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()))
+        with still_open(upload):
+            await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()))
     return reply
 
 
@@ -471,7 +476,8 @@ async def complete_here(context: Context, upload: Upload, call: Call, listed: li
         uploads.close(db, upload.id, made.parts, answer, new.now, UploadState.COMPLETE)
 
     try:
-        await writes.enqueue(context.writes, [new], first=close)
+        with still_open(upload):
+            await writes.enqueue(context.writes, [new], first=close)
     except S3Error as error:
         again = uploads.find(context.db, upload.id)
         if error.code != "NoSuchUpload" or again is None:
@@ -504,10 +510,11 @@ async def complete_there(
     result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
     kept = {name: value for name, value in result.items() if isinstance(value, str)}
     # The object is made: that is the answer, also while the local dir takes no note of it.
-    await context.owed.make(
-        lambda db: uploads.close(db, upload.id, (), kept, context.clock.now(), UploadState.FINISHED),
-        context.staging.wake,
-    )
+    with still_open(upload):
+        await context.owed.make(
+            lambda db: uploads.close(db, upload.id, (), kept, context.clock.now(), UploadState.FINISHED),
+            context.staging.wake,
+        )
     return reply
 
 
@@ -527,7 +534,8 @@ async def abort(context: Context, call: Call) -> Reply:
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
         raise overlay.failed("x-amz-if-match-initiated-time")
-    await context.db.write(lambda db: uploads.abort(db, upload.id, context.clock.now()))
+    with still_open(upload):
+        await context.db.write(lambda db: uploads.abort(db, upload.id, context.clock.now()))
     context.staging.wake()
     context.capacity.freed()
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
@@ -595,7 +603,21 @@ def check_open(upload: Upload, call: Call) -> None:
             hint="begin another one; what is left of this one stays for S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
         )
     if upload.state not in states.OPEN or (upload.bucket, upload.key) != (call.bucket, call.key):
-        raise uploads.no_such_upload(upload.id)
+        raise no_such_upload(upload.id)
+
+
+@contextlib.contextmanager
+def still_open(upload: Upload) -> Iterator[None]:
+    """Answer as S3 does where the tables say that an upload is not open any more, or a part of it is another one.
+
+    Raises S3Error NoSuchUpload and InvalidPart.
+    """
+    try:
+        yield
+    except uploads.NotOpenError:
+        raise no_such_upload(upload.id) from None
+    except uploads.PartReplacedError as replaced:
+        raise invalid_part(upload.id, replaced.number, replaced.etag) from None
 
 
 def number_of(call: Call) -> int:

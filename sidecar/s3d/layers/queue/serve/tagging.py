@@ -26,6 +26,7 @@ from s3d.layers.queue.serve import forward
 from s3d.layers.queue.serve.reads import check_there
 from s3d.layers.queue.turns import Turns
 from s3d.protocol import encode
+from s3d.protocol.headers import TAGGING
 from s3d.protocol.model import OPERATIONS
 from s3d.settings import WriteQueue
 from s3d.store.db import Database
@@ -74,7 +75,7 @@ async def serve(
     context: Context, call: Call, header: str, status: int, *, queued: bool, invalid: S3Error | None = None
 ) -> Reply:
     """Give an object other tags: those of a pending put are queued, those of the remote's object go through."""
-    profile = write_profiles.profile_of(call.bucket, call.identity, Op.TAG, {tags.TAGGING: header})
+    profile = write_profiles.profile_of(call.bucket, call.identity, Op.TAG, {TAGGING: header})
     facts = entry.facts(context.entry, call, at_remote="" if queued else THERE, invalid=invalid, bucket="")
 
     async def take() -> Reply:
@@ -90,7 +91,7 @@ async def serve(
         probe=lambda: probing.first_tags(context.facts, profile, through(context, call, header, PROBE)),
         profile=profile,
         # They would hold the put.
-        tags={tags.TAGGING: header},
+        tags={TAGGING: header},
     )
     return await entry.serve(context.entry, write)
 
@@ -112,7 +113,7 @@ async def get(context: Context, call: Call) -> Reply:
         await context.turns.barrier(call.bucket, call.key)
         return await context.inner(call)
     check_there(change)
-    return encode.reply(call.operation, tags.to_result(tags.of_header(change.members.get(tags.TAGGING, ""))))
+    return encode.reply(call.operation, tags.to_result(tags.of_header(change.members.get(TAGGING, ""))))
 
 
 def pending(context: Context, call: Call) -> bool:
@@ -131,7 +132,7 @@ async def retag(context: Context, call: Call, header: str) -> bool:
     """Give a pending put other tags; False where there is none any more."""
     now = context.clock.now()
     due, acked_at = now + context.settings.delay, context.clock.wall()
-    members = {tags.TAGGING: header}
+    members = {TAGGING: header}
     new = changes.New(call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at)
     async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
         queued = await context.db.write(lambda db: changes.retag(db, new))
