@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, logs
+from s3d import __version__, admin, config, documents, files, logs
 from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
+from s3d.door.callers import Callers
 from s3d.door.handler import Door
+from s3d.door.keys import KeysFile
 from s3d.door.server import listen
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
@@ -37,6 +39,7 @@ from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
+from s3d.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +63,17 @@ NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parke
 class Daemon:
     """What the status doors ask about."""
 
-    def __init__(self, settings: Settings, far: remote.Remote, queue: Queue | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        far: remote.Remote,
+        queue: Queue | None,
+        keys: KeysFile | None = None,
+        watched: Sequence[Watched[bytes]] = (),
+    ) -> None:
         """Take the parts that know."""
+        self._keys = keys
+        self._watched = watched
         self._settings = settings
         self._far = far
         self._queue = queue
@@ -97,6 +109,8 @@ class Daemon:
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
             "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
+            "access_keys": self._keys.count if self._keys else None,
+            "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
         }
 
@@ -193,8 +207,11 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watched = Watched(settings)
-    await watched.look()
+    watched = [watched_settings(settings)]
+    await watched[0].look()
+    keys = KeysFile(settings.gateway.access_keys_file) if settings.gateway.access_keys_file and serves else None
+    if keys is not None:
+        watched.append(keys.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
         metrics = Metrics()
@@ -206,14 +223,14 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue)
+        daemon = Daemon(settings, far, queue, keys, watched)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = Door(Metered(inner, metrics), settings.gateway)
+            front = Door(Metered(inner, metrics), settings.gateway, Callers(keys, metrics) if keys else None)
             async with listen(front, settings.gateway, metrics) as server:
                 daemon.listening = True
                 settle_memory()
@@ -282,10 +299,10 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: Sequence[Watched[bytes]], metrics: Metrics) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(for_ever("settings", watched.run, metrics))]
+        running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
