@@ -386,11 +386,18 @@ def incoming(
         headers[PAYLOAD] = payload
     promise = expected(headers)
     if chunked.is_chunked(headers):
-        decoded = chunked.wrap(body, headers, seal=seal)
+        decoded = chunked.wrap(body, headers, seal=seal, apply=None if seal is None else _apart)
         return verify(decoded, promise, trailers=decoded.trailers, names=names)
     if promise.trailers:
         raise S3Error("InvalidRequest", "x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER")
     return verify(body, promise, names=names)
+
+
+async def _apart(function: Callable[[bytes], list[bytes]], block: bytes) -> list[bytes]:
+    """Apply what hashes a block to it, to a large one in a thread."""
+    if len(block) <= INLINE:
+        return function(block)
+    return await asyncio.get_running_loop().run_in_executor(None, function, block)
 
 
 def _described(wire: Wire) -> AnyHeaders:
