@@ -333,14 +333,7 @@ class VerifiedBody(Body):
                 },
             )
         if promise.content_sha256 is not None and digests.digest("sha256") != promise.content_sha256:
-            raise S3Error(
-                "XAmzContentSHA256Mismatch",
-                "The provided 'x-amz-content-sha256' header does not match what was computed.",
-                details={
-                    "ClientComputedContentSHA256": promise.content_sha256.hex(),
-                    "S3ComputedContentSHA256": digests.result("sha256"),
-                },
-            )
+            raise other_payload(promise.content_sha256.hex(), digests.result("sha256"))
         if promise.checksum is not None:
             self._judge_checksum(*promise.checksum)
         for name in promise.trailers:
@@ -428,6 +421,15 @@ def _from_base64(text: str, size: int) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return raw if len(raw) == size else None
+
+
+def other_payload(said: str, computed: str) -> S3Error:
+    """The answer to a body that is not the one whose SHA-256 was said, both in hex."""
+    return S3Error(
+        "XAmzContentSHA256Mismatch",
+        f"The provided '{PAYLOAD}' header does not match what was computed.",
+        details={"ClientComputedContentSHA256": said, "S3ComputedContentSHA256": computed},
+    )
 
 
 def _incomplete() -> S3Error:
