@@ -390,8 +390,7 @@ def parser() -> Parser:
     for action, summary in KEY_ACTIONS.items():
         choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if action in ("rotate", "test"):
-            many = {"nargs": "?"} if action == "test" else {}
-            choice.add_argument("id", metavar="ID", help="which key", **many)
+            choice.add_argument("id", nargs="?" if action == "test" else None, metavar="ID", help="which key")
         if action == "new":
             choice.add_argument("--id", metavar="ID", help="its id (default: one that is made up)")
             choice.add_argument("--read-only", action="store_true", help="it may only read")
