@@ -209,8 +209,9 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         loop.add_signal_handler(number, stop.set)
     watched = [watched_settings(settings)]
     await watched[0].look()
-    keys = KeysFile(settings.gateway.access_keys_file) if settings.gateway.access_keys_file and serves else None
-    if keys is not None:
+    keys: KeysFile | None = None
+    if serves and settings.gateway.access_keys_file:
+        keys = await asyncio.to_thread(KeysFile, settings.gateway.access_keys_file)
         watched.append(keys.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
