@@ -232,7 +232,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
             front = Door(Metered(inner, metrics), settings.gateway, Callers(keys, metrics) if keys else None)
-            async with listen(front, settings.gateway, metrics) as server:
+            async with listen(front, settings.gateway, metrics, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc

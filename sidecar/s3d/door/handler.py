@@ -67,9 +67,9 @@ class Door:
         """Answer one request."""
         connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
         with connection.answering():
-            return await self._answer(request)
+            return await self._answer(request, connection)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, connection: Connection) -> web.StreamResponse:
         request_id = f"{self._run}{next(self._count):08X}"
         authority, path, query = targets.split(request.raw_path)
         headers: AnyHeaders = request.headers
@@ -91,6 +91,8 @@ class Door:
                     operation = None
                 name = operation.name if operation else ""
                 caller, source = await self._admit(name, params, wire, body, secure=is_secure(request))
+                if caller.key.id:
+                    connection.authenticated()
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
                     incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
