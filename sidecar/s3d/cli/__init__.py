@@ -36,6 +36,7 @@ examples:
   s3d queue list                           what waits for a person: parked, held, damaged
   s3d key new --read-only                  let somebody in who may only read (docs/ACCESS.md)
   s3d presign holiday/2026/a.jpg           a URL by which anybody may read it for an hour
+  s3d filter test 'b, !b/tmp/*' b/tmp/x     what a list of rules says of an object
 
 environment:
   S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
@@ -142,6 +143,18 @@ examples:
 It is signed with the first key of S3D_ACCESS_KEYS_FILE, else with AWS_ACCESS_KEY_ID; nothing is asked. It holds for
 S3D_ENDPOINT as that is set here, and as long as the key has this secret. A door without keys looks at its time only.
 """
+FILTER = """\
+examples:
+  s3d filter test 'photos, !photos/tmp/*' photos/tmp/a.jpg
+  s3d filter test 'b/*[hdr:content-type=video/*]' b/clip --hdr content-type=video/mp4
+  s3d filter test 'b[tag:team=blue]/*[tag:class!=secret]' b/k --bucket-tag team=blue --op delete
+
+A rule that matches takes the object in, one that begins with ! leaves it out, and the last one that
+matches decides. What is not known matches no rule: the tags, headers and metadata of a delete or a get,
+if they are not named here, and the tags of a bucket. Then the answer may be `unknown`.
+Not on a terminal, a line is: rule, whether it matches, and what that means, separated by tabs; the last
+line is the answer: yes, no or unknown. The forms of a rule are in docs/FILTERS.md.
+"""
 RUN = """\
 examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
@@ -162,6 +175,12 @@ QUEUE_ACTIONS = {
     "retry": "try again what the remote refused",
     "export": "write bodies and members to files",
     "discard": "drop changes for good",
+}
+FILTER_PAIRS = {
+    "--tag": "a tag of the object",
+    "--bucket-tag": "a tag of its bucket",
+    "--hdr": "a header of the request that writes it",
+    "--md": "metadata of the object",
 }
 
 KEY_ACTIONS = {
@@ -289,6 +308,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.keys import presign
 
             return presign(options)
+        case "filter":
+            from s3d.cli import filters
+
+            return filters.test(options)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -394,7 +417,9 @@ def parser() -> Parser:
         if action == "new":
             choice.add_argument("--id", metavar="ID", help="its id (default: one that is made up)")
             choice.add_argument("--read-only", action="store_true", help="it may only read")
-            choice.add_argument("--bucket", action="append", metavar="BUCKET", help="it may use this bucket only")
+            choice.add_argument(
+                "--bucket", action="append", metavar="BUCKET", help="a bucket that it may use (default: all)"
+            )
             choice.add_argument(
                 "--identity", metavar="NAME", help="on whose behalf its requests are made at the remote"
             )
@@ -407,6 +432,21 @@ def parser() -> Parser:
     command.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="which object")
     command.add_argument("--expires", default="1h", metavar="TIME", help="for how long, at most 7d (default: 1h)")
     command.add_argument("--method", default="GET", choices=("GET", "HEAD", "PUT", "DELETE"), help="to do what")
+
+    command = add("filter", "try the rules of a filter", epilog=FILTER)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "show what a list of rules says of an object, and which rule decides"
+    choice = actions.add_parser("test", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=FILTER)
+    choice.add_argument("rules", metavar="RULES", help="the list, as a setting has it")
+    choice.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="the object")
+    for option, what in FILTER_PAIRS.items():
+        choice.add_argument(option, action="append", default=[], type=parse_pair, metavar="NAME=VALUE", help=what)
+    choice.add_argument("--size", type=int, metavar="BYTES", help="its size, which is the header content-length")
+    choice.add_argument("--id", metavar="NAME", help="the identity that asks")
+    choice.add_argument(
+        "--op", choices=("put", "delete", "get"), default="put", help="what is done with it (default: put)"
+    )
+    add_json(choice)
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")
