@@ -28,7 +28,9 @@ from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, S
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
+from s3d.door.callers import Callers
 from s3d.door.handler import Door
+from s3d.door.keys import KeysFile
 from s3d.door.server import listen
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
@@ -62,8 +64,17 @@ NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parke
 class Daemon:
     """What the status doors ask about."""
 
-    def __init__(self, settings: Settings, far: remote.Remote, queue: Queue | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        far: remote.Remote,
+        queue: Queue | None,
+        keys: KeysFile | None = None,
+        watched: Sequence[Watched[bytes]] = (),
+    ) -> None:
         """Take the parts that know."""
+        self._keys = keys
+        self._watched = watched
         self._settings = settings
         self._far = far
         self._queue = queue
@@ -99,6 +110,8 @@ class Daemon:
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
             "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
+            "access_keys": self._keys.count if self._keys else None,
+            "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
         }
 
@@ -197,6 +210,10 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         loop.add_signal_handler(number, stop.set)
     watched = [watched_settings(settings)]
     await watched[0].look()
+    keys: KeysFile | None = None
+    if serves and settings.gateway.access_keys_file:
+        keys = await asyncio.to_thread(KeysFile, settings.gateway.access_keys_file)
+        watched.append(keys.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
         metrics = Metrics()
@@ -210,15 +227,19 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue)
+        daemon = Daemon(settings, far, queue, keys, watched)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = Door(Metered(Known(inner, far.identities), metrics), settings.gateway)
-            async with listen(front, settings.gateway, metrics) as server:
+            front = Door(
+                Metered(Known(inner, far.identities), metrics),
+                settings.gateway,
+                Callers(keys, metrics) if keys else None,
+            )
+            async with listen(front, settings.gateway, metrics, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc

@@ -37,11 +37,11 @@ def read_secret(path: Path, limit: int) -> bytes:
 def opened(path: Path) -> BinaryIO:
     """A file that is open. Raises ConfigError where it is none, and OSError."""
     # A pipe of that name would keep whoever opens it waiting.
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
         raise ConfigError(f"{path} is no regular file")
-    return file
+    return os.fdopen(fd, "rb")
 
 
 def bounded(path: Path, file: BinaryIO, limit: int) -> bytes:

@@ -1,20 +1,20 @@
 """Whose request it is: AWS Signature Version 4 in the Authorization header, or in the query of a presigned URL.
 
 A request is judged before a byte of its body is read. The client names the headers that it signed: Host and every
-x-amz-* header must be among them, other headers may be left out, as S3 has it. The region of a signature may be any,
-since s3d has none of its own. Local keys have no session tokens. What an error shows is what the client has sent, and
-the string to sign, in which the request is a hash: never a secret, and never the signature that would have been right.
+x-amz-* header must be among them, other headers may be left out, as S3 has it. What an error shows is what the client
+has sent, and the string to sign, in which the request is a hash: never a secret, and never the right signature.
 
 Clients differ in how they read white space in headers, and some sign an odd path or query as they send it, not quoted
 anew. Each reading is tried, since no two requests that mean something else have one reading in common.
 """
 
-import hmac
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from s3d.access import credential
 from s3d.access.chain import Chain
+from s3d.access.credential import Credential, Malformed
 from s3d.access.keys import AccessKey, Keys
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import S3Error
@@ -23,7 +23,6 @@ from s3d.protocol.canonical import Reading
 from s3d.protocol.chunked import Seal
 from s3d.protocol.model import iso_date, timestamp
 
-SERVICE = "s3"
 TOKEN = "x-amz-security-token"  # noqa: S105
 SIGNATURE = "X-Amz-Signature"
 IN_QUERY = frozenset(f"X-Amz-{name}" for name in "Algorithm Credential Date Expires SignedHeaders Signature".split())
@@ -34,7 +33,6 @@ IN_HEADER = frozenset(["Credential", "SignedHeaders", "Signature"])
 CHAINED = frozenset(f"STREAMING-{sigv4.ALGORITHM}-PAYLOAD{end}" for end in ("", "-TRAILER"))
 """What says that a body is signed in pieces."""
 UNSIGNED = frozenset([checksums.UNSIGNED, chunked.UNSIGNED_TRAILER])
-MAX_REGION = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +47,6 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """What a signature says of its key: the id, and the scope that the key is used in."""
-
-    key_id: str
-    day: str
-    region: str
-
-    @property
-    def scope(self) -> str:
-        """The scope as it is signed."""
-        return f"{self.day}/{self.region}/{SERVICE}/{sigv4.TERMINATOR}"
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """What a request says of its own signature."""
 
@@ -73,10 +57,6 @@ class Claim:
     """The headers that are signed, lower-case."""
     signature: str
     payload: str
-
-
-class Malformed(ValueError):
-    """What is wrong with a credential."""
 
 
 def is_signed(wire: Wire) -> bool:
@@ -94,19 +74,14 @@ def authenticate(wire: Wire, keys: Keys, now: datetime, *, secure: bool) -> Call
     """
     claim = _claim(wire, now)
     if claim is None:
-        if keys.anonymous is None:
-            raise S3Error(
-                "AccessDenied", "Access Denied", status=403, hint="sign the request with an access key of this gateway"
-            )
-        return Caller(keys.anonymous, None, wire.headers.get(checksums.PAYLOAD, checksums.UNSIGNED))
+        return Caller(credential.unsigned(keys), None, wire.headers.get(checksums.PAYLOAD, checksums.UNSIGNED))
     _check_signed(wire.headers, claim.names)
     key, secret = _verified(wire, claim, keys)
-    _check_payload(wire.headers, claim.payload, secure=secure)
+    _check_payload(wire, claim.payload, secure=secure)
     seal = None
     if claim.payload in CHAINED:
-        credential = claim.credential
-        signing_key = sigv4.signing_key(secret, credential.day, credential.region, SERVICE)
-        seal = Chain(signing_key, date=claim.date, scope=credential.scope, seed=claim.signature)
+        used = claim.credential
+        seal = Chain(used.signing_key(secret), date=claim.date, scope=used.scope, seed=claim.signature)
     return Caller(key, seal, claim.payload)
 
 
@@ -131,7 +106,7 @@ def _claim(wire: Wire, now: datetime) -> Claim | None:
                 details={"ArgumentName": "Authorization"},
             )
         if names.isdisjoint(TELLING):
-            raise unsupported("version 2")
+            raise credential.unsupported("version 2")
         return _claim_of_query(members, wire.headers, now)
     if authorization:
         return _claim_of_header(authorization, wire.headers, now)
@@ -141,10 +116,8 @@ def _claim(wire: Wire, now: datetime) -> Claim | None:
 def _claim_of_header(text: str, headers: AnyHeaders, now: datetime) -> Claim:
     algorithm, _, rest = text.strip().partition(" ")
     if algorithm != sigv4.ALGORITHM:
-        if algorithm == "AWS":
-            raise unsupported("version 2")
-        if algorithm.startswith("AWS4-ECDSA"):
-            raise unsupported("version 4A")
+        if algorithm == "AWS" or algorithm.startswith("AWS4-"):
+            raise credential.unsupported(credential.kind(algorithm))
         raise S3Error("InvalidArgument", "Unsupported Authorization Type", details={"ArgumentName": "Authorization"})
     members: dict[str, str] = {}
     for part in rest.split(","):
@@ -158,10 +131,10 @@ def _claim_of_header(text: str, headers: AnyHeaders, now: datetime) -> Claim:
         )
     moment, date = _dated(headers)
     try:
-        credential = read_credential(members["Credential"], date)
+        used = credential.read(members["Credential"], date)
     except Malformed as error:
         raise _malformed_header(str(error)) from None
-    _check_token(headers.get(TOKEN))
+    credential.check_token(headers.get(TOKEN))
     if abs(now - moment) > sigv4.SKEW:
         raise S3Error(
             "RequestTimeTooSkewed",
@@ -177,26 +150,25 @@ def _claim_of_header(text: str, headers: AnyHeaders, now: datetime) -> Claim:
     payload = headers.get(checksums.PAYLOAD)
     if payload is None:
         raise S3Error("MissingSecurityHeader", f"Your request was missing a required header: {checksums.PAYLOAD}")
-    return Claim(credential, date, _names(members["SignedHeaders"]), members["Signature"], payload)
+    return Claim(used, date, _names(members["SignedHeaders"]), members["Signature"], payload)
 
 
 def _claim_of_query(pairs: Sequence[tuple[str, str]], headers: AnyHeaders, now: datetime) -> Claim:
     members = dict(pairs)
-    twice = {name for name in IN_QUERY if sum(1 for other, _ in pairs if other == name) > 1}
-    if twice or not members.keys() >= IN_QUERY:
+    if not members.keys() >= IN_QUERY or len([name for name, _ in pairs if name in IN_QUERY]) > len(IN_QUERY):
         raise _malformed_query(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
             "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters, each of them once."
         )
     if members["X-Amz-Algorithm"] != sigv4.ALGORITHM:
-        raise unsupported("version 4A" if members["X-Amz-Algorithm"].startswith("AWS4-ECDSA") else "another kind")
+        raise credential.unsupported(credential.kind(members["X-Amz-Algorithm"]))
     sigv4.check_presigned(members, now)
     date = members["X-Amz-Date"]
     try:
-        credential = read_credential(members["X-Amz-Credential"], date)
+        used = credential.read(members["X-Amz-Credential"], date)
     except Malformed as error:
         raise _malformed_query(f"Error parsing the X-Amz-Credential parameter; {error}") from None
-    _check_token(members.get("X-Amz-Security-Token") or headers.get(TOKEN))
+    credential.check_token(members.get("X-Amz-Security-Token") or headers.get(TOKEN))
     # Of the two one is enough. A header that describes another body than the query does is not what was signed.
     in_query, in_header = members.get("X-Amz-Content-Sha256"), headers.get(checksums.PAYLOAD)
     if in_query is not None and in_header is not None and in_query != in_header:
@@ -204,7 +176,7 @@ def _claim_of_query(pairs: Sequence[tuple[str, str]], headers: AnyHeaders, now: 
     if in_query is not None and in_header is None and in_query.startswith(chunked.STREAMING):
         raise _malformed_query(f"a body in chunks needs the header {checksums.PAYLOAD}")
     payload = in_query or in_header or checksums.UNSIGNED
-    return Claim(credential, date, _names(members["X-Amz-SignedHeaders"]), members[SIGNATURE], payload)
+    return Claim(used, date, _names(members["X-Amz-SignedHeaders"]), members[SIGNATURE], payload)
 
 
 def _names(text: str) -> Sequence[str]:
@@ -227,30 +199,6 @@ def _dated(headers: AnyHeaders) -> tuple[datetime, str]:
         ) from None
 
 
-def read_credential(text: str, date: str) -> Credential:
-    """Read a credential, whose scope must be of the day of `date`. Raises Malformed."""
-    parts = text.rsplit("/", 4)
-    if len(parts) < 5 or not parts[0] or not 0 < len(parts[2]) <= MAX_REGION:
-        raise Malformed('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
-    key_id, day, region, service, terminator = parts
-    if day != date[:8]:
-        raise Malformed(f'Invalid credential date "{day[:16]}". This date is not the same as X-Amz-Date: "{date[:8]}".')
-    if service != SERVICE:
-        raise Malformed(f'incorrect service "{service[:64]}". This endpoint belongs to "{SERVICE}".')
-    if terminator != sigv4.TERMINATOR:
-        raise Malformed(f'incorrect terminal "{terminator[:64]}". This endpoint uses "{sigv4.TERMINATOR}".')
-    return Credential(key_id, day, region)
-
-
-def _check_token(token: str | None) -> None:
-    if token:
-        raise S3Error(
-            "InvalidToken",
-            "The provided token is malformed or otherwise invalid.",
-            hint="access keys of the gateway have no session token: unset AWS_SESSION_TOKEN",
-        )
-
-
 def _check_signed(headers: AnyHeaders, names: Collection[str]) -> None:
     """Refuse a request with headers that must be signed and are not."""
     missing = {low for name in headers if (low := name.lower()).startswith("x-amz-") and low not in names}
@@ -265,27 +213,24 @@ def _check_signed(headers: AnyHeaders, names: Collection[str]) -> None:
         )
 
 
-def _check_payload(headers: AnyHeaders, payload: str, *, secure: bool) -> None:
-    """Refuse a body that the signature does not cover, where somebody on the way could change it."""
-    empty = headers.get("Content-Length", "0") == "0" and "Transfer-Encoding" not in headers
+def _check_payload(wire: Wire, payload: str, *, secure: bool) -> None:
+    """Refuse a body that is not the signed one since it is not there, or that somebody on the way could change."""
+    length = wire.headers.get("Content-Length")
+    none = length is None and "Transfer-Encoding" not in wire.headers
     if "AWS4-ECDSA" in payload:
-        raise unsupported("version 4A")
-    if payload in UNSIGNED and not empty and not secure:
+        raise credential.unsupported("version 4A")
+    # A put whose body was taken away on the way would be one of nothing.
+    if payload in UNSIGNED and not secure and (wire.method in ("PUT", "POST") or not (none or length == "0")):
         raise S3Error(
             "AccessDenied",
             "A body that is not signed is not taken over plain HTTP from another machine",
             status=403,
             hint=f"use TLS, or sign the body ({checksums.PAYLOAD})",
         )
-    if empty and checksums.HEX_SHA256.match(payload) and payload != checksums.EMPTY_SHA256:
-        raise S3Error(
-            "XAmzContentSHA256Mismatch",
-            f"The provided '{checksums.PAYLOAD}' header does not match what was computed.",
-            details={
-                "ClientComputedContentSHA256": payload,
-                "S3ComputedContentSHA256": checksums.EMPTY_SHA256,
-            },
-        )
+    if none and payload.startswith(chunked.STREAMING):
+        raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+    if none and checksums.HEX_SHA256.match(payload) and payload != checksums.EMPTY_SHA256:
+        raise checksums.other_payload(payload, checksums.EMPTY_SHA256)
 
 
 def _verified(wire: Wire, claim: Claim, keys: Keys) -> tuple[AccessKey, str]:
@@ -294,9 +239,9 @@ def _verified(wire: Wire, claim: Claim, keys: Keys) -> tuple[AccessKey, str]:
     for digest in _digests(wire, claim):
         to_sign = f"{sigv4.ALGORITHM}\n{claim.date}\n{claim.credential.scope}\n{digest}"
         tried = tried or to_sign
-        if found := match(keys, claim.credential, to_sign, claim.signature):
+        if found := credential.match(keys, claim.credential, to_sign, claim.signature):
             return found
-    raise refusal(keys, claim.credential, tried)
+    raise credential.refusal(keys, claim.credential, tried)
 
 
 def _digests(wire: Wire, claim: Claim) -> Iterator[str]:
@@ -317,51 +262,6 @@ def _digests(wire: Wire, claim: Claim) -> Iterator[str]:
             if digest not in seen:
                 seen.add(digest)
                 yield digest
-
-
-def match(keys: Keys, credential: Credential, to_sign: str, signature: str) -> tuple[AccessKey, str] | None:
-    """The key, and that of its secrets, by which a string is signed; None where there is none.
-
-    As much is computed for an unknown key as for a wrong secret, and for every secret of a key.
-    """
-    key = keys.find(credential.key_id)
-    given = signature.encode()
-    found = ""
-    for number, secret in enumerate(keys.candidates(key)):
-        signing_key = sigv4.signing_key(secret, credential.day, credential.region, SERVICE)
-        equal = hmac.compare_digest(sigv4.signed(signing_key, to_sign).encode(), given)
-        if equal and key is not None and number < len(key.secrets):
-            found = secret
-    return (key, found) if key is not None and found else None
-
-
-def refusal(keys: Keys, credential: Credential, to_sign: str) -> S3Error:
-    """The answer to a signature that does not match."""
-    if keys.find(credential.key_id) is None:
-        return S3Error(
-            "InvalidAccessKeyId",
-            "The AWS Access Key Id you provided does not exist in our records.",
-            status=403,
-            hint="the gateway has access keys of its own, which are not those of the store behind it",
-            details={"AWSAccessKeyId": credential.key_id},
-        )
-    return S3Error(
-        "SignatureDoesNotMatch",
-        "The request signature we calculated does not match the signature you provided. Check your key and signing "
-        "method.",
-        status=403,
-        hint="the secret is another one, or something on the way has changed the host, the path or a header",
-        details={"AWSAccessKeyId": credential.key_id, "StringToSign": to_sign},
-    )
-
-
-def unsupported(kind: str) -> S3Error:
-    """The answer to signatures that s3d does not verify."""
-    return S3Error(
-        "InvalidRequest",
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-        hint=f"the request has a signature of {kind}; let the client sign by Signature Version 4",
-    )
 
 
 def _malformed_header(why: str) -> S3Error:

@@ -119,6 +119,12 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
         )
         yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
+    if said["access_keys"] is not None:
+        yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    for name, file in said["files"].items():
+        if file["error"]:
+            text = f"{name.replace('_', ' ')} of {terminal.show_age(now - file['loaded_at'])} ago: {file['error']}"
+            yield "old", terminal.paint(terminal.printable(text), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])

@@ -38,7 +38,7 @@ def digest(*, method: str, path: str, query: str, headers: str, names: str, payl
 
 def path(text: str) -> str:
     """A path decoded once and quoted anew; no dots or slashes are resolved."""
-    return text if PLAIN_PATH.match(text) else quote(unquote_to_bytes(text), safe="/-_.~")
+    return text if PLAIN_PATH.match(text) else quote(_unquoted(text), safe="/-_.~")
 
 
 def query(text: str, without: str | None = None) -> str:
@@ -54,10 +54,15 @@ def query(text: str, without: str | None = None) -> str:
     return "&".join([f"{name}={value}" for name, value in pairs if name != without])
 
 
+def _unquoted(text: str) -> bytes:
+    # As in `digest`.
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+
+
 def _requoted(text: str) -> str:
     if UNRESERVED.match(text):
         return text
-    return quote(unquote_to_bytes(text.replace("+", "%20")), safe="-_.~")
+    return quote(_unquoted(text.replace("+", "%20")), safe="-_.~")
 
 
 def query_as_sent(text: str, without: str) -> str:

@@ -333,14 +333,7 @@ class VerifiedBody(Body):
                 },
             )
         if promise.content_sha256 is not None and digests.digest("sha256") != promise.content_sha256:
-            raise S3Error(
-                "XAmzContentSHA256Mismatch",
-                "The provided 'x-amz-content-sha256' header does not match what was computed.",
-                details={
-                    "ClientComputedContentSHA256": promise.content_sha256.hex(),
-                    "S3ComputedContentSHA256": digests.result("sha256"),
-                },
-            )
+            raise other_payload(promise.content_sha256.hex(), digests.result("sha256"))
         if promise.checksum is not None:
             self._judge_checksum(*promise.checksum)
         for name in promise.trailers:
@@ -386,11 +379,18 @@ def incoming(
         headers[PAYLOAD] = payload
     promise = expected(headers)
     if chunked.is_chunked(headers):
-        decoded = chunked.wrap(body, headers, seal=seal)
+        decoded = chunked.wrap(body, headers, seal=seal, apply=None if seal is None else _apart)
         return verify(decoded, promise, trailers=decoded.trailers, names=names)
     if promise.trailers:
         raise S3Error("InvalidRequest", "x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER")
     return verify(body, promise, names=names)
+
+
+async def _apart(function: Callable[[bytes], list[bytes]], block: bytes) -> list[bytes]:
+    """Apply what hashes a block to it, to a large one in a thread."""
+    if len(block) <= INLINE:
+        return function(block)
+    return await asyncio.get_running_loop().run_in_executor(None, function, block)
 
 
 def _described(wire: Wire) -> AnyHeaders:
@@ -421,6 +421,15 @@ def _from_base64(text: str, size: int) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return raw if len(raw) == size else None
+
+
+def other_payload(said: str, computed: str) -> S3Error:
+    """The answer to a body that is not the one whose SHA-256 was said, both in hex."""
+    return S3Error(
+        "XAmzContentSHA256Mismatch",
+        f"The provided '{PAYLOAD}' header does not match what was computed.",
+        details={"ClientComputedContentSHA256": said, "S3ComputedContentSHA256": computed},
+    )
 
 
 def _incomplete() -> S3Error:

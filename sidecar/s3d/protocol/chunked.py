@@ -5,12 +5,11 @@
 
 The decoder is a state machine over bytes, strict in framing, announced trailers and decoded length. It parses the
 signatures of chunks and hands them to a Seal; without one, they are not verified. `wrap` holds the last block back
-until everything behind it has been judged. A Seal hashes all bytes, so large blocks are decoded in a thread with one.
+until everything behind it has been judged.
 """
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import Protocol
 
@@ -35,8 +34,10 @@ MAX_TRAILERS = 16
 BLOCK_SIZE = 64 << 10
 MAX_WHOLE = 64 << 10
 """Bytes of a framed body that are decoded in one piece."""
-INLINE = 32 << 10
-"""Larger blocks are hashed in a thread."""
+
+
+Apply = Callable[[Callable[[bytes], list[bytes]], bytes], Awaitable[list[bytes]]]
+"""Applies a function to bytes, here or in a thread."""
 
 
 class Seal(Protocol):
@@ -68,7 +69,6 @@ class Decoder:
     ) -> None:
         """Take the decoded length, whether chunks are signed, and the lower-case names of the trailers to come."""
         self.trailers: dict[str, str] = {}
-        self.is_sealed = seal is not None
         self._length = length
         self._left = length
         self._signed = signed
@@ -220,10 +220,11 @@ class Unwrapped(Body):
 
     length: int | None = None
 
-    def __init__(self, body: Body, decoder: Decoder, length: int) -> None:
-        """Take the framed body, and the length of what it carries."""
+    def __init__(self, body: Body, decoder: Decoder, length: int, apply: Apply | None = None) -> None:
+        """Take the framed body, the length of what it carries, and how a block is decoded; by default at once."""
         self._body = body
         self._decoder = decoder
+        self._apply = apply
         self.length = length
 
     @property
@@ -255,9 +256,8 @@ class Unwrapped(Body):
         return b"".join(blocks)
 
     async def _decoded(self, data: bytes) -> list[bytes]:
-        if self._decoder.is_sealed and len(data) > INLINE:
-            return await asyncio.get_running_loop().run_in_executor(None, self._decoder.feed, data)
-        return self._decoder.feed(data)
+        feed = self._decoder.feed
+        return feed(data) if self._apply is None else await self._apply(feed, data)
 
     async def aclose(self) -> None:
         """Close the framed body."""
@@ -315,8 +315,11 @@ def announced(headers: AnyHeaders) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in names if name.strip())
 
 
-def wrap(body: Body, headers: AnyHeaders, *, seal: Seal | None = None) -> Unwrapped:
-    """A body that decodes `body` as the headers say. Raises S3Error where they contradict themselves."""
+def wrap(body: Body, headers: AnyHeaders, *, seal: Seal | None = None, apply: Apply | None = None) -> Unwrapped:
+    """A body that decodes `body` as the headers say. Raises S3Error where they contradict themselves.
+
+    A seal hashes every byte: `apply` is what keeps that from the event loop.
+    """
     scheme = SCHEMES.get(headers.get("x-amz-content-sha256", ""))
     if scheme is None:
         raise S3Error("InvalidArgument", "The x-amz-content-sha256 you specified is not supported for a chunked body")
@@ -332,7 +335,7 @@ def wrap(body: Body, headers: AnyHeaders, *, seal: Seal | None = None) -> Unwrap
     if names and not trailing:
         raise S3Error("InvalidRequest", "x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER")
     length = int(text)
-    return Unwrapped(body, Decoder(length, signed=signed, announced=names, seal=seal), length)
+    return Unwrapped(body, Decoder(length, signed=signed, announced=names, seal=seal), length, apply)
 
 
 def frame(body: Body, trailer: str, value_size: int | None = None, *, block_size: int = BLOCK_SIZE) -> Framed:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from multidict import CIMultiDict
 
@@ -75,6 +75,32 @@ def sign(
     headers["Authorization"] = (
         f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
     )
+
+
+def presign(
+    *, method: str, path: str, host: str, access_key: str, secret_key: str, region: str, seconds: int, now: datetime
+) -> str:
+    """The query of a URL that anybody may use for so many seconds from now, as `host` and `path` are sent."""
+    date = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    scope = f"{date[:8]}/{region}/s3/{TERMINATOR}"
+    members = {
+        "X-Amz-Algorithm": ALGORITHM,
+        "X-Amz-Credential": f"{access_key}/{scope}",
+        "X-Amz-Date": date,
+        "X-Amz-Expires": str(seconds),
+        "X-Amz-SignedHeaders": "host",
+    }
+    query = canonical.query(urlencode(members, quote_via=quote))
+    digest = canonical.digest(
+        method=method,
+        path=canonical.path(path),
+        query=query,
+        headers=f"host:{host}\n",
+        names="host",
+        payload_hash="UNSIGNED-PAYLOAD",
+    )
+    signature = signed(signing_key(secret_key, date[:8], region, "s3"), f"{ALGORITHM}\n{date}\n{scope}\n{digest}")
+    return f"{query}&X-Amz-Signature={signature}"
 
 
 def signed(key: bytes, text: str) -> str:

@@ -22,7 +22,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward, overlay, reads, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
-from s3d.protocol import encode
+from s3d.protocol import decode, encode
 from s3d.protocol.headers import METADATA, TAGGING
 from s3d.protocol.model import OPERATIONS
 from s3d.store.bodies import Bodies
@@ -51,7 +51,7 @@ class Context:
 
 async def copy(context: Context, call: Call) -> Reply:
     """Answer CopyObject. What of it the queue can do is a put, whose fate is decided like that of any other."""
-    source = forward.copy_source(call.params.get("CopySource"))
+    source = decode.copy_source(call.params.get("CopySource"))
     if source is None:
         return await forward.after(context.forward, call)
     unsupported = next(iter(allowlist.unsupported(call.wire, "CopyObject")), "")

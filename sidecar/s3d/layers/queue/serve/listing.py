@@ -340,7 +340,7 @@ async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
     cursor, position = ask.first, ask.position
     tried = set[Position]()
     while cursor.low is not None:
-        stretch = await pending_in(context, ask, cursor.low, everybodys=remote)
+        stretch = await pending_in(context, ask, cursor.low, None if remote else ask.call.identity)
         hidden = sum(
             item is False or (isinstance(item, Change) and item.op == "delete") for item in stretch.items.values()
         )
@@ -418,11 +418,11 @@ def out_of_order(ask: Ask) -> S3Error:
     return incorrect(ask, "the remote lists this bucket in an order of its own; begin the listing again")
 
 
-async def pending_in(context: Context, ask: Ask, low: str, *, everybodys: bool) -> Stretch:
+async def pending_in(context: Context, ask: Ask, low: str, whose: str | None) -> Stretch:
     """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at.
 
-    What other identities have written (`everybodys`) counts where the remote is asked as well: by giving its page it
-    says that this one may list the bucket (A-8).
+    That of all identities (`whose` is None) counts where the remote is asked as well: by giving its page it says that
+    this one may list the bucket (A-8).
 
     Others are served between two looks, and no look reads more than BATCH rows, however much is pending.
     """
@@ -435,7 +435,7 @@ async def pending_in(context: Context, ask: Ask, low: str, *, everybodys: bool) 
             if cursor.passed(change.key):
                 # Under a common prefix that has a put.
                 continue
-            if not everybodys and change.identity != ask.call.identity:
+            if whose not in (None, change.identity):
                 cursor = past(Entry(change.key, ""))
                 continue
             prefix = ask.rolled(change.key)

@@ -288,7 +288,7 @@ async def size_at_remote(context: Context, upload: Upload, call: Call, number: i
 
 async def copy_part(context: Context, call: Call) -> Reply:
     """Answer UploadPartCopy."""
-    source = forward.copy_source(call.params.get("CopySource", ""))
+    source = decode.copy_source(call.params.get("CopySource", ""))
     upload = ours(context, call)
     if upload is None or source is None:
         return await entry.serve(context.entry, of_remote(context, call, lambda _: copy_there(context, call, source)))
@@ -589,7 +589,7 @@ def ours(context: Context, call: Call) -> Upload | None:
 def check_owner(upload: Upload, call: Call) -> None:
     """Raise S3Error NoSuchUpload where another identity has begun an upload: it is nobody else's (A-8)."""
     if upload.identity != call.identity:
-        raise uploads.no_such_upload(upload.id)
+        raise no_such_upload(upload.id)
 
 
 def check_open(upload: Upload, call: Call) -> None:
