@@ -43,9 +43,21 @@ CONNECTIONS = 64
 """Connections at once to each of the doors."""
 LIMITS: dict[str, Any] = {"access_log": None, "lingering_time": 0, "max_line_size": 8190, "max_field_size": 8190}
 """For aiohttp. A line holds the longest key, every byte of it percent-encoded."""
+UP = {"found": True, "not required": True, "missing": False, "failing": False, "refused": False}
+"""Whether an identity can act at the remote, by what is known of its keys."""
 LASTING: set[asyncio.BaseProtocol] = set()
 """Connections over which something large is sent just now: they may last."""
 Response = TypeVar("Response", bound=web.StreamResponse)
+
+
+class IdentityStatus(TypedDict):
+    """An identity by which s3d acts at the remote."""
+
+    name: str
+    """Its name; `other` for all beyond the first twenty."""
+    credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
+    """The same of its keys; of several identities the worst."""
+    refusal: str
 
 
 class RemoteStatus(TypedDict):
@@ -59,6 +71,8 @@ class RemoteStatus(TypedDict):
     """Whether there is something to sign with, and the remote takes it; unknown until a request needs it."""
     refusal: str
     """The code of the error by which the remote refuses all that is asked of it; "" where it does not."""
+    identities: list[IdentityStatus]
+    """Those that a file names beside the gateway's own, which the members above are about."""
 
 
 class Tally(TypedDict):
@@ -372,6 +386,7 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
             pending["oldest_age_seconds"],
             paused_lanes=status["paused_lanes"],
             remote_up=up,
+            identities={one["name"]: UP.get(one["credentials"]) for one in status["remote"]["identities"]},
             access_keys=status["access_keys"] or 0,
             files={name: file["error"] for name, file in status["files"].items()},
         )

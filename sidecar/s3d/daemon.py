@@ -24,7 +24,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from s3d import __version__, admin, config, documents, files, logs
-from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d.admin import BucketStatus, Chosen, IdentityStatus, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
@@ -106,6 +106,7 @@ class Daemon:
                 "since": health.since,
                 "credentials": own.state,
                 "refusal": own.standing.refusal,
+                "identities": [cast(IdentityStatus, one) for one in self._far.identities.shown()],
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from s3d import documents, files
+from s3d.access import document
 from s3d.api import S3, Call, Reply
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.credentials import Chain, Credentials, FixedKeys, KeyFiles, Keys, Source, State
@@ -28,6 +29,12 @@ OWN = ""
 SETTING = "S3D_REMOTE_IDENTITIES_FILE"
 MAX_BYTES = 1 << 20
 """Bytes of the file; a Secret holds no more."""
+MOST_SHOWN = 20
+"""Identities that status and metrics show by their names."""
+OTHER = "other"
+"""The name under which they show the rest."""
+WORSE: Final = ("not required", "found", "unknown", "missing", "failing", "refused")
+"""What may be known of keys, the worst last."""
 UNKNOWN = "UnknownIdentity"
 """The code of a request that nobody can sign: its identity has no keys."""
 LIST = "write a list of objects, each with a name and a source of keys"
@@ -39,7 +46,7 @@ class Named(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")
+    name: str
     profile: Text | None = None
     access_key_id: Text | None = Field(None, alias="accessKeyID")
     secret_access_key: SecretStr | None = Field(None, alias="secretAccessKey", min_length=1)
@@ -48,6 +55,14 @@ class Named(BaseModel):
     role_arn: Text | None = Field(None, alias="roleARN")
     external_id: Text | None = Field(None, alias="externalID")
     web_identity_token_file: Path | None = Field(None, alias="webIdentityTokenFile")
+
+    @field_validator("name")
+    @classmethod
+    def check_name(cls, value: str) -> str:
+        """Refuse what no access key could name, and the word for all others."""
+        if not document.IDENTITY.fullmatch(value) or value == OTHER:
+            raise ValueError(document.IDENTITY_RULE)
+        return value
 
     @model_validator(mode="after")
     def check_source(self) -> Self:
@@ -120,6 +135,15 @@ class Identities:
     def __iter__(self) -> Iterator[Identity]:
         """Those that the file names, in its order."""
         return (identity for _, identity in self._named.values())
+
+    def shown(self) -> list[dict[str, str]]:
+        """What is known of those that the file names: the first ones by their names, the rest together."""
+        all_of_them = [{"name": one.name, "credentials": one.state, "refusal": one.standing.refusal} for one in self]
+        rest = all_of_them[MOST_SHOWN:]
+        if not rest:
+            return all_of_them
+        worst = max(rest, key=lambda one: WORSE.index(one["credentials"]))
+        return [*all_of_them[:MOST_SHOWN], {**worst, "name": OTHER}]
 
     def find(self, name: str) -> Identity | None:
         """An identity by its name; None for one that nobody names."""

@@ -118,3 +118,13 @@ async def test_a_changed_file_is_taken_over_and_a_wrong_one_changes_nothing(tmp_
     write(path, [])
     await watched.look()
     assert identities.find("a") is None
+
+
+@pytest.mark.semantics("A-8")
+async def test_the_first_are_shown_by_name_and_the_rest_together(tmp_path: Path) -> None:
+    identities = await opened(tmp_path / "file", [{**A, "name": f"i{number}"} for number in range(23)])
+    identities.get("i22").standing.refused("InvalidAccessKeyId", looked=False)
+    shown = identities.shown()
+    assert [one["name"] for one in shown] == [*(f"i{number}" for number in range(20)), "other"]
+    assert shown[-1] == {"name": "other", "credentials": "refused", "refusal": "InvalidAccessKeyId"}
+    assert "secret-of" not in repr(shown)
