@@ -2,7 +2,9 @@
 
 A client costs memory and descriptors before it has said anything that could be judged. So everything that it holds
 while we wait for it has a bound, and all of it together too: where one more is too many, the connection that has kept
-us waiting for the longest time goes, and the new one is served.
+us waiting for the longest time goes, and the new one is served. Where access keys are asked for, a share of the
+connections is kept for those over which a signed request has come: however many there are of the others, they displace
+each other.
 
 Waiting is told from working. Only the seconds in which the client owes us something count: the rest of a head, more of
 a body, or room for the answer that lies in its socket. Time in which we wait for the disk, for room or for the remote
@@ -32,6 +34,8 @@ PACE = 1024.0
 """Bytes for which a client gets back a second of our patience."""
 MAX_CONNECTIONS = 512
 """Connections at once; fewer where the process may open few files."""
+KEPT = 4
+"""One of so many connections is kept for clients that have authenticated, where access keys are asked for."""
 FILES_EACH = 4
 """Descriptors that a request may need: its socket, its file, the remote's socket, and a pipe between the two."""
 MAX_HEAD = 64 << 10
@@ -56,6 +60,8 @@ class Connection(web.RequestHandler):
     bounds: "Bounds"
     serving = False
     """Whether a request is being answered."""
+    is_authenticated = False
+    """Whether a request that came over it was signed with an access key."""
     head = 0
     """Bytes of a head that is not whole yet."""
     idle_since = 0.0
@@ -132,6 +138,11 @@ class Connection(web.RequestHandler):
     def too_long(self) -> bytes:
         """The answer to a head that is too long, as it goes out."""
         return b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+    def authenticated(self) -> None:
+        """Note that a request over it is signed with one of the door's access keys. From now on it is one of those that
+        others do not displace."""
+        self.is_authenticated = True
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -218,8 +229,9 @@ def size_of(message: tuple[Any, Any]) -> int:
 class Bounds:
     """What the connections of a door share."""
 
-    def __init__(self, patience: float, readers_patience: float) -> None:
-        """Take the seconds for which a client may keep us waiting, for its body and with its answer."""
+    def __init__(self, patience: float, readers_patience: float, *, asks_for_keys: bool = False) -> None:
+        """Take the seconds for which a client may keep us waiting, for its body and with its answer, and whether
+        clients have to authenticate."""
         self.patience = patience
         self.readers_patience = readers_patience
         self.open: dict[Connection, None] = {}
@@ -229,17 +241,25 @@ class Bounds:
         self.most = (
             MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(8, files // FILES_EACH))
         )
+        self.most_unknown = self.most - self.most // KEPT if asks_for_keys else self.most
+        """How many of them may be there without having authenticated."""
 
     def add(self, one: Connection) -> None:
         """Take one more. Where it is one too many, the one goes that has kept us waiting for the longest time; where
-        none of them does, the new one."""
+        none of them does, the new one. Where those are too many that have not authenticated, it is one of these."""
         self.open[one] = None
-        if len(self.open) > self.most:
-            now = asyncio.get_running_loop().time()
-            # Of equals the first: the new one is it where nobody else is waited for.
-            longest = max((one, *self.open), key=lambda each: each.owed(now))
-            self.remove(longest)
-            longest.cut()
+        if len(self.open) <= self.most_unknown:
+            return
+        rivals = [each for each in self.open if not each.is_authenticated]
+        if len(rivals) <= self.most_unknown:
+            if len(self.open) <= self.most:
+                return
+            rivals = [*self.open]
+        now = asyncio.get_running_loop().time()
+        # Of equals the first: the new one is it where nobody else is waited for.
+        longest = max((one, *rivals), key=lambda each: each.owed(now))
+        self.remove(longest)
+        longest.cut()
 
     def remove(self, one: Connection) -> None:
         """Let one go."""

@@ -122,7 +122,13 @@ class Gateway(Section):
     insecure: bool = setting(
         "S3D_INSECURE",
         False,
-        "Allow S3D_ENDPOINT to be an address that other machines reach. No access keys are asked for.",
+        "Allow S3D_ENDPOINT to be an address that other machines reach while there are no access keys.",
+    )
+    access_keys_file: Path | None = setting(
+        "S3D_ACCESS_KEYS_FILE",
+        None,
+        "File with the access keys that clients sign with, read again when it changes. Requests that none of them "
+        "signs are refused. Unset: everyone who reaches S3D_ENDPOINT acts with the gateway's keys.",
     )
     domains: Names = setting(
         "S3D_DOMAINS",
@@ -216,6 +222,13 @@ class Remote(Section):
         None,
         "Directory with the files accessKeyID, secretAccessKey and (optional) sessionToken. s3d reads them again when "
         "they change. Unset: the AWS credential chain.",
+    )
+    identities_file: Path | None = setting(
+        "S3D_REMOTE_IDENTITIES_FILE",
+        None,
+        "JSON file with the identities for which access keys may stand: a list of objects with a name and one source "
+        "of keys (profile, accessKeyID and secretAccessKey, credentialsDir, or roleARN). s3d reads it again when it "
+        "changes. Unset: all act as the gateway.",
     )
     anonymous: bool = setting("S3D_ANONYMOUS", False, "Send unsigned requests, for a remote that needs no keys.")
     buckets: Names = setting(

@@ -18,6 +18,8 @@ from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
 
+TROUBLE = frozenset(["missing", "failing", "refused"])
+"""What may be wrong with an identity's keys."""
 STATES = {
     "waiting": "waits for its turn or for the remote",
     "pushing": "is being sent to the remote",
@@ -119,10 +121,21 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
         )
         yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
+    if said["access_keys"] is not None:
+        yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    for name, file in said["files"].items():
+        if file["error"]:
+            text = f"{name.replace('_', ' ')} of {terminal.show_age(now - file['loaded_at'])} ago: {file['error']}"
+            yield "old", terminal.paint(terminal.printable(text), "red")
+    for identity in remote.get("identities", ()):
+        if identity["credentials"] in TROUBLE:
+            text = f"{identity['name']}: its keys are {identity['credentials']} {identity['refusal']}".rstrip()
+            yield "identity", terminal.paint(terminal.printable(text), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])
-            text = f"{lane['bucket']} for {waits}: {lane['code']}: {lane['reason']}"
+            whose = f" of identity {lane['identity']}" if lane["identity"] else ""
+            text = f"{lane['bucket']}{whose} for {waits}: {lane['code']}: {lane['reason']}"
             yield "paused", terminal.paint(terminal.printable(text), "red")
     for change in said.get("tried", ()):
         name = f"{change['bucket']}/{change['key']}"

@@ -81,8 +81,13 @@ class Server(web.Server):
 
 
 @contextlib.asynccontextmanager
-async def listen(door: Door, settings: Gateway, metrics: Metrics) -> AsyncIterator[Server]:
+async def listen(
+    door: Door, settings: Gateway, metrics: Metrics, *, asks_for_keys: bool = False
+) -> AsyncIterator[Server]:
     """Open the door. `localhost` is both loopback addresses; that [::1] cannot be bound is not fatal.
+
+    With `asks_for_keys` it keeps a share of the connections for clients that have authenticated: its handler says of a
+    connection that one has (`Connection.authenticated`).
 
     At the end new connections are refused first, then running requests get half of `settings.drain` to finish, or the
     server's `patience` where that is less.
@@ -96,7 +101,7 @@ async def listen(door: Door, settings: Gateway, metrics: Metrics) -> AsyncIterat
         "max_headers": MAX_HEADERS,
     }
     server = Server(door.handle, **options)
-    server.bounds = Bounds(settings.client_timeout, settings.reader_timeout)
+    server.bounds = Bounds(settings.client_timeout, settings.reader_timeout, asks_for_keys=asks_for_keys)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
     await runner.setup()
     url = urlsplit(settings.endpoint)

@@ -26,11 +26,12 @@ FRESH = 10.0
 
 
 class Standing:
-    """What the remote thinks of us."""
+    """What the remote thinks of us, or of one of several identities."""
 
-    def __init__(self, path: str) -> None:
-        """Take the path of the remote's URL, below which its buckets are looked for."""
+    def __init__(self, path: str, name: str = "") -> None:
+        """Take the path of the remote's URL, below which its buckets are looked for, and the name of the identity."""
         self._path = path
+        self._whose = f" by identity {name}" if name else ""
         self._passed_at = -math.inf
         """When a request passed, by the monotonic clock."""
         self.refusal = ""
@@ -45,7 +46,7 @@ class Standing:
         """Note a success."""
         self._passed_at = time.monotonic()
         if self.refusal:
-            log.info("the remote takes what is asked of it again")
+            log.info("the remote takes what is asked of it%s again", self._whose)
             self.refusal = ""
 
     def refused(self, code: str, *, looked: bool) -> None:
@@ -61,5 +62,5 @@ class Standing:
 
     def _tell(self, code: str, hint: str) -> None:
         if code != self.refusal:
-            log.error("the remote refuses all that is asked of it: %s (%s)", code, hint)
+            log.error("the remote refuses all that is asked of it%s: %s (%s)", self._whose, code, hint)
         self.refusal = code

@@ -24,7 +24,7 @@ from tests.processes import free_port
 from tests.sidecar.cli.conftest import Cli, Response
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = ("run", "status", "ls", "get", "put", "set")
+COMMANDS = ("run", "status", "ls", "get", "put", "set", "key", "presign")
 HEAVY = (
     "aiohttp",
     "aiobotocore",
