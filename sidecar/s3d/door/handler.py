@@ -90,7 +90,7 @@ class Door:
                     # Whatever S3 would take it for.
                     operation = None
                 name = operation.name if operation else ""
-                caller, source = await self._admit(name, params, wire, body, secure=is_secure(request))
+                caller, source = await self._admit(request, name, params, wire, body)
                 if caller.key.id:
                     connection.authenticated()
                 if source is not None:
@@ -126,11 +126,11 @@ class Door:
         return response
 
     async def _admit(
-        self, operation: str, params: dict[str, Any], wire: Wire, body: Body | None, *, secure: bool
+        self, request: web.BaseRequest, operation: str, params: dict[str, Any], wire: Wire, body: Body | None
     ) -> tuple[Caller, Body | None]:
         """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
         if self._callers is not None:
-            return await self._callers.admit(operation, params, wire, body, secure=secure)
+            return await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
         if wire.query:
             # Of a name that is there twice, the first counts.
             sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
