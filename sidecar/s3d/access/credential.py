@@ -120,5 +120,6 @@ def unsupported(kind: str) -> S3Error:
     return S3Error(
         "InvalidRequest",
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-        hint=f"the request has a signature of {kind}; let the client sign by Signature Version 4",
+        hint=f"the request has a signature of {kind}; let the client sign by Signature Version 4, such as boto3 with "
+        "Config(signature_version='s3v4')",
     )
