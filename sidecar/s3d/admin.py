@@ -77,6 +77,15 @@ class Pending(Tally):
     held: int
 
 
+class TlsStatus(TypedDict):
+    """The certificate of the S3 door."""
+
+    expires_at: float
+    """Unix time from which on clients refuse it."""
+    error: str
+    """Why its files, as they are now, are not taken over; "" where they are what is served."""
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
@@ -89,6 +98,8 @@ class Status(TypedDict):
     paused_lanes: int
     """Identities and buckets to which nothing is delivered just now, because the remote refuses them."""
     draining: bool
+    tls: TlsStatus | None
+    """None where the door speaks plain HTTP."""
 
 
 class LaneStatus(TypedDict):

@@ -31,6 +31,7 @@ from s3d.background import for_ever
 from s3d.clock import tick, time_of
 from s3d.door.handler import Door
 from s3d.door.server import listen
+from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
@@ -65,11 +66,12 @@ NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parke
 class Daemon:
     """What the status doors ask about."""
 
-    def __init__(self, settings: Settings, far: remote.Remote, queue: Queue | None) -> None:
+    def __init__(self, settings: Settings, far: remote.Remote, queue: Queue | None, tls: Tls | None) -> None:
         """Take the parts that know."""
         self._settings = settings
         self._far = far
         self._queue = queue
+        self._tls = tls
         self._started_at = tick()
         self.listening = False
         self.draining = False
@@ -103,6 +105,7 @@ class Daemon:
             "states": self._queue.states() if self._queue else {},
             "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
             "draining": self.draining,
+            "tls": {"expires_at": self._tls.expires_at, "error": self._tls.error} if self._tls else None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -201,8 +204,10 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     watched = Watched(settings)
     await watched.look()
     async with contextlib.AsyncExitStack() as parts:
-        locks = parts.enter_context(locked(settings))
         metrics = Metrics()
+        encrypts = serves and urlsplit(settings.gateway.endpoint).scheme == "https"
+        tls = await asyncio.to_thread(Tls, settings.gateway, metrics) if encrypts else None
+        locks = parts.enter_context(locked(settings))
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         queue: Queue | None = None
         inner: S3 = without_queue(far)
@@ -211,19 +216,20 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue)
+        daemon = Daemon(settings, far, queue, tls)
         await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
-        async with background(queue, watched, metrics):
+        async with background(queue, watched, tls, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
             front = Door(Metered(inner, metrics), settings.gateway)
-            async with listen(front, settings.gateway, metrics) as server:
+            async with listen(front, settings.gateway, metrics, tls) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
-                log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
+                by = " by TLS" if tls else ""
+                log.info("s3d %s serves S3 on %s%s, remote %s", __version__, where, by, far.endpoint)
                 await stop.wait()
                 daemon.draining = True
                 seconds = daemon.drain_seconds()
@@ -287,10 +293,12 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: "Watched", tls: Tls | None, metrics: Metrics) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever("settings", watched.run, metrics))]
+        if tls is not None:
+            running.append(tasks.create_task(for_ever("certificate", tls.run, metrics)))
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),

@@ -164,6 +164,18 @@ class Metrics:
             registry=registry,
         )
 
+        self.tls_expiry = Gauge(
+            "s3d_tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",
+            registry=registry,
+        )
+        self.tls_expiry.set(math.nan)
+        self.tls_reload_failed = Gauge(
+            "s3d_tls_reload_failed",
+            "1 while the files of the certificate cannot be used and the last certificate stays, else 0.",
+            registry=registry,
+        )
+
         self.remote_up = Gauge(
             "s3d_remote_up",
             "1 if the remote answers, 0 if it is away, NaN if it was not asked yet.",

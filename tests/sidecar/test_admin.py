@@ -55,6 +55,7 @@ class Told:
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
             "draining": False,
+            "tls": None,
         }
 
     def bucket_status(self, bucket: str) -> admin.BucketStatus:

@@ -124,7 +124,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     health = Health(5.0, 30.0, nothing)
     async with (
         open_queue(settings, remote, health, "http://remote.test", "us-east-1", metrics) as queue,
-        daemon.background(queue, daemon.Watched(settings), metrics),
+        daemon.background(queue, daemon.Watched(settings), None, metrics),
     ):
         yield Stage(queue, remote, fake, metrics)
 

@@ -72,7 +72,7 @@ class Door:
             # What the target says goes before the header (RFC 9112, 3.2.2).
             headers = CIMultiDict(headers)
             headers[hdrs.HOST] = authority
-        wire = Wire(request.method, path, query, headers)
+        wire = Wire(request.method, path, query, headers, scheme="https" if is_encrypted(request) else "http")
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
@@ -221,7 +221,7 @@ class Door:
             return Response(status=status, headers=headers)
         if isinstance(body, BytesBody) and len(body.data) <= SMALL:
             return Response(status=status, headers=headers, body=body.data)
-        if body.send is not None and (length or 0) > SMALL:
+        if body.send is not None and (length or 0) > SMALL and not is_encrypted(request):
             return await self._send(request, status, headers, body, body.send, closing=closing)
         return await self._stream(request, status, headers, body, closing=closing)
 
@@ -310,6 +310,12 @@ class Door:
 def _ended(serving: "asyncio.Future[Reply]") -> None:
     if not serving.cancelled() and (error := serving.exception()) is not None:
         log.warning("a request whose client has left failed: %s", error)
+
+
+def is_encrypted(request: web.BaseRequest) -> bool:
+    """Whether the connection is one of TLS. Nothing but its transport may write to its socket then: what else does
+    would send the bytes as they are (A-10)."""
+    return request.transport is not None and request.transport.get_extra_info("ssl_object") is not None
 
 
 def is_document(operation: Operation | None) -> bool:
