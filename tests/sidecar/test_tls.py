@@ -393,3 +393,36 @@ def test_the_expiry_is_that_of_the_doors_own_certificate(certified: Certified, a
     certified.certificate.write_bytes(certified.certificate.read_bytes() + authority.bundle.read_bytes())
     made = tls.Tls(Gateway(tls_cert=certified.certificate, tls_key=certified.key), Metrics())
     assert made.expires_at == pytest.approx(time.time() + 60 * 86400, abs=3600)
+
+
+@pytest.mark.semantics("A-10d")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_the_command_line_speaks_tls_and_trusts_whom_it_is_told_to(
+    door: Daemon, bucket: str, certified: Certified, tmp_path: Path
+) -> None:
+    bundle, data = str(certified.authority.bundle), data_of(3 * MIB)
+    refused = door.cli("ls", bucket)
+    assert refused.returncode == 69
+    assert b"is not trusted" in refused.stderr
+    assert b"AWS_CA_BUNDLE" in refused.stderr
+    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+        door.settings[name] = bundle
+        put = door.cli("put", f"{bucket}/k", stdin=data)
+        assert put.returncode == 0, put.stderr
+        assert door.cli("get", f"{bucket}/k").stdout == data
+        del door.settings[name]
+    # What is refused before its body is sent says why.
+    door.settings["AWS_CA_BUNDLE"] = bundle
+    refused = door.cli("put", "no-such-bucket/k", stdin=data)
+    assert refused.returncode == 1
+    assert b"NoSuchBucket" in refused.stderr
+    door.settings["AWS_CA_BUNDLE"] = str(tmp_path / "none")
+    refused = door.cli("ls", bucket)
+    assert (refused.returncode, b"AWS_CA_BUNDLE" in refused.stderr) == (2, True)
+    door.settings["AWS_CA_BUNDLE"] = bundle
+    door.settings["S3D_ENDPOINT"] = f"https://localhost:{door.port}"
+    assert door.cli("ls", bucket).returncode == 0
+    door.settings["S3D_ENDPOINT"] = f"http://localhost:{door.port}"
+    assert door.cli("ls", bucket).returncode == 1
+    shown = door.cli("status", "--json")
+    assert b'"expires_at"' in shown.stdout
