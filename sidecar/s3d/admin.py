@@ -77,13 +77,20 @@ class Pending(Tally):
     held: int
 
 
+class FileStatus(TypedDict):
+    """A file that is read again when it changes."""
+
+    loaded_at: float
+    """Unix time at which the content that is in use was taken over."""
+    error: str
+    """Why the newest content is not in use; "" where it is."""
+
+
 class TlsStatus(TypedDict):
     """The certificate of the S3 door."""
 
     expires_at: float
     """Unix time from which on clients refuse it."""
-    error: str
-    """Why its files, as they are now, are not taken over; "" where they are what is served."""
 
 
 class Status(TypedDict):
@@ -97,6 +104,9 @@ class Status(TypedDict):
     """Changes by state."""
     paused_lanes: int
     """Identities and buckets to which nothing is delivered just now, because the remote refuses them."""
+    access_keys: int | None
+    """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
+    files: dict[str, FileStatus]
     draining: bool
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
@@ -371,6 +381,8 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
             pending["oldest_age_seconds"],
             paused_lanes=status["paused_lanes"],
             remote_up=up,
+            access_keys=status["access_keys"] or 0,
+            files={name: file["error"] for name, file in status["files"].items()},
         )
     encode, content_type = choose_encoder(accept)
     # In a thread: thousands of lines take longer than a request may wait for the loop.

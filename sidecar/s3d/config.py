@@ -149,10 +149,11 @@ def check_together(settings: Settings) -> None:
     """Refuse settings that are each valid but not together."""
     door = urlsplit(settings.gateway.endpoint)
     check_tls(settings.gateway)
-    if not is_loopback(door.hostname or "") and not settings.gateway.insecure:
+    is_meant = settings.gateway.access_keys_file is not None or settings.gateway.insecure
+    if not is_loopback(door.hostname or "") and not is_meant:
         raise ConfigError(
             f"S3D_ENDPOINT: {door.hostname} is not a loopback address, and everyone who reaches the door acts as s3d",
-            hint="listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
+            hint="set S3D_ACCESS_KEYS_FILE, or listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
         )
     check_room(settings)
     if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):

@@ -141,7 +141,13 @@ class Gateway(Section):
     insecure: bool = setting(
         "S3D_INSECURE",
         False,
-        "Allow S3D_ENDPOINT to be an address that other machines reach. No access keys are asked for.",
+        "Allow S3D_ENDPOINT to be an address that other machines reach while there are no access keys.",
+    )
+    access_keys_file: Path | None = setting(
+        "S3D_ACCESS_KEYS_FILE",
+        None,
+        "File with the access keys that clients sign with, read again when it changes. Requests that none of them "
+        "signs are refused. Unset: everyone who reaches S3D_ENDPOINT acts with the gateway's keys.",
     )
     domains: Names = setting(
         "S3D_DOMAINS",

@@ -155,7 +155,7 @@ def shown(daemon: Daemon, context: ssl.SSLContext) -> str:
 
 
 def scraped(daemon: Daemon, name: str) -> float:
-    """The value of a metric without labels."""
+    """The value of a metric."""
     with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
@@ -242,7 +242,7 @@ def test_a_new_certificate_is_taken_over_beside_running_connections(door: Daemon
         before.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert answer_of(before).startswith(b"HTTP/1.1 200 ")
     assert expiry(door) == pytest.approx(time.time() + 60 * 86400, abs=3600)
-    assert door.status()["tls"]["error"] == ""
+    assert door.status()["files"]["certificates"]["error"] == ""
 
 
 @pytest.mark.semantics("A-10a")
@@ -252,16 +252,16 @@ def test_files_that_cannot_be_used_change_nothing_and_are_told_of(door: Daemon, 
     first, key = shown(door, trusting), certified.key.read_bytes()
     certified.renew(days=60)
     certified.key.write_bytes(key)
-    eventually(lambda: "is not the key of" in door.status()["tls"]["error"], seconds=10)
+    eventually(lambda: "is not the key of" in door.status()["files"]["certificates"]["error"], seconds=10)
     certified.renew(days=-1)
-    eventually(lambda: "expired on" in door.status()["tls"]["error"], seconds=10)
+    eventually(lambda: "expired on" in door.status()["files"]["certificates"]["error"], seconds=10)
     certified.key.unlink()
-    eventually(lambda: "cannot be read" in door.status()["tls"]["error"], seconds=10)
+    eventually(lambda: "cannot be read" in door.status()["files"]["certificates"]["error"], seconds=10)
     assert shown(door, trusting) == first
-    assert scraped(door, "s3d_tls_reload_failed") == 1
+    assert scraped(door, 's3d_reload_failed{file="certificates"}') == 1
     certified.renew(days=90)
     eventually(lambda: shown(door, trusting) != first, seconds=10)
-    eventually(lambda: scraped(door, "s3d_tls_reload_failed") == 0, seconds=10)
+    eventually(lambda: scraped(door, 's3d_reload_failed{file="certificates"}') == 0, seconds=10)
     assert door.output().count("is not taken over") == 3
 
 
@@ -352,7 +352,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         "S3D_TLS_KEY is not the key of S3D_TLS_CERT",
     ),
     "no key": (lambda ours, _: ours.key.unlink(), "tls.key cannot be read: No such file or directory"),
-    "open key": (lambda ours, _: ours.key.chmod(0o644), "S3D_TLS_KEY: others may read"),
+    "open key": (lambda ours, _: ours.key.chmod(0o644), "opens it to others"),
     "password": (spoil_key, "S3D_TLS_KEY: the key has a password"),
     "no certificate": (lambda ours, _: ours.certificate.write_text("x"), "S3D_TLS_CERT: there is no PEM certificate"),
     "key that is none": (lambda ours, _: ours.key.write_text("x"), "S3D_TLS_CERT and S3D_TLS_KEY cannot be used: "),
@@ -360,7 +360,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
         lambda ours, _: ours.certificate.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
         "S3D_TLS_CERT and S3D_TLS_KEY cannot be used: ",
     ),
-    "no file": (lambda ours, _: replace_by_pipe(ours.key), "tls.key is no file"),
+    "no file": (lambda ours, _: replace_by_pipe(ours.key), "tls.key is no regular file"),
     "client CA": (lambda ours, _: ours.client_ca.write_text("x"), "S3D_TLS_CLIENT_CA: "),
 }
 

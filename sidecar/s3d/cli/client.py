@@ -1,10 +1,11 @@
-"""The CLI's client of the S3 door and of the status doors: unsigned, one connection a request; the S3 door by TLS too.
+"""The CLI's client of the S3 door, also by TLS, and of the status doors: HTTP, one connection a request.
 
 A key is sent as it was given, percent-encoded and never normalised: `a//b` and `a/../b` are keys like any other. What
 the door answers is bounded before it is parsed. Whatever goes wrong is an S3DError: S3Error where the door said so,
 NotRunning where nobody listens, Interrupted where the connection broke.
 """
 
+import hashlib
 import http.client
 import io
 import os
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from s3d.cli import settings
+from s3d.cli import settings, signing
+from s3d.cli.signing import Key
 from s3d.cli.terminal import Progress
 from s3d.errors import ConfigError, S3DError, S3Error
 
@@ -39,7 +41,7 @@ SOCKET_NAME = "s3d.sock"
 SOCKET_PATH_LIMIT = 107
 
 HINTS = {
-    "AccessDenied": "s3d uses the credentials of its own environment, not yours",
+    "AccessDenied": "s3d asks the remote with the credentials of its own environment, not with yours",
     "BadDigest": "the file changed while it was sent; send it again",
     "EntityTooLarge": "a single put takes at most 5 GiB; an SDK sends more in parts",
     "NoSuchBucket": "`s3d ls` shows the buckets",
@@ -65,11 +67,19 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: IO[bytes] | None = None,
     length: int = 0,
+    sha256: str = "",
+    key: Key | None = None,
 ) -> http.client.HTTPResponse:
-    """Ask the S3 door. The answer's body is still to be read. Raises S3Error for every status from 300."""
+    """Ask the S3 door. The answer's body is still to be read. Raises S3Error for every status from 300.
+
+    It is signed by `key`, else by the one that is found (`signing.find`), else not at all; then `sha256` is the digest
+    of the body in hex.
+    """
     url = settings.endpoint()
-    where = path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
-    response = exchange(connect(url), urlsplit(url).netloc, method, where, headers or {}, body, length)
+    search = urlencode(query, quote_via=quote) if query else ""
+    headers = signing.sign(key or signing.find(), method, urlsplit(url).netloc, path, search, headers or {}, sha256)
+    where = f"{path}?{search}" if search else path
+    response = exchange(connect(url), urlsplit(url).netloc, method, where, headers, body, length)
     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
         with response:
             raise refusal(response)
@@ -87,7 +97,9 @@ def ask_document(
 def send_document(path: str, query: Mapping[str, str], headers: Mapping[str, str], document: bytes) -> None:
     """Put an XML document."""
     headers = {"Content-Type": "application/xml", **headers}
-    with ask("PUT", path, query, headers=headers, body=io.BytesIO(document), length=len(document)) as response:
+    digest = hashlib.sha256(document).hexdigest()
+    body = io.BytesIO(document)
+    with ask("PUT", path, query, headers=headers, body=body, length=len(document), sha256=digest) as response:
         read_bounded(response)
 
 
@@ -107,7 +119,7 @@ def exchange(
     # The answer keeps the socket open until it is read.
     with sock:
         try:
-            connection.putrequest(method, where, skip_accept_encoding=True)
+            connection.putrequest(method, where, skip_host="Host" in headers, skip_accept_encoding=True)
             connection.putheader("Connection", "close")
             for name, value in headers.items():
                 connection.putheader(name, value)

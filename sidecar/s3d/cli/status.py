@@ -118,13 +118,17 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         left = tls["expires_at"] - now
         until = f"expires in {terminal.show_age(left)}" if left > 0 else f"expired {terminal.show_age(-left)} ago"
         yield "certificate", until if left > 0 else terminal.paint(until, "red")
-        if tls["error"]:
-            yield "", terminal.paint(terminal.printable(f"its files are not taken over: {tls['error']}"), "red")
     if remote["refusal"]:
         what = (
             "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
         )
         yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
+    if said["access_keys"] is not None:
+        yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    for name, file in said["files"].items():
+        if file["error"]:
+            text = f"{name.replace('_', ' ')} of {terminal.show_age(now - file['loaded_at'])} ago: {file['error']}"
+            yield "old", terminal.paint(terminal.printable(text), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])

@@ -5,8 +5,6 @@ the daemon runs, such files change nothing: the last certificate stays, and log,
 connection has the certificate that was there when it began, so that none meets half of a change.
 """
 
-import asyncio
-import hashlib
 import logging
 import os
 import re
@@ -14,19 +12,20 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s3d import secret_files
+from s3d import files
 from s3d.errors import ConfigError
 from s3d.metrics import Metrics
 from s3d.settings import Gateway
+from s3d.watched import Watched
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 2.0
-"""Seconds between two looks at the files."""
+MOST = 1 << 20
+"""Bytes of a file; a Secret of Kubernetes holds no more."""
 PROTOCOLS = ["http/1.1"]
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's ssl has no name for."""
@@ -40,13 +39,8 @@ class Files:
     """What the files hold at one moment."""
 
     certificates: bytes
-    key: bytes
+    key: bytes = field(repr=False)
     client_ca: bytes | None
-
-    def digest(self) -> bytes:
-        """Tells it from other contents; the key need not be kept for that."""
-        parts = (self.certificates, self.key, self.client_ca or b"")
-        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +56,13 @@ class Tls:
 
     def __init__(self, settings: Gateway, metrics: Metrics) -> None:
         """Read the files. Raises ConfigError where they cannot be used."""
-        self._settings = settings
+        if settings.tls_cert is None or settings.tls_key is None:
+            raise ConfigError("S3D_TLS_CERT and S3D_TLS_KEY are not set")
+        self._paths = settings.tls_cert, settings.tls_key, settings.tls_client_ca
         self._metrics = metrics
-        self.error = ""
-        """Why the files are not taken over; "" where they are what is served."""
-        files = read(settings)
-        self._seen = files.digest()
-        self._certificate = make(files)
-        self._show()
+        found = self._read()
+        self._use(make(found))
+        self.watched = Watched("certificates", settings.tls_cert, self._read, self._take, seen=found)
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -81,64 +74,43 @@ class Tls:
         """Unix time from which on clients refuse the certificate."""
         return self._certificate.expires_at
 
-    async def run(self) -> None:
-        """Rest, and look."""
-        await asyncio.sleep(INTERVAL)
-        await self.look()
+    def _read(self) -> Files:
+        """What the files hold. Where they change meanwhile it does not match, and the next look finds all of it."""
+        certificates, key, client_ca = self._paths
+        return Files(
+            files.read(certificates, MOST),
+            files.read_secret(key, MOST),
+            files.read(client_ca, MOST) if client_ca is not None else None,
+        )
 
-    async def look(self) -> None:
-        """Take over what the files say now, if they say anything new."""
-        try:
-            files = await asyncio.to_thread(read, self._settings)
-            if files.digest() != self._seen:
-                self._certificate = await asyncio.to_thread(make, files)
-                self._seen = files.digest()
-                log.info("the door has a new certificate, valid until %s", date(self.expires_at))
-            self.error = ""
-        except ConfigError as error:
-            said = f"{error.message} ({error.hint})" if error.hint else error.message
-            if said != self.error:
-                log.error("the door's certificate is not taken over, the last one stays: %s", said)
-            self.error = said
-        self._show()
+    def _take(self, found: Files) -> str:
+        self._use(make(found))
+        return f"valid until {date(self.expires_at)}"
 
-    def _show(self) -> None:
-        self._metrics.tls_expiry.set(self.expires_at)
-        self._metrics.tls_reload_failed.set(bool(self.error))
+    def _use(self, certificate: Certificate) -> None:
+        self._certificate = certificate
+        self._metrics.tls_expiry.set(certificate.expires_at)
 
 
-def read(settings: Gateway) -> Files:
-    """Read the files that the settings name. Raises ConfigError."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        raise ConfigError("S3D_TLS_CERT and S3D_TLS_KEY are not set")
-    # A kubelet changes all files of a volume at once, by the link that the names in it lead through: what is read
-    # between two contents does not match, and the next look finds it whole.
-    return Files(
-        secret_files.read("S3D_TLS_CERT", settings.tls_cert, secret=False),
-        secret_files.read("S3D_TLS_KEY", settings.tls_key, secret=True),
-        secret_files.read("S3D_TLS_CLIENT_CA", ca, secret=False) if (ca := settings.tls_client_ca) else None,
-    )
-
-
-def make(files: Files) -> Certificate:
+def make(found: Files) -> Certificate:
     """Make what connections are encrypted with, and try it. Raises ConfigError."""
-    first = BLOCK.search(files.certificates.decode("latin-1"))
+    first = BLOCK.search(found.certificates.decode("latin-1"))
     if first is None:
         raise ConfigError("S3D_TLS_CERT: there is no PEM certificate in it", hint="it has lines -----BEGIN CERTIFICATE")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(PROTOCOLS)
-    load_pair(context, files)
+    load_pair(context, found)
     begins, ends = dates(context, first[0])
     now = time.time()
     if ends <= now:
         raise ConfigError(f"S3D_TLS_CERT: the certificate expired on {date(ends)}", hint="renew it")
     if begins > now:
         log.warning("the door's certificate is valid from %s only: is the clock right?", date(begins))
-    if files.client_ca is not None:
+    if found.client_ca is not None:
         try:
-            context.load_verify_locations(cadata=files.client_ca.decode("ascii"))
+            context.load_verify_locations(cadata=found.client_ca.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(f"S3D_TLS_CLIENT_CA: it holds no usable PEM certificate: {reason(error)}") from None
         # From here on: dates() has no certificate of its own to show.
@@ -146,7 +118,7 @@ def make(files: Files) -> Certificate:
     return Certificate(context, ends)
 
 
-def load_pair(context: ssl.SSLContext, files: Files) -> None:
+def load_pair(context: ssl.SSLContext, found: Files) -> None:
     """Give a context the certificates and their key. Raises ConfigError."""
     asked = False
 
@@ -156,7 +128,7 @@ def load_pair(context: ssl.SSLContext, files: Files) -> None:
         return ""
 
     try:
-        with in_memory(files.certificates) as certificates, in_memory(files.key) as key:
+        with in_memory(found.certificates) as certificates, in_memory(found.key) as key:
             context.load_cert_chain(certificates, key, password)
     except ssl.SSLError as error:
         if asked:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 from s3d.api import AnyHeaders
 from s3d.errors import S3Error
-from s3d.protocol import sigv4
-from s3d.protocol.sigv4 import Reading
+from s3d.protocol import canonical
+from s3d.protocol.canonical import Reading
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Blanks:
 
     async def reading(self, bucket: str, headers: AnyHeaders) -> Reading:
         """The reading to sign these headers by."""
-        if not sigv4.is_ambiguous(headers):
+        if not canonical.is_ambiguous(headers):
             return Reading.SPACES
         async with self._asking:
             if self._known is None:
@@ -56,5 +56,5 @@ class Blanks:
 
     def refused(self, headers: AnyHeaders) -> None:
         """Note that a request was refused: if it depends on the reading, that is asked again before the next one."""
-        if self._known is not None and sigv4.is_ambiguous(headers):
+        if self._known is not None and canonical.is_ambiguous(headers):
             self._known = None

@@ -37,7 +37,8 @@ from s3d.layers.standing import NO_BUCKET, Standing
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
-from s3d.protocol.sigv4 import Reading
+from s3d.protocol.canonical import Reading
+from s3d.protocol.checksums import EMPTY_SHA256
 from s3d.settings import Remote as RemoteSettings
 
 T = TypeVar("T")
@@ -45,7 +46,6 @@ log = logging.getLogger(__name__)
 
 NOT_SENT_ON = HOP_BY_HOP | {"x-amz-decoded-content-length", "x-amz-trailer"}
 SKIP_AUTO = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 # A refusal that comes before the bytes is worth a round trip from this size on.

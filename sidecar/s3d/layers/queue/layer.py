@@ -46,7 +46,7 @@ from s3d.layers.queue.serve import (
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
-from s3d.protocol import encode
+from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
 from s3d.store.bodies import Bodies
@@ -148,7 +148,7 @@ class Queue:
             return await handler(self._context, call)
         if call.wire.method == "OPTIONS":
             return await self._context.inner(call)
-        if form_upload.is_form(call.wire):
+        if forms.is_form(call.wire):
             return await form_upload.post(self._context, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:

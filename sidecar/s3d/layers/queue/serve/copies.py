@@ -22,7 +22,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.serve import forward, overlay, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
-from s3d.protocol import encode
+from s3d.protocol import decode, encode
 from s3d.protocol.model import OPERATIONS
 
 CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
@@ -35,7 +35,7 @@ THERE = "a copy of an object of the remote"
 
 async def copy(context: QueueContext, call: Call) -> Reply:
     """Answer CopyObject. What of it the queue can do is a put, whose fate is decided like that of any other."""
-    source = forward.copy_source(call.params.get("CopySource"))
+    source = decode.copy_source(call.params.get("CopySource"))
     if source is None:
         return await forward.after(context, call)
     unsupported = next(iter(allowlist.unsupported(call.wire, "CopyObject")), "")

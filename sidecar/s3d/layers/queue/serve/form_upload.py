@@ -34,11 +34,6 @@ SIGNING = frozenset("algorithm credential date signature security-token".split()
 FIELD = re.compile(rf"x-amz-(?!({'|'.join(SIGNING)})$).+")
 
 
-def is_form(wire: Wire) -> bool:
-    """Whether a request is a form POST, which names its key in its body."""
-    return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
-
-
 async def post(context: QueueContext, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
     form, put = await read(call)
@@ -73,7 +68,7 @@ def without_queue(inner: S3) -> S3:
     """
 
     async def serve(call: Call) -> Reply:
-        if call.operation or not is_form(call.wire):
+        if call.operation or not forms.is_form(call.wire):
             return await forward.addressed(call, forward.promised(call, await inner(call)))
         try:
             form, put = await read(call)

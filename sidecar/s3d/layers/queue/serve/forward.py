@@ -6,7 +6,6 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 import contextlib
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
@@ -21,7 +20,7 @@ from s3d.layers.queue.push import bucket_tags
 from s3d.layers.queue.rows import lookups, uploads
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.turns import Turn
-from s3d.protocol import answers, encode
+from s3d.protocol import answers, decode, encode
 
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
 KEEPING = frozenset(
@@ -32,8 +31,6 @@ WRITING = frozenset(["PUT", "POST", "DELETE"])
 READING = frozenset(["SelectObjectContent"])
 """What reads although its method says otherwise."""
 LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
-VERSION = re.compile(r"(versionId=[^&]*)?")
-"""What may stand behind the question mark of a copy's source."""
 
 
 async def pass_through(context: QueueContext, call: Call) -> Reply:
@@ -59,7 +56,7 @@ async def after(context: QueueContext, call: Call) -> Reply:
 
 def written(context: QueueContext, call: Call) -> Write:
     """A write of an operation that the queue never takes."""
-    source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    source = decode.copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     # Before the source is delivered: then only the remote knows its tags.
     tags = withheld.tags_of(context.db, call, source)
     return Write(
@@ -217,25 +214,3 @@ def _remembered(context: QueueContext, call: Call) -> Reply:
     if call.operation == "HeadBucket":
         return Reply(200, CIMultiDict({"x-amz-bucket-region": region}), source="queue")
     return encode.reply(call.operation, {"LocationConstraint": "" if region == "us-east-1" else region})
-
-
-def copy_source(source: object) -> tuple[str, str] | None:
-    """Bucket and key that a copy reads; None where the call is no copy.
-
-    As S3 does, it is decoded once and then split, so that the slash between the two may be encoded as well. Raises
-    S3Error InvalidArgument where it names no key, or has a query that is no version: stores read that in two ways.
-    """
-    if not isinstance(source, str) or not source:
-        return None
-    path, _, query = source.partition("?")
-    try:
-        bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
-    except UnicodeDecodeError:
-        bucket = key = ""
-    if not bucket or not key or not VERSION.fullmatch(query):
-        raise S3Error(
-            "InvalidArgument",
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-            details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": source},
-        )
-    return bucket, key

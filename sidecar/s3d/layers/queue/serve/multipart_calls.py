@@ -250,7 +250,7 @@ async def size_at_remote(context: QueueContext, upload: Upload, call: Call, numb
 
 async def copy_part(context: QueueContext, call: Call) -> Reply:
     """Answer UploadPartCopy."""
-    source = forward.copy_source(call.params.get("CopySource", ""))
+    source = decode.copy_source(call.params.get("CopySource", ""))
     upload = ours(context, call)
     if upload is None or source is None:
         return await entry.serve(context, of_remote(context, call, lambda _: copy_there(context, call, source)))
