@@ -59,6 +59,7 @@ class Told:
             "access_keys": 2,
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,
+            "tls": None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:

@@ -56,6 +56,13 @@ class FileStatus(TypedDict):
     """Why the newest content is not in use; "" where it is."""
 
 
+class TlsStatus(TypedDict):
+    """The certificate of the S3 door."""
+
+    expires_at: float
+    """Unix time from which on clients refuse it."""
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
@@ -71,6 +78,8 @@ class Status(TypedDict):
     """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
     files: dict[str, FileStatus]
     draining: bool
+    tls: TlsStatus | None
+    """None where the door speaks plain HTTP."""
 
 
 class LaneStatus(TypedDict):
