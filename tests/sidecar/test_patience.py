@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from s3d.access.cors import NO_RULES, Rules
 from s3d.api import Call, Reply
 from s3d.door import handler
 from s3d.door.handler import Door
@@ -28,13 +29,17 @@ class Late:
         return await self.answer
 
 
+async def no_rules(_: str) -> Rules:
+    return NO_RULES
+
+
 @pytest.fixture
 async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asyncio.StreamReader]]:
     """A client that has asked such an S3 for a copy, and got its first blank."""
     monkeypatch.setattr(handler, "BLANK_AFTER", 0.01)
     settings = Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
     slow = Late()
-    async with listen(Door(slow, settings), settings, Metrics()):
+    async with listen(Door(slow, settings, no_rules), settings, Metrics()):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(settings.endpoint.rpartition(":")[2]))
         writer.write(COPY)
         head = await reader.readuntil(b"\r\n\r\n")

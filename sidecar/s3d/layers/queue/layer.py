@@ -28,6 +28,7 @@ from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import timekeeping
 from s3d.layers.queue.push.pusher import Pusher
 from s3d.layers.queue.rows import knowledge, lanes, lookups, times, transitions, uploads
+from s3d.layers.queue.rows.cors import CorsRows
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.write_profiles import WriteProfiles
 from s3d.layers.queue.seen_etags import SeenEtags
@@ -58,7 +59,7 @@ log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
-READING = frozenset(["GET", "HEAD", "OPTIONS"])
+READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
@@ -98,6 +99,7 @@ class Queue:
         self._context = context
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.cors = CorsRows(context.db)
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
@@ -146,8 +148,6 @@ class Queue:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
             return await handler(self._context, call)
-        if call.wire.method == "OPTIONS":
-            return await self._context.inner(call)
         if form_upload.is_form(call.wire):
             return await form_upload.post(self._context, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):

@@ -41,6 +41,7 @@ INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)
 DELETE FROM meta WHERE name IN ('honoured', 'names');
     DELETE FROM bucket;
     DELETE FROM hold;
+    DELETE FROM cors;
     DELETE FROM lane;
     DELETE FROM shape;
     DELETE FROM stray;

@@ -32,7 +32,8 @@ NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
 NEW_IN_5: tuple[str, ...] = ("garbage.sql", "account.sql")
-TABLES = joined("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5)
+NEW_IN_6: tuple[str, ...] = ("cors.sql",)
+TABLES = joined("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5, *NEW_IN_6)
 CREATE = re.compile(r"CREATE( UNIQUE)? (INDEX|TRIGGER|VIEW) ")
 
 
@@ -54,7 +55,7 @@ def missing_rules() -> str:
 
 
 SCHEMA = Schema(
-    version=5,
+    version=6,
     sql=TABLES,
     migrations={
         1: joined("from_1.sql", *NEW_IN_2),
@@ -63,6 +64,7 @@ SCHEMA = Schema(
         4: joined("from_4.sql", *NEW_IN_5, "garbage_of_4.sql")
         + missing_rules()
         + joined("truth_again.sql", "account_again.sql"),
+        5: joined(*NEW_IN_6),
     },
 )
 """The tables of this version."""
