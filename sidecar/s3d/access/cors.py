@@ -115,9 +115,9 @@ def preflight_headers_of(rule: Rule, origin: str, asked: Sequence[str]) -> dict[
     return headers
 
 
-def of_configuration(configuration: Mapping[str, Any]) -> tuple[Rule, ...]:
+def of_configuration(configuration: Any) -> tuple[Rule, ...]:
     """The rules of a CORSConfiguration, by botocore's member names. Raises ValueError for what is none."""
-    return tuple(map(_rule, _list(configuration.get("CORSRules", ()))[:MAX_RULES]))
+    return tuple(map(_rule, _list(_object(configuration).get("CORSRules", ()))[:MAX_RULES]))
 
 
 def to_configuration(rules: Iterable[Rule]) -> dict[str, Any]:
@@ -136,9 +136,8 @@ def to_configuration(rules: Iterable[Rule]) -> dict[str, Any]:
     }
 
 
-def _rule(rule: Any) -> Rule:
-    if not isinstance(rule, Mapping):
-        raise ValueError("a CORS rule is an object")  # noqa: TRY004 (of a document, not of a caller)
+def _rule(value: Any) -> Rule:
+    rule = _object(value)
     max_age = rule.get("MaxAgeSeconds")
     if max_age is not None and not isinstance(max_age, int):
         raise ValueError("MaxAgeSeconds is a number")
@@ -149,6 +148,12 @@ def _rule(rule: Any) -> Rule:
         expose=_texts(rule.get("ExposeHeaders", ())),
         max_age=max_age,
     )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("this is an object")  # noqa: TRY004 (of a document, not of a caller)
+    return value
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -31,7 +31,7 @@ class CorsRows:
         rows = self._db.read(SQL["rules"], (bucket,))
         try:
             return cors.of_configuration(documents.parse(rows[0][0])) if rows else ()
-        except (ValueError, AttributeError):
+        except ValueError:
             return ()
 
     async def keep(self, bucket: str, rules: tuple[Rule, ...]) -> None:
