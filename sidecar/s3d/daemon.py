@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, logs
-from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d import __version__, config, documents, logs
+from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
@@ -213,7 +214,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
             )
             inner = queue
         daemon = Daemon(settings, far, queue)
-        await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
+        await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True

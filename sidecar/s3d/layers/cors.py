@@ -9,19 +9,19 @@ settings hold for every bucket, and nobody is asked.
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
 from s3d.access import cors
 from s3d.access.cors import NO_RULES, Rule, Rules
 from s3d.api import S3, Call, Outcome, Reply
+from s3d.bounded import BoundedMap
 from s3d.client import Client
 from s3d.clock import tick
 from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.settings import Browsers
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ class Cors:
         self._fixed = of_settings(settings)
         self._health = health
         self._memory = memory
-        self._known: OrderedDict[str, Known] = OrderedDict()
-        """The one that was asked for last is the last one."""
+        self._known = BoundedMap[str, Known](MAX_KNOWN)
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def __call__(self, call: Call) -> Reply:
@@ -97,7 +96,7 @@ class Cors:
         if not self._health.away and (bucket in self._asking or len(self._asking) < MAX_ASKED):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._ask_once(bucket)), PATIENCE)
-            known = self._known.get(bucket, known)
+            known = self._known.get(bucket) or known
         return known.rules if known is not None else self._recall(bucket)
 
     def _recall(self, bucket: str) -> Rules:
@@ -140,13 +139,10 @@ class Cors:
 
     def _learn(self, bucket: str, rules: Rules, seconds: float) -> None:
         self._known[bucket] = Known(rules, tick() + seconds)
-        self._known.move_to_end(bucket)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
 
     async def _forget(self, bucket: str) -> None:
         """Know nothing of a bucket, and take no answer that is under way."""
-        self._known.pop(bucket, None)
+        self._known.forget(bucket)
         self._asking.pop(bucket, None)
         await self._keep(bucket, ())
 

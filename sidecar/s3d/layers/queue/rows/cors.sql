@@ -4,7 +4,7 @@
 -- What is remembered of a bucket.
 SELECT rules FROM cors WHERE bucket = ?
 
--- name: keep
+-- name: remember
 -- Remember the rules of a bucket.
 INSERT OR REPLACE INTO cors (bucket, rules, asked_at) VALUES (?, ?, ?)
 

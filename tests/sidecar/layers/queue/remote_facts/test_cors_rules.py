@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from s3d.access.cors import Rule
-from s3d.layers.queue.rows import cors, damage, knowledge
-from s3d.layers.queue.rows.cors import CorsRows
+from s3d.layers.queue.remote_facts.cors_rules import CorsRules
+from s3d.layers.queue.rows import cors, damage, ownership
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.store.db import Database
 
@@ -28,11 +28,11 @@ async def opened(path: Path) -> AsyncIterator[Database]:
 @pytest.mark.semantics("R-12b")
 async def test_rules_are_kept_over_a_restart_until_there_are_none(tmp_path: Path) -> None:
     async with opened(tmp_path) as db:
-        await CorsRows(db).keep("b", ONE)
+        await CorsRules(db).keep("b", ONE)
     async with opened(tmp_path) as db:
-        assert CorsRows(db).recall("b") == ONE
-        assert CorsRows(db).recall("other") == ()
-        await CorsRows(db).keep("b", ())
+        assert CorsRules(db).recall("b") == ONE
+        assert CorsRules(db).recall("other") == ()
+        await CorsRules(db).keep("b", ())
         assert db.read("SELECT count(*) FROM cors") == [(0,)]
 
 
@@ -41,7 +41,7 @@ async def test_the_oldest_are_forgotten_where_they_are_too_many(
 ) -> None:
     monkeypatch.setattr(cors, "MAX_KEPT", 3)
     async with opened(tmp_path) as db:
-        rows = CorsRows(db)
+        rows = CorsRules(db)
         for number in range(5):
             await rows.keep(f"b{number}", ONE)
         assert [bool(rows.recall(f"b{number}")) for number in range(5)] == [False, False, True, True, True]
@@ -50,9 +50,9 @@ async def test_the_oldest_are_forgotten_where_they_are_too_many(
 @pytest.mark.semantics("D-9a")
 async def test_another_remote_has_other_rules(tmp_path: Path) -> None:
     async with opened(tmp_path) as db:
-        await CorsRows(db).keep("b", ONE)
-        await db.write(knowledge.assign_to("http://elsewhere"))
-        assert CorsRows(db).recall("b") == ()
+        await CorsRules(db).keep("b", ONE)
+        await db.write(ownership.assign_to("http://elsewhere"))
+        assert CorsRules(db).recall("b") == ()
 
 
 @pytest.mark.semantics("D-14a")
@@ -60,8 +60,8 @@ async def test_another_remote_has_other_rules(tmp_path: Path) -> None:
 async def test_rules_that_cannot_be_read_are_none(tmp_path: Path, rules: str) -> None:
     async with opened(tmp_path) as db:
         await db.write(lambda db: db.execute(f"INSERT INTO cors VALUES ('b', {rules}, 1.0)"))
-        assert CorsRows(db).recall("b") == ()
-        await CorsRows(db).keep("b", ONE)
+        assert CorsRules(db).recall("b") == ()
+        await CorsRules(db).keep("b", ONE)
         await db.write(lambda db: db.execute("INSERT INTO cors VALUES ('c', x'ff', 1.0)"))
         await db.write(damage.look_at_knowledge)
         assert db.read("SELECT bucket FROM cors") == [("b",)]
