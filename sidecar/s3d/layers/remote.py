@@ -173,7 +173,7 @@ class Remote:
         """Note an error that may be about us and not about what was asked."""
         identity.credentials.refused(error.status, error.code)
         absent = error.status == 404 and call.operation == "HeadBucket"
-        looked = call.origin == "queue" and call.wire.method in ("GET", "HEAD")
+        looked = call.origin in ("door", "queue") and call.wire.method in ("GET", "HEAD")
         identity.standing.refused(NO_BUCKET if absent else error.code, looked=looked)
 
     async def _forward(self, call: Call) -> Reply:
