@@ -17,7 +17,8 @@ from urllib.parse import quote
 import pytest
 import uvloop
 
-from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Status, TriedStatus, server
+from s3d.admin import server
+from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Status, TriedStatus
 from s3d.admin.server import Doors
 from s3d.api import Body, BytesBody
 from s3d.errors import ConfigError, S3DError, S3Error
