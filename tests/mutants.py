@@ -21,7 +21,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve import listing
 from s3d.protocol import answers, listings
 from s3d.protocol.answers import Meaning
-from s3d.store import bodies as store_bodies
+from s3d.store import files, syncs
 from s3d.store.bodies import Bodies
 
 
@@ -31,7 +31,7 @@ def bodies_without_sync(patch: pytest.MonkeyPatch) -> None:
     def publish(fd: int, directory: int, id: str) -> None:  # noqa: A002
         os.link(f"/proc/self/fd/{fd}", id, dst_dir_fd=directory)
 
-    patch.setattr(store_bodies, "_publish", publish)
+    patch.setattr(files, "publish", publish)
 
 
 def names_without_sync(patch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def names_without_sync(patch: pytest.MonkeyPatch) -> None:
         done.set_result(None)
         return done
 
-    patch.setattr(store_bodies._Names, "sync", sync)
+    patch.setattr(syncs.DirectorySyncs, "sync", sync)
 
 
 def remote_listed_before_the_snapshot(patch: pytest.MonkeyPatch) -> None:

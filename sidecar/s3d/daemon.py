@@ -23,8 +23,18 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, files, logs
-from s3d.admin import BucketStatus, Chosen, IdentityStatus, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d import __version__, config, documents, files, logs
+from s3d.admin.reports import (
+    BucketStatus,
+    Chosen,
+    IdentityStatus,
+    LaneStatus,
+    ObjectStatus,
+    Pending,
+    Status,
+    TriedStatus,
+)
+from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
@@ -32,6 +42,7 @@ from s3d.door.callers import Callers
 from s3d.door.handler import Door
 from s3d.door.keys import KeysFile
 from s3d.door.server import listen
+from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.identities import Known
@@ -70,7 +81,8 @@ class Daemon:
         far: remote.Remote,
         queue: Queue | None,
         keys: KeysFile | None = None,
-        watched: Sequence[Watched[bytes]] = (),
+        tls: Tls | None = None,
+        watched: Sequence[Watched[Any]] = (),
     ) -> None:
         """Take the parts that know."""
         self._keys = keys
@@ -78,6 +90,7 @@ class Daemon:
         self._settings = settings
         self._far = far
         self._queue = queue
+        self._tls = tls
         self._started_at = tick()
         self.listening = False
         self.draining = False
@@ -114,6 +127,7 @@ class Daemon:
             "access_keys": self._keys.count if self._keys else None,
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
+            "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -209,15 +223,19 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watched = [watched_settings(settings)]
+    watched: list[Watched[Any]] = [watched_settings(settings)]
     await watched[0].look()
     keys: KeysFile | None = None
     if serves and settings.gateway.access_keys_file:
         keys = await asyncio.to_thread(KeysFile, settings.gateway.access_keys_file)
         watched.append(keys.watched)
+    metrics = Metrics()
+    tls: Tls | None = None
+    if serves and urlsplit(settings.gateway.endpoint).scheme == "https":
+        tls = await asyncio.to_thread(Tls, settings.gateway, metrics)
+        watched.append(tls.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
-        metrics = Metrics()
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
@@ -228,8 +246,8 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, watched)
-        await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
+        daemon = Daemon(settings, far, queue, keys, tls, watched)
+        await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
@@ -240,11 +258,12 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 settings.gateway,
                 Callers(keys, metrics) if keys else None,
             )
-            async with listen(front, settings.gateway, metrics, asks_for_keys=keys is not None) as server:
+            async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
-                log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
+                by = " by TLS" if tls else ""
+                log.info("s3d %s serves S3 on %s%s, remote %s", __version__, where, by, far.endpoint)
                 await stop.wait()
                 daemon.draining = True
                 seconds = daemon.drain_seconds()
@@ -308,7 +327,7 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: Sequence[Watched[bytes]], metrics: Metrics) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metrics: Metrics) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]

@@ -174,7 +174,8 @@ class Metrics:
         self.access_keys = Gauge("s3d_access_keys", "Access keys that clients may sign with.", registry=registry)
         self.reload_failed = Gauge(
             "s3d_reload_failed",
-            "1 while the newest content of a file is wrong and the one before is used: settings or access_keys.",
+            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys or "
+            "certificates.",
             ("file",),
             registry=registry,
         )
@@ -186,6 +187,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.tls_expiry = Gauge(
+            "s3d_tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",
+            registry=registry,
+        )
+        self.tls_expiry.set(math.nan)
         self.remote_up = Gauge(
             "s3d_remote_up",
             "1 if the remote answers, 0 if it is away, NaN if it was not asked yet.",

@@ -112,7 +112,26 @@ class Gateway(Section):
         "time and override the start-up values.",
     )
     endpoint: str = setting(
-        "S3D_ENDPOINT", "http://localhost:33333", "URL at which s3d serves S3 and at which the CLI finds it."
+        "S3D_ENDPOINT",
+        "http://localhost:33333",
+        "URL at which s3d serves S3 and at which the CLI finds it; https:// with S3D_TLS_CERT and S3D_TLS_KEY.",
+    )
+    tls_cert: Path | None = setting(
+        "S3D_TLS_CERT",
+        None,
+        "PEM file with the certificate of the S3 door, then those between it and its CA. s3d takes it over when it "
+        "changes, as it does with the key and the client CA.",
+    )
+    tls_key: Path | None = setting(
+        "S3D_TLS_KEY",
+        None,
+        "PEM file with the private key of S3D_TLS_CERT, without a password. Only its owner may read it, or a group "
+        "too where root owns it.",
+    )
+    tls_client_ca: Path | None = setting(
+        "S3D_TLS_CLIENT_CA",
+        None,
+        "PEM file with certificates of CAs. Clients then have to show a certificate that one of these has signed.",
     )
     metrics_endpoint: str = setting(
         "S3D_METRICS_ENDPOINT",

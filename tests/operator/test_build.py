@@ -91,6 +91,7 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours = {"S3D_INSECURE": "the door is the pod's own", "S3D_WRITE_QUEUE_DIR": "one volume holds all"}
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1", "S3D_ORIGINS": "no page of another site gets there"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
+    ours |= dict.fromkeys(("S3D_TLS_CERT", "S3D_TLS_KEY", "S3D_TLS_CLIENT_CA"), "the door is on loopback")
     said = build.settings(spec(FULL), grace_seconds=125).keys()
     assert {name for name, *_ in known_settings()} - said == ours.keys()
 

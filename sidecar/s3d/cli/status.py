@@ -116,6 +116,10 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     word = {"unknown": "not asked yet"}.get(state, state)
     since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
     yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
+    if tls := said["tls"]:
+        left = tls["expires_at"] - now
+        until = f"expires in {terminal.show_age(left)}" if left > 0 else f"expired {terminal.show_age(-left)} ago"
+        yield "certificate", until if left > 0 else terminal.paint(until, "red")
     if remote["refusal"]:
         what = (
             "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"

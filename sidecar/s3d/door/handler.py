@@ -77,7 +77,7 @@ class Door:
             # What the target says goes before the header (RFC 9112, 3.2.2).
             headers = CIMultiDict(headers)
             headers[hdrs.HOST] = authority
-        wire = Wire(request.method, path, query, headers)
+        wire = Wire(request.method, path, query, headers, scheme="https" if is_encrypted(request) else "http")
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
@@ -90,7 +90,7 @@ class Door:
                     # Whatever S3 would take it for.
                     operation = None
                 name = operation.name if operation else ""
-                caller, source = await self._admit(name, params, wire, body, secure=is_secure(request))
+                caller, source = await self._admit(request, name, params, wire, body)
                 if caller.key.id:
                     connection.authenticated()
                 if source is not None:
@@ -126,11 +126,11 @@ class Door:
         return response
 
     async def _admit(
-        self, operation: str, params: dict[str, Any], wire: Wire, body: Body | None, *, secure: bool
+        self, request: web.BaseRequest, operation: str, params: dict[str, Any], wire: Wire, body: Body | None
     ) -> tuple[Caller, Body | None]:
         """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
         if self._callers is not None:
-            return await self._callers.admit(operation, params, wire, body, secure=secure)
+            return await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
         if wire.query:
             # Of a name that is there twice, the first counts.
             sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
@@ -244,7 +244,7 @@ class Door:
             return Response(status=status, headers=headers)
         if isinstance(body, BytesBody) and len(body.data) <= SMALL:
             return Response(status=status, headers=headers, body=body.data)
-        if body.send is not None and (length or 0) > SMALL:
+        if body.send is not None and (length or 0) > SMALL and not is_encrypted(request):
             return await self._send(request, status, headers, body, body.send, closing=closing)
         return await self._stream(request, status, headers, body, closing=closing)
 
@@ -335,13 +335,16 @@ def _ended(serving: "asyncio.Future[Reply]") -> None:
         log.warning("a request whose client has left failed: %s", error)
 
 
+def is_encrypted(request: web.BaseRequest) -> bool:
+    """Whether it comes by TLS. Nothing but the transport may write to the socket then: what else does would send the
+    bytes as they are (A-10)."""
+    return request.transport is not None and request.transport.get_extra_info("ssl_object") is not None
+
+
 def is_secure(request: web.BaseRequest) -> bool:
     """Whether nobody on the way can read or change a request: it comes by TLS, or from this machine."""
-    transport = request.transport
-    if transport is None:
-        return False
-    peer = transport.get_extra_info("peername")
-    return transport.get_extra_info("ssl_object") is not None or (bool(peer) and is_loopback(peer[0]))
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return is_encrypted(request) or (peer is not None and is_loopback(peer[0]))
 
 
 def is_document(operation: Operation | None) -> bool:

@@ -25,6 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.bounded import BoundedMap
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers import blanks
@@ -53,6 +54,8 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EXPECT_FROM = 1 << 20
 # A body up to this size is read whole to learn its trailer, which then travels as a header.
 TRAILER_BUFFER = 256 << 10
+MAX_REGIONS = 10_000
+"""Buckets in another region of which that is remembered; of one that was forgotten the remote says it again."""
 MAX_SKEW = 240.0
 """Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
@@ -106,7 +109,7 @@ class Remote:
         self._scheme, self._host, self._base = parts.scheme, parts.netloc, parts.path
         self.identities = Identities(settings, self._chain, self._base)
         self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
-        self._regions: dict[str, str] = {}
+        self._regions: BoundedMap[str, str] = BoundedMap(MAX_REGIONS)
         self._last = ("", OWN)
         """The bucket that was asked last, and by whom."""
         self._expects = True
@@ -256,7 +259,7 @@ class Remote:
         if response.status not in REDIRECTS:
             return False
         region = response.headers.get("x-amz-bucket-region", "")
-        if region and region != self._regions.get(call.bucket, self.region):
+        if region and region != (self._regions.get(call.bucket) or self.region):
             self._regions[call.bucket] = region
             return True
         if sent > 1 or response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
@@ -411,7 +414,7 @@ class Remote:
 
     def _target(self, bucket: str, path: str) -> Target:
         """Address a bucket, or a key of it by `path`: a slash and the key, which may itself begin with one."""
-        region = self._regions.get(bucket, self.region)
+        region = self._regions.get(bucket) or self.region
         host = self._host
         if region != self.region and not self._settings.endpoint:
             host = urlsplit(self._aws_endpoint(region)).netloc

@@ -14,9 +14,10 @@ from typing import Final
 
 from s3d.errors import ConfigError
 from s3d.layers.queue.rows import garbage, lookups, ownership, uploads
-from s3d.store import db as store
-from s3d.store.bodies import Bodies, any_body, is_used, run_of
+from s3d.store import opening
+from s3d.store.bodies import Bodies
 from s3d.store.db import Database
+from s3d.store.files import any_body, is_used, run_of
 
 MAX_RUNS: Final = 1000
 """Runs that are noted. An orphan of an older one than these is long gone."""
@@ -27,8 +28,8 @@ def refuse_new(path: Path, bodies: Path) -> None:
 
     A database whose log is there is not new but lost, and `Database.open` says so.
     """
-    log = store.log_of(path)
-    if store.is_new(path) and not log.exists() and is_used(bodies):
+    log = opening.log_of(path)
+    if opening.is_new(path) and not log.exists() and is_used(bodies):
         raise ConfigError(
             f"{path} is gone or empty, and {bodies} is not new: what was acknowledged would be forgotten",
             hint=f"put {path.name} and {log.name} back; to start with an empty queue, move {bodies} aside",

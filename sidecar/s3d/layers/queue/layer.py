@@ -53,8 +53,10 @@ from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFailed, StoreFull, log_of
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed, StoreFull
 from s3d.store.lock import make_private
+from s3d.store.opening import log_of
 from s3d.store.place import Place
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,8 @@ from s3d.layers.queue.rules import retry
 from s3d.layers.queue.staging import Staging
 from s3d.metrics import Metrics
 from s3d.settings import WriteQueue
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.metrics import Metrics
 from s3d.protocol import checksums
 from s3d.settings import WriteQueue
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -41,7 +41,8 @@ from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.settings import WriteQueue
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue.remote_facts.buckets import FORBIDDEN, OWN, SILENT
 from s3d.layers.queue.rows import claims, holds, remote_facts
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import Op
 from s3d.metrics import Metrics
 from s3d.protocol import answers
-from s3d.store.db import StoreFailed
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.claims import Rows
 from s3d.protocol import checksums
 from s3d.protocol.headers import METADATA
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 MAX_TRIED = 8
 """Kinds of change that are refused before AccessDenied is held to mean the whole lane."""

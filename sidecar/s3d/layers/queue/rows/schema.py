@@ -12,7 +12,7 @@ from importlib import resources
 
 import apsw
 
-from s3d.store.db import Schema
+from s3d.store.opening import Schema
 
 log = logging.getLogger(__name__)
 

@@ -179,7 +179,7 @@ def promised(call: Call, reply: Reply) -> Reply:
 
 def address_of(wire: Wire) -> str:
     """The address of an object, as its client asked for it."""
-    return f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"
+    return f"{wire.scheme}://{wire.headers.get('Host', 'localhost')}{wire.path}"
 
 
 async def addressed(call: Call, reply: Reply) -> Reply:

@@ -43,7 +43,8 @@ from s3d.protocol.headers import TAGGING
 from s3d.protocol.model import OPERATIONS, integer, saturated
 from s3d.settings import Gateway, WriteQueue
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFull
+from s3d.store.db import Database
+from s3d.store.failures import StoreFull
 
 MAX_DOCUMENT = 8 << 20
 """Bytes of a Complete; 10,000 parts with their checksums fit into it."""

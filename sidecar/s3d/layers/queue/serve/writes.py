@@ -29,7 +29,8 @@ from s3d.layers.queue.rules.decide import PROBE
 from s3d.layers.queue.serve import fitting, forward
 from s3d.settings import WriteQueue
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFull
+from s3d.store.db import Database
+from s3d.store.failures import StoreFull
 
 
 @dataclass(frozen=True, slots=True)
