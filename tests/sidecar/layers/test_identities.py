@@ -69,7 +69,7 @@ async def test_the_refusal_of_one_says_nothing_of_another(tmp_path: Path) -> Non
     assert [one.state for one in identities] == ["refused", "found"]
 
 
-@pytest.mark.semantics("A-8")
+@pytest.mark.semantics("A-8", "A-8e")
 async def test_whom_nobody_names_has_no_keys(tmp_path: Path) -> None:
     identities = await opened(tmp_path / "file", [A])
     with pytest.raises(Unavailable, match="No keys are known of the identity b") as refused:
@@ -83,6 +83,7 @@ async def test_whom_nobody_names_has_no_keys(tmp_path: Path) -> None:
     await ask(fake, "ListBuckets", {})
 
 
+@pytest.mark.semantics("A-8f")
 @pytest.mark.parametrize("what", WRONG)
 async def test_a_file_that_is_wrong_is_refused_with_the_place_and_no_secret(tmp_path: Path, what: str) -> None:
     text, said = WRONG[what]
@@ -100,7 +101,7 @@ async def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
         await Identities(Remote(identities_file=path, anonymous=True), Chain("eu", needed=False), "").read()
 
 
-@pytest.mark.semantics("A-8")
+@pytest.mark.semantics("A-8f")
 async def test_a_changed_file_is_taken_over_and_a_wrong_one_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
     identities = await opened(path, [A, B])

@@ -165,7 +165,7 @@ STATES: Final = ("pending", "settled", "held", "parked")
 RIGHTS: Final = {"all": (), "none": ("",)}
 
 
-@pytest.mark.semantics("A-8")
+@pytest.mark.semantics("A-8a")
 @pytest.mark.parametrize("rights", RIGHTS)
 @pytest.mark.parametrize("into", STATES)
 @pytest.mark.parametrize("read", READS)
@@ -208,7 +208,7 @@ async def test_another_identitys_write_that_is_about_the_object_is_the_remotes_v
         assert (await asked(queue, "a", "GetObject", K)).data == OF_A
 
 
-@pytest.mark.semantics("A-8", "R-1")
+@pytest.mark.semantics("A-8b", "R-1")
 @pytest.mark.parametrize("rights", RIGHTS)
 @pytest.mark.parametrize("into", STATES)
 @pytest.mark.parametrize("listing", LISTS)
@@ -227,7 +227,7 @@ async def test_another_identitys_listing_shows_what_is_pending_where_the_remote_
             assert [one["Key"] for one in got.result[LINES.get(listing, "Contents")]] == ["k"]
 
 
-@pytest.mark.semantics("A-8", "R-1b")
+@pytest.mark.semantics("A-8b", "R-1b")
 async def test_a_listing_of_what_is_pending_shows_ones_own(tmp_path: Path) -> None:
     async with opened(tmp_path, Policed()) as queue:
         await put(queue, "a", OF_A, "k/of-a")
@@ -238,7 +238,7 @@ async def test_a_listing_of_what_is_pending_shows_ones_own(tmp_path: Path) -> No
             assert [one["Key"] for one in page.result["Contents"]] == [f"k/of-{identity}"]
 
 
-@pytest.mark.semantics("A-8")
+@pytest.mark.semantics("A-8b")
 async def test_a_barrier_on_a_bucket_names_no_key_of_another_identity(tmp_path: Path) -> None:
     async with opened(tmp_path, Policed()) as queue:
         await put(queue, "a", OF_A, "secret-name")
@@ -308,7 +308,7 @@ async def test_a_paused_lane_slows_down_no_other_identity(tmp_path: Path) -> Non
         assert queue.pending()["changes"] == 0, "what waited in the paused lane is superseded by what was delivered"
 
 
-@pytest.mark.semantics("A-8", "Q-16")
+@pytest.mark.semantics("A-8d", "Q-16")
 async def test_an_upload_is_nobody_elses(tmp_path: Path) -> None:
     async with opened(tmp_path, Policed()) as queue:
         # The first of its kind is begun at the remote.
@@ -340,7 +340,7 @@ async def test_an_upload_is_nobody_elses(tmp_path: Path) -> None:
         assert (await asked(queue, "a", "CompleteMultipartUpload", complete)).status == 200, "it may be asked again"
 
 
-@pytest.mark.semantics("A-8", "R-6", "R-9")
+@pytest.mark.semantics("A-8c", "R-6", "R-9")
 async def test_that_a_bucket_is_there_is_known_to_all_and_who_may_look_is_not(tmp_path: Path) -> None:
     remote = Policed()
     async with opened(tmp_path, remote) as queue:
