@@ -27,7 +27,11 @@ FULL: dict[str, Any] = {
         "caBundle": {"configMapRef": {"name": "corp-ca"}},
         "awayAfterSeconds": 3,
         "requestTimeoutSeconds": 60,
-        "credentials": {"webIdentity": ROLE | {"audience": "sts.example.com", "expirationSeconds": 900}},
+        "credentials": {
+            "webIdentity": ROLE
+            | {"audience": "sts.example.com", "expirationSeconds": 900}
+            | {"stsEndpoint": "https://sts.example.com"}
+        },
     },
     "buckets": [{"name": "photos"}, {"name": "logs"}],
     "podSelector": {
@@ -80,7 +84,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
                 "credentials": KEYS,
             }
         },
-        "remote.caBundle is for an endpoint that begins with https://",
+        "remote.caBundle is for an endpoint or an stsEndpoint that begins with https://",
+    ),
+    (
+        {"remote": {"credentials": {"webIdentity": {"roleARN": "arn:store:iam:::role/photos"}}}},
+        "webIdentity.roleARN: the account in a role of AWS is 12 digits",
     ),
     ({"volume": {}}, VOLUME),
     ({"volume": {"emptyDir": {}, "ephemeral": {}}}, VOLUME),
@@ -133,6 +141,7 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
 IN_WORDS: list[tuple[dict[str, Any], str]] = [
     ({"remote": {"credentials": KEYS, "endpoint": "s3.example.com"}}, schema.ENDPOINT_PATTERN),
     ({"remote": {"credentials": KEYS, "region": "eu central"}}, schema.REGION_PATTERN),
+    ({"remote": {"credentials": {"webIdentity": ROLE | {"stsEndpoint": "sts:443"}}}}, schema.ENDPOINT_PATTERN),
     ({"remote": {"credentials": {"secretRef": {"name": "S3_Keys"}}}}, schema.DNS_NAME),
     ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, schema.ROLE_PATTERN),
     ({"buckets": [{"name": "a/b"}]}, schema.BUCKET_PATTERN),

@@ -229,8 +229,7 @@ def sidecar(
         "restartPolicy": "Always",
         "env": [
             {"name": "S3D_CONFIG", "value": config},
-            # The pod's other containers are sent to s3d by AWS_ENDPOINT_URL_S3; s3d itself must never be.
-            {"name": "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "value": "true"},
+            *({"name": name, "value": value} for name, value in endpoint_environment(spec).items()),
             *({"name": name, "value": value} for name, value in identity_environment(spec).items()),
             *([{"name": "AWS_CA_BUNDLE", "value": f"{CA_DIR}/{CA_FILE}"}] if spec.remote.ca_bundle else []),
         ],
@@ -322,6 +321,19 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, la
             },
         },
     }
+
+
+def endpoint_environment(spec: S3GatewaySpec) -> Object:
+    """Which services the AWS SDK finds elsewhere than at AWS: the token service, where the spec names one.
+
+    The pod's other containers are sent to s3d by AWS_ENDPOINT_URL_S3, and another webhook may set such variables in all
+    containers. AWS_IGNORE_CONFIGURED_ENDPOINT_URLS makes the SDK ignore them, but AWS_ENDPOINT_URL_STS as well. Where
+    that is set, the SDK has to obey: the daemon looks at no such variable for S3, and for STS this one goes first.
+    """
+    web = spec.remote.credentials.web_identity
+    if web and web.sts_endpoint:
+        return {"AWS_ENDPOINT_URL_STS": web.sts_endpoint}
+    return {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
 
 
 def identity_environment(spec: S3GatewaySpec) -> Object:

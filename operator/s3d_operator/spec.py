@@ -7,11 +7,11 @@ themselves.
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from s3d.config import Gateway as Daemon
 from s3d.config import Remote as RemoteSettings
-from s3d.config import Section
+from s3d.config import Section, check_http_url
 from s3d.config import WriteQueue as WriteQueueSettings
 from s3d_operator.schema import (
     BUCKET_PATTERN,
@@ -47,23 +47,45 @@ class SecretReference(Resource):
 
 
 class WebIdentity(Resource):
-    """A role of AWS that the pod's service account may take on (IRSA). The token and the variables are ours."""
+    """A role that the pod's service account may assume by its token (IRSA). Token and variables are ours."""
 
     role_arn: str = Field(
         alias="roleARN",
-        description="The role, such as arn:aws:iam::123456789012:role/photos. Its trust policy names the account.",
+        description="The role, such as arn:aws:iam::123456789012:role/photos. Its trust policy has to allow the pod's "
+        "service account.",
         pattern=ROLE_PATTERN,
         max_length=2048,
     )
     audience: str = Field(
         default="sts.amazonaws.com",
-        description="Whom the token is for, as the identity provider in AWS expects it.",
+        description="The audience of the token, as the role's trust policy expects it.",
         min_length=1,
         max_length=253,
+    )
+    sts_endpoint: str | None = Field(
+        default=None,
+        description="URL of the token service (STS) that exchanges the token for keys, such as that of a store outside "
+        "AWS. It has to know the cluster's issuer of tokens. Unset: AWS STS in the region.",
+        pattern=ENDPOINT_PATTERN,
+        max_length=512,
     )
     expiration_seconds: int = Field(
         default=3600, description="How long a token is valid; the kubelet renews it in time.", ge=600, le=86_400
     )
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.stsEndpoint) || !self.roleARN.matches('^arn:[^:]*:iam::[^:]*:role/') || "
+            "self.roleARN.matches('^arn:[^:]*:iam::[0-9]{12}:')",
+            "webIdentity.roleARN: the account in a role of AWS is 12 digits; a role of another store needs stsEndpoint",
+        ),
+    )
+
+    @field_validator("sts_endpoint")
+    @classmethod
+    def check_sts_endpoint(cls, value: str | None) -> str | None:
+        """Refuse what the pattern lets through and is no URL, as a port that cannot be."""
+        return check_http_url(value) if value else None
 
 
 class PodIdentity(Resource):
@@ -82,7 +104,9 @@ class Credentials(Resource):
         description="Access keys from a Secret beside the pod; keys that are changed there are used without a restart.",
     )
     web_identity: WebIdentity | None = Field(
-        default=None, description="A role of AWS, by a token of the pod's service account (IRSA)."
+        default=None,
+        description="A role of AWS, or of a store with a token service of its own, by a token of the pod's service "
+        "account (IRSA).",
     )
     pod_identity: PodIdentity | None = Field(
         default=None, description="Keys from the EKS Pod Identity agent, for the pod's service account."
@@ -105,7 +129,7 @@ class ConfigMapKey(Resource):
 
 
 class CaBundle(Resource):
-    """Whom to trust for the remote's certificate, in place of the authorities of the image."""
+    """Which authorities to trust for https, in place of those of the image."""
 
     config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap beside the pod.")
 
@@ -135,7 +159,9 @@ class Remote(Resource):
         "trailers.",
     )
     ca_bundle: CaBundle | None = Field(
-        default=None, description="Whom to trust for the remote's certificate. Unset: the authorities of the image."
+        default=None,
+        description="Which authorities to trust for the certificates of `endpoint` and `stsEndpoint`. Unset: those of "
+        "the image.",
     )
     away_after_seconds: int = Field(default=5, description=help_of(RemoteSettings, "away_after"), ge=1, le=300)
     request_timeout_seconds: int = Field(
@@ -146,8 +172,10 @@ class Remote(Resource):
 
     rules: ClassVar = (
         Rule(
-            "!has(self.caBundle) || !has(self.endpoint) || self.endpoint.startsWith('https://')",
-            "remote.caBundle is for an endpoint that begins with https://",
+            "!has(self.caBundle) || !has(self.endpoint) || self.endpoint.startsWith('https://') || "
+            "(has(self.credentials.webIdentity) && has(self.credentials.webIdentity.stsEndpoint) && "
+            "self.credentials.webIdentity.stsEndpoint.startsWith('https://'))",
+            "remote.caBundle is for an endpoint or an stsEndpoint that begins with https://",
         ),
     )
 
