@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from s3d.errors import ConfigError
 from s3d_operator.build import check
@@ -223,6 +224,8 @@ def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgem
         return Judgement("False", Reason.NOT_FOUND, f"{missing} of {len(said)} pods find no keys: {hint}")
     if refused := said.count("refused"):
         text = f"the remote refuses the keys of {refused} of {len(said)} pods: `s3d status` in container s3d says how"
+        if path := path_of(spec):
+            text += f". Check also whether the path {path} belongs into remote.endpoint"
         return Judgement("False", Reason.REFUSED, text)
     if "found" in said:
         return Judgement("True", Reason.FOUND, "the pods have keys")
@@ -261,11 +264,22 @@ def judge_remote(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     if away := said.count("away"):
         text = f"{away} of {len(said)} pods cannot reach {endpoint}: their writes are queued meanwhile"
         return Judgement("False", Reason.REMOTE_AWAY, text)
+    if wrong := sum(report.endpoint_is_wrong for report in facts.reports):
+        hint = "check scheme, host and port of remote.endpoint"
+        if path := path_of(spec):
+            hint = f"take the path {path} away from remote.endpoint unless the store has its buckets below it"
+        text = f"{wrong} of {len(said)} pods find no S3 store with their buckets at {endpoint}: {hint}"
+        return Judgement("False", Reason.WRONG_ENDPOINT, text)
     if "reachable" in said:
         return Judgement("True", Reason.REACHABLE, f"{endpoint} answers")
     return Judgement(
         "Unknown", Reason.NO_PODS if not facts.pods else Reason.NOT_TRIED_YET, "no pod has sent it anything yet"
     )
+
+
+def path_of(spec: S3GatewaySpec | None) -> str:
+    """The path of the endpoint; empty where it has none."""
+    return urlsplit((spec and spec.remote.endpoint) or "").path.rstrip("/")
 
 
 def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
@@ -349,8 +363,9 @@ def judge_conflict(facts: GatewayFacts) -> Judgement:
 def judge_ready(judged: dict[str, Judgement], facts: GatewayFacts | None) -> Judgement:
     """The summary: whether pods can use the gateway, and what most needs a look."""
     waiting = facts.waiting if facts else []
-    for kind in ("Accepted", "CredentialsResolved"):
-        if judged[kind].status == "False":
+    for kind in ("Accepted", "CredentialsResolved", "RemoteReachable"):
+        # A remote that is merely away is no reason: writes are queued.
+        if judged[kind].status == "False" and judged[kind].reason != Reason.REMOTE_AWAY:
             return judged[kind]
     # While pods start this lasts for seconds; nobody knows before whether they can.
     none_starts = bool(facts and waiting and len(waiting) == len(facts.pods))

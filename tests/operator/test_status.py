@@ -170,6 +170,28 @@ def test_keys_that_the_remote_refuses_are_a_condition() -> None:
     assert "refuses the keys of 1 of 2 pods" in message(status, "Ready")
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("http://minio:9000/photos/", "take the path /photos away from remote.endpoint"),
+        ("http://minio:9001", "check scheme, host and port of remote.endpoint"),
+    ],
+)
+def test_an_endpoint_without_the_store_is_a_condition_that_says_what_to_do(endpoint: str, words: str) -> None:
+    facts = GatewayFacts([Seen(report=QUIET), Seen(report=replace(QUIET, endpoint_is_wrong=True))])
+    status = status_of(body(1, endpoint), facts, NOW)
+    assert condition(status, "RemoteReachable") == condition(status, "Ready") == ("False", "WrongEndpoint")
+    assert condition(status, "CredentialsResolved") == ("True", "Found")
+    assert f"1 of 2 pods find no S3 store with their buckets at {endpoint}" in message(status, "Ready")
+    assert words in message(status, "Ready")
+
+
+def test_keys_that_are_refused_below_a_path_may_be_a_matter_of_the_path() -> None:
+    facts = GatewayFacts([Seen(report=replace(QUIET, credentials="refused"))])
+    assert "whether the path /photos belongs" in message(status_of(body(1, "http://s3/photos"), facts, NOW), "Ready")
+    assert "path" not in message(status_of(body(1, "http://s3"), facts, NOW), "Ready")
+
+
 def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_look() -> None:
     status = status_of(GIVEN, GatewayFacts([Seen(listens=False)]), NOW)
     assert condition(status, "CredentialsResolved") == ("Unknown", "PodsNotStarted")

@@ -115,10 +115,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
     yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
     if remote["refusal"]:
-        what = (
-            "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
+        wrong_keys = remote["credentials"] == "refused"
+        text = (
+            "the remote refuses our keys" if wrong_keys else "no bucket is found at this address: check its path, too"
         )
-        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
+        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: {text}"), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])
