@@ -46,6 +46,9 @@ DRAIN_SECONDS, DRAIN_RETRIES, DRAIN_KEPT_SECONDS = 3600, 3, 600
 # What s3d ends with where it leaves something: all that is left waits for a person.
 LEFT_BEHIND = 75
 DEFAULT_REGION = "us-east-1"
+EXPLAIN = "`kubectl explain s3gateway.spec` says what each field takes"
+# A label's name, with a domain before it or not (Kubernetes' API conventions).
+LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 # The agent of EKS Pod Identity, on every node (EKS user guide, "Pod Identity agent").
 POD_IDENTITY_AGENT = "http://169.254.170.23/v1/credentials"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
@@ -155,14 +158,37 @@ FIELDS = {
 
 
 def check(spec: S3GatewaySpec) -> None:
-    """Refuse a spec that no daemon would start with. Raises ConfigError in the words of the spec."""
+    """Refuse a spec that no daemon would start with, or that selects nothing. Raises ConfigError in the words of the
+    spec."""
+    check_sts_endpoint(spec)
+    check_selector(spec)
     try:
         config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
     except ConfigError as error:
-        hint = "`kubectl explain s3gateway.spec` says what each field takes"
+        hint = EXPLAIN
         if "docs/settings.md" not in error.hint:
             hint = in_words_of_the_spec(error.hint)
         raise ConfigError(in_words_of_the_spec(error.message), hint=hint) from None
+
+
+def check_sts_endpoint(spec: S3GatewaySpec) -> None:
+    """Refuse what the schema's pattern lets through and is no URL, such as a port that cannot be."""
+    web = spec.remote.credentials.web_identity
+    if web and web.sts_endpoint:
+        try:
+            config.check_http_url(web.sts_endpoint)
+        except ValueError as error:
+            field = "spec.remote.credentials.webIdentity.stsEndpoint"
+            raise ConfigError(f"{field}: {error}", hint=EXPLAIN) from None
+
+
+def check_selector(spec: S3GatewaySpec) -> None:
+    """Refuse names that no label has: such a selector would match no pod, or each, and say nothing."""
+    selector = spec.pod_selector
+    names = [*selector.match_labels, *(each.key for each in selector.match_expressions)] if selector else []
+    if wrong := next((name for name in names if not LABEL_NAME.fullmatch(name)), None):
+        hint = "a label's name is of letters, digits, -, _ and ., as app, with a domain and a slash before it or not"
+        raise ConfigError(f"spec.podSelector: no label can have the name {wrong!r}", hint=hint)
 
 
 def in_words_of_the_spec(text: str) -> str:

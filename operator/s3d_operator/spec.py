@@ -7,11 +7,11 @@ themselves.
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from s3d.config import Gateway as Daemon
 from s3d.config import Remote as RemoteSettings
-from s3d.config import Section, check_http_url
+from s3d.config import Section
 from s3d.config import WriteQueue as WriteQueueSettings
 from s3d_operator.schema import (
     BUCKET_PATTERN,
@@ -81,12 +81,6 @@ class WebIdentity(Resource):
         ),
     )
 
-    @field_validator("sts_endpoint")
-    @classmethod
-    def check_sts_endpoint(cls, value: str | None) -> str | None:
-        """Refuse what the pattern lets through and is no URL, as a port that cannot be."""
-        return check_http_url(value) if value else None
-
 
 class PodIdentity(Resource):
     """EKS Pod Identity: the agent of the node gives keys for the pod's service account. The token is ours."""
@@ -97,11 +91,11 @@ class Anonymous(Resource):
 
 
 class Credentials(Resource):
-    """Who the gateway is to the remote; exactly one of the members."""
+    """How the gateway authenticates to the remote; exactly one of the members."""
 
     secret_ref: SecretReference | None = Field(
         default=None,
-        description="Access keys from a Secret beside the pod; keys that are changed there are used without a restart.",
+        description="Access keys from a Secret of the pod's namespace. Changed keys are used without a restart.",
     )
     web_identity: WebIdentity | None = Field(
         default=None,
@@ -131,7 +125,7 @@ class ConfigMapKey(Resource):
 class CaBundle(Resource):
     """Which authorities to trust for https, in place of those of the image."""
 
-    config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap beside the pod.")
+    config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap of the pod's namespace.")
 
 
 class Remote(Resource):
@@ -151,7 +145,7 @@ class Remote(Resource):
     )
     addressing: Literal["Auto", "Path", "Virtual"] = Field(
         default="Auto",
-        description="How buckets are named to the remote. Auto: in the path if `endpoint` is given, else in the host.",
+        description="How requests name the bucket. Auto: in the path if `endpoint` is given, else in the host name.",
     )
     checksums: Literal["WhenSupported", "WhenRequired"] = Field(
         default="WhenSupported",
@@ -168,7 +162,9 @@ class Remote(Resource):
         default=120, description=help_of(RemoteSettings, "request_timeout"), ge=1, le=3600
     )
     admin_api: bool = Field(default=False, alias="adminAPI", description=help_of(Daemon, "admin_api"))
-    credentials: Credentials = Field(description="Who the gateway is to the remote; exactly one of the members.")
+    credentials: Credentials = Field(
+        description="How the gateway authenticates to the remote; exactly one of the members."
+    )
 
     rules: ClassVar = (
         Rule(
@@ -181,7 +177,7 @@ class Remote(Resource):
 
 
 class Bucket(Resource):
-    """A bucket that is known without a look."""
+    """A bucket that is assumed to exist."""
 
     name: str = Field(description="Name of the bucket.", pattern=BUCKET_PATTERN, max_length=63)
 
@@ -262,7 +258,8 @@ class EmptyDir(Resource):
     """A volume that dies with its pod."""
 
     size_limit: Size = Field(
-        default="3Gi", description="The kubelet evicts a pod whose volume outgrows this, at once and without a drain."
+        default="3Gi",
+        description="Size limit. The kubelet evicts a pod whose volume outgrows it, at once and without a drain.",
     )
 
 
@@ -271,11 +268,11 @@ class Claim(Resource):
 
     claim_name: Name | None = Field(
         default=None,
-        description="A PersistentVolumeClaim of the namespace. One pod at a time has it: a second one waits for it.",
+        description="A PersistentVolumeClaim of the namespace, for one pod at a time: a second one waits.",
     )
     template: Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)] | None = Field(
         default=None,
-        description="A volumeClaimTemplate of the pod's StatefulSet, by name: each of its pods has a claim of its own.",
+        description="Name of a volumeClaimTemplate of the pod's StatefulSet: each of its pods has a claim of its own.",
     )
 
     rules: ClassVar = (
@@ -289,8 +286,10 @@ class Claim(Resource):
 class Ephemeral(Resource):
     """A claim that is made for the pod and dies with it, as an emptyDir does."""
 
-    storage_class_name: Name | None = Field(default=None, description="Kind of storage. Unset: the cluster's default.")
-    size: Size = Field(default="3Gi", description="How much of it.")
+    storage_class_name: Name | None = Field(
+        default=None, description="StorageClass of the claim. Unset: the cluster's default."
+    )
+    size: Size = Field(default="3Gi", description="Size of the claim.")
 
 
 class Volume(Resource):
@@ -340,13 +339,13 @@ class Drain(Resource):
     )
     job: bool = Field(
         default=False,
-        description="Deliver by a Job what is pending in a claim whose pod is gone, rather than wait for the next pod. "
-        "The owner of the cluster has to allow it for the namespace: drain.jobs.namespaces of the chart.",
+        description="Start a Job that delivers what a deleted pod left in its claim, instead of waiting for the next "
+        "pod. The administrator has to allow it for the namespace: drain.jobs.namespaces of the chart.",
     )
 
 
 class Requests(Resource):
-    """What the sidecar is scheduled with."""
+    """What the sidecar requests."""
 
     cpu: Cpu = Field(default="50m", description="Processor time.")
     memory: Size = Field(default="64Mi", description="Memory.")
@@ -362,7 +361,7 @@ class Limits(Resource):
 class Resources(Resource):
     """Resources of the sidecar."""
 
-    requests: Requests = Field(default=Requests(), description="What the sidecar is scheduled with.")
+    requests: Requests = Field(default=Requests(), description="What the sidecar requests.")
     limits: Limits = Field(default=Limits(), description="What the sidecar may not exceed.")
     quality: Literal["Burstable", "Guaranteed"] = Field(
         default="Burstable",
@@ -405,8 +404,8 @@ class S3GatewaySpec(Resource):
     )
     app_credentials: Literal["None", "Dummy"] = Field(
         default="None",
-        description="Dummy: containers without any AWS identity get access keys that mean nothing, since stock SDKs "
-        "refuse to start without; the gateway signs with its own.",
+        description="Dummy: containers without any AWS identity get dummy access keys, since AWS SDKs refuse to start "
+        "without keys; the gateway signs with its own.",
     )
     drain: Drain = Field(default=Drain(), description="The end of a pod.")
     resources: Resources = Field(default=Resources(), description="Resources of the sidecar.")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
+from s3d.errors import ConfigError
 from s3d_operator import build
 from s3d_operator.certs import make_pair
 from s3d_operator.spec import S3GatewaySpec
@@ -98,5 +98,6 @@ def test_a_token_service_that_is_away_is_told_in_a_line(
 
 def test_a_token_service_is_named_by_a_url() -> None:
     credentials = {"webIdentity": {"roleARN": ROLE, "stsEndpoint": "http://sts.example.com:99999"}}
-    with pytest.raises(ValidationError, match="it is not a URL"):
-        S3GatewaySpec.model_validate({"remote": {"credentials": credentials}})
+    spec = S3GatewaySpec.model_validate({"remote": {"credentials": credentials}})
+    with pytest.raises(ConfigError, match=r"spec\.remote\.credentials\.webIdentity\.stsEndpoint: it is not a URL"):
+        build.check(spec)
