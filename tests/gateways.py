@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from s3d import config
 from s3d.errors import S3Error
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import bucket_tags, late_writes
+from s3d.layers.queue.push import late_writes
+from s3d.layers.queue.remote_facts import bucket_tags
 from s3d.layers.queue.rules import retry
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics
+from s3d.settings import Gateway as GatewaySettings
+from s3d.settings import Remote as RemoteSettings
+from s3d.settings import Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.remotes import REGION, credentials
 from tests.stores import Store
@@ -59,11 +62,11 @@ async def gateway(
     **write_queue: Any,
 ) -> AsyncIterator[Gateway]:
     """Open one on a directory; what its background raises is raised."""
-    settings = config.Settings(
-        gateway=config.Gateway(local_dir=directory),
-        remote=config.Remote(endpoint=store.endpoint, region=REGION, buckets=buckets, request_timeout=request_timeout),
+    settings = Settings(
+        gateway=GatewaySettings(local_dir=directory),
+        remote=RemoteSettings(endpoint=store.endpoint, region=REGION, buckets=buckets, request_timeout=request_timeout),
         # There are hundreds of these, and each takes the disk for as long as the files of its test are kept.
-        write_queue=config.WriteQueue(dir=directory / "queue", **{"ballast": BALLAST, **write_queue}),
+        write_queue=WriteQueue(dir=directory / "queue", **{"ballast": BALLAST, **write_queue}),
     )
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as parts:

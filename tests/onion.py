@@ -20,6 +20,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
+from s3d.settings import Gateway, Remote, Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.crashes import Disk
 from tests.fakes.flaky import Flaky, Journal
@@ -60,7 +61,7 @@ class Onion:
         self.directory = root / "life-0"
         self.queue: Queue
         self.flaky: Flaky
-        self._settings: config.Settings
+        self._settings: Settings
         self._stack: contextlib.AsyncExitStack
         self._pushing: asyncio.Task[None]
 
@@ -70,10 +71,10 @@ class Onion:
 
     async def start(self) -> None:
         """Begin a life on what is in the directory."""
-        self._settings = settings = config.Settings(
-            gateway=config.Gateway(local_dir=self.directory),
-            remote=config.Remote(buckets=(self._bucket,)),
-            write_queue=config.WriteQueue(dir=self.directory / "queue", versioned="Queue"),
+        self._settings = settings = Settings(
+            gateway=Gateway(local_dir=self.directory),
+            remote=Remote(buckets=(self._bucket,)),
+            write_queue=WriteQueue(dir=self.directory / "queue", versioned="Queue"),
         )
         health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)

@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from s3d import config
 from s3d.api import S3
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
+from s3d.settings import Gateway, Remote, Settings
 
 BUCKET = "bucket"
 ENDPOINT = "http://remote.test"
@@ -19,7 +19,7 @@ ENDPOINT = "http://remote.test"
 @contextlib.asynccontextmanager
 async def opened(directory: Path, remote: S3, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
     """The queue, at rest."""
-    settings = config.Settings(gateway=config.Gateway(local_dir=directory), remote=config.Remote(buckets=(BUCKET,)))
+    settings = Settings(gateway=Gateway(local_dir=directory), remote=Remote(buckets=(BUCKET,)))
 
     async def probe() -> None:
         """The remote is there."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s3d.cli import QUEUE_ACTIONS
-from s3d.config import known_settings
+from s3d.settings import known_settings
 from tests.daemons import ROOT
 
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

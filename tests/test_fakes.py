@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from s3d import client, config
+from s3d import client
 from s3d.api import S3, BytesBody, read_all
 from s3d.layers import remote as layer
 from s3d.metrics import Metrics
 from s3d.protocol.checksums import content_md5
+from s3d.settings import Remote as RemoteSettings
 from tests.callers import ask
 from tests.contracts import Far, RemoteCheck, md5, remote_contract
 from tests.fakes.fake import Fake
@@ -31,7 +32,7 @@ async def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     chosen: Remote = request.getfixturevalue(request.param)
     for name, value in chosen.environment.items():
         monkeypatch.setenv(name, value)
-    async with layer.connect(config.Remote(endpoint=chosen.endpoint, region=REGION), Metrics()) as connected:
+    async with layer.connect(RemoteSettings(endpoint=chosen.endpoint, region=REGION), Metrics()) as connected:
         yield connected
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3d import config
-from s3d.config import reloadable
 from s3d.errors import ConfigError
+from s3d.settings import check_http_url, reloadable
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.names import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED
 from s3d_operator.schema import Cpu, Size
@@ -176,7 +176,7 @@ def check_sts_endpoint(spec: S3GatewaySpec) -> None:
     web = spec.remote.credentials.web_identity
     if web and web.sts_endpoint:
         try:
-            config.check_http_url(web.sts_endpoint)
+            check_http_url(web.sts_endpoint)
         except ValueError as error:
             field = "spec.remote.credentials.webIdentity.stsEndpoint"
             raise ConfigError(f"{field}: {error}", hint=EXPLAIN) from None

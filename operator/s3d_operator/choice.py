@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from s3d.config import parse_bytes
 from s3d.errors import ConfigError
+from s3d.settings import parse_bytes
 from s3d_operator import build
 from s3d_operator.build import Object
 from s3d_operator.names import (

@@ -9,10 +9,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from s3d.config import Gateway as Daemon
-from s3d.config import Remote as RemoteSettings
-from s3d.config import Section
-from s3d.config import WriteQueue as WriteQueueSettings
+from s3d.settings import Gateway as Daemon
+from s3d.settings import Remote as RemoteSettings
+from s3d.settings import Section
+from s3d.settings import WriteQueue as WriteQueueSettings
 from s3d_operator.schema import (
     BUCKET_PATTERN,
     ENDPOINT_PATTERN,

@@ -24,16 +24,20 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, door, logs
-from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d import __version__, config, documents, logs
+from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
+from s3d.door.handler import Door
+from s3d.door.server import listen
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
+from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
 
 log = logging.getLogger(__name__)
@@ -62,7 +66,7 @@ NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parke
 class Daemon:
     """What the status doors ask about."""
 
-    def __init__(self, settings: config.Settings, far: remote.Remote, queue: Queue | None) -> None:
+    def __init__(self, settings: Settings, far: remote.Remote, queue: Queue | None) -> None:
         """Take the parts that know."""
         self._settings = settings
         self._far = far
@@ -166,7 +170,7 @@ class Daemon:
         return await self._queue.flush(chosen.bucket, chosen.prefix, chosen.upto)
 
 
-def main(settings: config.Settings, *, serves: bool = True) -> int:
+def main(settings: Settings, *, serves: bool = True) -> int:
     """Run until a signal ends it, or without serving until all is delivered; return the exit code.
 
     Raises S3DError where it cannot start.
@@ -181,7 +185,7 @@ def main(settings: config.Settings, *, serves: bool = True) -> int:
     return uvloop.run(run(settings, serves=serves))
 
 
-def leave_out_own_door(environment: MutableMapping[str, str], settings: config.Settings) -> None:
+def leave_out_own_door(environment: MutableMapping[str, str], settings: Settings) -> None:
     """Take out of the environment what points applications to s3d: it must not follow that itself. Where the user has
     other services, such as the one that gives the keys, stays (AWS_ENDPOINT_URL_STS)."""
     environment.pop("AWS_ENDPOINT_URL_S3", None)
@@ -189,7 +193,7 @@ def leave_out_own_door(environment: MutableMapping[str, str], settings: config.S
         del environment["AWS_ENDPOINT_URL"]
 
 
-async def run(settings: config.Settings, *, serves: bool = True) -> int:
+async def run(settings: Settings, *, serves: bool = True) -> int:
     """Open the parts from the inside out, serve if asked to, and drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -209,14 +213,14 @@ async def run(settings: config.Settings, *, serves: bool = True) -> int:
             )
             inner = queue
         daemon = Daemon(settings, far, queue)
-        await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
+        await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = door.Door(Metered(inner, metrics), settings.gateway)
-            async with door.listen(front, settings.gateway, metrics) as server:
+            front = Door(Metered(inner, metrics), settings.gateway)
+            async with listen(front, settings.gateway, metrics) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
@@ -253,7 +257,7 @@ async def asked_for(locks: Sequence[LockFile]) -> None:
         await asyncio.sleep(ASKED_INTERVAL)
 
 
-async def drain(settings: config.Settings, daemon: Daemon, queue: Queue | None, deadline: float) -> int:
+async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadline: float) -> int:
     """Push until the deadline; say in one line what is left (Q-12)."""
     if queue is None:
         return 0
@@ -316,7 +320,7 @@ class Watched:
     A file that is missing, empty or wrong changes nothing: the last settings stay.
     """
 
-    def __init__(self, settings: config.Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Take the settings that are changed; nothing is read yet."""
         self._settings = settings
         self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
@@ -361,7 +365,7 @@ def read_if_there(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def locked(settings: config.Settings) -> Iterator[Sequence[LockFile]]:
+def locked(settings: Settings) -> Iterator[Sequence[LockFile]]:
     """Own the local dir and the queue's directory for life (D-8).
 
     Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from s3d.config import Gateway
+from s3d.settings import Gateway
 
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))

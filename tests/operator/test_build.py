@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from s3d import config
+from s3d.settings import Settings, known_settings, parse_bytes
 from s3d_operator import build
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
@@ -45,7 +46,7 @@ def sidecar(raw: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return build.sidecar(spec(raw), IMAGE, **{"grace_seconds": 125, "bounds_storage": False} | changes)
 
 
-def loaded(raw: dict[str, Any]) -> config.Settings:
+def loaded(raw: dict[str, Any]) -> Settings:
     """The settings as the daemon reads them from the container's environment."""
     environment = {entry["name"]: entry["value"] for entry in sidecar(raw)["env"] if "value" in entry}
     return config.load(environment)
@@ -91,7 +92,7 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1", "S3D_ORIGINS": "no page of another site gets there"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
     said = build.settings(spec(FULL), grace_seconds=125).keys()
-    assert {name for name, *_ in config.known_settings()} - said == ours.keys()
+    assert {name for name, *_ in known_settings()} - said == ours.keys()
 
 
 @pytest.mark.checklist(36)
@@ -115,7 +116,7 @@ def test_the_least_that_can_be_said_is_enough() -> None:
 def test_every_size_of_the_schema_is_one_that_the_daemon_reads() -> None:
     for size in ("0", "17", "1k", "2.5M", "3Gi", "1Ti", 4096):
         settings = loaded(LEAST | {"writeQueue": {"maxSize": size}, "volume": {"emptyDir": {"sizeLimit": "2T"}}})
-        assert settings.write_queue.max_size == config.parse_bytes(size)
+        assert settings.write_queue.max_size == parse_bytes(size)
 
 
 @pytest.mark.checklist(17)

@@ -11,14 +11,16 @@ from typing import Any, TypeVar
 import apsw
 import pytest
 
-from s3d import background, config, daemon
+from s3d import background, daemon
 from s3d.api import S3, Call, Reply
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import bucket_tags, late_writes
-from s3d.layers.queue.rows import knowledge
+from s3d.layers.queue.push import late_writes
+from s3d.layers.queue.remote_facts import bucket_tags
+from s3d.layers.queue.rows import ownership
 from s3d.metrics import Metrics
+from s3d.settings import Gateway, Remote, Settings, WriteQueue
 from s3d.store.db import Database
 from tests.callers import ask
 from tests.fakes.fake import Fake
@@ -112,10 +114,10 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(upkeep, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(daemon, "SWEEP_INTERVAL", 0.01)
     monkeypatch.setattr(daemon, "RELOAD_INTERVAL", 0.01)
-    settings = config.Settings(
-        gateway=config.Gateway(local_dir=tmp_path / "local", config_dir=tmp_path),
-        remote=config.Remote(buckets=(BUCKET,)),
-        write_queue=config.WriteQueue(dir=tmp_path / "local" / "queue", max_size=24 << 20),
+    settings = Settings(
+        gateway=Gateway(local_dir=tmp_path / "local", config_dir=tmp_path),
+        remote=Remote(buckets=(BUCKET,)),
+        write_queue=WriteQueue(dir=tmp_path / "local" / "queue", max_size=24 << 20),
     )
     fake, metrics = Fake(), Metrics()
     remote = BuggyRemote(fake)
@@ -147,7 +149,7 @@ LOOKS = [
 async def test_a_look_goes_on_after_a_bug(stage: Stage, look: str, bug: str) -> None:
     run = "0" * 16
     orphan = stage.queue._context.bodies.root / f"{run}-{'0' * 8}"
-    await stage.queue._context.db.write(knowledge.set_runs([run]))
+    await stage.queue._context.db.write(ownership.set_runs([run]))
     stage.db.bug = bug
     if look == "orphaned bodies":
         orphan.write_bytes(b"x")

@@ -7,6 +7,7 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
+from s3d.settings import parse_bytes, parse_duration
 
 
 def test_defaults_need_no_environment() -> None:
@@ -36,14 +37,14 @@ def test_the_file_may_be_the_variable_itself() -> None:
     [("0", 0), ("1000", 1000), ("1k", 1000), ("1Ki", 1024), ("1.5Gi", 3 << 29), ("10GB", 10**10), ("2Ti", 2 << 40)],
 )
 def test_sizes_are_written_as_in_kubernetes(text: str, size: int) -> None:
-    assert config.parse_bytes(text) == size
+    assert parse_bytes(text) == size
 
 
 @pytest.mark.parametrize(
     "text, seconds", [("5", 5), ("500ms", 0.5), ("30s", 30), ("5m", 300), ("24h", 86400), ("7d", 604800)]
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
-    assert config.parse_duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 REFUSED = [

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from s3d import config, door
 from s3d.api import Call, Reply
-from s3d.door import Door, listen
+from s3d.door import handler
+from s3d.door.handler import Door
+from s3d.door.server import listen
 from s3d.errors import S3Error
 from s3d.metrics import Metrics
 from s3d.protocol import encode
+from s3d.settings import Gateway
 from tests.processes import free_port
 
 COPY = b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nx-amz-copy-source: /b/other\r\nConnection: close\r\n\r\n"
@@ -29,8 +31,8 @@ class Late:
 @pytest.fixture
 async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asyncio.StreamReader]]:
     """A client that has asked such an S3 for a copy, and got its first blank."""
-    monkeypatch.setattr(door, "BLANK_AFTER", 0.01)
-    settings = config.Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(handler, "BLANK_AFTER", 0.01)
+    settings = Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
     slow = Late()
     async with listen(Door(slow, settings), settings, Metrics()):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(settings.endpoint.rpartition(":")[2]))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from s3d import config
 from s3d.daemon import Watched
 from s3d.layers import credentials as wire
 from s3d.layers.credentials import KeyFiles, Keys
+from s3d.settings import Gateway, Settings
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
 
@@ -129,7 +129,7 @@ WRONG = {
 async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
-    settings = config.Settings(gateway=config.Gateway(config_dir=tmp_path))
+    settings = Settings(gateway=Gateway(config_dir=tmp_path))
     before = settings.model_dump()
     (tmp_path / "settings.json").write_bytes(WRONG[wrong])
     watched = Watched(settings)
@@ -144,4 +144,4 @@ async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
 
 async def test_a_pipe_in_the_place_of_the_settings_file_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "settings.json")
-    await Watched(config.Settings(gateway=config.Gateway(config_dir=tmp_path))).look()
+    await Watched(Settings(gateway=Gateway(config_dir=tmp_path))).look()

@@ -15,6 +15,7 @@ def run(options: argparse.Namespace) -> int:
     Raises ConfigError where the settings are wrong.
     """
     from s3d import config
+    from s3d.settings import known_settings
 
     insecure = {"S3D_INSECURE": "true"} if options.insecure else {}
     settings = config.load({**os.environ, **insecure})
@@ -23,8 +24,7 @@ def run(options: argparse.Namespace) -> int:
 
         return daemon.main(settings, serves=not options.drain)
     values = {
-        variable: show(getattr(getattr(settings, section), name))
-        for variable, section, name, _ in config.known_settings()
+        variable: show(getattr(getattr(settings, section), name)) for variable, section, name, _ in known_settings()
     }
     if options.json:
         terminal.print_json(values)
@@ -52,11 +52,11 @@ def show(value: object) -> str:
 
 def reference() -> str:
     """The settings with their defaults and their help, for `s3d run --help`."""
-    from s3d import config
+    from s3d.settings import SECTIONS, known_settings
 
     lines: list[str] = []
-    titles = {section: model.title for section, model in config.SECTIONS}
-    for variable, section, _, field in config.known_settings():
+    titles = {section: model.title for section, model in SECTIONS}
+    for variable, section, _, field in known_settings():
         if section in titles:
             lines += ["", f"{titles.pop(section)}:"]
         default = show(field.get_default(call_default_factory=True, validated_data={}))

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from s3d import config
 from s3d.errors import Unavailable
+from s3d.settings import Remote
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def profile_files() -> tuple[str, str]:
 class Credentials:
     """What requests are signed with, and what is known of it."""
 
-    def __init__(self, settings: config.Remote) -> None:
+    def __init__(self, settings: Remote) -> None:
         """Take the settings: keys in files, or the AWS SDK's chain."""
         self._files = KeyFiles(settings.credentials_dir) if settings.credentials_dir else None
         self.chain = Chain(needed=not settings.anonymous and not self._files)

@@ -24,8 +24,8 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from s3d import config
 from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
+from s3d.bounded import BoundedMap
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, NotS3, Unavailable
 from s3d.layers import blanks
@@ -39,6 +39,7 @@ from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, D
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
 from s3d.protocol.sigv4 import Reading
+from s3d.settings import Remote as RemoteSettings
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EXPECT_FROM = 1 << 20
 # A body up to this size is read whole to learn its trailer, which then travels as a header.
 TRAILER_BUFFER = 256 << 10
+MAX_REGIONS = 10_000
+"""Buckets in another region of which that is remembered; of one that was forgotten the remote says it again."""
 MAX_SKEW = 240.0
 """Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
 EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
@@ -94,7 +97,7 @@ class Target:
 class Remote:
     """The S3 store named by the settings."""
 
-    def __init__(self, settings: config.Remote, metrics: Metrics) -> None:
+    def __init__(self, settings: RemoteSettings, metrics: Metrics) -> None:
         """Prepare the connections; nothing is sent before the first call."""
         self._metrics = metrics
         self._settings = settings
@@ -104,7 +107,7 @@ class Remote:
         parts = urlsplit(self.endpoint)
         self._scheme, self._host, self._base = parts.scheme, parts.netloc, parts.path
         self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
-        self._regions: dict[str, str] = {}
+        self._regions: BoundedMap[str, str] = BoundedMap(MAX_REGIONS)
         self._last_bucket = ""
         self._expects = True
         """Whether the remote may be asked to answer before the bytes; not once it has refused that."""
@@ -259,7 +262,7 @@ class Remote:
         if response.status not in REDIRECTS:
             return False
         region = response.headers.get("x-amz-bucket-region", "")
-        if region and region != self._regions.get(call.bucket, self.region):
+        if region and region != (self._regions.get(call.bucket) or self.region):
             self._regions[call.bucket] = region
             return True
         if sent > 1 or response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
@@ -407,7 +410,7 @@ class Remote:
 
     def _target(self, bucket: str, path: str) -> Target:
         """Address a bucket, or a key of it by `path`: a slash and the key, which may itself begin with one."""
-        region = self._regions.get(bucket, self.region)
+        region = self._regions.get(bucket) or self.region
         host = self._host
         if region != self.region and not self._settings.endpoint:
             host = urlsplit(self._aws_endpoint(region)).netloc
@@ -468,7 +471,7 @@ def _tls() -> ssl.SSLContext:
 
 
 @contextlib.asynccontextmanager
-async def connect(settings: config.Remote, metrics: Metrics) -> AsyncIterator[Remote]:
+async def connect(settings: RemoteSettings, metrics: Metrics) -> AsyncIterator[Remote]:
     """Open the remote and keep its health watched for as long as the context lasts."""
     remote = Remote(settings, metrics)
     if settings.credentials_dir and not settings.anonymous:

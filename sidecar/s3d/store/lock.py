@@ -16,7 +16,7 @@ from pathlib import Path
 
 from s3d import documents
 from s3d.errors import ConfigError
-from s3d.store.db import sync_dir
+from s3d.store.syncs import sync_dir
 
 POLL = 0.05
 """Seconds between two looks while another process holds the lock."""

@@ -1,10 +1,11 @@
 """The command as a process: exit codes, signals, pipes and terminals."""
 
+import itertools
 import json
 import os
 import pty
-import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -131,12 +132,13 @@ def test_every_example_is_a_command_line_that_is_understood(
     ]
     assert len(examples) > 15
     for line in examples:
-        words = re.split(r"   |[|<>]", line.partition("s3d ")[2])[0].split()
-        parser().parse_args(words)
+        lexer = shlex.shlex(line.partition("s3d ")[2].partition("   ")[0], posix=True, punctuation_chars=True)
+        lexer.wordchars += "{}[]!:,"
+        parser().parse_args(list(itertools.takewhile(lambda word: word not in ("|", "<", ">"), lexer)))
 
 
 def test_the_help_of_run_lists_every_setting(cli: Cli) -> None:
-    from s3d.config import known_settings
+    from s3d.settings import known_settings
 
     shown = cli("run", "--help").out.decode()
     assert all(f"  {variable}" in shown for variable, *_ in known_settings())

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from s3d import config
 from s3d.client import Client
 from s3d.layers.remote import connect
 from s3d.layers.splice import check
 from s3d.layers.transfers import SPLICED
 from s3d.metrics import Metrics
+from s3d.settings import Remote
 from tests.contracts import blocks_of
 
 DATA = random.Random(7).randbytes(SPLICED)
@@ -51,7 +51,7 @@ async def test_where_the_kernel_may_not_move_it_a_large_body_comes_the_ordinary_
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with connect(config.Remote(endpoint=endpoint, anonymous=True), Metrics()) as far:
+        async with connect(Remote(endpoint=endpoint, anonymous=True), Metrics()) as far:
             body = (await Client(far).get_object("b", "k")).body
             assert body is not None
             assert body.send is None

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from s3d.clock import Clock
-from s3d.config import WriteQueue
 from s3d.errors import S3Error, slow_down
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.rows import account, lookups, uploads
+from s3d.settings import WriteQueue
 from s3d.store.db import Database
 
 COUNTED_AFTER = 256

@@ -20,7 +20,8 @@ from s3d.layers.health import Health
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.rows import changes, claims, late_writes, lookups
 from s3d.layers.queue.rows.changes import Change
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 # How often a waiter looks at the clock and at the remote's health; what it waits for wakes it at once.
 POLL_INTERVAL = 0.25

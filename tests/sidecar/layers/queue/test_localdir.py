@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import apsw
 import pytest
 
-from s3d import config
 from s3d.daemon import locked
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.queue import Queue
+from s3d.settings import Gateway, Settings, WriteQueue
 from tests.callers import ask
 from tests.clients import code_of
 from tests.daemons import Daemon, eventually
@@ -288,9 +288,9 @@ async def test_what_the_hint_says_leads_to_a_start(tmp_path: Path, far: Fake) ->
         await put(queue, "k", LARGE)
 
 
-def named_twice(tmp_path: Path) -> dict[str, tuple[config.Settings, config.Settings]]:
-    def settings(local: Path, queue: Path | None = None) -> config.Settings:
-        return config.Settings(gateway=config.Gateway(local_dir=local), write_queue=config.WriteQueue(dir=queue))
+def named_twice(tmp_path: Path) -> dict[str, tuple[Settings, Settings]]:
+    def settings(local: Path, queue: Path | None = None) -> Settings:
+        return Settings(gateway=Gateway(local_dir=local), write_queue=WriteQueue(dir=queue))
 
     (tmp_path / "link").symlink_to("a/queue")
     return {
@@ -322,9 +322,7 @@ def test_a_queue_that_is_named_in_two_ways_has_one_owner(tmp_path: Path, way: in
 @pytest.mark.semantics("D-8")
 def test_a_queue_that_is_the_local_dir_itself_is_locked_once(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("local")
-    settings = config.Settings(
-        gateway=config.Gateway(local_dir=tmp_path / "local"), write_queue=config.WriteQueue(dir=tmp_path / "link")
-    )
+    settings = Settings(gateway=Gateway(local_dir=tmp_path / "local"), write_queue=WriteQueue(dir=tmp_path / "link"))
     with locked(settings) as locks:
         assert len(locks) == 1
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from s3d import config
 from s3d.layers import remote as layer
 from s3d.layers import splice
 from s3d.layers.queue.push import late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
+from s3d.settings import Remote as RemoteSettings
 from tests.crashes import Disk
 from tests.fakes.fake import Fake
 from tests.machine.play import play
@@ -96,7 +96,7 @@ def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
         monkeypatch.setenv(name, value)
     # Once a process it writes a byte to a pipe, which must not be taken for a blocking call when a large body comes.
     splice.check()
-    connecting = layer.connect(config.Remote(endpoint=remote.endpoint, region=REGION), Metrics())
+    connecting = layer.connect(RemoteSettings(endpoint=remote.endpoint, region=REGION), Metrics())
     far = world.loop.run_until_complete(connecting.__aenter__())
     world.remote = lambda: far
     world.versions = world.tags = False

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 import apsw
 
-from s3d import config
 from s3d.clock import Clock
 from s3d.layers.queue.rows import lookups, times
 from s3d.layers.queue.rows.states import ON_THE_WAY
 from s3d.layers.queue.rules import retry
-from s3d.store.db import Database, StoreFailed
+from s3d.settings import Settings
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ NOTED = 60.0
 """Seconds after which what the clock shows is noted again: by so much an age may be short after the machine was off."""
 
 
-async def watch(db: Database, clock: Clock, settings: config.Settings, wake: Callable[[], None]) -> None:
+async def watch(db: Database, clock: Clock, settings: Settings, wake: Callable[[], None]) -> None:
     """Look for life. The start has looked before."""
     noted = 0.0
     while True:
@@ -60,6 +61,6 @@ async def look(db: Database, clock: Clock, now: float, most: float, *, notes: bo
     return bool(mended)
 
 
-def longest(settings: config.Settings) -> float:
+def longest(settings: Settings) -> float:
     """Seconds that a change waits at most for its next attempt, and a lane for its next probe."""
     return max(retry.MAX_PAUSE, settings.write_queue.delay)

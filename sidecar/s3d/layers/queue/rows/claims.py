@@ -14,7 +14,8 @@ import apsw
 
 from s3d.layers.queue.rows import changes, damage, queries, soundness
 from s3d.layers.queue.rows.changes import FIELDS, NEVER, WITH_INLINE, Change, Table
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 LARGE = 8388608
 """Bytes above which a change is slow to push; the fragment `slow` and the index `change_due` have the same number."""

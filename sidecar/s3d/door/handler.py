@@ -1,4 +1,4 @@
-"""The S3 door: an HTTP request becomes a Wire, then a Call; a Reply becomes an HTTP response. It decides nothing.
+"""An HTTP request becomes a Wire, then a Call; a Reply becomes an HTTP response. It decides nothing.
 
 Every error is an S3 error document with a request id. The first read of a body sends `100 Continue`, so whatever can be
 judged without the body is judged before it. Once response headers are out, a failure cuts the connection: no client
@@ -11,115 +11,35 @@ import itertools
 import logging
 import re
 import secrets
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web, web_protocol
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from s3d import targets
-from s3d.api import MAX_HEADERS, S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
-from s3d.background import for_ever
-from s3d.config import Gateway
-from s3d.connections import LINGER, Bounds, Connection
+from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
+from s3d.connections import LINGER, Connection
+from s3d.door.request_body import RequestBody
+from s3d.door.response import NAME, XML, Response, begun, break_off
 from s3d.errors import S3DError, S3Error
-from s3d.metrics import Metrics
 from s3d.protocol import adminapis, answers, checksums, decode, encode, sigv4
-from s3d.protocol.model import Operation, http_date
+from s3d.protocol.model import Operation
+from s3d.settings import Gateway
 
 log = logging.getLogger(__name__)
 
 LITTLE = 1 << 20
 """A refused body up to this size is read, and its connection kept."""
-KEEP_ALIVE = 75.0
-MAX_LINE = 32 << 10
-"""Bytes of a request's first line. A listing may name a prefix, a delimiter and a name to start after, each of 1,024
-bytes that are three in a URL, beside a token."""
 # A body up to this size is sent in one write with its headers.
 SMALL = 64 << 10
-BODILESS = frozenset([204, 304])
-"""Statuses whose answers have neither a body nor its length (RFC 9110, 8.6)."""
-XML = "application/xml"
 SURROGATE = re.compile("[\ud800-\udfff]")
 """What is left of header bytes that are not UTF-8."""
 BLANK_AFTER = 15.0
 """Seconds between two blanks for a client that waits for one of these."""
 PATIENT_LIMIT = 32 << 20
 PROLOGUE = encode.PROLOGUE.encode().strip()
-NAME = "s3d"
-"""What the Server header says where the answer is not the remote's own."""
-
-# Requests of a connection are parsed one by one. aiohttp parses all that came together, and where what comes last is no
-# request it refuses the good ones in front of it as well.
-web_protocol.MAX_MSG_QUEUE_SIZE = 1
-
-_date = lru_cache(maxsize=2)(http_date)
-"""The Date header of a second."""
-
-
-class RequestBody(Body):
-    """The bytes that a client sends."""
-
-    length: int | None = None
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        """Take the request; nothing is read yet."""
-        self._request = request
-        self._connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
-        self.length = request.content_length
-        self.started = False
-
-    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield what comes; the first call lets a waiting client send. Raises S3Error IncompleteBody when it leaves."""
-        if start or end is not None or self.started:
-            raise ValueError("a request body can be read once, from its start")
-        self.started = True
-        if self._request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and self._request.transport:
-            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        content = self._request.content
-        left = self.length
-        while True:
-            try:
-                # As they came: readany() would join what waits into a copy.
-                with self._connection.waiting():
-                    block, more = await content.readchunk()
-            except TimeoutError as error:
-                raise S3Error(
-                    "RequestTimeout",
-                    "Your socket connection to the server was not read from or written to within the timeout period. "
-                    "Idle connections will be closed.",
-                    hint="S3D_CLIENT_TIMEOUT says how long a body may keep s3d waiting",
-                ) from error
-            except (OSError, web.RequestPayloadError, asyncio.IncompleteReadError) as error:
-                raise S3Error(
-                    "IncompleteBody", "The connection was closed before the whole body was sent", status=400
-                ) from error
-            if not block:
-                # An empty block ends a chunk of the wire, but without a body it comes for ever.
-                if more and not content.at_eof():
-                    continue
-                break
-            if left is not None:
-                left -= len(block)
-            yield block
-        if left:
-            raise S3Error("IncompleteBody", "You did not provide the number of bytes specified by Content-Length")
-
-    async def whole(self) -> bytes:
-        """All bytes at once, for a small body: mostly they came in one piece with the headers."""
-        content = self._request.content
-        if self.started or not content.is_eof() or content.exception() is not None:
-            return b"".join([block async for block in self.chunks()])
-        self.started = True
-        data = content.read_nowait()
-        if self.length is not None and len(data) != self.length:
-            raise S3Error("IncompleteBody", "You did not provide the number of bytes specified by Content-Length")
-        return data
 
 
 class Door:
@@ -390,152 +310,6 @@ class Door:
 def _ended(serving: "asyncio.Future[Reply]") -> None:
     if not serving.cancelled() and (error := serving.exception()) is not None:
         log.warning("a request whose client has left failed: %s", error)
-
-
-def begun(status: int, headers: Headers, *, closing: bool) -> web.StreamResponse:
-    """A response that is sent piece by piece; with `closing` its head says that the connection ends with it."""
-    response = web.StreamResponse(status=status, headers=headers)
-    if closing:
-        response.force_close()
-    return response
-
-
-class Response(web.StreamResponse):
-    """A response whose bytes are all there. They leave in one write with the head, and nothing is made up for it:
-    no type, no server's name."""
-
-    def __init__(self, *, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Take the headers as they are to be sent, but for the date and what concerns the connection."""
-        super().__init__(status=status, headers=headers)
-        self._bytes = body
-        self._sent = False
-
-    @property
-    def prepared(self) -> bool:
-        """Whether it has left."""
-        return self._sent
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it whole. aiohttp's own way there is made for responses that grow, and takes three times as long."""
-        if self._sent:
-            return None
-        self._sent = True
-        headers, version, data = self.headers, request.version, self._bytes
-        if self.status in BODILESS:
-            headers.popall(hdrs.CONTENT_LENGTH, None)
-            data = b""
-        elif request.method == "HEAD":
-            data = b""
-        elif hdrs.CONTENT_LENGTH not in headers:
-            headers[hdrs.CONTENT_LENGTH] = str(len(data))
-        if hdrs.DATE not in headers:
-            headers[hdrs.DATE] = _date(int(time.time()))
-        if self._keep_alive is None:
-            self._keep_alive = request.keep_alive
-        if not self._keep_alive:
-            if version == HttpVersion11:
-                headers[hdrs.CONNECTION] = "close"
-        elif version == HttpVersion10:
-            headers[hdrs.CONNECTION] = "keep-alive"
-        writer = request.writer
-        await writer.write_headers(f"HTTP/{version.major}.{version.minor} {self.status} {self.reason}", headers)
-        await writer.write_eof(data)
-        return writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to send."""
-
-
-class Client(Connection):
-    """A client's connection; what is not HTTP is refused with an S3 error document too."""
-
-    async def _handle_request(self, *request: Any) -> tuple[web.StreamResponse, bool]:
-        """Serve one request, and then have what came behind its body parsed: nothing else may come to set that off."""
-        served = await super()._handle_request(*request)
-        self.data_received(b"")
-        return served
-
-    def too_long(self) -> bytes:
-        """The answer to a head that is too long."""
-        error = S3Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum allowed size")
-        request_id = secrets.token_hex(8).upper()
-        document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
-        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: {XML}\r\nContent-Length: {len(document)}\r\n"
-        return f"{head}Connection: close\r\n\r\n".encode() + document
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """Answer a malformed request, or a handler that failed."""
-        if self.transport is None or request.writer.output_size > 0:
-            raise ConnectionError("the response is under way already")
-        code = "InternalError" if status >= 500 else "InvalidRequest"
-        error = S3Error(code, message or "The request is not valid HTTP", status=status)
-        request_id = secrets.token_hex(8).upper()
-        document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
-        headers: Headers = CIMultiDict({hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id, hdrs.SERVER: NAME})
-        response = Response(status=status, headers=headers, body=document)
-        response.force_close()
-        return response
-
-
-class Server(web.Server):
-    """aiohttp's low-level server, with our connections."""
-
-    bounds: Bounds
-    patience = float("inf")
-    """Seconds that running requests get at the end, at most; may be set until then."""
-
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 # aiohttp's own name
-        """Let running requests finish, then cut them off."""
-        # aiohttp takes 0 for no limit at all.
-        await super().shutdown(max(0.1, min(timeout or self.patience, self.patience)))
-
-    def __call__(self) -> web.RequestHandler:
-        """Make the protocol of one connection."""
-        return Client(self, self.bounds, loop=self._loop, **self._kwargs)
-
-
-@contextlib.asynccontextmanager
-async def listen(door: Door, settings: Gateway, metrics: Metrics) -> AsyncIterator[Server]:
-    """Open the door. `localhost` is both loopback addresses; that [::1] cannot be bound is not fatal.
-
-    At the end new connections are refused first, then running requests get half of `settings.drain` to finish, or the
-    server's `patience` where that is less.
-    """
-    options: dict[str, Any] = {
-        "keepalive_timeout": KEEP_ALIVE,
-        "lingering_time": LINGER,
-        "auto_decompress": False,
-        "access_log": None,
-        "max_line_size": MAX_LINE,
-        "max_headers": MAX_HEADERS,
-    }
-    server = Server(door.handle, **options)
-    server.bounds = Bounds(settings.client_timeout, settings.reader_timeout)
-    runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
-    await runner.setup()
-    url = urlsplit(settings.endpoint)
-    host, port = url.hostname or "localhost", url.port or 80
-    watching = asyncio.ensure_future(for_ever("connections", server.bounds.watch, metrics))
-    try:
-        await web.TCPSite(runner, "127.0.0.1" if host == "localhost" else host, port, backlog=1024).start()
-        if host == "localhost":
-            with contextlib.suppress(OSError):
-                await web.TCPSite(runner, "::1", port, backlog=1024).start()
-        yield server
-    finally:
-        # The watch goes on until then: what is still answered must not wait for a client that has stopped reading.
-        await runner.cleanup()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-
-def break_off(request: web.BaseRequest, error: Exception) -> None:
-    """Cut the connection of a response that cannot be finished."""
-    log.warning("a response broke off: %s", error)
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def is_document(operation: Operation | None) -> bool:

@@ -1,0 +1,375 @@
+"""The settings: one frozen section per part, with the help of each field.
+
+`--help`, the CRD and docs/settings.md come from the fields below; config.py reads them. No secret is ever kept here:
+credentials are found by the AWS credential chain.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic.fields import FieldInfo
+
+UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_BYTES = 1 << 62
+
+
+def parse_bytes(value: object) -> object:
+    """Turn `10Gi`, `512M` or `1000` into a number of bytes (Kubernetes' quantity suffixes)."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?|[KMGT]i)B?", value.strip())
+        if not match:
+            raise ValueError(f"{value!r} is not a size; write for example 512Mi or 10Gi")
+        size = float(match[1]) * UNITS[match[2]]
+        if size > MAX_BYTES:
+            raise ValueError("there is no disk of this size")
+        return int(size)
+    return value
+
+
+def parse_duration(value: object) -> object:
+    """Turn `30s`, `500ms`, `5m`, `24h` or a bare number of seconds into seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", value.strip())
+        if not match:
+            raise ValueError(f"{value!r} is not a duration; write for example 500ms, 30s or 24h")
+        return float(match[1]) * SECONDS[match[2]]
+    return value
+
+
+def parse_list(value: object) -> object:
+    """Turn `a, b` into a tuple of names."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+
+
+def setting(name: str, default: Any, help_text: str, *, reloads: bool = False, **constraints: Any) -> Any:
+    """Declare a field that is set by the variable `name`; `help_text` is its documentation everywhere.
+
+    With `reloads` everybody who uses it looks at it each time, so that `reload` may change it.
+    """
+    extra: dict[str, Any] = {"setting": name, "reloads": reloads}
+    if callable(default):
+        return Field(default_factory=default, description=help_text, json_schema_extra=extra, **constraints)
+    return Field(default=default, description=help_text, json_schema_extra=extra, **constraints)
+
+
+class Section(BaseModel):
+    """The settings of one part. Only `reload` ever changes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    title: ClassVar[str]
+
+
+def local_dir() -> Path:
+    """The default local dir: XDG's place for state."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "s3d"
+
+
+def check_http_url(value: str) -> str:
+    """Refuse what is not `http(s)://host[:port]`. What is refused is not shown: it may hold a password."""
+    if "@" in value:
+        raise ValueError("a URL with a user or a password is not taken; keys come from the AWS credential chain")
+    try:
+        parts = urlsplit(value)
+        is_valid = parts.port is None or parts.port >= 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it is not a URL such as http://127.0.0.1:9000")
+    return value.rstrip("/")
+
+
+class Gateway(Section):
+    """The daemon itself."""
+
+    title = "The daemon"
+    local_dir: Path = setting(
+        "S3D_LOCAL_DIR", local_dir, "Directory that s3d owns. It holds everything that must survive a crash."
+    )
+    volume_size: Bytes = setting(
+        "S3D_VOLUME_SIZE",
+        0,
+        "Size of the volume that holds the local dir. The queue's limit must stay 512Mi below. 0: no check.",
+    )
+    config_dir: Path | None = setting(
+        "S3D_CONFIG_DIR",
+        None,
+        "Directory with a settings.json that s3d polls every 2 s. Reloadable settings found there take effect at run "
+        "time and override the start-up values.",
+    )
+    endpoint: str = setting(
+        "S3D_ENDPOINT", "http://localhost:33333", "URL at which s3d serves S3 and at which the CLI finds it."
+    )
+    metrics_endpoint: str = setting(
+        "S3D_METRICS_ENDPOINT",
+        "http://127.0.0.1:33334",
+        "URL at which s3d serves /healthz, /readyz, /metrics and /status.",
+    )
+    insecure: bool = setting(
+        "S3D_INSECURE",
+        False,
+        "Allow S3D_ENDPOINT to be an address that other machines reach. No access keys are asked for.",
+    )
+    domains: Names = setting(
+        "S3D_DOMAINS",
+        ("localhost",),
+        "Host names of the S3 endpoint. BUCKET.NAME addresses a bucket (virtual-host style).",
+    )
+    admin_api: bool = setting(
+        "S3D_ADMIN_API",
+        False,
+        "Forward requests that administer the remote: MinIO's under /minio/, Ceph's under /admin/, versitygw's PATCH, "
+        "what is posted to the root. Whoever reaches S3D_ENDPOINT then administers it with the gateway's keys.",
+    )
+    origins: Names = setting(
+        "S3D_ORIGINS",
+        (),
+        "Origins of other sites whose pages may use the S3 door, such as https://app.example; * lets all of them. What "
+        "they may read of an answer, the remote's CORS rules say.",
+    )
+    client_timeout: Duration = setting(
+        "S3D_CLIENT_TIMEOUT",
+        20.0,
+        "How long the body of a request may keep s3d waiting, then 400 RequestTimeout; each KiB that comes gives a "
+        "second back.",
+        gt=0,
+    )
+    reader_timeout: Duration = setting(
+        "S3D_READER_TIMEOUT",
+        60.0,
+        "How long a client may leave an answer unread, then its connection is closed; each KiB that it takes gives a "
+        "second back.",
+        gt=0,
+    )
+    barrier_timeout: Duration = setting(
+        "S3D_BARRIER_TIMEOUT",
+        25.0,
+        "How long a request waits for the pending changes that it depends on. Then it is answered 503 SlowDown.",
+    )
+    drain: Duration = setting(
+        "S3D_DRAIN_SECONDS",
+        20.0,
+        "How long s3d goes on delivering after SIGTERM. Changes left after that stay on disk (exit code 75).",
+    )
+    deadline: Duration = setting(
+        "S3D_DEADLINE_SECONDS",
+        0.0,
+        "The drain ends at the latest this long after `s3d prestop` was called. 0 sets no limit.",
+    )
+    lock_wait: Duration = setting(
+        "S3D_LOCK_WAIT", 0.0, "How long a start waits for another s3d that still uses the local dir."
+    )
+    termination_log: Path | None = setting(
+        "S3D_TERMINATION_LOG",
+        None,
+        "File (a pod's termination log) to which s3d writes at exit, as JSON, what is left undelivered.",
+    )
+    log_format: Literal["auto", "text", "json"] = setting(
+        "S3D_LOG_FORMAT", "auto", "Format of log lines: text, json, or auto (text on a terminal, JSON elsewhere)."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "S3D_LOG_LEVEL", "info", "Lowest level that is logged.", reloads=True
+    )
+
+    _check_urls = field_validator("endpoint", "metrics_endpoint")(check_http_url)
+
+
+class Remote(Section):
+    """The S3 store behind the gateway."""
+
+    title = "The remote"
+    endpoint: str | None = setting(
+        "S3_ENDPOINT", None, "URL of the remote S3 store. Unset: AWS S3 in the region.", validate_default=False
+    )
+    region: str | None = setting(
+        "AWS_REGION",
+        None,
+        "Region for which requests are signed. Unset: AWS_DEFAULT_REGION, then the profile, then us-east-1.",
+    )
+    addressing: Literal["auto", "path", "virtual"] = setting(
+        "S3D_ADDRESSING",
+        "auto",
+        "How requests to the remote name the bucket: in the path, in the host name (virtual), or auto: path if "
+        "S3_ENDPOINT is set, virtual otherwise.",
+    )
+    checksums: Literal["when_supported", "when_required"] = setting(
+        "S3D_CHECKSUMS",
+        "when_supported",
+        "when_required is for a remote that refuses trailing checksums: s3d verifies them and does not forward them.",
+    )
+    credentials_dir: Path | None = setting(
+        "S3D_CREDENTIALS_DIR",
+        None,
+        "Directory with the files accessKeyID, secretAccessKey and (optional) sessionToken. s3d reads them again when "
+        "they change. Unset: the AWS credential chain.",
+    )
+    anonymous: bool = setting("S3D_ANONYMOUS", False, "Send unsigned requests, for a remote that needs no keys.")
+    buckets: Names = setting(
+        "S3D_BUCKETS",
+        (),
+        "Buckets that s3d assumes to exist, to be writable and unversioned until the remote says otherwise. Writes to "
+        "them are accepted even if the remote was never reached.",
+    )
+    away_after: Duration = setting(
+        "S3D_AWAY_AFTER",
+        5.0,
+        "Response timeout, counted from the last byte sent. After three in a row the remote is considered away.",
+    )
+    request_timeout: Duration = setting(
+        "S3D_REQUEST_TIMEOUT", 120.0, "How long a request to the remote may make no progress before it is given up."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def check_endpoint(cls, value: str | None) -> str | None:
+        """Refuse what is not a URL; an empty value is an unset one."""
+        return check_http_url(value) if value else None
+
+
+class WriteQueue(Section):
+    """The durable write queue."""
+
+    title = "The write queue"
+    enabled: bool = setting("S3D_WRITE_QUEUE", True, "Accept writes durably and deliver them in the background.")
+    dir: Path | None = setting("S3D_WRITE_QUEUE_DIR", None, "Directory of the queue. Unset: LOCAL_DIR/queue.")
+    max_size: Bytes = setting(
+        "S3D_WRITE_QUEUE_MAX_SIZE",
+        "10Gi",
+        "Bytes of the disk that the queue may take: pending bodies, parts of uploads, what is kept for a while after "
+        "its delivery, and every row with its headers.",
+        reloads=True,
+    )
+    max_files: int = setting(
+        "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Most changes that may be pending.", reloads=True, ge=1
+    )
+    max_age: Duration = setting(
+        "S3D_WRITE_QUEUE_MAX_AGE",
+        0.0,
+        "Accept no new writes while the oldest undelivered change is older than this. 0 disables the limit.",
+        reloads=True,
+    )
+    ballast: Bytes = setting(
+        "S3D_WRITE_QUEUE_BALLAST",
+        "16Mi",
+        "Disk space reserved for the drain. New writes are refused before it is used up.",
+    )
+    wait: Duration = setting(
+        "S3D_WRITE_QUEUE_WAIT",
+        30.0,
+        "How long a write waits while the queue is full. Then it is answered 503 SlowDown.",
+        reloads=True,
+    )
+    delay: Duration = setting(
+        "S3D_WRITE_QUEUE_DELAY",
+        0.0,
+        "How long a change waits before its first push. A change that is overwritten in that time is never pushed.",
+        reloads=True,
+    )
+    versioned: Literal["WriteThrough", "Queue"] = setting(
+        "S3D_WRITE_QUEUE_VERSIONED",
+        "WriteThrough",
+        "Writes to versioned or locked buckets. WriteThrough sends them to the remote at once, so that the client gets "
+        "its version id. Queue accepts them here and pushes each in order.",
+    )
+    unverified_writes: Literal["Accept", "Reject"] = setting(
+        "S3D_WRITE_QUEUE_UNVERIFIED_WRITES",
+        "Accept",
+        "In an outage, writes of a kind that the remote never accepted: Accept queues them, Reject answers 503.",
+        reloads=True,
+    )
+    conflict: Literal["Overwrite", "Park"] = setting(
+        "S3D_WRITE_QUEUE_CONFLICT",
+        "Overwrite",
+        "If another writer changed a key while our change of it waited: Overwrite pushes ours and logs a warning, Park "
+        "keeps both until a person decides.",
+        reloads=True,
+    )
+    conflict_check_after: Duration = setting(
+        "S3D_WRITE_QUEUE_CONFLICT_CHECK_AFTER",
+        5.0,
+        "A change that has waited longer than this is pushed only after a check for other writers of its key.",
+        reloads=True,
+    )
+    late_write_window: Duration = setting(
+        "S3D_WRITE_QUEUE_LATE_WRITE_WINDOW",
+        900.0,
+        "How long a delivered change is retained if an earlier attempt timed out. If that attempt arrives late, the "
+        "change is pushed again.",
+        reloads=True,
+    )
+    max_upload_age: Duration = setting(
+        "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE",
+        86400.0,
+        "An open multipart upload is dropped if it gets no new part for this long.",
+        reloads=True,
+    )
+    max_uploads: int = setting(
+        "S3D_WRITE_QUEUE_MAX_UPLOADS",
+        10_000,
+        "Multipart uploads that may be open at once; one more gets 503 SlowDown.",
+        reloads=True,
+        ge=1,
+    )
+    workers: int = setting(
+        "S3D_WRITE_QUEUE_WORKERS", 16, "How many changes are pushed at the same time.", ge=1, le=1024
+    )
+
+
+class Settings(Section):
+    """All settings."""
+
+    title = "Settings"
+    gateway: Gateway = Gateway()
+    remote: Remote = Remote()
+    write_queue: WriteQueue = WriteQueue()
+
+    @property
+    def queue_dir(self) -> Path:
+        """Where the write queue keeps its table and its bodies."""
+        return self.write_queue.dir or self.gateway.local_dir / "queue"
+
+
+SECTIONS: tuple[tuple[str, type[Section]], ...] = (
+    ("gateway", Gateway),
+    ("remote", Remote),
+    ("write_queue", WriteQueue),
+)
+
+
+def setting_name(field: FieldInfo) -> str:
+    """The variable that sets a field."""
+    extra = field.json_schema_extra
+    if not isinstance(extra, dict):
+        raise TypeError("a field of a section is declared with setting()")
+    return str(extra["setting"])
+
+
+def known_settings() -> Iterator[tuple[str, str, str, FieldInfo]]:
+    """Yield (variable, section, field name, field) of every setting."""
+    for section, model in SECTIONS:
+        for name, field in model.model_fields.items():
+            yield setting_name(field), section, name, field
+
+
+def reloadable() -> frozenset[str]:
+    """The variables of the settings that `reload` may change."""
+    return frozenset(variable for variable, _, _, field in known_settings() if reloads(field))
+
+
+def reloads(field: FieldInfo) -> bool:
+    """Whether a setting may change while the daemon runs."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra["reloads"])
