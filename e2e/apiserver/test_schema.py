@@ -8,6 +8,8 @@ import pytest
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
 from s3d_operator import schema
 from s3d_operator.crd import NAME_RULE, s3gateway
+from s3d_operator.gateway_status import ClaimStatus, LastPod
+from s3d_operator.kube import GATEWAYS as RESOURCE
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.parse import parse_gateway
 from s3d_operator.schema import Resource
@@ -307,3 +309,15 @@ def everything(model: type[Resource]) -> set[str]:
         return [*at, *(below for place, child in at.items() for below in walk(child, place))]
 
     return set(walk(schema_of(model)))
+
+
+@pytest.mark.checklist(49)
+async def test_what_is_said_of_the_last_pod_of_a_claim_may_become_less(kube: Kube, gateways: Gateways) -> None:
+    made = await gateways.create("claims", LEAST)
+    known = {name: made["metadata"][name] for name in ("name", "namespace", "uid")}
+    bound = LastPod(uid="a", node_selector={"disk": "ssd"}, image_pull_secrets=("x",), tolerations=({"key": "x"},))
+    for last in (bound, LastPod(uid="b")):
+        claim = ClaimStatus(claim_name="queue", last_pod=last).model_dump(mode="json", by_alias=True, exclude_none=True)
+        raw = {"metadata": known, "status": {"claims": [claim]}}
+        written = await kube.apply(RESOURCE, raw, "s3d-operator", part="status")
+        assert ClaimStatus.model_validate(written["status"]["claims"][0]).last_pod == last

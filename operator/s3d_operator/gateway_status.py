@@ -58,7 +58,11 @@ class LastPod(Resource):
         default=(), description="Secrets that its images are pulled with.", max_length=64
     )
     node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels of the nodes that it may run on.", max_length=64
+        default_factory=dict,
+        description="Labels of the nodes that it may run on.",
+        max_length=64,
+        # Merged by its keys, a map whose last one goes is null after a server-side apply, and refused.
+        json_schema_extra={"x-kubernetes-map-type": "atomic"},
     )
     tolerations: tuple[Toleration, ...] = Field(
         default=(), description="Taints of nodes that it tolerates.", max_length=64
