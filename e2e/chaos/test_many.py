@@ -1,6 +1,7 @@
-"""A hundred thousand changes that are held cost a start and a listing next to nothing.
+"""A hundred thousand changes that are held: all are there after a SIGKILL, and listings tell of them.
 
-Both are measured beside what they are compared with, in one run.
+How long a start and a page take is printed beside what each is compared with. That neither grows with what waits,
+tests/sidecar/layers/queue/test_work_of_many.py counts.
 """
 
 import http.client
@@ -25,16 +26,14 @@ OBJECTS = 1500
 STARTS = 3
 """The fastest of so many counts: what another program does meanwhile makes no start faster."""
 PAGES = 30
-SLOWER_START = 1.5
-SLOWER_PAGE = 0.05
 
 
 @pytest.mark.chaos
-@pytest.mark.semantics("Q-11", "Q-13a")
+@pytest.mark.semantics("Q-11")
 @pytest.mark.semantics("Q-13")
 @pytest.mark.timeout(900 + SOAK_HOURS * 3600)
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
-def test_many_held_changes_slow_neither_a_start_nor_a_listing(
+def test_many_held_changes_are_there_after_a_kill_and_listed(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
     client = remote.client()
@@ -64,8 +63,6 @@ def test_many_held_changes_slow_neither_a_start_nor_a_listing(
         f"the remote's {1000 * min(pages['alone']):.0f} ms"
     )
     assert merged == expected[:1000]
-    assert min(full) <= SLOWER_START * min(empty)
-    assert min(pages["through"]) <= min(pages["alone"]) + SLOWER_PAGE
 
 
 def put_many(daemon: Daemon, bucket: str) -> None:

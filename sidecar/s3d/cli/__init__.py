@@ -34,6 +34,7 @@ examples:
   s3d status                               is the remote there, and what is still to be delivered?
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
+  s3d filter test 'b, !b/tmp/*' b/tmp/x     what a list of rules says of an object
 
 environment:
   S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
@@ -116,6 +117,18 @@ examples:
 The exit code is 0 when all of it is delivered, and 75 when the time is over, or when something of it is
 parked, held or damaged: that is named. Writes that come meanwhile are not waited for.
 """
+FILTER = """\
+examples:
+  s3d filter test 'photos, !photos/tmp/*' photos/tmp/a.jpg
+  s3d filter test 'b/*[hdr:content-type=video/*]' b/clip --hdr content-type=video/mp4
+  s3d filter test 'b[tag:team=blue]/*[tag:class!=secret]' b/k --bucket-tag team=blue --op delete
+
+A rule that matches takes the object in, one that begins with ! leaves it out, and the last one that
+matches decides. What is not known matches no rule: the tags, headers and metadata of a delete or a get,
+if they are not named here, and the tags of a bucket. Then the answer may be `unknown`.
+Not on a terminal, a line is: rule, whether it matches, and what that means, separated by tabs; the last
+line is the answer: yes, no or unknown. The forms of a rule are in docs/FILTERS.md.
+"""
 RUN = """\
 examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
@@ -136,6 +149,12 @@ QUEUE_ACTIONS = {
     "retry": "try again what the remote refused",
     "export": "write bodies and members to files",
     "discard": "drop changes for good",
+}
+FILTER_PAIRS = {
+    "--tag": "a tag of the object",
+    "--bucket-tag": "a tag of its bucket",
+    "--hdr": "a header of the request that writes it",
+    "--md": "metadata of the object",
 }
 
 
@@ -248,6 +267,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import flush
 
             return flush(options)
+        case "filter":
+            from s3d.cli import filters
+
+            return filters.test(options)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -343,6 +366,21 @@ def parser() -> Parser:
             choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
             choice.add_argument("--force", action="store_true", help="write over files that are there")
         add_json(choice)
+
+    command = add("filter", "try the rules of a filter", epilog=FILTER)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "show what a list of rules says of an object, and which rule decides"
+    choice = actions.add_parser("test", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=FILTER)
+    choice.add_argument("rules", metavar="RULES", help="the list, as a setting has it")
+    choice.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="the object")
+    for option, what in FILTER_PAIRS.items():
+        choice.add_argument(option, action="append", default=[], type=parse_pair, metavar="NAME=VALUE", help=what)
+    choice.add_argument("--size", type=int, metavar="BYTES", help="its size, which is the header content-length")
+    choice.add_argument("--id", metavar="NAME", help="the identity that asks")
+    choice.add_argument(
+        "--op", choices=("put", "delete", "get"), default="put", help="what is done with it (default: put)"
+    )
+    add_json(choice)
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")

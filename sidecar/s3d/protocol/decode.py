@@ -16,7 +16,8 @@ from urllib.parse import unquote_to_bytes
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.model import METADATA, OPERATIONS, Member, Operation, hoisted, integer, neutral, route
+from s3d.protocol.headers import METADATA
+from s3d.protocol.model import OPERATIONS, Member, Operation, hoisted, integer, neutral, route
 from s3d.protocol.xml import Document
 
 REQUEST_BYTES, REQUEST_ELEMENTS = 8 << 20, 150_000

@@ -1,10 +1,11 @@
 """The command as a process: exit codes, signals, pipes and terminals."""
 
+import itertools
 import json
 import os
 import pty
-import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -131,8 +132,9 @@ def test_every_example_is_a_command_line_that_is_understood(
     ]
     assert len(examples) > 15
     for line in examples:
-        words = re.split(r"   |[|<>]", line.partition("s3d ")[2])[0].split()
-        parser().parse_args(words)
+        lexer = shlex.shlex(line.partition("s3d ")[2].partition("   ")[0], posix=True, punctuation_chars=True)
+        lexer.wordchars += "{}[]!:,"
+        parser().parse_args(list(itertools.takewhile(lambda word: word not in ("|", "<", ">"), lexer)))
 
 
 def test_the_help_of_run_lists_every_setting(cli: Cli) -> None:

@@ -6,7 +6,7 @@ Times are shown as the clock of the day is set now, but for that of an acknowled
 from typing import Any
 
 from s3d.clock import Clock
-from s3d.layers.queue.buckets import REFUTED, Buckets
+from s3d.layers.queue.remote_facts.buckets import REFUTED, Buckets
 from s3d.layers.queue.rows import changes, claims, lanes, lookups
 from s3d.store.db import Database
 

@@ -10,8 +10,8 @@ from s3d.api import Call
 from s3d.layers.queue.rows import holds, lookups
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import decide
-from s3d.layers.queue.rules.tags import TAGGING
 from s3d.layers.queue.staging import Staging
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 REMOVING = frozenset(["DeleteObject", "DeleteObjects"])

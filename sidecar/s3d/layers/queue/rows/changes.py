@@ -14,7 +14,7 @@ import apsw
 
 from s3d.layers.queue.rows import holds, queries, soundness
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 
 Table = list[tuple[Any, ...]]
 NEVER = 1e12

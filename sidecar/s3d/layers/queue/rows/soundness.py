@@ -12,7 +12,7 @@ from typing import Any
 
 from s3d import documents
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 
 CORRUPT = "CorruptRow"
 """The code of a change whose row cannot be read."""

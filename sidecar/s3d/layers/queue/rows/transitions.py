@@ -11,7 +11,7 @@ import apsw
 from s3d.layers.queue.rows import changes, late_writes, queries, soundness
 from s3d.layers.queue.rows.changes import ANY, NO_LATE_WRITES, Change, Table
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 SQL = queries.load("transitions")

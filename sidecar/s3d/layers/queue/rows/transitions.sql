@@ -57,17 +57,19 @@ UPDATE change SET state = iif(state IN ('superseded', 'settled'), state, 'quaran
 DELETE FROM change WHERE state = 'waiting' AND op = 'through'
 
 -- name: was_pushing
--- What was under way when the last process ended.
-SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change WHERE state = 'pushing'
+-- What was under way when the last process ended. Its state is said twice, in the words of an index too: no start walks
+-- the changes that wait.
+SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change
+    WHERE state IN {on_the_way} AND state = 'pushing'
 
 -- name: settle_turns
 -- Keep what the turns under way may have sent.
 UPDATE change SET state = 'settled', next_at = coalesce(queued_at, acked_at)
-    WHERE state = 'pushing' AND op = 'through'
+    WHERE state IN {on_the_way} AND state = 'pushing' AND op = 'through'
 
 -- name: doubt
 -- What was under way is in doubt.
-UPDATE change SET state = 'in_doubt', next_at = 0 WHERE state = 'pushing'
+UPDATE change SET state = 'in_doubt', next_at = 0 WHERE state IN {on_the_way} AND state = 'pushing'
 
 -- name: doubt_now
 -- What is in doubt is due.

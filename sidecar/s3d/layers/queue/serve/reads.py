@@ -9,25 +9,41 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from s3d.api import Body, BytesBody, Call, Reply, Send
+from s3d.api import S3, Body, BytesBody, Call, Reply, Send
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import lookups, transitions, uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.serve import overlay
+from s3d.layers.queue.turns import Turns
+from s3d.metrics import Metrics
+from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
 
-async def get(context: QueueContext, call: Call) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What reads are answered from."""
+
+    db: Database
+    inner: S3
+    metrics: Metrics
+    facts: RemoteFacts
+    turns: Turns
+    content: change_body.Context
+
+
+async def get(context: Context, call: Call) -> Reply:
     """Answer GetObject and HeadObject."""
     change = lookups.visible(context.db, call.bucket, call.key)
     if change is None:
-        before = context.seen_etags.of(call.bucket, call.key)
+        before = context.facts.seen_etags.of(call.bucket, call.key)
         reply = await context.inner(call)
-        context.seen_etags.read(call, reply, before)
+        context.facts.seen_etags.read(call, reply, before)
         return reply
     if change.op == "tag":
         return tagged(await context.inner(call), change)
@@ -40,9 +56,9 @@ async def get(context: QueueContext, call: Call) -> Reply:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
         members = uploads.parts_of(context.db, change.upload) if change.upload and "PartNumber" in params else ()
-        encryption = context.buckets.encryption(call.bucket)
+        encryption = context.facts.buckets.encryption(call.bucket)
         reply = overlay.answer(
-            call.operation, params, change, lambda: open_change(context, change), members, encryption
+            call.operation, params, change, lambda: open_change(context.content, change), members, encryption
         )
         # It is open already: a delivery that ends meanwhile does not take it away.
         await verified(reply.body)
@@ -69,7 +85,7 @@ async def verified(body: Body | None) -> None:
 class Guarded(Body):
     """A pending body on its way to a client: damage that it shows only now is an error of S3's, and quarantines it."""
 
-    context: QueueContext
+    context: Context
     change: Change
     body: Body
     replayable: bool = True
@@ -116,7 +132,7 @@ class Guarded(Body):
         await self.body.aclose()
 
 
-async def attributes(context: QueueContext, call: Call) -> Reply:
+async def attributes(context: Context, call: Call) -> Reply:
     """Answer GetObjectAttributes."""
     change = lookups.visible(context.db, call.bucket, call.key)
     if change is None or change.op == "tag":
@@ -159,7 +175,7 @@ def unreadable(reason: str) -> S3Error:
     )
 
 
-async def damaged(context: QueueContext, change: Change, error: CorruptBody) -> None:
+async def damaged(context: Context, change: Change, error: CorruptBody) -> None:
     """Quarantine a change whose body is bad, unless it was settled meanwhile and its body went with it."""
     again = lookups.visible(context.db, change.bucket, change.key)
     if again is not None and again.seq == change.seq and again.state != "quarantined":

@@ -40,6 +40,7 @@ CREATE INDEX change_in_doubt ON change (next_at) WHERE state = 'in_doubt';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
 CREATE INDEX change_age ON change (coalesce(queued_at, acked_at)) WHERE state IN ('waiting', 'pushing', 'in_doubt');
+CREATE INDEX change_turn ON change (seq) WHERE op = 'through';
 CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;
 
 -- What is pending by state, so that no count ever walks the changes. A turn is not a change.

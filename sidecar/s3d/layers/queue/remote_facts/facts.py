@@ -1,7 +1,8 @@
-"""What the answers of the remote teach about a kind of write and its bucket (SEMANTICS Q-14, Q-4).
+"""What is known of the remote, in one place, and what its answers teach (SEMANTICS Q-14, Q-4, Q-18).
 
 A write that was sent through teaches, and so does a push; both take back what they contradict. They teach whether such
-a write is allowed, whether the bucket keeps versions or encrypts, and whether an ETag is the MD5.
+a write is allowed, whether the bucket keeps versions or encrypts, whether an ETag is the MD5, and which object is
+there.
 """
 
 import logging
@@ -9,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from s3d.api import AnyHeaders, Outcome, Reply
+from s3d.api import AnyHeaders, Call, Outcome, Reply
 from s3d.client import Answer
 from s3d.errors import S3Error
-from s3d.layers.queue.buckets import Bucket, Buckets
-from s3d.layers.queue.rows import write_profiles
+from s3d.layers.queue.remote_facts import write_profiles
+from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
+from s3d.layers.queue.remote_facts.buckets import Bucket, Buckets
+from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
+from s3d.layers.queue.remote_facts.store_traits import StoreTraits
+from s3d.layers.queue.remote_facts.write_profiles import SUSPECT, VERIFIED, WriteProfile, WriteProfiles
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.rows.write_profiles import SUSPECT, VERIFIED, WriteProfile, WriteProfiles
-from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.metrics import Metrics
 from s3d.protocol import answers
 from s3d.store.failures import StoreFailed
@@ -33,12 +36,14 @@ KMS = "aws:kms"
 
 
 @dataclass(frozen=True, slots=True)
-class Learning:
-    """What is known of kinds of writes, and of buckets by them."""
+class RemoteFacts:
+    """The facts of each kind, and what answers teach of several of them at once."""
 
     buckets: Buckets
-    profiles: WriteProfiles
+    bucket_tags: BucketTags
     seen_etags: SeenEtags
+    traits: StoreTraits
+    profiles: WriteProfiles
     metrics: Metrics
 
     def is_verified(self, profile: WriteProfile) -> bool:
@@ -47,11 +52,11 @@ class Learning:
         return verdict == VERIFIED or (not verdict and not profile.members and self.buckets.named(profile.bucket))
 
     async def delivered(self, change: Change, answer: Answer) -> None:
-        """Learn from a push that succeeded."""
-        headers = answer.headers
-        await self.learn(
-            write_profiles.of_change(change), headers, change.etag if change.op in (Op.PUT, Op.COMPLETE) else ""
-        )
+        """Learn from a push that succeeded, before its row goes: what is queued after that is made upon its object."""
+        expected = change.etag if change.op in (Op.PUT, Op.COMPLETE) else ""
+        await self.succeeded(write_profiles.of_change(change), answer.headers, expected)
+        if change.op != Op.TAG:
+            self.seen_etags.saw(change.bucket, change.key, answer.etag or change.etag)
 
     async def refused(self, change: Change, error: S3Error) -> None:
         """Learn from a push that was refused."""
@@ -60,27 +65,49 @@ class Learning:
                 await self.profiles.learn(write_profiles.of_change(change), SUSPECT)
             elif error.code == "NoSuchBucket":
                 await self.profiles.forget(change.bucket)
-            await self.seen_etags.refused_name(error.code)
+            await self.traits.refused_name(error.code)
         except StoreFailed as failure:
             log.error("what the remote showed of bucket %s cannot be kept: %s", change.bucket, failure)
 
-    async def judged(self, profile: WriteProfile, reply: Reply, etag: str) -> None:
-        """Learn from the answer to a write that was sent through. A refusal may say that the bucket is gone."""
+    async def bucket_refused(self, bucket: str, code: str) -> None:
+        """Learn from a push that pauses its lane that the bucket is not there."""
+        try:
+            await self.buckets.refute(bucket, code)
+        except StoreFailed as failure:
+            log.error("that bucket %s is gone cannot be kept: %s", bucket, failure)
+
+    async def bucket_changed(self, bucket: str) -> None:
+        """Note that writes to a bucket mean something else now, or may: the next one asks again. Raises StoreFailed."""
+        await self.buckets.forget(bucket)
+        await self.profiles.forget(bucket)
+
+    async def sent_through(self, call: Call, reply: Reply, etag: str | None, *, changed: bool) -> None:
+        """Learn from the answer to a write that was sent through: what the remote honours (Q-18), and which object is
+        there. `etag` is the object's, None where nobody knows; `changed` says that it is another now."""
+        if reply.outcome is Outcome.REFUSED and reply.status == 412 and call.operation == "PutObject":
+            await self.traits.refused_put(call.wire.headers)
+        if changed and etag is not None:
+            self.seen_etags.saw(call.bucket, call.key, etag)
+        elif changed or reply.outcome is Outcome.UNKNOWN:
+            self.seen_etags.forget(call.bucket, call.key)
+
+    async def probed(self, profile: WriteProfile, reply: Reply, etag: str) -> None:
+        """Learn from the answer to the first write of a profile. A refusal may say that the bucket is gone."""
         if reply.status < 300:
-            await self.learn(profile, reply.headers, etag)
+            await self.succeeded(profile, reply.headers, etag)
         elif reply.outcome is Outcome.REFUSED and reply.status == 404:
             await self.buckets.forget(profile.bucket)
 
-    async def of_bulk(self, profile: WriteProfile, result: Mapping[str, Any]) -> None:
+    async def probed_deletes(self, profile: WriteProfile, result: Mapping[str, Any]) -> None:
         """Learn from the answer to a bulk delete."""
         deleted = result.get("Deleted") or ()
         versions = [o.get("DeleteMarkerVersionId") or o.get("VersionId") for o in deleted if o.get("Key")]
         if versions:
             headers = Reply().headers
             headers["x-amz-version-id"] = next((version for version in versions if version), "null")
-            await self.learn(profile, headers, "")
+            await self.succeeded(profile, headers, "")
 
-    async def learn(self, profile: WriteProfile, headers: AnyHeaders, etag: str) -> None:
+    async def succeeded(self, profile: WriteProfile, headers: AnyHeaders, etag: str) -> None:
         """Learn from a success; `etag` is what it has to show, "" where it shows none."""
         version, shown = headers.get("x-amz-version-id", "null"), answers.etag_of(headers.get("ETag", ""))
         encryption = headers.get("x-amz-server-side-encryption", "")

@@ -15,7 +15,7 @@ from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue.rows import holds, knowledge
+from s3d.layers.queue.rows import holds, remote_facts
 from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Buckets:
         if name not in self._known:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            row = knowledge.remembered_bucket(self._db, name)
+            row = remote_facts.remembered_bucket(self._db, name)
             self._known[name] = Bucket(name, *row) if row else None
         return self._known[name]
 
@@ -143,7 +143,7 @@ class Buckets:
     async def forget(self, name: str) -> None:
         """Ask again before the next put."""
         self._hidden.pop(name, None)
-        await self._db.write(knowledge.forget_bucket(name))
+        await self._db.write(remote_facts.forget_bucket(name))
         self._known.pop(name, None)
 
     async def learn(self, bucket: Bucket) -> None:
@@ -154,7 +154,9 @@ class Buckets:
         await self._remember(bucket)
 
     async def _remember(self, bucket: Bucket) -> None:
-        await self._db.write(knowledge.remember_bucket(bucket.name, bucket.through, bucket.detail, self._clock.wall()))
+        await self._db.write(
+            remote_facts.remember_bucket(bucket.name, bucket.through, bucket.detail, self._clock.wall())
+        )
         self._known[bucket.name] = bucket
 
     async def _look_up_once(self, name: str) -> Bucket:
