@@ -59,7 +59,8 @@ FULL: dict[str, Any] = {
         "conflictCheckAfterSeconds": 7,
     },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
-    "appCredentials": "Dummy",
+    "access": {"keysSecretRef": {"name": "door-keys", "key": "mine.json"}},
+    "appCredentials": "Generated",
     "drain": {"seconds": 90, "job": False},
     "resources": {
         "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -105,6 +106,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"writeQueue": {"maxSize": 3 << 30}, "volume": {"ephemeral": {"size": "3Gi"}}},
         "volume.ephemeral.size has to be at least writeQueue.maxSize and 512Mi",
     ),
+    (
+        {"appCredentials": "Dummy", "access": {"keysSecretRef": {"name": "door-keys"}}},
+        "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in",
+    ),
     ({"drain": {"job": True}}, "drain.job needs volume.persistentVolumeClaim"),
     (
         {"drain": {"job": True}, "volume": {"ephemeral": {}}},
@@ -136,6 +141,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"writeQueue": {"maxSize": "-1Gi"}}, "spec.writeQueue.maxSize"),
     ({"writeQueue": {"workers": 0}}, "spec.writeQueue.workers"),
     ({"resources": {"limits": {"memory": "lots"}}}, "spec.resources.limits.memory"),
+    ({"access": {}}, "spec.access.keysSecretRef"),
+    ({"appCredentials": "Mine"}, "spec.appCredentials"),
     ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
     ({"image": "mine"}, 'unknown field "spec.image"'),
 ]

@@ -73,7 +73,7 @@ MESSAGES = {
     ENDPOINT_PATTERN: "write http:// or https://, a host and its port if it has one, such as https://s3.example.com:9000",
     REGION_PATTERN: "a region is of letters, digits and -, such as eu-central-1",
     BUCKET_PATTERN: "a bucket's name is of 3 to 63 letters, digits, ., _ and -, and begins with a letter or a digit",
-    KEY_PATTERN: "a key of a ConfigMap is of letters, digits, ., _ and -, such as ca.crt",
+    KEY_PATTERN: "a key of a ConfigMap or a Secret is of letters, digits, ., _ and -, such as ca.crt",
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]

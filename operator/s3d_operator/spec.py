@@ -176,6 +176,24 @@ class Remote(Resource):
     )
 
 
+class SecretKey(Resource):
+    """A key of a Secret of the same namespace."""
+
+    name: Name = Field(description="Name of the Secret.")
+    key: str = Field(
+        default="keys.json", description="The key in it.", pattern=KEY_PATTERN, min_length=1, max_length=253
+    )
+
+
+class Access(Resource):
+    """Who may use the gateway of a pod."""
+
+    keys_secret_ref: SecretKey = Field(
+        description="A Secret of the pod's namespace with the access keys that requests are signed with, as JSON "
+        "(docs/ACCESS.md). Changed keys are used without a restart. Requests that none of them signs are refused."
+    )
+
+
 class Bucket(Resource):
     """A bucket that is assumed to exist."""
 
@@ -402,10 +420,15 @@ class S3GatewaySpec(Resource):
     volume: Volume = Field(
         default=Volume(empty_dir=EmptyDir()), description="Where the gateway keeps what has to survive a crash."
     )
-    app_credentials: Literal["None", "Dummy"] = Field(
+    access: Access | None = Field(
+        default=None,
+        description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
+    )
+    app_credentials: Literal["None", "Dummy", "Generated"] = Field(
         default="None",
-        description="Dummy: containers without any AWS identity get dummy access keys, since AWS SDKs refuse to start "
-        "without keys; the gateway signs with its own.",
+        description="For containers without any AWS identity. Dummy: dummy access keys, since AWS SDKs refuse to start "
+        "without keys; the gateway signs with its own. Generated: the sidecar makes an access key for its pod and "
+        "gives it to them in a file; requests that no key signs are refused.",
     )
     drain: Drain = Field(default=Drain(), description="The end of a pod.")
     resources: Resources = Field(default=Resources(), description="Resources of the sidecar.")
@@ -435,6 +458,11 @@ class S3GatewaySpec(Resource):
             " == (has(oldSelf.remote.endpoint) ? oldSelf.remote.endpoint : '')",
             "remote.endpoint is immutable with volume.persistentVolumeClaim: what is pending in the claim is for the "
             "old one; make another S3Gateway",
+        ),
+        Rule(
+            "self.appCredentials != 'Dummy' || !has(self.access)",
+            "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in; Generated makes a key that is "
+            "let in",
         ),
         Rule(
             "!self.drain.job || has(self.volume.persistentVolumeClaim)",

@@ -151,6 +151,13 @@ class Gateway(Section):
         "File with the access keys that clients sign with, read again when it changes. Requests that none of them "
         "signs are refused. Unset: everyone who reaches S3D_ENDPOINT acts with the gateway's keys.",
     )
+    app_credentials_file: Path | None = setting(
+        "S3D_APP_CREDENTIALS_FILE",
+        None,
+        "File of AWS shared credentials for applications. s3d writes it at its start, with an access key that it "
+        "makes; where the file is there, it takes the key in it. The key holds beside those of S3D_ACCESS_KEYS_FILE. "
+        "Who may enter the directory of the file can read it.",
+    )
     domains: Names = setting(
         "S3D_DOMAINS",
         ("localhost",),
