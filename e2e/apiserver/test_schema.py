@@ -60,6 +60,13 @@ FULL: dict[str, Any] = {
     },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
     "access": {"keysSecretRef": {"name": "door-keys", "key": "mine.json"}},
+    "cors": {
+        "origins": ["https://*.example", "null"],
+        "methods": ["GET", "PUT"],
+        "headers": ["x-amz-*"],
+        "expose": ["ETag"],
+        "maxAgeSeconds": 60,
+    },
     "appCredentials": "Generated",
     "drain": {"seconds": 90, "job": False},
     "resources": {
@@ -141,6 +148,10 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"writeQueue": {"maxSize": "-1Gi"}}, "spec.writeQueue.maxSize"),
     ({"writeQueue": {"workers": 0}}, "spec.writeQueue.workers"),
     ({"resources": {"limits": {"memory": "lots"}}}, "spec.resources.limits.memory"),
+    ({"cors": {"origins": []}}, "spec.cors.origins"),
+    ({"cors": {"methods": ["GET"]}}, "spec.cors.origins"),
+    ({"cors": {"origins": ["*"], "methods": ["PATCH"]}}, "spec.cors.methods[0]"),
+    ({"cors": {"origins": ["*"], "maxAgeSeconds": 86_401}}, "spec.cors.maxAgeSeconds"),
     ({"access": {}}, "spec.access.keysSecretRef"),
     ({"appCredentials": "Mine"}, "spec.appCredentials"),
     ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
@@ -158,6 +169,9 @@ IN_WORDS: list[tuple[dict[str, Any], str]] = [
     ({"resources": {"limits": {"memory": "lots"}}}, schema.SIZE_PATTERN),
     ({"resources": {"limits": {"cpu": "half"}}}, schema.CPU_PATTERN),
     ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, schema.LABEL_PATTERN),
+    ({"cors": {"origins": ["https://*.example.*"]}}, schema.WILDCARD_PATTERN),
+    ({"cors": {"origins": ["*"], "headers": ["x-amz-*,*"]}}, schema.WILDCARD_PATTERN),
+    ({"cors": {"origins": ["*"], "expose": ["x-*"]}}, schema.HEADER_PATTERN),
     (
         {
             "remote": {

@@ -7,6 +7,7 @@ What may change under a running pod comes to it a second time, by a ConfigMap th
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,11 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
         "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
         "S3D_ACCESS_KEYS_FILE": f"{KEYS_DIR}/{KEYS_FILE}" if spec.access else None,
+        "S3D_CORS_ORIGINS": listed(spec.cors.origins) if spec.cors else None,
+        "S3D_CORS_METHODS": listed(spec.cors.methods) if spec.cors else None,
+        "S3D_CORS_HEADERS": listed(spec.cors.headers) if spec.cors else None,
+        "S3D_CORS_EXPOSE": listed(spec.cors.expose) if spec.cors else None,
+        "S3D_CORS_MAX_AGE": spec.cors.max_age_seconds if spec.cors else None,
         "S3D_APP_CREDENTIALS_FILE": f"{APP_DIR}/{APP_FILE}" if spec.app_credentials == "Generated" else None,
         "S3_ENDPOINT": remote.endpoint,
         "AWS_REGION": region(spec),
@@ -134,6 +140,11 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
     return {name: value for name, value in values.items() if value is not None}
 
 
+def listed(names: Sequence[str]) -> str | None:
+    """A list as a setting has it; None where it is empty, so that the setting's own default holds."""
+    return ",".join(names) or None
+
+
 # The fields of a spec that settings come from, as far as their author can choose them.
 FIELDS = {
     "S3D_VOLUME_SIZE": "spec.volume",
@@ -141,6 +152,11 @@ FIELDS = {
     "S3D_DRAIN_SECONDS": "spec.drain.seconds",
     "S3D_BARRIER_TIMEOUT": "spec.writeQueue.barrierSeconds",
     "S3D_ACCESS_KEYS_FILE": "spec.access.keysSecretRef",
+    "S3D_CORS_ORIGINS": "spec.cors.origins",
+    "S3D_CORS_METHODS": "spec.cors.methods",
+    "S3D_CORS_HEADERS": "spec.cors.headers",
+    "S3D_CORS_EXPOSE": "spec.cors.expose",
+    "S3D_CORS_MAX_AGE": "spec.cors.maxAgeSeconds",
     "S3D_APP_CREDENTIALS_FILE": "spec.appCredentials",
     "S3_ENDPOINT": "spec.remote.endpoint",
     "AWS_REGION": "spec.remote.region",

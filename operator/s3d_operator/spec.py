@@ -9,17 +9,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from s3d.settings import Browsers, Method, Section
 from s3d.settings import Gateway as Daemon
 from s3d.settings import Remote as RemoteSettings
-from s3d.settings import Section
 from s3d.settings import WriteQueue as WriteQueueSettings
 from s3d_operator.schema import (
     BUCKET_PATTERN,
     ENDPOINT_PATTERN,
+    HEADER_PATTERN,
     KEY_PATTERN,
     LABEL_PATTERN,
     REGION_PATTERN,
     ROLE_PATTERN,
+    WILDCARD_PATTERN,
     Cpu,
     LabelValue,
     Name,
@@ -192,6 +194,26 @@ class Access(Resource):
         description="A Secret of the pod's namespace with the access keys that requests are signed with, as JSON "
         "(docs/ACCESS.md). Changed keys are used without a restart. Requests that none of them signs are refused."
     )
+
+
+class Cors(Resource):
+    """One CORS rule for every bucket, in the place of those that the remote has."""
+
+    origins: tuple[Annotated[str, Field(pattern=WILDCARD_PATTERN, max_length=253)], ...] = Field(
+        description=help_of(Browsers, "origins"), min_length=1, max_length=64
+    )
+    methods: tuple[Method, ...] = Field(
+        default=(), description=help_of(Browsers, "methods") + " Unset: all.", max_length=5
+    )
+    headers: tuple[Annotated[str, Field(pattern=WILDCARD_PATTERN, max_length=253)], ...] = Field(
+        default=(), description=help_of(Browsers, "headers") + " Unset: all.", max_length=64
+    )
+    expose: tuple[Annotated[str, Field(pattern=HEADER_PATTERN, max_length=253)], ...] = Field(
+        default=(),
+        description=help_of(Browsers, "expose") + " Unset: ETag, x-s3d-durability and a few more.",
+        max_length=64,
+    )
+    max_age_seconds: int = Field(default=3600, description=help_of(Browsers, "max_age"), ge=0, le=86_400)
 
 
 class Bucket(Resource):
@@ -423,6 +445,10 @@ class S3GatewaySpec(Resource):
     access: Access | None = Field(
         default=None,
         description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
+    )
+    cors: Cors | None = Field(
+        default=None,
+        description="One CORS rule for every bucket. Unset: the rules of each bucket, as the remote has them.",
     )
     app_credentials: Literal["None", "Dummy", "Generated"] = Field(
         default="None",
