@@ -27,6 +27,7 @@ from s3d.layers.queue.push import late_writes, timekeeping
 from s3d.layers.queue.push.pusher import Look, Pusher
 from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
 from s3d.layers.queue.remote_facts.buckets import Buckets
+from s3d.layers.queue.remote_facts.cors_rules import CorsRules
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.layers.queue.remote_facts.store_traits import StoreTraits
@@ -51,7 +52,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.layers.queue.wiring import Contexts, QueueContext, wire
 from s3d.metrics import Metrics
-from s3d.protocol import encode
+from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
 from s3d.store.bodies import Bodies
@@ -65,7 +66,7 @@ log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
-READING = frozenset(["GET", "HEAD", "OPTIONS"])
+READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
@@ -106,6 +107,7 @@ class Queue:
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.cors = CorsRules(context.db)
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
@@ -154,9 +156,7 @@ class Queue:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
             return await handler(self._contexts, call)
-        if call.wire.method == "OPTIONS":
-            return await self._context.inner(call)
-        if form_upload.is_form(call.wire):
+        if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:

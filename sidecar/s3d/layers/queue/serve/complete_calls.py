@@ -37,6 +37,8 @@ SPILLED = "an upload that the remote must complete"
 async def complete(context: Context, call: Call) -> Reply:
     """Answer CompleteMultipartUpload."""
     upload = uploads.find(context.db, call.params.get("UploadId", ""))
+    if upload is not None:
+        multipart_calls.check_owner(upload, call)
     if upload is None:
         write = multipart_calls.of_remote(context, call, lambda decision: complete_of_remote(context, call, decision))
         return await entry.serve(context.entry, write)

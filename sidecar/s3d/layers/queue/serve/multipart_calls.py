@@ -326,8 +326,15 @@ def ours(context: Context, call: Call) -> Upload | None:
     return upload
 
 
+def check_owner(upload: Upload, call: Call) -> None:
+    """Raise S3Error NoSuchUpload where another identity has begun an upload: it is nobody else's (A-8)."""
+    if upload.identity != call.identity:
+        raise no_such_upload(upload.id)
+
+
 def check_open(upload: Upload, call: Call) -> None:
     """Raise S3Error NoSuchUpload where a call may not go on with an upload, ServiceUnavailable where it is damaged."""
+    check_owner(upload, call)
     if upload.state == "quarantined":
         raise S3Error(
             "ServiceUnavailable",

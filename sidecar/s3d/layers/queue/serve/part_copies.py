@@ -15,9 +15,9 @@ from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import Decision
-from s3d.layers.queue.serve import forward, multipart_calls, reads, writes
+from s3d.layers.queue.serve import multipart_calls, reads, writes
 from s3d.layers.queue.serve.multipart_calls import Context
-from s3d.protocol import encode
+from s3d.protocol import decode, encode
 from s3d.protocol.model import saturated
 
 COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
@@ -38,7 +38,7 @@ class Stretch:
 
 async def copy_part(context: Context, call: Call) -> Reply:
     """Answer UploadPartCopy."""
-    source = forward.copy_source(call.params.get("CopySource", ""))
+    source = decode.copy_source(call.params.get("CopySource", ""))
     upload = multipart_calls.ours(context, call)
     if upload is None or source is None:
         return await entry.serve(
