@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Known(Queue(Remote)))
+    door -> Metered(Cors(Known(Queue(Remote))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -45,6 +45,7 @@ from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
+from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
@@ -253,11 +254,9 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = Door(
-                Metered(Known(inner, far.identities), metrics),
-                settings.gateway,
-                Callers(keys, metrics) if keys else None,
-            )
+            cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
+            callers = Callers(keys, metrics) if keys else None
+            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of, callers)
             async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()

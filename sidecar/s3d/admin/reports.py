@@ -26,7 +26,8 @@ class RemoteStatus(TypedDict):
     credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
     """Whether there is something to sign with, and the remote takes it; unknown until a request needs it."""
     refusal: str
-    """The code of the error by which the remote refuses all that is asked of it; "" where it does not."""
+    """The code of the error by which the remote refuses all that is asked of it; "" where it does not. It is about our
+    keys where `credentials` says refused, else about the endpoint."""
     identities: list[IdentityStatus]
     """Those that a file names beside the gateway's own, which the members above are about."""
 

@@ -121,10 +121,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         until = f"expires in {terminal.show_age(left)}" if left > 0 else f"expired {terminal.show_age(-left)} ago"
         yield "certificate", until if left > 0 else terminal.paint(until, "red")
     if remote["refusal"]:
-        what = (
-            "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
+        wrong_keys = remote["credentials"] == "refused"
+        text = (
+            "the remote refuses our keys" if wrong_keys else "no bucket is found at this address: check its path, too"
         )
-        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
+        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: {text}"), "red")
     if said["access_keys"] is not None:
         yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
     for name, file in said["files"].items():

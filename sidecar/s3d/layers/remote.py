@@ -24,10 +24,10 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
 from s3d.bounded import BoundedMap
 from s3d.client import DOCUMENT_LIMIT
-from s3d.errors import ConfigError, S3Error, Unavailable
+from s3d.errors import ConfigError, NotS3, Unavailable
 from s3d.layers import blanks
 from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Chain
@@ -63,7 +63,7 @@ EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106,
 REDIRECTS = frozenset([301, 307, 400])
 SAYING = frozenset([400, 401, 403, 404])
 """Statuses of errors that may be about us."""
-EXPECTATION_FAILED = 417
+EXPECTATION_FAILED, NOT_IMPLEMENTED = 417, 501
 MAX_SENT = 3
 """How often a request is sent at most: for another region, and for an expectation that is not known."""
 IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
@@ -161,20 +161,31 @@ class Remote:
             if call.body:
                 await call.body.aclose()
             raise
-        reply = await self._judge(call)
-        if reply.status < 300:
+        try:
+            reply = await self._judge(call)
+        except NotS3:
+            identity.standing.not_s3()
+            raise
+        if reply.status < 300 or reply.outcome is Outcome.DONE:
             identity.standing.passed()
-        elif reply.status in SAYING:
-            document = reply.body.data if isinstance(reply.body, BytesBody) else b""
-            self._refused(call, identity, decode.error(reply.status, reply.headers, document))
+        elif reply.status < 500 or reply.status == NOT_IMPLEMENTED:
+            self._refused(call, identity, reply)
         return reply
 
-    def _refused(self, call: Call, identity: Identity, error: S3Error) -> None:
+    def _refused(self, call: Call, identity: Identity, reply: Reply) -> None:
         """Note an error that may be about us and not about what was asked."""
+        document = reply.body.data if isinstance(reply.body, BytesBody) else b""
+        error = decode.error(reply.status, reply.headers, document)
         identity.credentials.refused(error.status, error.code)
-        absent = error.status == 404 and call.operation == "HeadBucket"
-        looked = call.origin == "queue" and call.wire.method in ("GET", "HEAD")
-        identity.standing.refused(NO_BUCKET if absent else error.code, looked=looked)
+        if reply.outcome is Outcome.UNKNOWN:
+            identity.standing.not_s3()
+            return
+        if reply.outcome is Outcome.REFUSED:
+            identity.standing.answered()
+        if reply.status in SAYING:
+            absent = error.status == 404 and call.operation == "HeadBucket"
+            looked = call.origin in ("door", "queue") and call.wire.method in ("GET", "HEAD")
+            identity.standing.refused(NO_BUCKET if absent else error.code, has_key=bool(call.key), looked=looked)
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire

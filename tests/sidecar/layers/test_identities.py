@@ -64,7 +64,7 @@ async def test_each_identity_has_its_own_keys(tmp_path: Path) -> None:
 @pytest.mark.semantics("A-8")
 async def test_the_refusal_of_one_says_nothing_of_another(tmp_path: Path) -> None:
     identities = await opened(tmp_path / "file", [A, B])
-    identities.get("a").standing.refused("InvalidAccessKeyId", looked=False)
+    identities.get("a").standing.refused("InvalidAccessKeyId", has_key=True, looked=False)
     await identities.get("b").credentials.find()
     assert [one.state for one in identities] == ["refused", "found"]
 
@@ -124,7 +124,7 @@ async def test_a_changed_file_is_taken_over_and_a_wrong_one_changes_nothing(tmp_
 @pytest.mark.semantics("A-8")
 async def test_the_first_are_shown_by_name_and_the_rest_together(tmp_path: Path) -> None:
     identities = await opened(tmp_path / "file", [{**A, "name": f"i{number}"} for number in range(23)])
-    identities.get("i22").standing.refused("InvalidAccessKeyId", looked=False)
+    identities.get("i22").standing.refused("InvalidAccessKeyId", has_key=True, looked=False)
     shown = identities.shown()
     assert [one["name"] for one in shown] == [*(f"i{number}" for number in range(20)), "other"]
     assert shown[-1] == {"name": "other", "credentials": "refused", "refusal": "InvalidAccessKeyId"}

@@ -27,6 +27,7 @@ from s3d.layers.queue.push import late_writes, timekeeping
 from s3d.layers.queue.push.pusher import Look, Pusher
 from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
 from s3d.layers.queue.remote_facts.buckets import Buckets
+from s3d.layers.queue.remote_facts.cors_rules import CorsRules
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.layers.queue.remote_facts.store_traits import StoreTraits
@@ -35,12 +36,14 @@ from s3d.layers.queue.rows import lanes, lookups, ownership, times, transitions,
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.serve import (
     bulk_deletes,
+    complete_calls,
     copies,
     form_upload,
     forward,
     list_uploads,
     listing,
     multipart_calls,
+    part_copies,
     reads,
     tagging,
     writes,
@@ -63,7 +66,7 @@ log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
-READING = frozenset(["GET", "HEAD", "OPTIONS"])
+READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
@@ -78,8 +81,8 @@ HANDLERS: Mapping[str, Callable[[Contexts, Call], Awaitable[Reply]]] = {
     "DeleteBucket": lambda to, call: forward.delete_bucket(to.forward, call),
     "CreateMultipartUpload": lambda to, call: multipart_calls.create(to.multipart_calls, call),
     "UploadPart": lambda to, call: multipart_calls.upload_part(to.multipart_calls, call),
-    "UploadPartCopy": lambda to, call: multipart_calls.copy_part(to.multipart_calls, call),
-    "CompleteMultipartUpload": lambda to, call: multipart_calls.complete(to.multipart_calls, call),
+    "UploadPartCopy": lambda to, call: part_copies.copy_part(to.multipart_calls, call),
+    "CompleteMultipartUpload": lambda to, call: complete_calls.complete(to.multipart_calls, call),
     "AbortMultipartUpload": lambda to, call: multipart_calls.abort(to.multipart_calls, call),
     "ListParts": lambda to, call: multipart_calls.list_parts(to.multipart_calls, call),
     "ListMultipartUploads": lambda to, call: list_uploads.list_uploads(to.list_uploads, call),
@@ -104,6 +107,7 @@ class Queue:
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.cors = CorsRules(context.db)
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
@@ -152,8 +156,6 @@ class Queue:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
             return await handler(self._contexts, call)
-        if call.wire.method == "OPTIONS":
-            return await self._context.inner(call)
         if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):

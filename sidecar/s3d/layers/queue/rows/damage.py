@@ -84,6 +84,15 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
             ("seen_at", soundness.moment, 0.0),
         ),
     ),
+    (
+        "cors",
+        1,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("rules", soundness.document, {}),
+            ("asked_at", soundness.moment, 0.0),
+        ),
+    ),
     ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
     ("garbage", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
     (
