@@ -66,6 +66,8 @@ class Connection(web.RequestHandler):
     """Bytes of a head that is not whole yet."""
     idle_since = 0.0
     _refused = False
+    _raw: Any = None
+    """Its socket, under whatever the transport makes of it."""
     _payload: StreamReader = EMPTY_PAYLOAD
     _waiting_since: float | None = None
     _waited = 0.0
@@ -82,17 +84,28 @@ class Connection(web.RequestHandler):
         self._max_msg_queue_size = MAX_PIPELINED
         self._msg_queue_resume_size = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a head."""
+    def accepted(self, raw: Any) -> None:
+        """Begin to wait for what the client says first: a head, or its part of a TLS handshake. From here on it counts
+        as one of the connections."""
+        self._raw = raw
         self.idle_since = self._loop.time()
         self._left_in, self._left_out = self.bounds.patience, self.bounds.readers_patience
         if self._small:
             with contextlib.suppress(OSError, AttributeError):
-                raw = transport.get_extra_info("socket")
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_SOCKET)
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_SOCKET)
-        super().connection_made(transport)
         self.bounds.add(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to read requests. Time that went into a handshake has been waited for already."""
+        super().connection_made(transport)
+        if self._raw is None:
+            self.accepted(transport.get_extra_info("socket"))
+        elif self._small:
+            # What TLS keeps in either direction counts as well.
+            encrypted: Any = transport
+            encrypted.set_read_buffer_limits(SMALL_BUFFER)
+            encrypted.set_write_buffer_limits(SMALL_SOCKET)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
@@ -194,7 +207,7 @@ class Connection(web.RequestHandler):
 
     def _sent(self) -> tuple[int, bool]:
         """How many bytes the client has taken since the last look, and whether some wait for it."""
-        raw = self.transport.get_extra_info("socket") if self.transport is not None else None
+        raw = self._raw if self.transport is not None else None
         try:
             if raw is None or not struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
                 return 0, False
@@ -208,16 +221,14 @@ class Connection(web.RequestHandler):
 
     def cut(self) -> None:
         """End it at once, also for whoever writes to the socket under another descriptor."""
-        transport = self.transport
-        if transport is None:
-            return
-        with contextlib.suppress(OSError, AttributeError):
-            number = transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            number = self._raw.fileno()
             with socket.socket(fileno=fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)) as raw:
                 # What the client never took is not kept for it.
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raw.shutdown(socket.SHUT_RDWR)
-        transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
 
 def size_of(message: tuple[Any, Any]) -> int:

@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Queue(Remote))
+    door -> Metered(Cors(Known(Queue(Remote))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -24,7 +24,16 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from s3d import __version__, config, documents, files, logs
-from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d.admin.reports import (
+    BucketStatus,
+    Chosen,
+    IdentityStatus,
+    LaneStatus,
+    ObjectStatus,
+    Pending,
+    Status,
+    TriedStatus,
+)
 from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
 from s3d.background import for_ever
@@ -33,8 +42,11 @@ from s3d.door.callers import Callers
 from s3d.door.handler import Door
 from s3d.door.keys import KeysFile
 from s3d.door.server import listen
+from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
+from s3d.layers.cors import Cors
+from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
@@ -70,7 +82,8 @@ class Daemon:
         far: remote.Remote,
         queue: Queue | None,
         keys: KeysFile | None = None,
-        watched: Sequence[Watched[bytes]] = (),
+        tls: Tls | None = None,
+        watched: Sequence[Watched[Any]] = (),
     ) -> None:
         """Take the parts that know."""
         self._keys = keys
@@ -78,6 +91,7 @@ class Daemon:
         self._settings = settings
         self._far = far
         self._queue = queue
+        self._tls = tls
         self._started_at = tick()
         self.listening = False
         self.draining = False
@@ -96,7 +110,7 @@ class Daemon:
 
     def status(self) -> Status:
         """Counts of everything."""
-        health, standing = self._far.health, self._far.standing
+        health, own = self._far.health, self._far.identities.own
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -104,8 +118,9 @@ class Daemon:
                 "endpoint": self._far.endpoint,
                 "state": health.state,
                 "since": health.since,
-                "credentials": "refused" if standing.keys_are_refused else self._far.credentials.state,
-                "refusal": standing.refusal,
+                "credentials": own.state,
+                "refusal": own.standing.refusal,
+                "identities": [cast(IdentityStatus, one) for one in self._far.identities.shown()],
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
@@ -113,6 +128,7 @@ class Daemon:
             "access_keys": self._keys.count if self._keys else None,
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
+            "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -208,16 +224,22 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watched = [watched_settings(settings)]
+    watched: list[Watched[Any]] = [watched_settings(settings)]
     await watched[0].look()
     keys: KeysFile | None = None
     if serves and settings.gateway.access_keys_file:
         keys = await asyncio.to_thread(KeysFile, settings.gateway.access_keys_file)
         watched.append(keys.watched)
+    metrics = Metrics()
+    tls: Tls | None = None
+    if serves and urlsplit(settings.gateway.endpoint).scheme == "https":
+        tls = await asyncio.to_thread(Tls, settings.gateway, metrics)
+        watched.append(tls.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
-        metrics = Metrics()
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
+        if far.identities.watched is not None:
+            watched.append(far.identities.watched)
         queue: Queue | None = None
         inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
@@ -225,19 +247,22 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, watched)
+        daemon = Daemon(settings, far, queue, keys, tls, watched)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = Door(Metered(inner, metrics), settings.gateway, Callers(keys, metrics) if keys else None)
-            async with listen(front, settings.gateway, metrics, asks_for_keys=keys is not None) as server:
+            cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
+            callers = Callers(keys, metrics) if keys else None
+            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of, callers)
+            async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
-                log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
+                by = " by TLS" if tls else ""
+                log.info("s3d %s serves S3 on %s%s, remote %s", __version__, where, by, far.endpoint)
                 await stop.wait()
                 daemon.draining = True
                 seconds = daemon.drain_seconds()
@@ -301,7 +326,7 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: Sequence[Watched[bytes]], metrics: Metrics) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metrics: Metrics) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]

@@ -174,7 +174,8 @@ class Metrics:
         self.access_keys = Gauge("s3d_access_keys", "Access keys that clients may sign with.", registry=registry)
         self.reload_failed = Gauge(
             "s3d_reload_failed",
-            "1 while the newest content of a file is wrong and the one before is used: settings or access_keys.",
+            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys or "
+            "certificates.",
             ("file",),
             registry=registry,
         )
@@ -186,12 +187,25 @@ class Metrics:
             registry=registry,
         )
 
+        self.tls_expiry = Gauge(
+            "s3d_tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",
+            registry=registry,
+        )
+        self.tls_expiry.set(math.nan)
         self.remote_up = Gauge(
             "s3d_remote_up",
             "1 if the remote answers, 0 if it is away, NaN if it was not asked yet.",
             registry=registry,
         )
         self.remote_up.set(math.nan)
+        self.identity_up = Gauge(
+            "s3d_remote_identity_up",
+            "1 if an identity has keys that the remote takes, 0 if they are missing, failing or refused, NaN if they "
+            "were not used yet; `other` for all beyond the first 20.",
+            ("identity",),
+            registry=registry,
+        )
         self.remote_requests = Counter(
             "s3d_remote_requests_total",
             "Requests sent to the remote, by status code of the answer; `none` if no answer came.",
@@ -242,12 +256,13 @@ class Metrics:
         *,
         paused_lanes: int = 0,
         remote_up: bool | None,
+        identities: Mapping[str, bool | None] = MappingProxyType({}),
         access_keys: int = 0,
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        paused lanes, whether the remote answers (None: not known), access keys, and what is wrong with each file that
-        is read again ("": nothing)."""
+        paused lanes, whether the remote answers and whether each identity can act there (None: not known), access keys,
+        and what is wrong with each file that is read again ("": nothing)."""
         self.access_keys.set(access_keys)
         for name, error in files.items():
             self.reload_failed.labels(name).set(bool(error))
@@ -257,3 +272,6 @@ class Metrics:
         self.pending_bytes.set(pending_bytes)
         self.oldest_age.set(oldest_age or 0)
         self.remote_up.set(math.nan if remote_up is None else remote_up)
+        self.identity_up.clear()
+        for name, is_up in identities.items():
+            self.identity_up.labels(name).set(math.nan if is_up is None else is_up)

@@ -47,7 +47,7 @@ class Callers:
             if body is not None and forms.is_form(wire) and not operation and not verify.is_signed(wire):
                 looked = Looked(body)
                 fields = (await forms.read(looked, wire.headers.get("Content-Type", ""))).fields
-                caller = Caller(form.authenticate(fields, keys), seal=None, payload=checksums.UNSIGNED)
+                caller = Caller(form.authenticate(fields, keys, secure=secure), seal=None, payload=checksums.UNSIGNED)
                 body, operation = looked.again(), "PutObject"
             else:
                 caller = verify.authenticate(wire, keys, datetime.now(UTC), secure=secure)

@@ -27,6 +27,7 @@ from s3d.layers.queue.push import late_writes, timekeeping
 from s3d.layers.queue.push.pusher import Look, Pusher
 from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
 from s3d.layers.queue.remote_facts.buckets import Buckets
+from s3d.layers.queue.remote_facts.cors_rules import CorsRules
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.layers.queue.remote_facts.store_traits import StoreTraits
@@ -63,7 +64,7 @@ log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
-READING = frozenset(["GET", "HEAD", "OPTIONS"])
+READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
@@ -104,6 +105,7 @@ class Queue:
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.cors = CorsRules(context.db)
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
@@ -152,8 +154,6 @@ class Queue:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
             return await handler(self._contexts, call)
-        if call.wire.method == "OPTIONS":
-            return await self._context.inner(call)
         if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):

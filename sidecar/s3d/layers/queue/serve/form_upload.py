@@ -184,7 +184,7 @@ def answer(fields: Mapping[str, str], wire: Wire, bucket: str, key: str, put: Re
     """The answer that the form asks for: a redirect, a document, or nothing (204)."""
     etag = put.headers.get("ETag", "")
     host = wire.headers.get("Host", "localhost")
-    location = f"http://{host}{wire.path.rstrip('/')}/{quote(key, safe='/-_.~')}"
+    location = f"{wire.scheme}://{host}{wire.path.rstrip('/')}/{quote(key, safe='/-_.~')}"
     headers: Headers = CIMultiDict({"ETag": etag, "Location": location})
     for name, value in put.headers.items():
         if name.lower().startswith(("x-amz-server-side-encryption", "x-amz-version-id", "x-s3d-")):

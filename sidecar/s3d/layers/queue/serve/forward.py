@@ -57,12 +57,15 @@ async def pass_through(context: Context, call: Call) -> Reply:
     """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9), unless the
     call wants a fresh answer."""
     try:
-        return await _inward(context, call)
+        reply = await _inward(context, call)
     except Unavailable:
         asked = call.operation in ("HeadBucket", "GetBucketLocation") and not call.fresh
-        if asked and context.facts.buckets.vouched(call.bucket):
+        if asked and context.facts.buckets.is_shown_to(call.bucket, call.identity):
             return _remembered(context, call)
         raise
+    if call.operation == "HeadBucket":
+        await context.facts.looked(call, reply)
+    return reply
 
 
 async def after(context: Context, call: Call) -> Reply:
@@ -70,7 +73,7 @@ async def after(context: Context, call: Call) -> Reply:
     if call.key and call.wire.method not in ("GET", "HEAD"):
         return await entry.serve(context.entry, written(context, call))
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
-    await context.turns.barrier(call.bucket, call.key or None, prefix)
+    await context.turns.barrier(call.bucket, call.key or None, prefix, identity=call.identity)
     return await _inward(context, call)
 
 
@@ -176,7 +179,7 @@ def promised(call: Call, reply: Reply) -> Reply:
 
 def address_of(wire: Wire) -> str:
     """The address of an object, as its client asked for it."""
-    return f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"
+    return f"{wire.scheme}://{wire.headers.get('Host', 'localhost')}{wire.path}"
 
 
 async def addressed(call: Call, reply: Reply) -> Reply:
@@ -208,7 +211,7 @@ async def _inward(context: Context, call: Call) -> Reply:
         context.staging.wake()
     if call.operation in bucket_tags.RETAGGING and done:
         with contextlib.suppress(S3Error):
-            await context.facts.bucket_tags.ask(call.bucket)
+            await context.facts.bucket_tags.ask(call.bucket, call.identity)
     return reply
 
 
