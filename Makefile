@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 export PATH := $(BIN):$(PATH)
+# What is compiled is kept, rewritten assertions too: to make it anew is half of the time that collecting tests takes.
+export PYTHONDONTWRITEBYTECODE :=
 export S3D_E2E_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3d-e2e
 
 help: ## this list
@@ -33,7 +35,7 @@ check: .venv ## format, lint, types, import floors, spelling, generated files (u
 	@codespell
 	@.ci/generate --check
 
-e2e: .venv servers cluster-parts ## stock clients, kills, power cuts, and the cluster; ARGS="-m cluster" picks some
+e2e: .venv servers chromium cluster-parts ## stock clients, browsers, kills, power cuts, and the cluster; ARGS="-m cluster" picks some
 	@$(PYTEST) e2e $(ARGS)
 
 # With S3TESTS_DIR, the conformance with Ceph RGW is part of it.
@@ -67,13 +69,17 @@ format: .venv ## formats the code
 clean: ## removes the virtual environments (the cache stays)
 	rm -rf .venv .venv-demo .venv-conformance
 
-.PHONY: .venv servers chart-tools cluster-parts
+.PHONY: .venv servers chromium chart-tools cluster-parts
 .venv:
 	@.ci/venv .venv requirements-dev.txt
 
 # Exit code 3 says that this machine cannot have a part; its tests are skipped then, each with the reason.
 servers:
 	@e2e/cluster/tools.sh versitygw minio || [ $$? = 3 ]
+
+# The browser that uses a gateway.
+chromium:
+	@e2e/cluster/chromium.sh || [ $$? = 3 ]
 
 # What renders and judges the chart.
 chart-tools: .venv

@@ -13,7 +13,8 @@ import pytest
 from s3d.errors import S3Error
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import bucket_tags, late_writes
+from s3d.layers.queue.push import late_writes
+from s3d.layers.queue.remote_facts import bucket_tags
 from s3d.layers.queue.rules import retry
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics

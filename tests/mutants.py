@@ -14,15 +14,14 @@ from s3d.client import Answer
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.judge import Judge
 from s3d.layers.queue import layer, turns
-from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.push import send
+from s3d.layers.queue.push import change_body, send
 from s3d.layers.queue.push.change_body import open_change
 from s3d.layers.queue.rows import changes, lookups, schema, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve import listing
 from s3d.protocol import answers, listings
 from s3d.protocol.answers import Meaning
-from s3d.store import bodies as store_bodies
+from s3d.store import files, syncs
 from s3d.store.bodies import Bodies
 
 
@@ -32,7 +31,7 @@ def bodies_without_sync(patch: pytest.MonkeyPatch) -> None:
     def publish(fd: int, directory: int, id: str) -> None:  # noqa: A002
         os.link(f"/proc/self/fd/{fd}", id, dst_dir_fd=directory)
 
-    patch.setattr(store_bodies, "_publish", publish)
+    patch.setattr(files, "publish", publish)
 
 
 def names_without_sync(patch: pytest.MonkeyPatch) -> None:
@@ -43,7 +42,7 @@ def names_without_sync(patch: pytest.MonkeyPatch) -> None:
         done.set_result(None)
         return done
 
-    patch.setattr(store_bodies._Names, "sync", sync)
+    patch.setattr(syncs.DirectorySyncs, "sync", sync)
 
 
 def remote_listed_before_the_snapshot(patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +83,7 @@ def tombstone_ignored(patch: pytest.MonkeyPatch) -> None:
 def settled_on_head_alone(patch: pytest.MonkeyPatch) -> None:
     """An unknown put is taken for done where a HEAD shows its ETag (Q-3)."""
 
-    async def put(context: QueueContext, change: Change) -> Answer:
+    async def put(context: send.Context, change: Change) -> Answer:
         if change.state == "in_doubt":
             with contextlib.suppress(S3Error):
                 seen = await context.client.head_object(change.bucket, change.key)
@@ -134,12 +133,14 @@ def barrier_skipped(patch: pytest.MonkeyPatch) -> None:
 def part_boundaries_changed(patch: pytest.MonkeyPatch) -> None:
     """An upload in parts is pushed as one part (Q-4)."""
 
-    async def push(context: QueueContext, change: Change) -> Answer:
+    async def push(context: send.Context, change: Change) -> Answer:
         named = send.named(change)
+        parts = context.assembly
+        content = change_body.Context(parts.db, parts.bodies, parts.staging)
         metadata = {"n": change.members["x-amz-meta-n"]}
         begun = await context.client.ask("CreateMultipartUpload", {**named, "Metadata": metadata})
         upload = {**named, "UploadId": begun.result["UploadId"]}
-        body = BytesBody(await read_all(open_change(context, change), 64 << 20))
+        body = BytesBody(await read_all(open_change(content, change), 64 << 20))
         sent = await context.client.ask("UploadPart", {**upload, "PartNumber": 1}, body)
         document = {"Parts": [{"PartNumber": 1, "ETag": sent.result["ETag"]}]}
         made = await context.client.ask("CompleteMultipartUpload", {**upload, "MultipartUpload": document})

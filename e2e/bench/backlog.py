@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from e2e.bench.loads import BUCKET, SMALL
-from s3d.layers.queue.rows import changes, knowledge
+from s3d.layers.queue.rows import changes, ownership
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op
@@ -32,7 +32,7 @@ async def _fill(local: Path, endpoint: str, number: int, key_of: Callable[[int],
     body = b"s" * SMALL
     etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
     db = Database.open(directory / "queue.db", SCHEMA)
-    await db.write(knowledge.assign_to(endpoint))
+    await db.write(ownership.assign_to(endpoint))
     now = time.time()
 
     def add(first: int) -> Callable[[apsw.Connection], None]:

@@ -6,18 +6,19 @@ server as existing. It takes no permission but to create them.
 
 import hashlib
 import logging
-from collections import OrderedDict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Literal
 
 import aiohttp
 
+from s3d.bounded import BoundedMap
 from s3d_operator.kube import EVENTS, ApiError, Kube, Object
 from s3d_operator.reasons import Reason
 
 COMPONENT = "s3d-operator"
 REMEMBERED = 10_000
+"""Events of which it is known that they were told; one that was forgotten is refused by the API server."""
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Events:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._told: BoundedMap[str, bool] = BoundedMap(REMEMBERED)
 
     async def tell(
         self, about: Object, reason: Reason, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"
@@ -48,9 +49,7 @@ class Events:
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
             log.warning("event %s about %s/%s: %r", reason, namespace, about["name"], error)
             return False
-        self._told[name] = None
-        while len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._told[name] = True
         return True
 
 

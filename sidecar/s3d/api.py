@@ -16,7 +16,7 @@ AnyHeaders = CIMultiDict[str] | CIMultiDictProxy[str]
 Headers = CIMultiDict[str]
 MAX_HEADERS = 640
 """Headers of a request or an answer, at the door and at the remote: S3 bounds bytes, and 512 of metadata fill 8 KB."""
-Origin = Literal["client", "queue", "sync", "mount"]
+Origin = Literal["client", "door", "queue", "sync", "mount"]
 Source = Literal["queue", "cache", "stale", "remote"]
 
 

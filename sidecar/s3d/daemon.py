@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Queue(Remote))
+    door -> Metered(Cors(Known(Queue(Remote))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -23,8 +23,18 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, admin, config, documents, files, logs
-from s3d.admin import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d import __version__, config, documents, files, logs
+from s3d.admin.reports import (
+    BucketStatus,
+    Chosen,
+    IdentityStatus,
+    LaneStatus,
+    ObjectStatus,
+    Pending,
+    Status,
+    TriedStatus,
+)
+from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
@@ -35,6 +45,8 @@ from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
+from s3d.layers.cors import Cors
+from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
@@ -98,7 +110,7 @@ class Daemon:
 
     def status(self) -> Status:
         """Counts of everything."""
-        health, standing = self._far.health, self._far.standing
+        health, own = self._far.health, self._far.identities.own
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -106,8 +118,9 @@ class Daemon:
                 "endpoint": self._far.endpoint,
                 "state": health.state,
                 "since": health.since,
-                "credentials": "refused" if standing.keys_are_refused else self._far.credentials.state,
-                "refusal": standing.refusal,
+                "credentials": own.state,
+                "refusal": own.standing.refusal,
+                "identities": [cast(IdentityStatus, one) for one in self._far.identities.shown()],
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
@@ -225,6 +238,8 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
+        if far.identities.watched is not None:
+            watched.append(far.identities.watched)
         queue: Queue | None = None
         inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
@@ -233,13 +248,15 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
             )
             inner = queue
         daemon = Daemon(settings, far, queue, keys, tls, watched)
-        await parts.enter_async_context(admin.serve(daemon, settings.gateway, metrics))
+        await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            front = Door(Metered(inner, metrics), settings.gateway, Callers(keys, metrics) if keys else None)
+            cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
+            callers = Callers(keys, metrics) if keys else None
+            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of, callers)
             async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()

@@ -199,6 +199,13 @@ class Metrics:
             registry=registry,
         )
         self.remote_up.set(math.nan)
+        self.identity_up = Gauge(
+            "s3d_remote_identity_up",
+            "1 if an identity has keys that the remote takes, 0 if they are missing, failing or refused, NaN if they "
+            "were not used yet; `other` for all beyond the first 20.",
+            ("identity",),
+            registry=registry,
+        )
         self.remote_requests = Counter(
             "s3d_remote_requests_total",
             "Requests sent to the remote, by status code of the answer; `none` if no answer came.",
@@ -249,12 +256,13 @@ class Metrics:
         *,
         paused_lanes: int = 0,
         remote_up: bool | None,
+        identities: Mapping[str, bool | None] = MappingProxyType({}),
         access_keys: int = 0,
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        paused lanes, whether the remote answers (None: not known), access keys, and what is wrong with each file that
-        is read again ("": nothing)."""
+        paused lanes, whether the remote answers and whether each identity can act there (None: not known), access keys,
+        and what is wrong with each file that is read again ("": nothing)."""
         self.access_keys.set(access_keys)
         for name, error in files.items():
             self.reload_failed.labels(name).set(bool(error))
@@ -264,3 +272,6 @@ class Metrics:
         self.pending_bytes.set(pending_bytes)
         self.oldest_age.set(oldest_age or 0)
         self.remote_up.set(math.nan if remote_up is None else remote_up)
+        self.identity_up.clear()
+        for name, is_up in identities.items():
+            self.identity_up.labels(name).set(math.nan if is_up is None else is_up)

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
@@ -53,6 +53,8 @@ def parse_list(value: object) -> object:
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+Method = Literal["GET", "HEAD", "PUT", "POST", "DELETE"]
+"""A method that a CORS rule may name."""
 
 
 def setting(name: str, default: Any, help_text: str, *, reloads: bool = False, **constraints: Any) -> Any:
@@ -160,12 +162,6 @@ class Gateway(Section):
         "Forward requests that administer the remote: MinIO's under /minio/, Ceph's under /admin/, versitygw's PATCH, "
         "what is posted to the root. Whoever reaches S3D_ENDPOINT then administers it with the gateway's keys.",
     )
-    origins: Names = setting(
-        "S3D_ORIGINS",
-        (),
-        "Origins of other sites whose pages may use the S3 door, such as https://app.example; * lets all of them. What "
-        "they may read of an answer, the remote's CORS rules say.",
-    )
     client_timeout: Duration = setting(
         "S3D_CLIENT_TIMEOUT",
         20.0,
@@ -242,6 +238,13 @@ class Remote(Section):
         "Directory with the files accessKeyID, secretAccessKey and (optional) sessionToken. s3d reads them again when "
         "they change. Unset: the AWS credential chain.",
     )
+    identities_file: Path | None = setting(
+        "S3D_REMOTE_IDENTITIES_FILE",
+        None,
+        "JSON file with the identities for which access keys may stand: a list of objects with a name and one source "
+        "of keys (profile, accessKeyID and secretAccessKey, credentialsDir, or roleARN). s3d reads it again when it "
+        "changes. Unset: all act as the gateway.",
+    )
     anonymous: bool = setting("S3D_ANONYMOUS", False, "Send unsigned requests, for a remote that needs no keys.")
     buckets: Names = setting(
         "S3D_BUCKETS",
@@ -263,6 +266,48 @@ class Remote(Section):
     def check_endpoint(cls, value: str | None) -> str | None:
         """Refuse what is not a URL; an empty value is an unset one."""
         return check_http_url(value) if value else None
+
+
+class Browsers(Section):
+    """Pages that use the gateway."""
+
+    title = "Browsers"
+    origins: Names = setting(
+        "S3D_CORS_ORIGINS",
+        (),
+        "Origins whose pages may use every bucket, such as https://app.example or https://*.example; * lets in all. "
+        "Unset: the CORS rules of each bucket, as the remote has them.",
+    )
+    methods: Annotated[tuple[Method, ...], BeforeValidator(parse_list)] = setting(
+        "S3D_CORS_METHODS", get_args(Method), "Methods that pages of S3D_CORS_ORIGINS may use."
+    )
+    headers: Names = setting(
+        "S3D_CORS_HEADERS", ("*",), "Headers that their requests may have, such as x-amz-*; * lets pass all."
+    )
+    expose: Names = setting(
+        "S3D_CORS_EXPOSE",
+        (
+            "ETag",
+            "Content-Range",
+            "Retry-After",
+            "x-amz-request-id",
+            "x-amz-version-id",
+            "x-s3d-durability",
+        ),
+        "Headers of an answer that their scripts may read.",
+    )
+    max_age: Duration = setting(
+        "S3D_CORS_MAX_AGE", 3600.0, "How long their browsers may remember that a request is allowed."
+    )
+
+    @field_validator("origins", "headers")
+    @classmethod
+    def check_wildcards(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what no rule of S3's may hold."""
+        for pattern in value:
+            if pattern.count("*") > 1:
+                raise ValueError(f"{pattern!r} has more than one *")
+        return value
 
 
 class WriteQueue(Section):
@@ -360,6 +405,7 @@ class Settings(Section):
     title = "Settings"
     gateway: Gateway = Gateway()
     remote: Remote = Remote()
+    browsers: Browsers = Browsers()
     write_queue: WriteQueue = WriteQueue()
 
     @property
@@ -371,6 +417,7 @@ class Settings(Section):
 SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("gateway", Gateway),
     ("remote", Remote),
+    ("browsers", Browsers),
     ("write_queue", WriteQueue),
 )
 

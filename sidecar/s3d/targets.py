@@ -13,7 +13,6 @@ from s3d.api import AnyHeaders
 
 ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 """What a target in absolute form begins with (RFC 9112, 3.2.2)."""
-ANY = "*"
 
 
 def split(target: str) -> tuple[str | None, str, str]:
@@ -33,6 +32,12 @@ def host_of(authority: str) -> str:
     return (name if name and port.isdigit() else authority).lower()
 
 
+def port_of(authority: str) -> str:
+    """The port of a Host header as it is written; "" where it is the scheme's own."""
+    name, _, port = authority.rpartition(":")
+    return port if name and port.isdigit() else ""
+
+
 def is_named(host: str, names: Collection[str]) -> bool:
     """Whether a host is one of some names, or stands below one of them (bucket.NAME)."""
     return any(host == name or host.endswith(f".{name}") for name in names)
@@ -48,23 +53,25 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_foreign(headers: AnyHeaders, host: str, names: Collection[str], origins: Collection[str]) -> bool:
-    """Whether a browser says that a page of another site sends this.
+def is_foreign(headers: AnyHeaders, authority: str, names: Collection[str]) -> bool:
+    """Whether a browser says that a page of another origin sends this.
 
-    Its own site is the host that the request names, and the door's own names, on any port; `origins` are those of other
-    sites that may, `*` all. A browser that does not send Sec-Fetch-Site says it by Origin alone.
+    The door's own pages are those of the host that the request names and of the door's own names, on the same port. A
+    request without an Origin is theirs where Sec-Fetch-Site says so, or where no browser says anything.
     """
-    sent = headers.getall("Origin", [])
-    if ANY in origins or (sent and all(origin in origins for origin in sent)):
-        return False
-    if any("cross-site" in value.lower() for value in headers.getall("Sec-Fetch-Site", [])):
+    origins = headers.getall("Origin", [])
+    sites = ",".join(headers.getall("Sec-Fetch-Site", [])).lower()
+    if "cross-site" in sites or ("same-site" in sites and not origins):
         return True
-    return any(not _is_own(origin, host, names) for origin in sent)
+    return any(not _is_own(origin, authority, names) for origin in origins)
 
 
-def _is_own(origin: str, host: str, names: Collection[str]) -> bool:
+def _is_own(origin: str, authority: str, names: Collection[str]) -> bool:
     try:
         theirs = urlsplit(origin).netloc
     except ValueError:
         return False
-    return bool(theirs) and (host_of(theirs) == host or is_named(host_of(theirs), names))
+    host = host_of(theirs)
+    return (
+        bool(theirs) and port_of(theirs) == port_of(authority) and (host == host_of(authority) or is_named(host, names))
+    )

@@ -17,8 +17,9 @@ from urllib.parse import quote
 import pytest
 import uvloop
 
-from s3d import admin
-from s3d.admin import Chosen, Doors, ObjectStatus, Status
+from s3d.admin import server
+from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Status, TriedStatus
+from s3d.admin.server import Doors
 from s3d.api import Body, BytesBody
 from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
@@ -50,6 +51,7 @@ class Told:
                 "since": 2.0,
                 "credentials": "found",
                 "refusal": "",
+                "identities": [],
             },
             "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
             "states": {"waiting": 2, "parked": 1},
@@ -60,7 +62,7 @@ class Told:
             "tls": None,
         }
 
-    def bucket_status(self, bucket: str) -> admin.BucketStatus:
+    def bucket_status(self, bucket: str) -> BucketStatus:
         return {"bucket": bucket, "known": True, "writes": "queued", "pending": {"changes": 0, "bytes": 0}}
 
     def object_status(self, bucket: str, key: str) -> ObjectStatus:
@@ -68,10 +70,10 @@ class Told:
             raise S3DError(f"cannot read {key}", hint="look at the disk")
         return {"bucket": bucket, "key": key, "state": "delivered", "changes": []}
 
-    def lanes(self) -> list[admin.LaneStatus]:
+    def lanes(self) -> list[LaneStatus]:
         return []
 
-    def tried(self) -> list[admin.TriedStatus]:
+    def tried(self) -> list[TriedStatus]:
         return []
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
@@ -145,7 +147,7 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, headers:
 @asynccontextmanager
 async def doors(local_dir: Path, reports: Told | None = None, metrics: Metrics | None = None) -> AsyncIterator[Client]:
     gateway = Gateway(local_dir=local_dir, metrics_endpoint="http://127.0.0.1:0")
-    async with admin.serve(reports or Told(), gateway, metrics or Metrics()) as opened:
+    async with server.serve(reports or Told(), gateway, metrics or Metrics()) as opened:
         yield Client(opened)
 
 
@@ -324,7 +326,7 @@ async def test_an_address_that_is_taken_is_an_error_for_the_person(tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match="S3D_METRICS_ENDPOINT: cannot listen on") as caught:
-            async with admin.serve(Told(), Gateway(local_dir=tmp_path, metrics_endpoint=endpoint), Metrics()):
+            async with server.serve(Told(), Gateway(local_dir=tmp_path, metrics_endpoint=endpoint), Metrics()):
                 pass
     assert caught.value.hint
     assert not any(tmp_path.iterdir())  # noqa: ASYNC240
@@ -332,13 +334,13 @@ async def test_an_address_that_is_taken_is_an_error_for_the_person(tmp_path: Pat
 
 async def test_localhost_is_every_loopback_address_that_the_machine_has(tmp_path: Path) -> None:
     gateway = Gateway(local_dir=tmp_path, metrics_endpoint="http://localhost:0")
-    async with admin.serve(Told(), gateway, Metrics()) as opened:
+    async with server.serve(Told(), gateway, Metrics()) as opened:
         assert {host for host, _ in opened.addresses} <= {"127.0.0.1", "::1"}
         assert "127.0.0.1" in {host for host, _ in opened.addresses}
 
 
 async def test_a_client_that_sends_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "CONNECTION_SECONDS", 0.05)
+    monkeypatch.setattr(server, "CONNECTION_SECONDS", 0.05)
     async with doors(tmp_path) as client:
         reader, writer = await asyncio.open_connection(*client.doors.addresses[0])
         writer.write(b"GET /status HTTP/1.1\r\nHost: x\r\nX-Slow: ")
@@ -350,7 +352,7 @@ async def test_a_client_that_sends_nothing_is_cut_off(tmp_path: Path, monkeypatc
 async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "CONNECTIONS", 2)
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
     async with doors(tmp_path) as client:
         address = client.doors.addresses[0]
         first, second = await asyncio.open_connection(*address), await asyncio.open_connection(*address)
@@ -367,7 +369,7 @@ async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
 @pytest.mark.semantics("A-6a")
 async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
-        held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * admin.CONNECTIONS)]
+        held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * server.CONNECTIONS)]
         for _ in range(20):
             assert (await client.tcp("/healthz")).status == 200
         for _, writer in held:

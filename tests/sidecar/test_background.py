@@ -16,8 +16,9 @@ from s3d.api import S3, Call, Reply
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import bucket_tags, late_writes
-from s3d.layers.queue.rows import knowledge
+from s3d.layers.queue.push import late_writes
+from s3d.layers.queue.remote_facts import bucket_tags
+from s3d.layers.queue.rows import ownership
 from s3d.metrics import Metrics
 from s3d.settings import Gateway, Remote, Settings, WriteQueue
 from s3d.store.db import Database
@@ -148,7 +149,7 @@ LOOKS = [
 async def test_a_look_goes_on_after_a_bug(stage: Stage, look: str, bug: str) -> None:
     run = "0" * 16
     orphan = stage.queue._context.bodies.root / f"{run}-{'0' * 8}"
-    await stage.queue._context.db.write(knowledge.set_runs([run]))
+    await stage.queue._context.db.write(ownership.set_runs([run]))
     stage.db.bug = bug
     if look == "orphaned bodies":
         orphan.write_bytes(b"x")

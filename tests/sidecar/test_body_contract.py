@@ -19,22 +19,24 @@ from multidict import CIMultiDict
 from s3d.api import Body, BytesBody
 from s3d.client import Client
 from s3d.connections import Bounds
+from s3d.door.callers import Looked, Resumed
 from s3d.door.request_body import RequestBody
 from s3d.door.server import Server
 from s3d.layers.queue import Queue, parked
 from s3d.layers.queue.multipart.concatenated import ConcatenatedBody
+from s3d.layers.queue.remote_facts.probing import Watched
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.serve.overlay import RangeBody
-from s3d.layers.queue.serve.probing import Watched
 from s3d.layers.queue.serve.reads import Guarded
 from s3d.layers.remote import connect
 from s3d.layers.transfers import Download
 from s3d.metrics import Metrics
 from s3d.protocol import checksums, chunked, forms
 from s3d.settings import Remote
-from s3d.store.bodies import Bodies, FileBody
+from s3d.store.bodies import Bodies
+from s3d.store.file_body import FileBody
 from tests.callers import Streamed, ask
 from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
 from tests.fakes.fake import Fake
@@ -77,6 +79,7 @@ class Makers:
 
     def __init__(self, queue: Queue, life: contextlib.AsyncExitStack) -> None:
         self._context = queue._context
+        self._contexts = queue._contexts
         self._queue = queue
         self._life = life
         self._bodies = self._context.bodies
@@ -115,13 +118,13 @@ class Makers:
         return RangeBody(await self.stored(b"before" + data + b"behind"), 6, 6 + len(data))
 
     async def guarded(self, data: bytes) -> Body:
-        return Guarded(self._context, await self.change(b"x"), await self.stored(data))
+        return Guarded(self._contexts.reads, await self.change(b"x"), await self.stored(data))
 
     async def watched(self, data: bytes) -> Body:
         return Watched(Streamed(data))
 
     async def remains(self, data: bytes) -> Body:
-        return parked.Remains(self._context, await self.change(data))
+        return parked.Remains(self._contexts.parked, await self.change(data))
 
     async def verified(self, data: bytes) -> Body:
         return checksums.verify(Streamed(data), checksums.expected(CIMultiDict({CRC: crc_of(data)})))
@@ -143,6 +146,15 @@ class Makers:
         form = await forms.read(Streamed(document), "multipart/form-data; boundary=xYz")
         form.file.length = form.file.presumed(len(document))
         return form.file
+
+    async def looked(self, data: bytes) -> Body:
+        return Looked(Streamed(data))
+
+    async def resumed(self, data: bytes) -> Body:
+        """The same after somebody has looked at the first block."""
+        looked = Looked(Streamed(data))
+        await anext(looked.chunks(), b"")
+        return looked.again()
 
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
@@ -202,6 +214,8 @@ MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     chunked.Unwrapped: Makers.framed,
     forms.FilePart: Makers.form_file,
     RequestBody: Makers.request,
+    Looked: Makers.looked,
+    Resumed: Makers.resumed,
     Download: Makers.download,
 }
 
@@ -246,7 +260,7 @@ async def vouched() -> Fake:
 
 PASSING: Mapping[str, Callable[[Queue, Body], Body]] = {
     "Watched": lambda _, body: Watched(body),
-    "Guarded": lambda queue, body: Guarded(queue._context, None, body),  # type: ignore[arg-type] # nothing is damaged
+    "Guarded": lambda queue, body: Guarded(queue._contexts.reads, None, body),  # type: ignore[arg-type] # nothing is damaged
     "Framed": lambda _, body: chunked.frame(body, CRC),
     "VerifiedBody": lambda _, body: checksums.verify(body, checksums.expected(CIMultiDict({CRC: crc_of(b"data")}))),
 }
@@ -285,4 +299,4 @@ async def test_a_body_around_one_that_cannot_be_sent_is_not_sent(tmp_path: Path)
     async with opened(tmp_path, await vouched()) as queue:
         inner = Streamed(b"data", replayable=True)
         assert RangeBody(inner, 0, 4).send is None
-        assert Guarded(queue._context, None, inner).send is None  # type: ignore[arg-type] # nothing is damaged
+        assert Guarded(queue._contexts.reads, None, inner).send is None  # type: ignore[arg-type] # nothing is damaged

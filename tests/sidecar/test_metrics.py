@@ -68,3 +68,25 @@ def test_a_commit_is_counted_with_its_size() -> None:
     shown = samples(metrics)
     assert shown["s3d_store_commits_total"] == 1
     assert shown["s3d_store_commit_changes_sum"] == 3
+
+
+def test_what_comes_of_a_signature_is_counted_by_few_names() -> None:
+    metrics = Metrics()
+    for result in ("accepted", "accepted", "SignatureDoesNotMatch", "InvalidRequest", "a client's own words"):
+        metrics.count_caller(result)
+    shown = samples(metrics)
+    assert {name: shown[name] for name in shown if name.startswith("s3d_auth_total")} == {
+        's3d_auth_total{result="accepted"}': 2,
+        's3d_auth_total{result="SignatureDoesNotMatch"}': 1,
+        's3d_auth_total{result="other"}': 2,
+    }
+
+
+def test_a_file_that_is_wrong_is_shown_until_it_is_right() -> None:
+    metrics = Metrics()
+    for error, value in (("entry 1: no id", 1), ("", 0)):
+        metrics.show({}, 0, None, remote_up=None, access_keys=3, files={"access_keys": error, "settings": ""})
+        shown = samples(metrics)
+        assert shown['s3d_reload_failed{file="access_keys"}'] == value
+        assert shown['s3d_reload_failed{file="settings"}'] == 0
+        assert shown["s3d_access_keys"] == 3

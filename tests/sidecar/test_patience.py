@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from s3d.access.cors import Rule, Rules
 from s3d.api import Call, Reply
 from s3d.door import handler
 from s3d.door.handler import Door
@@ -15,7 +16,10 @@ from s3d.protocol import encode
 from s3d.settings import Gateway
 from tests.processes import free_port
 
-COPY = b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nx-amz-copy-source: /b/other\r\nConnection: close\r\n\r\n"
+COPY = (
+    b"PUT /b/k HTTP/1.1\r\nHost: localhost\r\nx-amz-copy-source: /b/other\r\n"
+    b"Origin: https://app.example\r\nConnection: close\r\n\r\n"
+)
 
 
 class Late:
@@ -28,22 +32,28 @@ class Late:
         return await self.answer
 
 
+async def rules_of(_: str) -> Rules:
+    return Rules((Rule(("https://app.example",), ("PUT",)),))
+
+
 @pytest.fixture
 async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asyncio.StreamReader]]:
     """A client that has asked such an S3 for a copy, and got its first blank."""
     monkeypatch.setattr(handler, "BLANK_AFTER", 0.01)
     settings = Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
     slow = Late()
-    async with listen(Door(slow, settings), settings, Metrics()):
+    async with listen(Door(slow, settings, rules_of), settings, Metrics()):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(settings.endpoint.rpartition(":")[2]))
         writer.write(COPY)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"Access-Control-Allow-Origin: https://app.example\r\n" in head
         await reader.readuntil(b"\r\n \r\n")
         yield slow, reader
         writer.close()
 
 
+@pytest.mark.semantics("R-12a")
 async def test_a_client_of_a_long_copy_gets_blanks_and_then_the_result(late: tuple[Late, asyncio.StreamReader]) -> None:
     slow, reader = late
     slow.answer.set_result(encode.reply("CopyObject", {"CopyObjectResult": {"ETag": '"e"'}}))

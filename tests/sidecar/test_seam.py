@@ -1,7 +1,6 @@
 """Every S3 of the tree keeps one contract, and a layer's own calls are calls as any other."""
 
 import contextlib
-import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.push import confirm, conflicts, late_writes
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.wiring import Contexts
 from s3d.metrics import Metrics
 from s3d.protocol import encode
 from s3d.settings import Gateway, Remote, Settings, WriteQueue
@@ -291,14 +291,14 @@ async def test_a_client_says_for_whom_it_asks() -> None:
 
 # What the queue asks for itself.
 
-Look = Callable[[Any, Change], Awaitable[Any]]
+Look = Callable[[Contexts, Change], Awaitable[object]]
 LOOKS: dict[str, Look] = {
-    "is there somebody else's object (Q-18)": conflicts.look,
-    "is the bucket there (Q-18)": conflicts.check_bucket,
-    "did an older attempt arrive (Q-3)": late_writes.etag_of,
-    "has a Complete made the object (Q-3)": assembly.is_there,
-    "which object is there (Q-22)": functools.partial(confirm.look, answer=Answer(200)),
-    "which bytes are there (Q-22)": functools.partial(confirm.is_same, etag="x"),
+    "is there somebody else's object (Q-18)": lambda to, change: conflicts.look(to.pusher.conflicts, change),
+    "is the bucket there (Q-18)": lambda to, change: conflicts.check_bucket(to.pusher.conflicts, change),
+    "did an older attempt arrive (Q-3)": lambda to, change: late_writes.etag_of(to.late_writes, change),
+    "has a Complete made the object (Q-3)": lambda to, change: assembly.is_there(to.upkeep.assembly, change),
+    "which object is there (Q-22)": lambda to, change: confirm.look(to.pusher.confirm, change, Answer(200)),
+    "which bytes are there (Q-22)": lambda to, change: confirm.is_same(to.pusher.confirm, change, "x"),
 }
 
 
@@ -310,7 +310,7 @@ async def test_a_look_of_the_queue_is_answered_by_no_memory(opened: Opened, look
     change = replace(opened.change(), identity="writer")
     opened.inner.calls.clear()
     with contextlib.suppress(S3Error):
-        await look(opened.queue._context, change)
+        await look(opened.queue._contexts, change)
     assert opened.inner.calls
     assert all(call.fresh and call.origin == "queue" and call.identity == "writer" for call in opened.inner.calls)
 
@@ -324,12 +324,12 @@ async def test_a_conflict_is_seen_through_a_layer_that_remembers(opened: Opened)
     foreign = await opened.put_there(b"foreign")
     change = opened.change()
     with pytest.raises(conflicts.Conflict, match=foreign):
-        await conflicts.compare(opened.queue._context, change)
+        await conflicts.compare(opened.queue._contexts.pusher.conflicts, change)
 
 
 @pytest.mark.semantics("Q-18")
 async def test_an_answer_from_memory_teaches_no_etag(opened: Opened) -> None:
-    seen_etags = opened.queue._context.seen_etags
+    seen_etags = opened.queue._context.facts.seen_etags
     first = await opened.put_there(b"first")
     await opened.client.head_object(BUCKET, "k")
     assert seen_etags.of(BUCKET, "k") == first

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import apsw
 
-from s3d.store import db
+from s3d.store import opening
 
-connect = db._connect
+connect = opening.connect
 
 
 def connect_unsynced(path: Path) -> apsw.Connection:
@@ -15,4 +15,4 @@ def connect_unsynced(path: Path) -> apsw.Connection:
     return connection
 
 
-db._connect = connect_unsynced
+opening.connect = connect_unsynced

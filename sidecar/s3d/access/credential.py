@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from s3d.access.keys import AccessKey, Keys
 from s3d.errors import S3Error
 from s3d.protocol import sigv4
+from s3d.protocol.checksums import PAYLOAD
 
 SERVICE = "s3"
 KEY_ID = re.compile(r"[!-~]{1,256}")
@@ -60,6 +61,17 @@ def check_token(token: str | None) -> None:
             "InvalidToken",
             "The provided token is malformed or otherwise invalid.",
             hint="access keys of the gateway have no session token: unset AWS_SESSION_TOKEN",
+        )
+
+
+def check_way(*, secure: bool) -> None:
+    """Refuse a body that no signature covers where somebody on its way could change it. Raises S3Error AccessDenied."""
+    if not secure:
+        raise S3Error(
+            "AccessDenied",
+            "A body that is not signed is not taken over plain HTTP from another machine",
+            status=403,
+            hint=f"use TLS, or sign the body ({PAYLOAD})",
         )
 
 
@@ -120,5 +132,6 @@ def unsupported(kind: str) -> S3Error:
     return S3Error(
         "InvalidRequest",
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-        hint=f"the request has a signature of {kind}; let the client sign by Signature Version 4",
+        hint=f"the request has a signature of {kind}; let the client sign by Signature Version 4, such as boto3 with "
+        "Config(signature_version='s3v4')",
     )

@@ -23,6 +23,8 @@ from s3d.errors import ConfigError
 MAX_BYTES = 1 << 20
 """Of a document: as much as a Secret of Kubernetes holds."""
 ID = re.compile(r"[A-Za-z0-9._@+=-]{3,128}")
+IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+IDENTITY_RULE = "the name of an identity has 1 to 64 letters, digits and ._@-"
 SECRET = re.compile(r"[!-~]{8,128}")
 MAX_SECRETS = 2
 """Of one key: the new one, and the one that it takes the place of."""
@@ -51,9 +53,9 @@ def check_secrets(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_identity(value: str) -> str:
-    """All keys act as the gateway itself."""
-    if value:
-        raise ValueError("several identities at the remote are not built yet; leave it out")
+    """The name of an identity at the remote; "" for the gateway's own. Which there are, another file says."""
+    if value and not IDENTITY.fullmatch(value):
+        raise ValueError(IDENTITY_RULE)
     return value
 
 

@@ -220,13 +220,8 @@ def _check_payload(wire: Wire, payload: str, *, secure: bool) -> None:
     if "AWS4-ECDSA" in payload:
         raise credential.unsupported("version 4A")
     # A put whose body was taken away on the way would be one of nothing.
-    if payload in UNSIGNED and not secure and (wire.method in ("PUT", "POST") or not (none or length == "0")):
-        raise S3Error(
-            "AccessDenied",
-            "A body that is not signed is not taken over plain HTTP from another machine",
-            status=403,
-            hint=f"use TLS, or sign the body ({checksums.PAYLOAD})",
-        )
+    if payload in UNSIGNED and (wire.method in ("PUT", "POST") or not (none or length == "0")):
+        credential.check_way(secure=secure)
     if none and payload.startswith(chunked.STREAMING):
         raise S3Error("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
     if none and checksums.HEX_SHA256.match(payload) and payload != checksums.EMPTY_SHA256:

@@ -3,7 +3,8 @@
 A form is the exception: its signature is among its fields, so these are read first, bounded as forms are.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,10 +45,10 @@ class Callers:
         try:
             keys = self._file.keys
             if body is not None and forms.is_form(wire) and not operation and not verify.is_signed(wire):
-                opened = Reopened(body)
-                fields = (await forms.read(opened, wire.headers.get("Content-Type", ""))).fields
-                caller = Caller(form.authenticate(fields, keys), seal=None, payload=checksums.UNSIGNED)
-                body, operation = opened, "PutObject"
+                looked = Looked(body)
+                fields = (await forms.read(looked, wire.headers.get("Content-Type", ""))).fields
+                caller = Caller(form.authenticate(fields, keys, secure=secure), seal=None, payload=checksums.UNSIGNED)
+                body, operation = looked.again(), "PutObject"
             else:
                 caller = verify.authenticate(wire, keys, datetime.now(UTC), secure=secure)
             authorise(caller.key, operation, params.get("Bucket", ""), wire)
@@ -58,11 +59,9 @@ class Callers:
         return caller, body
 
 
-class Reopened(Body):
-    """A body that can be read from its start once more, after a first reader has looked at its beginning.
-
-    What the first one has read is kept in memory: it must read little.
-    """
+class Looked(Body):
+    """A body whose beginning somebody looks at, before another one reads it: what the first has read is kept in memory,
+    so that must be little."""
 
     length: int | None = None
 
@@ -71,21 +70,47 @@ class Reopened(Body):
         self._body = body
         self._blocks = body.chunks()
         self._seen: list[bytes] = []
-        self._readers = 0
+        self._started = False
         self.length = body.length
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the blocks; the second reader begins with those that the first has seen."""
-        if start or end is not None or self._readers == 2:
+        """Yield the blocks, and keep them."""
+        if start or end is not None or self._started:
             raise ValueError("a body that is being received can be read once, from its start")
-        self._readers += 1
-        if self._readers == 1:
-            async for block in self._blocks:
-                self._seen.append(block)
-                yield block
-            return
+        self._started = True
+        async for block in self._blocks:
+            self._seen.append(block)
+            yield block
+
+    def again(self) -> "Resumed":
+        """The body from its start, for whoever reads it all."""
+        return Resumed(self._body, self._seen, self._blocks)
+
+    async def aclose(self) -> None:
+        """Close the body underneath."""
+        await self._body.aclose()
+
+
+class Resumed(Body):
+    """A body of which some blocks have come already."""
+
+    length: int | None = None
+
+    def __init__(self, body: Body, seen: Sequence[bytes], blocks: AsyncIterator[bytes]) -> None:
+        """Take the blocks that have come, and what gives the others."""
+        self._body = body
+        self._seen = deque(seen)
+        self._blocks = blocks
+        self._started = False
+        self.length = body.length
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield all blocks from the first one on."""
+        if start or end is not None or self._started:
+            raise ValueError("a body that is being received can be read once, from its start")
+        self._started = True
         while self._seen:
-            yield self._seen.pop(0)
+            yield self._seen.popleft()
         async for block in self._blocks:
             yield block
 

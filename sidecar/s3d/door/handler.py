@@ -24,6 +24,7 @@ from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
 from s3d.connections import LINGER, Connection
+from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.request_body import RequestBody
 from s3d.door.response import NAME, XML, Response, begun, break_off
@@ -49,14 +50,15 @@ PROLOGUE = encode.PROLOGUE.encode().strip()
 class Door:
     """One S3 front over one S3."""
 
-    def __init__(self, serve: S3, settings: Gateway, callers: Callers | None = None) -> None:
-        """Take what answers the calls, and who may call; None: everyone who reaches the door."""
+    def __init__(self, serve: S3, settings: Gateway, rules_of: RulesOf, callers: Callers | None = None) -> None:
+        """Take what answers the calls, who knows the CORS rules of buckets, and who may call; None: everyone who
+        reaches the door."""
         self._serve = serve
         self._callers = callers
         host = urlsplit(settings.endpoint).hostname or "localhost"
         self._domains: Sequence[str] = (*settings.domains,)
         self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
-        self._origins = frozenset(settings.origins)
+        self._browsers = Browsers(rules_of, self._hosts, self._domains)
         self._insecure = settings.insecure
         self._admin_api = settings.admin_api
         self._host_id = secrets.token_hex(16)
@@ -81,43 +83,53 @@ class Door:
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
+        page = NO_PAGE
         try:
             try:
-                self._check_origin(wire)
+                self._check_host(wire)
+                page = await self._browsers.page_of(wire)
+                if wire.method == hdrs.METH_OPTIONS:
+                    response = self._preflight(wire, page, request_id)
+                    return response
+                if self._callers is None:
+                    self._browsers.check(wire, page)
                 operation, params = decode.request(wire, self._domains)
                 if adminapis.is_meant(wire.method, params):
                     adminapis.check_allowed(self._admin_api)
                     # Whatever S3 would take it for.
                     operation = None
                 name = operation.name if operation else ""
-                caller, source = await self._admit(name, params, wire, body, secure=is_secure(request))
+                caller, source = await self._admit(request, name, params, wire, body)
                 if caller.key.id:
                     connection.authenticated()
+                else:
+                    # A page that signs may come from anywhere.
+                    self._browsers.check(wire, page)
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
                     incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
                 check_length(incoming)
                 call = Call(name, params, wire, incoming, identity=caller.key.identity, trace=request_id)
                 if call.operation in answers.LONG:
-                    return await self._patient(request, call, request_id)
+                    return await self._patient(request, call, page, request_id)
                 reply = await self._serve(call)
                 # Before the head of the answer, which says it: a client that is not told would send its next request
                 # into a connection that is being closed.
                 closing = body is not None and not await self._drained(request, body)
-                response = await self._respond(request, call, reply, request_id, closing=closing)
+                response = await self._respond(request, reply, page, request_id, closing=closing)
             except S3Error as error:
-                response = self._refuse(request, error, request_id)
+                response = self._refuse(request, page, error, request_id)
             except S3DError as error:
                 # Of a body of the local dir whose bytes cannot be had.
                 log.error("request %s (%s %s) failed: %s", request_id, wire.method, path, error)
                 lost = S3Error("ServiceUnavailable", error.message, status=503, hint=error.hint)
-                response = self._refuse(request, lost, request_id)
+                response = self._refuse(request, page, lost, request_id)
             except (asyncio.CancelledError, ConnectionError):
                 raise
             except Exception:
                 log.exception("a bug: request %s (%s %s) failed", request_id, wire.method, path)
                 bug = S3Error("InternalError", "We encountered an internal error. Please try again.", status=500)
-                response = self._refuse(request, bug, request_id)
+                response = self._refuse(request, page, bug, request_id)
         finally:
             if incoming is not None:
                 await incoming.aclose()
@@ -126,17 +138,17 @@ class Door:
         return response
 
     async def _admit(
-        self, operation: str, params: dict[str, Any], wire: Wire, body: Body | None, *, secure: bool
+        self, request: web.BaseRequest, operation: str, params: dict[str, Any], wire: Wire, body: Body | None
     ) -> tuple[Caller, Body | None]:
         """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
         if self._callers is not None:
-            return await self._callers.admit(operation, params, wire, body, secure=secure)
+            return await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
         if wire.query:
             # Of a name that is there twice, the first counts.
             sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
         return GATEWAY, body
 
-    async def _patient(self, request: web.BaseRequest, call: Call, request_id: str) -> web.StreamResponse:
+    async def _patient(self, request: web.BaseRequest, call: Call, page: Page, request_id: str) -> web.StreamResponse:
         """Answer an operation that the remote takes its time for, and that is judged by the end of its document.
 
         As S3 does it: what takes long begins its answer with 200, keeps the client waiting by blanks, and ends it with
@@ -146,8 +158,10 @@ class Door:
         try:
             await asyncio.wait([serving], timeout=BLANK_AFTER)
             if serving.done():
-                return await self._respond(request, call, serving.result(), request_id, closing=False)
-            response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id})
+                return await self._respond(request, serving.result(), page, request_id, closing=False)
+            headers: Headers = CIMultiDict({hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id})
+            page.tell(headers, forwarded=False)
+            response = web.StreamResponse(headers=headers)
             await response.prepare(request)
             await response.write(encode.PROLOGUE.encode())
             while not serving.done():
@@ -197,8 +211,8 @@ class Door:
         make one."""
         return self._insecure or (self._callers is not None and self._callers.all_sign)
 
-    def _check_origin(self, wire: Wire) -> None:
-        """Refuse other people's host names and what a browser sends for another site (A-3)."""
+    def _check_host(self, wire: Wire) -> None:
+        """Refuse other people's host names (A-3), and headers that are no text."""
         host = targets.host_of(wire.headers.get(hdrs.HOST, ""))
         if len(wire.headers.getall(hdrs.HOST, ())) > 1:
             raise S3Error("InvalidRequest", "The request has more than one Host header")
@@ -213,22 +227,24 @@ class Door:
             for name, value in wire.headers.items():
                 if SURROGATE.search(value):
                     raise S3Error("InvalidArgument", f"The header {name} is not UTF-8", details={"ArgumentName": name})
-        if targets.is_foreign(wire.headers, host, self._hosts, self._origins):
-            raise S3Error(
-                "AccessDenied",
-                "Another site's page may not use this door",
-                status=403,
-                hint="S3D_ORIGINS lists the sites whose pages may",
-            )
+
+    def _preflight(self, wire: Wire, page: Page, request_id: str) -> web.StreamResponse:
+        """Answer a preflight. Raises S3Error."""
+        headers = self._browsers.preflight(wire, page)
+        headers["x-amz-request-id"] = request_id
+        headers["x-amz-id-2"] = self._host_id
+        headers[hdrs.SERVER] = NAME
+        return Response(status=200, headers=headers)
 
     async def _respond(
-        self, request: web.BaseRequest, call: Call, reply: Reply, request_id: str, *, closing: bool
+        self, request: web.BaseRequest, reply: Reply, page: Page, request_id: str, *, closing: bool
     ) -> web.StreamResponse:
         status, headers, body = reply.status, reply.headers, reply.body
         if is_our_error(reply):
             headers["x-amz-id-2"] = self._host_id
             if isinstance(body, BytesBody):
                 body = BytesBody(self._identified(request, body.data, request_id))
+        page.tell(headers, forwarded=reply.source == "remote")
         headers.setdefault("x-amz-request-id", request_id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)
@@ -302,8 +318,9 @@ class Door:
             await body.aclose()
         return response
 
-    def _refuse(self, request: web.BaseRequest, error: S3Error, request_id: str) -> web.StreamResponse:
+    def _refuse(self, request: web.BaseRequest, page: Page, error: S3Error, request_id: str) -> web.StreamResponse:
         headers: Headers = CIMultiDict(error.headers)
+        page.tell(headers, forwarded=False)
         headers["x-amz-request-id"] = request_id
         headers["x-amz-id-2"] = self._host_id
         headers[hdrs.SERVER] = NAME

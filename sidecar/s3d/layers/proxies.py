@@ -3,6 +3,7 @@
 They are read once: a process's environment is its own. A proxy's name may hold a password, so it is shown without.
 """
 
+import functools
 from urllib.request import getproxies_environment, proxy_bypass
 
 from yarl import URL
@@ -10,6 +11,8 @@ from yarl import URL
 from s3d.errors import ConfigError
 
 SCHEMES = frozenset(["http", "https"])
+MAX_HOSTS = 1000
+"""Hosts whose proxy is kept in memory: on AWS each bucket has a host of its own."""
 
 
 class Proxies:
@@ -19,15 +22,14 @@ class Proxies:
         """Read the environment. Raises ConfigError where a proxy is named that s3d cannot speak to."""
         named = getproxies_environment()
         self._proxies = {scheme: proxy_of(scheme, named[scheme]) for scheme in SCHEMES & named.keys()}
-        self._found: dict[tuple[str, str], URL | None] = {}
+        self._found = functools.lru_cache(MAX_HOSTS)(self._find)
 
     def of(self, scheme: str, host: str) -> URL | None:
         """The proxy for requests to a host, which may have a port; None where they go there directly."""
-        if not self._proxies:
-            return None
-        if (scheme, host) not in self._found:
-            self._found[scheme, host] = None if proxy_bypass(host) else self._proxies.get(scheme)
-        return self._found[scheme, host]
+        return self._found(scheme, host) if self._proxies else None
+
+    def _find(self, scheme: str, host: str) -> URL | None:
+        return None if proxy_bypass(host) else self._proxies.get(scheme)
 
 
 def proxy_of(scheme: str, named: str) -> URL:

@@ -15,7 +15,8 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Headers, Outcome, Reply, Wire
 from s3d.errors import S3Error
-from s3d.protocol.model import METADATA, OPERATIONS, XSI, Member, Shape
+from s3d.protocol.headers import METADATA
+from s3d.protocol.model import OPERATIONS, XSI, Member, Shape
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 PROLOGUE = '<?xml version="1.0" encoding="UTF-8"?>\n'

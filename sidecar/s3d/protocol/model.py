@@ -19,9 +19,8 @@ from typing import Any
 
 from s3d.protocol.classes import CLASSES, Class
 
-__all__ = ["METADATA", "OPERATIONS", "Class", "Member", "Operation", "Shape", "hoisted", "neutral", "route"]
+__all__ = ["OPERATIONS", "Class", "Member", "Operation", "Shape", "hoisted", "neutral", "route"]
 
-METADATA = "x-amz-meta-"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

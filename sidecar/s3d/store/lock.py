@@ -16,7 +16,7 @@ from pathlib import Path
 
 from s3d import documents
 from s3d.errors import ConfigError
-from s3d.store.db import sync_dir
+from s3d.store.syncs import sync_dir
 
 POLL = 0.05
 """Seconds between two looks while another process holds the lock."""
@@ -95,7 +95,7 @@ def _open(path: Path) -> int:
     except OSError as error:
         raise ConfigError(
             f"{path.parent} cannot be used as the local dir: {error.strerror}",
-            hint="set S3D_LOCAL_DIR to a writable directory",
+            hint=f"let user {os.geteuid()} write there (in a pod: securityContext.fsGroup), or set S3D_LOCAL_DIR",
         ) from error
 
 

@@ -26,9 +26,11 @@ ALWAYS = "-_.~"
 SPARED = st.sampled_from([ALWAYS, ALWAYS + "!*'()", ALWAYS + "!$'()*,;:@+"])
 """What a client leaves unquoted."""
 PATHS = st.builds(lambda key, spared: f"/bucket/{quote(key, safe='/' + spared)}", TEXT, SPARED)
+NAMES = TEXT.filter(lambda name: name and not name.startswith("X-Amz-") and name not in ("Signature", "AWSAccessKeyId"))
+"""Of members of a query that sign nothing."""
 QUERIES = st.builds(
     lambda pairs, spared: "&".join(f"{quote(name, safe=ALWAYS)}={quote(value, safe=spared)}" for name, value in pairs),
-    st.lists(st.tuples(TEXT.filter(bool), TEXT), max_size=4, unique_by=lambda pair: pair[0]),
+    st.lists(st.tuples(NAMES, TEXT), max_size=4, unique_by=lambda pair: pair[0]),
     SPARED,
 )
 VALUES = st.text(st.sampled_from("abc  \t019%+/;,=é€"), max_size=12).map(str.strip)

@@ -34,12 +34,12 @@ FIELDS = {
 
 def judge(fields: Mapping[str, str]) -> str:
     with pytest.raises(S3Error) as caught:
-        form.authenticate(fields, KEYS)
+        form.authenticate(fields, KEYS, secure=True)
     return caught.value.code
 
 
 def test_the_example_of_aws_is_verified() -> None:
-    assert form.authenticate(FIELDS, KEYS) is KEY
+    assert form.authenticate(FIELDS, KEYS, secure=True) is KEY
 
 
 def posted(signer: type[S3SigV4PostAuth | HmacV1PostAuth], *arguments: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def posted(signer: type[S3SigV4PostAuth | HmacV1PostAuth], *arguments: str) -> d
 
 
 def test_the_forms_of_botocore_are_verified() -> None:
-    assert form.authenticate(posted(S3SigV4PostAuth, "s3", "eu-west-1"), KEYS) is KEY
+    assert form.authenticate(posted(S3SigV4PostAuth, "s3", "eu-west-1"), KEYS, secure=True) is KEY
 
 
 def test_forms_of_version_2_are_refused() -> None:
@@ -62,7 +62,7 @@ def test_forms_of_version_2_are_refused() -> None:
 def test_a_form_that_nobody_signed_is_refused_unless_it_is_somebodys() -> None:
     assert judge({"key": "k"}) == "AccessDenied"
     guest = AccessKey("", ())
-    assert form.authenticate({"key": "k"}, Keys([KEY], guest)) is guest
+    assert form.authenticate({"key": "k"}, Keys([KEY], guest), secure=False) is guest
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"key"}))
@@ -90,3 +90,13 @@ def test_half_of_a_signature_is_none(name: str) -> None:
 )
 def test_what_is_wrong_in_a_form_is_refused(name: str, value: str, code: str) -> None:
     assert judge(FIELDS | {name: value}) == code
+
+
+@pytest.mark.parametrize("name", ["x-amz-copy-source", "x-amz-rename-source"])
+def test_a_form_copies_nothing(name: str) -> None:
+    assert judge(FIELDS | {name: "theirs/k"}) == "NotImplemented"
+
+
+def test_the_file_of_a_form_needs_a_way_that_nobody_can_change() -> None:
+    with pytest.raises(S3Error, match="AccessDenied"):
+        form.authenticate(FIELDS, KEYS, secure=False)

@@ -15,9 +15,10 @@ import pytest
 
 from s3d.api import Body, BytesBody
 from s3d.errors import CorruptBody, S3Error
-from s3d.store import bodies as bodies_module
-from s3d.store.bodies import Bodies, FileBody
-from s3d.store.db import StoreFailed, StoreFull
+from s3d.store import file_body
+from s3d.store.bodies import Bodies
+from s3d.store.failures import StoreFailed, StoreFull
+from s3d.store.file_body import FileBody
 from tests.contracts import BodyCheck, blocks_of, body_contract, pattern
 
 LIMIT = 16 << 10
@@ -217,7 +218,7 @@ async def test_one_sync_of_the_directory_serves_all_who_wait(bodies: Bodies, mon
     all_wait, go = asyncio.Event(), threading.Event()
     asked: list[asyncio.Future[None]] = []
     syncs: list[int] = []
-    fsync, sync = os.fsync, bodies._names.sync
+    fsync, sync = os.fsync, bodies._syncs.sync
 
     def counting_fsync(fd: int) -> None:
         if fd == bodies._dir:
@@ -232,7 +233,7 @@ async def test_one_sync_of_the_directory_serves_all_who_wait(bodies: Bodies, mon
         return asked[-1]
 
     monkeypatch.setattr(os, "fsync", counting_fsync)
-    monkeypatch.setattr(bodies._names, "sync", counting_sync)
+    monkeypatch.setattr(bodies._syncs, "sync", counting_sync)
     receiving = asyncio.gather(*(bodies.receive(Incoming(bytes(LIMIT + 1))) for _ in range(20)))
     await all_wait.wait()
     go.set()
@@ -390,7 +391,8 @@ async def test_a_body_that_was_written_to_is_verified_anew(bodies: Bodies) -> No
 async def test_of_too_many_verified_bodies_the_oldest_are_forgotten(
     bodies: Bodies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies_module, "MAX_INTACT", 2)
+    monkeypatch.setattr(file_body, "MAX_INTACT", 2)
+    monkeypatch.setattr(bodies, "_intact", file_body.Intact())
     for _ in range(5):
         await bodies.receive(Incoming(pattern(LIMIT + 1)), hashlib.md5().update)
     assert len(bodies._intact._stamps) == 2
@@ -570,6 +572,6 @@ async def test_a_sweep_looks_at_any_number_of_files(
     left_behind: tuple[Bodies, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bodies, wanted, orphan = left_behind
-    monkeypatch.setattr(bodies_module, "SWEEP_BATCH", 1)
+    monkeypatch.setattr("s3d.store.files.SWEEP_BATCH", 1)
     swept = await bodies.sweep(lambda names: {wanted} & set(names), grace=-1)
     assert swept.removed == (orphan,)

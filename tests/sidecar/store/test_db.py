@@ -13,7 +13,10 @@ import apsw
 import pytest
 
 from s3d.errors import ConfigError
-from s3d.store.db import CHECKPOINT_PAGES, SHORT, Database, Schema, StoreFailed, StoreFull, check_library, log_of
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed, StoreFull
+from s3d.store.opening import Schema, check_library, log_of
+from s3d.store.writer import CHECKPOINT_PAGES, SHORT
 
 either_thread = pytest.mark.parametrize("short", [False, True], ids=["thread", "loop"])
 SCHEMA = Schema(1, "CREATE TABLE item(key TEXT PRIMARY KEY, body BLOB)")
@@ -401,7 +404,7 @@ async def test_a_failed_sync_fails_the_whole_group_and_the_file_is_reopened(
         await db.write(put("while it is broken"), short=short)
     assert db.failure is not None
     disk.broken = False
-    db._reopen_at = 0
+    db._writer._reopen_at = 0
     await db.write(put("afterwards"), short=short)
     assert db.failure is None
     assert keys(db) == ["afterwards"]

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from s3d.errors import ConfigError
-from s3d.layers.queue.rows import garbage, knowledge, lookups, uploads
-from s3d.store import db as store
-from s3d.store.bodies import Bodies, any_body, is_used, run_of
+from s3d.layers.queue.rows import garbage, lookups, ownership, uploads
+from s3d.store import opening
+from s3d.store.bodies import Bodies
 from s3d.store.db import Database
+from s3d.store.files import any_body, is_used, run_of
 
 MAX_RUNS: Final = 1000
 """Runs that are noted. An orphan of an older one than these is long gone."""
@@ -27,8 +28,8 @@ def refuse_new(path: Path, bodies: Path) -> None:
 
     A database whose log is there is not new but lost, and `Database.open` says so.
     """
-    log = store.log_of(path)
-    if store.is_new(path) and not log.exists() and is_used(bodies):
+    log = opening.log_of(path)
+    if opening.is_new(path) and not log.exists() and is_used(bodies):
         raise ConfigError(
             f"{path} is gone or empty, and {bodies} is not new: what was acknowledged would be forgotten",
             hint=f"put {path.name} and {log.name} back; to start with an empty queue, move {bodies} aside",
@@ -37,7 +38,7 @@ def refuse_new(path: Path, bodies: Path) -> None:
 
 async def bind(db: Database, bodies: Bodies) -> None:
     """Label both, or refuse those that do not belong together. Raises ConfigError and StoreFailed."""
-    ours, theirs = knowledge.label(db), await bodies.label()
+    ours, theirs = ownership.label(db), await bodies.label()
     if ours and ours == theirs:
         return
     some = await asyncio.to_thread(any_body, bodies.root)
@@ -49,7 +50,7 @@ async def bind(db: Database, bodies: Bodies) -> None:
     label = ours or theirs or secrets.token_hex(16)
     # The bodies first: a database of ours that has no label yet may still be given theirs.
     await bodies.set_label(label)
-    await db.write(knowledge.set_label(label))
+    await db.write(ownership.set_label(label))
 
 
 def _may_belong(db: Database, ours: str, theirs: str, names: list[str]) -> bool:
@@ -71,11 +72,11 @@ async def note_run(db: Database, bodies: Bodies) -> None:
 
     A database that was put back from an older copy knows nothing of the runs since: their bodies are no orphans.
     """
-    known = knowledge.runs(db) or sorted(await bodies.runs())
-    await db.write(knowledge.set_runs([*known, bodies.run][-MAX_RUNS:]))
+    known = ownership.runs(db) or sorted(await bodies.runs())
+    await db.write(ownership.set_runs([*known, bodies.run][-MAX_RUNS:]))
 
 
 def of_others(db: Database, names: Sequence[str]) -> set[str]:
     """Those of some bodies that come from a run which the tables know nothing of. Raises StoreFailed."""
-    known = frozenset(knowledge.runs(db))
+    known = frozenset(ownership.runs(db))
     return {name for name in names if run_of(name) not in known}

@@ -11,17 +11,33 @@ from typing import Any
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
+from s3d.layers.health import Health
 from s3d.layers.queue import withheld
-from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.layers.queue.rows import holds, lanes, lookups
 from s3d.layers.queue.rows.states import KEPT_BACK, Op
-from s3d.layers.queue.rows.write_profiles import WriteProfile
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.layers.queue.staging import Staging
+from s3d.metrics import Metrics
+from s3d.protocol.headers import TAGGING
+from s3d.settings import WriteQueue
+from s3d.store.db import Database
 
 REASON = "x-s3d-reason"
 """The header that tells a client why its write was not queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the facts of a write are looked up in."""
+
+    settings: WriteQueue
+    db: Database
+    health: Health
+    metrics: Metrics
+    facts: RemoteFacts
+    staging: Staging
 
 
 async def never() -> Reply:
@@ -61,14 +77,14 @@ class Write:
     """The object's tags, as members, where the call itself does not say them."""
 
 
-def facts(context: QueueContext, call: Call, **said: Any) -> Facts:
+def facts(context: Context, call: Call, **said: Any) -> Facts:
     """What is known of a write before anything is looked up: what the request says, and the settings."""
-    settings = context.settings.write_queue
+    settings = context.settings
     said.setdefault("carries", withheld.carries(context.staging, call))
     return Facts(capacity=settings.max_size, reject_unverified=settings.unverified_writes == "Reject", **said)
 
 
-async def serve(context: QueueContext, write: Write) -> Reply:
+async def serve(context: Context, write: Write) -> Reply:
     """Do what is decided about a write. Raises S3Error where it is refused, and what its own functions raise."""
     known = write.facts
     while True:
@@ -96,42 +112,42 @@ def _explained(decision: Decision, reply: Reply) -> Reply:
     return reply
 
 
-async def check(context: QueueContext, write: Write) -> None:
+async def check(context: Context, write: Write) -> None:
     """Raise S3Error where a write would be refused by what is known before its body."""
     decision, _ = await settle(context, write, write.facts)
     if decision.fate is Fate.REFUSE:
         refuse(decision)
 
 
-async def settle(context: QueueContext, write: Write, known: Facts) -> tuple[Decision, Facts]:
+async def settle(context: Context, write: Write, known: Facts) -> tuple[Decision, Facts]:
     """The decision about a write, and what was looked up for it."""
     while isinstance(decision := decide(known), Fact):
         known = learnt(known, decision, await _look_up(context, write, decision))
     return decision, known
 
 
-async def _look_up(context: QueueContext, write: Write, fact: Fact) -> object:
+async def _look_up(context: Context, write: Write, fact: Fact) -> object:
     call = write.call
     match fact:
         case Fact.BUCKET:
-            return await _bucket(context, call.bucket)
+            return await _bucket(context, call)
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
-            return write.profile is None or context.learning.is_verified(write.profile)
+            return write.profile is None or context.facts.is_verified(write.profile)
         case Fact.RULE:
             tags = withheld.tags_of(context.db, call) if write.tags is None else write.tags
-            return await _rule(context, call.bucket, tags)
+            return await _rule(context, call, tags)
         case Fact.STUCK:
             return bool(call.key) and _is_stuck(context, call)
         case Fact.AWAY:
             return (context.health.reason or "it does not answer") if context.health.away else ""
 
 
-async def _bucket(context: QueueContext, name: str) -> str | S3Error:
+async def _bucket(context: Context, call: Call) -> str | S3Error:
     """Why writes to a bucket go through; the error of one that is not there, or that nobody knows."""
     try:
-        return context.buckets.through(await context.buckets.get(name))
+        return context.facts.buckets.through(await context.facts.buckets.get(call.bucket, call.identity))
     except S3Error as error:
         return error
 
@@ -145,19 +161,20 @@ async def _name(write: Write) -> str | S3Error:
     return ""
 
 
-async def _rule(context: QueueContext, bucket: str, tags: Mapping[str, str]) -> str | S3Error:
+async def _rule(context: Context, call: Call, tags: Mapping[str, str]) -> str | S3Error:
     """The rule that holds a write. A bucket whose tags nobody has asked for yet is asked, since what was sent cannot be
     taken back; one that is not there, or tells them to nobody, has none."""
-    if bucket and not holds.asked_at(context.db, bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
+    bucket = call.bucket
+    if bucket and not context.facts.bucket_tags.known(bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
         try:
-            await bucket_tags.ask(context, bucket)
+            await context.facts.bucket_tags.ask(bucket, call.identity)
         except S3Error as error:
             if error.status >= 500:
                 return error
     return holds.rule_now(context.db, bucket, Op.PUT, tags)
 
 
-def _is_stuck(context: QueueContext, call: Call) -> bool:
+def _is_stuck(context: Context, call: Call) -> bool:
     """Whether something on the key will not move by itself: a write takes the key, a turn would wait in vain (Q-9)."""
     change = lookups.obstacle(context.db, call.bucket, call.key, lookups.newest(context.db))
     if change is None:

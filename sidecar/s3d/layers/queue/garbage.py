@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from s3d.layers.queue.rows import garbage
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ import apsw
 
 from s3d.layers.queue.rows import damage
 from s3d.metrics import Metrics
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ A call that no module understands waits for the changes it depends on and is han
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,22 @@ from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
-from s3d.layers.queue.buckets import Buckets
 from s3d.layers.queue.capacity import Capacity, disk_full
-from s3d.layers.queue.context import Handler, QueueContext
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.learning import Learning
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.push import timekeeping
-from s3d.layers.queue.push.pusher import Pusher
-from s3d.layers.queue.rows import knowledge, lanes, lookups, times, transitions, uploads
+from s3d.layers.queue.push import late_writes, timekeeping
+from s3d.layers.queue.push.pusher import Look, Pusher
+from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
+from s3d.layers.queue.remote_facts.buckets import Buckets
+from s3d.layers.queue.remote_facts.cors_rules import CorsRules
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
+from s3d.layers.queue.remote_facts.store_traits import StoreTraits
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfiles
+from s3d.layers.queue.rows import lanes, lookups, ownership, times, transitions, uploads
 from s3d.layers.queue.rows.schema import SCHEMA
-from s3d.layers.queue.rows.write_profiles import WriteProfiles
-from s3d.layers.queue.seen_etags import SeenEtags
 from s3d.layers.queue.serve import (
     bulk_deletes,
     copies,
@@ -45,59 +48,64 @@ from s3d.layers.queue.serve import (
 )
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
+from s3d.layers.queue.wiring import Contexts, QueueContext, wire
 from s3d.metrics import Metrics
 from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
 from s3d.store.bodies import Bodies
-from s3d.store.db import Database, StoreFailed, StoreFull, log_of
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed, StoreFull
 from s3d.store.lock import make_private
+from s3d.store.opening import log_of
 from s3d.store.place import Place
 
 log = logging.getLogger(__name__)
 
 ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
-READING = frozenset(["GET", "HEAD", "OPTIONS"])
+READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
     "move it back where it was (a copy will not do), and writes go on; or restart s3d, which goes on with what is "
     "there: what is pending in the old files is then not delivered"
 )
-HANDLERS: Mapping[str, Handler] = {
-    "PutObject": writes.put,
-    "CopyObject": copies.copy,
-    "DeleteObject": writes.delete,
-    "DeleteObjects": bulk_deletes.delete_many,
-    "DeleteBucket": forward.delete_bucket,
-    "CreateMultipartUpload": multipart_calls.create,
-    "UploadPart": multipart_calls.upload_part,
-    "UploadPartCopy": multipart_calls.copy_part,
-    "CompleteMultipartUpload": multipart_calls.complete,
-    "AbortMultipartUpload": multipart_calls.abort,
-    "ListParts": multipart_calls.list_parts,
-    "ListMultipartUploads": list_uploads.list_uploads,
-    "PutObjectTagging": tagging.put,
-    "DeleteObjectTagging": tagging.delete,
-    "GetObjectTagging": tagging.get,
-    "GetObject": reads.get,
-    "HeadObject": reads.get,
-    "GetObjectAttributes": reads.attributes,
-    "ListObjects": listing.list_objects,
-    "ListObjectVersions": listing.list_versions,
-    "ListObjectsV2": listing.list_objects,
+HANDLERS: Mapping[str, Callable[[Contexts, Call], Awaitable[Reply]]] = {
+    "PutObject": lambda to, call: writes.put(to.writes, call),
+    "CopyObject": lambda to, call: copies.copy(to.copies, call),
+    "DeleteObject": lambda to, call: writes.delete(to.writes, call),
+    "DeleteObjects": lambda to, call: bulk_deletes.delete_many(to.bulk_deletes, call),
+    "DeleteBucket": lambda to, call: forward.delete_bucket(to.forward, call),
+    "CreateMultipartUpload": lambda to, call: multipart_calls.create(to.multipart_calls, call),
+    "UploadPart": lambda to, call: multipart_calls.upload_part(to.multipart_calls, call),
+    "UploadPartCopy": lambda to, call: multipart_calls.copy_part(to.multipart_calls, call),
+    "CompleteMultipartUpload": lambda to, call: multipart_calls.complete(to.multipart_calls, call),
+    "AbortMultipartUpload": lambda to, call: multipart_calls.abort(to.multipart_calls, call),
+    "ListParts": lambda to, call: multipart_calls.list_parts(to.multipart_calls, call),
+    "ListMultipartUploads": lambda to, call: list_uploads.list_uploads(to.list_uploads, call),
+    "PutObjectTagging": lambda to, call: tagging.put(to.tagging, call),
+    "DeleteObjectTagging": lambda to, call: tagging.delete(to.tagging, call),
+    "GetObjectTagging": lambda to, call: tagging.get(to.tagging, call),
+    "GetObject": lambda to, call: reads.get(to.reads, call),
+    "HeadObject": lambda to, call: reads.get(to.reads, call),
+    "GetObjectAttributes": lambda to, call: reads.attributes(to.reads, call),
+    "ListObjects": lambda to, call: listing.list_objects(to.listing, call),
+    "ListObjectVersions": lambda to, call: listing.list_versions(to.listing, call),
+    "ListObjectsV2": lambda to, call: listing.list_objects(to.listing, call),
 }
 
 
 class Queue:
     """The write queue in front of a remote."""
 
-    def __init__(self, context: QueueContext, pusher: Pusher) -> None:
-        """Take the context; `open_queue` is the way in."""
+    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher) -> None:
+        """Take the parts, and what each module gets of them; `open_queue` is the way in."""
         self._context = context
+        self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.cors = CorsRules(context.db)
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
@@ -145,17 +153,15 @@ class Queue:
     async def _serve(self, call: Call) -> Reply:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
-            return await handler(self._context, call)
-        if call.wire.method == "OPTIONS":
-            return await self._context.inner(call)
+            return await handler(self._contexts, call)
         if forms.is_form(call.wire):
-            return await form_upload.post(self._context, call)
+            return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:
-                return await forward.pass_through(self._context, call)
+                return await forward.pass_through(self._contexts.forward, call)
             case Class.REFUSE:
                 raise S3Error("NotImplemented", f"{call.operation} is not served by a gateway", status=501)
-        return await forward.after(self._context, call)
+        return await forward.after(self._contexts.forward, call)
 
     async def sweep(self) -> None:
         """Remove bodies without a row, left by a crash between the two (D-2), and set strange files aside (D-4)."""
@@ -187,7 +193,7 @@ class Queue:
 
     async def look_after_uploads(self) -> None:
         """Run for life: expire, clean up and spill uploads."""
-        await upkeep.run(self._context)
+        await upkeep.run(self._contexts.upkeep)
 
     @property
     def failure(self) -> str:
@@ -218,7 +224,7 @@ class Queue:
 
     def bucket_status(self, bucket: str) -> dict[str, Any]:
         """What is known of a bucket, and what is pending in it."""
-        return status.of_bucket(self._context.db, self._context.buckets, bucket)
+        return status.of_bucket(self._context.db, self._context.facts.buckets, bucket)
 
     def object_status(self, bucket: str, key: str) -> dict[str, Any]:
         """The changes of one key."""
@@ -236,23 +242,23 @@ class Queue:
 
     def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
         """A page of what waits for a person."""
-        return parked.listed(self._context, bucket, prefix, seq, after)
+        return parked.listed(self._contexts.parked, bucket, prefix, seq, after)
 
     def body(self, seq: int) -> Body | None:
         """The body of one of those. Raises S3Error."""
-        return parked.body(self._context, seq)
+        return parked.body(self._contexts.parked, seq)
 
     async def retry(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
         """Try parked changes again."""
-        return await parked.retry(self._context, bucket, prefix, seq)
+        return await parked.retry(self._contexts.parked, bucket, prefix, seq)
 
     async def discard(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
         """Drop changes that wait for a person."""
-        return await parked.discard(self._context, bucket, prefix, seq)
+        return await parked.discard(self._contexts.parked, bucket, prefix, seq)
 
     async def flush(self, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
         """How much is left of what was acknowledged up to the change `upto`; None: hurry what is pending now."""
-        return await parked.flush(self._context, bucket, prefix, upto)
+        return await parked.flush(self._contexts.parked, bucket, prefix, upto)
 
 
 @contextlib.asynccontextmanager
@@ -328,8 +334,22 @@ def assemble(
     client = Client(inner, "queue")
     versioned = settings.write_queue.versioned == "Queue"
     buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
-    profiles = WriteProfiles(db)
-    seen_etags = SeenEtags(db)
+    turns = Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set)
+
+    def judged(bucket: str) -> None:
+        """Tell who waits that changes of a bucket were held or released."""
+        capacity.freed()
+        work.set()
+        turns.moved(bucket)
+
+    facts = RemoteFacts(
+        buckets,
+        BucketTags(db, clock, client, health, judged),
+        SeenEtags(),
+        StoreTraits(db),
+        WriteProfiles(db),
+        metrics,
+    )
     context = QueueContext(
         settings,
         db,
@@ -341,24 +361,30 @@ def assemble(
         region,
         metrics,
         owed=owed,
-        turns=Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set),
-        buckets=buckets,
+        turns=turns,
+        facts=facts,
         capacity=capacity,
         ballast=ballast,
-        profiles=profiles,
-        learning=Learning(buckets, profiles, seen_etags, metrics),
-        seen_etags=seen_etags,
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
         documents=Documents(settings.gateway.client_timeout),
     )
-    return Queue(context, Pusher(context, work))
+    contexts = wire(context)
+    looks: dict[str, Look] = {
+        "times": partial(timekeeping.watch, db, clock, settings, work.set),
+        "late writes": partial(late_writes.watch, contexts.late_writes),
+        "tags of buckets": facts.bucket_tags.watch,
+        "a full disk": ballast.watch,
+        "garbage": context.garbage.watch,
+        "what is owed to the tables": owed.run,
+    }
+    return Queue(context, contexts, Pusher(contexts.pusher, work, looks))
 
 
 async def adopt(db: Database, endpoint: str) -> None:
     """Make the local dir belong to one remote; refuse another one while changes are pending (D-9)."""
-    owner = knowledge.belongs_to(db)
+    owner = ownership.belongs_to(db)
     if owner == endpoint:
         return
     pending = sum(count for count, _ in lookups.tally(db).values())
@@ -371,7 +397,7 @@ async def adopt(db: Database, endpoint: str) -> None:
             f"The local dir holds {what} for {owner}, and S3_ENDPOINT is {endpoint}",
             hint=f"start once with S3_ENDPOINT={owner} to deliver or abort them, or use another S3D_LOCAL_DIR",
         )
-    await db.write(knowledge.assign_to(endpoint))
+    await db.write(ownership.assign_to(endpoint))
 
 
 def refuse_store(error: StoreFailed) -> S3Error:

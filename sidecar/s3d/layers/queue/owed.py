@@ -13,7 +13,8 @@ from typing import TypeVar
 import apsw
 
 from s3d.layers.queue.ballast import Ballast
-from s3d.store.db import Database, StoreFailed, StoreFull
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed, StoreFull
 
 T = TypeVar("T")
 Write = Callable[[apsw.Connection], T]

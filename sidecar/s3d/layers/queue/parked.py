@@ -5,19 +5,27 @@ way to the remote is none of these, and is left alone by everything in here.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
 
 from s3d.api import Body
+from s3d.clock import Clock
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.multipart import concatenated
+from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
 from s3d.layers.queue.rows import claims, lanes, lookups, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve.reads import verified
+from s3d.layers.queue.staging import Staging
+from s3d.layers.queue.turns import Turns
+from s3d.metrics import Metrics
+from s3d.store.bodies import Bodies
+from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +35,34 @@ SHOWN = 20
 """Changes that are named to whoever waits for a flush."""
 
 
-def listed(context: QueueContext, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What waits for a person, and what is told when it moves."""
+
+    db: Database
+    clock: Clock
+    bodies: Bodies
+    metrics: Metrics
+    capacity: Capacity
+    staging: Staging
+    turns: Turns
+    wake: Callable[[], None]
+    content: change_body.Context
+
+
+def listed(context: Context, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
     """A page of them in the order of their acknowledgement, behind the change `after`."""
     return [describe(context, change) for change in lookups.kept(context.db, bucket, prefix, seq, after, PAGE)]
 
 
-def describe(context: QueueContext, change: Change) -> dict[str, Any]:
+def describe(context: Context, change: Change) -> dict[str, Any]:
     """A change with everything that is known of it but its body. Times are Unix times."""
     return {
         "seq": change.seq,
         "bucket": change.bucket,
         "key": change.key,
         "op": change.op,
+        "identity": change.identity,
         "state": change.state,
         "size": change.size,
         "etag": change.etag,
@@ -52,7 +76,7 @@ def describe(context: QueueContext, change: Change) -> dict[str, Any]:
     }
 
 
-async def retry(context: QueueContext, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+async def retry(context: Context, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
     """Try parked changes again, and the probes of paused lanes at once. What cannot be tried stays and says why."""
     again: list[int] = []
     left: list[dict[str, Any]] = []
@@ -81,7 +105,7 @@ WHY = {
 """Why a change of a state is not tried again."""
 
 
-async def discard(context: QueueContext, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+async def discard(context: Context, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
     """Drop changes and their bodies for good. Reads of their keys then answer from the remote."""
     dropped = size = after = 0
     while page := lookups.kept(context.db, bucket, prefix, seq, after, PAGE):
@@ -97,7 +121,7 @@ async def discard(context: QueueContext, bucket: str, prefix: str, seq: int | No
     return {"changes": dropped, "bytes": size}
 
 
-def body(context: QueueContext, seq: int) -> Body | None:
+def body(context: Context, seq: int) -> Body | None:
     """The body of a change; None where it has none. Raises S3Error (404) where no such change waits for a person."""
     found = lookups.kept(context.db, "", "", seq, 0, 1)
     if not found:
@@ -105,7 +129,7 @@ def body(context: QueueContext, seq: int) -> Body | None:
     return None if found[0].op == "delete" else Remains(context, found[0])
 
 
-async def flush(context: QueueContext, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
+async def flush(context: Context, bucket: str, prefix: str, upto: int | None) -> dict[str, Any]:
     """How much is left of what was pending when `upto` was the newest change, and what of it waits for a person.
 
     Without `upto` the newest one is meant, and everything up to it is hurried.
@@ -139,7 +163,7 @@ class Remains(Body):
     """The body of a change. One that turns out to be damaged is quarantined instead of being given out; from then on it
     is given out as it is on the disk."""
 
-    def __init__(self, context: QueueContext, change: Change) -> None:
+    def __init__(self, context: Context, change: Change) -> None:
         """Take the change."""
         self._context = context
         self._change = change
@@ -154,7 +178,7 @@ class Remains(Body):
         change = self._change
         if not is_damaged(change):
             try:
-                body: Body = open_change(self._context, lookups.with_inline(self._context.db, change))
+                body: Body = open_change(self._context.content, lookups.with_inline(self._context.db, change))
                 await verified(body)
             except CorruptBody as error:
                 raise await self._quarantined(error) from error

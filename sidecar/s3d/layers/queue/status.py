@@ -6,7 +6,7 @@ Times are shown as the clock of the day is set now, but for that of an acknowled
 from typing import Any
 
 from s3d.clock import Clock
-from s3d.layers.queue.buckets import REFUTED, Buckets
+from s3d.layers.queue.remote_facts.buckets import REFUTED, Buckets
 from s3d.layers.queue.rows import changes, claims, lanes, lookups
 from s3d.store.db import Database
 
@@ -64,6 +64,7 @@ def of_object(db: Database, clock: Clock, bucket: str, key: str) -> dict[str, An
         {
             "seq": change.seq,
             "op": change.op,
+            "identity": change.identity,
             "state": change.state,
             "size": change.size,
             "etag": change.etag,
@@ -88,6 +89,7 @@ def tried(db: Database) -> list[dict[str, Any]]:
             "bucket": change.bucket,
             "key": change.key,
             "op": change.op,
+            "identity": change.identity,
             "state": change.state,
             "attempts": change.attempts,
             "code": change.code,

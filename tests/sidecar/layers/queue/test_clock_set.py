@@ -17,8 +17,8 @@ from s3d.errors import S3Error
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
-from s3d.layers.queue.push import bucket_tags
 from s3d.layers.queue.push import late_writes as late_checks
+from s3d.layers.queue.remote_facts import bucket_tags
 from s3d.layers.queue.rows import holds, late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
@@ -193,7 +193,7 @@ async def held(gateway: Gateway) -> None:
     """The tag of its bucket held it, and has gone elsewhere since it was asked for."""
     no = {"TagSet": [{"Key": holds.TAG, "Value": "false"}]}
     await ask(gateway.remote, "PutBucketTagging", {"Bucket": "b", "Tagging": no})
-    await bucket_tags.ask(gateway.queue._context, "b")
+    await gateway.queue._context.facts.bucket_tags.ask("b")
     await gateway.ask("PutObject", data=b"1")
     assert gateway.state() == "held"
     await ask(gateway.remote, "DeleteBucketTagging", {"Bucket": "b"})
@@ -274,10 +274,10 @@ async def test_an_open_upload_expires_by_the_time_that_passed(gateway: Gateway, 
     if restart:
         await gateway.restart()
     gateway.hands.passed += UPLOAD_AGE - 1
-    await upkeep.tidy(gateway.queue._context, gateway.queue._context.clock.now())
+    await upkeep.tidy(gateway.queue._contexts.upkeep, gateway.queue._context.clock.now())
     assert len((await gateway.ask("ListParts", **upload)).result["Parts"]) == 1
     gateway.hands.passed += 2
-    await upkeep.tidy(gateway.queue._context, gateway.queue._context.clock.now())
+    await upkeep.tidy(gateway.queue._contexts.upkeep, gateway.queue._context.clock.now())
     with pytest.raises(S3Error, match="NoSuchUpload"):
         await gateway.ask("ListParts", **upload)
 

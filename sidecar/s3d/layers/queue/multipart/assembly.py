@@ -9,25 +9,30 @@ import asyncio
 import email.utils
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 from multidict import CIMultiDict
 
 from s3d.api import BytesBody, Call, Headers, Wire
-from s3d.client import Answer
+from s3d.client import Answer, Client
+from s3d.clock import Clock
 from s3d.errors import CorruptBody, NotS3, S3Error, Unavailable
 from s3d.layers.queue import withheld
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.multipart.completion import ELEMENTS
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import State, UploadState
 from s3d.layers.queue.rows.uploads import Part, Stray, Upload
-from s3d.layers.queue.rules.allowlist import CONTENT, METADATA, OWNER, PAYER
+from s3d.layers.queue.rules.allowlist import CONTENT, OWNER, PAYER
+from s3d.layers.queue.staging import Staging
 from s3d.protocol import checksums, encode
+from s3d.protocol.headers import METADATA
+from s3d.store.bodies import Bodies
+from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +44,19 @@ PARTS_GONE = frozenset(["InvalidPart", "InvalidPartOrder"])
 NOT_THE_STORES = "a part was answered with an ETag that the remote does not know"
 
 
-async def push(context: QueueContext, change: Change) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an upload is put together with."""
+
+    db: Database
+    clock: Clock
+    bodies: Bodies
+    client: Client
+    capacity: Capacity
+    staging: Staging
+
+
+async def push(context: Context, change: Change) -> Answer:
     """Push a completed upload.
 
     Raises CorruptBody and S3Error; after an Unavailable that was `sent` the object may be there.
@@ -84,7 +101,7 @@ async def push(context: QueueContext, change: Change) -> Answer:
     raise AssertionError("the second attempt returns or raises")
 
 
-async def begin(context: QueueContext, upload: Upload) -> Upload:
+async def begin(context: Context, upload: Upload) -> Upload:
     """Give an upload its counterpart at the remote, by the headers that its Create came with."""
     if upload.remote is not None:
         return upload
@@ -105,7 +122,7 @@ async def begin(context: QueueContext, upload: Upload) -> Upload:
     return uploads.find(context.db, upload.id) or upload
 
 
-async def adopt(context: QueueContext, upload: Upload) -> str | None:
+async def adopt(context: Context, upload: Upload) -> str | None:
     """The remote's upload that a request without an answer began; None where there is none, or it cannot be told.
 
     It has our key, began since we asked by the remote's own clock, has no part and is nobody's that we know. With
@@ -144,7 +161,7 @@ def _ahead(headers: Headers, now: float) -> float:
         return 0.0
 
 
-async def send(context: QueueContext, upload: Upload, *, drop: bool) -> None:
+async def send(context: Context, upload: Upload, *, drop: bool) -> None:
     """Send the parts that the remote does not have, some at once; with `drop` their bytes go from here.
 
     Raises the worst of what the parts met.
@@ -158,13 +175,13 @@ async def send(context: QueueContext, upload: Upload, *, drop: bool) -> None:
         raise worst(group.exceptions) from None
 
 
-async def _send_some(context: QueueContext, upload: Upload, todo: Iterator[Part], *, drop: bool) -> None:
+async def _send_some(context: Context, upload: Upload, todo: Iterator[Part], *, drop: bool) -> None:
     for part in todo:
         async with context.staging.alone(f"{upload.id} {part.number}"), context.staging.slots:
             await _send_one(context, upload, part.number, drop=drop)
 
 
-async def _send_one(context: QueueContext, upload: Upload, number: int, *, drop: bool) -> None:
+async def _send_one(context: Context, upload: Upload, number: int, *, drop: bool) -> None:
     part = uploads.part_of(context.db, upload.id, number)
     if part is None or part.landed is not None:
         return
@@ -190,7 +207,7 @@ async def _send_one(context: QueueContext, upload: Upload, number: int, *, drop:
         context.staging.wake()
 
 
-async def _is_listed(context: QueueContext, upload: Upload, number: int, etag: str) -> bool:
+async def _is_listed(context: Context, upload: Upload, number: int, etag: str) -> bool:
     """Whether the remote lists a part of an upload with an ETag."""
     params = {**named(upload), "UploadId": upload.remote, "PartNumberMarker": number - 1, "MaxParts": 1}
     there = await context.client.acting(upload.identity).ask("ListParts", params, fresh=True)
@@ -200,7 +217,7 @@ async def _is_listed(context: QueueContext, upload: Upload, number: int, etag: s
     )
 
 
-async def complete(context: QueueContext, upload: Upload, change: Change) -> Answer:
+async def complete(context: Context, upload: Upload, change: Change) -> Answer:
     """Ask the remote to make the object. Whatever stays unanswered is in doubt."""
     listed: list[dict[str, Any]] = []
     for part in uploads.parts_of(context.db, upload.id):
@@ -223,7 +240,7 @@ async def complete(context: QueueContext, upload: Upload, change: Change) -> Ans
     return Answer(200, CIMultiDict({"ETag": str(result.get("ETag", ""))}), result)
 
 
-async def is_there(context: QueueContext, change: Change) -> bool:
+async def is_there(context: Context, change: Change) -> bool:
     """Whether the remote shows the object that a Complete without an answer may have made: by ETag, size, and all the
     headers that a HEAD shows."""
     try:
@@ -241,7 +258,7 @@ async def is_there(context: QueueContext, change: Change) -> bool:
     )
 
 
-async def abort(context: QueueContext, upload: Upload) -> None:
+async def abort(context: Context, upload: Upload) -> None:
     """Make the remote drop what it holds of an upload. That it has nothing is what was wanted."""
     remote = upload.remote
     if remote is None and upload.asked_at is not None:
@@ -251,13 +268,13 @@ async def abort(context: QueueContext, upload: Upload) -> None:
     await context.db.write(lambda db: uploads.rid(db, upload.id))
 
 
-async def catch(context: QueueContext, stray: Stray) -> None:
+async def catch(context: Context, stray: Stray) -> None:
     """Make the remote drop an upload that nobody goes on with."""
     await drop(context, stray)
     await context.db.write(lambda db: uploads.caught(db, stray))
 
 
-async def drop(context: QueueContext, stray: Stray) -> None:
+async def drop(context: Context, stray: Stray) -> None:
     """Abort an upload at the remote."""
     params = {"Bucket": stray.bucket, "Key": stray.key, "UploadId": stray.remote}
     try:

@@ -16,8 +16,9 @@ from multidict import CIMultiDict
 
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import S3Error
-from s3d.layers.queue.rows.uploads import Part, Upload, invalid_part
+from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules.limits import MAX_PARTS
+from s3d.layers.queue.rules.upload_errors import invalid_part
 from s3d.protocol import checksums, encode
 
 MIN_PART = 5 << 20

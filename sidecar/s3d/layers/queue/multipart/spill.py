@@ -5,23 +5,39 @@ remote gave. Its parts stay in the table without their bytes, so that lists and 
 """
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
-from s3d.api import BytesBody, Call, Reply
+from s3d.api import S3, BytesBody, Call, Reply
 from s3d.client import document_of, error_of
 from s3d.errors import Unavailable
+from s3d.layers.health import Health
 from s3d.layers.queue import withheld
-from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.rows import holds, states, uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
+from s3d.layers.queue.rules.upload_errors import no_such_upload
+from s3d.layers.queue.staging import Staging
+from s3d.settings import WriteQueue
+from s3d.store.db import Database
 
 
-async def relieve(context: QueueContext) -> None:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an upload spills with."""
+
+    settings: WriteQueue
+    db: Database
+    inner: S3
+    health: Health
+    staging: Staging
+    assembly: assembly.Context
+
+
+async def relieve(context: Context) -> None:
     """Let the largest open uploads spill while they hold more than half of the queue; what a rule keeps back stays."""
-    most = context.settings.write_queue.max_size // 2
+    most = context.settings.max_size // 2
     for largest in uploads.largest_open(context.db) if uploads.staying(context.db) > most else ():
         if holds.rule_now(context.db, largest.bucket, "complete", largest.members):
             continue
@@ -31,7 +47,7 @@ async def relieve(context: QueueContext) -> None:
             return
 
 
-async def spill(context: QueueContext, upload_id: str) -> Upload:
+async def spill(context: Context, upload_id: str) -> Upload:
     """Move an upload to the remote; the upload, when all of its parts are there.
 
     Raises S3Error: NoSuchUpload where it is not open any more, Unavailable where the remote is away.
@@ -41,26 +57,26 @@ async def spill(context: QueueContext, upload_id: str) -> Upload:
         while True:
             upload = uploads.find(context.db, upload_id)
             if upload is None or upload.state not in states.OPEN:
-                raise uploads.no_such_upload(upload_id)
+                raise no_such_upload(upload_id)
             if upload.state == UploadState.SPILLED:
                 return upload
             refuse_away(context)
             withheld.stop(context.db, upload.bucket, "it spills", upload.members)
             upload = await counterpart(context, upload)
-            await assembly.send(context, upload, drop=True)
+            await assembly.send(context.assembly, upload, drop=True)
             await context.db.write(lambda db: uploads.spilled(db, upload_id))
 
 
-async def counterpart(context: QueueContext, upload: Upload) -> Upload:
+async def counterpart(context: Context, upload: Upload) -> Upload:
     """An upload with the remote's id, which it gets where it has none."""
     async with context.staging.alone(f"{upload.id} begins"):
         found = uploads.find(context.db, upload.id)
         if found is None or found.state not in states.OPEN:
-            raise uploads.no_such_upload(upload.id)
-        return await assembly.begin(context, found)
+            raise no_such_upload(upload.id)
+        return await assembly.begin(context.assembly, found)
 
 
-def refuse_away(context: QueueContext) -> None:
+def refuse_away(context: Context) -> None:
     """Raise Unavailable while the remote is away."""
     if context.health.away:
         raise Unavailable(f"This upload goes to the remote, which is away: {context.health.reason}")
@@ -76,7 +92,7 @@ def translated(call: Call, upload: Upload) -> Call:
     return replace(call, params={**call.params, "UploadId": upload.remote}, wire=replace(wire, query=query))
 
 
-async def onward(context: QueueContext, upload: Upload, call: Call) -> Reply:
+async def onward(context: Context, upload: Upload, call: Call) -> Reply:
     """Send a call on to the remote's upload."""
     refuse_away(context)
     upload = await counterpart(context, upload)
@@ -86,5 +102,5 @@ async def onward(context: QueueContext, upload: Upload, call: Call) -> Reply:
         document = await document_of(call, reply)
         reply.body = BytesBody(document)
         if error_of(reply, document).code == "NoSuchUpload":
-            raise uploads.no_such_upload(upload.id)
+            raise no_such_upload(upload.id)
     return reply

@@ -10,16 +10,24 @@ import functools
 import logging
 import random
 import time
+from dataclasses import dataclass
 
 from s3d.background import for_ever
+from s3d.clock import Clock
 from s3d.errors import S3DError, S3Error
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.health import Health
+from s3d.layers.queue.capacity import Capacity
+from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.multipart import assembly, spill
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Stray, Upload
 from s3d.layers.queue.rules import retry
-from s3d.store.db import StoreFailed
+from s3d.layers.queue.staging import Staging
+from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +39,30 @@ MAX_MOVING = 4
 """Uploads that are spilled or aborted at once."""
 
 
-async def run(context: QueueContext) -> None:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What uploads are looked after with."""
+
+    settings: WriteQueue
+    db: Database
+    clock: Clock
+    health: Health
+    metrics: Metrics
+    capacity: Capacity
+    garbage: Garbage
+    staging: Staging
+    assembly: assembly.Context
+    spill: spill.Context
+
+
+async def run(context: Context) -> None:
     """Look after uploads for life."""
     far = Far(context)
     async with asyncio.TaskGroup() as tasks:
         await for_ever("uploads", functools.partial(look, context, far, tasks), context.metrics)
 
 
-async def look(context: QueueContext, far: "Far", tasks: asyncio.TaskGroup) -> None:
+async def look(context: Context, far: "Far", tasks: asyncio.TaskGroup) -> None:
     """Do what is due, and rest until there is more."""
     context.staging.work.clear()
     try:
@@ -51,11 +75,11 @@ async def look(context: QueueContext, far: "Far", tasks: asyncio.TaskGroup) -> N
             await context.staging.work.wait()
 
 
-async def tidy(context: QueueContext, now: float) -> None:
+async def tidy(context: Context, now: float) -> None:
     """Forget what nobody needs on the local dir: expired uploads, answers."""
-    for upload_id in uploads.expired(context.db, now - context.settings.write_queue.max_upload_age):
+    for upload_id in uploads.expired(context.db, now - context.settings.max_upload_age):
         log.warning("an abandoned upload has expired: %s", upload_id)
-        with contextlib.suppress(S3Error):
+        with contextlib.suppress(uploads.NotOpenError):
             await context.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
         context.capacity.freed()
     context.garbage.wake()
@@ -66,7 +90,7 @@ async def tidy(context: QueueContext, now: float) -> None:
 class Far:
     """What is done at the remote for uploads: a task each, tried again later where it fails."""
 
-    def __init__(self, context: QueueContext) -> None:
+    def __init__(self, context: Context) -> None:
         """Start with nothing under way."""
         self._context = context
         self._under_way: set[str] = set()
@@ -112,11 +136,11 @@ class Far:
     async def _try(self, what: Upload | Stray) -> None:
         try:
             if isinstance(what, Stray):
-                await assembly.catch(self._context, what)
+                await assembly.catch(self._context.assembly, what)
             elif what.state == UploadState.DOOMED:
-                await assembly.abort(self._context, what)
+                await assembly.abort(self._context.assembly, what)
             else:
-                await spill.spill(self._context, what.id)
+                await spill.spill(self._context.spill, what.id)
         except S3Error as error:
             if error.code != "NoSuchUpload" or not isinstance(what, Upload):
                 raise
@@ -125,5 +149,5 @@ class Far:
     async def _lose(self, upload: Upload) -> None:
         """Drop an open upload whose counterpart somebody else ended; its client learns it at the next call."""
         log.error("upload %s of %s/%s is gone at the remote", upload.id, upload.bucket, upload.key)
-        with contextlib.suppress(S3Error, StoreFailed):
+        with contextlib.suppress(uploads.NotOpenError, StoreFailed):
             await self._context.db.write(lambda db: uploads.abort(db, upload.id, self._context.clock.now()))

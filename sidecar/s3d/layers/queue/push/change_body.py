@@ -1,16 +1,27 @@
 """The content of a change: its bytes, wherever they are, verified against the digest that was acknowledged (Q-5)."""
 
 import hashlib
+from dataclasses import dataclass
 
 from s3d.api import Body, BytesBody
 from s3d.errors import CorruptBody
-from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.staging import Staging
 from s3d.store.bodies import Bodies
+from s3d.store.db import Database
 
 
-def open_change(context: QueueContext, change: Change) -> Body:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where the bytes of changes are."""
+
+    db: Database
+    bodies: Bodies
+    staging: Staging
+
+
+def open_change(context: Context, change: Change) -> Body:
     """The body of a put, or of a completed upload: its parts one after another. Raises CorruptBody."""
     if change.upload is not None:
         body = concatenated.open_parts(context.db, context.bodies, context.staging, change.upload)

@@ -10,26 +10,39 @@ import contextlib
 import hashlib
 import logging
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from multidict import CIMultiDict
 
 from s3d.api import Body, Headers
-from s3d.client import Answer
+from s3d.client import Answer, Client
+from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
 from s3d.layers.queue.push.conflicts import ROUNDING, not_sent, remote_time
 from s3d.layers.queue.rows.changes import ANY, Change
-from s3d.layers.queue.rules.allowlist import CONTENT, ENCRYPTION, METADATA
+from s3d.layers.queue.rules.allowlist import CONTENT, ENCRYPTION
+from s3d.metrics import Metrics
+from s3d.protocol.headers import METADATA
 
 log = logging.getLogger(__name__)
 
 KMS = "aws:kms"
 
 
-async def confirmed(context: QueueContext, change: Change, answer: Answer, began: float) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an object is looked at with."""
+
+    clock: Clock
+    client: Client
+    metrics: Metrics
+    content: change_body.Context
+
+
+async def confirmed(context: Context, change: Change, answer: Answer, began: float) -> Answer:
     """The answer to a push that began at `began` (steady), with the ETag that the object has at the remote.
 
     Raises Unavailable, and the change is in doubt, where the object that is there cannot be ours.
@@ -64,7 +77,7 @@ async def confirmed(context: QueueContext, change: Change, answer: Answer, began
     )
 
 
-async def look(context: QueueContext, change: Change, answer: Answer) -> Answer | None:
+async def look(context: Context, change: Change, answer: Answer) -> Answer | None:
     """What the remote shows of a change's key; None where it lets nobody look and the answer itself says why its ETag
     is another. Raises Unavailable where it cannot be told."""
     try:
@@ -98,7 +111,7 @@ def is_newer(there: Answer, change: Change, since: float) -> bool:
     return now - modified.timestamp() <= since + 2 * ROUNDING
 
 
-async def is_same(context: QueueContext, change: Change, etag: str) -> bool:
+async def is_same(context: Context, change: Change, etag: str) -> bool:
     """Whether the object that the remote shows with an ETag has the bytes of a change: all of them are read."""
     client = context.client.acting(change.identity)
     try:
@@ -106,7 +119,7 @@ async def is_same(context: QueueContext, change: Change, etag: str) -> bool:
         theirs = await _digest(there.body)
     except S3Error as error:
         raise Unavailable(not_sent(error).message, sent=True) from error
-    return theirs == await _digest(open_change(context, change))
+    return theirs == await _digest(open_change(context.content, change))
 
 
 async def _digest(body: Body | None) -> bytes:

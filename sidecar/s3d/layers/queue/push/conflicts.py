@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from s3d.client import Answer
+from s3d.client import Answer, Client
+from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.push import send
 from s3d.layers.queue.push.send import PUSHES
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import transitions
 from s3d.layers.queue.rows.changes import ANY, Change
+from s3d.metrics import Metrics
 from s3d.protocol import checksums
-from s3d.store.db import StoreFailed
+from s3d.settings import WriteQueue
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,19 @@ NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 """The MD5 of no bytes, which no body has that has some."""
 UNMET = frozenset(["PreconditionFailed", "NotImplemented"])
 """Errors by which a condition is refused, or not known after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What conflicts are found out with."""
+
+    settings: WriteQueue
+    db: Database
+    clock: Clock
+    client: Client
+    metrics: Metrics
+    facts: RemoteFacts
+    send: send.Context
 
 
 class Conflict(S3Error):
@@ -47,66 +64,66 @@ class Shown:
     """By our steady clock; 0 where the remote does not say."""
 
 
-async def push(context: QueueContext, change: Change) -> Answer:
+async def push(context: Context, change: Change) -> Answer:
     """Push a change; one that waited for long is compared with what is there first.
 
     Raises what a push raises, and Conflict.
     """
-    after = context.settings.write_queue.conflict_check_after
+    after = context.settings.conflict_check_after
     if change.op == "tag" or context.clock.now() - change.queued_at <= after:
-        return await PUSHES[change.op](context, change)
+        return await PUSHES[change.op](context.send, change)
     if condition := condition_on(context, change):
         try:
-            return await send.put(context, change, condition)
+            return await send.put(context.send, change, condition)
         except S3Error as error:
             if error.code not in UNMET:
                 raise
     await compare(context, change)
-    reply = await PUSHES[change.op](context, change)
+    reply = await PUSHES[change.op](context.send, change)
     await ask(context, change)
     return reply
 
 
-async def ask(context: QueueContext, change: Change) -> None:
+async def ask(context: Context, change: Change) -> None:
     """Find out, once a life, whether the remote honours If-None-Match on a put, at an object that was just delivered.
 
     The put cannot succeed: the object is there, and the digest is not its body's. A store that minds neither would
     store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any push may.
     """
-    seen_etags = context.seen_etags
+    traits = context.facts.traits
     # A small body, which is in the row: it is sent once more for the answer's sake alone.
-    useful = change.op == "put" and change.inline and not context.buckets.ordered(change.bucket)
-    if seen_etags.asked or not useful or seen_etags.honours("if-none-match"):
+    useful = change.op == "put" and change.inline and not context.facts.buckets.ordered(change.bucket)
+    if traits.asked or not useful or traits.honours("if-none-match"):
         return
-    seen_etags.asked = True
+    traits.asked = True
     asking = {"if-none-match": "*", "Content-MD5": checksums.content_md5(NOTHING)}
     try:
-        await send.put(context, change, asking)
+        await send.put(context.send, change, asking)
     except S3Error as error:
         if error.unknown or isinstance(error, Unavailable):
-            seen_etags.asked = False
+            traits.asked = False
         if error.unknown:
             raise
         if error.code == "PreconditionFailed":
             try:
-                await seen_etags.refused(asking)
+                await traits.refused_put(asking)
             except StoreFailed as failure:
                 log.error("what the remote honours cannot be kept: %s", failure)
 
 
-def condition_on(context: QueueContext, change: Change) -> Mapping[str, str]:
+def condition_on(context: Context, change: Change) -> Mapping[str, str]:
     """The condition that says that the base is still there; none where the remote is not known to honour it.
 
     Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
     """
     base = change.base
-    if change.op != "put" or base == ANY or (base is None and not context.seen_etags.expects_new(change.bucket)):
+    if change.op != "put" or base == ANY or (base is None and not context.facts.seen_etags.expects_new(change.bucket)):
         return {}
     name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
-    return {name: value} if context.seen_etags.honours(name) else {}
+    return {name: value} if context.facts.traits.honours(name) else {}
 
 
-async def compare(context: QueueContext, change: Change) -> None:
+async def compare(context: Context, change: Change) -> None:
     """Compare what is there with a change's base. What attempts of ours may have made is no conflict.
 
     Raises Conflict where they differ and the settings keep both, and Unavailable where the remote does not answer.
@@ -115,7 +132,7 @@ async def compare(context: QueueContext, change: Change) -> None:
     shown = await look(context, change)
     wanted = "" if change.op == "delete" else change.etag
     if base is None and shown is not None:
-        context.seen_etags.found(change.bucket, there=bool(shown.etag))
+        context.facts.seen_etags.found(change.bucket, there=bool(shown.etag))
     if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
         return
     if base is None and (not shown.etag or shown.written_at <= change.queued_at + ROUNDING):
@@ -123,7 +140,7 @@ async def compare(context: QueueContext, change: Change) -> None:
     if not shown.etag:
         await check_bucket(context, change)
     there, expected = shown.etag or "no object", "an older object" if base is None else base or "no object"
-    park = context.settings.write_queue.conflict == "Park"
+    park = context.settings.conflict == "Park"
     log.warning(
         "%s of %s/%s (change %d, ETag %s): somebody else wrote the key, the remote shows %s instead of %s; %s",
         change.op,
@@ -137,13 +154,13 @@ async def compare(context: QueueContext, change: Change) -> None:
     )
     context.metrics.conflicts.labels("parked" if park else "overwritten").inc()
     # From now on this is what was seen: a person who has the change tried again means it.
-    context.seen_etags.saw(change.bucket, change.key, shown.etag)
+    context.facts.seen_etags.saw(change.bucket, change.key, shown.etag)
     await context.db.write(transitions.based_on(change.seq, shown.etag))
     if park:
         raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
 
 
-async def look(context: QueueContext, change: Change) -> Shown | None:
+async def look(context: Context, change: Change) -> Shown | None:
     """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
     now, today = context.clock.now(), context.clock.wall()
     try:
@@ -162,7 +179,7 @@ async def look(context: QueueContext, change: Change) -> Shown | None:
     return Shown(there.etag, written_at)
 
 
-async def check_bucket(context: QueueContext, change: Change) -> None:
+async def check_bucket(context: Context, change: Change) -> None:
     """Raise what a push would meet where it is the bucket that is gone. An object's HEAD does not tell."""
     try:
         await context.client.acting(change.identity).head_bucket(change.bucket, fresh=True)

@@ -7,13 +7,21 @@ What somebody else wrote is never replaced.
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from s3d.client import Client
+from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.health import Health
+from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.push.conflicts import not_sent
 from s3d.layers.queue.rows import changes, late_writes
 from s3d.layers.queue.rows.changes import Change
-from s3d.store.db import StoreFailed
+from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +37,24 @@ PATIENCE = 3600.0
 """Seconds for which a look that the store refuses, for whatever reason, is made again; then the change is let go."""
 
 
-async def watch(context: QueueContext) -> None:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What late writes are looked for with."""
+
+    settings: WriteQueue
+    db: Database
+    clock: Clock
+    client: Client
+    health: Health
+    metrics: Metrics
+    garbage: Garbage
+    wake: Callable[[], None]
+
+
+async def watch(context: Context) -> None:
     """Look once at what is kept and whose time is over, and rest until the next time."""
     await context.health.present()
-    window = context.settings.write_queue.late_write_window
+    window = context.settings.late_write_window
     again = False
     try:
         for change, late in late_writes.settled(context.db, context.clock.now() - window, BATCH):
@@ -49,7 +71,7 @@ async def watch(context: QueueContext) -> None:
     await asyncio.sleep(min(max(rest, MIN_INTERVAL), MAX_INTERVAL))
 
 
-async def look(context: QueueContext, change: Change, late: tuple[str, ...]) -> None:
+async def look(context: Context, change: Change, late: tuple[str, ...]) -> None:
     """Let a settled change go, or push it again where the remote shows one of the ETags in `late`. Raises Unavailable.
 
     What was sent through and has no known ETag is taken for the one that shows where the object is not the change's.
@@ -74,14 +96,14 @@ async def look(context: QueueContext, change: Change, late: tuple[str, ...]) -> 
         context.garbage.wake()
 
 
-async def etag_of(context: QueueContext, change: Change) -> str | None:
+async def etag_of(context: Context, change: Change) -> str | None:
     """The ETag that the remote shows for a change's key; "" where there is no object, None where it does not say."""
     try:
         there = await context.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
     except S3Error as error:
         if error.status == 404 and not error.unknown:
             return ""
-        window = context.settings.write_queue.late_write_window
+        window = context.settings.late_write_window
         lately = context.clock.now() - change.next_at < window + PATIENCE
         if error.unknown or lately or isinstance(error, Unavailable):
             raise not_sent(error) from error

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -19,18 +20,29 @@ import apsw
 
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
+from s3d.clock import Clock
 from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.layers.health import Health
 from s3d.layers.queue import owed
-from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.push import bucket_tags, confirm, conflicts, late_writes, timekeeping
+from s3d.layers.queue.capacity import Capacity
+from s3d.layers.queue.garbage import Garbage
+from s3d.layers.queue.owed import Owed
+from s3d.layers.queue.push import confirm, conflicts
 from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.push.pace import Pace
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import claims, lanes, lookups, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.rows.states import ON_THE_WAY, Op, State
 from s3d.layers.queue.rules import retry
-from s3d.store.db import StoreFailed
+from s3d.layers.queue.staging import Staging
+from s3d.layers.queue.turns import Turns
+from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
+from s3d.store.bodies import Bodies
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -43,17 +55,42 @@ FRESH = 10.0
 """Seconds for which a delivered change says that its lane is open: a refusal is then held against the object first."""
 
 
+Look = Callable[[], Awaitable[None]]
+"""Something that is done again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What changes are claimed and pushed with, and what is told when one has moved."""
+
+    settings: WriteQueue
+    db: Database
+    clock: Clock
+    bodies: Bodies
+    health: Health
+    metrics: Metrics
+    capacity: Capacity
+    facts: RemoteFacts
+    garbage: Garbage
+    owed: Owed
+    staging: Staging
+    turns: Turns
+    confirm: confirm.Context
+    conflicts: conflicts.Context
+
+
 class Pusher:
     """The workers that drain the queue."""
 
-    def __init__(self, context: QueueContext, work: asyncio.Event) -> None:
-        """Take the event that says that there may be something to push."""
+    def __init__(self, context: Context, work: asyncio.Event, looks: Mapping[str, Look]) -> None:
+        """Take the event that says that there may be something to push, and what else is looked at meanwhile."""
         self._context = context
+        self._looks = looks
         self._db = context.db
         self._clock = context.clock
         self._health = context.health
         self._metrics = context.metrics
-        self._workers = context.settings.write_queue.workers
+        self._workers = context.settings.workers
         self._slow_workers = self._workers - self._workers // RESERVED
         self._under_way: dict[int, bool] = {}
         """By seq, whether it is slow."""
@@ -74,16 +111,8 @@ class Pusher:
 
     async def run(self) -> None:
         """Push for life."""
-        context = self._context
         async with asyncio.TaskGroup() as tasks:
-            for name, look in (
-                ("times", partial(timekeeping.watch, context.db, context.clock, context.settings, self.wake)),
-                ("late writes", partial(late_writes.watch, self._context)),
-                ("tags of buckets", partial(bucket_tags.watch, self._context)),
-                ("a full disk", self._context.ballast.watch),
-                ("garbage", self._context.garbage.watch),
-                ("what is owed to the tables", self._context.owed.run),
-            ):
+            for name, look in self._looks.items():
                 tasks.create_task(for_ever(name, look, self._metrics))
             await for_ever("deliveries", partial(self._look, tasks), self._metrics)
 
@@ -170,9 +199,8 @@ class Pusher:
         began = self._clock.now()
         try:
             try:
-                answer = await confirm.confirmed(
-                    self._context, change, await conflicts.push(self._context, change), began
-                )
+                answer = await conflicts.push(self._context.conflicts, change)
+                answer = await confirm.confirmed(self._context.confirm, change, answer, began)
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
@@ -187,7 +215,7 @@ class Pusher:
                 await self._judge(change, S3Error("InternalError", str(bug), status=500))
             else:
                 # Before anybody sees it delivered.
-                await self._context.learning.delivered(change, answer)
+                await self._context.facts.delivered(change, answer)
                 await self._settle(change, answer)
                 await self._opened(change, began)
         finally:
@@ -200,11 +228,8 @@ class Pusher:
             self.wake()
 
     async def _settle(self, change: Change, answer: Answer) -> None:
-        window = self._context.settings.write_queue.late_write_window
+        window = self._context.settings.late_write_window
         shown = answer.etag or change.etag
-        if change.op != Op.TAG:
-            # Before the row goes: what is queued from here on is made upon it, what was queued before is told so there.
-            self._context.seen_etags.saw(change.bucket, change.key, shown)
         await self._write(
             lambda db: transitions.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
         )
@@ -224,7 +249,7 @@ class Pusher:
 
     async def _judge(self, change: Change, error: S3Error) -> None:
         """Record an attempt that failed, by the table of errors (Q-8)."""
-        await self._context.learning.refused(change, error)
+        await self._context.facts.refused(change, error)
         verdict = retry.judge(error)
         if verdict is retry.Verdict.REHASH and not await self._intact(change):
             return
@@ -273,10 +298,7 @@ class Pusher:
                 error,
             )
         if error.code == "NoSuchBucket":
-            try:
-                await self._context.buckets.refute(change.bucket, error.code)
-            except StoreFailed as failure:
-                log.error("that bucket %s is gone cannot be kept: %s", change.bucket, failure)
+            await self._context.facts.bucket_refused(change.bucket, error.code)
 
     def _refused_alone(self, change: Change, error: S3Error) -> bool:
         """Whether others of its lane were delivered since a change met the same before: then it alone is refused."""

@@ -16,7 +16,8 @@ from s3d.layers.queue.rows import lookups, times
 from s3d.layers.queue.rows.states import ON_THE_WAY
 from s3d.layers.queue.rules import retry
 from s3d.settings import Settings
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 

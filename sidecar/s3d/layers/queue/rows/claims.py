@@ -14,7 +14,8 @@ import apsw
 
 from s3d.layers.queue.rows import changes, damage, queries, soundness
 from s3d.layers.queue.rows.changes import FIELDS, NEVER, WITH_INLINE, Change, Table
-from s3d.store.db import Database, StoreFailed
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 LARGE = 8388608
 """Bytes above which a change is slow to push; the fragment `slow` and the index `change_due` have the same number."""
@@ -43,6 +44,16 @@ def buckets_with_waiting(db: Database, limit: int) -> list[str]:
         last = rows[0][0]
         names[last] = None
     return list(names)[:limit]
+
+
+def identities_waiting(db: Database, bucket: str, limit: int) -> list[str]:
+    """Some identities of which something waits in a bucket, by a seek each."""
+    found: list[str] = []
+    least = ""
+    while len(found) < limit and (rows := db.read(SQL["lane_from"], (bucket, least))):
+        found.append(str(rows[0][0]))
+        least = found[-1] + "\0"
+    return found
 
 
 def claim(

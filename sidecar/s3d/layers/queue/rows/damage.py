@@ -75,6 +75,24 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
             ("detail", soundness.text, ""),
         ),
     ),
+    (
+        "bucket_right",
+        2,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("identity", soundness.text, ""),
+            ("seen_at", soundness.moment, 0.0),
+        ),
+    ),
+    (
+        "cors",
+        1,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("rules", soundness.document, {}),
+            ("asked_at", soundness.moment, 0.0),
+        ),
+    ),
     ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
     ("garbage", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
     (

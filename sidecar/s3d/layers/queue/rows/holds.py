@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import apsw
 
 from s3d.layers.queue.rows import queries, soundness
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 TAG = "s3d.upload"

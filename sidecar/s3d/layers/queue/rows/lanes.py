@@ -18,8 +18,10 @@ import apsw
 from s3d.layers.queue.rows import claims, damage, queries, soundness
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.claims import Rows
-from s3d.layers.queue.rules.allowlist import CHECKSUMS, METADATA
-from s3d.store.db import Database, StoreFailed
+from s3d.protocol import checksums
+from s3d.protocol.headers import METADATA
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
 
 MAX_TRIED = 8
 """Kinds of change that are refused before AccessDenied is held to mean the whole lane."""
@@ -183,7 +185,7 @@ def kind(change: Change) -> str:
         for name in change.members
         if name.startswith("x-amz-")
         and not name.startswith((METADATA, "x-amz-content", "x-amz-sdk"))
-        and name not in CHECKSUMS
+        and name not in checksums.HEADERS
     )
     return " ".join([change.op, *members, change.key.partition("/")[0] if "/" in change.key else ""])
 

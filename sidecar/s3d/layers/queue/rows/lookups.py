@@ -12,7 +12,7 @@ import apsw
 from s3d.layers.queue.rows import changes, queries, soundness
 from s3d.layers.queue.rows.changes import FIELDS, WITH_INLINE, Change
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 SQL = queries.load("lookups", change=FIELDS, change_with_body=WITH_INLINE)

@@ -12,7 +12,7 @@ from typing import Any
 
 from s3d import documents
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 
 CORRUPT = "CorruptRow"
 """The code of a change whose row cannot be read."""
@@ -213,7 +213,7 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation".split()
+    "remote answer sums landed kinds name through detail value verdict operation rules".split()
 )
 """Columns of a text, of whatever table."""
 

@@ -11,7 +11,8 @@ from s3d.clock import LATEST, Clock, Kept, Machine, resume, sound
 from s3d.layers.queue.rows import claims, queries
 from s3d.layers.queue.rows.changes import NEVER, Table
 from s3d.layers.queue.rows.states import UploadState, literals
-from s3d.store.db import Database, StoreFull
+from s3d.store.db import Database
+from s3d.store.failures import StoreFull
 
 SQL = queries.load("times", sound=literals(state for state in UploadState if state is not UploadState.QUARANTINED))
 

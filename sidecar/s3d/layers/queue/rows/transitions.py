@@ -11,7 +11,7 @@ import apsw
 from s3d.layers.queue.rows import changes, late_writes, queries, soundness
 from s3d.layers.queue.rows.changes import ANY, NO_LATE_WRITES, Change, Table
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 SQL = queries.load("transitions")
@@ -21,8 +21,16 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     """Drop a change that the remote has confirmed, showing this ETag.
 
     Where an attempt at its key of the last `window` seconds may still arrive, a put or delete is kept as settled, in
-    place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
+    place of the one that was kept before; its `next_at` is then the time of its settling (Q-3). What it has passed is
+    another identity's, and is superseded now and not before: this change might have been refused (Q-2a).
     """
+    passed: Table = db.execute(SQL["passed"], (seq,)).fetchall()
+    for old, state in passed:
+        db.execute(SQL["supersede"], (old,))
+        if state == State.WAITING:
+            db.execute(SQL["drop"], (old,))
+    if passed:
+        db.execute(SQL["drop_spent"], (seq,))
     rows: Table = db.execute(SQL["confirmed"], (seq,)).fetchall()
     if not rows:
         return
@@ -81,8 +89,9 @@ def put_back(
 
 
 def _overtaken(db: apsw.Connection, change: Change) -> bool:
-    """Whether a newer change takes the place of one that would wait again, and no request was promised to see it."""
-    rows: Table = db.execute(SQL["overtaken"], (change.bucket, change.key, change.seq)).fetchall()
+    """Whether a newer change of its identity takes the place of one that would wait again, and nobody between the two
+    is to see it: no request, and no other identity's change."""
+    rows: Table = db.execute(SQL["overtaken"], (change.bucket, change.key, change.seq, change.identity)).fetchall()
     return bool(rows[0][0])
 
 

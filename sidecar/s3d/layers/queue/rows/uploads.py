@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from s3d.errors import CorruptBody, S3Error
+from s3d.errors import CorruptBody
 from s3d.layers.queue.rows import queries, soundness
 from s3d.layers.queue.rows.states import OPEN, UploadState
 from s3d.store.db import Database
@@ -45,6 +45,19 @@ PART_COLUMNS: soundness.Columns = (
 UPLOAD = soundness.fields(UPLOAD_COLUMNS)
 PART = soundness.fields(PART_COLUMNS)
 SQL = queries.load("uploads", upload=UPLOAD, part=PART, inline=soundness.INLINE)
+
+
+class NotOpenError(Exception):
+    """The upload is not open, or not any more: nothing was done."""
+
+
+class PartReplacedError(Exception):
+    """A part that was chosen is not there any more: nothing was done. Its number and the ETag that it had."""
+
+    def __init__(self, number: int, etag: str) -> None:
+        super().__init__(number, etag)
+        self.number = number
+        self.etag = etag
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +154,13 @@ def part_of(db: Database, upload_id: str, number: int) -> Part | None:
 
 
 def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> UploadState:
-    """Add a part, in the place of an older one of its number; the state of the upload. Raises S3Error NoSuchUpload.
+    """Add a part, in the place of an older one of its number; the state of the upload. Raises NotOpenError.
 
     A part whose bytes came here while the upload spilled is spilled after the others.
     """
     found = db.execute(SQL["open_state"], (upload_id,)).fetchone()
     if found is None:
-        raise no_such_upload(upload_id)
+        raise NotOpenError(upload_id)
     state = UploadState(found[0])
     db.execute(SQL["drop_part"], (upload_id, part.number))
     db.execute(
@@ -181,18 +194,18 @@ def close(
     """Close an open upload over the parts that Complete names; the others go (Q-16).
 
     `state` is `complete` where a change is queued in the same transaction, `finished` where the remote has made the
-    object. Raises S3Error NoSuchUpload where it is not open any more, InvalidPart where a part was replaced meanwhile.
+    object. Raises NotOpenError, and PartReplacedError where a part was replaced meanwhile.
     """
     wanted = {part.number: part.etag for part in chosen}
     allowed = (UploadState.OPEN,) if state == UploadState.COMPLETE else OPEN
     found = db.execute(SQL["open_state"], (upload_id,)).fetchone()
     if found is None or found[0] not in allowed:
-        raise no_such_upload(upload_id)
+        raise NotOpenError(upload_id)
     if state == UploadState.COMPLETE:
         there: dict[int, str] = dict(db.execute(SQL["etags"], (upload_id,)))
         for number, etag in wanted.items():
             if there.get(number) != etag:
-                raise invalid_part(upload_id, number, etag)
+                raise PartReplacedError(number, etag)
         surplus = [(upload_id, number) for number in there if number not in wanted]
         db.executemany(SQL["drop_part"], surplus)
     else:
@@ -203,11 +216,11 @@ def close(
 def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
     """Drop an upload and its parts. Where the remote may hold parts of it, it is doomed until they are gone there too.
 
-    Raises S3Error NoSuchUpload where it is not open any more.
+    Raises NotOpenError.
     """
     found = db.execute(SQL["remote_of_open"], (upload_id,)).fetchone()
     if found is None:
-        raise no_such_upload(upload_id)
+        raise NotOpenError(upload_id)
     db.execute(SQL["drop_parts"], (upload_id,))
     state = UploadState.FINISHED if found == (None, None) else UploadState.DOOMED
     db.execute(SQL["end"], (state, now, upload_id))
@@ -338,10 +351,16 @@ def staying(db: Database) -> int:
 
 
 def open_in(
-    db: Database, bucket: str, *, prefix: str = "", after: tuple[str, str] = ("", ""), limit: int = 1000
+    db: Database,
+    bucket: str,
+    identity: str,
+    *,
+    prefix: str = "",
+    after: tuple[str, str] = ("", ""),
+    limit: int = 1000,
 ) -> list[Upload]:
-    """Open uploads of a bucket by key, then by id; after a key and an id."""
-    rows = db.read(SQL["open_in"], (bucket, *after, prefix, limit))
+    """Open uploads of an identity in a bucket by key, then by id; after a key and an id."""
+    rows = db.read(SQL["open_in"], (bucket, *after, prefix, limit, identity))
     return [upload for upload in map(_upload, rows) if upload.state in OPEN]
 
 
@@ -353,27 +372,6 @@ def concern(db: Database, bucket: str) -> bool:
 def files_known(db: Database, files: Iterable[str]) -> set[str]:
     """Those of the given body files that a part refers to."""
     return {file for file in files if db.read(SQL["knows_file"], (file,))}
-
-
-def no_such_upload(upload_id: str) -> S3Error:
-    """The answer to an id that names no open upload."""
-    return S3Error(
-        "NoSuchUpload",
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
-        "completed.",
-        status=404,
-        details={"UploadId": upload_id},
-    )
-
-
-def invalid_part(upload_id: str, number: int, etag: str) -> S3Error:
-    """The answer to a Complete that names a part which is not there."""
-    return S3Error(
-        "InvalidPart",
-        "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified "
-        "entity tag may not match the part's entity tag.",
-        details={"UploadId": upload_id, "PartNumber": str(number), "ETag": etag},
-    )
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:

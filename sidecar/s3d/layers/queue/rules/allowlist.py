@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from s3d.api import Wire
 from s3d.protocol import chunked, decode
+from s3d.protocol.headers import METADATA
 from s3d.protocol.model import OPERATIONS
 
 # Kept with the change, sent on by the push, and shown by GET and HEAD.
@@ -16,7 +17,6 @@ CONTENT = frozenset(
     ["content-type", "content-encoding", "content-disposition", "content-language", "cache-control", "expires"]
 )
 DEFAULT_TYPE = "binary/octet-stream"
-METADATA = "x-amz-meta-"
 CHECKSUMS = frozenset(
     "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 "
     "x-amz-checksum-sha256".split()

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from s3d.errors import S3Error
-from s3d.layers.queue.rules import allowlist, tags
+from s3d.layers.queue.rules import tags
+from s3d.protocol.headers import METADATA, TAGGING
 
 MAX_PUT = 5 << 30
 MAX_KEY_LENGTH = 1024
@@ -30,11 +31,11 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
         raise S3Error("KeyTooLongError", "Your key is too long", details={"MaxSizeAllowed": str(MAX_KEY_LENGTH)})
     if size > MAX_PUT:
         raise too_large(size)
-    prefix = len(allowlist.METADATA)
+    prefix = len(METADATA)
     metadata = sum(
         len(name) - prefix + len(value.encode(errors="surrogateescape"))
         for name, value in members.items()
-        if name.startswith(allowlist.METADATA)
+        if name.startswith(METADATA)
     )
     if metadata > MAX_METADATA:
         raise S3Error(
@@ -51,8 +52,8 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
             "Your request header and query parameters used to make the request exceed the maximum allowed size",
             details={"MaxSizeAllowed": "8192"},
         )
-    if tags.TAGGING in members:
-        tags.check(tags.of_header(members[tags.TAGGING]))
+    if TAGGING in members:
+        tags.check(tags.of_header(members[TAGGING]))
 
 
 def no_length() -> S3Error:

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 from s3d.errors import S3Error
 from s3d.protocol import decode
+from s3d.protocol.headers import TAGGING
 
-TAGGING = "x-amz-tagging"
-"""The header, and what the member of a change is called that holds its tags."""
 MAX_TAGS = 10
 MAX_KEY_LENGTH, MAX_VALUE_LENGTH = 128, 256
 """In characters."""

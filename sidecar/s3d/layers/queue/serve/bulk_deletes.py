@@ -4,40 +4,59 @@ What goes there holds the turn of each of its keys, so that a delete whose answe
 (Q-3), and what is written meanwhile is pushed behind it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from s3d.api import AnyHeaders, BytesBody, Call, Outcome, Reply, read_all
+from s3d.api import S3, AnyHeaders, BytesBody, Call, Outcome, Reply, read_all
+from s3d.client import Client
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
-from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.documents import Document
+from s3d.layers.queue.capacity import Capacity
+from s3d.layers.queue.documents import Document, Documents
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.rows import account, write_profiles
+from s3d.layers.queue.remote_facts import write_profiles
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
+from s3d.layers.queue.rows import account
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.rows.write_profiles import WriteProfile
 from s3d.layers.queue.rules import allowlist, bulk, limits
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
 from s3d.layers.queue.serve import forward, writes
-from s3d.layers.queue.turns import Turn
+from s3d.layers.queue.turns import Turn, Turns
 from s3d.protocol import checksums, chunked, decode, encode
 from s3d.protocol.model import OPERATIONS
 
 DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
 
 
-async def delete_many(context: QueueContext, call: Call) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What bulk deletes are queued and forwarded with."""
+
+    inner: S3
+    client: Client
+    capacity: Capacity
+    documents: Documents
+    facts: RemoteFacts
+    turns: Turns
+    wake: Callable[[], None]
+    entry: entry.Context
+    forward: forward.Context
+    writes: writes.Context
+
+
+async def delete_many(context: Context, call: Call) -> Reply:
     """Answer a DeleteObjects."""
     check_digest(call.wire.headers)
     if call.body is None:
-        return await forward.after(context, call)
+        return await forward.after(context.forward, call)
     async with context.documents.read(call, DELETE_OBJECTS, bulk.MAX_DOCUMENT) as document:
         return await delete_named(context, document)
 
 
-async def delete_named(context: QueueContext, document: Document) -> Reply:
+async def delete_named(context: Context, document: Document) -> Reply:
     """Delete the keys that a document names."""
     call = document.call
     wanted = bulk.of_document(document.value)
@@ -47,14 +66,14 @@ async def delete_named(context: QueueContext, document: Document) -> Reply:
     profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
     write = Write(
         call=call,
-        facts=entry.facts(context, call, unsupported=next(iter(strange), "")),
+        facts=entry.facts(context.entry, call, unsupported=next(iter(strange), "")),
         take=lambda: _take(context, call, wanted, plain, members),
         send=lambda _: _forward(context, call, wanted),
         probe=lambda: _probe(context, call, wanted, profile),
         refuse=lambda decision: _refuse(wanted, decision),
         profile=profile,
     )
-    return await entry.serve(context, write)
+    return await entry.serve(context.entry, write)
 
 
 def check_digest(headers: AnyHeaders) -> None:
@@ -64,19 +83,21 @@ def check_digest(headers: AnyHeaders) -> None:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 
 
-async def _take(context: QueueContext, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
+async def _take(context: Context, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
     """Queue the keys that the queue takes, and have the remote delete the others."""
     room = sum(account.of_row(call.bucket, key, members) for key in plain)
     async with context.capacity.take(room, files=len(plain)):
         keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await writes.enqueue(context, [writes.new(context, one, Op.DELETE, members=members) for one in keyed])
+        await writes.enqueue(
+            context.writes, [writes.new(context.writes, one, Op.DELETE, members=members) for one in keyed]
+        )
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(context, call, rest) if rest else ({}, None)
     result = bulk.answer(wanted, plain, forwarded, refusal)
     return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
 
 
-async def _probe(context: QueueContext, call: Call, wanted: Bulk, profile: WriteProfile | None) -> Reply | None:
+async def _probe(context: Context, call: Call, wanted: Bulk, profile: WriteProfile | None) -> Reply | None:
     """Have the remote delete all keys, and learn from the answer; None where nothing was sent."""
     try:
         forwarded = await _send(context, call, list(wanted.objects))
@@ -85,7 +106,7 @@ async def _probe(context: QueueContext, call: Call, wanted: Bulk, profile: Write
             return None
         return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, error))
     if profile is not None:
-        await context.learning.of_bulk(profile, forwarded)
+        await context.facts.probed_deletes(profile, forwarded)
     return encode.reply("DeleteObjects", bulk.answer(wanted, [], forwarded, None))
 
 
@@ -96,7 +117,7 @@ def _refuse(wanted: Bulk, decision: Decision) -> Reply:
     return encode.reply("DeleteObjects", bulk.answer(wanted, [], {}, decision.error))
 
 
-async def _forward(context: QueueContext, call: Call, wanted: Bulk) -> Reply:
+async def _forward(context: Context, call: Call, wanted: Bulk) -> Reply:
     """Send a request on as it came."""
     async with context.turns.turn(call.bucket, keys_of(wanted.objects), call.identity) as turn:
         reply = await context.inner(call)
@@ -120,7 +141,7 @@ async def _spared(reply: Reply, wanted: Bulk) -> frozenset[str]:
 
 
 async def _delete(
-    context: QueueContext, call: Call, objects: Iterable[Mapping[str, Any]]
+    context: Context, call: Call, objects: Iterable[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], S3Error | None]:
     """Have the remote delete what cannot be queued: its result, or the error where it is refused."""
     some = list(objects)
@@ -130,15 +151,15 @@ async def _delete(
         result.update(await _send(context, call, some))
         return Reply()
 
-    facts = entry.facts(context, call, at_remote="a delete that only the remote can do")
+    facts = entry.facts(context.entry, call, at_remote="a delete that only the remote can do")
     try:
-        await entry.serve(context, Write(call=call, facts=facts, send=send))
+        await entry.serve(context.entry, Write(call=call, facts=facts, send=send))
     except S3Error as error:
         return {}, error
     return result, None
 
 
-async def _send(context: QueueContext, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+async def _send(context: Context, call: Call, objects: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Send a request for some of the keys, in the turns of all of them. Raises S3Error."""
     params: dict[str, Any] = {"Bucket": call.bucket, "Delete": {"Objects": objects}}
     params |= {name: call.params.get(name) for name in ("RequestPayer", "ExpectedBucketOwner")}
@@ -156,9 +177,9 @@ def keys_of(objects: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(o["Key"] for o in objects if o.get("Key")))
 
 
-def _note(context: QueueContext, call: Call, objects: Iterable[Mapping[str, Any]], turn: Turn, *, done: bool) -> None:
+def _note(context: Context, call: Call, objects: Iterable[Mapping[str, Any]], turn: Turn, *, done: bool) -> None:
     """Note in a turn what its request makes of its keys: nothing is there, unless a version is deleted."""
     turn.changed = turn.replaced = done
     turn.etag = "" if not any("VersionId" in o for o in objects) else None
     for key in keys_of(objects):
-        context.seen_etags.forget(call.bucket, key)
+        context.facts.seen_etags.forget(call.bucket, key)

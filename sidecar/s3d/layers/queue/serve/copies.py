@@ -5,25 +5,28 @@ destination's turn. What S3 does not copy is not copied: ACL, storage class, enc
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply, Wire
+from s3d.clock import Clock
 from s3d.errors import CorruptBody, S3Error
 from s3d.layers.queue import entry, withheld
-from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.rules import allowlist, tags
-from s3d.layers.queue.serve import forward, overlay, writes
+from s3d.layers.queue.rules import allowlist
+from s3d.layers.queue.serve import forward, overlay, reads, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
 from s3d.protocol import decode, encode
+from s3d.protocol.headers import METADATA, TAGGING
 from s3d.protocol.model import OPERATIONS
+from s3d.store.bodies import Bodies
+from s3d.store.db import Database
 
 CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
 # What of a request may be the only thing that a copy onto itself changes.
@@ -33,32 +36,53 @@ OWN = allowlist.GRANTS | allowlist.SHOWN | {allowlist.OWNER, allowlist.PAYER}
 THERE = "a copy of an object of the remote"
 
 
-async def copy(context: QueueContext, call: Call) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What copies are made with."""
+
+    db: Database
+    clock: Clock
+    bodies: Bodies
+    entry: entry.Context
+    forward: forward.Context
+    reads: reads.Context
+    writes: writes.Context
+
+
+async def copy(context: Context, call: Call) -> Reply:
     """Answer CopyObject. What of it the queue can do is a put, whose fate is decided like that of any other."""
     source = decode.copy_source(call.params.get("CopySource"))
     if source is None:
-        return await forward.after(context, call)
+        return await forward.after(context.forward, call)
     unsupported = next(iter(allowlist.unsupported(call.wire, "CopyObject")), "")
     if not unsupported and "?" in call.params["CopySource"]:
         unsupported = "versionId of the source"
-    change = lookups.visible(context.db, *source)
-    there = change is None or change.op not in ("put", "delete")
+    there = source_of(context, call, source) is None
     # Before the source is delivered: then only the remote knows its tags.
     tagged = withheld.tags_of(context.db, call, source)
     write = Write(
         call=call,
-        facts=entry.facts(context, call, unsupported=unsupported, at_remote=THERE if there else ""),
+        facts=entry.facts(context.entry, call, unsupported=unsupported, at_remote=THERE if there else ""),
         take=lambda: take(context, call, source),
-        send=lambda decision: forward.behind(context, call, source, decision, tagged),
+        send=lambda decision: forward.behind(context.forward, call, source, decision, tagged),
         tags=tagged,
     )
-    return await entry.serve(context, write)
+    return await entry.serve(context.entry, write)
 
 
-async def take(context: QueueContext, call: Call, source: tuple[str, str]) -> Reply:
-    """Make a copy of a pending put."""
+def source_of(context: Context, call: Call, source: tuple[str, str]) -> Change | None:
+    """The pending put or delete of a copy's source; None where only the remote can make the copy. Whether an identity
+    may read what another one has written only the remote knows (A-8)."""
     change = lookups.visible(context.db, *source)
-    if change is None or change.op not in ("put", "delete"):
+    if change is None or change.op not in ("put", "delete") or change.identity != call.identity:
+        return None
+    return change
+
+
+async def take(context: Context, call: Call, source: tuple[str, str]) -> Reply:
+    """Make a copy of a pending put."""
+    change = source_of(context, call, source)
+    if change is None:
         # It is delivered, or another, since the bucket was looked at.
         return await copy(context, call)
     check_there(change)
@@ -78,7 +102,7 @@ async def take(context: QueueContext, call: Call, source: tuple[str, str]) -> Re
     try:
         reply = await put(context, call, change, Wire("PUT", wire.path, "", headers))
     except CorruptBody as error:
-        await damaged(context, change, error)
+        await damaged(context.reads, change, error)
         return await copy(context, call)
     return reply if reply.status >= 300 else answer(context, call, reply)
 
@@ -95,29 +119,31 @@ def members(source: Mapping[str, str], asked: Mapping[str, str], *, metadata: bo
     described = asked if metadata else source
     headers: Headers = CIMultiDict()
     for name, value in described.items():
-        if name in allowlist.CONTENT or name.startswith(allowlist.METADATA):
+        if name in allowlist.CONTENT or name.startswith(METADATA):
             headers[name] = value
     # Of the bytes, which are the same.
     for name, value in source.items():
         if name in allowlist.CHECKSUMS or name in ("x-amz-content-sha256", "x-amz-sdk-checksum-algorithm"):
             headers[name] = value
     headers.update((name, value) for name, value in asked.items() if name in OWN)
-    if tagged := (asked if tagging else source).get(tags.TAGGING):
-        headers[tags.TAGGING] = tagged
+    if tagged := (asked if tagging else source).get(TAGGING):
+        headers[TAGGING] = tagged
     return headers
 
 
-async def put(context: QueueContext, call: Call, change: Change, wire: Wire) -> Reply:
+async def put(context: Context, call: Call, change: Change, wire: Wire) -> Reply:
     """Queue the put. Raises CorruptBody where the source's bytes are bad."""
     body = open_body(context.bodies, change)
     try:
         named = {"Bucket": call.bucket, "Key": call.key}
-        return await writes.put(context, replace(call, operation="PutObject", params=named, body=body, wire=wire))
+        return await writes.put(
+            context.writes, replace(call, operation="PutObject", params=named, body=body, wire=wire)
+        )
     finally:
         await body.aclose()
 
 
-def answer(context: QueueContext, call: Call, put: Reply) -> Reply:
+def answer(context: Context, call: Call, put: Reply) -> Reply:
     """Turn the answer to the put into that of the copy."""
     made = lookups.visible(context.db, call.bucket, call.key)
     known = OPERATIONS["PutObject"].response_headers

@@ -9,7 +9,7 @@ is judged all the same.
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
@@ -18,13 +18,14 @@ from multidict import CIMultiDict
 from s3d.api import S3, Body, BytesBody, Call, Headers, Reply, Wire
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.rows import account
 from s3d.layers.queue.rules import allowlist, limits, tags
 from s3d.layers.queue.serve import forward, writes
 from s3d.protocol import checksums, decode, encode, forms
+from s3d.protocol.headers import TAGGING
 from s3d.protocol.model import OPERATIONS
-from s3d.store.bodies import Stored
+from s3d.store.bodies import Bodies, Stored
 
 # Fields that are headers of a PutObject, besides all of x-amz-*.
 AS_HEADERS = allowlist.CONTENT | {"content-md5"}
@@ -34,20 +35,30 @@ SIGNING = frozenset("algorithm credential date signature security-token".split()
 FIELD = re.compile(rf"x-amz-(?!({'|'.join(SIGNING)})$).+")
 
 
-async def post(context: QueueContext, call: Call) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What forms are received and put with."""
+
+    bodies: Bodies
+    capacity: Capacity
+    entry: entry.Context
+    writes: writes.Context
+
+
+async def post(context: Context, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
     form, put = await read(call)
     # Before the file is received, whose size nobody has said.
-    await entry.check(context, writes.put_of(context, put, 0))
+    await entry.check(context.entry, writes.put_of(context.writes, put, 0))
     most = length_of(call)
     if is_secret(put) or not context.capacity.holds(most + account.ROW):
         put.body = streamed(call, form, put)
-        return done(form.fields, call, put, await writes.put(context, put))
+        return done(form.fields, call, put, await writes.put(context.writes, put))
     async with context.capacity.take(0, most, files=0) as room:
         stored = await context.bodies.receive(incoming(form, put), came=room.grow)
         try:
             put.body = open_stored(context, stored)
-            reply = await writes.put(context, put, room)
+            reply = await writes.put(context.writes, put, room)
         finally:
             if put.body is not None:
                 await put.body.aclose()
@@ -158,11 +169,11 @@ def headers_of(fields: Mapping[str, str]) -> Headers:
         headers["x-amz-acl"] = fields["acl"]
     if "tagging" in fields:
         document = decode.input_xml(OPERATIONS["PutObjectTagging"], fields["tagging"].encode())
-        headers[tags.TAGGING] = tags.to_header(tags.of_document(document))
+        headers[TAGGING] = tags.to_header(tags.of_document(document))
     return headers
 
 
-def open_stored(context: QueueContext, stored: Stored) -> Body:
+def open_stored(context: Context, stored: Stored) -> Body:
     """The file that was received."""
     if stored.id is None:
         return BytesBody(stored.inline or b"")

@@ -6,21 +6,25 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 import contextlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Outcome, Reply, Wire, read_all
-from s3d.client import DOCUMENT_LIMIT
+from s3d.api import S3, BytesBody, Call, Outcome, Reply, Wire, read_all
+from s3d.client import DOCUMENT_LIMIT, Client
+from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, withheld
-from s3d.layers.queue.buckets import UNSETTLING
-from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.remote_facts import bucket_tags
+from s3d.layers.queue.remote_facts.buckets import UNSETTLING
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import lookups, uploads
 from s3d.layers.queue.rules.decide import Decision
-from s3d.layers.queue.turns import Turn
+from s3d.layers.queue.staging import Staging
+from s3d.layers.queue.turns import Turn, Turns
 from s3d.protocol import answers, decode, encode
+from s3d.store.db import Database
 
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
 KEEPING = frozenset(
@@ -33,52 +37,71 @@ READING = frozenset(["SelectObjectContent"])
 LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
 
 
-async def pass_through(context: QueueContext, call: Call) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a call goes to the remote with."""
+
+    db: Database
+    clock: Clock
+    inner: S3
+    client: Client
+    region: str
+    facts: RemoteFacts
+    turns: Turns
+    staging: Staging
+    wake: Callable[[], None]
+    entry: entry.Context
+
+
+async def pass_through(context: Context, call: Call) -> Reply:
     """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9), unless the
     call wants a fresh answer."""
     try:
-        return await _inward(context, call)
+        reply = await _inward(context, call)
     except Unavailable:
         asked = call.operation in ("HeadBucket", "GetBucketLocation") and not call.fresh
-        if asked and context.buckets.vouched(call.bucket):
+        if asked and context.facts.buckets.is_shown_to(call.bucket, call.identity):
             return _remembered(context, call)
         raise
+    if call.operation == "HeadBucket":
+        await context.facts.looked(call, reply)
+    return reply
 
 
-async def after(context: QueueContext, call: Call) -> Reply:
+async def after(context: Context, call: Call) -> Reply:
     """Hand a call inward when the changes that it depends on are pushed (R-3)."""
     if call.key and call.wire.method not in ("GET", "HEAD"):
-        return await entry.serve(context, written(context, call))
+        return await entry.serve(context.entry, written(context, call))
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
-    await context.turns.barrier(call.bucket, call.key or None, prefix)
+    await context.turns.barrier(call.bucket, call.key or None, prefix, identity=call.identity)
     return await _inward(context, call)
 
 
-def written(context: QueueContext, call: Call) -> Write:
+def written(context: Context, call: Call) -> Write:
     """A write of an operation that the queue never takes."""
     source = decode.copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     # Before the source is delivered: then only the remote knows its tags.
     tags = withheld.tags_of(context.db, call, source)
     return Write(
         call=call,
-        facts=entry.facts(context, call, unsupported=call.operation or "unknown operation"),
+        facts=entry.facts(context.entry, call, unsupported=call.operation or "unknown operation"),
         send=lambda decision: behind(context, call, source, decision, tags),
         tags=tags,
     )
 
 
 async def behind(
-    context: QueueContext, call: Call, source: tuple[str, str] | None, decision: Decision, tags: Mapping[str, str]
+    context: Context, call: Call, source: tuple[str, str] | None, decision: Decision, tags: Mapping[str, str]
 ) -> Reply:
     """Send a write to the remote when the object that it reads is there (R-3)."""
     if source is not None:
         await context.turns.barrier(*source)
         if "RenameSource" in call.params:
-            context.seen_etags.forget(*source)
+            context.facts.seen_etags.forget(*source)
     return await through(context, call, decision, tags)
 
 
-async def delete_bucket(context: QueueContext, call: Call) -> Reply:
+async def delete_bucket(context: Context, call: Call) -> Reply:
     """Answer DeleteBucket: after the bucket's pending changes, but a put that nobody pushes is in it for good (R-9)."""
     _check_empty(context, call)
     try:
@@ -88,7 +111,7 @@ async def delete_bucket(context: QueueContext, call: Call) -> Reply:
         raise
 
 
-def _check_empty(context: QueueContext, call: Call) -> None:
+def _check_empty(context: Context, call: Call) -> None:
     if lookups.kept_back(context.db, call.bucket):
         raise S3Error(
             "BucketNotEmpty",
@@ -100,7 +123,7 @@ def _check_empty(context: QueueContext, call: Call) -> None:
 
 
 async def through(
-    context: QueueContext,
+    context: Context,
     call: Call,
     decision: Decision,
     tags: Mapping[str, str] | None = None,
@@ -128,12 +151,12 @@ async def through(
                 await _check(context, call, turn, expected)
         turn.changed = done and call.operation not in KEEPING
         turn.replaced = done and call.operation in REPLACING
-        await _see(context, call, reply, turn)
+        await context.facts.sent_through(call, reply, turn.etag, changed=turn.changed)
     context.wake()
     return reply
 
 
-async def _check(context: QueueContext, call: Call, turn: Turn, expected: str) -> None:
+async def _check(context: Context, call: Call, turn: Turn, expected: str) -> None:
     """See that the object is there with the ETag that was answered, which is not the one that was expected."""
     answered, turn.etag = turn.etag, expected
     try:
@@ -144,17 +167,6 @@ async def _check(context: QueueContext, call: Call, turn: Turn, expected: str) -
     if shown.etag != answered or shown.result.get("ContentLength") != size:
         raise Unavailable(f"The remote answered with the ETag {answered}, which is not this object's", sent=True)
     turn.etag = answered
-
-
-async def _see(context: QueueContext, call: Call, reply: Reply, turn: Turn) -> None:
-    """Note what a request has made of the object, and what the remote honours (Q-18)."""
-    refused = reply.outcome is Outcome.REFUSED and reply.status == 412
-    if refused and call.operation == "PutObject":
-        await context.seen_etags.refused(call.wire.headers)
-    if turn.changed and turn.etag is not None:
-        context.seen_etags.saw(call.bucket, call.key, turn.etag)
-    elif turn.changed or turn.lost:
-        context.seen_etags.forget(call.bucket, call.key)
 
 
 def promised(call: Call, reply: Reply) -> Reply:
@@ -183,15 +195,15 @@ async def addressed(call: Call, reply: Reply) -> Reply:
     return reply
 
 
-async def _inward(context: QueueContext, call: Call) -> Reply:
+async def _inward(context: Context, call: Call) -> Reply:
     try:
         reply = await context.inner(call)
     except S3Error as error:
         if call.operation in UNSETTLING and error.unknown:
-            await _forget(context, call.bucket)
+            await context.facts.bucket_changed(call.bucket)
         raise
     if call.operation in UNSETTLING and reply.outcome is not Outcome.REFUSED:
-        await _forget(context, call.bucket)
+        await context.facts.bucket_changed(call.bucket)
     done = reply.outcome is Outcome.DONE
     if call.operation == "DeleteBucket" and done:
         # As on the remote, they do not keep a bucket, and go with it.
@@ -199,17 +211,11 @@ async def _inward(context: QueueContext, call: Call) -> Reply:
         context.staging.wake()
     if call.operation in bucket_tags.RETAGGING and done:
         with contextlib.suppress(S3Error):
-            await bucket_tags.ask(context, call.bucket)
+            await context.facts.bucket_tags.ask(call.bucket, call.identity)
     return reply
 
 
-async def _forget(context: QueueContext, bucket: str) -> None:
-    """What a write to a bucket means is another now, or may be: the next one asks again."""
-    await context.buckets.forget(bucket)
-    await context.profiles.forget(bucket)
-
-
-def _remembered(context: QueueContext, call: Call) -> Reply:
+def _remembered(context: Context, call: Call) -> Reply:
     region = context.region
     if call.operation == "HeadBucket":
         return Reply(200, CIMultiDict({"x-amz-bucket-region": region}), source="queue")

@@ -12,16 +12,26 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from s3d.api import Call, Reply
+from s3d.api import S3, Call, Reply
+from s3d.client import Client
 from s3d.errors import S3Error
-from s3d.layers.queue.context import QueueContext
 from s3d.layers.queue.rows import uploads
 from s3d.protocol import encode, listings
+from s3d.store.db import Database
 
 MAX_ENTRIES = 1000
 """Entries of a page, whatever a client asks for."""
 LAST = "\U0010ffff"
 """Behind every id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What open uploads are listed from."""
+
+    db: Database
+    inner: S3
+    client: Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class Query:
         return key.startswith(self.prefix) and not self.rolled(key)
 
 
-async def list_uploads(context: QueueContext, call: Call) -> Reply:
+async def list_uploads(context: Context, call: Call) -> Reply:
     """List the open uploads of a bucket; while the remote is away only on demand for what is pending."""
     params = call.params
     only_ours = call.wire.headers.get("x-s3d-listing", "") == "pending"
@@ -72,7 +82,7 @@ async def list_uploads(context: QueueContext, call: Call) -> Reply:
         params.get("UploadIdMarker", "") if params.get("KeyMarker") else "",
     )
     # Ours before the remote's page is asked: what is completed meanwhile is at least in one of them.
-    mine = [entry async for entry in ours(context, query, most + 1)]
+    mine = [entry async for entry in ours(context, call.identity, query, most + 1)]
     theirs: list[Entry] = []
     if not only_ours:
         async for entry in remotes(context, call, query):
@@ -84,15 +94,16 @@ async def list_uploads(context: QueueContext, call: Call) -> Reply:
     return encode.reply(call.operation, result(params, query, most, page, more=more))
 
 
-async def ours(context: QueueContext, query: Query, most: int) -> AsyncIterator[Entry]:
-    """Up to so many entries of the uploads that are staged here. Others are served between two looks at the table."""
+async def ours(context: Context, identity: str, query: Query, most: int) -> AsyncIterator[Entry]:
+    """Up to so many entries of the uploads of an identity that are staged here. Others are served between two looks at
+    the table."""
     marker = uploads.find(context.db, query.id_marker) if query.id_marker else None
     # Of the marker's key, none of ours was given before the remote's were.
     at = query.id_marker if marker is not None or not query.id_marker else ""
     after = (query.key_marker, at or ("" if query.id_marker else LAST))
     count, last = 0, ""
     while count < most:
-        found = uploads.open_in(context.db, query.bucket, prefix=query.prefix, after=after, limit=MAX_ENTRIES)
+        found = uploads.open_in(context.db, query.bucket, identity, prefix=query.prefix, after=after, limit=MAX_ENTRIES)
         for one in found:
             after = (one.key, one.id)
             rolled = query.rolled(one.key)
@@ -119,7 +130,7 @@ async def ours(context: QueueContext, query: Query, most: int) -> AsyncIterator[
         await asyncio.sleep(0)
 
 
-async def remotes(context: QueueContext, call: Call, query: Query) -> AsyncIterator[Entry]:
+async def remotes(context: Context, call: Call, query: Query) -> AsyncIterator[Entry]:
     """The remote's entries behind the markers, without the uploads that are ours."""
     if query.id_marker and uploads.find(context.db, query.id_marker) is None and query.shows(query.key_marker):
         for entry in await rest_of_key(context, call, query):
@@ -131,7 +142,7 @@ async def remotes(context: QueueContext, call: Call, query: Query) -> AsyncItera
             yield entry
 
 
-async def rest_of_key(context: QueueContext, call: Call, query: Query) -> list[Entry]:
+async def rest_of_key(context: Context, call: Call, query: Query) -> list[Entry]:
     """The remote's uploads of the marker's key that follow the marker's id.
 
     The key is asked for by itself: not every remote takes the id that it gave as a marker.
@@ -147,7 +158,7 @@ async def rest_of_key(context: QueueContext, call: Call, query: Query) -> list[E
     return [entry for entry in found if entry.upload_id > query.id_marker]
 
 
-async def pages(context: QueueContext, call: Call, asked: dict[str, str]) -> AsyncIterator[Entry]:
+async def pages(context: Context, call: Call, asked: dict[str, str]) -> AsyncIterator[Entry]:
     """The remote's entries, page by page, without the uploads that are ours."""
     params: dict[str, Any] = {"Bucket": call.bucket, "MaxUploads": MAX_ENTRIES, "EncodingType": "url"}
     params.update((name, value) for name, value in asked.items() if value)

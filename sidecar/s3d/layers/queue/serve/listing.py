@@ -20,17 +20,19 @@ from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from s3d.api import BytesBody, Call, Headers, Reply, Wire, read_all
-from s3d.client import error_of
+from s3d.api import S3, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.client import Client, error_of
 from s3d.errors import S3Error
-from s3d.layers.queue.buckets import VERSIONS, Bucket
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.remote_facts.buckets import VERSIONS, Bucket
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward
+from s3d.layers.queue.turns import Turns
 from s3d.protocol import encode, listings
 from s3d.protocol.listings import Entry, Page, Place, Token
+from s3d.store.db import Database
 
 MAX_PAGE = 32 << 20
 STRETCH = 1000
@@ -44,6 +46,18 @@ NOTHING = Page((), truncated=False)
 LOOKAHEAD = 2
 """Entries that the first page asks for beyond what it shows: a marker's own common prefix may come again, and the
 order of what follows is seen early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What listings are made of."""
+
+    db: Database
+    inner: S3
+    client: Client
+    facts: RemoteFacts
+    turns: Turns
+    forward: forward.Context
 
 
 class VersionedError(Exception):
@@ -166,19 +180,19 @@ class Stretch:
     end: Cursor
 
 
-async def list_objects(context: QueueContext, call: Call) -> Reply:
+async def list_objects(context: Context, call: Call) -> Reply:
     """Serve ListObjects, ListObjectsV2 and, of a bucket that keeps no versions, ListObjectVersions."""
     wire = call.wire
     params = call.params
     second, versions = call.operation == "ListObjectsV2", call.operation == "ListObjectVersions"
     if versions and params.get("VersionIdMarker", "null") not in ("", "null"):
-        return await forward.after(context, call)
+        return await forward.after(context.forward, call)
     marker = params.get("KeyMarker" if versions else "Marker", "")
     given = params.get("ContinuationToken", "") if second else marker
     token = listings.decode_token(given)
     strange = allowlist.unsupported(wire, call.operation) or params.get("EncodingType", "url") != "url"
     if strange or params.get("MaxKeys", 1) < 1 or (second and given and token is None):
-        return await forward.after(context, call)
+        return await forward.after(context.forward, call)
     ask = Ask(
         call,
         second=second,
@@ -194,7 +208,7 @@ async def list_objects(context: QueueContext, call: Call) -> Reply:
         raise incorrect(ask, "a token goes with the prefix and delimiter that it was given for")
     if wire.headers.get("x-s3d-listing", "").lower() == "pending":
         return await _merged(context, ask, remote=False)
-    if call.bucket in context.seen_etags.disordered:
+    if not context.facts.traits.lists_in_order(call.bucket):
         return await _in_the_remotes_order(context, ask)
     begin = ask.first
     idle = begin.low is not None and not lookups.listed(context.db, call.bucket, begin.low, ask.below, 1)
@@ -204,36 +218,37 @@ async def list_objects(context: QueueContext, call: Call) -> Reply:
             return await _forwarded(context, ask)
         return await _merged(context, ask, remote=True)
     except VersionedError:
-        await context.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
+        versioned = Bucket(call.bucket, "versioned", "versions in a listing")
+        await context.facts.buckets.learn(versioned, call.identity)
         if token is not None:
             raise incorrect(ask, "the bucket keeps versions by now; begin the listing again") from None
-        return await forward.after(context, call)
+        return await forward.after(context.forward, call)
     except OtherOrderError:
-        context.seen_etags.disordered.add(call.bucket)
+        context.facts.traits.listed_out_of_order(call.bucket)
     if token is None and ask.after and not second:
         raise out_of_order(ask)
     return await _in_the_remotes_order(context, ask)
 
 
-async def list_versions(context: QueueContext, call: Call) -> Reply:
+async def list_versions(context: Context, call: Call) -> Reply:
     """Serve ListObjectVersions: where a bucket keeps versions, only the remote knows them."""
-    bucket = context.buckets.remembered(call.bucket)
+    bucket = context.facts.buckets.remembered(call.bucket)
     if bucket is None and lookups.listed(context.db, call.bucket, "", None, 1):
-        bucket = await context.buckets.get(call.bucket)
+        bucket = await context.facts.buckets.get(call.bucket, call.identity)
     if bucket is None or bucket.through in VERSIONS:
-        return await forward.after(context, call)
+        return await forward.after(context.forward, call)
     return await list_objects(context, call)
 
 
-async def _in_the_remotes_order(context: QueueContext, ask: Ask) -> Reply:
+async def _in_the_remotes_order(context: Context, ask: Ask) -> Reply:
     """Hand on the remote's page when what is pending under the prefix is delivered: nothing can be merged into it."""
     if ask.token is not None and ask.token.place is not Place.BEHIND:
         raise out_of_order(ask)
-    await context.turns.barrier(ask.bucket, None, ask.prefix)
+    await context.turns.barrier(ask.bucket, None, ask.prefix, identity=ask.call.identity)
     return await _forwarded(context, ask, judged=False)
 
 
-async def _forwarded(context: QueueContext, ask: Ask, *, judged: bool = True) -> Reply:
+async def _forwarded(context: Context, ask: Ask, *, judged: bool = True) -> Reply:
     """Hand on the remote's page, with a token of ours: it must go on after what becomes pending meanwhile.
 
     Raises OtherOrderError, if `judged`, where something is pending that the remote's order may show too late.
@@ -257,7 +272,7 @@ async def _forwarded(context: QueueContext, ask: Ask, *, judged: bool = True) ->
             if ask.versions and page.versioned:
                 raise VersionedError
             if not page.ordered or (token is not None and page.entries and page.entries[0].name < token.last):
-                context.seen_etags.disordered.add(ask.bucket)
+                context.facts.traits.listed_out_of_order(ask.bucket)
                 if judged and lookups.listed(context.db, ask.bucket, ask.prefix, ask.below, 1):
                     raise OtherOrderError
             if page.truncated and not page.entries and page.cursor:
@@ -271,7 +286,7 @@ async def _forwarded(context: QueueContext, ask: Ask, *, judged: bool = True) ->
         return Reply(reply.status, reply.headers, body=BytesBody(data))
 
 
-async def _with_our_token(context: QueueContext, ask: Ask, page: Page, position: Position, data: bytes) -> bytes:
+async def _with_our_token(context: Context, ask: Ask, page: Page, position: Position, data: bytes) -> bytes:
     """A truncated page of the remote's that says to go on by a token of ours. A NextMarker that is a name stays."""
     if not page.truncated or not page.cursor or not page.entries:
         return data
@@ -300,7 +315,7 @@ def echo(ask: Ask) -> bytes:
     return f"<Marker>{listings.url_encoded(marker) if ask.encoded else encode.escape(marker)}</Marker>".encode()
 
 
-async def _merged(context: QueueContext, ask: Ask, *, remote: bool) -> Reply:
+async def _merged(context: Context, ask: Ask, *, remote: bool) -> Reply:
     """Make the page out of what is pending and, with `remote`, what the remote has."""
     gathered = await gather(context, ask, remote=remote)
     entries = gathered.entries.values()
@@ -318,14 +333,14 @@ async def _merged(context: QueueContext, ask: Ask, *, remote: bool) -> Reply:
     return Reply(200, headers, BytesBody(document), source="queue")
 
 
-async def gather(context: QueueContext, ask: Ask, *, remote: bool) -> Gathered:
+async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
     """Gather the entries of a page. Raises OtherOrderError where the remote's pages come in an order of its own."""
     found: dict[str, Entry | Change] = {}
     page = NOTHING
     cursor, position = ask.first, ask.position
     tried = set[Position]()
     while cursor.low is not None:
-        stretch = await pending_in(context, ask, cursor.low)
+        stretch = await pending_in(context, ask, cursor.low, None if remote else ask.call.identity)
         hidden = sum(
             item is False or (isinstance(item, Change) and item.op == "delete") for item in stretch.items.values()
         )
@@ -403,8 +418,11 @@ def out_of_order(ask: Ask) -> S3Error:
     return incorrect(ask, "the remote lists this bucket in an order of its own; begin the listing again")
 
 
-async def pending_in(context: QueueContext, ask: Ask, low: str) -> Stretch:
+async def pending_in(context: Context, ask: Ask, low: str, whose: str | None) -> Stretch:
     """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at.
+
+    That of all identities (`whose` is None) counts where the remote is asked as well: by giving its page it says that
+    this one may list the bucket (A-8).
 
     Others are served between two looks, and no look reads more than BATCH rows, however much is pending.
     """
@@ -416,6 +434,9 @@ async def pending_in(context: QueueContext, ask: Ask, low: str) -> Stretch:
         for change in rows:
             if cursor.passed(change.key):
                 # Under a common prefix that has a put.
+                continue
+            if whose not in (None, change.identity):
+                cursor = past(Entry(change.key, ""))
                 continue
             prefix = ask.rolled(change.key)
             if prefix is None:
@@ -449,7 +470,7 @@ def merge(items: Mapping[str, Change | bool], page: Page, low: str) -> dict[str,
     return merged
 
 
-async def survives(context: QueueContext, ask: Ask, prefix: str, low: str, *, remote: bool) -> bool:
+async def survives(context: Context, ask: Ask, prefix: str, low: str, *, remote: bool) -> bool:
     """Whether anything under a common prefix is left when the pending deletes are done."""
     inside = replace(ask, prefix=prefix, delimiter="", after="", most=1, token=None)
     if low > prefix:
@@ -457,7 +478,7 @@ async def survives(context: QueueContext, ask: Ask, prefix: str, low: str, *, re
     return bool((await gather(context, inside, remote=remote)).entries)
 
 
-def is_ghost(context: QueueContext, ask: Ask, name: str) -> bool:
+def is_ghost(context: Context, ask: Ask, name: str) -> bool:
     """Whether a common prefix may be what is left of an object whose delete is pending.
 
     Some stores keep an object in a directory of its name, and list it as a prefix while they take it away.
@@ -468,14 +489,14 @@ def is_ghost(context: QueueContext, ask: Ask, name: str) -> bool:
     return change is not None and change.op == "delete"
 
 
-def leaves_ghost(context: QueueContext, ask: Ask) -> bool:
+def leaves_ghost(context: Context, ask: Ask) -> bool:
     """Whether an object before the beginning of the page may leave a common prefix on it."""
     after, delimiter = ask.after, ask.delimiter
     ends = range(len(ask.prefix), len(after) + 1) if delimiter and after.startswith(ask.prefix) else ()
     return any(after[end:] < delimiter and is_ghost(context, ask, after[:end] + delimiter) for end in ends if end)
 
 
-async def remote_page(context: QueueContext, ask: Ask, position: Position, most: int) -> Page:
+async def remote_page(context: Context, ask: Ask, position: Position, most: int) -> Page:
     """The remote's page at a position. Raises the remote's own S3Error.
 
     A store that does not say how it writes names is asked once more where that makes a difference, for names as they
@@ -521,7 +542,7 @@ def remote_wire(ask: Ask, position: Position, most: int | None = None, encoding:
     return replace(ask.call.wire, query=query)
 
 
-async def owner_of(context: QueueContext, call: Call, *, remote: bool) -> str:
+async def owner_of(context: Context, call: Call, *, remote: bool) -> str:
     """The owner of what this gateway writes, as an element; "" where the remote does not say."""
     if not remote:
         return ""

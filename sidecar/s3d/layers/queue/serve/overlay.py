@@ -19,8 +19,9 @@ from s3d.errors import S3Error
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.rules import limits, tags
-from s3d.layers.queue.rules.allowlist import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, METADATA, SHOWN
+from s3d.layers.queue.rules.allowlist import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, SHOWN
 from s3d.protocol import encode
+from s3d.protocol.headers import METADATA
 from s3d.protocol.model import OPERATIONS, http_date, saturated
 
 OVERRIDES = {

@@ -9,40 +9,57 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from s3d.api import Body, BytesBody, Call, Reply, Send
+from s3d.api import S3, Body, BytesBody, Call, Reply, Send
 from s3d.errors import CorruptBody, S3Error
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import lookups, transitions, uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.serve import overlay
+from s3d.layers.queue.turns import Turns
+from s3d.metrics import Metrics
+from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
 
-async def get(context: QueueContext, call: Call) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What reads are answered from."""
+
+    db: Database
+    inner: S3
+    metrics: Metrics
+    facts: RemoteFacts
+    turns: Turns
+    content: change_body.Context
+
+
+async def get(context: Context, call: Call) -> Reply:
     """Answer GetObject and HeadObject."""
     change = lookups.visible(context.db, call.bucket, call.key)
     if change is None:
-        before = context.seen_etags.of(call.bucket, call.key)
+        before = context.facts.seen_etags.of(call.bucket, call.key)
         reply = await context.inner(call)
-        context.seen_etags.read(call, reply, before)
+        context.facts.seen_etags.read(call, reply, before)
         return reply
+    if change.identity != call.identity:
+        return await delivered(context, call)
     if change.op == "tag":
         return tagged(await context.inner(call), change)
     if allowlist.unsupported(call.wire, call.operation):
-        await context.turns.barrier(call.bucket, call.key)
-        return await context.inner(call)
+        return await delivered(context, call)
     check_there(change)
     params = call.params
     if "If-Range" in call.wire.headers:
         params = {**params, "IfRange": call.wire.headers["If-Range"]}
     try:
         members = uploads.parts_of(context.db, change.upload) if change.upload and "PartNumber" in params else ()
-        encryption = context.buckets.encryption(call.bucket)
+        encryption = context.facts.buckets.encryption(call.bucket)
         reply = overlay.answer(
-            call.operation, params, change, lambda: open_change(context, change), members, encryption
+            call.operation, params, change, lambda: open_change(context.content, change), members, encryption
         )
         # It is open already: a delivery that ends meanwhile does not take it away.
         await verified(reply.body)
@@ -52,6 +69,13 @@ async def get(context: QueueContext, call: Call) -> Reply:
     if reply.body is not None and not isinstance(reply.body, BytesBody):
         reply.body = Guarded(context, change, reply.body)
     return reply
+
+
+async def delivered(context: Context, call: Call) -> Reply:
+    """Have the remote answer, when what is pending is delivered: only it can, or only it knows who may read another
+    identity's object (A-8)."""
+    await context.turns.barrier(call.bucket, call.key)
+    return await context.inner(call)
 
 
 async def verified(body: Body | None) -> None:
@@ -69,7 +93,7 @@ async def verified(body: Body | None) -> None:
 class Guarded(Body):
     """A pending body on its way to a client: damage that it shows only now is an error of S3's, and quarantines it."""
 
-    context: QueueContext
+    context: Context
     change: Change
     body: Body
     replayable: bool = True
@@ -116,20 +140,17 @@ class Guarded(Body):
         await self.body.aclose()
 
 
-async def attributes(context: QueueContext, call: Call) -> Reply:
+async def attributes(context: Context, call: Call) -> Reply:
     """Answer GetObjectAttributes."""
     change = lookups.visible(context.db, call.bucket, call.key)
-    if change is None or change.op == "tag":
+    if change is None or (change.op == "tag" and change.identity == call.identity):
         return await context.inner(call)
     answer = None
-    if not allowlist.unsupported(call.wire, call.operation):
+    if change.identity == call.identity and not allowlist.unsupported(call.wire, call.operation):
         check_there(change)
         if change.op == "put":
             answer = overlay.attributes(call.params.get("ObjectAttributes", ()), change)
-    if answer is None:
-        await context.turns.barrier(call.bucket, call.key)
-        return await context.inner(call)
-    return answer
+    return await delivered(context, call) if answer is None else answer
 
 
 def tagged(reply: Reply, change: Change) -> Reply:
@@ -159,7 +180,7 @@ def unreadable(reason: str) -> S3Error:
     )
 
 
-async def damaged(context: QueueContext, change: Change, error: CorruptBody) -> None:
+async def damaged(context: Context, change: Change, error: CorruptBody) -> None:
     """Quarantine a change whose body is bad, unless it was settled meanwhile and its body went with it."""
     again = lookups.visible(context.db, change.bucket, change.key)
     if again is not None and again.seq == change.seq and again.state != "quarantined":

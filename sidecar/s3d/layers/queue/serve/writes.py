@@ -6,30 +6,58 @@ its key's turn; nothing is ever taken halfway.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apsw
 from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
+from s3d.clock import Clock
 from s3d.layers.queue import entry
-from s3d.layers.queue.capacity import Reserved
-from s3d.layers.queue.context import QueueContext
+from s3d.layers.queue.capacity import Capacity, Reserved
 from s3d.layers.queue.entry import Write
-from s3d.layers.queue.rows import account, changes, write_profiles
+from s3d.layers.queue.garbage import Garbage
+from s3d.layers.queue.remote_facts import probing, write_profiles
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.rows import account, changes
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rules import allowlist, limits
-from s3d.layers.queue.serve import fitting, forward, probing
-from s3d.store.db import StoreFull
+from s3d.layers.queue.rules.decide import PROBE
+from s3d.layers.queue.serve import fitting, forward
+from s3d.settings import WriteQueue
+from s3d.store.bodies import Bodies
+from s3d.store.db import Database
+from s3d.store.failures import StoreFull
 
 
-async def put(context: QueueContext, call: Call, room: Reserved | None = None) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What writes are queued with."""
+
+    settings: WriteQueue
+    db: Database
+    clock: Clock
+    bodies: Bodies
+    capacity: Capacity
+    garbage: Garbage
+    facts: RemoteFacts
+    wake: Callable[[], None]
+    entry: entry.Context
+    fitting: fitting.Context
+    forward: forward.Context
+
+
+async def put(context: Context, call: Call, room: Reserved | None = None) -> Reply:
     """Answer PutObject; with `room`, which is reserved already, its body is on the disk."""
-    return await entry.serve(context, put_of(context, call, None if call.body is None else call.body.length, room))
+    return await entry.serve(
+        context.entry, put_of(context, call, None if call.body is None else call.body.length, room)
+    )
 
 
-def put_of(context: QueueContext, call: Call, size: int | None, room: Reserved | None = None) -> Write:
+def put_of(context: Context, call: Call, size: int | None, room: Reserved | None = None) -> Write:
     """A PutObject of a body of `size` bytes."""
     wire = call.wire
     unsupported = next(iter(allowlist.unsupported(wire, "PutObject")), "")
@@ -39,16 +67,21 @@ def put_of(context: QueueContext, call: Call, size: int | None, room: Reserved |
     row = account.of_row(call.bucket, call.key, members)
     return Write(
         call=call,
-        facts=entry.facts(context, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
+        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
         take=lambda: take_put(context, call, members, room),
-        fits=lambda: fitting.check(context, call, size or 0),
-        send=lambda decision: forward.through(context, call, decision),
-        probe=lambda: probing.first(context, call, profile),
+        fits=lambda: fitting.check(context.fitting, call, size or 0),
+        send=lambda decision: forward.through(context.forward, call, decision),
+        probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
         profile=profile,
     )
 
 
-async def take_put(context: QueueContext, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
+async def probe(context: Context, call: Call, ours: Callable[[], str] | None) -> Reply:
+    """Send the first write of a profile through; `ours` is as `forward.through` has it."""
+    return await forward.through(context.forward, call, PROBE, ours=ours)
+
+
+async def take_put(context: Context, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
     """Queue a PutObject; with `room`, which is reserved already, its body is on the disk."""
     body = call.body
     if body is None or body.length is None:
@@ -90,15 +123,15 @@ async def take_put(context: QueueContext, call: Call, members: dict[str, str], r
     return Reply(200, headers, source="queue")
 
 
-def acknowledged(context: QueueContext, bucket: str, members: Mapping[str, str]) -> Headers:
+def acknowledged(context: Context, bucket: str, members: Mapping[str, str]) -> Headers:
     """The headers of an answer to what is queued: where it is (D-6), and how it will be encrypted at the remote."""
     headers: Headers = CIMultiDict({"x-s3d-durability": "local"})
-    if encryption := members.get(allowlist.ENCRYPTION) or context.buckets.encryption(bucket):
+    if encryption := members.get(allowlist.ENCRYPTION) or context.facts.buckets.encryption(bucket):
         headers[allowlist.ENCRYPTION] = encryption
     return headers
 
 
-async def delete(context: QueueContext, call: Call) -> Reply:
+async def delete(context: Context, call: Call) -> Reply:
     """Answer DeleteObject."""
     wire = call.wire
     unsupported = next(iter(allowlist.unsupported(wire, "DeleteObject")), "")
@@ -106,34 +139,32 @@ async def delete(context: QueueContext, call: Call) -> Reply:
     profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members)
     write = Write(
         call=call,
-        facts=entry.facts(context, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
+        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
         take=lambda: take_delete(context, call, members),
-        send=lambda decision: forward.through(context, call, decision),
-        probe=lambda: probing.first(context, call, profile),
+        send=lambda decision: forward.through(context.forward, call, decision),
+        probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
         profile=profile,
     )
-    return await entry.serve(context, write)
+    return await entry.serve(context.entry, write)
 
 
-async def take_delete(context: QueueContext, call: Call, members: Mapping[str, str]) -> Reply:
+async def take_delete(context: Context, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
     async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
         await enqueue(context, [new(context, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
 
-def new(context: QueueContext, call: Call, op: Op, **what: Any) -> New:
+def new(context: Context, call: Call, op: Op, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
     now = context.clock.now()
     what.setdefault("acked_at", context.clock.wall())
-    what.setdefault("ordered", context.buckets.ordered(call.bucket))
-    what.setdefault("base", context.seen_etags.of(call.bucket, call.key))
-    return New(call.bucket, call.key, call.identity, op, now, now + context.settings.write_queue.delay, **what)
+    what.setdefault("ordered", context.facts.buckets.ordered(call.bucket))
+    what.setdefault("base", context.facts.seen_etags.of(call.bucket, call.key))
+    return New(call.bucket, call.key, call.identity, op, now, now + context.settings.delay, **what)
 
 
-async def enqueue(
-    context: QueueContext, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None
-) -> None:
+async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None) -> None:
     """Commit changes together (D-2): when this returns, they are on stable storage.
 
     `first` is run before them in the same transaction; what it raises comes out, and nothing is done.

@@ -10,7 +10,7 @@ from s3d.layers.queue.rows import changes, claims, late_writes, lookups, transit
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 NOW = 1000.0

@@ -15,7 +15,7 @@ from s3d.layers.queue.rows import changes, claims, garbage, holds, lookups, tran
 from s3d.layers.queue.rows.changes import ANY, Change, New
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.rows.states import Op, State, UploadState
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 from tests.onion import BROKEN
 

@@ -4,6 +4,7 @@ import pytest
 
 from s3d.errors import S3Error
 from s3d.layers.queue.rules import limits, tags
+from s3d.protocol.headers import TAGGING
 
 
 def test_a_header_is_a_query() -> None:
@@ -45,7 +46,7 @@ def test_tags_within_the_limits_pass(pairs: tags.Pairs) -> None:
 @pytest.mark.parametrize("pairs", REFUSED)
 def test_tags_beyond_the_limits_are_refused_before_the_acknowledgement(pairs: tags.Pairs) -> None:
     with pytest.raises(S3Error, match="InvalidTag"):
-        limits.check("k", 1, {tags.TAGGING: tags.to_header(pairs)})
+        limits.check("k", 1, {TAGGING: tags.to_header(pairs)})
 
 
 @pytest.mark.parametrize("header", ["a=%", "a=%zz", "a=%ff"])

@@ -10,7 +10,7 @@ from tests.clients import code_of, data_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse, Refusing
 from tests.remotes import Remote
-from tests.sidecar.layers.queue.test_hold_tags import FREE, HELD
+from tests.sidecar.layers.queue.remote_facts.test_hold_tags import FREE, HELD
 
 pytestmark = [pytest.mark.semantics("Q-11a"), pytest.mark.parametrize("remote", ["moto"], indirect=True)]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from s3d.layers.queue.push import bucket_tags
+from s3d.layers.queue.remote_facts import bucket_tags
 from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote

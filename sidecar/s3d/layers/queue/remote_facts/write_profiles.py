@@ -1,20 +1,19 @@
 """Write profiles (SEMANTICS Q-14): identity, bucket, operation, and the members that need a right of their own.
 
 What the remote said to the first write of a profile holds for the next ones, until it says otherwise. Kept on disk,
-and looked up in memory after the first look. The module decides nothing: `probing` asks and learns.
+and looked up in memory after the first look. Nothing is asked here: `probing` asks, and `facts` learns.
 """
 
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from s3d.layers.queue.rows import queries
+from s3d.layers.queue.rows import remote_facts
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
-from s3d.layers.queue.rules.tags import TAGGING
+from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
-SQL = queries.load("write_profiles")
 VERIFIED, SUSPECT = "proven", "doubted"
 MEMBERS = allowlist.GRANTS | allowlist.SHOWN | {TAGGING, allowlist.OWNER, allowlist.PAYER}
 """Members by which profiles differ: for each a policy or a store may refuse what it allows without."""
@@ -62,8 +61,7 @@ class WriteProfiles:
         """VERIFIED, SUSPECT (an answer was contrary: the next write goes through), or "" where nothing is known."""
         verdict = self._known.get(profile)
         if verdict is None:
-            rows = self._db.read(SQL["verdict"], profile)
-            verdict = rows[0][0] if rows else ""
+            verdict = remote_facts.verdict(self._db, profile)
             self._keep(profile, verdict)
         return verdict
 
@@ -71,13 +69,12 @@ class WriteProfiles:
         """Remember a verdict. Raises StoreFailed."""
         if self.verdict(profile) == verdict:
             return
-        row = (*profile, verdict, time.time())
-        await self._db.write(lambda db: db.execute(SQL["learn"], row))
+        await self._db.write(remote_facts.remember_verdict(profile, verdict, time.time()))
         self._keep(profile, verdict)
 
     async def forget(self, bucket: str) -> None:
         """Forget all profiles of a bucket ("": of every bucket). Raises StoreFailed."""
-        await self._db.write(lambda db: db.execute(SQL["forget"], (bucket,)))
+        await self._db.write(remote_facts.forget_profiles(bucket))
         self._known.clear()
 
     def begun(self, upload: str, profile: WriteProfile) -> None:

@@ -1,16 +1,4 @@
--- Queries of knowledge.py: buckets, and whose changes these are.
-
--- name: bucket
--- What is remembered of a bucket.
-SELECT through, detail FROM bucket WHERE name = ?
-
--- name: remember_bucket
--- Remember a bucket.
-INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES (?, ?, ?, ?)
-
--- name: forget_bucket
--- Forget a bucket.
-DELETE FROM bucket WHERE name = ?
+-- Queries of ownership.py: whose tables these are.
 
 -- name: label
 -- The label of the bodies.
@@ -40,26 +28,12 @@ INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)
 -- Forget all that is known of a remote, and what was delivered to it.
 DELETE FROM meta WHERE name IN ('honoured', 'names');
     DELETE FROM bucket;
+    DELETE FROM bucket_right;
     DELETE FROM hold;
+    DELETE FROM cors;
     DELETE FROM lane;
     DELETE FROM shape;
     DELETE FROM stray;
     DELETE FROM change WHERE state = 'settled' OR op = 'through';
     DELETE FROM part;
     DELETE FROM upload
-
--- name: honoured
--- The conditions on a put that the remote honours.
-SELECT value FROM meta WHERE name = 'honoured'
-
--- name: honour
--- Remember them.
-INSERT OR REPLACE INTO meta (name, value) VALUES ('honoured', ?)
-
--- name: kind_of_names
--- The kind of store that the remote is, as to names.
-SELECT value FROM meta WHERE name = 'names'
-
--- name: remember_names
--- Remember it.
-INSERT OR REPLACE INTO meta (name, value) VALUES ('names', ?)

@@ -5,20 +5,18 @@ Nothing is guessed: what was not learned is asked. A write of which nothing coul
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from s3d.api import Body, BytesBody, Call, Reply, read_all
+from s3d.api import S3, Body, BytesBody, Call, Reply, read_all
 from s3d.errors import S3Error
-from s3d.layers.queue.context import QueueContext
-from s3d.layers.queue.multipart import completion
-from s3d.layers.queue.rows.write_profiles import WriteProfile
-from s3d.layers.queue.rules.decide import PROBE, Decision
-from s3d.layers.queue.serve import forward
+from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.protocol import decode
-from s3d.protocol.model import OPERATIONS
 
 MAX_DOCUMENT = 8 << 20
+Send = Callable[[Call, Callable[[], str] | None], Awaitable[Reply]]
+"""Sends a write through; given what says, once its body is sent, which ETag the object must have."""
 
 
 @dataclass(slots=True)
@@ -59,51 +57,50 @@ class Watched(Body):
             await self.body.aclose()
 
 
-async def first(context: QueueContext, call: Call, profile: WriteProfile) -> Reply | None:
+async def first(facts: RemoteFacts, call: Call, profile: WriteProfile, send: Send) -> Reply | None:
     """Send a put or a delete through, and learn from the answer; None where nothing of it was sent."""
     body = Watched(call.body) if call.body is not None else None
-    ours = (lambda: body.etag) if body is not None else None
-    reply = await sent(forward.through(context, replace(call, body=body), PROBE, ours=ours), body)
+    reply = await sent(send(replace(call, body=body), (lambda: body.etag) if body is not None else None), body)
     if reply is not None:
-        await context.learning.judged(profile, reply, body.etag if body else "")
+        await facts.probed(profile, reply, body.etag if body else "")
     return reply
 
 
-async def begin(context: QueueContext, call: Call, profile: WriteProfile) -> Reply | None:
+async def begin(facts: RemoteFacts, call: Call, profile: WriteProfile, inner: S3) -> Reply | None:
     """The same with the beginning of an upload: then all of it is the remote's."""
-    reply = await sent(context.inner(call), None)
+    reply = await sent(inner(call), None)
     if reply is not None and reply.status < 300:
         document = await read_all(reply.body, MAX_DOCUMENT)
         reply.body = BytesBody(document)
-        context.profiles.begun(
+        facts.profiles.begun(
             decode.response(call.operation, reply.status, reply.headers, document)["UploadId"], profile
         )
     return reply
 
 
-async def first_tags(context: QueueContext, profile: WriteProfile, through: Awaitable[Reply]) -> Reply | None:
+async def first_tags(facts: RemoteFacts, profile: WriteProfile, through: Awaitable[Reply]) -> Reply | None:
     """The same with tags of a pending put: it is delivered first."""
     reply = await sent(through, None)
     if reply is not None:
-        await context.learning.judged(profile, reply, "")
+        await facts.probed(profile, reply, "")
     return reply
 
 
-async def complete(context: QueueContext, call: Call, decision: Decision) -> Reply:
-    """Complete an upload of the remote's."""
-    upload = call.params.get("UploadId", "")
-    profile = context.profiles.of_upload(upload)
-    if profile is None or call.body is None:
-        return await forward.through(context, call, decision)
+async def complete(
+    facts: RemoteFacts, call: Call, profile: WriteProfile, send: S3, etag_of: Callable[[bytes], Awaitable[str]]
+) -> Reply:
+    """Complete an upload that `begin` has begun; `etag_of` gives the ETag of what a document makes, "" where nobody
+    knows."""
+    assert call.body is not None
     body = Watched(call.body, keep=True)
-    reply = await forward.through(context, replace(call, body=body), PROBE)
+    reply = await send(replace(call, body=body))
     if reply.status < 300:
         document = await read_all(reply.body, MAX_DOCUMENT)
         reply.body = BytesBody(document)
         headers = reply.headers.copy()
         headers["ETag"] = decode.response(call.operation, reply.status, headers, document.lstrip()).get("ETag", "")
-        context.profiles.ended(upload)
-        await context.learning.learn(profile, headers, await etag_of(context, bytes(body.data)))
+        facts.profiles.ended(call.params["UploadId"])
+        await facts.succeeded(profile, headers, await etag_of(bytes(body.data)))
     return reply
 
 
@@ -115,16 +112,3 @@ async def sent(answer: Awaitable[Reply], body: Watched | None) -> Reply | None:
         if error.unknown or (body is not None and body.started):
             raise
         return None
-
-
-async def etag_of(context: QueueContext, document: bytes) -> str:
-    """The ETag of what a Complete makes; "" where the parts' ETags are no MD5s, or the document is not understood."""
-    try:
-        value, _ = await context.documents.understood(OPERATIONS["CompleteMultipartUpload"], document)
-        listed = completion.of_document(value)
-    except S3Error:
-        return ""
-    try:
-        return completion.joined_etag([str(part["ETag"]).strip().strip('"') for part in listed])
-    except ValueError:
-        return ""

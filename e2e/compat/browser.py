@@ -1,0 +1,111 @@
+"""A headless Chromium on a page of another origin than the door's, which runs the scripts that tests give it.
+
+The page asks the server that it came from for a script, runs it, and says there what came of it, again and again. So a
+script is a page's as any other: nothing but the browser decides what it may send and read.
+"""
+
+import contextlib
+import http.server
+import json
+import queue
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import running, start
+
+PROGRAM = "chromium-headless-shell"
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0")
+"""The last one lets it stay when the page is loaded."""
+SECONDS = 120
+"""For a script, on a machine that has much to do."""
+PAGE = b"""<!doctype html><meta charset="utf-8"><title>a page</title><script>
+const Run = Object.getPrototypeOf(async () => {}).constructor;
+(async () => {
+  for (;;) {
+    const script = await (await fetch("/script")).text();
+    let said;
+    try { said = {value: await new Run(script)()}; } catch (error) { said = {error: String(error)}; }
+    await fetch("/said", {method: "POST", body: JSON.stringify(said)});
+  }
+})();
+</script>"""
+
+
+class Refused(Exception):
+    """The script has thrown."""
+
+
+@dataclass(slots=True)
+class Browser:
+    """A page that is open."""
+
+    origin: str
+    scripts: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    said: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
+
+    def run(self, script: str, **values: Any) -> Any:
+        """Run the body of an async function; what it returns. Raises Refused with what it throws."""
+        given = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items())
+        self.scripts.put(given + script)
+        said = self.said.get(timeout=SECONDS)
+        if "error" in said:
+            raise Refused(said["error"])
+        return said.get("value")
+
+
+@contextlib.contextmanager
+def opened(directory: Path, host: str) -> Iterator[Browser]:
+    """Open a page of that host, on a port of its own. Skips where there is no Chromium."""
+    program = shutil.which(PROGRAM)
+    if program is None:
+        pytest.skip(f"no {PROGRAM} here; e2e/cluster/chromium.sh installs it (root, Debian)")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    browser = server.browser = Browser(f"http://{host}:{server.server_port}")  # type: ignore[attr-defined]
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        command = [program, *FLAGS, f"--user-data-dir={directory / 'profile'}", f"{browser.origin}/"]
+        with running(start(command, directory / "chromium.log", {"HOME": str(directory)})):
+            yield browser
+    finally:
+        browser.scripts.put("")
+        server.shutdown()
+        server.server_close()
+        serving.join()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """The server of the page."""
+
+    @property
+    def browser(self) -> Browser:
+        """The page that is served."""
+        browser: Browser = self.server.browser  # type: ignore[attr-defined]
+        return browser
+
+    def do_GET(self) -> None:
+        """Give the page, or the next script when there is one."""
+        self.answer(self.browser.scripts.get().encode() if self.path == "/script" else PAGE)
+
+    def do_POST(self) -> None:
+        """Take what a script has said."""
+        self.browser.said.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.answer(b"")
+
+    def answer(self, data: bytes) -> None:
+        """Answer with a document."""
+        with contextlib.suppress(ConnectionError):  # the browser is ended while it waits for a script
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""

@@ -1,0 +1,205 @@
+"""What the daemon says of itself, and what can be asked of it: the shape of each answer of the doors."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypedDict
+
+from s3d.api import Body
+
+
+class IdentityStatus(TypedDict):
+    """An identity by which s3d acts at the remote."""
+
+    name: str
+    """Its name; `other` for all beyond the first twenty."""
+    credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
+    """The same of its keys; of several identities the worst."""
+    refusal: str
+
+
+class RemoteStatus(TypedDict):
+    """How the remote is doing."""
+
+    endpoint: str
+    state: Literal["unknown", "reachable", "away"]
+    since: float | None
+    """Unix time of the latest change of state."""
+    credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
+    """Whether there is something to sign with, and the remote takes it; unknown until a request needs it."""
+    refusal: str
+    """The code of the error by which the remote refuses all that is asked of it; "" where it does not. It is about our
+    keys where `credentials` says refused, else about the endpoint."""
+    identities: list[IdentityStatus]
+    """Those that a file names beside the gateway's own, which the members above are about."""
+
+
+class Tally(TypedDict):
+    """What is accepted and not confirmed by the remote."""
+
+    changes: int
+    bytes: int
+
+
+class Pending(Tally):
+    """The same of all buckets."""
+
+    oldest_age_seconds: float | None
+    """Age of the oldest change on its way; held and parked ones wait for a person and do not count."""
+    parked: int
+    held: int
+
+
+class FileStatus(TypedDict):
+    """A file that is read again when it changes."""
+
+    loaded_at: float
+    """Unix time at which the content that is in use was taken over."""
+    error: str
+    """Why the newest content is not in use; "" where it is."""
+
+
+class TlsStatus(TypedDict):
+    """The certificate of the S3 door."""
+
+    expires_at: float
+    """Unix time from which on clients refuse it."""
+
+
+class Status(TypedDict):
+    """The daemon in counts."""
+
+    version: str
+    started_at: float
+    remote: RemoteStatus
+    pending: Pending
+    states: dict[str, int]
+    """Changes by state."""
+    paused_lanes: int
+    """Identities and buckets to which nothing is delivered just now, because the remote refuses them."""
+    access_keys: int | None
+    """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
+    files: dict[str, FileStatus]
+    draining: bool
+    tls: TlsStatus | None
+    """None where the door speaks plain HTTP."""
+
+
+class LaneStatus(TypedDict):
+    """Identity and bucket that the remote refuses. Times are Unix times."""
+
+    bucket: str
+    identity: str
+    state: str
+    """trying: other changes are tried, to tell the lane from the object; paused."""
+    since: float
+    code: str
+    reason: str
+    attempts: int
+    probe_at: float
+    """When the next change is tried."""
+
+
+class TriedStatus(TypedDict):
+    """A change that was tried again and again, and the last error."""
+
+    seq: int
+    bucket: str
+    key: str
+    op: str
+    state: str
+    attempts: int
+    code: str
+    reason: str
+
+
+class BucketStatus(TypedDict):
+    """One bucket, as the gateway knows it."""
+
+    bucket: str
+    known: bool
+    writes: str
+    """Whether its writes are queued, or why they go through."""
+    pending: Tally
+
+
+class ChangeStatus(TypedDict):
+    """One pending change. Times are Unix times."""
+
+    seq: int
+    op: str
+    state: str
+    size: int
+    etag: str
+    acked_at: float
+    age_seconds: float
+    attempts: int
+    next_at: float | None
+    """When it is pushed at the earliest; None: not by itself."""
+    code: str
+    reason: str
+    rule: str
+    """What holds it, where it is held."""
+
+
+class ObjectStatus(TypedDict):
+    """One object: `delivered` where nothing is pending, else the state of its newest change."""
+
+    bucket: str
+    key: str
+    state: str
+    changes: list[ChangeStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which changes a request is about: all, those of a bucket, those under a prefix of it, or one."""
+
+    bucket: str = ""
+    prefix: str = ""
+    seq: int | None = None
+    after: int = 0
+    """Only those behind this one (the next page)."""
+    upto: int | None = None
+    """flush: the newest change that is waited for; None: the newest there is."""
+
+
+class Reports(Protocol):
+    """What the daemon says about itself. The methods answer out of memory or by an index, for they run on the loop."""
+
+    def ready(self) -> list[str]:
+        """Why requests cannot be served just now, a line each, without bucket or key; nothing when they can. That the
+        remote is away is no reason."""
+
+    def status(self) -> Status:
+        """The daemon in counts."""
+
+    def bucket_status(self, bucket: str) -> BucketStatus:
+        """One bucket."""
+
+    def object_status(self, bucket: str, key: str) -> ObjectStatus:
+        """One object, with its newest changes, at most a hundred."""
+
+    # What names buckets and keys, or changes anything: asked over the socket only.
+
+    def lanes(self) -> list[LaneStatus]:
+        """The lanes that the remote refuses."""
+
+    def tried(self) -> list[TriedStatus]:
+        """Changes that were tried again and again."""
+
+    def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of the changes that wait for a person."""
+
+    def body(self, seq: int) -> Body | None:
+        """The body of one of them; None where it has none. Raises S3Error where there is no such change."""
+
+    async def retry(self, chosen: Chosen) -> dict[str, Any]:
+        """Try parked changes again: how many, and which were left alone."""
+
+    async def discard(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop changes that wait for a person: how many."""
+
+    async def flush(self, chosen: Chosen) -> dict[str, Any]:
+        """How much of what was pending when it was first asked is left, and what of it waits for a person."""
+
+    async def prestop(self, chosen: Chosen) -> dict[str, Any]:
+        """The pod is being deleted, and its grace period runs."""

@@ -1,0 +1,194 @@
+"""Which path of a door answers what.
+
+Both doors answer from what the daemon knows: no answer in here waits for the remote. What names buckets or keys, and
+what changes anything, is answered on the unix socket only (SEMANTICS A-7).
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from s3d import targets
+from s3d.admin.reports import Chosen, Reports
+from s3d.errors import S3DError, S3Error
+from s3d.metrics import Metrics
+
+SOCKET_NAME = "s3d.sock"
+UP = {"found": True, "not required": True, "missing": False, "failing": False, "refused": False}
+"""Whether an identity can act at the remote, by what is known of its keys."""
+LASTING: set[asyncio.BaseProtocol] = set()
+"""Connections over which something large is sent just now: they may last."""
+Response = TypeVar("Response", bound=web.StreamResponse)
+
+
+def handler(
+    reports: Reports, metrics: Metrics, *, shows_keys: bool
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """The handler of one door."""
+    changing = {
+        "/queue/retry": reports.retry,
+        "/queue/discard": reports.discard,
+        "/flush": reports.flush,
+        "/prestop": reports.prestop,
+    }
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        # As sent: a key that a URL library has normalised is another key.
+        _, path, query = targets.split(request.raw_path)
+        change = changing.get(path) if shows_keys else None
+        allowed = ("POST",) if change else ("GET", "HEAD")
+        if request.method not in allowed:
+            return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow=", ".join(allowed)))
+        if change:
+            return finish(await asked(query, change))
+        match path:
+            case "/healthz":
+                return finish(web.Response(text="ok\n"))
+            case "/readyz":
+                reasons = reports.ready()
+                return finish(web.Response(status=503 if reasons else 200, text="\n".join(reasons or ["ok"]) + "\n"))
+            case "/metrics":
+                return finish(await scrape(reports, metrics, request.headers.get("Accept", "")))
+            case "/status":
+                return finish(report(reports, query, shows_keys=shows_keys))
+            case "/queue" if shows_keys:
+                return finish(await asked(query, partial(list_kept, reports)))
+            case "/queue/body" if shows_keys:
+                return await send_body(request, reports, query)
+            case _:
+                return finish(answer(404, {"error": f"there is no {path[:100]}"}))
+
+    return handle
+
+
+async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Response:
+    """Answer a request about chosen changes."""
+    try:
+        return answer(200, await serve(choose(query)))
+    except S3DError as error:
+        return refused(error)
+
+
+async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """A page of what waits for a person."""
+    return {"changes": reports.kept(chosen)}
+
+
+async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:
+    """Send the body of a change that waits for a person. Where it breaks off, so does the connection."""
+    try:
+        body = reports.body(choose(query).seq or 0)
+    except S3DError as error:
+        return finish(refused(error))
+    if body is None:
+        return finish(answer(404, {"error": "a delete has no body"}))
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    response.content_length = body.length
+    finish(response)
+    LASTING.add(request.protocol)
+    try:
+        blocks = body.chunks()
+        # The first block before the head: an error that comes instead of it is still an answer.
+        first = await anext(blocks, b"")
+        await response.prepare(request)
+        await response.write(first)
+        async for block in blocks:
+            await response.write(block)
+        await response.write_eof()
+    except S3DError as error:
+        if not response.prepared:
+            return finish(refused(error))
+        if request.transport is not None:
+            request.transport.abort()
+    finally:
+        LASTING.discard(request.protocol)
+        await body.aclose()
+    return response
+
+
+def choose(query: str) -> Chosen:
+    """Read which changes a request is about. Raises S3Error (400)."""
+    names: dict[str, Callable[[str], Any]] = {"bucket": str, "prefix": str, "seq": int, "after": int, "upto": int}
+    try:
+        given = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=5)
+        chosen = Chosen(**{name: names[name](values[-1]) for name, values in given.items()})
+    except (ValueError, KeyError):
+        raise S3Error("InvalidRequest", "the query cannot be read", hint=f"its names are {', '.join(names)}") from None
+    if chosen.prefix and not chosen.bucket:
+        raise S3Error("InvalidRequest", "a prefix is in a bucket", hint="?bucket=B&prefix=P")
+    return chosen
+
+
+async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Response:
+    """Answer with all metrics, in the format that the scraper asks for."""
+    with suppress(S3DError):  # a store that fails is itself in the counts
+        status = reports.status()
+        up = {"reachable": True, "away": False}.get(status["remote"]["state"])
+        pending = status["pending"]
+        metrics.show(
+            status["states"],
+            pending["bytes"],
+            pending["oldest_age_seconds"],
+            paused_lanes=status["paused_lanes"],
+            remote_up=up,
+            identities={one["name"]: UP.get(one["credentials"]) for one in status["remote"]["identities"]},
+            access_keys=status["access_keys"] or 0,
+            files={name: file["error"] for name, file in status["files"].items()},
+        )
+    encode, content_type = choose_encoder(accept)
+    # In a thread: thousands of lines take longer than a request may wait for the loop.
+    page = await asyncio.to_thread(encode, metrics.registry)
+    return web.Response(body=page, headers={"Content-Type": content_type})
+
+
+def report(reports: Reports, query: str, *, shows_keys: bool) -> web.Response:
+    """Answer with the status of the daemon, of a bucket or of an object."""
+    try:
+        asked = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=2)
+    except ValueError:
+        return answer(400, {"error": "the query cannot be read", "hint": "/status?bucket=B&key=K"})
+    bucket, key = asked.pop("bucket", [""])[-1], asked.pop("key", [""])[-1]
+    if asked or (key and not bucket):
+        return answer(400, {"error": "the query is not understood", "hint": "/status?bucket=B&key=K"})
+    if bucket and not shows_keys:
+        hint = f"ask over the unix socket, {SOCKET_NAME} in the local dir"
+        return answer(403, {"error": "this door shows counts only", "hint": hint})
+    try:
+        if key:
+            return answer(200, reports.object_status(bucket, key))
+        if bucket:
+            return answer(200, reports.bucket_status(bucket))
+        status = reports.status()
+        return answer(200, {**status, "lanes": reports.lanes(), "tried": reports.tried()} if shows_keys else status)
+    except S3DError as error:
+        return refused(error) if shows_keys else answer(503, {"error": "the status cannot be read"})
+
+
+def refused(error: S3DError) -> web.Response:
+    """The answer to a request that failed, in full: for the socket."""
+    code = error.status if isinstance(error, S3Error) else 503
+    return answer(code, {"error": error.message, "hint": error.hint})
+
+
+def answer(status: int, value: Any, **headers: str) -> web.Response:
+    """A JSON answer."""
+    return web.Response(
+        status=status,
+        text=json.dumps(value, ensure_ascii=False) + "\n",
+        headers=headers,
+        content_type="application/json",
+    )
+
+
+def finish(response: Response) -> Response:
+    """Mark an answer as the last of its connection, and as true for this moment only."""
+    response.headers["Cache-Control"] = "no-store"
+    response.force_close()
+    return response

@@ -1,0 +1,63 @@
+"""What kind of store the remote is: which conditions on a put it honours (SEMANTICS Q-18), which names it does not take
+(Q-15c), and in which order it lists (R-8b).
+
+Each trait is seen in an answer. The first two are remembered on disk. Nothing is asked here.
+"""
+
+from collections.abc import Mapping
+
+from s3d.api import AnyHeaders
+from s3d.layers.queue.rows import remote_facts
+from s3d.layers.queue.rules import names
+from s3d.store.db import Database
+
+CONDITIONS = ("if-match", "if-none-match")
+
+
+class StoreTraits:
+    """The traits that were seen."""
+
+    def __init__(self, db: Database) -> None:
+        """Take the tables."""
+        self._db = db
+        self._honoured: frozenset[str] | None = None
+        self._kind: str | None = None
+        self._disordered: set[str] = set()
+        self.asked = False
+        """Whether the remote was asked what it honours, or is just being asked."""
+
+    def honours(self, condition: str) -> bool:
+        """Whether the remote is known to refuse a put for this header's sake."""
+        if self._honoured is None:
+            self._honoured = remote_facts.honoured(self._db)
+        return condition in self._honoured
+
+    async def refused_put(self, headers: AnyHeaders | Mapping[str, str]) -> None:
+        """Learn from a put with these headers that was answered with 412. Raises StoreFailed."""
+        used = [name for name in CONDITIONS if name in headers]
+        if len(used) == 1 and not self.honours(used[0]):
+            honoured = frozenset([*used, *(self._honoured or ())])
+            await self._db.write(remote_facts.honour(honoured))
+            self._honoured = honoured
+
+    @property
+    def store_of_files(self) -> names.Store | None:
+        """What the remote says of names that it does not take; None where it was not seen to refuse any."""
+        if self._kind is None:
+            self._kind = remote_facts.kind_of_names(self._db)
+        return names.STORES.get(self._kind)
+
+    async def refused_name(self, code: str) -> None:
+        """Learn from the code by which a put was refused. Raises StoreFailed."""
+        kind = names.BY_CODE.get(code)
+        if kind is not None and names.STORES[kind] != self.store_of_files:
+            await self._db.write(remote_facts.remember_names(kind))
+            self._kind = kind
+
+    def lists_in_order(self, bucket: str) -> bool:
+        """Whether the remote was never seen to list a bucket in another order than S3's."""
+        return bucket not in self._disordered
+
+    def listed_out_of_order(self, bucket: str) -> None:
+        """Note that it was."""
+        self._disordered.add(bucket)

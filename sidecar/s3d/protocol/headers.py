@@ -1,0 +1,6 @@
+"""Names of headers that more than one floor knows: rules judge by them, and rows keep what they say."""
+
+TAGGING = "x-amz-tagging"
+"""The tags of an object; the member of a change that holds them is called so, too."""
+METADATA = "x-amz-meta-"
+"""What the names of user metadata begin with."""
