@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 export PATH := $(BIN):$(PATH)
+# What is compiled is kept, rewritten assertions too: to make it anew is half of the time that collecting tests takes.
+export PYTHONDONTWRITEBYTECODE :=
 export S3D_E2E_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3d-e2e
 
 help: ## this list

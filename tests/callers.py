@@ -70,12 +70,13 @@ async def ask(
     *,
     typed: bool = False,
     headers: dict[str, str] | None = None,
+    identity: str = "",
 ) -> Answer:
-    """Ask and read the whole answer. Raises S3Error."""
+    """Ask on behalf of an identity, and read the whole answer. Raises S3Error."""
     if typed:
-        said = await Client(s3).ask(operation, params, body_of(data))
+        said = await Client(s3, identity=identity).ask(operation, params, body_of(data))
         return Answer(said.status, dict(said.result), await read_all(said.body, LIMIT), said.headers, said.source)
-    reply = await s3(door_call(operation, params, data, headers or {}))
+    reply = await s3(replace(door_call(operation, params, data, headers or {}), identity=identity))
     length = reply.body.length if reply.body is not None else None
     content = await read_all(reply.body, LIMIT)
     if reply.status >= 300:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.daemons import daemon, start_daemon
 from tests.gateways import quick
@@ -15,7 +15,7 @@ from tests.remotes import bucket, minio, moto, remote, versitygw
 from tests.semantics import quoted_sentences, sentences
 
 # Generated examples are the same in every run, and a busy machine fails none of them.
-settings.register_profile("s3d", derandomize=True, deadline=None)
+settings.register_profile("s3d", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("s3d")
 
 STARTED = frozenset(["daemon", "minio", "moto", "remote", "start_daemon", "versitygw"])

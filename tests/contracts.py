@@ -12,6 +12,7 @@ import base64
 import functools
 import hashlib
 import socket
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,12 @@ SIZES = (0, 1, 4096, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (5 << 19) + 7)
 RANGES = ((0, None), (0, 1), (1, None), (4096, 4096), (1 << 20, None), (100, (2 << 20) + 5), (0, 1 << 40))
 
 
+@functools.lru_cache(maxsize=32)
 def pattern(size: int) -> bytes:
     """Bytes of which no two aligned blocks are equal."""
-    return b"".join(number.to_bytes(8, "big") for number in range(size // 8 + 1))[:size]
+    numbers = array("Q", range(size // 8 + 1))
+    numbers.byteswap()
+    return numbers.tobytes()[:size]
 
 
 async def blocks_of(body: Body, start: int = 0, end: int | None = None) -> list[bytes]:

@@ -36,7 +36,7 @@ class Daemon:
     @property
     def endpoint(self) -> str:
         """The S3 door."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if 'S3D_TLS_CERT' in self.settings else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def metrics_endpoint(self) -> str:

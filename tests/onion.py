@@ -40,7 +40,7 @@ KEPT = ("quarantined", "superseded", "held", "parked")
 """States of what stays for a person to look at."""
 BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
     SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
-    AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
+    AND newer.identity = change.identity AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
 """What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
 LEFT = Unavailable("the client left")
 

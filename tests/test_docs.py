@@ -104,3 +104,16 @@ def test_the_architecture_names_each_module(package: str) -> None:
     spoken = set(re.findall(r"(\w+\.py)`", ARCHITECTURE))
     commands = {path.name for path in (ROOT / "sidecar" / "s3d" / "cli").glob("*.py")}
     assert modules - spoken - commands == set()
+
+
+@pytest.mark.checklist(62)
+def test_both_images_have_the_same_base_by_its_digest() -> None:
+    bases = [
+        re.findall(r"(?m)^ARG BASE_IMAGE=(.+)$", (ROOT / part / "Dockerfile").read_text(encoding="utf-8"))
+        for part in ("sidecar", "operator")
+    ]
+    assert bases[0] == bases[1]
+    assert re.fullmatch(r"python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", *bases[0])
+    for part in ("sidecar", "operator"):
+        stages = re.findall(r"(?m)^FROM (\S+)", (ROOT / part / "Dockerfile").read_text(encoding="utf-8"))
+        assert set(stages) == {"${BASE_IMAGE}"}

@@ -8,6 +8,8 @@ import pytest
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
 from s3d_operator import schema
 from s3d_operator.crd import NAME_RULE, s3gateway
+from s3d_operator.gateway_status import ClaimStatus, LastPod
+from s3d_operator.kube import GATEWAYS as RESOURCE
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.parse import parse_gateway
 from s3d_operator.schema import Resource
@@ -27,7 +29,11 @@ FULL: dict[str, Any] = {
         "caBundle": {"configMapRef": {"name": "corp-ca"}},
         "awayAfterSeconds": 3,
         "requestTimeoutSeconds": 60,
-        "credentials": {"webIdentity": ROLE | {"audience": "sts.example.com", "expirationSeconds": 900}},
+        "credentials": {
+            "webIdentity": ROLE
+            | {"audience": "sts.example.com", "expirationSeconds": 900}
+            | {"stsEndpoint": "https://sts.example.com"}
+        },
     },
     "buckets": [{"name": "photos"}, {"name": "logs"}],
     "podSelector": {
@@ -80,7 +86,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
                 "credentials": KEYS,
             }
         },
-        "remote.caBundle is for an endpoint that begins with https://",
+        "remote.caBundle is for an endpoint or an stsEndpoint that begins with https://",
+    ),
+    (
+        {"remote": {"credentials": {"webIdentity": {"roleARN": "arn:store:iam:::role/photos"}}}},
+        "webIdentity.roleARN: the account in a role of AWS is 12 digits",
     ),
     ({"volume": {}}, VOLUME),
     ({"volume": {"emptyDir": {}, "ephemeral": {}}}, VOLUME),
@@ -133,6 +143,7 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
 IN_WORDS: list[tuple[dict[str, Any], str]] = [
     ({"remote": {"credentials": KEYS, "endpoint": "s3.example.com"}}, schema.ENDPOINT_PATTERN),
     ({"remote": {"credentials": KEYS, "region": "eu central"}}, schema.REGION_PATTERN),
+    ({"remote": {"credentials": {"webIdentity": ROLE | {"stsEndpoint": "sts:443"}}}}, schema.ENDPOINT_PATTERN),
     ({"remote": {"credentials": {"secretRef": {"name": "S3_Keys"}}}}, schema.DNS_NAME),
     ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, schema.ROLE_PATTERN),
     ({"buckets": [{"name": "a/b"}]}, schema.BUCKET_PATTERN),
@@ -298,3 +309,15 @@ def everything(model: type[Resource]) -> set[str]:
         return [*at, *(below for place, child in at.items() for below in walk(child, place))]
 
     return set(walk(schema_of(model)))
+
+
+@pytest.mark.checklist(49)
+async def test_what_is_said_of_the_last_pod_of_a_claim_may_become_less(kube: Kube, gateways: Gateways) -> None:
+    made = await gateways.create("claims", LEAST)
+    known = {name: made["metadata"][name] for name in ("name", "namespace", "uid")}
+    bound = LastPod(uid="a", node_selector={"disk": "ssd"}, image_pull_secrets=("x",), tolerations=({"key": "x"},))
+    for last in (bound, LastPod(uid="b")):
+        claim = ClaimStatus(claim_name="queue", last_pod=last).model_dump(mode="json", by_alias=True, exclude_none=True)
+        raw = {"metadata": known, "status": {"claims": [claim]}}
+        written = await kube.apply(RESOURCE, raw, "s3d-operator", part="status")
+        assert ClaimStatus.model_validate(written["status"]["claims"][0]).last_pod == last

@@ -1,4 +1,4 @@
-"""Certificates for remotes that speak TLS, good ones and bad ones."""
+"""Certificates for remotes and doors that speak TLS, good ones and bad ones."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -31,12 +31,15 @@ class Authority:
         return self.directory / "authority.pem"
 
     def certify(self, *, days: int) -> tuple[str, str]:
-        """Make a certificate for 127.0.0.1 that ends in so many days, which may have passed; its file and its key's."""
+        """Make a certificate for this machine that ends in so many days, which may have passed; its file and its key's,
+        which nobody else may read."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        addresses = [x509.IPAddress(ip_address(address)) for address in ("127.0.0.1", "::1")]
+        names = x509.SubjectAlternativeName([*addresses, x509.DNSName("localhost")])
         signed = self._builder("127.0.0.1", key, days).add_extension(names, critical=False)
         certificate, key_file = self.directory / f"{days}.pem", self.directory / f"{days}.key"
         certificate.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        key_file.touch(0o600)
         key_file.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -75,7 +75,7 @@ def test_a_pod_that_did_not_opt_in_is_what_it_would_be_without_s3d(gateway: Gate
 def test_a_pod_that_asks_where_there_is_no_gateway_is_refused_with_what_to_do(namespace: str) -> None:
     answer = ask("create", given=kube.pod(namespace, "bucket"))
     assert answer.code != 0
-    assert "there is no S3Gateway in this namespace: create one, or take the label off" in answer.err
+    assert "there is no S3Gateway in this namespace: create one, or remove the label" in answer.err
 
 
 def test_a_pod_of_a_namespace_that_asks_where_there_is_no_gateway_is_let_in_with_a_warning(namespace: str) -> None:

@@ -3,6 +3,7 @@
 Both offer the same five verbs over one bucket, files in and bytes out, so that one story can be told by either.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -117,6 +118,7 @@ class AwsCli:
             **credentials(self.access_key, self.secret_key),
             "AWS_ENDPOINT_URL": self.endpoint,
             "LC_ALL": "C.UTF-8",
+            **{name: value for name, value in os.environ.items() if name == "AWS_CA_BUNDLE"},
         }
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "awscli", *words],

@@ -12,7 +12,7 @@ from typing import Any
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import reloadable
+from s3d.settings import check_http_url, reloadable
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.names import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED
 from s3d_operator.schema import Cpu, Size
@@ -46,6 +46,9 @@ DRAIN_SECONDS, DRAIN_RETRIES, DRAIN_KEPT_SECONDS = 3600, 3, 600
 # What s3d ends with where it leaves something: all that is left waits for a person.
 LEFT_BEHIND = 75
 DEFAULT_REGION = "us-east-1"
+EXPLAIN = "`kubectl explain s3gateway.spec` says what each field takes"
+# A label's name, with a domain before it or not (Kubernetes' API conventions).
+LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 # The agent of EKS Pod Identity, on every node (EKS user guide, "Pod Identity agent").
 POD_IDENTITY_AGENT = "http://169.254.170.23/v1/credentials"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
@@ -155,14 +158,37 @@ FIELDS = {
 
 
 def check(spec: S3GatewaySpec) -> None:
-    """Refuse a spec that no daemon would start with. Raises ConfigError in the words of the spec."""
+    """Refuse a spec that no daemon would start with, or that selects nothing. Raises ConfigError in the words of the
+    spec."""
+    check_sts_endpoint(spec)
+    check_selector(spec)
     try:
         config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
     except ConfigError as error:
-        hint = "`kubectl explain s3gateway.spec` says what each field takes"
+        hint = EXPLAIN
         if "docs/settings.md" not in error.hint:
             hint = in_words_of_the_spec(error.hint)
         raise ConfigError(in_words_of_the_spec(error.message), hint=hint) from None
+
+
+def check_sts_endpoint(spec: S3GatewaySpec) -> None:
+    """Refuse what the schema's pattern lets through and is no URL, such as a port that cannot be."""
+    web = spec.remote.credentials.web_identity
+    if web and web.sts_endpoint:
+        try:
+            check_http_url(web.sts_endpoint)
+        except ValueError as error:
+            field = "spec.remote.credentials.webIdentity.stsEndpoint"
+            raise ConfigError(f"{field}: {error}", hint=EXPLAIN) from None
+
+
+def check_selector(spec: S3GatewaySpec) -> None:
+    """Refuse names that no label has: such a selector would match no pod, or each, and say nothing."""
+    selector = spec.pod_selector
+    names = [*selector.match_labels, *(each.key for each in selector.match_expressions)] if selector else []
+    if wrong := next((name for name in names if not LABEL_NAME.fullmatch(name)), None):
+        hint = "a label's name is of letters, digits, -, _ and ., as app, with a domain and a slash before it or not"
+        raise ConfigError(f"spec.podSelector: no label can have the name {wrong!r}", hint=hint)
 
 
 def in_words_of_the_spec(text: str) -> str:
@@ -229,8 +255,7 @@ def sidecar(
         "restartPolicy": "Always",
         "env": [
             {"name": "S3D_CONFIG", "value": config},
-            # The pod's other containers are sent to s3d by AWS_ENDPOINT_URL_S3; s3d itself must never be.
-            {"name": "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "value": "true"},
+            *({"name": name, "value": value} for name, value in endpoint_environment(spec).items()),
             *({"name": name, "value": value} for name, value in identity_environment(spec).items()),
             *([{"name": "AWS_CA_BUNDLE", "value": f"{CA_DIR}/{CA_FILE}"}] if spec.remote.ca_bundle else []),
         ],
@@ -322,6 +347,19 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, la
             },
         },
     }
+
+
+def endpoint_environment(spec: S3GatewaySpec) -> Object:
+    """Which services the AWS SDK finds elsewhere than at AWS: the token service, where the spec names one.
+
+    The pod's other containers are sent to s3d by AWS_ENDPOINT_URL_S3, and another webhook may set such variables in all
+    containers. AWS_IGNORE_CONFIGURED_ENDPOINT_URLS makes the SDK ignore them, but AWS_ENDPOINT_URL_STS as well. Where
+    that is set, the SDK has to obey: the daemon looks at no such variable for S3, and for STS this one goes first.
+    """
+    web = spec.remote.credentials.web_identity
+    if web and web.sts_endpoint:
+        return {"AWS_ENDPOINT_URL_STS": web.sts_endpoint}
+    return {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
 
 
 def identity_environment(spec: S3GatewaySpec) -> Object:

@@ -105,7 +105,8 @@ def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
         named = [gateway for gateway in gateways if gateway.name == name]
         if not named:
             return Skip(
-                Reason.NO_SUCH_GATEWAY, f"annotation {GATEWAY} names S3Gateway {name!r}: this namespace has none"
+                Reason.NO_SUCH_GATEWAY,
+                f"annotation {GATEWAY} names S3Gateway {name!r}, which this namespace does not have",
             )
         return usable(pod, named[0])
     labels = pod["metadata"].get("labels") or {}
@@ -117,9 +118,10 @@ def wanted(pod: Object, gateways: Iterable[Gateway]) -> Gateway | Skip:
             return invalid(gateway)
     if gateways:
         return Skip(
-            Reason.NOT_SELECTED, "no S3Gateway of this namespace selects the pod: compare spec.podSelector and labels"
+            Reason.NOT_SELECTED,
+            "no S3Gateway of this namespace selects the pod: compare its labels with spec.podSelector",
         )
-    return Skip(Reason.NO_GATEWAY, "there is no S3Gateway in this namespace: create one, or take the label off")
+    return Skip(Reason.NO_GATEWAY, "there is no S3Gateway in this namespace: create one, or remove the label")
 
 
 def misspelt(pod: Object) -> Skip | None:
@@ -136,7 +138,7 @@ def misspelt(pod: Object) -> Skip | None:
             if not name.startswith(f"{GROUP}/"):
                 continue
             if name not in known:
-                return Skip(Reason.INVALID_ANNOTATION, f"{kind} {name} is none of s3d's: {suggestion(kind, name)}")
+                return Skip(Reason.INVALID_ANNOTATION, f"there is no {kind} {name}: {suggestion(kind, name)}")
             if name in values and value not in values[name]:
                 write = " or ".join(f'"{each}"' for each in values[name])
                 return Skip(Reason.INVALID_ANNOTATION, f"{kind} {name}: {value!r} means nothing: write {write}")
@@ -172,8 +174,8 @@ def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
     if claim and claim.template and "persistentVolumeClaim" not in volumes.get(claim.template, {}):
         return Skip(
             Reason.NO_SUCH_CLAIM,
-            f"S3Gateway {gateway.name!r} keeps its queue in the claim {claim.template!r}, which the pod lacks: it is "
-            "for pods of a StatefulSet with a volumeClaimTemplate of that name",
+            f"S3Gateway {gateway.name!r} keeps its queue in a claim of the volumeClaimTemplate {claim.template!r}, "
+            "which the pod does not have: use it for pods of a StatefulSet with a template of that name",
         )
     limited = build.resources(gateway.spec, bounds_storage=False, overrides=overrides)
     for what, amount in (("cpu", cores), ("memory", parse_bytes)):
@@ -182,7 +184,7 @@ def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
             names = f"{POD_OVERRIDES[f'{what}_request']} and {POD_OVERRIDES[f'{what}_limit']}"
             return Skip(
                 Reason.INVALID_ANNOTATION,
-                f"the request of {what}, {asked}, is above the limit, {limit}: see annotations {names}",
+                f"the sidecar's request of {what}, {asked}, is above its limit, {limit}: change annotations {names}",
             )
     return gateway
 
@@ -206,23 +208,23 @@ def unsuitable(pod: Object) -> Skip | None:
     if "kubernetes.io/config.mirror" in annotations(pod):
         return Skip(Reason.MIRROR_POD, "a static pod cannot be changed")
     if spec.get("hostNetwork"):
-        return Skip(Reason.HOST_NETWORK, "with hostNetwork every process of the node could use the gateway's identity")
+        return Skip(Reason.HOST_NETWORK, "with hostNetwork every process on the node could use the gateway's identity")
     if "windows" in {(spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os")}:
         return Skip(Reason.WINDOWS, "the sidecar is a Linux container")
     ours = position(spec)
     others = [c for c in containers(spec) if ours is None or c is not spec["initContainers"][ours]]
     for container in others:
         if container["name"] == build.NAME:
-            return Skip(Reason.NAME_TAKEN, f"container {build.NAME!r} is not the sidecar: rename it")
+            return Skip(Reason.NAME_TAKEN, f"the pod has a container {build.NAME!r} that is not the sidecar: rename it")
         for port in container.get("ports") or []:
             if port.get("containerPort") in {build.DOOR_PORT, build.HEALTH_PORT}:
                 return Skip(
                     Reason.PORT_TAKEN,
-                    f"container {container['name']!r} uses port {port['containerPort']}: s3d needs it",
+                    f"container {container['name']!r} uses port {port['containerPort']}, which s3d needs",
                 )
     taken = sorted(build.VOLUMES & {volume["name"] for volume in spec.get("volumes") or []})
     if ours is None and taken:
-        return Skip(Reason.NAME_TAKEN, f"volume {taken[0]!r} is not the sidecar's: rename it")
+        return Skip(Reason.NAME_TAKEN, f"the pod has a volume {taken[0]!r} that is not the sidecar's: rename it")
     return None
 
 

@@ -28,8 +28,8 @@ SHARED = "ReadWriteMany"
 # As many claims as a status may list.
 MAX_CLAIMS = 1024
 FORBIDDEN = (
-    "the operator may not create Jobs in this namespace: the owner of the cluster adds it to drain.jobs.namespaces of "
-    "the chart"
+    "the operator may not create Jobs in this namespace: the administrator of the cluster can allow it by the chart's "
+    "value drain.jobs.namespaces"
 )
 
 log = logging.getLogger(__name__)
@@ -235,8 +235,8 @@ class Drains:
         if end == "Failed":
             text = (
                 f"{describe_job(job)} ended ({why}) before everything in claim {claim.claim_name} was delivered: "
-                f"`kubectl logs job/{name}` says why. Another job is made when this one has gone, after "
-                f"{build.DRAIN_KEPT_SECONDS // 60} minutes. Changes that wait for a person need a pod"
+                f"`kubectl logs job/{name}` shows why. Another Job follows when this one is deleted, after "
+                f"{build.DRAIN_KEPT_SECONDS // 60} minutes. Parked changes need a pod with the claim, and `s3d queue`"
             )
             await self._tell(gateway, Reason.DRAIN_JOB_FAILED, text)
         if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):
@@ -263,7 +263,7 @@ def amount(claim: ClaimStatus) -> str:
 def describe(claim: ClaimStatus) -> str:
     """What waits in a claim."""
     verb = "is" if claim.changes is None else "are"
-    return f"{amount(claim)} {verb} in claim {claim.claim_name}, which no pod has"
+    return f"{amount(claim)} {verb} in claim {claim.claim_name}, which no pod uses"
 
 
 def describe_job(job: Object) -> str:

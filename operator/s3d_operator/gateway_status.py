@@ -28,21 +28,20 @@ class Pods(Resource):
         "reloaded does not count.",
     )
     uninjected: Count = Field(default=0, description="Pods that opted in, would get this gateway and run without it.")
-    unreachable: Count = Field(default=0, description="Pods whose gateway runs and did not say what is pending.")
+    unreachable: Count = Field(default=0, description="Pods whose gateway runs and does not answer the operator.")
 
 
 class PendingChanges(Resource):
-    """What is accepted and not in the remote yet, of all pods; of those that cannot be reached, what they said last."""
+    """What is accepted and not in the remote yet, in all pods; pods that do not answer count with their last report."""
 
     changes: Count = Field(default=0, description="Writes and deletes.")
     bytes: Count = Field(default=0, description="Bytes of the writes.")
     oldest_age_seconds: Count | None = Field(
-        default=None, description="Age of the oldest that is on its way; unset: there is none."
+        default=None,
+        description="Age of the oldest undelivered change; parked and held ones do not count. Unset: there is none.",
     )
-    oldest_since: Time | None = Field(
-        default=None, description="Since when the oldest that is on its way waits, as kubectl shows it."
-    )
-    parked: Count = Field(default=0, description="Those that the remote refuses: they wait for a person.")
+    oldest_since: Time | None = Field(default=None, description="Since when that change waits.")
+    parked: Count = Field(default=0, description="Changes that the remote refused for good: a person has to decide.")
 
 
 Toleration = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
@@ -59,7 +58,11 @@ class LastPod(Resource):
         default=(), description="Secrets that its images are pulled with.", max_length=64
     )
     node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels of the nodes that it may run on.", max_length=64
+        default_factory=dict,
+        description="Labels of the nodes that it may run on.",
+        max_length=64,
+        # Merged by its keys, a map whose last one goes is null after a server-side apply, and refused.
+        json_schema_extra={"x-kubernetes-map-type": "atomic"},
     )
     tolerations: tuple[Toleration, ...] = Field(
         default=(), description="Taints of nodes that it tolerates.", max_length=64
@@ -71,11 +74,9 @@ class ClaimStatus(Resource):
 
     claim_name: Name = Field(description="Name of the PersistentVolumeClaim.")
     in_use: bool = Field(default=False, description="Whether a pod has it; what is pending in it is that pod's then.")
-    changes: Count | None = Field(
-        default=None, description="Changes that the last pod left in it. Unset: nobody has said it."
-    )
+    changes: Count | None = Field(default=None, description="Changes that the last pod left in it. Unset: not known.")
     bytes: Count | None = Field(default=None, description="Bytes of them.")
-    parked: Count | None = Field(default=None, description="Those of them that wait for a person.")
+    parked: Count | None = Field(default=None, description="Those of them that are parked.")
     job: str | None = Field(default=None, description="The drain job that delivers them.", max_length=63)
     last_pod: LastPod = Field(description="How the last pod ran that had it.")
 
@@ -83,7 +84,7 @@ class ClaimStatus(Resource):
 class LostChanges(Resource):
     """Changes that were accepted and went with their pod, or their claim, before they were delivered."""
 
-    changes: Count = Field(description="How many, since `since`, as far as somebody said it.")
+    changes: Count = Field(description="How many, as far as pods have reported it.")
     bytes: Count = Field(default=0, description="Bytes of them.")
     since: Time = Field(description="When the first loss was seen.")
     last: Time = Field(description="When the last one was.")
@@ -99,16 +100,16 @@ class S3GatewayStatus(Resource):
 
     observed_at: Time | None = Field(
         default=None,
-        description="When the operator last looked and found this, to a minute or so. Where that is long ago, no "
-        "operator runs or it cannot write, and nobody knows what is the case now.",
+        description="When the operator last confirmed this status, to a minute. If that is long ago, no operator "
+        "runs, or it cannot write, and the status may be wrong.",
     )
     observed_generation: int | None = Field(default=None, description="Generation of the spec last looked at.", ge=0)
     pods: Pods | None = Field(default=None, description="The pods of the gateway.")
     pending: PendingChanges | None = Field(default=None, description="What is not in the remote yet.")
     lost: LostChanges | None = Field(
         default=None,
-        description="What was lost while the operator looked; unset: nothing. It stays until somebody takes it out of "
-        "the status.",
+        description="What was lost while the operator ran; unset: nothing. It stays until somebody removes it from the "
+        "status.",
     )
     claims: tuple[ClaimStatus, ...] = Field(
         default=(),

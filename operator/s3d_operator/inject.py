@@ -106,8 +106,8 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
     has_group = (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
     if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
         warnings.append(
-            "the pod has no securityContext.fsGroup: where the storage of the claim belongs to root, the gateway "
-            f"cannot write to it and does not start; any group will do, such as {build.USER}"
+            "the pod has no securityContext.fsGroup: if the storage of the claim belongs to root, the gateway cannot "
+            f"write to it and does not start. Any group works, such as {build.USER}"
         )
     return Injection(edit.operations, warnings)
 
@@ -198,7 +198,7 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     if endpoint and endpoint.get("value") != build.ENDPOINT:
         text = (
             f"container {container['name']!r} has an AWS_ENDPOINT_URL_S3 of its own: its SDKs go past the gateway, and "
-            f"nothing that they write is queued; take it out, or set it to {build.ENDPOINT}"
+            f"nothing that they write is queued. Remove it, or set it to {build.ENDPOINT}"
         )
         return [text]
     warnings = []
@@ -208,8 +208,8 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     if spec.app_credentials == "Dummy" and not have.keys() & IDENTITY:
         if container.get("envFrom"):
             warnings.append(
-                f"container {container['name']!r} has envFrom, which may hold AWS keys and would lose to ours: it gets "
-                "no dummy keys; give it AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in env"
+                f"container {container['name']!r} has envFrom, which may contain AWS keys. Dummy keys would override "
+                "them, so it gets none. If it has no keys, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its env"
             )
         else:
             want |= {"AWS_ACCESS_KEY_ID": "dummy", "AWS_SECRET_ACCESS_KEY": "dummy"}

@@ -118,8 +118,9 @@ def handlers(
 
 def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     """Let kopf watch no pods but those with a gateway, keep its logs to itself, and end its watches in time."""
-    # It says of each change, and so of each status that we write, that it was told of it.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # A line for each status that we write, and two for each probe of the kubelet, would hide all others.
+    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.posting.loggers = False

@@ -30,6 +30,6 @@ def read_overrides(pod: Object) -> Overrides:
         found[field] = int(value) if field == "drain_seconds" else value
     if found.get("drain_seconds", 0) > DAY_SECONDS:
         raise ConfigError(
-            f"annotation {POD_OVERRIDES['drain_seconds']}: that is too long", hint="a day, 86400, is the most"
+            f"annotation {POD_OVERRIDES['drain_seconds']}: that is too long", hint="the most is a day, 86400"
         )
     return Overrides(**found)

@@ -215,6 +215,8 @@ class Report:
     """Identities and buckets for which the remote refuses everything."""
     remote: str
     credentials: str
+    endpoint_is_wrong: bool = False
+    """Whether it finds no store at the endpoint, or no bucket below the endpoint's path."""
 
     @classmethod
     def read(cls, text: builtins.bytes) -> Self:
@@ -223,6 +225,7 @@ class Report:
             said = json.loads(text)
             pending, remote = said["pending"], said["remote"]
             oldest = pending["oldest_age_seconds"]
+            credentials = str(remote.get("credentials", "unknown"))[:32]
             return cls(
                 changes=count(pending["changes"]),
                 bytes=count(pending["bytes"]),
@@ -230,7 +233,8 @@ class Report:
                 oldest=None if oldest is None else min(count(oldest), MAX_SECONDS),
                 paused=count(said["paused_lanes"]),
                 remote=str(remote["state"])[:32],
-                credentials=str(remote.get("credentials", "unknown"))[:32],
+                credentials=credentials,
+                endpoint_is_wrong=bool(remote.get("refusal")) and credentials != "refused",
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None

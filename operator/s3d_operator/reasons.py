@@ -32,6 +32,7 @@ class Reason(StrEnum):
     PODS_NOT_STARTED = "PodsNotStarted"
     NO_PODS = "NoPods"
     REMOTE_AWAY = "RemoteAway"
+    WRONG_ENDPOINT = "WrongEndpoint"
     REACHABLE = "Reachable"
     CHANGES_PARKED = "ChangesParked"
     REMOTE_REFUSES = "RemoteRefuses"

@@ -383,7 +383,7 @@ class Reconciler:
                 and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS
             ):
                 with self.apart(f"pod {pod.namespace}/{pod.name}"):
-                    text = f"pods write through S3Gateway {pod.gateway!r}"
+                    text = f"pods have S3Gateway {pod.gateway!r}: AWS SDKs in them write through it"
                     if pod.goes_past:
                         text = (
                             f"pods have S3Gateway {pod.gateway!r}, but the environment does not send the SDKs of "

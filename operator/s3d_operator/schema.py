@@ -57,7 +57,8 @@ CPU_PATTERN = r"^[0-9]+(\.[0-9]{1,3}|m)?$"
 Cpu = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=CPU_PATTERN, max_length=24)], quantity(CPU_PATTERN)
 ]
-ROLE_PATTERN = r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$"
+# The account is left to a rule beside it: stores with a token service of their own have none, or a name.
+ROLE_PATTERN = r"^arn:[a-z0-9-]+:iam::[A-Za-z0-9_-]*:role/[A-Za-z0-9+=,.@_/-]+$"
 ENDPOINT_PATTERN = r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~%/-]*)?$"
 REGION_PATTERN = r"^[A-Za-z0-9-]+$"
 BUCKET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$"

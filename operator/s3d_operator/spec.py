@@ -47,22 +47,38 @@ class SecretReference(Resource):
 
 
 class WebIdentity(Resource):
-    """A role of AWS that the pod's service account may take on (IRSA). The token and the variables are ours."""
+    """A role that the pod's service account may assume by its token (IRSA). Token and variables are ours."""
 
     role_arn: str = Field(
         alias="roleARN",
-        description="The role, such as arn:aws:iam::123456789012:role/photos. Its trust policy names the account.",
+        description="The role, such as arn:aws:iam::123456789012:role/photos. Its trust policy has to allow the pod's "
+        "service account.",
         pattern=ROLE_PATTERN,
         max_length=2048,
     )
     audience: str = Field(
         default="sts.amazonaws.com",
-        description="Whom the token is for, as the identity provider in AWS expects it.",
+        description="The audience of the token, as the role's trust policy expects it.",
         min_length=1,
         max_length=253,
     )
+    sts_endpoint: str | None = Field(
+        default=None,
+        description="URL of the token service (STS) that exchanges the token for keys, such as that of a store outside "
+        "AWS. It has to know the cluster's issuer of tokens. Unset: AWS STS in the region.",
+        pattern=ENDPOINT_PATTERN,
+        max_length=512,
+    )
     expiration_seconds: int = Field(
         default=3600, description="How long a token is valid; the kubelet renews it in time.", ge=600, le=86_400
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.stsEndpoint) || !self.roleARN.matches('^arn:[^:]*:iam::[^:]*:role/') || "
+            "self.roleARN.matches('^arn:[^:]*:iam::[0-9]{12}:')",
+            "webIdentity.roleARN: the account in a role of AWS is 12 digits; a role of another store needs stsEndpoint",
+        ),
     )
 
 
@@ -75,14 +91,16 @@ class Anonymous(Resource):
 
 
 class Credentials(Resource):
-    """Who the gateway is to the remote; exactly one of the members."""
+    """How the gateway authenticates to the remote; exactly one of the members."""
 
     secret_ref: SecretReference | None = Field(
         default=None,
-        description="Access keys from a Secret beside the pod; keys that are changed there are used without a restart.",
+        description="Access keys from a Secret of the pod's namespace. Changed keys are used without a restart.",
     )
     web_identity: WebIdentity | None = Field(
-        default=None, description="A role of AWS, by a token of the pod's service account (IRSA)."
+        default=None,
+        description="A role of AWS, or of a store with a token service of its own, by a token of the pod's service "
+        "account (IRSA).",
     )
     pod_identity: PodIdentity | None = Field(
         default=None, description="Keys from the EKS Pod Identity agent, for the pod's service account."
@@ -105,9 +123,9 @@ class ConfigMapKey(Resource):
 
 
 class CaBundle(Resource):
-    """Whom to trust for the remote's certificate, in place of the authorities of the image."""
+    """Which authorities to trust for https, in place of those of the image."""
 
-    config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap beside the pod.")
+    config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap of the pod's namespace.")
 
 
 class Remote(Resource):
@@ -127,7 +145,7 @@ class Remote(Resource):
     )
     addressing: Literal["Auto", "Path", "Virtual"] = Field(
         default="Auto",
-        description="How buckets are named to the remote. Auto: in the path if `endpoint` is given, else in the host.",
+        description="How requests name the bucket. Auto: in the path if `endpoint` is given, else in the host name.",
     )
     checksums: Literal["WhenSupported", "WhenRequired"] = Field(
         default="WhenSupported",
@@ -135,25 +153,31 @@ class Remote(Resource):
         "trailers.",
     )
     ca_bundle: CaBundle | None = Field(
-        default=None, description="Whom to trust for the remote's certificate. Unset: the authorities of the image."
+        default=None,
+        description="Which authorities to trust for the certificates of `endpoint` and `stsEndpoint`. Unset: those of "
+        "the image.",
     )
     away_after_seconds: int = Field(default=5, description=help_of(RemoteSettings, "away_after"), ge=1, le=300)
     request_timeout_seconds: int = Field(
         default=120, description=help_of(RemoteSettings, "request_timeout"), ge=1, le=3600
     )
     admin_api: bool = Field(default=False, alias="adminAPI", description=help_of(Daemon, "admin_api"))
-    credentials: Credentials = Field(description="Who the gateway is to the remote; exactly one of the members.")
+    credentials: Credentials = Field(
+        description="How the gateway authenticates to the remote; exactly one of the members."
+    )
 
     rules: ClassVar = (
         Rule(
-            "!has(self.caBundle) || !has(self.endpoint) || self.endpoint.startsWith('https://')",
-            "remote.caBundle is for an endpoint that begins with https://",
+            "!has(self.caBundle) || !has(self.endpoint) || self.endpoint.startsWith('https://') || "
+            "(has(self.credentials.webIdentity) && has(self.credentials.webIdentity.stsEndpoint) && "
+            "self.credentials.webIdentity.stsEndpoint.startsWith('https://'))",
+            "remote.caBundle is for an endpoint or an stsEndpoint that begins with https://",
         ),
     )
 
 
 class Bucket(Resource):
-    """A bucket that is known without a look."""
+    """A bucket that is assumed to exist."""
 
     name: str = Field(description="Name of the bucket.", pattern=BUCKET_PATTERN, max_length=63)
 
@@ -234,7 +258,8 @@ class EmptyDir(Resource):
     """A volume that dies with its pod."""
 
     size_limit: Size = Field(
-        default="3Gi", description="The kubelet evicts a pod whose volume outgrows this, at once and without a drain."
+        default="3Gi",
+        description="Size limit. The kubelet evicts a pod whose volume outgrows it, at once and without a drain.",
     )
 
 
@@ -243,11 +268,11 @@ class Claim(Resource):
 
     claim_name: Name | None = Field(
         default=None,
-        description="A PersistentVolumeClaim of the namespace. One pod at a time has it: a second one waits for it.",
+        description="A PersistentVolumeClaim of the namespace, for one pod at a time: a second one waits.",
     )
     template: Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)] | None = Field(
         default=None,
-        description="A volumeClaimTemplate of the pod's StatefulSet, by name: each of its pods has a claim of its own.",
+        description="Name of a volumeClaimTemplate of the pod's StatefulSet: each of its pods has a claim of its own.",
     )
 
     rules: ClassVar = (
@@ -261,8 +286,10 @@ class Claim(Resource):
 class Ephemeral(Resource):
     """A claim that is made for the pod and dies with it, as an emptyDir does."""
 
-    storage_class_name: Name | None = Field(default=None, description="Kind of storage. Unset: the cluster's default.")
-    size: Size = Field(default="3Gi", description="How much of it.")
+    storage_class_name: Name | None = Field(
+        default=None, description="StorageClass of the claim. Unset: the cluster's default."
+    )
+    size: Size = Field(default="3Gi", description="Size of the claim.")
 
 
 class Volume(Resource):
@@ -312,13 +339,13 @@ class Drain(Resource):
     )
     job: bool = Field(
         default=False,
-        description="Deliver by a Job what is pending in a claim whose pod is gone, rather than wait for the next pod. "
-        "The owner of the cluster has to allow it for the namespace: drain.jobs.namespaces of the chart.",
+        description="Start a Job that delivers what a deleted pod left in its claim, instead of waiting for the next "
+        "pod. The administrator has to allow it for the namespace: drain.jobs.namespaces of the chart.",
     )
 
 
 class Requests(Resource):
-    """What the sidecar is scheduled with."""
+    """What the sidecar requests."""
 
     cpu: Cpu = Field(default="50m", description="Processor time.")
     memory: Size = Field(default="64Mi", description="Memory.")
@@ -334,7 +361,7 @@ class Limits(Resource):
 class Resources(Resource):
     """Resources of the sidecar."""
 
-    requests: Requests = Field(default=Requests(), description="What the sidecar is scheduled with.")
+    requests: Requests = Field(default=Requests(), description="What the sidecar requests.")
     limits: Limits = Field(default=Limits(), description="What the sidecar may not exceed.")
     quality: Literal["Burstable", "Guaranteed"] = Field(
         default="Burstable",
@@ -377,8 +404,8 @@ class S3GatewaySpec(Resource):
     )
     app_credentials: Literal["None", "Dummy"] = Field(
         default="None",
-        description="Dummy: containers without any AWS identity get access keys that mean nothing, since stock SDKs "
-        "refuse to start without; the gateway signs with its own.",
+        description="Dummy: containers without any AWS identity get dummy access keys, since AWS SDKs refuse to start "
+        "without keys; the gateway signs with its own.",
     )
     drain: Drain = Field(default=Drain(), description="The end of a pod.")
     resources: Resources = Field(default=Resources(), description="Resources of the sidecar.")

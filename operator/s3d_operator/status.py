@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from s3d.errors import ConfigError
 from s3d_operator.build import check
@@ -23,6 +24,8 @@ from s3d_operator.spec import S3GatewaySpec
 AT_RISK_SECONDS = 300
 # How old the time may be at which a status was last found as it is.
 OBSERVED_SECONDS = 60
+# How a person sees more.
+SHOW_STATUS = "`kubectl exec POD -c s3d -- s3d status`"
 
 Object = dict[str, Any]
 
@@ -100,8 +103,8 @@ def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared
         accepted = Judgement(
             "False",
             Reason.CLAIM_SHARED,
-            f"claim {shared!r} is ReadWriteMany: pods on several nodes could have the queue at once. Take one that is "
-            "ReadWriteOnce or ReadWriteOncePod",
+            f"claim {shared!r} is ReadWriteMany, so pods on several nodes could use one queue at the same time. Use a "
+            "claim that is ReadWriteOnce or ReadWriteOncePod",
         )
     elif spec and facts and spec.drain.job and not facts.may_drain:
         accepted = Judgement("True", Reason.DRAIN_JOB_FORBIDDEN, f"pods that opt in get this gateway, but {FORBIDDEN}")
@@ -222,10 +225,12 @@ def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgem
             hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"
         return Judgement("False", Reason.NOT_FOUND, f"{missing} of {len(said)} pods find no keys: {hint}")
     if refused := said.count("refused"):
-        text = f"the remote refuses the keys of {refused} of {len(said)} pods: `s3d status` in container s3d says how"
+        text = f"the remote refuses the keys of {refused} of {len(said)} pods: {SHOW_STATUS} shows its error"
+        if path := path_of(spec):
+            text += f". Check also whether the path {path} belongs into remote.endpoint"
         return Judgement("False", Reason.REFUSED, text)
     if "found" in said:
-        return Judgement("True", Reason.FOUND, "the pods have keys")
+        return Judgement("True", Reason.FOUND, "the pods have found their keys")
     if facts.waiting:
         return Judgement("Unknown", Reason.PODS_NOT_STARTED, describe_waiting(facts.waiting))
     return Judgement("Unknown", Reason.NO_PODS if not facts.pods else Reason.NOT_USED_YET, "no pod has needed keys yet")
@@ -237,16 +242,15 @@ def describe_waiting(pods: Sequence[Seen]) -> str:
     hints = []
     if any(pod.waits_for == "CrashLoopBackOff" for pod in pods):
         hints.append(
-            "the gateway ends again and again: `kubectl logs POD -c s3d --previous` says why (where that is the "
-            "permission on its volume, give the pods a securityContext.fsGroup)"
+            "it crashes: `kubectl logs POD -c s3d --previous` shows why (if it may not write to its volume, set "
+            "securityContext.fsGroup of the pods)"
         )
     if reasons != ["CrashLoopBackOff"]:
         hints.append(
-            "`kubectl describe pod` says what they wait for, such as a Secret or a claim that does not exist, a key "
-            "that the Secret lacks, or an image"
+            "`kubectl describe pod` shows what is missing, such as a Secret, a key in the Secret, a claim or an image"
         )
     said = f" ({', '.join(reasons)})" if reasons else ""
-    return f"{amount(len(pods), 'pod waits', 'pods wait')} for a gateway{said}; {'; '.join(hints)}"
+    return f"the gateway of {amount(len(pods), 'pod', 'pods')} has not started{said}; {'; '.join(hints)}"
 
 
 def amount(number: int, one: str, more: str) -> str:
@@ -258,14 +262,29 @@ def judge_remote(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     """Whether the gateways reach the remote."""
     said = [report.remote for report in facts.reports]
     endpoint = (spec and spec.remote.endpoint) or "the remote"
+    if wrong := sum(report.endpoint_is_wrong for report in facts.reports):
+        hint = "check its scheme, host and port"
+        if path := path_of(spec):
+            hint = (
+                f"take the path {path} away from remote.endpoint unless the store has its buckets below it, and " + hint
+            )
+        text = f"{wrong} of {len(said)} pods find no S3 store with their buckets at {endpoint}: {hint}"
+        return Judgement("False", Reason.WRONG_ENDPOINT, text)
     if away := said.count("away"):
         text = f"{away} of {len(said)} pods cannot reach {endpoint}: their writes are queued meanwhile"
         return Judgement("False", Reason.REMOTE_AWAY, text)
     if "reachable" in said:
-        return Judgement("True", Reason.REACHABLE, f"{endpoint} answers")
+        return Judgement("True", Reason.REACHABLE, f"the pods reach {endpoint}")
     return Judgement(
-        "Unknown", Reason.NO_PODS if not facts.pods else Reason.NOT_TRIED_YET, "no pod has sent it anything yet"
+        "Unknown",
+        Reason.NO_PODS if not facts.pods else Reason.NOT_TRIED_YET,
+        "no pod has sent a request to the remote yet",
     )
+
+
+def path_of(spec: S3GatewaySpec | None) -> str:
+    """The path of the endpoint; empty where it has none."""
+    return urlsplit((spec and spec.remote.endpoint) or "").path.rstrip("/")
 
 
 def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
@@ -275,23 +294,23 @@ def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
         return Judgement(
             "True",
             Reason.CHANGES_PARKED,
-            f"{parked} changes are refused by the remote and wait for a person: `s3d queue list` in container s3d "
-            "names them, with the remote's reason",
+            f"the remote refused {amount(parked, 'change', 'changes')} for good, and a person has to decide: `kubectl "
+            "exec POD -c s3d -- s3d queue list` lists what was refused, with the remote's error",
         )
     if refused := sum(report.paused > 0 for report in facts.reports):
         return Judgement(
             "True",
             Reason.REMOTE_REFUSES,
-            f"the remote refuses all that {refused} pods send to some buckets: keys and permissions; `s3d status` in "
-            "container s3d says which, and the remote's reason",
+            f"the remote refuses every write of {amount(refused, 'pod', 'pods')} to some bucket: check keys, "
+            f"permissions and quota, and whether the bucket exists; {SHOW_STATUS} shows the bucket and the error",
         )
     if oldest >= AT_RISK_SECONDS:
         return Judgement(
             "True",
             Reason.CHANGES_OLD,
             f"{changes} changes are not in the remote, the oldest for more than {AT_RISK_SECONDS} s: see "
-            "RemoteReachable and CredentialsResolved. Deleting a pod now loses what its drain does not deliver, unless "
-            "it is in a claim",
+            "RemoteReachable and CredentialsResolved. If a pod is deleted now, what it cannot deliver in its drain "
+            "time is lost, unless its queue is in a claim",
         )
     # A pod that has the claim and has said something is asked itself, and its claim says nothing then.
     if left := [claim for claim in facts.claims if claim.changes]:
@@ -301,24 +320,25 @@ def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
         return Judgement(
             "Unknown",
             Reason.PODS_UNREACHABLE,
-            f"{unreachable} pods do not say what is pending: their port 33334 has to be open to the operator",
+            f"{amount(unreachable, 'pod does', 'pods do')} not answer the operator on port 33334, so it is not known "
+            "what is pending there: a NetworkPolicy may keep the operator out",
         )
     if silent := [pod for pod in facts.pods if pod.is_silent]:
         return Judgement(
             "Unknown",
             Reason.PODS_NOT_STARTED,
-            f"nobody knows what is pending in the volumes of pods that do not run: {describe_waiting(silent)}",
+            f"it is not known what is pending in the volumes of pods that do not run: {describe_waiting(silent)}",
         )
     if unknown := [claim.claim_name for claim in facts.claims if not claim.in_use and claim.changes is None]:
         return Judgement(
             "Unknown",
             Reason.CLAIMS_UNKNOWN,
-            f"nobody said what the last pod left in claim {unknown[0]}, which no pod has: the next one, or drain.job, "
-            "delivers what is there",
+            f"it is not known what the last pod left in claim {unknown[0]}, which no pod uses now. The next pod with "
+            "this claim delivers it; with drain.job a Job does",
         )
     if changes:
         waiting = "1 change is on its way" if changes == 1 else f"{changes} changes are on their way"
-        return Judgement("False", Reason.ON_THE_WAY, f"{waiting}; what waits for {AT_RISK_SECONDS} s is at risk")
+        return Judgement("False", Reason.ON_THE_WAY, f"{waiting}; one that waits for {AT_RISK_SECONDS} s is at risk")
     return Judgement("False", Reason.ALL_DELIVERED, "the remote has everything")
 
 
@@ -326,9 +346,9 @@ def describe_left(claims: Sequence[ClaimStatus]) -> str:
     """Claims in which something is left, and what becomes of it."""
     names = ", ".join(claim.claim_name for claim in claims[:3]) + (", ..." if claims[3:] else "")
     if any(claim.in_use for claim in claims):
-        return f"whose pod has not started: {names}; `kubectl describe pod` says what it waits for"
-    fate = "a job delivers them" if all(claim.job for claim in claims) else "the next pod that has it delivers them"
-    return f"that no pod has: {names}; {fate}"
+        return f"whose pod has not started: {names}; `kubectl describe pod` shows what is missing"
+    fate = "a Job delivers them" if all(claim.job for claim in claims) else "the next pod with the claim delivers them"
+    return f"that no pod uses: {names}; {fate}"
 
 
 def judge_conflict(facts: GatewayFacts) -> Judgement:
@@ -337,20 +357,25 @@ def judge_conflict(facts: GatewayFacts) -> Judgement:
         return Judgement(
             "True",
             Reason.OLDER_GATEWAY_WINS,
-            f"S3Gateway {facts.older!r} is older and selects some of the same pods: they get that one. Let podSelector "
-            f"tell them apart, or name one in the pod's annotation {GATEWAY}",
+            f"S3Gateway {facts.older!r} is older and selects some of the same pods: these get the older one. Give both "
+            f"a podSelector that separates them, or name one in the pod's annotation {GATEWAY}",
         )
     if facts.younger:
         names = ", ".join(facts.younger)
-        return Judgement("False", Reason.OLDEST_GATEWAY, f"it goes before {names}, which select some of the same pods")
+        return Judgement(
+            "False",
+            Reason.OLDEST_GATEWAY,
+            f"it is older than {names}, which select some of the same pods: these get this one",
+        )
     return Judgement("False", Reason.NO_CONFLICT, "no other S3Gateway selects the same pods")
 
 
 def judge_ready(judged: dict[str, Judgement], facts: GatewayFacts | None) -> Judgement:
     """The summary: whether pods can use the gateway, and what most needs a look."""
     waiting = facts.waiting if facts else []
-    for kind in ("Accepted", "CredentialsResolved"):
-        if judged[kind].status == "False":
+    for kind in ("Accepted", "CredentialsResolved", "RemoteReachable"):
+        # A remote that is merely away is no reason: writes are queued.
+        if judged[kind].status == "False" and judged[kind].reason != Reason.REMOTE_AWAY:
             return judged[kind]
     # While pods start this lasts for seconds; nobody knows before whether they can.
     none_starts = bool(facts and waiting and len(waiting) == len(facts.pods))

@@ -95,6 +95,8 @@ class Wire:
     query: str
     """As sent, percent-encoded, without the question mark."""
     headers: AnyHeaders
+    scheme: str = "http"
+    """By what it came: http or https."""
 
 
 @dataclass(slots=True)

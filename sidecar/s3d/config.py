@@ -148,12 +148,12 @@ def check_names(values: object) -> dict[str, Any]:
 def check_together(settings: Settings) -> None:
     """Refuse settings that are each valid but not together."""
     door = urlsplit(settings.gateway.endpoint)
-    if door.scheme != "http":
-        raise ConfigError("S3D_ENDPOINT: the S3 door speaks plain HTTP", hint="write http://, and keep it on loopback")
-    if not is_loopback(door.hostname or "") and not settings.gateway.insecure:
+    check_tls(settings.gateway)
+    is_meant = settings.gateway.access_keys_file is not None or settings.gateway.insecure
+    if not is_loopback(door.hostname or "") and not is_meant:
         raise ConfigError(
             f"S3D_ENDPOINT: {door.hostname} is not a loopback address, and everyone who reaches the door acts as s3d",
-            hint="listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
+            hint="set S3D_ACCESS_KEYS_FILE, or listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
         )
     check_room(settings)
     if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):
@@ -162,14 +162,38 @@ def check_together(settings: Settings) -> None:
         )
 
 
+def check_tls(gateway: Gateway) -> None:
+    """Refuse TLS that is set by halves. Raises ConfigError; the files are read by whoever opens the door."""
+    is_https = urlsplit(gateway.endpoint).scheme == "https"
+    files = {"S3D_TLS_CERT": gateway.tls_cert, "S3D_TLS_KEY": gateway.tls_key}
+    missing = [name for name, path in files.items() if path is None]
+    if is_https and missing:
+        raise ConfigError(
+            f"S3D_ENDPOINT is https://, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
+            hint="they name the PEM files of the certificate and of its key",
+        )
+    files["S3D_TLS_CLIENT_CA"] = gateway.tls_client_ca
+    unused = [name for name, path in files.items() if path is not None]
+    if not is_https and unused:
+        raise ConfigError(
+            f"S3D_ENDPOINT is http://, and {', '.join(unused)} would not be used", hint="write https:// there"
+        )
+
+
+def port_of(url: str) -> int:
+    """The port of an http or https URL. Raises ValueError."""
+    parts = urlsplit(url)
+    return parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
 def names_door(url: str, gateway: Gateway) -> bool:
     """Whether a URL leads to the S3 door on this machine's loopback."""
     door, there = urlsplit(gateway.endpoint), urlsplit(url)
     try:
-        port = there.port or {"http": 80, "https": 443}.get(there.scheme)
-    except ValueError:
+        is_its_port = port_of(url) == port_of(gateway.endpoint)
+    except (ValueError, KeyError):
         return False
-    return port == (door.port or 80) and is_loopback(there.hostname or "") and is_loopback(door.hostname or "")
+    return is_its_port and is_loopback(there.hostname or "") and is_loopback(door.hostname or "")
 
 
 def check_room(settings: Settings) -> None:

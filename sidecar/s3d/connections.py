@@ -2,7 +2,9 @@
 
 A client costs memory and descriptors before it has said anything that could be judged. So everything that it holds
 while we wait for it has a bound, and all of it together too: where one more is too many, the connection that has kept
-us waiting for the longest time goes, and the new one is served.
+us waiting for the longest time goes, and the new one is served. Where access keys are asked for, a share of the
+connections is kept for those over which a signed request has come: however many there are of the others, they displace
+each other.
 
 Waiting is told from working. Only the seconds in which the client owes us something count: the rest of a head, more of
 a body, or room for the answer that lies in its socket. Time in which we wait for the disk, for room or for the remote
@@ -32,6 +34,8 @@ PACE = 1024.0
 """Bytes for which a client gets back a second of our patience."""
 MAX_CONNECTIONS = 512
 """Connections at once; fewer where the process may open few files."""
+KEPT = 4
+"""One of so many connections is kept for clients that have authenticated, where access keys are asked for."""
 FILES_EACH = 4
 """Descriptors that a request may need: its socket, its file, the remote's socket, and a pipe between the two."""
 MAX_HEAD = 64 << 10
@@ -56,10 +60,14 @@ class Connection(web.RequestHandler):
     bounds: "Bounds"
     serving = False
     """Whether a request is being answered."""
+    is_authenticated = False
+    """Whether a request that came over it was signed with an access key."""
     head = 0
     """Bytes of a head that is not whole yet."""
     idle_since = 0.0
     _refused = False
+    _raw: Any = None
+    """Its socket, under whatever the transport makes of it."""
     _payload: StreamReader = EMPTY_PAYLOAD
     _waiting_since: float | None = None
     _waited = 0.0
@@ -76,17 +84,28 @@ class Connection(web.RequestHandler):
         self._max_msg_queue_size = MAX_PIPELINED
         self._msg_queue_resume_size = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a head."""
+    def accepted(self, raw: Any) -> None:
+        """Begin to wait for what the client says first: a head, or its part of a TLS handshake. From here on it counts
+        as one of the connections."""
+        self._raw = raw
         self.idle_since = self._loop.time()
         self._left_in, self._left_out = self.bounds.patience, self.bounds.readers_patience
         if self._small:
             with contextlib.suppress(OSError, AttributeError):
-                raw = transport.get_extra_info("socket")
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_SOCKET)
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_SOCKET)
-        super().connection_made(transport)
         self.bounds.add(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to read requests. Time that went into a handshake has been waited for already."""
+        super().connection_made(transport)
+        if self._raw is None:
+            self.accepted(transport.get_extra_info("socket"))
+        elif self._small:
+            # What TLS keeps in either direction counts as well.
+            encrypted: Any = transport
+            encrypted.set_read_buffer_limits(SMALL_BUFFER)
+            encrypted.set_write_buffer_limits(SMALL_SOCKET)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
@@ -132,6 +151,11 @@ class Connection(web.RequestHandler):
     def too_long(self) -> bytes:
         """The answer to a head that is too long, as it goes out."""
         return b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+    def authenticated(self) -> None:
+        """Note that a request over it is signed with one of the door's access keys. From now on it is one of those that
+        others do not displace."""
+        self.is_authenticated = True
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -183,7 +207,7 @@ class Connection(web.RequestHandler):
 
     def _sent(self) -> tuple[int, bool]:
         """How many bytes the client has taken since the last look, and whether some wait for it."""
-        raw = self.transport.get_extra_info("socket") if self.transport is not None else None
+        raw = self._raw if self.transport is not None else None
         try:
             if raw is None or not struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
                 return 0, False
@@ -197,16 +221,14 @@ class Connection(web.RequestHandler):
 
     def cut(self) -> None:
         """End it at once, also for whoever writes to the socket under another descriptor."""
-        transport = self.transport
-        if transport is None:
-            return
-        with contextlib.suppress(OSError, AttributeError):
-            number = transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            number = self._raw.fileno()
             with socket.socket(fileno=fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)) as raw:
                 # What the client never took is not kept for it.
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raw.shutdown(socket.SHUT_RDWR)
-        transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
 
 def size_of(message: tuple[Any, Any]) -> int:
@@ -218,8 +240,9 @@ def size_of(message: tuple[Any, Any]) -> int:
 class Bounds:
     """What the connections of a door share."""
 
-    def __init__(self, patience: float, readers_patience: float) -> None:
-        """Take the seconds for which a client may keep us waiting, for its body and with its answer."""
+    def __init__(self, patience: float, readers_patience: float, *, asks_for_keys: bool = False) -> None:
+        """Take the seconds for which a client may keep us waiting, for its body and with its answer, and whether
+        clients have to authenticate."""
         self.patience = patience
         self.readers_patience = readers_patience
         self.open: dict[Connection, None] = {}
@@ -229,17 +252,25 @@ class Bounds:
         self.most = (
             MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(8, files // FILES_EACH))
         )
+        self.most_unknown = self.most - self.most // KEPT if asks_for_keys else self.most
+        """How many of them may be there without having authenticated."""
 
     def add(self, one: Connection) -> None:
         """Take one more. Where it is one too many, the one goes that has kept us waiting for the longest time; where
-        none of them does, the new one."""
+        none of them does, the new one. Where those are too many that have not authenticated, it is one of these."""
         self.open[one] = None
-        if len(self.open) > self.most:
-            now = asyncio.get_running_loop().time()
-            # Of equals the first: the new one is it where nobody else is waited for.
-            longest = max((one, *self.open), key=lambda each: each.owed(now))
-            self.remove(longest)
-            longest.cut()
+        if len(self.open) <= self.most_unknown:
+            return
+        rivals = [each for each in self.open if not each.is_authenticated]
+        if len(rivals) <= self.most_unknown:
+            if len(self.open) <= self.most:
+                return
+            rivals = [*self.open]
+        now = asyncio.get_running_loop().time()
+        # Of equals the first: the new one is it where nobody else is waited for.
+        longest = max((one, *rivals), key=lambda each: each.owed(now))
+        self.remove(longest)
+        longest.cut()
 
     def remove(self, one: Connection) -> None:
         """Let one go."""

@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Cors(Queue(Remote)))
+    door -> Metered(Cors(Known(Queue(Remote))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -16,7 +16,6 @@ import logging
 import math
 import os
 import signal
-import stat
 import time
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from functools import partial
@@ -24,22 +23,36 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, config, documents, logs
-from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Pending, Status, TriedStatus
+from s3d import __version__, config, documents, files, logs
+from s3d.admin.reports import (
+    BucketStatus,
+    Chosen,
+    IdentityStatus,
+    LaneStatus,
+    ObjectStatus,
+    Pending,
+    Status,
+    TriedStatus,
+)
 from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
 from s3d.background import for_ever
 from s3d.clock import tick, time_of
+from s3d.door.callers import Callers
 from s3d.door.handler import Door
+from s3d.door.keys import KeysFile
 from s3d.door.server import listen
+from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.cors import Cors
+from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
+from s3d.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +61,8 @@ LEFT_BEHIND = 75
 SWEEP_INTERVAL = 3600.0
 ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
-RELOAD_INTERVAL = 2.0
-"""Seconds between two looks at S3D_CONFIG_DIR."""
 MAX_SETTINGS = 1 << 20
 """Bytes of settings.json; a ConfigMap holds no more."""
-MAX_COMPLAINT = 500
-"""Characters of what the log says of a wrong one."""
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Of mallopt(3)."""
 LARGE_BLOCK = 128 << 10
@@ -67,11 +76,22 @@ NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parke
 class Daemon:
     """What the status doors ask about."""
 
-    def __init__(self, settings: Settings, far: remote.Remote, queue: Queue | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        far: remote.Remote,
+        queue: Queue | None,
+        keys: KeysFile | None = None,
+        tls: Tls | None = None,
+        watched: Sequence[Watched[Any]] = (),
+    ) -> None:
         """Take the parts that know."""
+        self._keys = keys
+        self._watched = watched
         self._settings = settings
         self._far = far
         self._queue = queue
+        self._tls = tls
         self._started_at = tick()
         self.listening = False
         self.draining = False
@@ -90,7 +110,7 @@ class Daemon:
 
     def status(self) -> Status:
         """Counts of everything."""
-        health, standing = self._far.health, self._far.standing
+        health, own = self._far.health, self._far.identities.own
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -98,13 +118,17 @@ class Daemon:
                 "endpoint": self._far.endpoint,
                 "state": health.state,
                 "since": health.since,
-                "credentials": "refused" if standing.keys_are_refused else self._far.credentials.state,
-                "refusal": standing.refusal,
+                "credentials": own.state,
+                "refusal": own.standing.refusal,
+                "identities": [cast(IdentityStatus, one) for one in self._far.identities.shown()],
             },
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
             "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
+            "access_keys": self._keys.count if self._keys else None,
+            "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
+            "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -200,12 +224,22 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watched = Watched(settings)
-    await watched.look()
+    watched: list[Watched[Any]] = [watched_settings(settings)]
+    await watched[0].look()
+    keys: KeysFile | None = None
+    if serves and settings.gateway.access_keys_file:
+        keys = await asyncio.to_thread(KeysFile, settings.gateway.access_keys_file)
+        watched.append(keys.watched)
+    metrics = Metrics()
+    tls: Tls | None = None
+    if serves and urlsplit(settings.gateway.endpoint).scheme == "https":
+        tls = await asyncio.to_thread(Tls, settings.gateway, metrics)
+        watched.append(tls.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
-        metrics = Metrics()
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
+        if far.identities.watched is not None:
+            watched.append(far.identities.watched)
         queue: Queue | None = None
         inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
@@ -213,20 +247,22 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue)
+        daemon = Daemon(settings, far, queue, keys, tls, watched)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         async with background(queue, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            cors = Cors(inner, settings.browsers, far.health, queue.cors if queue else None)
-            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of)
-            async with listen(front, settings.gateway, metrics) as server:
+            cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
+            callers = Callers(keys, metrics) if keys else None
+            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of, callers)
+            async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
                 where = urlsplit(settings.gateway.endpoint).netloc
-                log.info("s3d %s serves S3 on %s, remote %s", __version__, where, far.endpoint)
+                by = " by TLS" if tls else ""
+                log.info("s3d %s serves S3 on %s%s, remote %s", __version__, where, by, far.endpoint)
                 await stop.wait()
                 daemon.draining = True
                 seconds = daemon.drain_seconds()
@@ -290,10 +326,10 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: "Watched", metrics: Metrics) -> AsyncIterator[None]:
+async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metrics: Metrics) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(for_ever("settings", watched.run, metrics))]
+        running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
@@ -316,54 +352,22 @@ async def sweep(queue: Queue) -> None:
     await asyncio.sleep(SWEEP_INTERVAL)
 
 
-class Watched:
-    """The settings in S3D_CONFIG_DIR: taken over as they change.
+def watched_settings(settings: Settings) -> Watched[bytes]:
+    """The settings in S3D_CONFIG_DIR. A file that is missing or empty asks for nothing: the last settings stay."""
+    path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
 
-    A file that is missing, empty or wrong changes nothing: the last settings stay.
-    """
+    def read() -> bytes:
+        return files.read(path, MAX_SETTINGS) if path and path.exists() else b""
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the settings that are changed; nothing is read yet."""
-        self._settings = settings
-        self._path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
-        self._seen = b""
-
-    async def run(self) -> None:
-        """Rest, and look. Without a file there is nothing to look at."""
-        await asyncio.sleep(RELOAD_INTERVAL)
-        await self.look()
-
-    async def look(self) -> None:
-        """Take over what the file says now, if it says anything new."""
-        data = await asyncio.to_thread(read_if_there, self._path) if self._path else b""
-        if not data.strip() or data == self._seen:
-            return
-        self._seen = data
-        try:
-            if len(data) > MAX_SETTINGS:
-                raise ValueError(f"it is larger than {MAX_SETTINGS} bytes")  # noqa: TRY301 (as what it says)
-            changed = config.reload(self._settings, config.check_names(documents.parse(data)))
-        except Exception as error:  # noqa: BLE001 (whatever somebody writes into a file must not end the daemon)
-            said = (str(error) or type(error).__name__)[:MAX_COMPLAINT].encode(errors="backslashreplace").decode()
-            log.error("%s is not taken over, the last settings stay: %s", self._path, said)
-            return
+    def take(data: bytes) -> str:
+        if not data.strip():
+            return ""
+        changed = config.reload(settings, config.check_names(documents.parse(data)))
         if changed:
-            logging.getLogger().setLevel(self._settings.gateway.log_level.upper())
-            log.info("settings reloaded: %s", ", ".join(changed))
+            logging.getLogger().setLevel(settings.gateway.log_level.upper())
+        return ", ".join(changed)
 
-
-def read_if_there(path: Path) -> bytes:
-    """What a file holds, to a byte more than settings may have; empty where there is none or it cannot be read."""
-    try:
-        # A pipe of that name would keep whoever opens it waiting.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    with os.fdopen(fd, "rb") as file:
-        try:
-            return file.read(MAX_SETTINGS + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-        except OSError:
-            return b""
+    return Watched("settings", path, read, take, seen=b"")
 
 
 @contextlib.contextmanager

@@ -59,3 +59,5 @@ def set_up(settings: Gateway) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for chatty in ("botocore", "aiobotocore", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns with a traceback where a source of credentials fails, of which layers/credentials.py says what there is.
+    logging.getLogger("aiobotocore.credentials").setLevel(logging.ERROR)

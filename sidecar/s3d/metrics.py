@@ -11,6 +11,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -28,6 +29,12 @@ COMMIT_CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 # A series with the time at which each counter was made says nothing here and doubles the page.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+CALLERS = frozenset(
+    "accepted anonymous AccessDenied AuthorizationHeaderMalformed AuthorizationQueryParametersError InvalidAccessKeyId "
+    "InvalidToken MissingSecurityHeader RequestTimeTooSkewed SignatureDoesNotMatch".split()
+)
+"""What may come of verifying a request; other errors are counted as one."""
 
 
 class Requests(Collector):
@@ -157,6 +164,22 @@ class Metrics:
             registry=registry,
         )
 
+        self._callers = Counter(
+            "s3d_auth_total",
+            "Requests by what their signature was found to be: accepted, anonymous, or the code of the error by which "
+            "they were refused. None where there are no access keys.",
+            ("result",),
+            registry=registry,
+        )
+        self.access_keys = Gauge("s3d_access_keys", "Access keys that clients may sign with.", registry=registry)
+        self.reload_failed = Gauge(
+            "s3d_reload_failed",
+            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys or "
+            "certificates.",
+            ("file",),
+            registry=registry,
+        )
+
         self.background_failures = Counter(
             "s3d_background_failures_total",
             "Unexpected errors in background tasks, by task. The task goes on after each.",
@@ -164,12 +187,25 @@ class Metrics:
             registry=registry,
         )
 
+        self.tls_expiry = Gauge(
+            "s3d_tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",
+            registry=registry,
+        )
+        self.tls_expiry.set(math.nan)
         self.remote_up = Gauge(
             "s3d_remote_up",
             "1 if the remote answers, 0 if it is away, NaN if it was not asked yet.",
             registry=registry,
         )
         self.remote_up.set(math.nan)
+        self.identity_up = Gauge(
+            "s3d_remote_identity_up",
+            "1 if an identity has keys that the remote takes, 0 if they are missing, failing or refused, NaN if they "
+            "were not used yet; `other` for all beyond the first 20.",
+            ("identity",),
+            registry=registry,
+        )
         self.remote_requests = Counter(
             "s3d_remote_requests_total",
             "Requests sent to the remote, by status code of the answer; `none` if no answer came.",
@@ -199,6 +235,10 @@ class Metrics:
         bytes. An operation is a name of the S3 model, so that the labels stay few."""
         self._requests.count(operation or "unknown", code, seconds, received, sent)
 
+    def count_caller(self, result: str) -> None:
+        """Count what came of verifying a request's signature: accepted, anonymous, or the code of the error."""
+        self._callers.labels(result if result in CALLERS else "other").inc()
+
     def count_commit(self, changes: int, seconds: float, failed: bool = False) -> None:
         """Count one commit of so many writes: durable, or failed."""
         if failed:
@@ -216,12 +256,22 @@ class Metrics:
         *,
         paused_lanes: int = 0,
         remote_up: bool | None,
+        identities: Mapping[str, bool | None] = MappingProxyType({}),
+        access_keys: int = 0,
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        paused lanes, and whether the remote answers (None: not known)."""
+        paused lanes, whether the remote answers and whether each identity can act there (None: not known), access keys,
+        and what is wrong with each file that is read again ("": nothing)."""
+        self.access_keys.set(access_keys)
+        for name, error in files.items():
+            self.reload_failed.labels(name).set(bool(error))
         self.paused_lanes.set(paused_lanes)
         for state in STATES:
             self.pending_changes.labels(state).set(states.get(state, 0))
         self.pending_bytes.set(pending_bytes)
         self.oldest_age.set(oldest_age or 0)
         self.remote_up.set(math.nan if remote_up is None else remote_up)
+        self.identity_up.clear()
+        for name, is_up in identities.items():
+            self.identity_up.labels(name).set(math.nan if is_up is None else is_up)

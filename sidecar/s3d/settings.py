@@ -114,7 +114,26 @@ class Gateway(Section):
         "time and override the start-up values.",
     )
     endpoint: str = setting(
-        "S3D_ENDPOINT", "http://localhost:33333", "URL at which s3d serves S3 and at which the CLI finds it."
+        "S3D_ENDPOINT",
+        "http://localhost:33333",
+        "URL at which s3d serves S3 and at which the CLI finds it; https:// with S3D_TLS_CERT and S3D_TLS_KEY.",
+    )
+    tls_cert: Path | None = setting(
+        "S3D_TLS_CERT",
+        None,
+        "PEM file with the certificate of the S3 door, then those between it and its CA. s3d takes it over when it "
+        "changes, as it does with the key and the client CA.",
+    )
+    tls_key: Path | None = setting(
+        "S3D_TLS_KEY",
+        None,
+        "PEM file with the private key of S3D_TLS_CERT, without a password. Only its owner may read it, or a group "
+        "too where root owns it.",
+    )
+    tls_client_ca: Path | None = setting(
+        "S3D_TLS_CLIENT_CA",
+        None,
+        "PEM file with certificates of CAs. Clients then have to show a certificate that one of these has signed.",
     )
     metrics_endpoint: str = setting(
         "S3D_METRICS_ENDPOINT",
@@ -124,7 +143,13 @@ class Gateway(Section):
     insecure: bool = setting(
         "S3D_INSECURE",
         False,
-        "Allow S3D_ENDPOINT to be an address that other machines reach. No access keys are asked for.",
+        "Allow S3D_ENDPOINT to be an address that other machines reach while there are no access keys.",
+    )
+    access_keys_file: Path | None = setting(
+        "S3D_ACCESS_KEYS_FILE",
+        None,
+        "File with the access keys that clients sign with, read again when it changes. Requests that none of them "
+        "signs are refused. Unset: everyone who reaches S3D_ENDPOINT acts with the gateway's keys.",
     )
     domains: Names = setting(
         "S3D_DOMAINS",
@@ -212,6 +237,13 @@ class Remote(Section):
         None,
         "Directory with the files accessKeyID, secretAccessKey and (optional) sessionToken. s3d reads them again when "
         "they change. Unset: the AWS credential chain.",
+    )
+    identities_file: Path | None = setting(
+        "S3D_REMOTE_IDENTITIES_FILE",
+        None,
+        "JSON file with the identities for which access keys may stand: a list of objects with a name and one source "
+        "of keys (profile, accessKeyID and secretAccessKey, credentialsDir, or roleARN). s3d reads it again when it "
+        "changes. Unset: all act as the gateway.",
     )
     anonymous: bool = setting("S3D_ANONYMOUS", False, "Send unsigned requests, for a remote that needs no keys.")
     buckets: Names = setting(

@@ -113,7 +113,7 @@ WELL = {
     f's3d_queue_pending_changes{{{SIDECAR},state="parked"}}': "0x30",
     f's3d_queue_pending_changes{{{SIDECAR},state="waiting"}}': "7x30",
     f"s3d_queue_limit_changes{{{SIDECAR}}}": "100x30",
-    f"s3d_queue_pending_bytes{{{SIDECAR}}}": "10x30",
+    f"s3d_queue_disk_bytes{{{SIDECAR}}}": "10x30",
     f"s3d_queue_limit_bytes{{{SIDECAR}}}": "100x30",
     f"s3d_queue_oldest_age_seconds{{{SIDECAR}}}": "5x30",
     f"s3d_queue_paused_lanes{{{SIDECAR}}}": "0x30",
@@ -133,7 +133,7 @@ WELL = {
 ILL = {
     "S3DChangesParked": {f's3d_queue_pending_changes{{{SIDECAR},state="parked"}}': "1x30"},
     "S3DChangesOld": {f"s3d_queue_oldest_age_seconds{{{SIDECAR}}}": "78x30"},
-    "S3DQueueAlmostFull": {f"s3d_queue_pending_bytes{{{SIDECAR}}}": "67x30"},
+    "S3DQueueAlmostFull": {f"s3d_queue_disk_bytes{{{SIDECAR}}}": "67x30"},
     "S3DRemoteAway": {f"s3d_remote_up{{{SIDECAR}}}": "0x30"},
     "S3DRemoteRefuses": {f"s3d_queue_paused_lanes{{{SIDECAR}}}": "1x30"},
     "S3DDiskFails": {f"s3d_store_failures_total{{{SIDECAR}}}": "3+1x30"},

@@ -657,7 +657,7 @@ def test_whatever_a_pod_is_it_is_injected_or_skipped_with_a_reason_or_it_is_an_e
     [
         (
             {"annotations": {"s3d.dev/gateways": "a"}},
-            "is none of s3d's: did you mean annotation s3d.dev/gateway?",
+            "there is no annotation s3d.dev/gateways: did you mean annotation s3d.dev/gateway?",
         ),
         ({"annotations": {"s3d.dev/drain-second": "7"}}, "did you mean annotation s3d.dev/drain-seconds"),
         ({"annotations": {"s3d.dev/colour": "red"}}, "there are s3d.dev/inject, s3d.dev/gateway,"),

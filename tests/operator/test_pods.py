@@ -2,6 +2,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ from aiohttp import web
 
 from s3d_operator import build, pods
 from s3d_operator.pods import ANSWER_BYTES, MAX_COUNT, MAX_SECONDS, Left, Pod, Report, ask, read_pod
+from s3d_operator.status import GatewayFacts, Seen, status_of
+from tests.clients import code_of
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway
 from tests.operator.test_inject import ANONYMOUS, inject, pod
@@ -208,3 +212,20 @@ async def test_the_door_of_a_real_gateway_is_understood(start_daemon: StartDaemo
     (report,) = (await ask([at("127.0.0.1")], daemon.metrics_port)).values()
     assert report
     assert (report.changes, report.parked, report.oldest, report.credentials) == (0, 0, None, "unknown")
+
+
+@pytest.mark.semantics("R-11a", "R-11b")
+@pytest.mark.parametrize("remote", ["minio"], indirect=True)
+@pytest.mark.parametrize("path", ["/prefix", "/BUCKET"])
+async def test_a_real_gateway_with_a_wrong_endpoint_is_a_condition(
+    start_daemon: StartDaemon, remote: Remote, bucket: str, path: str
+) -> None:
+    endpoint = remote.endpoint + path.replace("BUCKET", bucket)
+    daemon = await asyncio.to_thread(start_daemon, replace(remote, endpoint=endpoint))
+    assert await asyncio.to_thread(code_of, daemon.client().list_objects_v2, Bucket=bucket)
+    (report,) = (await ask([at("127.0.0.1")], daemon.metrics_port)).values()
+    given = {"remote": {"endpoint": endpoint, "credentials": {"secretRef": {"name": "s3-keys"}}}}
+    status = status_of({"metadata": {}, "spec": given}, GatewayFacts([Seen(report=report)]), datetime.now(UTC))
+    ready = next(each for each in status["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "WrongEndpoint")
+    assert f"take the path {path.replace('BUCKET', bucket)} away from remote.endpoint" in ready["message"]

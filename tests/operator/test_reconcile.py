@@ -280,7 +280,9 @@ async def test_an_injection_is_told_of_once_at_its_owner_also_by_another_process
     second = Reconciler(client, IMAGE)
     second._pods = list(reconciler.injected.objects.values())
     await second.tell_injections(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
-    assert events(api) == [("ReplicaSet", "Injected", "pods write through S3Gateway 'default'")]
+    assert events(api) == [
+        ("ReplicaSet", "Injected", "pods have S3Gateway 'default': AWS SDKs in them write through it")
+    ]
     await second.tell_injections(NOW)
 
 
@@ -693,6 +695,7 @@ def test_kopf_is_recent_and_its_watches_end_and_its_notes_are_under_our_name() -
         assert isinstance(storage, kopf.AnnotationsDiffBaseStorage | kopf.AnnotationsProgressStorage)
         assert storage.prefix == GROUP
     assert settings.posting.loggers is False
-    assert not logging.getLogger("kopf.objects").isEnabledFor(logging.INFO), "a line for each status that we write"
+    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+        assert not logging.getLogger(chatty).isEnabledFor(logging.INFO), "lines for each status and for each probe"
     assert settings.watching.server_timeout
     assert tuple(map(int, importlib.metadata.version("kopf").split(".")[:3])) >= (1, 44, 1)

@@ -70,6 +70,18 @@ def test_a_spec_that_the_schema_lets_through_and_the_daemon_does_not_is_invalid(
         assert "S3_ENDPOINT" not in message(status, "Accepted"), "nobody wrote that"
 
 
+@pytest.mark.parametrize(
+    "selector",
+    [{"matchLabels": {"bad key!": "x"}}, {"matchExpressions": [{"key": "a/b/c", "operator": "Exists"}]}],
+)
+def test_a_selector_by_a_name_that_no_label_has_is_invalid_and_says_so(selector: dict[str, Any]) -> None:
+    status = status_of(body(1, "http://minio:9000", podSelector=selector), ALONE, NOW)
+    assert condition(status, "Accepted") == condition(status, "Ready") == ("False", "InvalidSpec")
+    assert "spec.podSelector: no label can have the name" in message(status, "Accepted")
+    fine = {"matchLabels": {"app": "x", "app.kubernetes.io/name": "x"}}
+    assert condition(status_of(body(1, "http://s3", podSelector=fine), ALONE, NOW), "Accepted")[0] == "True"
+
+
 def test_a_spec_of_another_version_is_invalid_and_says_what_to_do() -> None:
     status = status_of({"metadata": {}, "spec": {"remote": {}}}, ALONE, NOW)
     assert condition(status, "Accepted") == ("False", "InvalidSpec")
@@ -170,6 +182,28 @@ def test_keys_that_the_remote_refuses_are_a_condition() -> None:
     assert "refuses the keys of 1 of 2 pods" in message(status, "Ready")
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("http://minio:9000/photos/", "take the path /photos away from remote.endpoint"),
+        ("http://minio:9001", "check its scheme, host and port"),
+    ],
+)
+def test_an_endpoint_without_the_store_is_a_condition_that_says_what_to_do(endpoint: str, words: str) -> None:
+    lost = replace(QUIET, endpoint_is_wrong=True, remote="away")
+    status = status_of(body(1, endpoint), GatewayFacts([Seen(report=QUIET), Seen(report=lost)]), NOW)
+    assert condition(status, "RemoteReachable") == condition(status, "Ready") == ("False", "WrongEndpoint")
+    assert condition(status, "CredentialsResolved") == ("True", "Found")
+    assert f"1 of 2 pods find no S3 store with their buckets at {endpoint}" in message(status, "Ready")
+    assert words in message(status, "Ready")
+
+
+def test_keys_that_are_refused_below_a_path_may_be_a_matter_of_the_path() -> None:
+    facts = GatewayFacts([Seen(report=replace(QUIET, credentials="refused"))])
+    assert "whether the path /photos belongs" in message(status_of(body(1, "http://s3/photos"), facts, NOW), "Ready")
+    assert "path" not in message(status_of(body(1, "http://s3"), facts, NOW), "Ready")
+
+
 def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_look() -> None:
     status = status_of(GIVEN, GatewayFacts([Seen(listens=False)]), NOW)
     assert condition(status, "CredentialsResolved") == ("Unknown", "PodsNotStarted")
@@ -181,7 +215,7 @@ def test_a_pod_that_does_not_start_leaves_the_keys_unknown_and_says_where_to_loo
     [
         ("CrashLoopBackOff", "kubectl logs POD -c s3d --previous"),
         ("CrashLoopBackOff", "securityContext.fsGroup"),
-        ("CreateContainerConfigError", "a key that the Secret lacks"),
+        ("CreateContainerConfigError", "a key in the Secret"),
         ("Unschedulable", "kubectl describe pod"),
     ],
 )
@@ -189,7 +223,7 @@ def test_a_gateway_whose_pods_do_not_start_is_not_ready_and_says_what_they_wait_
     waiting = Seen(listens=False, waits_for=reason)
     status = status_of(GIVEN, GatewayFacts([waiting, waiting]), NOW)
     assert condition(status, "Ready") == ("Unknown", "PodsNotStarted")
-    assert f"2 pods wait for a gateway ({reason})" in message(status, "Ready")
+    assert f"the gateway of 2 pods has not started ({reason})" in message(status, "Ready")
     assert words in message(status, "CredentialsResolved")
     some = status_of(GIVEN, GatewayFacts([waiting, Seen(report=QUIET)]), NOW)
     assert condition(some, "Ready") == ("True", "PodsNotStarted"), "others write through it"

@@ -51,11 +51,15 @@ class Told:
                 "since": 2.0,
                 "credentials": "found",
                 "refusal": "",
+                "identities": [],
             },
             "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
+            "access_keys": 2,
+            "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,
+            "tls": None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import apsw
 import pytest
 
-from s3d import background, daemon
+from s3d import background, daemon, watched
 from s3d.api import S3, Call, Reply
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
@@ -113,7 +113,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.01)
     monkeypatch.setattr(upkeep, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(daemon, "SWEEP_INTERVAL", 0.01)
-    monkeypatch.setattr(daemon, "RELOAD_INTERVAL", 0.01)
+    monkeypatch.setattr(watched, "INTERVAL", 0.01)
     settings = Settings(
         gateway=Gateway(local_dir=tmp_path / "local", config_dir=tmp_path),
         remote=Remote(buckets=(BUCKET,)),
@@ -125,7 +125,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     health = Health(5.0, 30.0, nothing)
     async with (
         open_queue(settings, remote, health, "http://remote.test", "us-east-1", metrics) as queue,
-        daemon.background(queue, daemon.Watched(settings), metrics),
+        daemon.background(queue, [daemon.watched_settings(settings)], metrics),
     ):
         yield Stage(queue, remote, fake, metrics)
 

@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from s3d.api import Body, BytesBody
 from s3d.client import Client
 from s3d.connections import Bounds
+from s3d.door.callers import Looked, Resumed
 from s3d.door.request_body import RequestBody
 from s3d.door.server import Server
 from s3d.layers.queue import Queue, parked
@@ -146,6 +147,15 @@ class Makers:
         form.file.length = form.file.presumed(len(document))
         return form.file
 
+    async def looked(self, data: bytes) -> Body:
+        return Looked(Streamed(data))
+
+    async def resumed(self, data: bytes) -> Body:
+        """The same after somebody has looked at the first block."""
+        looked = Looked(Streamed(data))
+        await anext(looked.chunks(), b"")
+        return looked.again()
+
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
         server = Server(handle, lingering_time=0.0)
@@ -204,6 +214,8 @@ MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     chunked.Unwrapped: Makers.framed,
     forms.FilePart: Makers.form_file,
     RequestBody: Makers.request,
+    Looked: Makers.looked,
+    Resumed: Makers.resumed,
     Download: Makers.download,
 }
 

@@ -5,7 +5,7 @@ from prometheus_client import generate_latest
 
 from s3d.metrics import STATES, Metrics
 
-BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_up", "_info")
+BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_up", "_failed", "_info")
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -68,3 +68,25 @@ def test_a_commit_is_counted_with_its_size() -> None:
     shown = samples(metrics)
     assert shown["s3d_store_commits_total"] == 1
     assert shown["s3d_store_commit_changes_sum"] == 3
+
+
+def test_what_comes_of_a_signature_is_counted_by_few_names() -> None:
+    metrics = Metrics()
+    for result in ("accepted", "accepted", "SignatureDoesNotMatch", "InvalidRequest", "a client's own words"):
+        metrics.count_caller(result)
+    shown = samples(metrics)
+    assert {name: shown[name] for name in shown if name.startswith("s3d_auth_total")} == {
+        's3d_auth_total{result="accepted"}': 2,
+        's3d_auth_total{result="SignatureDoesNotMatch"}': 1,
+        's3d_auth_total{result="other"}': 2,
+    }
+
+
+def test_a_file_that_is_wrong_is_shown_until_it_is_right() -> None:
+    metrics = Metrics()
+    for error, value in (("entry 1: no id", 1), ("", 0)):
+        metrics.show({}, 0, None, remote_up=None, access_keys=3, files={"access_keys": error, "settings": ""})
+        shown = samples(metrics)
+        assert shown['s3d_reload_failed{file="access_keys"}'] == value
+        assert shown['s3d_reload_failed{file="settings"}'] == 0
+        assert shown["s3d_access_keys"] == 3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from s3d.daemon import Watched
+from s3d.daemon import watched_settings
 from s3d.layers import credentials as wire
 from s3d.layers.credentials import KeyFiles, Keys
 from s3d.settings import Gateway, Settings
@@ -132,7 +132,7 @@ async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
     settings = Settings(gateway=Gateway(config_dir=tmp_path))
     before = settings.model_dump()
     (tmp_path / "settings.json").write_bytes(WRONG[wrong])
-    watched = Watched(settings)
+    watched = watched_settings(settings)
     await watched.look()
     await watched.look()
     assert settings.model_dump() == before
@@ -144,4 +144,4 @@ async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
 
 async def test_a_pipe_in_the_place_of_the_settings_file_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "settings.json")
-    await Watched(Settings(gateway=Gateway(config_dir=tmp_path))).look()
+    await watched_settings(Settings(gateway=Gateway(config_dir=tmp_path))).look()

@@ -6,6 +6,16 @@ from typing import Any, Literal, Protocol, TypedDict
 from s3d.api import Body
 
 
+class IdentityStatus(TypedDict):
+    """An identity by which s3d acts at the remote."""
+
+    name: str
+    """Its name; `other` for all beyond the first twenty."""
+    credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
+    """The same of its keys; of several identities the worst."""
+    refusal: str
+
+
 class RemoteStatus(TypedDict):
     """How the remote is doing."""
 
@@ -16,7 +26,10 @@ class RemoteStatus(TypedDict):
     credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
     """Whether there is something to sign with, and the remote takes it; unknown until a request needs it."""
     refusal: str
-    """The code of the error by which the remote refuses all that is asked of it; "" where it does not."""
+    """The code of the error by which the remote refuses all that is asked of it; "" where it does not. It is about our
+    keys where `credentials` says refused, else about the endpoint."""
+    identities: list[IdentityStatus]
+    """Those that a file names beside the gateway's own, which the members above are about."""
 
 
 class Tally(TypedDict):
@@ -35,6 +48,22 @@ class Pending(Tally):
     held: int
 
 
+class FileStatus(TypedDict):
+    """A file that is read again when it changes."""
+
+    loaded_at: float
+    """Unix time at which the content that is in use was taken over."""
+    error: str
+    """Why the newest content is not in use; "" where it is."""
+
+
+class TlsStatus(TypedDict):
+    """The certificate of the S3 door."""
+
+    expires_at: float
+    """Unix time from which on clients refuse it."""
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
@@ -46,7 +75,12 @@ class Status(TypedDict):
     """Changes by state."""
     paused_lanes: int
     """Identities and buckets to which nothing is delivered just now, because the remote refuses them."""
+    access_keys: int | None
+    """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
+    files: dict[str, FileStatus]
     draining: bool
+    tls: TlsStatus | None
+    """None where the door speaks plain HTTP."""
 
 
 class LaneStatus(TypedDict):

@@ -21,6 +21,8 @@ from s3d.errors import S3DError, S3Error
 from s3d.metrics import Metrics
 
 SOCKET_NAME = "s3d.sock"
+UP = {"found": True, "not required": True, "missing": False, "failing": False, "refused": False}
+"""Whether an identity can act at the remote, by what is known of its keys."""
 LASTING: set[asyncio.BaseProtocol] = set()
 """Connections over which something large is sent just now: they may last."""
 Response = TypeVar("Response", bound=web.StreamResponse)
@@ -136,6 +138,9 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
             pending["oldest_age_seconds"],
             paused_lanes=status["paused_lanes"],
             remote_up=up,
+            identities={one["name"]: UP.get(one["credentials"]) for one in status["remote"]["identities"]},
+            access_keys=status["access_keys"] or 0,
+            files={name: file["error"] for name, file in status["files"].items()},
         )
     encode, content_type = choose_encoder(accept)
     # In a thread: thousands of lines take longer than a request may wait for the loop.

@@ -34,12 +34,17 @@ examples:
   s3d status                               is the remote there, and what is still to be delivered?
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
+  s3d key new --read-only                  let somebody in who may only read (docs/ACCESS.md)
+  s3d presign holiday/2026/a.jpg           a URL by which anybody may read it for an hour
   s3d filter test 'b, !b/tmp/*' b/tmp/x     what a list of rules says of an object
 
 environment:
   S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
+  AWS_CA_BUNDLE          a PEM file with the CA of an https:// door; unset: SSL_CERT_FILE, else the system's CAs
   S3D_METRICS_ENDPOINT   its metrics door (http://127.0.0.1:33334)
   S3D_LOCAL_DIR          its local dir, where the socket for `status BUCKET/KEY` is (~/.local/state/s3d)
+  S3D_ACCESS_KEYS_FILE   the door's access keys; commands sign with the first of them
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY   what they sign with where there is no such file
   S3D_CONFIG             a JSON or TOML file of these and all other settings; the environment wins
   NO_COLOR               no colours, also on a terminal
 
@@ -117,6 +122,28 @@ examples:
 The exit code is 0 when all of it is delivered, and 75 when the time is over, or when something of it is
 parked, held or damaged: that is named. Writes that come meanwhile are not waited for.
 """
+KEY = """\
+examples:
+  s3d key new                                 adds a key that may do everything, and shows its secret once
+  s3d key new --id report --read-only --bucket sales
+  s3d key ls                                  the keys and what they may do, without secrets
+  s3d key rotate report                       gives it a second secret; the old one holds as well
+  s3d key rotate report --finish              only the new one holds from now on
+  s3d key test report                         signs a request to the door, and says what it answered
+
+The keys are in the file that S3D_ACCESS_KEYS_FILE names, for the daemon and for these commands. The door takes over a
+changed file within seconds, without a restart. To remove a key, remove its entry from the file.
+Not on a terminal, `new` and `rotate` print the id and the secret, separated by a tab.
+"""
+PRESIGN = """\
+examples:
+  s3d presign holiday/2026/a.jpg                      whoever has the URL may read it for an hour
+  s3d presign holiday/2026/a.jpg --expires 7d
+  s3d presign holiday/upload.jpg --method PUT         they may write it: curl -T FILE "$URL"
+
+It is signed with the first key of S3D_ACCESS_KEYS_FILE, else with AWS_ACCESS_KEY_ID; nothing is asked. It holds for
+S3D_ENDPOINT as that is set here, and as long as the key has this secret. A door without keys looks at its time only.
+"""
 FILTER = """\
 examples:
   s3d filter test 'photos, !photos/tmp/*' photos/tmp/a.jpg
@@ -155,6 +182,13 @@ FILTER_PAIRS = {
     "--bucket-tag": "a tag of its bucket",
     "--hdr": "a header of the request that writes it",
     "--md": "metadata of the object",
+}
+
+KEY_ACTIONS = {
+    "new": "add a key, and show its secret once",
+    "ls": "list the keys, without their secrets",
+    "rotate": "give a key another secret, beside the one that it has",
+    "test": "ask the door whether it takes a key",
 }
 
 
@@ -267,6 +301,14 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import flush
 
             return flush(options)
+        case "key":
+            from s3d.cli.keys import key
+
+            return key(options)
+        case "presign":
+            from s3d.cli.keys import presign
+
+            return presign(options)
         case "filter":
             from s3d.cli import filters
 
@@ -366,6 +408,31 @@ def parser() -> Parser:
             choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
             choice.add_argument("--force", action="store_true", help="write over files that are there")
         add_json(choice)
+
+    command = add("key", "make, list, rotate or test the access keys of the S3 door", epilog=KEY)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in KEY_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action in ("rotate", "test"):
+            choice.add_argument("id", nargs="?" if action == "test" else None, metavar="ID", help="which key")
+        if action == "new":
+            choice.add_argument("--id", metavar="ID", help="its id (default: one that is made up)")
+            choice.add_argument("--read-only", action="store_true", help="it may only read")
+            choice.add_argument(
+                "--bucket", action="append", metavar="BUCKET", help="a bucket that it may use (default: all)"
+            )
+            choice.add_argument(
+                "--identity", metavar="NAME", help="on whose behalf its requests are made at the remote"
+            )
+        if action == "rotate":
+            choice.add_argument("--finish", action="store_true", help="take the old secret away")
+        if action != "test":
+            add_json(choice)
+
+    command = add("presign", "print a URL by which anybody may read or write one object", epilog=PRESIGN)
+    command.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="which object")
+    command.add_argument("--expires", default="1h", metavar="TIME", help="for how long, at most 7d (default: 1h)")
+    command.add_argument("--method", default="GET", choices=("GET", "HEAD", "PUT", "DELETE"), help="to do what")
 
     command = add("filter", "try the rules of a filter", epilog=FILTER)
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)

@@ -1,25 +1,28 @@
-"""The CLI's client of the S3 door and of the status doors: plain HTTP, unsigned, one connection a request.
+"""The CLI's client of the S3 door, also by TLS, and of the status doors: HTTP, one connection a request.
 
 A key is sent as it was given, percent-encoded and never normalised: `a//b` and `a/../b` are keys like any other. What
 the door answers is bounded before it is parsed. Whatever goes wrong is an S3DError: S3Error where the door said so,
 NotRunning where nobody listens, Interrupted where the connection broke.
 """
 
+import hashlib
 import http.client
 import io
 import os
 import re
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from s3d.cli import settings
+from s3d.cli import settings, signing
+from s3d.cli.signing import Key
 from s3d.cli.terminal import Progress
-from s3d.errors import S3DError, S3Error
+from s3d.errors import ConfigError, S3DError, S3Error
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET
@@ -30,13 +33,15 @@ ANSWER_SECONDS = 300
 CONTINUE_SECONDS = 5
 CONTINUE_SIZE = 1 << 20
 """Bytes from which a body waits for the door's word: it reads this much of a body that it refuses, and no more."""
+GO_ON = b"HTTP/1.1 100 "
+"""What a door says that wants the body; any other answer is its last one."""
 DOCUMENT_LIMIT = 16 << 20
 BLOCK = 256 << 10
 SOCKET_NAME = "s3d.sock"
 SOCKET_PATH_LIMIT = 107
 
 HINTS = {
-    "AccessDenied": "s3d uses the credentials of its own environment, not yours",
+    "AccessDenied": "s3d asks the remote with the credentials of its own environment, not with yours",
     "BadDigest": "the file changed while it was sent; send it again",
     "EntityTooLarge": "a single put takes at most 5 GiB; an SDK sends more in parts",
     "NoSuchBucket": "`s3d ls` shows the buckets",
@@ -62,11 +67,19 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: IO[bytes] | None = None,
     length: int = 0,
+    sha256: str = "",
+    key: Key | None = None,
 ) -> http.client.HTTPResponse:
-    """Ask the S3 door. The answer's body is still to be read. Raises S3Error for every status from 300."""
+    """Ask the S3 door. The answer's body is still to be read. Raises S3Error for every status from 300.
+
+    It is signed by `key`, else by the one that is found (`signing.find`), else not at all; then `sha256` is the digest
+    of the body in hex.
+    """
     url = settings.endpoint()
-    where = path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
-    response = exchange(connect(url), urlsplit(url).netloc, method, where, headers or {}, body, length)
+    search = urlencode(query, quote_via=quote) if query else ""
+    headers = signing.sign(key or signing.find(), method, urlsplit(url).netloc, path, search, headers or {}, sha256)
+    where = f"{path}?{search}" if search else path
+    response = exchange(connect(url), urlsplit(url).netloc, method, where, headers, body, length)
     if response.status >= HTTPStatus.MULTIPLE_CHOICES:
         with response:
             raise refusal(response)
@@ -84,7 +97,9 @@ def ask_document(
 def send_document(path: str, query: Mapping[str, str], headers: Mapping[str, str], document: bytes) -> None:
     """Put an XML document."""
     headers = {"Content-Type": "application/xml", **headers}
-    with ask("PUT", path, query, headers=headers, body=io.BytesIO(document), length=len(document)) as response:
+    digest = hashlib.sha256(document).hexdigest()
+    body = io.BytesIO(document)
+    with ask("PUT", path, query, headers=headers, body=body, length=len(document), sha256=digest) as response:
         read_bounded(response)
 
 
@@ -104,7 +119,7 @@ def exchange(
     # The answer keeps the socket open until it is read.
     with sock:
         try:
-            connection.putrequest(method, where, skip_accept_encoding=True)
+            connection.putrequest(method, where, skip_host="Host" in headers, skip_accept_encoding=True)
             connection.putheader("Connection", "close")
             for name, value in headers.items():
                 connection.putheader(name, value)
@@ -113,8 +128,11 @@ def exchange(
             if large:
                 connection.putheader("Expect", "100-continue")
             connection.endheaders()
-            if body is not None and (not large or may_send(sock)):
+            begun = wait_for_word(sock) if large else b""
+            if body is not None and (not begun or begun.startswith(GO_ON)):
                 send_body(connection, body, length)
+            if begun:
+                connection.sock = Heard(sock, begun)
             return connection.getresponse()
         except (http.client.HTTPException, OSError) as error:
             raise Interrupted(
@@ -123,17 +141,59 @@ def exchange(
             ) from None
 
 
-def may_send(sock: socket.socket) -> bool:
-    """Whether the door wants a large body: it says 100, or nothing for a while; any other answer is the last one."""
-    go_on = b"HTTP/1.1 100"
+class Heard:
+    """A socket of whose answer something was read already: TLS lets nobody look without reading."""
+
+    def __init__(self, sock: socket.socket, begun: bytes) -> None:
+        """Take the socket, and what was read."""
+        self._sock = sock
+        self._begun = begun
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """The answer from its beginning."""
+        return io.BufferedReader(Rest(self._begun, self._sock.makefile("rb", buffering=0)))
+
+    def close(self) -> None:
+        """Close the socket; what was made of it stays open."""
+        self._sock.close()
+
+
+class Rest(io.RawIOBase):
+    """Bytes that are there, and then what comes from a socket."""
+
+    def __init__(self, begun: bytes, more: io.RawIOBase) -> None:
+        """Take both."""
+        self._begun = begun
+        self._more = more
+
+    def readable(self) -> bool:
+        """It is for reading."""
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        """Read what is there, else what comes."""
+        if not self._begun:
+            return self._more.readinto(into)
+        block = self._begun[: len(into)]
+        into[: len(block)] = block
+        self._begun = self._begun[len(block) :]
+        return len(block)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._more.close()
+        super().close()
+
+
+def wait_for_word(sock: socket.socket) -> bytes:
+    """What the door says before it gets a large body; nothing where it says nothing for a while."""
     sock.settimeout(CONTINUE_SECONDS)
     try:
-        head = sock.recv(len(go_on), socket.MSG_PEEK)
+        return sock.recv(BLOCK)
     except TimeoutError:
-        return True
+        return b""
     finally:
         sock.settimeout(ANSWER_SECONDS)
-    return bool(head) and go_on.startswith(head)
 
 
 def send_body(connection: http.client.HTTPConnection, body: IO[bytes], length: int) -> None:
@@ -206,13 +266,46 @@ def refusal(response: http.client.HTTPResponse) -> S3Error:
 
 
 def connect(url: str) -> socket.socket:
-    """Connect to a door. `localhost` is 127.0.0.1, then ::1, whatever the machine's resolver thinks of it."""
+    """Connect to a door, by TLS where its URL says so. Raises NotRunning."""
+    sock = connect_tcp(url)
+    return encrypt(sock, url) if url.startswith("https://") else sock
+
+
+def encrypt(sock: socket.socket, url: str) -> socket.socket:
+    """Shake hands with a door. Its certificate is judged by the CAs in the file that AWS_CA_BUNDLE names, as AWS's own
+    clients do, else by those of the system or of SSL_CERT_FILE. Raises ConfigError and NotRunning."""
+    bundle = os.environ.get("AWS_CA_BUNDLE") or None
+    try:
+        context = ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"AWS_CA_BUNDLE: {bundle} cannot be used: {error.strerror or error}",
+            hint="it names a PEM file of certificates",
+        ) from None
+    try:
+        return context.wrap_socket(sock, server_hostname=urlsplit(url).hostname)
+    except ssl.SSLCertVerificationError as error:
+        sock.close()
+        raise NotRunning(
+            f"the certificate of {url} is not trusted: {error.verify_message}",
+            hint="AWS_CA_BUNDLE, or SSL_CERT_FILE, names the PEM file with its CA",
+        ) from None
+    except OSError as error:
+        sock.close()
+        said = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise NotRunning(f"cannot speak TLS with {url}: {said}", hint="S3D_ENDPOINT says http:// or https://") from None
+
+
+def connect_tcp(url: str) -> socket.socket:
+    """Connect to a host. `localhost` is 127.0.0.1, then ::1, whatever the machine's resolver thinks of it."""
     parts = urlsplit(url)
     hosts = ("127.0.0.1", "::1") if parts.hostname == "localhost" else (parts.hostname or "",)
     failure = OSError("no address")
     for host in hosts:
         try:
-            sock = socket.create_connection((host, parts.port or 80), timeout=CONNECT_SECONDS)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            sock = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
         except OSError as error:
             failure = failure if isinstance(failure, ConnectionRefusedError) else error
         else:

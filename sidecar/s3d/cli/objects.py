@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from s3d.cli import terminal
+from s3d.cli import signing, terminal
 from s3d.cli.client import BLOCK, ask, ask_document, read_blocks, read_bounded, send_document
 from s3d.cli.target import Target, parse_object
 from s3d.errors import ConfigError, S3DError, S3Error
@@ -187,7 +187,8 @@ def put(options: argparse.Namespace) -> int:
         check_stdin(target, asked_for=options.file == "-")
     with closing(open_source(name)) as source:
         # What was read of stdin before is not ours.
-        start, md5 = source.tell(), hashlib.md5(usedforsecurity=False)
+        start, md5, sha256 = source.tell(), hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        signs = signing.find() is not None
         length = max(0, source.seek(0, os.SEEK_END) - start)
         if length > PUT_LIMIT:
             raise S3DError(
@@ -197,6 +198,8 @@ def put(options: argparse.Namespace) -> int:
         source.seek(start)
         while block := source.read(BLOCK):
             md5.update(block)
+            if signs:
+                sha256.update(block)
         source.seek(start)
         headers = {"Content-MD5": base64.b64encode(md5.digest()).decode()}
         content_type = options.content_type or guess_type(target.key) or guess_type(name)
@@ -206,7 +209,8 @@ def put(options: argparse.Namespace) -> int:
             headers[f"x-amz-meta-{name}"] = value
         if options.tag:
             headers["x-amz-tagging"] = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in options.tag)
-        with ask("PUT", target.path, headers=headers, body=source, length=length) as response:
+        digest = sha256.hexdigest()
+        with ask("PUT", target.path, headers=headers, body=source, length=length, sha256=digest) as response:
             read_bounded(response)
     etag = response.headers.get("ETag", "").strip('"')
     durability = response.headers.get("x-s3d-durability", "remote")

@@ -12,7 +12,7 @@ WIDTH, INDENT = 100, " " * 6
 def run(options: argparse.Namespace) -> int:
     """Run until a signal ends it; with --drain, until all is delivered; with --check, only show the settings.
 
-    Raises ConfigError where the settings are wrong.
+    Raises ConfigError where the settings, or the files that they name, are wrong.
     """
     from s3d import config
     from s3d.settings import known_settings
@@ -23,6 +23,10 @@ def run(options: argparse.Namespace) -> int:
         from s3d import daemon
 
         return daemon.main(settings, serves=not options.drain)
+    if settings.gateway.access_keys_file:
+        from s3d.door.keys import KeysFile
+
+        KeysFile(settings.gateway.access_keys_file)
     values = {
         variable: show(getattr(getattr(settings, section), name)) for variable, section, name, _ in known_settings()
     }

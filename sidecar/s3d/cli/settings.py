@@ -23,10 +23,11 @@ def find(name: str) -> str:
 
 
 def endpoint(name: str = "S3D_ENDPOINT") -> str:
-    """The URL of a door, `http://host[:port]`. Raises ConfigError where it is none."""
+    """The URL of a door, `http://host[:port]`; the S3 door's may be https. Raises ConfigError where it is none."""
     url = (find(name) or DEFAULTS[name]).rstrip("/")
-    if not url.startswith("http://"):
-        raise ConfigError(f"{name}: {url!r} is not an http:// URL", hint=f"for example {DEFAULTS[name]}")
+    allowed = ("http://", "https://") if name == "S3D_ENDPOINT" else ("http://",)
+    if not url.startswith(allowed):
+        raise ConfigError(f"{name}: {url!r} is not an {allowed[0]} URL", hint=f"for example {DEFAULTS[name]}")
     return url
 
 

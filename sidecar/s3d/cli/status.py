@@ -18,6 +18,8 @@ from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
 
+TROUBLE = frozenset(["missing", "failing", "refused"])
+"""What may be wrong with an identity's keys."""
 STATES = {
     "waiting": "waits for its turn or for the remote",
     "pushing": "is being sent to the remote",
@@ -114,15 +116,31 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     word = {"unknown": "not asked yet"}.get(state, state)
     since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
     yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
+    if tls := said["tls"]:
+        left = tls["expires_at"] - now
+        until = f"expires in {terminal.show_age(left)}" if left > 0 else f"expired {terminal.show_age(-left)} ago"
+        yield "certificate", until if left > 0 else terminal.paint(until, "red")
     if remote["refusal"]:
-        what = (
-            "our keys" if remote["credentials"] == "refused" else "every bucket: does S3_ENDPOINT have a path too much?"
+        wrong_keys = remote["credentials"] == "refused"
+        text = (
+            "the remote refuses our keys" if wrong_keys else "no bucket is found at this address: check its path, too"
         )
-        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: it refuses {what}"), "red")
+        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: {text}"), "red")
+    if said["access_keys"] is not None:
+        yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    for name, file in said["files"].items():
+        if file["error"]:
+            text = f"{name.replace('_', ' ')} of {terminal.show_age(now - file['loaded_at'])} ago: {file['error']}"
+            yield "old", terminal.paint(terminal.printable(text), "red")
+    for identity in remote.get("identities", ()):
+        if identity["credentials"] in TROUBLE:
+            text = f"{identity['name']}: its keys are {identity['credentials']} {identity['refusal']}".rstrip()
+            yield "identity", terminal.paint(terminal.printable(text), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])
-            text = f"{lane['bucket']} for {waits}: {lane['code']}: {lane['reason']}"
+            whose = f" of identity {lane['identity']}" if lane["identity"] else ""
+            text = f"{lane['bucket']}{whose} for {waits}: {lane['code']}: {lane['reason']}"
             yield "paused", terminal.paint(terminal.printable(text), "red")
     for change in said.get("tried", ()):
         name = f"{change['bucket']}/{change['key']}"

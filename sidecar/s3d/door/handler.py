@@ -13,15 +13,19 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from s3d import targets
+from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
+from s3d.config import is_loopback
 from s3d.connections import LINGER, Connection
 from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
+from s3d.door.callers import GATEWAY, Callers
 from s3d.door.request_body import RequestBody
 from s3d.door.response import NAME, XML, Response, begun, break_off
 from s3d.errors import S3DError, S3Error
@@ -46,14 +50,16 @@ PROLOGUE = encode.PROLOGUE.encode().strip()
 class Door:
     """One S3 front over one S3."""
 
-    def __init__(self, serve: S3, settings: Gateway, rules_of: RulesOf) -> None:
-        """Take what answers the calls, and who knows the CORS rules of buckets."""
+    def __init__(self, serve: S3, settings: Gateway, rules_of: RulesOf, callers: Callers | None = None) -> None:
+        """Take what answers the calls, who knows the CORS rules of buckets, and who may call; None: everyone who
+        reaches the door."""
         self._serve = serve
+        self._callers = callers
         host = urlsplit(settings.endpoint).hostname or "localhost"
         self._domains: Sequence[str] = (*settings.domains,)
         self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
         self._browsers = Browsers(rules_of, self._hosts, self._domains)
-        self._any_host = settings.insecure
+        self._insecure = settings.insecure
         self._admin_api = settings.admin_api
         self._host_id = secrets.token_hex(16)
         self._run = secrets.token_hex(4).upper()
@@ -63,9 +69,9 @@ class Door:
         """Answer one request."""
         connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
         with connection.answering():
-            return await self._answer(request)
+            return await self._answer(request, connection)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, connection: Connection) -> web.StreamResponse:
         request_id = f"{self._run}{next(self._count):08X}"
         authority, path, query = targets.split(request.raw_path)
         headers: AnyHeaders = request.headers
@@ -73,7 +79,7 @@ class Door:
             # What the target says goes before the header (RFC 9112, 3.2.2).
             headers = CIMultiDict(headers)
             headers[hdrs.HOST] = authority
-        wire = Wire(request.method, path, query, headers)
+        wire = Wire(request.method, path, query, headers, scheme="https" if is_encrypted(request) else "http")
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
@@ -85,20 +91,25 @@ class Door:
                 if wire.method == hdrs.METH_OPTIONS:
                     response = self._preflight(wire, page, request_id)
                     return response
-                self._browsers.check(wire, page)
+                if self._callers is None:
+                    self._browsers.check(wire, page)
                 operation, params = decode.request(wire, self._domains)
                 if adminapis.is_meant(wire.method, params):
                     adminapis.check_allowed(self._admin_api)
                     # Whatever S3 would take it for.
                     operation = None
-                if query:
-                    # Of a name that is there twice, the first counts.
-                    sigv4.check_presigned(dict(reversed(decode.query(query))), datetime.now(UTC))
-                if body is not None:
-                    source = await whole(body) if is_document(operation) and body.length is None else body
-                    incoming = checksums.incoming(source, wire, names=())
+                name = operation.name if operation else ""
+                caller, source = await self._admit(request, name, params, wire, body)
+                if caller.key.id:
+                    connection.authenticated()
+                else:
+                    # A page that signs may come from anywhere.
+                    self._browsers.check(wire, page)
+                if source is not None:
+                    source = await whole(source) if is_document(operation) and source.length is None else source
+                    incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
                 check_length(incoming)
-                call = Call(operation.name if operation else "", params, wire, incoming, trace=request_id)
+                call = Call(name, params, wire, incoming, identity=caller.key.identity, trace=request_id)
                 if call.operation in answers.LONG:
                     return await self._patient(request, call, page, request_id)
                 reply = await self._serve(call)
@@ -125,6 +136,17 @@ class Door:
             if body is not None and not await self._drained(request, body) and response is not None:
                 response.force_close()
         return response
+
+    async def _admit(
+        self, request: web.BaseRequest, operation: str, params: dict[str, Any], wire: Wire, body: Body | None
+    ) -> tuple[Caller, Body | None]:
+        """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
+        if self._callers is not None:
+            return await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
+        if wire.query:
+            # Of a name that is there twice, the first counts.
+            sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
+        return GATEWAY, body
 
     async def _patient(self, request: web.BaseRequest, call: Call, page: Page, request_id: str) -> web.StreamResponse:
         """Answer an operation that the remote takes its time for, and that is judged by the end of its document.
@@ -183,12 +205,18 @@ class Door:
     def _identified(self, request: web.BaseRequest, document: bytes, request_id: str) -> bytes:
         return encode.identified(document, request_id=request_id, host_id=self._host_id, resource=request.raw_path)
 
+    @property
+    def _takes_any_host(self) -> bool:
+        """Whether no page of a browser can gain by another name of the door: where each request is signed, it cannot
+        make one."""
+        return self._insecure or (self._callers is not None and self._callers.all_sign)
+
     def _check_host(self, wire: Wire) -> None:
         """Refuse other people's host names (A-3), and headers that are no text."""
         host = targets.host_of(wire.headers.get(hdrs.HOST, ""))
         if len(wire.headers.getall(hdrs.HOST, ())) > 1:
             raise S3Error("InvalidRequest", "The request has more than one Host header")
-        if host not in self._hosts and not targets.is_named(host, self._domains) and not self._any_host:
+        if host not in self._hosts and not targets.is_named(host, self._domains) and not self._takes_any_host:
             raise S3Error(
                 "AccessDenied",
                 f"The host {host!r} is not one of this door's names",
@@ -232,7 +260,7 @@ class Door:
             return Response(status=status, headers=headers)
         if isinstance(body, BytesBody) and len(body.data) <= SMALL:
             return Response(status=status, headers=headers, body=body.data)
-        if body.send is not None and (length or 0) > SMALL:
+        if body.send is not None and (length or 0) > SMALL and not is_encrypted(request):
             return await self._send(request, status, headers, body, body.send, closing=closing)
         return await self._stream(request, status, headers, body, closing=closing)
 
@@ -322,6 +350,18 @@ class Door:
 def _ended(serving: "asyncio.Future[Reply]") -> None:
     if not serving.cancelled() and (error := serving.exception()) is not None:
         log.warning("a request whose client has left failed: %s", error)
+
+
+def is_encrypted(request: web.BaseRequest) -> bool:
+    """Whether it comes by TLS. Nothing but the transport may write to the socket then: what else does would send the
+    bytes as they are (A-10)."""
+    return request.transport is not None and request.transport.get_extra_info("ssl_object") is not None
+
+
+def is_secure(request: web.BaseRequest) -> bool:
+    """Whether nobody on the way can read or change a request: it comes by TLS, or from this machine."""
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return is_encrypted(request) or (peer is not None and is_loopback(peer[0]))
 
 
 def is_document(operation: Operation | None) -> bool:

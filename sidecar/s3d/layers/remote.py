@@ -24,21 +24,23 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Wire, read_all
+from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
 from s3d.bounded import BoundedMap
 from s3d.client import DOCUMENT_LIMIT
-from s3d.errors import ConfigError, S3Error, Unavailable
+from s3d.errors import ConfigError, NotS3, Unavailable
 from s3d.layers import blanks
 from s3d.layers.blanks import Blanks
-from s3d.layers.credentials import Credentials
+from s3d.layers.credentials import Chain
 from s3d.layers.health import Exchange, Health
+from s3d.layers.identities import OWN, Identities, Identity
 from s3d.layers.judge import PATIENT, Judge, read_document
 from s3d.layers.proxies import Proxies, shown
-from s3d.layers.standing import NO_BUCKET, Standing
+from s3d.layers.standing import NO_BUCKET
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
-from s3d.protocol.sigv4 import Reading
+from s3d.protocol.canonical import Reading
+from s3d.protocol.checksums import EMPTY_SHA256
 from s3d.settings import Remote as RemoteSettings
 
 T = TypeVar("T")
@@ -46,7 +48,6 @@ log = logging.getLogger(__name__)
 
 NOT_SENT_ON = HOP_BY_HOP | {"x-amz-decoded-content-length", "x-amz-trailer"}
 SKIP_AUTO = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 # A refusal that comes before the bytes is worth a round trip from this size on.
@@ -62,7 +63,7 @@ EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106,
 REDIRECTS = frozenset([301, 307, 400])
 SAYING = frozenset([400, 401, 403, 404])
 """Statuses of errors that may be about us."""
-EXPECTATION_FAILED = 417
+EXPECTATION_FAILED, NOT_IMPLEMENTED = 417, 501
 MAX_SENT = 3
 """How often a request is sent at most: for another region, and for an expectation that is not known."""
 IDLE_CLOSED = b"<Code>RequestTimeout</Code>"
@@ -101,14 +102,16 @@ class Remote:
         """Prepare the connections; nothing is sent before the first call."""
         self._metrics = metrics
         self._settings = settings
-        self.credentials = Credentials(settings)
-        self.region = settings.region or self.credentials.chain.region()
+        self._chain = Chain(settings.region, needed=not settings.anonymous and not settings.credentials_dir)
+        self.region = self._chain.region()
         self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
         parts = urlsplit(self.endpoint)
         self._scheme, self._host, self._base = parts.scheme, parts.netloc, parts.path
+        self.identities = Identities(settings, self._chain, self._base)
         self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
         self._regions: BoundedMap[str, str] = BoundedMap(MAX_REGIONS)
-        self._last_bucket = ""
+        self._last = ("", OWN)
+        """The bucket that was asked last, and by whom."""
         self._expects = True
         """Whether the remote may be asked to answer before the bytes; not once it has refused that."""
         self._skew = 0.0
@@ -118,7 +121,6 @@ class Remote:
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
-        self.standing = Standing(self._base)
         self._proxies = Proxies()
         if proxy := self._proxies.of(self._scheme, self._host):
             log.info("the remote is reached through the proxy %s", shown(proxy))
@@ -152,21 +154,38 @@ class Remote:
                 await call.body.aclose()
             raise self._unavailable(sent=False)
         if call.bucket:
-            self._last_bucket = call.bucket
-        reply = await self._judge(call)
-        if reply.status < 300:
-            self.standing.passed()
-        elif reply.status in SAYING:
-            document = reply.body.data if isinstance(reply.body, BytesBody) else b""
-            self._refused(call, decode.error(reply.status, reply.headers, document))
+            self._last = (call.bucket, call.identity)
+        try:
+            identity = self.identities.get(call.identity)
+        except BaseException:
+            if call.body:
+                await call.body.aclose()
+            raise
+        try:
+            reply = await self._judge(call)
+        except NotS3:
+            identity.standing.not_s3()
+            raise
+        if reply.status < 300 or reply.outcome is Outcome.DONE:
+            identity.standing.passed()
+        elif reply.status < 500 or reply.status == NOT_IMPLEMENTED:
+            self._refused(call, identity, reply)
         return reply
 
-    def _refused(self, call: Call, error: S3Error) -> None:
+    def _refused(self, call: Call, identity: Identity, reply: Reply) -> None:
         """Note an error that may be about us and not about what was asked."""
-        self.credentials.refused(error.status, error.code)
-        absent = error.status == 404 and call.operation == "HeadBucket"
-        looked = call.origin in ("door", "queue") and call.wire.method in ("GET", "HEAD")
-        self.standing.refused(NO_BUCKET if absent else error.code, looked=looked)
+        document = reply.body.data if isinstance(reply.body, BytesBody) else b""
+        error = decode.error(reply.status, reply.headers, document)
+        identity.credentials.refused(error.status, error.code)
+        if reply.outcome is Outcome.UNKNOWN:
+            identity.standing.not_s3()
+            return
+        if reply.outcome is Outcome.REFUSED:
+            identity.standing.answered()
+        if reply.status in SAYING:
+            absent = error.status == 404 and call.operation == "HeadBucket"
+            looked = call.origin in ("door", "queue") and call.wire.method in ("GET", "HEAD")
+            identity.standing.refused(NO_BUCKET if absent else error.code, has_key=bool(call.key), looked=looked)
 
     async def _forward(self, call: Call) -> Reply:
         wire = call.wire
@@ -282,8 +301,13 @@ class Remote:
         length = upload.body.length if upload else None
         if length is not None:
             signed["Content-Length"] = str(length)
-        reading = reading or await self._blanks.reading(call.bucket, headers)
-        await self._sign(signed, method, target, query, payload_hash, reading)
+        reading = reading or await self._blanks.reading(call.bucket, call.identity, headers)
+        try:
+            await self._sign(call.identity, signed, method, target, query, payload_hash, reading)
+        except Unavailable:
+            # Any answer to a probe says that the remote is there, also one to a request that nobody has signed.
+            if not probe:
+                raise
         url = URL(f"{target.scheme}://{target.host}{target.path}{'?' + query if query else ''}", encoded=True)
         exchange: Exchange | None = None
         try:
@@ -370,19 +394,21 @@ class Remote:
         )
 
     async def _sign(
-        self, headers: Headers, method: str, target: Target, query: str, payload_hash: str, reading: Reading
+        self,
+        identity: str,
+        headers: Headers,
+        method: str,
+        target: Target,
+        query: str,
+        payload_hash: str,
+        reading: Reading,
     ) -> None:
-        if self._settings.anonymous:
+        """Sign a request by the keys of an identity. Raises Unavailable where it has none."""
+        keys = await self.identities.get(identity).credentials.find()
+        if keys is None:
             if payload_hash == UNSIGNED_TRAILER:
                 headers["x-amz-content-sha256"] = payload_hash
             return
-        keys = await self.credentials.find()
-        if keys is None:
-            raise Unavailable(
-                "No AWS credentials were found for the remote",
-                code="NoCredentials",
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile, or S3D_ANONYMOUS=true",
-            )
         sigv4.sign(
             method=method,
             path=target.path,
@@ -413,26 +439,28 @@ class Remote:
         )
 
     def _aws_endpoint(self, region: str) -> str:
-        found = self.credentials.chain.session.get_component("endpoint_resolver").construct_endpoint("s3", region)
+        found = self._chain.session.get_component("endpoint_resolver").construct_endpoint("s3", region)
         if not found:
             raise ConfigError(f"AWS_REGION: {region} is not a region of AWS", hint="or set S3_ENDPOINT")
         return f"https://{found['hostname']}"
 
     async def _probe(self) -> None:
-        call = Call("HeadBucket", {"Bucket": self._last_bucket}, Wire("HEAD", "/", "", CIMultiDict()))
-        target = self._target(self._last_bucket, "/")
+        bucket, identity = self._last
+        call = Call("HeadBucket", {"Bucket": bucket}, Wire("HEAD", "/", "", CIMultiDict()), identity=identity)
+        target = self._target(bucket, "/")
         response = await self._exchange(
             self._client, call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True
         )
         if isinstance(response, aiohttp.ClientResponse):
             response.release()
 
-    async def _send_blanks(self, bucket: str, reading: Reading) -> str:
+    async def _send_blanks(self, bucket: str, identity: str, reading: Reading) -> str:
         """Ask a bucket something with blanks in a header, signed by a reading; the code of its error, "" for none."""
         call = Call(
             "GetBucketLocation" if bucket else "ListBuckets",
             {"Bucket": bucket} if bucket else {},
             Wire("GET", "/", "", CIMultiDict()),
+            identity=identity,
         )
         headers: Headers = CIMultiDict(blanks.SAMPLE)
         query, target = "location" if bucket else "", self._target(bucket, "/")
@@ -461,10 +489,16 @@ def _tls() -> ssl.SSLContext:
 
 @contextlib.asynccontextmanager
 async def connect(settings: RemoteSettings, metrics: Metrics) -> AsyncIterator[Remote]:
-    """Open the remote and keep its health watched for as long as the context lasts."""
+    """Open the remote and keep its health watched for as long as the context lasts. Raises ConfigError."""
     remote = Remote(settings, metrics)
-    if settings.credentials_dir and not settings.anonymous:
-        await remote.credentials.find()
+    try:
+        await remote.identities.read()
+    except ConfigError:
+        await remote.aclose()
+        raise
+    if settings.credentials_dir:
+        with contextlib.suppress(Unavailable):
+            await remote.identities.own.credentials.find()
     watch = asyncio.create_task(remote.health.watch(metrics))
     try:
         yield remote

@@ -27,7 +27,10 @@ SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
 INLINE = 32 << 10
 """Larger blocks are hashed in a thread."""
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+PAYLOAD = "x-amz-content-sha256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
+"""Of no bytes."""
 
 
 class Hash(Protocol):
@@ -182,15 +185,15 @@ def expected(headers: AnyHeaders) -> Expected:
         if content_md5 is None:
             raise S3Error("InvalidDigest", "The Content-MD5 you specified was invalid.", details={"Content-MD5": text})
         sent["content-md5"] = text
-    payload = headers.get("x-amz-content-sha256", UNSIGNED)
+    payload = headers.get(PAYLOAD, UNSIGNED)
     if HEX_SHA256.match(payload):
         content_sha256 = bytes.fromhex(payload)
-        sent["x-amz-content-sha256"] = payload
+        sent[PAYLOAD] = payload
     elif payload != UNSIGNED and payload not in chunked.SCHEMES:
         raise S3Error(
             "InvalidArgument",
             "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, one of the STREAMING- values or a valid sha256 value.",
-            details={"ArgumentName": "x-amz-content-sha256", "ArgumentValue": payload},
+            details={"ArgumentName": PAYLOAD, "ArgumentValue": payload},
         )
     values = [(low, value) for name, value in headers.items() if (low := name.lower()) in HEADERS]
     trailers = chunked.announced(headers)
@@ -330,14 +333,7 @@ class VerifiedBody(Body):
                 },
             )
         if promise.content_sha256 is not None and digests.digest("sha256") != promise.content_sha256:
-            raise S3Error(
-                "XAmzContentSHA256Mismatch",
-                "The provided 'x-amz-content-sha256' header does not match what was computed.",
-                details={
-                    "ClientComputedContentSHA256": promise.content_sha256.hex(),
-                    "S3ComputedContentSHA256": digests.result("sha256"),
-                },
-            )
+            raise other_payload(promise.content_sha256.hex(), digests.result("sha256"))
         if promise.checksum is not None:
             self._judge_checksum(*promise.checksum)
         for name in promise.trailers:
@@ -363,20 +359,38 @@ def verify(
     return VerifiedBody(body, promise, trailers=trailers, names=names)
 
 
-def incoming(body: Body, wire: Wire, *, names: Iterable[str] = ("md5",)) -> VerifiedBody:
+def incoming(
+    body: Body,
+    wire: Wire,
+    *,
+    names: Iterable[str] = ("md5",),
+    payload: str = UNSIGNED,
+    seal: chunked.Seal | None = None,
+) -> VerifiedBody:
     """A request's body as its headers describe it: decoded where it is aws-chunked, and verified.
 
-    Raises S3Error where the headers contradict themselves. A checksum in the query of a presigned URL is no promise: S3
-    does not look at it, and SDKs put there that of the empty body which they had when they signed.
+    `payload` is what a signature says of the body, also where no header says it, and `seal` judges the signatures of
+    its chunks. Raises S3Error where the headers contradict themselves. A checksum in the query of a presigned URL is no
+    promise: S3 does not look at it, and SDKs put there that of the empty body which they had when they signed.
     """
     headers = _described(wire)
+    if payload != UNSIGNED and PAYLOAD not in headers:
+        headers = CIMultiDict(headers)
+        headers[PAYLOAD] = payload
     promise = expected(headers)
     if chunked.is_chunked(headers):
-        decoded = chunked.wrap(body, headers)
+        decoded = chunked.wrap(body, headers, seal=seal, apply=None if seal is None else _apart)
         return verify(decoded, promise, trailers=decoded.trailers, names=names)
     if promise.trailers:
         raise S3Error("InvalidRequest", "x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER")
     return verify(body, promise, names=names)
+
+
+async def _apart(function: Callable[[bytes], list[bytes]], block: bytes) -> list[bytes]:
+    """Apply what hashes a block to it, to a large one in a thread."""
+    if len(block) <= INLINE:
+        return function(block)
+    return await asyncio.get_running_loop().run_in_executor(None, function, block)
 
 
 def _described(wire: Wire) -> AnyHeaders:
@@ -407,6 +421,15 @@ def _from_base64(text: str, size: int) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return raw if len(raw) == size else None
+
+
+def other_payload(said: str, computed: str) -> S3Error:
+    """The answer to a body that is not the one whose SHA-256 was said, both in hex."""
+    return S3Error(
+        "XAmzContentSHA256Mismatch",
+        f"The provided '{PAYLOAD}' header does not match what was computed.",
+        details={"ClientComputedContentSHA256": said, "S3ComputedContentSHA256": computed},
+    )
 
 
 def _incomplete() -> S3Error:

@@ -9,7 +9,7 @@ until everything behind it has been judged.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import Protocol
 
@@ -34,6 +34,10 @@ MAX_TRAILERS = 16
 BLOCK_SIZE = 64 << 10
 MAX_WHOLE = 64 << 10
 """Bytes of a framed body that are decoded in one piece."""
+
+
+Apply = Callable[[Callable[[bytes], list[bytes]], bytes], Awaitable[list[bytes]]]
+"""Applies a function to bytes, here or in a thread."""
 
 
 class Seal(Protocol):
@@ -156,7 +160,7 @@ class Decoder:
             name, value = match[1].decode("ascii").lower(), match[2].decode("ascii")
             if name in self.trailers or len(self.trailers) >= MAX_TRAILERS:
                 raise _malformed_trailer(f"{name} is there more than once")
-            if name not in self._announced and not (name == TRAILER_SIGNATURE and self._signed):
+            if name not in self._announced and not (name == TRAILER_SIGNATURE and self._signed and self._announced):
                 raise _malformed_trailer(f"{name} was not announced in x-amz-trailer")
             self.trailers[name] = value
             if name != TRAILER_SIGNATURE:
@@ -216,10 +220,11 @@ class Unwrapped(Body):
 
     length: int | None = None
 
-    def __init__(self, body: Body, decoder: Decoder, length: int) -> None:
-        """Take the framed body, and the length of what it carries."""
+    def __init__(self, body: Body, decoder: Decoder, length: int, apply: Apply | None = None) -> None:
+        """Take the framed body, the length of what it carries, and how a block is decoded; by default at once."""
         self._body = body
         self._decoder = decoder
+        self._apply = apply
         self.length = length
 
     @property
@@ -233,7 +238,7 @@ class Unwrapped(Body):
             raise ValueError("a framed body can be read once, from its start")
         held = b""
         async for data in self._body.chunks():
-            for block in self._decoder.feed(data):
+            for block in await self._decoded(data):
                 if held:
                     yield held
                 held = block
@@ -246,9 +251,13 @@ class Unwrapped(Body):
         # The frames may outweigh what they carry.
         if self._body.length is None or self._body.length > MAX_WHOLE:
             return b"".join([block async for block in self.chunks()])
-        blocks = self._decoder.feed(await self._body.whole())
+        blocks = await self._decoded(await self._body.whole())
         self._decoder.end()
         return b"".join(blocks)
+
+    async def _decoded(self, data: bytes) -> list[bytes]:
+        feed = self._decoder.feed
+        return feed(data) if self._apply is None else await self._apply(feed, data)
 
     async def aclose(self) -> None:
         """Close the framed body."""
@@ -306,8 +315,11 @@ def announced(headers: AnyHeaders) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in names if name.strip())
 
 
-def wrap(body: Body, headers: AnyHeaders, *, seal: Seal | None = None) -> Unwrapped:
-    """A body that decodes `body` as the headers say. Raises S3Error where they contradict themselves."""
+def wrap(body: Body, headers: AnyHeaders, *, seal: Seal | None = None, apply: Apply | None = None) -> Unwrapped:
+    """A body that decodes `body` as the headers say. Raises S3Error where they contradict themselves.
+
+    A seal hashes every byte: `apply` is what keeps that from the event loop.
+    """
     scheme = SCHEMES.get(headers.get("x-amz-content-sha256", ""))
     if scheme is None:
         raise S3Error("InvalidArgument", "The x-amz-content-sha256 you specified is not supported for a chunked body")
@@ -323,7 +335,7 @@ def wrap(body: Body, headers: AnyHeaders, *, seal: Seal | None = None) -> Unwrap
     if names and not trailing:
         raise S3Error("InvalidRequest", "x-amz-trailer needs an x-amz-content-sha256 that ends in -TRAILER")
     length = int(text)
-    return Unwrapped(body, Decoder(length, signed=signed, announced=names, seal=seal), length)
+    return Unwrapped(body, Decoder(length, signed=signed, announced=names, seal=seal), length, apply)
 
 
 def frame(body: Body, trailer: str, value_size: int | None = None, *, block_size: int = BLOCK_SIZE) -> Framed:

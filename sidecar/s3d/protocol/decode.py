@@ -11,7 +11,7 @@ import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
@@ -28,6 +28,8 @@ MAX_CODE, MAX_MESSAGE = 128, 2048
 """Characters of an error that are kept: they stand in rows, in the log and before people."""
 
 BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+VERSION = re.compile(r"(versionId=[^&]*)?")
+"""What may stand behind the question mark of a copy's source."""
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -117,6 +119,28 @@ def query(text: str) -> tuple[tuple[str, str], ...]:
             name, _, value = part.replace("+", " ").partition("=")
             pairs.append((_unquote(name), _unquote(value)))
     return tuple(pairs)
+
+
+def copy_source(source: object) -> tuple[str, str] | None:
+    """Bucket and key that a copy reads; None where the call is no copy.
+
+    As S3 does, it is decoded once and then split, so that the slash between the two may be encoded as well. Raises
+    S3Error InvalidArgument where it names no key, or has a query that is no version: stores read that in two ways.
+    """
+    if not isinstance(source, str) or not source:
+        return None
+    path, _, query = source.partition("?")
+    try:
+        bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
+    except UnicodeDecodeError:
+        bucket = key = ""
+    if not bucket or not key or not VERSION.fullmatch(query):
+        raise S3Error(
+            "InvalidArgument",
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": source},
+        )
+    return bucket, key
 
 
 def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[str, Any]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from s3d.api import Body
+from s3d.api import Body, Wire
 from s3d.errors import S3Error
 from s3d.protocol.model import timestamp
 
@@ -213,6 +213,11 @@ class FilePart(Body):
     async def aclose(self) -> None:
         """Close the body underneath."""
         await self._body.aclose()
+
+
+def is_form(wire: Wire) -> bool:
+    """Whether a request is a form POST, which names its key in its body."""
+    return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
 
 
 async def read(body: Body, content_type: str) -> Form:

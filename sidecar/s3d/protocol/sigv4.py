@@ -3,45 +3,32 @@
 Signed are Host, Content-MD5, Content-Type and every x-amz-* header: what the protocol demands, and what decides which
 bytes are stored under which name. Other headers are left out since a proxy on the way may rewrite them
 (Accept-Encoding, Expect, the Range of a cache), and a signature over them would turn that into a refusal. Presigned
-URLs are judged by their time; the client's keys are not known here, so no client's signature is verified.
+URLs are judged by their time; clients' signatures are verified in `s3d.access`.
 """
 
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from multidict import CIMultiDict
 
 from s3d.api import AnyHeaders, Headers
 from s3d.errors import S3Error
+from s3d.protocol import canonical
+from s3d.protocol.canonical import Reading
 from s3d.protocol.model import SIGNATURE, hoisted, iso_date, neutral
 
 ALGORITHM = "AWS4-HMAC-SHA256"
+TERMINATOR = "aws4_request"
 MAX_AGE = timedelta(days=7)
 SKEW = timedelta(minutes=15)
 LONG_DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-CANONICAL_PATH = re.compile(r"[A-Za-z0-9/_.~-]*\Z")
-SIGNED = frozenset(["host", "content-md5", "content-type"])
 AUTH_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"])
 V2 = frozenset(["AWSAccessKeyId", "Signature", "Expires"])
-RUN = re.compile(r"  +")
-ODD_BLANK = re.compile(r"[^\S ]")
-"""White space that is no space."""
-
-
-class Reading(StrEnum):
-    """How white space inside a header's value is read for a signature; at its ends all of it is left out."""
-
-    SPACES = "spaces"
-    """Runs of spaces are one space; other white space stands for itself. It is what AWS documents."""
-    ALL = "all"
-    """Runs of any white space are one space."""
 
 
 def sign(
@@ -74,69 +61,60 @@ def sign(
         headers["x-amz-security-token"] = token
     else:
         headers.popall("x-amz-security-token", None)
-    names, lines = canonical_headers(headers, reading)
-    scope = f"{day}/{region}/{service}/aws4_request"
-    canonical = f"{method}\n{canonical_path(path)}\n{canonical_query(query)}\n{lines}\n{names}\n{payload_hash}"
-    # Bytes that are no UTF-8 come as lone surrogates and go out as the same bytes.
-    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    to_sign = f"{ALGORITHM}\n{date}\n{scope}\n{digest}"
-    signature = hmac.digest(signing_key(secret_key, day, region, service), to_sign.encode(), "sha256").hex()
+    names = canonical.signed_names(headers)
+    scope = f"{day}/{region}/{service}/{TERMINATOR}"
+    digest = canonical.digest(
+        method=method,
+        path=canonical.path(path),
+        query=canonical.query(query),
+        headers=canonical.headers(headers, names, reading),
+        names=";".join(names),
+        payload_hash=payload_hash,
+    )
+    signature = signed(signing_key(secret_key, day, region, service), f"{ALGORITHM}\n{date}\n{scope}\n{digest}")
     headers["Authorization"] = (
-        f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
     )
 
 
-@lru_cache(maxsize=64)
+def presign(
+    *, method: str, path: str, host: str, access_key: str, secret_key: str, region: str, seconds: int, now: datetime
+) -> str:
+    """The query of a URL that anybody may use for so many seconds from now, as `host` and `path` are sent."""
+    date = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    scope = f"{date[:8]}/{region}/s3/{TERMINATOR}"
+    members = {
+        "X-Amz-Algorithm": ALGORITHM,
+        "X-Amz-Credential": f"{access_key}/{scope}",
+        "X-Amz-Date": date,
+        "X-Amz-Expires": str(seconds),
+        "X-Amz-SignedHeaders": "host",
+    }
+    query = canonical.query(urlencode(members, quote_via=quote))
+    digest = canonical.digest(
+        method=method,
+        path=canonical.path(path),
+        query=query,
+        headers=f"host:{host}\n",
+        names="host",
+        payload_hash="UNSIGNED-PAYLOAD",
+    )
+    signature = signed(signing_key(secret_key, date[:8], region, "s3"), f"{ALGORITHM}\n{date}\n{scope}\n{digest}")
+    return f"{query}&X-Amz-Signature={signature}"
+
+
+def signed(key: bytes, text: str) -> str:
+    """The signature over a string to sign, in hex."""
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+@lru_cache(maxsize=256)
 def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:
     """The key of one day, region and service."""
     key = f"AWS4{secret_key}".encode()
-    for part in (day, region, service, "aws4_request"):
+    for part in (day, region, service, TERMINATOR):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
-
-
-def canonical_headers(headers: AnyHeaders, reading: Reading) -> tuple[str, str]:
-    """The names that are signed, and their lines: lower case, sorted, values trimmed, several of one name joined."""
-    values: dict[str, str] = {}
-    for name, value in headers.items():
-        low = name.lower()
-        if is_signed(low):
-            text = " ".join(value.split()) if reading is Reading.ALL else RUN.sub(" ", value.strip())
-            values[low] = f"{values[low]},{text}" if low in values else text
-    names = sorted(values)
-    return ";".join(names), "".join([f"{name}:{values[name]}\n" for name in names])
-
-
-def is_signed(name: str) -> bool:
-    """Whether a header is signed, by its name in lower case."""
-    return name in SIGNED or name.startswith("x-amz-")
-
-
-def is_ambiguous(headers: AnyHeaders) -> bool:
-    """Whether the signature over headers depends on the reading of white space."""
-    return any(is_signed(name.lower()) and ODD_BLANK.search(value.strip()) for name, value in headers.items())
-
-
-def canonical_path(path: str) -> str:
-    """A path decoded once and quoted anew; no dots or slashes are resolved."""
-    return path if CANONICAL_PATH.match(path) else quote(unquote_to_bytes(path), safe="/-_.~")
-
-
-def canonical_query(query: str) -> str:
-    """A query decoded once, quoted anew and sorted."""
-    if not query:
-        return ""
-    pairs = []
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.replace("+", "%20").partition("=")
-            pairs.append((_requote(name), _requote(value)))
-    pairs.sort()
-    return "&".join([f"{name}={value}" for name, value in pairs])
-
-
-def _requote(text: str) -> str:
-    return quote(unquote_to_bytes(text), safe="-_.~")
 
 
 def presigned(query: Mapping[str, str]) -> bool:
@@ -148,7 +126,7 @@ def check_presigned(query: Mapping[str, str], now: datetime) -> None:
     """Judge the time of a presigned request; nothing for any other. Raises S3Error AccessDenied with status 403."""
     if "X-Amz-Signature" in query:
         try:
-            start = _long_date(query["X-Amz-Date"])
+            start = long_date(query["X-Amz-Date"])
             seconds = query["X-Amz-Expires"]
             if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 9):
                 raise ValueError(seconds)  # noqa: TRY301
@@ -176,7 +154,7 @@ def check_presigned(query: Mapping[str, str], now: datetime) -> None:
 
 # Of the URLs of one minute many have the same date.
 @lru_cache(maxsize=64)
-def _long_date(text: str) -> datetime:
+def long_date(text: str) -> datetime:
     """Read ISO 8601's long form as signatures have it; a tenth of strptime's time. Raises ValueError."""
     match = LONG_DATE.fullmatch(text)
     if match is None:

@@ -95,7 +95,7 @@ def _open(path: Path) -> int:
     except OSError as error:
         raise ConfigError(
             f"{path.parent} cannot be used as the local dir: {error.strerror}",
-            hint="set S3D_LOCAL_DIR to a writable directory",
+            hint=f"let user {os.geteuid()} write there (in a pod: securityContext.fsGroup), or set S3D_LOCAL_DIR",
         ) from error
 
 

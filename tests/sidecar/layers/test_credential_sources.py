@@ -16,6 +16,7 @@ from typing import Any, Self
 import pytest
 
 from s3d.errors import S3Error
+from s3d.layers.credentials import Chain, Credentials, Keys
 from tests.callers import Answer
 from tests.clients import raw
 from tests.daemons import StartDaemon, drained, eventually
@@ -139,7 +140,7 @@ async def lives_without_keys(here: Gateway, store: Store) -> None:
         assert read.status == 503
         assert operation == "HeadObject" or read.hint or "AWS_ACCESS_KEY_ID" in str(read) or "credential" in str(read)
     assert (await here.ask("GetObject", {"Bucket": "b", "Key": "k0"})).data == b"1"  # type: ignore[union-attr]
-    assert here.far.credentials.state in ("missing", "failing")
+    assert here.far.identities.own.credentials.state in ("missing", "failing")
     assert store.data("b", "k0") is None
 
 
@@ -293,3 +294,12 @@ async def test_a_refusal_with_a_far_date_teaches_no_clock(date: str, tmp_path: P
             await delivers(store)
             signed = {datetime.strptime(one.headers["x-amz-date"], "%Y%m%dT%H%M%S%z") for one in store.seen}
             assert max(abs(when - datetime.now(UTC)) for when in signed) < timedelta(minutes=15)
+
+
+async def test_the_profile_of_an_identity_is_that_of_the_sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text("[p]\naws_access_key_id = AKP\naws_secret_access_key = secret-of-p\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    chain = Chain("eu", needed=False)
+    assert await Credentials(chain.of_profile("p")).find() == Keys("AKP", "secret-of-p", None), "not the environment's"
+    with pytest.raises(S3Error, match="source of the credentials"):
+        await Credentials(chain.of_profile("q")).find()

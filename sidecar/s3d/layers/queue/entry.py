@@ -130,24 +130,24 @@ async def _look_up(context: Context, write: Write, fact: Fact) -> object:
     call = write.call
     match fact:
         case Fact.BUCKET:
-            return await _bucket(context, call.bucket)
+            return await _bucket(context, call)
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
             return write.profile is None or context.facts.is_verified(write.profile)
         case Fact.RULE:
             tags = withheld.tags_of(context.db, call) if write.tags is None else write.tags
-            return await _rule(context, call.bucket, tags)
+            return await _rule(context, call, tags)
         case Fact.STUCK:
             return bool(call.key) and _is_stuck(context, call)
         case Fact.AWAY:
             return (context.health.reason or "it does not answer") if context.health.away else ""
 
 
-async def _bucket(context: Context, name: str) -> str | S3Error:
+async def _bucket(context: Context, call: Call) -> str | S3Error:
     """Why writes to a bucket go through; the error of one that is not there, or that nobody knows."""
     try:
-        return context.facts.buckets.through(await context.facts.buckets.get(name))
+        return context.facts.buckets.through(await context.facts.buckets.get(call.bucket, call.identity))
     except S3Error as error:
         return error
 
@@ -161,12 +161,13 @@ async def _name(write: Write) -> str | S3Error:
     return ""
 
 
-async def _rule(context: Context, bucket: str, tags: Mapping[str, str]) -> str | S3Error:
+async def _rule(context: Context, call: Call, tags: Mapping[str, str]) -> str | S3Error:
     """The rule that holds a write. A bucket whose tags nobody has asked for yet is asked, since what was sent cannot be
     taken back; one that is not there, or tells them to nobody, has none."""
+    bucket = call.bucket
     if bucket and not context.facts.bucket_tags.known(bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
         try:
-            await context.facts.bucket_tags.ask(bucket)
+            await context.facts.bucket_tags.ask(bucket, call.identity)
         except S3Error as error:
             if error.status >= 500:
                 return error

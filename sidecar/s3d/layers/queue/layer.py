@@ -50,7 +50,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.layers.queue.wiring import Contexts, QueueContext, wire
 from s3d.metrics import Metrics
-from s3d.protocol import encode
+from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
 from s3d.store.bodies import Bodies
@@ -154,7 +154,7 @@ class Queue:
         handler = HANDLERS.get(call.operation)
         if handler is not None:
             return await handler(self._contexts, call)
-        if form_upload.is_form(call.wire):
+        if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
             case Class.PASS:

@@ -62,6 +62,7 @@ def describe(context: Context, change: Change) -> dict[str, Any]:
         "bucket": change.bucket,
         "key": change.key,
         "op": change.op,
+        "identity": change.identity,
         "state": change.state,
         "size": change.size,
         "etag": change.etag,

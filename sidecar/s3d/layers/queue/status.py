@@ -64,6 +64,7 @@ def of_object(db: Database, clock: Clock, bucket: str, key: str) -> dict[str, An
         {
             "seq": change.seq,
             "op": change.op,
+            "identity": change.identity,
             "state": change.state,
             "size": change.size,
             "etag": change.etag,
@@ -88,6 +89,7 @@ def tried(db: Database) -> list[dict[str, Any]]:
             "bucket": change.bucket,
             "key": change.key,
             "op": change.op,
+            "identity": change.identity,
             "state": change.state,
             "attempts": change.attempts,
             "code": change.code,

@@ -37,6 +37,8 @@ class Waiter:
     prefix: str = ""
     turn: int = 0
     """Of a request that writes: its own row."""
+    identity: str = ""
+    """Who waits: one that names no key itself is told no other identity's (A-8)."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -76,12 +78,13 @@ class Turns:
         for waiter in self._waiters.get(bucket, ()):
             waiter.woken.set()
 
-    async def barrier(self, bucket: str, key: str | None, prefix: str = "") -> None:
-        """Wait until the changes that are pending now on a key (None: on all under `prefix`) are pushed.
+    async def barrier(self, bucket: str, key: str | None, prefix: str = "", identity: str = "") -> None:
+        """Wait until the changes that are pending now on a key (None: on all under `prefix`) are pushed; `identity` is
+        who waits for several.
 
         Raises S3Error SlowDown (503) when the remote is away, a change is held or parked, or it takes too long.
         """
-        waiter = Waiter(bucket, key, lookups.newest(self._db), prefix)
+        waiter = Waiter(bucket, key, lookups.newest(self._db), prefix, identity=identity)
         if self._obstacle(waiter) is None:
             return
         with self._waiting(waiter):
@@ -184,15 +187,16 @@ class Turns:
 
     async def _glance(self, waiter: Waiter, deadline: float, change: Change | None) -> None:
         """Wait a moment, or until something moved; refuse where waiting is in vain."""
+        named = waiter.key is not None or change is None or change.identity == waiter.identity
         if change is not None and change.state in ("held", "parked", "quarantined"):
-            raise refusal(change, f"is {change.state}", moves=False)
+            raise refusal(change, f"is {change.state}", moves=False, named=named)
         if change is not None and waiter.turn and change.seq > waiter.turn:
             # It is behind this request, and what this request was to see will not be delivered.
             raise refusal(change, "has taken the place of an older one, which is not delivered any more")
         if self._health.away:
-            raise refusal(change, "waits for the remote, which is away")
+            raise refusal(change, "waits for the remote, which is away", named=named)
         if time.monotonic() >= deadline:
-            raise refusal(change, f"was not pushed within {self._timeout:g} s")
+            raise refusal(change, f"was not pushed within {self._timeout:g} s", named=named)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_INTERVAL):
                 await waiter.woken.wait()
@@ -215,13 +219,19 @@ def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None
         changes.end_turn(db, seq, made=changes.ANY if turn.etag is None else turn.etag)
 
 
-def refusal(change: Change | None, why: str, *, moves: bool = True) -> S3Error:
-    """The 503 of a request that depends on a change which is not pushed.
+def refusal(change: Change | None, why: str, *, moves: bool = True, named: bool = True) -> S3Error:
+    """The 503 of a request that depends on a change which is not pushed; its key is said where it may be `named`.
 
     Where the change does not move by itself the client is not told to come again: a person has to.
     """
-    what = f"{change.op} of {change.bucket}/{change.key}" if change else "another request on this key"
-    details = {"PendingBucket": change.bucket, "PendingKey": change.key} if change else {}
+    details: dict[str, str] = {}
+    if change is None:
+        what = "another request on this key"
+    elif named:
+        what = f"{change.op} of {change.bucket}/{change.key}"
+        details = {"PendingBucket": change.bucket, "PendingKey": change.key}
+    else:
+        what = f"{change.op} in {change.bucket} by another identity"
     return S3Error(
         "SlowDown",
         f"This request depends on a pending change: the {what} {why}",

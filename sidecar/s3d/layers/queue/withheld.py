@@ -33,12 +33,13 @@ def carries(staging: Staging, call: Call) -> bool:
 
 def tags_of(db: Database, call: Call, source: tuple[str, str] | None = None) -> Mapping[str, str]:
     """The tags that an object would have by a write, as members; of a copy those of its `source` (bucket and key)
-    where that is pending here. What only the remote could say is not asked: then the bucket's tag counts."""
+    where that is pending here by the same identity. What only the remote could say is not asked: then the bucket's tag
+    counts."""
     if call.operation in REMOVING:
         return {}
     if call.operation == "CopyObject" and call.params.get("TaggingDirective") != "REPLACE":
         pending = lookups.visible(db, *source) if source is not None else None
-        return {} if pending is None else pending.members
+        return pending.members if pending is not None and pending.identity == call.identity else {}
     return {TAGGING: "&".join(call.wire.headers.getall(TAGGING, ()))}
 
 

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multidict import CIMultiDict
@@ -260,4 +260,4 @@ def without_digest(wire: Wire) -> Wire:
     """A request whose document was written anew, without what was said of the old one."""
     about = ("content-md5", "x-amz-content-sha256", "x-amz-trailer", "x-amz-decoded-content-length", "content-length")
     headers = CIMultiDict((name, value) for name, value in wire.headers.items() if name.lower() not in about)
-    return Wire(wire.method, wire.path, wire.query, headers)
+    return replace(wire, headers=headers)

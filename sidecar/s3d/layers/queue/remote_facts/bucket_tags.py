@@ -16,8 +16,8 @@ from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error
 from s3d.layers.health import Health
-from s3d.layers.queue.remote_facts.buckets import SILENT
-from s3d.layers.queue.rows import claims, holds
+from s3d.layers.queue.remote_facts.buckets import FORBIDDEN, OWN, SILENT
+from s3d.layers.queue.rows import claims, holds, remote_facts
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 
@@ -30,6 +30,8 @@ IDLE_POLL_INTERVAL, MAX_IDLE = 300.0, 10
 """The same where nothing waits, and how many of those are asked in one round."""
 BATCH = 500
 """Changes that are judged in one transaction."""
+MAX_ASKING = 5
+"""Identities on whose behalf one bucket is asked, of each kind."""
 MAX_BUCKETS = 100
 """Buckets that are asked in one round."""
 
@@ -51,15 +53,24 @@ class BucketTags:
         """Whether the bucket's tags were ever asked for."""
         return bool(holds.asked_at(self._db, bucket))
 
-    async def ask(self, bucket: str) -> None:
-        """Ask a bucket for its tags and judge what waits in it. Raises S3Error and StoreFailed."""
+    async def ask(self, bucket: str, *identities: str) -> None:
+        """Ask a bucket for its tags and judge what waits in it. Raises S3Error and StoreFailed.
+
+        Who may know them says them: some identities are asked, then those that were shown the bucket.
+        """
         tags: Mapping[str, Any] = {}
-        try:
-            tags = (await self._client.ask("GetBucketTagging", {"Bucket": bucket}, fresh=True)).result
-        except S3Error as error:
-            # No tags; or a remote, or an identity, that has no such notion.
-            if error.status not in SILENT or error.code == "NoSuchBucket":
-                raise
+        some = dict.fromkeys([*identities, *remote_facts.shown_to(self._db, bucket, MAX_ASKING)])
+        for identity in some or (OWN,):
+            client = self._client.acting(identity)
+            try:
+                tags = (await client.ask("GetBucketTagging", {"Bucket": bucket}, fresh=True)).result
+            except S3Error as error:
+                # No tags; or a remote, or an identity, that has no such notion.
+                if error.status not in SILENT or error.code == "NoSuchBucket":
+                    raise
+                if error.status == FORBIDDEN:
+                    continue
+            break
         if await self._db.write(holds.remember(bucket, tags, self._clock.now())):
             log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
             await self._judge(bucket)
@@ -87,7 +98,7 @@ class BucketTags:
         due = [bucket for bucket in busy if now - holds.asked_at(self._db, bucket) >= POLL_INTERVAL / 2]
         for bucket in dict.fromkeys(due + holds.long_ago(self._db, now - IDLE_POLL_INTERVAL, MAX_IDLE)):
             try:
-                await self.ask(bucket)
+                await self.ask(bucket, *claims.identities_waiting(self._db, bucket, MAX_ASKING))
             except S3Error as error:
                 log.debug("bucket %s does not tell its tags: %s", bucket, error)
             except StoreFailed as error:

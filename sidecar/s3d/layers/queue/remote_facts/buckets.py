@@ -3,6 +3,8 @@
 A bucket is looked up before its first put is acknowledged and remembered on disk. One that the settings name is taken
 at its word until the remote can be asked. What the remote later shows to the contrary is remembered too. Not to be
 allowed to look is no knowledge: an identity may write to a bucket that it may not list, which its first write tells.
+
+That a bucket is there is known to all identities; whom the remote has shown it is each one's own (A-8).
 """
 
 import asyncio
@@ -29,6 +31,9 @@ VERSIONS = frozenset(["versioned", "locked"])
 """Of a bucket that keeps every write."""
 REFUTED = "refuted"
 """Of a bucket that the settings name and the remote refuses."""
+OWN = ""
+"""The gateway's own identity."""
+FORBIDDEN = 403
 MAX_KNOWN = 10_000
 """Names whose row, or absence, is kept in memory."""
 # Answers to a look-up that say "not configured here", or that this remote or identity has no such notion.
@@ -45,6 +50,10 @@ class Bucket:
     name: str
     through: str = ""
     detail: str = ""
+
+
+Seat = tuple[str, str]
+"""A bucket and an identity."""
 
 
 class Buckets:
@@ -68,9 +77,11 @@ class Buckets:
         self._health = health
         self._named = frozenset(named)
         self._known: dict[str, Bucket | None] = {}
-        self._looking: dict[str, asyncio.Future[Bucket]] = {}
-        self._hidden: dict[str, Bucket] = {}
-        """Buckets that the remote lets nobody look at, and what is known of them; no write has passed yet."""
+        self._looking: dict[Seat, asyncio.Future[Bucket]] = {}
+        self._hidden: dict[Seat, Bucket] = {}
+        """Buckets that the remote does not let an identity look at, and what is known of them; no write of it has
+        passed yet."""
+        self._shown: dict[Seat, bool] = {}
 
     def remembered(self, name: str) -> Bucket | None:
         """What is known without asking; None where the bucket was never seen."""
@@ -81,8 +92,8 @@ class Buckets:
             self._known[name] = Bucket(name, *row) if row else None
         return self._known[name]
 
-    async def get(self, name: str) -> Bucket:
-        """What is known of a bucket, asking the remote where it was never seen.
+    async def get(self, name: str, identity: str) -> Bucket:
+        """What is known of a bucket, asking the remote on behalf of an identity where it was never seen.
 
         Raises the remote's own error (NoSuchBucket), or Unavailable where it is away and nothing vouches.
         """
@@ -97,7 +108,7 @@ class Buckets:
                 hint=f"to write to it before it is seen, name it in S3D_BUCKETS={name}",
             )
         try:
-            return await self._look_up_once(name)
+            return await self._look_up_once((name, identity))
         except Unavailable:
             if self.vouched(name):
                 return Bucket(name)
@@ -108,10 +119,38 @@ class Buckets:
         bucket = self.remembered(name)
         return name in self._named if bucket is None else bucket.through != REFUTED
 
-    def named(self, name: str) -> bool:
-        """Whether the settings vouch for a bucket and the remote has not said otherwise: it is there and writable. One
-        that nobody may look at has its first write judged by the remote."""
-        return name in self._named and name not in self._hidden and self.vouched(name)
+    def named(self, name: str, identity: str) -> bool:
+        """Whether the settings vouch for a bucket and the remote has not said otherwise: it is there, and the gateway
+        may write to it. One that it may not look at has its first write judged by the remote, and so have other
+        identities."""
+        return identity == OWN and name in self._named and (name, OWN) not in self._hidden and self.vouched(name)
+
+    def is_shown_to(self, name: str, identity: str) -> bool:
+        """Whether a bucket is there, and the remote has shown it to an identity, or the settings vouch for that."""
+        if not self.vouched(name):
+            return False
+        return self._is_shown((name, identity)) or self.named(name, identity)
+
+    def _is_shown(self, seat: Seat) -> bool:
+        if seat not in self._shown:
+            if len(self._shown) >= MAX_KNOWN:
+                self._shown.clear()
+            self._shown[seat] = remote_facts.is_bucket_shown(self._db, *seat)
+        return self._shown[seat]
+
+    async def show(self, name: str, identity: str) -> None:
+        """Note that the remote has shown a bucket to an identity. Raises StoreFailed."""
+        seat = (name, identity)
+        if not self._is_shown(seat):
+            await self._db.write(remote_facts.show_bucket(*seat, self._clock.wall()))
+            self._shown[seat] = True
+
+    async def hide(self, name: str, identity: str) -> None:
+        """Note that it does not do that any more. Raises StoreFailed."""
+        seat = (name, identity)
+        if self._is_shown(seat):
+            await self._db.write(remote_facts.hide_bucket(*seat))
+            self._shown[seat] = False
 
     def through(self, bucket: Bucket) -> str:
         """Why writes to a bucket go through under these settings; "" where they are queued."""
@@ -124,34 +163,37 @@ class Buckets:
 
     async def refute(self, name: str, code: str) -> None:
         """Note that the remote says of a bucket that it is not there, or not ours; the settings' word is void."""
+        await self.forget(name)
         if name in self._named:
             await self._remember(Bucket(name, REFUTED, code))
-        else:
-            await self.forget(name)
 
     def encryption(self, name: str) -> str:
         """How the bucket encrypts a queued write that does not say so itself; "" where it does not."""
         bucket = self.remembered(name)
         return bucket.detail if bucket is not None and not bucket.through else ""
 
-    async def passed(self, name: str) -> None:
-        """Note that the remote took a write: a bucket that nobody may look at is there, and writable. Raises
-        StoreFailed."""
-        if (bucket := self._hidden.pop(name, None)) is not None:
+    async def passed(self, name: str, identity: str) -> None:
+        """Note that the remote took a write of an identity: a bucket that it may not look at is there, and writable.
+        Raises StoreFailed."""
+        if (bucket := self._hidden.pop((name, identity), None)) is not None:
             await self._remember(bucket)
+        await self.show(name, identity)
 
     async def forget(self, name: str) -> None:
         """Ask again before the next put."""
-        self._hidden.pop(name, None)
+        for kept in (self._hidden, self._shown):
+            for seat in [seat for seat in kept if seat[0] == name]:
+                del kept[seat]
         await self._db.write(remote_facts.forget_bucket(name))
         self._known.pop(name, None)
 
-    async def learn(self, bucket: Bucket) -> None:
-        """Remember what the remote showed of a bucket. Raises StoreFailed."""
+    async def learn(self, bucket: Bucket, identity: str) -> None:
+        """Remember what the remote showed of a bucket to an identity. Raises StoreFailed."""
         if (known := self.remembered(bucket.name)) is not None and known.through == bucket.through:
             return
         log.warning("bucket %s is not as it was before: %s (%s)", bucket.name, bucket.through, bucket.detail)
         await self._remember(bucket)
+        await self.show(bucket.name, identity)
 
     async def _remember(self, bucket: Bucket) -> None:
         await self._db.write(
@@ -159,38 +201,41 @@ class Buckets:
         )
         self._known[bucket.name] = bucket
 
-    async def _look_up_once(self, name: str) -> Bucket:
-        """One look-up for all who ask at once; it outlives each of them."""
-        future = self._looking.get(name)
+    async def _look_up_once(self, seat: Seat) -> Bucket:
+        """One look-up for all of an identity who ask at once; it outlives each of them."""
+        future = self._looking.get(seat)
         if future is None:
-            future = self._looking[name] = asyncio.ensure_future(self._look_up(name))
-            future.add_done_callback(lambda _: self._looking.pop(name, None))
+            future = self._looking[seat] = asyncio.ensure_future(self._look_up(*seat))
+            future.add_done_callback(lambda _: self._looking.pop(seat, None))
         return await asyncio.shield(future)
 
-    async def _look_up(self, name: str) -> Bucket:
+    async def _look_up(self, name: str, identity: str) -> Bucket:
+        client = self._client.acting(identity)
         shown, versioning, lock, encryption, tags = await asyncio.gather(
-            self._exists(name),
-            self._ask("GetBucketVersioning", name),
-            self._ask("GetObjectLockConfiguration", name),
-            self._ask("GetBucketEncryption", name),
-            self._ask("GetBucketTagging", name),
+            self._exists(client, name),
+            ask(client, "GetBucketVersioning", name),
+            ask(client, "GetObjectLockConfiguration", name),
+            ask(client, "GetBucketEncryption", name),
+            ask(client, "GetBucketTagging", name),
         )
-        bucket = Bucket(name, *judge(versioning, lock, encryption))
-        await self._db.write(holds.remember_first(name, tags, self._clock.now()))
+        bucket = Bucket(name, *judge(versioning or {}, lock or {}, encryption or {}))
+        if tags is not None:
+            await self._db.write(holds.remember_first(name, tags, self._clock.now()))
         if shown:
-            self._hidden.pop(name, None)
+            self._hidden.pop((name, identity), None)
             await self._remember(bucket)
+            await self.show(name, identity)
         else:
             if len(self._hidden) >= MAX_KNOWN:
                 self._hidden.clear()
-            self._hidden[name] = bucket
+            self._hidden[name, identity] = bucket
         return bucket
 
-    async def _exists(self, name: str) -> bool:
+    async def _exists(self, client: Client, name: str) -> bool:
         """Ask whether the bucket is there; False where the identity may not know. A HEAD has no document, so its error
         gets the name that a PUT's has."""
         try:
-            await self._client.head_bucket(name, fresh=True)
+            await client.head_bucket(name, fresh=True)
         except S3Error as error:
             if error.status == 404:
                 await self.refute(name, "NoSuchBucket")
@@ -202,13 +247,18 @@ class Buckets:
             raise
         return True
 
-    async def _ask(self, operation: str, name: str) -> Mapping[str, Any]:
-        try:
-            return (await self._client.ask(operation, {"Bucket": name}, fresh=True)).result
-        except S3Error as error:
-            if error.status in SILENT:
-                return {}
-            raise
+
+async def ask(client: Client, operation: str, name: str) -> Mapping[str, Any] | None:
+    """What a bucket says of itself, {} where it is not configured or the remote has no such notion; None where the
+    identity may not know."""
+    try:
+        return (await client.ask(operation, {"Bucket": name}, fresh=True)).result
+    except S3Error as error:
+        if error.status == FORBIDDEN:
+            return None
+        if error.status in SILENT:
+            return {}
+        raise
 
 
 def judge(versioning: Mapping[str, Any], lock: Mapping[str, Any], encryption: Mapping[str, Any]) -> tuple[str, str]:

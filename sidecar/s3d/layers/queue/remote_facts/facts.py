@@ -33,6 +33,7 @@ CONTRARY = frozenset(
 )
 """Errors that say of a profile that it is not allowed or not known after all."""
 KMS = "aws:kms"
+FORBIDDEN = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class RemoteFacts:
     def is_verified(self, profile: WriteProfile) -> bool:
         """Whether the queue may take a profile: the remote has judged it, or the settings vouch for it (R-6)."""
         verdict = self.profiles.verdict(profile)
-        return verdict == VERIFIED or (not verdict and not profile.members and self.buckets.named(profile.bucket))
+        return verdict == VERIFIED or (
+            not verdict and not profile.members and self.buckets.named(profile.bucket, profile.identity)
+        )
 
     async def delivered(self, change: Change, answer: Answer) -> None:
         """Learn from a push that succeeded, before its row goes: what is queued after that is made upon its object."""
@@ -80,6 +83,16 @@ class RemoteFacts:
         """Note that writes to a bucket mean something else now, or may: the next one asks again. Raises StoreFailed."""
         await self.buckets.forget(bucket)
         await self.profiles.forget(bucket)
+
+    async def looked(self, call: Call, reply: Reply) -> None:
+        """Learn from the answer to a HEAD of a bucket whether its identity may look at it."""
+        try:
+            if reply.outcome is Outcome.DONE:
+                await self.buckets.show(call.bucket, call.identity)
+            elif reply.status == FORBIDDEN and reply.outcome is Outcome.REFUSED:
+                await self.buckets.hide(call.bucket, call.identity)
+        except StoreFailed as error:
+            log.error("what the remote showed of bucket %s cannot be kept: %s", call.bucket, error)
 
     async def sent_through(self, call: Call, reply: Reply, etag: str | None, *, changed: bool) -> None:
         """Learn from the answer to a write that was sent through: what the remote honours (Q-18), and which object is
@@ -121,9 +134,9 @@ class RemoteFacts:
         if encryption.startswith(KMS):
             found = Bucket(profile.bucket, "encrypted", encryption)
         try:
-            await self.buckets.passed(profile.bucket)
+            await self.buckets.passed(profile.bucket, profile.identity)
             if found.through:
-                await self.buckets.learn(found)
+                await self.buckets.learn(found, profile.identity)
             await self.profiles.learn(profile, SUSPECT if self.buckets.through(found) else VERIFIED)
         except StoreFailed as error:
             log.error("what the remote showed of bucket %s cannot be kept: %s", profile.bucket, error)

@@ -106,19 +106,22 @@ class New:
 def enqueue(db: apsw.Connection, new: New) -> int:
     """Add a put or a delete and supersede what it makes pointless (Q-2, Q-9); its seq.
 
-    An older change that waits is dropped, unless the turn of a request stands between the two: that request was
-    promised to see it. What is held, parked or quarantined the table supersedes by itself (truth.sql).
+    An older change that waits is dropped, unless it is another identity's (Q-2a), or something stands between the two
+    that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
+    table supersedes by itself (truth.sql).
     """
     dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
-    turn = max((seq for seq, _, op, *_ in older if op == Op.THROUGH), default=0)
+    between = max(
+        (seq for seq, _, op, *_, identity in older if op == Op.THROUGH or identity != new.identity), default=0
+    )
     late: list[str | bytes] = []
     seen = new.base
-    for seq, since, op, state, late_writes, base in older:
+    for seq, since, op, state, late_writes, base, _ in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
-        if state == State.WAITING and op != Op.THROUGH and seq > turn and not new.ordered:
+        if state == State.WAITING and op != Op.THROUGH and seq > between and not new.ordered:
             db.execute(SQL["drop"], (seq,))
             dropped.append(since)
             late.append(late_writes)
@@ -159,12 +162,13 @@ def _insert(
 def retag(db: apsw.Connection, new: New) -> bool:
     """Queue a change of tags (Q-19): fold it into the put that is to be pushed, or add a row behind one under way.
 
-    False, and nothing done, where no put is pending, or the turn of a request stands behind it. Tags "" are none.
+    False, and nothing done, where no put is pending, it is another identity's, or the turn of a request stands behind
+    it. Tags "" are none.
     """
     rows = db.execute(SQL["newest_first"], (new.bucket, new.key))
     found: list[tuple[Any, ...]] = rows.fetchall()
-    for seq, op, state in found:
-        if op not in (Op.PUT, Op.TAG) or state == State.QUARANTINED:
+    for seq, op, state, identity in found:
+        if op not in (Op.PUT, Op.TAG) or state == State.QUARANTINED or identity != new.identity:
             return False
         if op == Op.TAG and state in (State.WAITING, State.PARKED):
             # In its place, with a new start: what was refused is wanted by nobody any more.

@@ -2,7 +2,7 @@
 
 -- name: older
 -- What is pending of a key, oldest first.
-SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag FROM change
+SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag, identity FROM change
     WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq
 
 -- name: drop
@@ -18,7 +18,7 @@ INSERT INTO change
 
 -- name: newest_first
 -- What is pending of a key, newest first.
-SELECT seq, op, state FROM change WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq DESC
+SELECT seq, op, state, identity FROM change WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq DESC
 
 -- name: tag_again
 -- Give a change of tags other tags, with a new start: what was refused is wanted by nobody any more.
@@ -27,8 +27,8 @@ UPDATE change SET members = ?, state = 'waiting', refusals = 0,
 
 -- name: absorb
 -- Take the tags that wait behind a put.
-DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key) =
-    (SELECT bucket, key FROM change WHERE seq = ?1 AND op = 'put') RETURNING CAST(members AS BLOB)
+DELETE FROM change WHERE op = 'tag' AND state = 'waiting' AND seq > ?1 AND (bucket, key, identity) =
+    (SELECT bucket, key, identity FROM change WHERE seq = ?1 AND op = 'put') RETURNING CAST(members AS BLOB)
 
 -- name: members
 -- The members of a change.

@@ -46,6 +46,16 @@ def buckets_with_waiting(db: Database, limit: int) -> list[str]:
     return list(names)[:limit]
 
 
+def identities_waiting(db: Database, bucket: str, limit: int) -> list[str]:
+    """Some identities of which something waits in a bucket, by a seek each."""
+    found: list[str] = []
+    least = ""
+    while len(found) < limit and (rows := db.read(SQL["lane_from"], (bucket, least))):
+        found.append(str(rows[0][0]))
+        least = found[-1] + "\0"
+    return found
+
+
 def claim(
     db: apsw.Connection,
     *,

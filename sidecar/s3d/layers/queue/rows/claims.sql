@@ -43,6 +43,10 @@ UPDATE change SET state = iif(state = 'waiting', 'pushing', state), attempts = a
 -- The next lane of a bucket.
 SELECT bucket, identity FROM change WHERE {due} AND bucket = ? AND identity > ? ORDER BY identity LIMIT 1
 
+-- name: lane_from
+-- The lane of an identity in a bucket, or the next one of it.
+SELECT identity FROM change WHERE {due} AND bucket = ? AND identity >= ? ORDER BY identity LIMIT 1
+
 -- name: lane_of_next_bucket
 -- The first lane of the next bucket: for a row value SQLite walks all that is equal in the first column.
 SELECT bucket, identity FROM change WHERE {due} AND bucket > ? ORDER BY bucket, identity LIMIT 1

@@ -76,6 +76,15 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
         ),
     ),
     (
+        "bucket_right",
+        2,
+        (
+            ("bucket", soundness.bucket_name, ""),
+            ("identity", soundness.text, ""),
+            ("seen_at", soundness.moment, 0.0),
+        ),
+    ),
+    (
         "cors",
         1,
         (

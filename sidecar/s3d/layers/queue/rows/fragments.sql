@@ -13,9 +13,13 @@ state IN {for_a_person}
 state = 'waiting' AND op <> 'through'
 
 -- fragment: ahead
--- Whether an older change of the key is on its way.
+-- Whether the key is claimed, or an older change of it is on its way. One that waits in a paused lane of another identity is
+-- no more in the way of a change than one that is held: it is superseded when the change is delivered (Q-2a).
 EXISTS (SELECT 1 FROM change AS ahead WHERE ahead.bucket = change.bucket AND ahead.key = change.key
-    AND ahead.seq < change.seq AND ahead.state IN {on_the_way})
+    AND ahead.seq <> change.seq AND (ahead.state IN {claimed} OR (ahead.seq < change.seq AND ahead.state = 'waiting'
+    AND NOT (ahead.identity <> change.identity AND ahead.op <> 'through' AND change.op <> 'through'
+    AND ahead.ordered = 0 AND EXISTS (SELECT 1 FROM lane WHERE lane.bucket = ahead.bucket
+    AND lane.identity = ahead.identity AND lane.state = 'paused')))))
 
 -- fragment: slow
 -- What may keep a worker for long: large (claims.LARGE), or tried before.

@@ -28,6 +28,7 @@ INSERT OR REPLACE INTO meta (name, value) VALUES ('remote', ?)
 -- Forget all that is known of a remote, and what was delivered to it.
 DELETE FROM meta WHERE name IN ('honoured', 'names');
     DELETE FROM bucket;
+    DELETE FROM bucket_right;
     DELETE FROM hold;
     DELETE FROM cors;
     DELETE FROM lane;

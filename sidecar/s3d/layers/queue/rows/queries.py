@@ -18,13 +18,14 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
-from s3d.layers.queue.rows.states import CLAIMED, FOR_A_PERSON, ON_THE_WAY, OPEN, literals
+from s3d.layers.queue.rows.states import CLAIMED, FOR_A_PERSON, KEPT_BACK, ON_THE_WAY, OPEN, literals
 
 ENTRY = re.compile(r"^-- (name|fragment): (\w+)\n((?:-- .*\n)*)((?:(?!-- ).*\n?)*)", re.MULTILINE)
 PLACE = re.compile(r"\{(\w+)\}")
 STATES: Final = {
     "on_the_way": literals(ON_THE_WAY),
     "claimed": literals(CLAIMED),
+    "kept_back": literals(KEPT_BACK),
     "for_a_person": literals(FOR_A_PERSON),
     "open": literals(OPEN),
 }

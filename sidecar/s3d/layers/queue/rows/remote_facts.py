@@ -1,8 +1,8 @@
 """What is remembered of the remote: its buckets (SEMANTICS R-6), what it honours (Q-18), which names it takes
 (Q-15c), and which write profiles it has judged (Q-14).
 
-The tables `bucket` and `shape`, and rows of the table `meta`. Only the queue's package `remote_facts` reads and writes
-them: a fact is written when the remote has shown it, never before.
+The tables `bucket`, `bucket_right` and `shape`, and rows of the table `meta`. Only the queue's package `remote_facts`
+reads and writes them: a fact is written when the remote has shown it, never before.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,35 @@ def forget_bucket(name: str) -> Callable[[apsw.Connection], None]:
     """A write that forgets a bucket, so that the next put asks the remote again."""
 
     def write(db: apsw.Connection) -> None:
-        db.execute(SQL["forget_bucket"], (name,))
+        db.execute(SQL["forget_bucket"], (name, name))
+
+    return write
+
+
+def is_bucket_shown(db: Database, name: str, identity: str) -> bool:
+    """Whether the remote has shown a bucket to an identity (A-8)."""
+    return bool(db.read(SQL["is_bucket_shown"], (name, identity)))
+
+
+def shown_to(db: Database, name: str, limit: int) -> list[str]:
+    """Some identities to which the remote has shown a bucket."""
+    return [str(identity) for (identity,) in db.read(SQL["shown_to"], (name, limit))]
+
+
+def show_bucket(name: str, identity: str, now: float) -> Callable[[apsw.Connection], None]:
+    """A write that remembers that the remote has shown a bucket to an identity."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute(SQL["show_bucket"], (name, identity, now))
+
+    return write
+
+
+def hide_bucket(name: str, identity: str) -> Callable[[apsw.Connection], None]:
+    """A write that forgets that."""
+
+    def write(db: apsw.Connection) -> None:
+        db.execute(SQL["hide_bucket"], (name, identity))
 
     return write
 

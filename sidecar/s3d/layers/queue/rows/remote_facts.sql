@@ -9,8 +9,25 @@ SELECT through, detail FROM bucket WHERE name = ?
 INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES (?, ?, ?, ?)
 
 -- name: forget_bucket
--- Forget a bucket.
-DELETE FROM bucket WHERE name = ?
+-- Forget a bucket, and who was shown it.
+DELETE FROM bucket WHERE name = ?;
+    DELETE FROM bucket_right WHERE bucket = ?
+
+-- name: is_bucket_shown
+-- Whether an identity was shown a bucket.
+SELECT 1 FROM bucket_right WHERE bucket = ? AND identity = ?
+
+-- name: shown_to
+-- Identities that were shown a bucket.
+SELECT identity FROM bucket_right WHERE bucket = ? ORDER BY identity LIMIT ?
+
+-- name: show_bucket
+-- Note that an identity was shown a bucket.
+INSERT OR REPLACE INTO bucket_right (bucket, identity, seen_at) VALUES (?, ?, ?)
+
+-- name: hide_bucket
+-- Note that it is not any more.
+DELETE FROM bucket_right WHERE bucket = ? AND identity = ?
 
 -- name: honoured
 -- The conditions on a put that the remote honours.

@@ -102,8 +102,16 @@ CHANGES: Final = (
     Move((State.HELD,), State.WAITING, "its tag, or its bucket's, lets it go", CONTENT),
     Move((State.PARKED,), State.WAITING, "a person, or other tags for the same object, try it again"),
     Move((*ON_THE_WAY, State.HELD, State.PARKED), State.QUARANTINED, "its row or its body cannot be read"),
-    Move((State.WAITING,), State.SUPERSEDED, "its row cannot be read, and a newer change has its key"),
-    Move(KEPT_BACK, State.SUPERSEDED, "a newer put, delete or complete has its key (triggers of truth.sql)"),
+    Move(
+        (State.WAITING,),
+        State.SUPERSEDED,
+        "a newer change has its key, and its row cannot be read; or another identity's is delivered before it",
+    ),
+    Move(
+        KEPT_BACK,
+        State.SUPERSEDED,
+        "a newer put, delete or complete of its identity has its key, or another identity's is delivered",
+    ),
     Move(
         (State.SUPERSEDED,), GONE, "it was held, or another superseded change of the key is newer, or a person drops it"
     ),

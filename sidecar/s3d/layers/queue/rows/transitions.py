@@ -21,8 +21,16 @@ def settle(db: apsw.Connection, seq: int, *, now: float = 0.0, window: float = 0
     """Drop a change that the remote has confirmed, showing this ETag.
 
     Where an attempt at its key of the last `window` seconds may still arrive, a put or delete is kept as settled, in
-    place of the one that was kept before; its `next_at` is then the time of its settling (Q-3).
+    place of the one that was kept before; its `next_at` is then the time of its settling (Q-3). What it has passed is
+    another identity's, and is superseded now and not before: this change might have been refused (Q-2a).
     """
+    passed: Table = db.execute(SQL["passed"], (seq,)).fetchall()
+    for old, state in passed:
+        db.execute(SQL["supersede"], (old,))
+        if state == State.WAITING:
+            db.execute(SQL["drop"], (old,))
+    if passed:
+        db.execute(SQL["drop_spent"], (seq,))
     rows: Table = db.execute(SQL["confirmed"], (seq,)).fetchall()
     if not rows:
         return
@@ -81,8 +89,9 @@ def put_back(
 
 
 def _overtaken(db: apsw.Connection, change: Change) -> bool:
-    """Whether a newer change takes the place of one that would wait again, and no request was promised to see it."""
-    rows: Table = db.execute(SQL["overtaken"], (change.bucket, change.key, change.seq)).fetchall()
+    """Whether a newer change of its identity takes the place of one that would wait again, and nobody between the two
+    is to see it: no request, and no other identity's change."""
+    rows: Table = db.execute(SQL["overtaken"], (change.bucket, change.key, change.seq, change.identity)).fetchall()
     return bool(rows[0][0])
 
 

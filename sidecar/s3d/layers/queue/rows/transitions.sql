@@ -8,6 +8,17 @@ SELECT new.op, CAST(new.late_writes AS BLOB), old.seq, CAST(old.late_writes AS B
     LEFT JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key AND old.state = 'settled'
     WHERE new.seq = ? AND new.state IN ('pushing', 'in_doubt')
 
+-- name: passed
+-- What a delivered change has passed: it was kept back, or is let go since, or its lane is paused.
+SELECT old.seq, old.state FROM change AS new JOIN change AS old ON old.bucket = new.bucket AND old.key = new.key
+    AND old.seq < new.seq AND (old.state IN {kept_back} OR (old.state = 'waiting' AND old.ordered = 0))
+    WHERE new.seq = ? AND new.op IN ('put', 'delete', 'complete')
+
+-- name: drop_spent
+-- Drop what was superseded and nobody keeps.
+DELETE FROM change WHERE seq IN (SELECT spent.seq FROM spent JOIN change AS new ON new.bucket = spent.bucket
+    AND new.key = spent.key WHERE new.seq = ?)
+
 -- name: drop_tags
 -- Drop a change of tags that the remote has taken.
 DELETE FROM change WHERE seq = ? RETURNING bucket, key, CAST(members AS BLOB)
@@ -39,8 +50,8 @@ UPDATE change SET state = ?2, next_at = ?3, code = ?4, reason = ?5, refusals = ?
 
 -- name: overtaken
 -- Whether a newer change takes the place of one that would wait again.
-SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered) = 0, 0)
-    FROM change WHERE bucket = ? AND key = ? AND seq > ?
+SELECT coalesce(sum(op NOT IN ('through', 'tag')) > 0 AND sum(op = 'through' OR ordered OR identity <> ?4) = 0, 0)
+    FROM change WHERE bucket = ?1 AND key = ?2 AND seq > ?3
 
 -- name: under_way
 -- The attempt of a change that is under way.

@@ -351,10 +351,16 @@ def staying(db: Database) -> int:
 
 
 def open_in(
-    db: Database, bucket: str, *, prefix: str = "", after: tuple[str, str] = ("", ""), limit: int = 1000
+    db: Database,
+    bucket: str,
+    identity: str,
+    *,
+    prefix: str = "",
+    after: tuple[str, str] = ("", ""),
+    limit: int = 1000,
 ) -> list[Upload]:
-    """Open uploads of a bucket by key, then by id; after a key and an id."""
-    rows = db.read(SQL["open_in"], (bucket, *after, prefix, limit))
+    """Open uploads of an identity in a bucket by key, then by id; after a key and an id."""
+    rows = db.read(SQL["open_in"], (bucket, *after, prefix, limit, identity))
     return [upload for upload in map(_upload, rows) if upload.state in OPEN]
 
 

@@ -165,9 +165,9 @@ SELECT count(*) FROM upload WHERE state IN ('open', 'spilling', 'spilled', 'quar
 SELECT coalesce(sum(bytes), 0) FROM upload WHERE state = 'open'
 
 -- name: open_in
--- Open uploads of a bucket by key, then by id.
+-- Open uploads of an identity in a bucket by key, then by id.
 SELECT {upload} FROM upload WHERE bucket = ?1 AND state IN {open} AND (key, id) > (?2, ?3)
-    AND key >= ?4 AND substr(key, 1, length(?4)) = ?4 ORDER BY key, id LIMIT ?5
+    AND key >= ?4 AND substr(key, 1, length(?4)) = ?4 AND identity = ?6 ORDER BY key, id LIMIT ?5
 
 -- name: concern
 -- Whether a list of a bucket's uploads is another one here than at the remote.

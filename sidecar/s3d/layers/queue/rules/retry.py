@@ -39,7 +39,7 @@ CODES = {
         PriorRequestNotComplete ConditionalRequestConflict TooManyRequests RequestTimeTooLong IncompleteBody""",
     Verdict.LANE: """AccessDenied AllAccessDisabled AccountProblem ExpiredToken TokenRefreshRequired InvalidAccessKeyId
         InvalidToken SignatureDoesNotMatch NoSuchBucket PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed
-        RequestTimeTooSkewed QuotaExceeded NotSignedUp Forbidden InvalidSecurity NoCredentials""",
+        RequestTimeTooSkewed QuotaExceeded NotSignedUp Forbidden InvalidSecurity NoCredentials UnknownIdentity""",
     Verdict.OBJECT: """EntityTooLarge EntityTooSmall KeyTooLongError KeyTooLong MetadataTooLarge InvalidTag
         InvalidStorageClass InvalidURI NotImplemented InvalidObjectName XMinioInvalidObjectName MethodNotAllowed
         InvalidObjectState AccessControlListNotSupported""",

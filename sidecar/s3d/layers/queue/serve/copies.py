@@ -22,7 +22,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward, overlay, reads, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
-from s3d.protocol import encode
+from s3d.protocol import decode, encode
 from s3d.protocol.headers import METADATA, TAGGING
 from s3d.protocol.model import OPERATIONS
 from s3d.store.bodies import Bodies
@@ -51,14 +51,13 @@ class Context:
 
 async def copy(context: Context, call: Call) -> Reply:
     """Answer CopyObject. What of it the queue can do is a put, whose fate is decided like that of any other."""
-    source = forward.copy_source(call.params.get("CopySource"))
+    source = decode.copy_source(call.params.get("CopySource"))
     if source is None:
         return await forward.after(context.forward, call)
     unsupported = next(iter(allowlist.unsupported(call.wire, "CopyObject")), "")
     if not unsupported and "?" in call.params["CopySource"]:
         unsupported = "versionId of the source"
-    change = lookups.visible(context.db, *source)
-    there = change is None or change.op not in ("put", "delete")
+    there = source_of(context, call, source) is None
     # Before the source is delivered: then only the remote knows its tags.
     tagged = withheld.tags_of(context.db, call, source)
     write = Write(
@@ -71,10 +70,19 @@ async def copy(context: Context, call: Call) -> Reply:
     return await entry.serve(context.entry, write)
 
 
+def source_of(context: Context, call: Call, source: tuple[str, str]) -> Change | None:
+    """The pending put or delete of a copy's source; None where only the remote can make the copy. Whether an identity
+    may read what another one has written only the remote knows (A-8)."""
+    change = lookups.visible(context.db, *source)
+    if change is None or change.op not in ("put", "delete") or change.identity != call.identity:
+        return None
+    return change
+
+
 async def take(context: Context, call: Call, source: tuple[str, str]) -> Reply:
     """Make a copy of a pending put."""
-    change = lookups.visible(context.db, *source)
-    if change is None or change.op not in ("put", "delete"):
+    change = source_of(context, call, source)
+    if change is None:
         # It is delivered, or another, since the bucket was looked at.
         return await copy(context, call)
     check_there(change)

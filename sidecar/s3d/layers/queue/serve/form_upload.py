@@ -45,11 +45,6 @@ class Context:
     writes: writes.Context
 
 
-def is_form(wire: Wire) -> bool:
-    """Whether a request is a form POST, which names its key in its body."""
-    return wire.method == "POST" and wire.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
-
-
 async def post(context: Context, call: Call) -> Reply:
     """Answer a form POST to a bucket."""
     form, put = await read(call)
@@ -84,7 +79,7 @@ def without_queue(inner: S3) -> S3:
     """
 
     async def serve(call: Call) -> Reply:
-        if call.operation or not is_form(call.wire):
+        if call.operation or not forms.is_form(call.wire):
             return await forward.addressed(call, forward.promised(call, await inner(call)))
         try:
             form, put = await read(call)
@@ -189,7 +184,7 @@ def answer(fields: Mapping[str, str], wire: Wire, bucket: str, key: str, put: Re
     """The answer that the form asks for: a redirect, a document, or nothing (204)."""
     etag = put.headers.get("ETag", "")
     host = wire.headers.get("Host", "localhost")
-    location = f"http://{host}{wire.path.rstrip('/')}/{quote(key, safe='/-_.~')}"
+    location = f"{wire.scheme}://{host}{wire.path.rstrip('/')}/{quote(key, safe='/-_.~')}"
     headers: Headers = CIMultiDict({"ETag": etag, "Location": location})
     for name, value in put.headers.items():
         if name.lower().startswith(("x-amz-server-side-encryption", "x-amz-version-id", "x-s3d-")):

@@ -7,7 +7,6 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
@@ -24,7 +23,7 @@ from s3d.layers.queue.rows import lookups, uploads
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turn, Turns
-from s3d.protocol import answers, encode
+from s3d.protocol import answers, decode, encode
 from s3d.store.db import Database
 
 REPLACING = frozenset(["PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject"])
@@ -36,8 +35,6 @@ WRITING = frozenset(["PUT", "POST", "DELETE"])
 READING = frozenset(["SelectObjectContent"])
 """What reads although its method says otherwise."""
 LOCATION = re.compile(rb"<Location\b[^>]*>.*?</Location\s*>", re.DOTALL)
-VERSION = re.compile(r"(versionId=[^&]*)?")
-"""What may stand behind the question mark of a copy's source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,15 @@ async def pass_through(context: Context, call: Call) -> Reply:
     """Hand a call inward; what is known of a bucket is answered from memory while the remote is away (R-9), unless the
     call wants a fresh answer."""
     try:
-        return await _inward(context, call)
+        reply = await _inward(context, call)
     except Unavailable:
         asked = call.operation in ("HeadBucket", "GetBucketLocation") and not call.fresh
-        if asked and context.facts.buckets.vouched(call.bucket):
+        if asked and context.facts.buckets.is_shown_to(call.bucket, call.identity):
             return _remembered(context, call)
         raise
+    if call.operation == "HeadBucket":
+        await context.facts.looked(call, reply)
+    return reply
 
 
 async def after(context: Context, call: Call) -> Reply:
@@ -73,13 +73,13 @@ async def after(context: Context, call: Call) -> Reply:
     if call.key and call.wire.method not in ("GET", "HEAD"):
         return await entry.serve(context.entry, written(context, call))
     prefix = call.params.get("Prefix", "") if call.operation == "ListObjectVersions" else ""
-    await context.turns.barrier(call.bucket, call.key or None, prefix)
+    await context.turns.barrier(call.bucket, call.key or None, prefix, identity=call.identity)
     return await _inward(context, call)
 
 
 def written(context: Context, call: Call) -> Write:
     """A write of an operation that the queue never takes."""
-    source = copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
+    source = decode.copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     # Before the source is delivered: then only the remote knows its tags.
     tags = withheld.tags_of(context.db, call, source)
     return Write(
@@ -179,7 +179,7 @@ def promised(call: Call, reply: Reply) -> Reply:
 
 def address_of(wire: Wire) -> str:
     """The address of an object, as its client asked for it."""
-    return f"http://{wire.headers.get('Host', 'localhost')}{wire.path}"
+    return f"{wire.scheme}://{wire.headers.get('Host', 'localhost')}{wire.path}"
 
 
 async def addressed(call: Call, reply: Reply) -> Reply:
@@ -211,7 +211,7 @@ async def _inward(context: Context, call: Call) -> Reply:
         context.staging.wake()
     if call.operation in bucket_tags.RETAGGING and done:
         with contextlib.suppress(S3Error):
-            await context.facts.bucket_tags.ask(call.bucket)
+            await context.facts.bucket_tags.ask(call.bucket, call.identity)
     return reply
 
 
@@ -220,25 +220,3 @@ def _remembered(context: Context, call: Call) -> Reply:
     if call.operation == "HeadBucket":
         return Reply(200, CIMultiDict({"x-amz-bucket-region": region}), source="queue")
     return encode.reply(call.operation, {"LocationConstraint": "" if region == "us-east-1" else region})
-
-
-def copy_source(source: object) -> tuple[str, str] | None:
-    """Bucket and key that a copy reads; None where the call is no copy.
-
-    As S3 does, it is decoded once and then split, so that the slash between the two may be encoded as well. Raises
-    S3Error InvalidArgument where it names no key, or has a query that is no version: stores read that in two ways.
-    """
-    if not isinstance(source, str) or not source:
-        return None
-    path, _, query = source.partition("?")
-    try:
-        bucket, _, key = unquote(path, errors="strict").removeprefix("/").partition("/")
-    except UnicodeDecodeError:
-        bucket = key = ""
-    if not bucket or not key or not VERSION.fullmatch(query):
-        raise S3Error(
-            "InvalidArgument",
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-            details={"ArgumentName": "x-amz-copy-source", "ArgumentValue": source},
-        )
-    return bucket, key

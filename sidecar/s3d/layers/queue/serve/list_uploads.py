@@ -82,7 +82,7 @@ async def list_uploads(context: Context, call: Call) -> Reply:
         params.get("UploadIdMarker", "") if params.get("KeyMarker") else "",
     )
     # Ours before the remote's page is asked: what is completed meanwhile is at least in one of them.
-    mine = [entry async for entry in ours(context, query, most + 1)]
+    mine = [entry async for entry in ours(context, call.identity, query, most + 1)]
     theirs: list[Entry] = []
     if not only_ours:
         async for entry in remotes(context, call, query):
@@ -94,15 +94,16 @@ async def list_uploads(context: Context, call: Call) -> Reply:
     return encode.reply(call.operation, result(params, query, most, page, more=more))
 
 
-async def ours(context: Context, query: Query, most: int) -> AsyncIterator[Entry]:
-    """Up to so many entries of the uploads that are staged here. Others are served between two looks at the table."""
+async def ours(context: Context, identity: str, query: Query, most: int) -> AsyncIterator[Entry]:
+    """Up to so many entries of the uploads of an identity that are staged here. Others are served between two looks at
+    the table."""
     marker = uploads.find(context.db, query.id_marker) if query.id_marker else None
     # Of the marker's key, none of ours was given before the remote's were.
     at = query.id_marker if marker is not None or not query.id_marker else ""
     after = (query.key_marker, at or ("" if query.id_marker else LAST))
     count, last = 0, ""
     while count < most:
-        found = uploads.open_in(context.db, query.bucket, prefix=query.prefix, after=after, limit=MAX_ENTRIES)
+        found = uploads.open_in(context.db, query.bucket, identity, prefix=query.prefix, after=after, limit=MAX_ENTRIES)
         for one in found:
             after = (one.key, one.id)
             rolled = query.rolled(one.key)

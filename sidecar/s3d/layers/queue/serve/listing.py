@@ -218,7 +218,8 @@ async def list_objects(context: Context, call: Call) -> Reply:
             return await _forwarded(context, ask)
         return await _merged(context, ask, remote=True)
     except VersionedError:
-        await context.facts.buckets.learn(Bucket(call.bucket, "versioned", "versions in a listing"))
+        versioned = Bucket(call.bucket, "versioned", "versions in a listing")
+        await context.facts.buckets.learn(versioned, call.identity)
         if token is not None:
             raise incorrect(ask, "the bucket keeps versions by now; begin the listing again") from None
         return await forward.after(context.forward, call)
@@ -233,7 +234,7 @@ async def list_versions(context: Context, call: Call) -> Reply:
     """Serve ListObjectVersions: where a bucket keeps versions, only the remote knows them."""
     bucket = context.facts.buckets.remembered(call.bucket)
     if bucket is None and lookups.listed(context.db, call.bucket, "", None, 1):
-        bucket = await context.facts.buckets.get(call.bucket)
+        bucket = await context.facts.buckets.get(call.bucket, call.identity)
     if bucket is None or bucket.through in VERSIONS:
         return await forward.after(context.forward, call)
     return await list_objects(context, call)
@@ -243,7 +244,7 @@ async def _in_the_remotes_order(context: Context, ask: Ask) -> Reply:
     """Hand on the remote's page when what is pending under the prefix is delivered: nothing can be merged into it."""
     if ask.token is not None and ask.token.place is not Place.BEHIND:
         raise out_of_order(ask)
-    await context.turns.barrier(ask.bucket, None, ask.prefix)
+    await context.turns.barrier(ask.bucket, None, ask.prefix, identity=ask.call.identity)
     return await _forwarded(context, ask, judged=False)
 
 
@@ -339,7 +340,7 @@ async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
     cursor, position = ask.first, ask.position
     tried = set[Position]()
     while cursor.low is not None:
-        stretch = await pending_in(context, ask, cursor.low)
+        stretch = await pending_in(context, ask, cursor.low, None if remote else ask.call.identity)
         hidden = sum(
             item is False or (isinstance(item, Change) and item.op == "delete") for item in stretch.items.values()
         )
@@ -417,8 +418,11 @@ def out_of_order(ask: Ask) -> S3Error:
     return incorrect(ask, "the remote lists this bucket in an order of its own; begin the listing again")
 
 
-async def pending_in(context: Context, ask: Ask, low: str) -> Stretch:
+async def pending_in(context: Context, ask: Ask, low: str, whose: str | None) -> Stretch:
     """What is pending from `low` on. Of a common prefix a put is enough; else all that is under it is looked at.
+
+    That of all identities (`whose` is None) counts where the remote is asked as well: by giving its page it says that
+    this one may list the bucket (A-8).
 
     Others are served between two looks, and no look reads more than BATCH rows, however much is pending.
     """
@@ -430,6 +434,9 @@ async def pending_in(context: Context, ask: Ask, low: str) -> Stretch:
         for change in rows:
             if cursor.passed(change.key):
                 # Under a common prefix that has a put.
+                continue
+            if whose not in (None, change.identity):
+                cursor = past(Entry(change.key, ""))
                 continue
             prefix = ask.rolled(change.key)
             if prefix is None:

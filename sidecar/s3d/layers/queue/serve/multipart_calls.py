@@ -289,7 +289,7 @@ async def size_at_remote(context: Context, upload: Upload, call: Call, number: i
 
 async def copy_part(context: Context, call: Call) -> Reply:
     """Answer UploadPartCopy."""
-    source = forward.copy_source(call.params.get("CopySource", ""))
+    source = decode.copy_source(call.params.get("CopySource", ""))
     upload = ours(context, call)
     if upload is None or source is None:
         return await entry.serve(context.entry, of_remote(context, call, lambda _: copy_there(context, call, source)))
@@ -394,6 +394,8 @@ def copied_range(text: str | None, size: int) -> tuple[int, int]:
 async def complete(context: Context, call: Call) -> Reply:
     """Answer CompleteMultipartUpload."""
     upload = uploads.find(context.db, call.params.get("UploadId", ""))
+    if upload is not None:
+        check_owner(upload, call)
     if upload is None:
         write = of_remote(context, call, lambda decision: complete_of_remote(context, call, decision))
         return await entry.serve(context.entry, write)
@@ -585,8 +587,15 @@ def ours(context: Context, call: Call) -> Upload | None:
     return upload
 
 
+def check_owner(upload: Upload, call: Call) -> None:
+    """Raise S3Error NoSuchUpload where another identity has begun an upload: it is nobody else's (A-8)."""
+    if upload.identity != call.identity:
+        raise no_such_upload(upload.id)
+
+
 def check_open(upload: Upload, call: Call) -> None:
     """Raise S3Error NoSuchUpload where a call may not go on with an upload, ServiceUnavailable where it is damaged."""
+    check_owner(upload, call)
     if upload.state == "quarantined":
         raise S3Error(
             "ServiceUnavailable",

@@ -45,11 +45,12 @@ async def get(context: Context, call: Call) -> Reply:
         reply = await context.inner(call)
         context.facts.seen_etags.read(call, reply, before)
         return reply
+    if change.identity != call.identity:
+        return await delivered(context, call)
     if change.op == "tag":
         return tagged(await context.inner(call), change)
     if allowlist.unsupported(call.wire, call.operation):
-        await context.turns.barrier(call.bucket, call.key)
-        return await context.inner(call)
+        return await delivered(context, call)
     check_there(change)
     params = call.params
     if "If-Range" in call.wire.headers:
@@ -68,6 +69,13 @@ async def get(context: Context, call: Call) -> Reply:
     if reply.body is not None and not isinstance(reply.body, BytesBody):
         reply.body = Guarded(context, change, reply.body)
     return reply
+
+
+async def delivered(context: Context, call: Call) -> Reply:
+    """Have the remote answer, when what is pending is delivered: only it can, or only it knows who may read another
+    identity's object (A-8)."""
+    await context.turns.barrier(call.bucket, call.key)
+    return await context.inner(call)
 
 
 async def verified(body: Body | None) -> None:
@@ -135,17 +143,14 @@ class Guarded(Body):
 async def attributes(context: Context, call: Call) -> Reply:
     """Answer GetObjectAttributes."""
     change = lookups.visible(context.db, call.bucket, call.key)
-    if change is None or change.op == "tag":
+    if change is None or (change.op == "tag" and change.identity == call.identity):
         return await context.inner(call)
     answer = None
-    if not allowlist.unsupported(call.wire, call.operation):
+    if change.identity == call.identity and not allowlist.unsupported(call.wire, call.operation):
         check_there(change)
         if change.op == "put":
             answer = overlay.attributes(call.params.get("ObjectAttributes", ()), change)
-    if answer is None:
-        await context.turns.barrier(call.bucket, call.key)
-        return await context.inner(call)
-    return answer
+    return await delivered(context, call) if answer is None else answer
 
 
 def tagged(reply: Reply, change: Change) -> Reply:

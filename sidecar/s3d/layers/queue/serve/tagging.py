@@ -109,7 +109,7 @@ async def get(context: Context, call: Call) -> Reply:
     change = lookups.visible(context.db, call.bucket, call.key)
     if change is None:
         return await context.inner(call)
-    if allowlist.unsupported(call.wire, call.operation):
+    if change.identity != call.identity or allowlist.unsupported(call.wire, call.operation):
         await context.turns.barrier(call.bucket, call.key)
         return await context.inner(call)
     check_there(change)
@@ -117,13 +117,15 @@ async def get(context: Context, call: Call) -> Reply:
 
 
 def pending(context: Context, call: Call) -> bool:
-    """Whether a change of tags may be queued. Raises S3Error where what is pending is a delete, or is damaged."""
+    """Whether a change of tags may be queued: onto a put of the same identity. Raises S3Error where what is pending is
+    a delete of it, or is damaged."""
     if allowlist.unsupported(call.wire, call.operation):
         return False
     change = lookups.visible(context.db, call.bucket, call.key)
-    if change is not None:
-        check_there(change)
-    return change is not None
+    if change is None or change.identity != call.identity:
+        return False
+    check_there(change)
+    return True
 
 
 async def retag(context: Context, call: Call, header: str) -> bool:

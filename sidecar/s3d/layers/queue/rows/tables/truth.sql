@@ -1,7 +1,8 @@
 -- Which change of a key is the truth (SEMANTICS Q-9b): of the table itself, whatever happened in whatever order.
--- A change that is held, parked or quarantined and has a newer put, delete or completed upload of its key is superseded,
--- in the transaction in which either comes to be. A held one is dropped then, as one that waits is (Q-2); of those that
--- stay for a person only the newest of a key does, but for damaged ones (D-4).
+-- A change that is held, parked or quarantined and has a newer put, delete or completed upload of its key and its identity
+-- is superseded, in the transaction in which either comes to be; one of another identity does that when it is delivered
+-- (Q-2a, transitions.py). A held one is dropped then, as one that waits is (Q-2); of those that stay for a person only
+-- the newest of a key and an identity does, but for damaged ones (D-4).
 
 -- What a change that is superseded knew, the next one of its key knows from then on: the attempts that may still arrive
 -- (Q-3), and that barriers which waited for it wait for this one.
@@ -22,20 +23,21 @@ END;
 CREATE VIEW spent AS SELECT seq, bucket, key FROM change
     WHERE state = 'superseded' AND code <> 'CorruptBody' AND (rule <> '' OR EXISTS (
         SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
-        AND newer.seq > change.seq AND newer.state = 'superseded' AND newer.code <> 'CorruptBody' AND newer.rule = ''
+        AND newer.identity = change.identity AND newer.seq > change.seq AND newer.state = 'superseded'
+        AND newer.code <> 'CorruptBody' AND newer.rule = ''
     ));
 
 CREATE TRIGGER truth_in AFTER INSERT ON change WHEN NEW.op IN ('put', 'delete', 'complete') AND EXISTS (
     SELECT 1 FROM change WHERE bucket = NEW.bucket AND key = NEW.key AND seq < NEW.seq
-    AND state IN ('held', 'parked', 'quarantined')
+    AND state IN ('held', 'parked', 'quarantined') AND identity = NEW.identity
 ) BEGIN
     UPDATE change SET state = 'superseded' WHERE bucket = NEW.bucket AND key = NEW.key AND seq < NEW.seq
-        AND state IN ('held', 'parked', 'quarantined');
+        AND state IN ('held', 'parked', 'quarantined') AND identity = NEW.identity;
     DELETE FROM change WHERE seq IN (SELECT seq FROM spent WHERE bucket = NEW.bucket AND key = NEW.key);
 END;
 CREATE TRIGGER truth_moved AFTER UPDATE OF state ON change WHEN NEW.state IN ('held', 'parked', 'quarantined') AND EXISTS (
     SELECT 1 FROM change WHERE bucket = NEW.bucket AND key = NEW.key AND seq > NEW.seq
-    AND op IN ('put', 'delete', 'complete')
+    AND op IN ('put', 'delete', 'complete') AND identity = NEW.identity
 ) BEGIN
     UPDATE change SET state = 'superseded' WHERE seq = NEW.seq;
     DELETE FROM change WHERE seq IN (SELECT seq FROM spent WHERE bucket = NEW.bucket AND key = NEW.key);

@@ -1,0 +1,71 @@
+"""Files that a person writes and s3d reads as a whole: settings, keys, certificates. Bounded, and never a pipe.
+
+A secret that others of the machine can read is none. So a file with secrets belongs to the user of this process or to
+root, and nobody else may read it. A group may where the file is root's: that is how a kubelet mounts a Secret for a pod
+with an fsGroup. Nobody but its owner may write it.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from s3d.errors import ConfigError
+
+OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP
+
+
+def read(path: Path, limit: int) -> bytes:
+    """What a file holds. Raises ConfigError where it cannot be read, or holds more than `limit` bytes."""
+    try:
+        with opened(path) as file:
+            return bounded(path, file, limit)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def read_secret(path: Path, limit: int) -> bytes:
+    """The same of a file with secrets. Raises ConfigError also where others can read or write it."""
+    try:
+        with opened(path) as file:
+            check_private(path, os.fstat(file.fileno()))
+            return bounded(path, file, limit)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file that is open. Raises ConfigError where it is none, and OSError."""
+    # A pipe of that name would keep whoever opens it waiting.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ConfigError(f"{path} is no regular file")
+    return os.fdopen(fd, "rb")
+
+
+def bounded(path: Path, file: BinaryIO, limit: int) -> bytes:
+    """What an open file holds. Raises ConfigError where that is more than `limit` bytes."""
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ConfigError(f"{path} is larger than {limit} bytes")
+    return data
+
+
+def check_private(path: Path, said: os.stat_result) -> None:
+    """Refuse a file of secrets that somebody else owns, can read or can write. Raises ConfigError."""
+    if said.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"{path} belongs to another user (uid {said.st_uid})", hint="it must belong to s3d's user, or to root"
+        )
+    mode = stat.S_IMODE(said.st_mode)
+    if mode & OPEN_TO_OTHERS or (mode & stat.S_IRGRP and said.st_uid):
+        raise ConfigError(
+            f"{path} holds secrets, and its mode {mode:04o} opens it to others",
+            hint=f"chmod 600 {path}; Kubernetes mounts a Secret so with `defaultMode: 0440` and an fsGroup",
+        )
+
+
+def unreadable(path: Path, error: OSError) -> ConfigError:
+    """The error of a file that cannot be read."""
+    return ConfigError(f"{path} cannot be read: {error.strerror}", hint="s3d's user must be able to read it")
