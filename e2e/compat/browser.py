@@ -8,7 +8,6 @@ import contextlib
 import http.server
 import json
 import queue
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ import pytest
 
 from tests.processes import running, start
 
-PROGRAM = "chromium-headless-shell"
+PROGRAM = Path("/usr/lib/chromium/chromium-headless-shell")
+"""Debian's. What is on the PATH is a script around it, which would be ended in its place and leave it running."""
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0")
 """The last one lets it stay when the page is loaded."""
 SECONDS = 120
@@ -62,15 +62,14 @@ class Browser:
 @contextlib.contextmanager
 def opened(directory: Path, host: str) -> Iterator[Browser]:
     """Open a page of that host, on a port of its own. Skips where there is no Chromium."""
-    program = shutil.which(PROGRAM)
-    if program is None:
+    if not PROGRAM.exists():
         pytest.skip(f"no {PROGRAM} here; e2e/cluster/chromium.sh installs it (root, Debian)")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     browser = server.browser = Browser(f"http://{host}:{server.server_port}")  # type: ignore[attr-defined]
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:
-        command = [program, *FLAGS, f"--user-data-dir={directory / 'profile'}", f"{browser.origin}/"]
+        command: list[str | Path] = [PROGRAM, *FLAGS, f"--user-data-dir={directory / 'profile'}", f"{browser.origin}/"]
         with running(start(command, directory / "chromium.log", {"HOME": str(directory)})):
             yield browser
     finally:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from e2e.conformance import views
-from e2e.conformance.suite import HERE, MODES, Outcome, listed, place
+from e2e.conformance.suite import HERE, MODES, Outcome, listed, place, settings_of
 from tests.daemons import StartDaemon, drained, eventually
-from tests.remotes import Remote
+from tests.remotes import Remote, client
 
 __all__ = ["place"]
 
@@ -70,7 +70,7 @@ def test_the_remote_alone_serves_its_base(remote: Remote, place: Path) -> None:
 def test_the_gateway_serves_every_client_that_the_remote_serves(
     remote: Remote, place: Path, mode: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
+    daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **settings_of(mode, place, remote))
     if mode == "killed":
         outcomes: dict[str, Outcome] = {}
         for name in chosen(remote):
@@ -86,7 +86,8 @@ def test_the_gateway_serves_every_client_that_the_remote_serves(
     assert not lost
     assert daemon.running
     eventually(lambda: drained(daemon))
-    assert views.difference(views.take(daemon.client(), ""), views.take(remote.client(), "")) == ""
+    shown = client(daemon.endpoint, remote.access_key, remote.secret_key)
+    assert views.difference(views.take(shown, ""), views.take(remote.client(), "")) == ""
 
 
 def passed(outcomes: dict[str, Outcome]) -> set[str]:

@@ -1,13 +1,15 @@
-"""ceph/s3-tests through the gateway, in four modes, against what the remote alone passes.
+"""ceph/s3-tests through the gateway, in five modes, against what the remote alone passes.
 
 `make conformance` runs it; S3TESTS_DIR names a checkout of the suite, which is no part of this repository nor of CI.
 `base/REMOTE.txt` has the ids that the remote alone passes, twice in a row, with one account for all of the suite's
 users. What passes alone and not through the gateway is lost; nothing may be, but for the ids in `accepted.txt`, each
-with its reason. In the last two modes each test is paused before it cleans up: what the gateway shows then must be what
-the remote has after the delivery, after a SIGKILL in the last one.
+with its reason. In the mode `keys` the door has that account as its one access key, and the ids that may be lost are in
+`accepted-keys.txt`. In the last two modes each test is paused before it cleans up: what the gateway shows then must be
+what the remote has after the delivery, after a SIGKILL in the last one.
 """
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -23,13 +25,14 @@ import pytest
 from e2e.conformance import views
 from e2e.conformance.rgw import rgw
 from tests.daemons import Daemon, StartDaemon
-from tests.remotes import Remote, cache_dir
+from tests.remotes import Remote, cache_dir, client
 
 __all__ = ["rgw"]
 
 HERE = Path(__file__).parent
 REMOTES = ("versitygw", "minio", "rgw")
 MODES: Mapping[str, Mapping[str, str]] = {
+    "keys": {"S3D_WRITE_QUEUE": "false"},
     "through": {"S3D_WRITE_QUEUE": "false"},
     "draining": {},
     "delayed": {"S3D_WRITE_QUEUE_DELAY": "2s"},
@@ -67,7 +70,8 @@ class Pause:
     """A client of the remote."""
 
     def __post_init__(self) -> None:
-        self.shown, self.delivered = self.daemon.client(), self.remote.client()
+        self.shown = client(self.daemon.endpoint, self.remote.access_key, self.remote.secret_key)
+        self.delivered = self.remote.client()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -119,6 +123,16 @@ class Pause:
                 return f"not delivered: {pending}"
             time.sleep(0.05)
         return ""
+
+
+def settings_of(mode: str, directory: Path, remote: Remote) -> dict[str, str]:
+    """The settings of a mode. With keys, a file has the remote's account as the one that the door knows."""
+    if mode != "keys":
+        return dict(MODES[mode])
+    path = directory / "keys.json"
+    path.write_text(json.dumps([{"id": remote.access_key, "secret": remote.secret_key}]))
+    path.chmod(0o600)
+    return {**MODES[mode], "S3D_ACCESS_KEYS_FILE": str(path)}
 
 
 def checkout() -> Path:
@@ -223,8 +237,9 @@ def test_the_remote_alone_passes_its_base(remote: Remote, place: Path) -> None:
 def test_the_gateway_loses_nothing_that_the_remote_passes(
     remote: Remote, place: Path, mode: str, start_daemon: StartDaemon
 ) -> None:
-    known, accepted = set(listed(HERE / "base" / f"{remote.name}.txt")), listed(HERE / "accepted.txt")
-    daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **MODES[mode])
+    known = set(listed(HERE / "base" / f"{remote.name}.txt"))
+    accepted = listed(HERE / ("accepted-keys.txt" if mode == "keys" else "accepted.txt"))
+    daemon = start_daemon(remote, S3D_LOG_FORMAT="text", **settings_of(mode, place, remote))
     pause = Pause(daemon, remote, mode == "killed", place / "pause")
     with pause.serving():
         outcomes = run(place, remote, daemon.endpoint, base(remote), pause.path if mode in COMPARED else None)

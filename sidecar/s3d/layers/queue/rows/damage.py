@@ -283,8 +283,9 @@ def _literals(db: apsw.Connection, seq: int) -> Iterable[bytes]:
 
 
 def _is_overtaken(db: apsw.Connection, known: dict[str, Any]) -> bool:
-    """Whether a newer put or delete has taken the key (Q-9)."""
-    return bool(db.execute(SQL["overtaken"], (known["bucket"], known["key"], known["seq"])).fetchall())
+    """Whether a newer put or delete of its identity has taken the key (Q-9)."""
+    values = (known["bucket"], known["key"], known["seq"], known["identity"])
+    return bool(db.execute(SQL["overtaken"], values).fetchall())
 
 
 def recount(db: apsw.Connection) -> None:

@@ -70,8 +70,8 @@ SELECT count(*), coalesce(sum(size), 0) FROM part WHERE upload = ?
     AND (file IS NOT NULL OR inline IS NOT NULL)
 
 -- name: overtaken
--- Whether a newer put or delete has taken the key.
-SELECT 1 FROM change WHERE bucket = ? AND key = ? AND seq > ? AND op NOT IN ('through', 'tag')
+-- Whether a newer put or delete of its identity has taken the key.
+SELECT 1 FROM change WHERE bucket = ? AND key = ? AND seq > ? AND identity = ? AND op NOT IN ('through', 'tag')
     AND state <> 'settled' LIMIT 1
 
 -- name: count

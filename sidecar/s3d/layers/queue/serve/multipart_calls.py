@@ -1,20 +1,16 @@
 """Multipart uploads, staged here (SEMANTICS Q-16): begun, filled, completed and aborted without the remote.
 
-A part is on stable storage before its 200; Complete makes one change of them in one transaction. An id that is not ours
-belongs to the remote, and so does what only the remote can judge: then the upload spills and its calls are sent on.
+A part is on stable storage before its 200. An id that is not ours belongs to the remote, and so does what only the
+remote can judge: then the upload spills and its calls are sent on. UploadPartCopy and Complete are next door.
 """
 
-import asyncio
 import contextlib
-import functools
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import apsw
 from multidict import CIMultiDict
 
 from s3d.api import S3, Body, BytesBody, Call, Reply, Wire, read_all
@@ -23,7 +19,7 @@ from s3d.clock import Clock
 from s3d.errors import S3Error, slow_down
 from s3d.layers.queue import entry, withheld
 from s3d.layers.queue.capacity import Capacity
-from s3d.layers.queue.documents import Document, Documents
+from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.owed import Owed
@@ -33,23 +29,18 @@ from s3d.layers.queue.rows import account, holds, states, uploads
 from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import allowlist, limits
-from s3d.layers.queue.rules.decide import PROBE, Decision
+from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.rules.upload_errors import invalid_part, no_such_upload
 from s3d.layers.queue.serve import fitting, forward, overlay, reads, writes
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.headers import TAGGING
-from s3d.protocol.model import OPERATIONS, integer, saturated
+from s3d.protocol.model import integer
 from s3d.settings import Gateway, WriteQueue
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 from s3d.store.failures import StoreFull
-
-MAX_DOCUMENT = 8 << 20
-"""Bytes of a Complete; 10,000 parts with their checksums fit into it."""
-SPILLED = "an upload that the remote must complete"
-COPY_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +66,6 @@ class Context:
     reads: reads.Context
     spill: spill.Context
     writes: writes.Context
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """What a part is copied from."""
-
-    bucket: str
-    key: str
-    etag: str = ""
-    """With its quotes."""
-    range: str | None = None
-    """As a GET asks for it; None for the whole object."""
-    size: int = 0
 
 
 async def create(context: Context, call: Call) -> Reply:
@@ -285,245 +263,6 @@ async def size_at_remote(context: Context, upload: Upload, call: Call, number: i
     }
     listed = (await context.client.acting(upload.identity, call.trace).ask("ListParts", params, fresh=True)).result
     return next((int(part["Size"]) for part in listed.get("Parts", ()) if part["PartNumber"] == number), 0)
-
-
-async def copy_part(context: Context, call: Call) -> Reply:
-    """Answer UploadPartCopy."""
-    source = decode.copy_source(call.params.get("CopySource", ""))
-    upload = ours(context, call)
-    if upload is None or source is None:
-        return await entry.serve(context.entry, of_remote(context, call, lambda _: copy_there(context, call, source)))
-    number = number_of(call)
-    unsupported = next(iter(allowlist.unsupported(call.wire, "UploadPartCopy")), "")
-    if not unsupported and "versionId=" in str(call.params.get("CopySource", "")):
-        unsupported = "versionId of the source"
-    stretch = Stretch(*source)
-    if not unsupported and upload.state == UploadState.OPEN:
-        etag, size = await look_at(context, call, *source)
-        start, end = copied_range(call.params.get("CopySourceRange"), size)
-        stretch = Stretch(*source, etag, None if (start, end) == (0, size) else f"bytes={start}-{end - 1}", end - start)
-
-    async def send(_: Decision) -> Reply:
-        await context.turns.barrier(*source)
-        return await through(context, upload, call, number)
-
-    write = part_of(
-        context,
-        call,
-        upload,
-        unsupported=unsupported,
-        size=stretch.size,
-        take=lambda: take_copied(context, call, upload, number, stretch),
-        send=send,
-    )
-    return await entry.serve(context.entry, write)
-
-
-async def copy_there(context: Context, call: Call, source: tuple[str, str] | None) -> Reply:
-    """Have the remote copy into an upload of its own, when the source is there (R-3)."""
-    if source is not None:
-        await context.turns.barrier(*source)
-    return await context.inner(call)
-
-
-async def take_copied(context: Context, call: Call, upload: Upload, number: int, source: Stretch) -> Reply:
-    """Take one part from another object, which is read through the whole queue."""
-    body: Body = BytesBody(b"")
-    if source.size:
-        read = reader(context, call)
-        answer = await read.get_object(source.bucket, source.key, IfMatch=source.etag, Range=source.range)
-        body = answer.body or body
-        if body.length != source.size:
-            await body.aclose()
-            raise S3Error("InternalError", "The source of the copy changed while it was read", status=500)
-    part = await receive(context, upload, number, body, "", allowlist.kept_of_delete(call.wire))
-    copied: dict[str, Any] = {"ETag": f'"{part.etag}"', "LastModified": datetime.fromtimestamp(int(part.at), UTC)}
-    copied |= completion.elements(part.sums)
-    headers = writes.acknowledged(context.writes, upload.bucket, upload.members)
-    return encode.reply(call.operation, {"CopyPartResult": copied}, headers)
-
-
-def reader(context: Context, call: Call) -> Client:
-    """The client of a call that reads an object as its own client would: what is pending, else the remote's."""
-    return Client(functools.partial(reads.get, context.reads), "queue").acting(call.identity, call.trace)
-
-
-async def look_at(context: Context, call: Call, bucket: str, key: str) -> tuple[str, int]:
-    """ETag (with its quotes) and size of a copy's source, its conditions judged."""
-    names = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
-    conditions: dict[str, Any] = {name: call.params.get(f"CopySource{name}") for name in names}
-    try:
-        answer = await reader(context, call).head_object(bucket, key, **conditions)
-    except S3Error as error:
-        if error.status == 404:
-            raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": key}) from error
-        if error.status not in (304, 412):
-            raise
-        raise S3Error(
-            "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412
-        ) from error
-    return answer.headers["ETag"], int(answer.result.get("ContentLength", 0))
-
-
-def copied_range(text: str | None, size: int) -> tuple[int, int]:
-    """The stretch of a source of `size` bytes that is copied. Raises S3Error InvalidArgument or InvalidRange."""
-    if text is None:
-        return 0, size
-    match = COPY_RANGE.fullmatch(text.strip())
-    first, last = map(saturated, match.groups()) if match is not None else (1, 0)
-    if last < first:
-        raise S3Error(
-            "InvalidArgument",
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
-            "zero-based offsets of the first and last bytes to copy",
-            details={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": text},
-        )
-    start, end = first, last + 1
-    if end > size:
-        raise S3Error(
-            "InvalidRange",
-            f"The specified copy range is invalid for the source object size: {size}",
-            status=416,
-            details={"RangeRequested": text},
-        )
-    if end - start > limits.MAX_PUT:
-        raise limits.too_large(end - start)
-    return start, end
-
-
-async def complete(context: Context, call: Call) -> Reply:
-    """Answer CompleteMultipartUpload."""
-    upload = uploads.find(context.db, call.params.get("UploadId", ""))
-    if upload is not None:
-        check_owner(upload, call)
-    if upload is None:
-        write = of_remote(context, call, lambda decision: complete_of_remote(context, call, decision))
-        return await entry.serve(context.entry, write)
-    if upload.answer and (upload.bucket, upload.key) == (call.bucket, call.key):
-        return answered(context, upload, upload.answer)
-    check_open(upload, call)
-    async with context.documents.read(call, OPERATIONS["CompleteMultipartUpload"], MAX_DOCUMENT) as document:
-        return await complete_as(context, upload, document)
-
-
-async def complete_of_remote(context: Context, call: Call, decision: Decision) -> Reply:
-    """Complete an upload of the remote's. Where that was the first of its profile, the answer teaches."""
-    profile = context.facts.profiles.of_upload(call.params.get("UploadId", ""))
-    if profile is None or call.body is None:
-        return await forward.through(context.forward, call, decision)
-    send = functools.partial(forward.through, context.forward, decision=PROBE)
-    return await probing.complete(context.facts, call, profile, send, functools.partial(etag_of, context))
-
-
-async def etag_of(context: Context, document: bytes) -> str:
-    """The ETag of what a Complete makes; "" where the parts' ETags are no MD5s, or the document is not understood."""
-    try:
-        value, _ = await context.documents.understood(OPERATIONS["CompleteMultipartUpload"], document)
-        listed = completion.of_document(value)
-    except S3Error:
-        return ""
-    try:
-        return completion.joined_etag([str(part["ETag"]).strip().strip('"') for part in listed])
-    except ValueError:
-        return ""
-
-
-async def complete_as(context: Context, upload: Upload, document: Document) -> Reply:
-    """Make an object of the parts that a document names."""
-    call = document.call
-    listed = completion.of_document(document.value)
-    wire = call.wire
-    strange = allowlist.unsupported(wire, call.operation) or document.unknown
-    unsupported = next(iter(strange), "" if allowlist.plain_parts(listed) else "a part's member")
-    here = upload.state == UploadState.OPEN and completion.can_judge(upload, wire.headers)
-    facts = entry.facts(context.entry, call, unsupported=unsupported, at_remote="" if here else SPILLED)
-
-    async def take() -> Reply:
-        made = await complete_here(context, upload, call, listed)
-        return made or await entry.serve(context.entry, replace(write, facts=facts._replace(at_remote=SPILLED)))
-
-    write = Write(
-        call=call,
-        facts=facts,
-        take=take,
-        fits=lambda: fitting.check(context.fitting, call, 1),
-        send=lambda decision: complete_there(context, upload, call, listed, decision),
-        tags=upload.members,
-    )
-    return await entry.serve(context.entry, write)
-
-
-async def complete_here(context: Context, upload: Upload, call: Call, listed: list[Mapping[str, Any]]) -> Reply | None:
-    """Queue the object, its parts and the end of its upload in one transaction.
-
-    None where it has spilled meanwhile.
-    """
-    wire = call.wire
-    made = completion.judge(upload, uploads.parts_of(context.db, upload.id), listed, wire.headers)
-    answer = {**made.result, "Location": forward.address_of(wire)}
-    kept = {name: value for name, value in upload.members.items() if name != "x-amz-checksum-algorithm"}
-    kept |= allowlist.kept_of_delete(wire)
-    new = writes.new(
-        context.writes,
-        call,
-        Op.COMPLETE,
-        members={**kept, **made.members},
-        size=made.size,
-        etag=made.etag,
-        upload=upload.id,
-    )
-
-    def close(db: apsw.Connection) -> None:
-        uploads.close(db, upload.id, made.parts, answer, new.now, UploadState.COMPLETE)
-
-    try:
-        with still_open(upload):
-            await writes.enqueue(context.writes, [new], first=close)
-    except S3Error as error:
-        again = uploads.find(context.db, upload.id)
-        if error.code != "NoSuchUpload" or again is None:
-            raise
-        return answered(context, again, again.answer) if again.answer else None
-    context.staging.wake()
-    return answered(context, upload, answer)
-
-
-async def complete_there(
-    context: Context, upload: Upload, call: Call, listed: list[Mapping[str, Any]], decision: Decision
-) -> Reply:
-    """Let the remote make the object, in its key's turn, once it has all parts (R-5)."""
-    try:
-        async with asyncio.timeout(context.gateway.barrier_timeout):
-            upload = await spill.spill(context.spill, upload.id)
-    except TimeoutError:
-        raise slow_down(
-            "This upload is on its way to the remote, which must decide it",
-            hint="its parts go on travelling; complete it again",
-        ) from None
-    document = completion.renamed(upload, uploads.parts_of(context.db, upload.id), listed)
-    call = replace(spill.translated(call, upload), body=BytesBody(document))
-    call = replace(call, wire=completion.without_digest(call.wire))
-    reply = await forward.through(context.forward, call, decision, upload.members)
-    document = await read_all(reply.body, DOCUMENT_LIMIT)
-    reply.body = BytesBody(document)
-    if reply.status >= 300:
-        return reply
-    result = decode.response(call.operation, reply.status, reply.headers, document.lstrip())
-    kept = {name: value for name, value in result.items() if isinstance(value, str)}
-    # The object is made: that is the answer, also while the local dir takes no note of it.
-    with still_open(upload):
-        await context.owed.make(
-            lambda db: uploads.close(db, upload.id, (), kept, context.clock.now(), UploadState.FINISHED),
-            context.staging.wake,
-        )
-    return reply
-
-
-def answered(context: Context, upload: Upload, answer: Mapping[str, Any]) -> Reply:
-    """The answer to Complete, also when it is asked again."""
-    return encode.reply(
-        "CompleteMultipartUpload", answer, writes.acknowledged(context.writes, upload.bucket, upload.members)
-    )
 
 
 async def abort(context: Context, call: Call) -> Reply:
