@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from s3d.cli import signing
 from s3d.door import app_credentials
 from s3d.errors import ConfigError
 from tests.clients import code_of
@@ -107,3 +108,12 @@ def test_a_file_that_others_can_write_is_not_taken(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"S3D_APP_CREDENTIALS_FILE: .* cannot be written"):
         app_credentials.keep(tmp_path / "none" / "credentials")
+
+
+def test_commands_sign_with_it_where_there_is_no_keys_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("S3D_APP_CREDENTIALS_FILE", str(file))
+    with pytest.raises(ConfigError, match="has no key to sign with"):
+        signing.find()
+    key = app_credentials.keep(file)
+    assert signing.find() == signing.Key(key.id, *key.secrets)
