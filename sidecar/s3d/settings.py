@@ -331,12 +331,17 @@ class WriteQueue(Section):
         reloads=True,
     )
     max_files: int = setting(
-        "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Most changes that may be pending.", reloads=True, ge=1
+        "S3D_WRITE_QUEUE_MAX_FILES",
+        1_000_000,
+        "Most changes, parts and open uploads that may be pending.",
+        reloads=True,
+        ge=1,
     )
     max_age: Duration = setting(
         "S3D_WRITE_QUEUE_MAX_AGE",
         0.0,
-        "Accept no new writes while the oldest undelivered change is older than this. 0 disables the limit.",
+        "Accept no new writes while the oldest change on its way is older than this. Parked and held ones do not "
+        "count. 0 disables the limit.",
         reloads=True,
     )
     ballast: Bytes = setting(
