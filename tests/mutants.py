@@ -124,7 +124,7 @@ def token_without_a_last_key(patch: pytest.MonkeyPatch) -> None:
 def barrier_skipped(patch: pytest.MonkeyPatch) -> None:
     """What depends on pending changes does not wait for them (R-3)."""
 
-    async def barrier(*_: Any) -> None:
+    async def barrier(*_: Any, **__: Any) -> None:
         pass
 
     patch.setattr(turns.Turns, "barrier", barrier)

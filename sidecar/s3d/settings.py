@@ -415,10 +415,10 @@ class Settings(Section):
     """All settings."""
 
     title = "Settings"
-    gateway: Gateway = Gateway()
-    remote: Remote = Remote()
-    browsers: Browsers = Browsers()
-    write_queue: WriteQueue = WriteQueue()
+    gateway: Gateway = Field(default_factory=Gateway)
+    remote: Remote = Field(default_factory=Remote)
+    browsers: Browsers = Field(default_factory=Browsers)
+    write_queue: WriteQueue = Field(default_factory=WriteQueue)
 
     @property
     def queue_dir(self) -> Path:

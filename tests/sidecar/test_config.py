@@ -7,7 +7,7 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import parse_bytes, parse_duration
+from s3d.settings import SECTIONS, Settings, parse_bytes, parse_duration
 
 
 def test_defaults_need_no_environment() -> None:
@@ -136,3 +136,9 @@ def test_a_queue_that_could_outgrow_its_volume_is_refused() -> None:
     with pytest.raises(ConfigError, match="do not fit into the volume"):
         config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi"})
     config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi", "S3D_WRITE_QUEUE": "false"})
+
+
+def test_no_two_settings_share_a_section() -> None:
+    """A reload changes sections in place."""
+    one, other = Settings(), Settings()
+    assert [name for name, _ in SECTIONS if getattr(one, name) is getattr(other, name)] == []

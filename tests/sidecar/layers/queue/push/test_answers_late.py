@@ -29,7 +29,7 @@ from tests.sidecar.layers.queue.push.test_judged_answers import (
 )
 from tests.stores import Odd, Store, until
 
-WINDOW = 3.0
+WINDOW = 6.0
 """Seconds for which what is delivered is kept."""
 IN_TIME = 30.0
 
