@@ -5,10 +5,11 @@ import types
 import typing
 from collections.abc import Iterator
 
+from pydantic import BeforeValidator
 from pydantic_core import PydanticUndefined
 
 from s3d.config import SECTIONS
-from s3d.settings import Bytes, Duration, Names, reloads, setting_name
+from s3d.settings import Bytes, Duration, Filter, Names, reloads, setting_name
 
 INTRODUCTION = """\
 # Settings
@@ -32,8 +33,8 @@ NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
 
 def kind(annotation: object, metadata: tuple[object, ...]) -> str:
     """Say in a word what a value looks like."""
-    for known, name in ((Bytes, "size"), (Duration, "duration"), (Names, "list")):
-        if metadata and metadata[0] == typing.get_args(known)[1]:
+    for known, name in ((Bytes, "size"), (Duration, "duration"), (Names, "list"), (Filter, "filter")):
+        if set(typing.get_args(known)[1:]) & {one for one in metadata if isinstance(one, BeforeValidator)}:
             return name
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(annotation))

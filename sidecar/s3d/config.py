@@ -26,7 +26,7 @@ NOT_BUILT = {
     "S3D_READ_CACHE": "the read cache is",
     "S3D_SYNC_FOLDER": "the sync folder is",
     "S3D_FUSE_MOUNT": "the FUSE mount is",
-    "S3D_WRITE_QUEUE_FILTER": "the filters are",
+    "S3D_WRITE_QUEUE_PUSH_FILTER": "the filter of the push is",
     "S3D_OPA": "asking Open Policy Agent is",
 }
 

@@ -54,7 +54,7 @@ REFUSED = [
     ({"S3D_READ_CACHE_MAX_SIZE": "1Gi"}, "the read cache is not built yet"),
     ({"S3D_SYNC_FOLDER_DIR": "/x"}, "the sync folder is not built yet"),
     ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
-    ({"S3D_WRITE_QUEUE_FILTER": "b"}, "the filters are not built yet"),
+    ({"S3D_WRITE_QUEUE_PUSH_FILTER": "b"}, "the filter of the push is not built yet"),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),
     ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
     ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),
@@ -136,3 +136,33 @@ def test_a_queue_that_could_outgrow_its_volume_is_refused() -> None:
     with pytest.raises(ConfigError, match="do not fit into the volume"):
         config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi"})
     config.load({"S3D_WRITE_QUEUE_MAX_SIZE": "3Gi", "S3D_VOLUME_SIZE": "3Gi", "S3D_WRITE_QUEUE": "false"})
+
+
+@pytest.mark.semantics("F-1", "F-2")
+@pytest.mark.parametrize(
+    "written", ["b/'x, y', !b[tag:k=v]/*", ["b/'x, y'", "!b[tag:k=v]/*"], ["b/'x, y', !b[tag:k=v]/*"]]
+)
+def test_a_filter_is_a_text_or_a_list_and_is_shown_as_it_can_be_set(written: object) -> None:
+    settings = config.load({"S3D_CONFIG": json.dumps({"S3D_WRITE_QUEUE_FILTER": written})})
+    shown = str(settings.write_queue.filter)
+    assert len(settings.write_queue.filter.rules) == 2
+    assert config.load({"S3D_WRITE_QUEUE_FILTER": shown}) == settings
+
+
+@pytest.mark.semantics("F-2")
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (
+            "a, b[tga:x]",
+            "did you mean tag?, at character 6 of 'a, b[tga:x]'",
+        ),
+        (["a", "b[tag:"], "S3D_WRITE_QUEUE_FILTER: a name is expected, at character 7 of 'b[tag:'"),
+        (7, "S3D_WRITE_QUEUE_FILTER: a filter is a text, or a list of texts"),
+        ({"rules": []}, "S3D_WRITE_QUEUE_FILTER: a filter is a text, or a list of texts"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_stops_the_start_with_its_place(written: object, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load({"S3D_CONFIG": json.dumps({"S3D_WRITE_QUEUE_FILTER": written})})
+    assert words in refused.value.message

@@ -5,12 +5,16 @@ takes it, how the remote gets it, and how it probes the remote. A fact is looked
 those that cost least come first.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
+from s3d.filters import match
+from s3d.filters.match import Subject, Values
+from s3d.filters.rule import Member
 from s3d.layers.health import Health
 from s3d.layers.queue import withheld
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
@@ -71,6 +75,8 @@ class Write:
     fits: Callable[[], Awaitable[None]] = always
     """Raises the S3Error of a store that does not take its name (Q-15c)."""
     refuse: Callable[[Decision], Reply] = refuse
+    subject: Callable[[Values], Subject] | None = None
+    """What the queue's filter is told of it, from the tags of its bucket. None: it was asked when the object began."""
     profile: WriteProfile | None = None
     """Its kind, where the remote must have accepted one before the queue takes the next."""
     tags: Mapping[str, str] | None = None
@@ -81,6 +87,7 @@ def facts(context: Context, call: Call, **said: Any) -> Facts:
     """What is known of a write before anything is looked up: what the request says, and the settings."""
     settings = context.settings
     said.setdefault("carries", withheld.carries(context.staging, call))
+    said.setdefault("left_out", None if settings.filter.rules else False)
     return Facts(capacity=settings.max_size, reject_unverified=settings.unverified_writes == "Reject", **said)
 
 
@@ -131,6 +138,8 @@ async def _look_up(context: Context, write: Write, fact: Fact) -> object:
     match fact:
         case Fact.BUCKET:
             return await _bucket(context, call)
+        case Fact.LEFT_OUT:
+            return write.subject is not None and await is_left_out(context, call, write.subject)
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
@@ -150,6 +159,16 @@ async def _bucket(context: Context, call: Call) -> str | S3Error:
         return context.facts.buckets.through(await context.facts.buckets.get(call.bucket, call.identity))
     except S3Error as error:
         return error
+
+
+async def is_left_out(context: Context, call: Call, subject: Callable[[Values], Subject]) -> bool:
+    """Whether the queue's filter leaves a write out (F-4). What is not known matches no rule (F-5); tags of its bucket
+    for which nobody has asked yet are asked for, where a rule wants them."""
+    rules, bucket = context.settings.filter, call.bucket
+    if rules.asks_for(Member.BUCKET_TAG) and not context.facts.bucket_tags.known(bucket):
+        with contextlib.suppress(S3Error):
+            await context.facts.bucket_tags.ask(bucket, call.identity)
+    return not match.decide(rules, subject(holds.tags_of_bucket(context.db, bucket))).of_known
 
 
 async def _name(write: Write) -> str | S3Error:

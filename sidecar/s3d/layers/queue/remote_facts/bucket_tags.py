@@ -58,7 +58,7 @@ class BucketTags:
 
         Who may know them says them: some identities are asked, then those that were shown the bucket.
         """
-        tags: Mapping[str, Any] = {}
+        tags: Mapping[str, Any] | None = None
         some = dict.fromkeys([*identities, *remote_facts.shown_to(self._db, bucket, MAX_ASKING)])
         for identity in some or (OWN,):
             client = self._client.acting(identity)
@@ -70,6 +70,7 @@ class BucketTags:
                     raise
                 if error.status == FORBIDDEN:
                     continue
+                tags = {}
             break
         if await self._db.write(holds.remember(bucket, tags, self._clock.now())):
             log.info("bucket %s: what waits in it is judged anew by its tags", bucket)

@@ -1,16 +1,18 @@
 """Which changes a tag holds back (SEMANTICS Q-11): `s3d.upload=false` on the object, else on its bucket.
 
-What a bucket's tags said last is kept in the table `hold`, and that they say something else since in `unjudged`, until
-all that waits was judged by it: all SQL on the two is in here. The rule is judged inside the transaction that queues or
-re-tags a change, so that none slips between a new tag and its judgement.
+What a bucket's tags said of it last is kept in the table `hold`, all of them in `bucket_tag`, and that the former says
+something else since in `unjudged`, until all that waits was judged by it: all SQL on the three is in here. The rule is
+judged inside the transaction that queues or re-tags a change, so that none slips between a new tag and its judgement.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import apsw
 
+from s3d import documents
 from s3d.layers.queue.rows import queries, soundness
 from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
@@ -51,12 +53,13 @@ def own_of(header: str) -> str | None:
     return dict(parse_qsl(header, keep_blank_values=True)).get(TAG)
 
 
-def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], bool]:
-    """A write that remembers a result of GetBucketTagging; it returns whether what waits must be judged anew."""
+def remember(bucket: str, result: Mapping[str, Any] | None, now: float) -> Callable[[apsw.Connection], bool]:
+    """A write that remembers a result of GetBucketTagging, None where nobody may know it; it returns whether what waits
+    must be judged anew."""
 
     def write(db: apsw.Connection) -> bool:
         before = db.execute(SQL["held_before"], (bucket,)).fetchall()
-        upload = upload_of(tags)
+        upload = _keep(db, bucket, result)
         db.execute(SQL["remember"], (bucket, upload, now))
         if bool(before and before[0][0]) != (upload == "false"):
             db.execute(SQL["doubt"], (bucket,))
@@ -70,19 +73,37 @@ def judged(db: apsw.Connection, bucket: str) -> None:
     db.execute(SQL["judged"], (bucket,))
 
 
-def remember_first(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:
+def remember_first(bucket: str, result: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:
     """The same for a bucket in which nothing waits yet; what is remembered of it already stays."""
 
     def write(db: apsw.Connection) -> None:
-        upload = upload_of(tags)
-        db.execute(SQL["remember_first"], (bucket, upload, now))
+        if not db.execute(SQL["asked_at"], (bucket,)).fetchall():
+            db.execute(SQL["remember"], (bucket, _keep(db, bucket, result), now))
 
     return write
 
 
-def upload_of(tags: Mapping[str, Any]) -> str:
-    """The value of the bucket's own tag in a result of GetBucketTagging; "" where it has none."""
-    return next((tag.get("Value", "") for tag in tags.get("TagSet") or () if tag.get("Key") == TAG), "")
+def _keep(db: apsw.Connection, bucket: str, result: Mapping[str, Any] | None) -> str:
+    """Keep all tags in a result of GetBucketTagging; the value of the one that speaks of the delivery, "" for none."""
+    if result is None:
+        db.execute(SQL["forget_tags"], (bucket,))
+        return ""
+    tags: dict[str, str] = {tag.get("Key", ""): tag.get("Value", "") for tag in result.get("TagSet") or ()}
+    db.execute(SQL["remember_tags"], (bucket, json.dumps(tags)))
+    return tags.get(TAG, "")
+
+
+def tags_of_bucket(db: Database, bucket: str) -> dict[str, str] | None:
+    """All tags of a bucket; None where they are not known."""
+    return _tags(db.read(SQL["tags"], (bucket,)))
+
+
+def _tags(rows: list[tuple[Any, ...]]) -> dict[str, str] | None:
+    try:
+        found = documents.parse(rows[0][0]) if rows else None
+    except ValueError:
+        return None
+    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else None
 
 
 def asked_at(db: Database, bucket: str) -> float:

@@ -24,9 +24,17 @@ SELECT 1 FROM unjudged WHERE bucket = ?
 -- Note that all that waits in a bucket was judged.
 DELETE FROM unjudged WHERE bucket = ?
 
--- name: remember_first
--- Remember the tag of a bucket of which nothing is known.
-INSERT OR IGNORE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)
+-- name: remember_tags
+-- Remember all tags of a bucket: a JSON object.
+INSERT OR REPLACE INTO bucket_tag (bucket, tags) VALUES (?, ?)
+
+-- name: forget_tags
+-- Forget them: nobody may know them any more.
+DELETE FROM bucket_tag WHERE bucket = ?
+
+-- name: tags
+-- All tags of a bucket.
+SELECT tags FROM bucket_tag WHERE bucket = ?
 
 -- name: asked_at
 -- When the tags of a bucket were asked for last.

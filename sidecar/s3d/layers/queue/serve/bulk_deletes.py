@@ -85,16 +85,19 @@ def check_digest(headers: AnyHeaders) -> None:
 
 async def _take(context: Context, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
     """Queue the keys that the queue takes, and have the remote delete the others."""
+    keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
+    keyed = [one for one in keyed if not await entry.is_left_out(context.entry, one, writes.subject_of_delete(one))]
+    plain = [one.key for one in keyed]
     room = sum(account.of_row(call.bucket, key, members) for key in plain)
-    async with context.capacity.take(room, files=len(plain)):
-        keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await writes.enqueue(
-            context.writes, [writes.new(context.writes, one, Op.DELETE, members=members) for one in keyed]
-        )
+    if keyed:
+        async with context.capacity.take(room, files=len(plain)):
+            await writes.enqueue(
+                context.writes, [writes.new(context.writes, one, Op.DELETE, members=members) for one in keyed]
+            )
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(context, call, rest) if rest else ({}, None)
     result = bulk.answer(wanted, plain, forwarded, refusal)
-    return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
+    return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"} if keyed else {})
 
 
 async def _probe(context: Context, call: Call, wanted: Bulk, profile: WriteProfile | None) -> Reply | None:

@@ -25,7 +25,7 @@ from s3d.layers.queue.multipart import assembly, completion, spill
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import account, holds, states, uploads
+from s3d.layers.queue.rows import account, holds, states, subjects, uploads
 from s3d.layers.queue.rows.states import Op, UploadState
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import allowlist, limits
@@ -91,6 +91,7 @@ async def create(context: Context, call: Call) -> Reply:
         fits=lambda: fitting.check(context.fitting, call, 1),
         send=send,
         probe=probe,
+        subject=lambda tags: subjects.of_put(call.bucket, call.key, call.identity, members, None, tags),
         profile=profile,
     )
     return await entry.serve(context.entry, write)
