@@ -245,6 +245,9 @@ class WriteQueue(Resource):
     filter: tuple[FilterRule, ...] = Field(
         default=(), description=help_of(WriteQueueSettings, "filter"), max_length=MAX_RULES
     )
+    push_filter: tuple[FilterRule, ...] = Field(
+        default=(), description=help_of(WriteQueueSettings, "push_filter"), max_length=MAX_RULES
+    )
     ballast: Size = Field(default="16Mi", description=help_of(WriteQueueSettings, "ballast"))
     workers: int = Field(default=16, description=help_of(WriteQueueSettings, "workers"), ge=1, le=1024)
 

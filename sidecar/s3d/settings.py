@@ -418,6 +418,13 @@ class WriteQueue(Section):
         "for the remote. Empty: all writes are queued.",
         reloads=True,
     )
+    push_filter: Filter = setting(
+        "S3D_WRITE_QUEUE_PUSH_FILTER",
+        "",
+        "Rules that say which changes are pushed to the remote (docs/FILTERS.md). The others stay here, held, and are "
+        "judged anew when rules or tags change. Empty: all are pushed, but what a tag s3d.upload holds.",
+        reloads=True,
+    )
     workers: int = setting(
         "S3D_WRITE_QUEUE_WORKERS", 16, "How many changes are pushed at the same time.", ge=1, le=1024
     )

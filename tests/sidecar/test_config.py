@@ -54,7 +54,6 @@ REFUSED = [
     ({"S3D_READ_CACHE_MAX_SIZE": "1Gi"}, "the read cache is not built yet"),
     ({"S3D_SYNC_FOLDER_DIR": "/x"}, "the sync folder is not built yet"),
     ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
-    ({"S3D_WRITE_QUEUE_PUSH_FILTER": "b"}, "the filter of the push is not built yet"),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),
     ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
     ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),

@@ -1,12 +1,30 @@
 -- Queries of holds.py: what the tags of buckets say of the delivery.
 
--- name: holds
--- Whether the tag of a bucket holds what is queued in it.
-SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'
+-- name: upload
+-- What the tag of a bucket says.
+SELECT upload FROM hold WHERE bucket = ?
 
--- name: held_before
--- Whether the tag of a bucket held what was queued in it.
-SELECT upload = 'false' FROM hold WHERE bucket = ?
+-- name: filter
+-- The filter of the push, as text.
+SELECT value FROM meta WHERE name = 'push filter'
+
+-- name: set_filter
+-- Put a filter in force.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter', ?)
+
+-- name: last_put
+-- What the newest put of a key says of its object.
+SELECT CAST(members AS BLOB), size FROM change WHERE seq = (SELECT max(seq) FROM change WHERE bucket = ? AND key = ?
+    AND op IN ('put', 'complete') AND state <> 'superseded')
+
+-- name: doubt_all
+-- Note of each bucket in which something waits or is held that it is to be judged anew.
+INSERT OR IGNORE INTO unjudged (bucket)
+    SELECT DISTINCT bucket FROM change WHERE state IN ('waiting', 'held') AND op <> 'through'
+
+-- name: unjudged
+-- Buckets in which something is to be judged anew.
+SELECT bucket FROM unjudged ORDER BY bucket
 
 -- name: remember
 -- Remember the tag of a bucket.

@@ -213,7 +213,8 @@ def held(rule: str, why: str) -> S3Error:
         "AccessDenied",
         f"Nothing was sent: {rule} keeps this write back, and it cannot be queued ({why})",
         status=403,
-        hint="`s3d set --tag s3d.upload=true` on the bucket, or that tag on the object itself, lets it leave",
+        hint="`s3d set --tag s3d.upload=true` on the bucket, or that tag on the object itself, lets it leave, whatever "
+        "S3D_WRITE_QUEUE_PUSH_FILTER says",
     )
 
 

@@ -15,16 +15,16 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
 from s3d.clock import Clock
-from s3d.filters.match import Subject, Values
 from s3d.layers.queue import entry
 from s3d.layers.queue.capacity import Capacity, Reserved
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import account, changes, subjects
+from s3d.layers.queue.rows import account, changes
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import PROBE
 from s3d.layers.queue.serve import fitting, forward
@@ -73,9 +73,7 @@ def put_of(context: Context, call: Call, size: int | None, room: Reserved | None
         fits=lambda: fitting.check(context.fitting, call, size or 0),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
-        subject=lambda tags: subjects.of_put(
-            call.bucket, call.key, call.identity, members, None if call.body is None else call.body.length, tags
-        ),
+        asked=Content(members, None if call.body is None else call.body.length),
         profile=profile,
     )
 
@@ -147,15 +145,10 @@ async def delete(context: Context, call: Call) -> Reply:
         take=lambda: take_delete(context, call, members),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
-        subject=subject_of_delete(call),
+        asked=UNKNOWN,
         profile=profile,
     )
     return await entry.serve(context.entry, write)
-
-
-def subject_of_delete(call: Call) -> Callable[[Values], Subject]:
-    """What the queue's filter is told of a delete."""
-    return lambda tags: subjects.of_delete(call.bucket, call.key, call.identity, tags)
 
 
 async def take_delete(context: Context, call: Call, members: Mapping[str, str]) -> Reply:
