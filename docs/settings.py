@@ -5,7 +5,6 @@ import types
 import typing
 from collections.abc import Iterator
 
-from pydantic import BeforeValidator
 from pydantic_core import PydanticUndefined
 
 from s3d.config import SECTIONS
@@ -24,8 +23,9 @@ lists with commas.
 Settings that say *reloads* are taken over while s3d runs from the file `settings.json` in `S3D_CONFIG_DIR`.
 
 Credentials for the remote are not settings: they are found by the AWS credential chain (environment, profile, container
-or instance role) and stand in no file of s3d's. The chain's own services are asked where `AWS_ENDPOINT_URL_STS` and its
-like say. Where `HTTP_PROXY` or `HTTPS_PROXY` name a proxy, the remote is reached through it, unless `NO_PROXY` names
+or instance role), unless `S3D_CREDENTIALS_DIR` or `S3D_REMOTE_IDENTITIES_FILE` names files with them. s3d writes them
+nowhere. The chain's own services are asked where `AWS_ENDPOINT_URL_STS` and its like say.
+Where `HTTP_PROXY` or `HTTPS_PROXY` name a proxy, the remote is reached through it, unless `NO_PROXY` names
 the remote's host; what applications are told by `AWS_ENDPOINT_URL_S3` is not meant for s3d.
 """
 NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
@@ -34,13 +34,21 @@ NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
 def kind(annotation: object, metadata: tuple[object, ...]) -> str:
     """Say in a word what a value looks like."""
     for known, name in ((Bytes, "size"), (Duration, "duration"), (Names, "list"), (Filter, "filter")):
-        if set(typing.get_args(known)[1:]) & {one for one in metadata if isinstance(one, BeforeValidator)}:
+        if typing.get_args(known)[1] in metadata:
             return name
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(annotation))
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return kind(next(a for a in typing.get_args(annotation) if a is not type(None)), ())
     return NAMES.get(annotation, "path")  # type: ignore[call-overload]
+
+
+def duration(seconds: float) -> str:
+    """A duration in the largest unit that writes it whole."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def shown(default: object) -> str:
@@ -53,7 +61,7 @@ def shown(default: object) -> str:
         case tuple():
             return f"`{','.join(default)}`"
         case float():
-            return f"`{default:g}s`"
+            return f"`{duration(default)}`"
         case _:
             return f"`{default}`"
 

@@ -59,7 +59,15 @@ FULL: dict[str, Any] = {
         "conflictCheckAfterSeconds": 7,
     },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
-    "appCredentials": "Dummy",
+    "access": {"keysSecretRef": {"name": "door-keys", "key": "mine.json"}},
+    "cors": {
+        "origins": ["https://*.example", "null"],
+        "methods": ["GET", "PUT"],
+        "headers": ["x-amz-*"],
+        "expose": ["ETag"],
+        "maxAgeSeconds": 60,
+    },
+    "appCredentials": "Generated",
     "drain": {"seconds": 90, "job": False},
     "resources": {
         "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -105,6 +113,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"writeQueue": {"maxSize": 3 << 30}, "volume": {"ephemeral": {"size": "3Gi"}}},
         "volume.ephemeral.size has to be at least writeQueue.maxSize and 512Mi",
     ),
+    (
+        {"appCredentials": "Dummy", "access": {"keysSecretRef": {"name": "door-keys"}}},
+        "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in",
+    ),
     ({"drain": {"job": True}}, "drain.job needs volume.persistentVolumeClaim"),
     (
         {"drain": {"job": True}, "volume": {"ephemeral": {}}},
@@ -136,6 +148,12 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"writeQueue": {"maxSize": "-1Gi"}}, "spec.writeQueue.maxSize"),
     ({"writeQueue": {"workers": 0}}, "spec.writeQueue.workers"),
     ({"resources": {"limits": {"memory": "lots"}}}, "spec.resources.limits.memory"),
+    ({"cors": {"origins": []}}, "spec.cors.origins"),
+    ({"cors": {"methods": ["GET"]}}, "spec.cors.origins"),
+    ({"cors": {"origins": ["*"], "methods": ["PATCH"]}}, "spec.cors.methods[0]"),
+    ({"cors": {"origins": ["*"], "maxAgeSeconds": 86_401}}, "spec.cors.maxAgeSeconds"),
+    ({"access": {}}, "spec.access.keysSecretRef"),
+    ({"appCredentials": "Mine"}, "spec.appCredentials"),
     ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
     ({"image": "mine"}, 'unknown field "spec.image"'),
 ]
@@ -151,6 +169,9 @@ IN_WORDS: list[tuple[dict[str, Any], str]] = [
     ({"resources": {"limits": {"memory": "lots"}}}, schema.SIZE_PATTERN),
     ({"resources": {"limits": {"cpu": "half"}}}, schema.CPU_PATTERN),
     ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, schema.LABEL_PATTERN),
+    ({"cors": {"origins": ["https://*.example.*"]}}, schema.WILDCARD_PATTERN),
+    ({"cors": {"origins": ["*"], "headers": ["x-amz-*,*"]}}, schema.WILDCARD_PATTERN),
+    ({"cors": {"origins": ["*"], "expose": ["x-*"]}}, schema.HEADER_PATTERN),
     (
         {
             "remote": {

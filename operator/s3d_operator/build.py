@@ -7,6 +7,7 @@ What may change under a running pod comes to it a second time, by a ConfigMap th
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,16 @@ CONFIG_DIR = "/etc/s3d/config"
 CONFIG_FILE = "settings.json"
 CA_DIR, CA_FILE = "/etc/s3d/ca", "ca.crt"
 IDENTITY_DIR = "/var/run/secrets/s3d.dev/identity"
+# The kubelet mounts a Secret for root, and for the pod's fsGroup where it has one.
+KEYS_DIR, KEYS_FILE = "/etc/s3d/keys", "keys.json"
+SECRET_MODE = 0o440
+# Where the sidecar writes the access key of its pod, and where the app's containers read it.
+APP_DIR, APP_FILE = "/var/run/secrets/s3d.dev/app", "credentials"
 CONFIG, CA, IDENTITY = f"{NAME}-config", f"{NAME}-ca", f"{NAME}-identity"
-VOLUMES = frozenset({NAME, CONFIG, CA, IDENTITY})
+KEYS, APP = f"{NAME}-keys", f"{NAME}-app"
+VOLUMES = frozenset({NAME, CONFIG, CA, IDENTITY, KEYS, APP})
+# What the S3 door needs, and a drain job does not, which has none.
+DOOR_VOLUMES = frozenset({KEYS, APP})
 USER = 65534
 # What the kubelet needs between the end of the drain and the end of the grace period.
 MARGIN_SECONDS = 5
@@ -95,6 +104,13 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_DRAIN_SECONDS": drain_seconds(spec, overrides),
         "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
         "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
+        "S3D_ACCESS_KEYS_FILE": f"{KEYS_DIR}/{KEYS_FILE}" if spec.access else None,
+        "S3D_CORS_ORIGINS": listed(spec.cors.origins) if spec.cors else None,
+        "S3D_CORS_METHODS": listed(spec.cors.methods) if spec.cors else None,
+        "S3D_CORS_HEADERS": listed(spec.cors.headers) if spec.cors else None,
+        "S3D_CORS_EXPOSE": listed(spec.cors.expose) if spec.cors else None,
+        "S3D_CORS_MAX_AGE": spec.cors.max_age_seconds if spec.cors else None,
+        "S3D_APP_CREDENTIALS_FILE": f"{APP_DIR}/{APP_FILE}" if spec.app_credentials == "Generated" else None,
         "S3_ENDPOINT": remote.endpoint,
         "AWS_REGION": region(spec),
         "S3D_ADDRESSING": remote.addressing.lower(),
@@ -126,12 +142,24 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
     return {name: value for name, value in values.items() if value is not None}
 
 
+def listed(names: Sequence[str]) -> str | None:
+    """A list as a setting has it; None where it is empty, so that the setting's own default holds."""
+    return ",".join(names) or None
+
+
 # The fields of a spec that settings come from, as far as their author can choose them.
 FIELDS = {
     "S3D_VOLUME_SIZE": "spec.volume",
     "S3D_LOG_LEVEL": "spec.logLevel",
     "S3D_DRAIN_SECONDS": "spec.drain.seconds",
     "S3D_BARRIER_TIMEOUT": "spec.writeQueue.barrierSeconds",
+    "S3D_ACCESS_KEYS_FILE": "spec.access.keysSecretRef",
+    "S3D_CORS_ORIGINS": "spec.cors.origins",
+    "S3D_CORS_METHODS": "spec.cors.methods",
+    "S3D_CORS_HEADERS": "spec.cors.headers",
+    "S3D_CORS_EXPOSE": "spec.cors.expose",
+    "S3D_CORS_MAX_AGE": "spec.cors.maxAgeSeconds",
+    "S3D_APP_CREDENTIALS_FILE": "spec.appCredentials",
     "S3_ENDPOINT": "spec.remote.endpoint",
     "AWS_REGION": "spec.remote.region",
     "S3D_ADDRESSING": "spec.remote.addressing",
@@ -213,7 +241,7 @@ def config_hash(spec: S3GatewaySpec, image: Image | None) -> str:
     drain job, which is ended and made again where its hash differs: a new image is no reason for that.
     """
     fixed = {name: value for name, value in settings(spec, grace_seconds=0).items() if name not in reloadable()}
-    rest = spec.model_dump(mode="json", include={"remote", "volume", "app_credentials", "resources"})
+    rest = spec.model_dump(mode="json", include={"remote", "volume", "access", "app_credentials", "resources"})
     parts = [fixed, rest, *([image.name] if image else [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -273,7 +301,8 @@ def sidecar(
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
-            "runAsGroup": USER,
+            # Root's group reads what the kubelet mounts for root, and may do nothing else.
+            "runAsGroup": 0 if spec.access else USER,
             "privileged": False,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -299,6 +328,7 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, la
     container = sidecar(spec, image, grace_seconds=DRAIN_GRACE_SECONDS, bounds_storage=False)
     for part in ("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe"):
         del container[part]
+    container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] not in DOOR_VOLUMES]
     template = spec.volume.persistent_volume_claim and spec.volume.persistent_volume_claim.template
     local: Object = {"name": template or NAME, "persistentVolumeClaim": {"claimName": claim}}
     security: Object = {"runAsNonRoot": True} | ({} if last.fs_group is None else {"fsGroup": last.fs_group})
@@ -309,7 +339,7 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, la
         "enableServiceLinks": False,
         "securityContext": security,
         "containers": [container | {"args": ["run", "--drain"]}],
-        "volumes": [local, *(volume for volume in volumes(spec, name) if volume["name"] != NAME)],
+        "volumes": [local, *(volume for volume in volumes(spec, name) if volume["name"] not in {NAME, *DOOR_VOLUMES})],
     }
     if last.service_account_name:
         pod["serviceAccountName"] = last.service_account_name
@@ -427,6 +457,10 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
         out.append({"name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": True})
     if spec.remote.ca_bundle:
         out.append({"name": CA, "mountPath": CA_DIR, "readOnly": True})
+    if spec.access:
+        out.append({"name": KEYS, "mountPath": KEYS_DIR, "readOnly": True})
+    if spec.app_credentials == "Generated":
+        out.append({"name": APP, "mountPath": APP_DIR})
     return out
 
 
@@ -439,6 +473,12 @@ def volumes(spec: S3GatewaySpec, gateway: str) -> list[Object]:
     if bundle := spec.remote.ca_bundle:
         item = {"key": bundle.config_map_ref.key, "path": CA_FILE}
         out.append({"name": CA, "configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
+    if spec.access:
+        keys = spec.access.keys_secret_ref
+        items = [{"key": keys.key, "path": KEYS_FILE}]
+        out.append({"name": KEYS, "secret": {"secretName": keys.name, "items": items, "defaultMode": SECRET_MODE}})
+    if spec.app_credentials == "Generated":
+        out.append({"name": APP, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
     return out
 
 

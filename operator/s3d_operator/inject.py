@@ -205,6 +205,8 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     want = {"AWS_ENDPOINT_URL_S3": build.ENDPOINT}
     if not have.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
         want["AWS_REGION"] = build.region(spec)
+    file = f"{build.APP_DIR}/{build.APP_FILE}"
+    has_file = (have.get("AWS_SHARED_CREDENTIALS_FILE") or {}).get("value") == file
     if spec.app_credentials == "Dummy" and not have.keys() & IDENTITY:
         if container.get("envFrom"):
             warnings.append(
@@ -213,6 +215,20 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
             )
         else:
             want |= {"AWS_ACCESS_KEY_ID": "dummy", "AWS_SECRET_ACCESS_KEY": "dummy"}
+    elif spec.app_credentials == "Generated" and not has_file:
+        if have.keys() & IDENTITY or container.get("envFrom"):
+            warnings.append(
+                f"container {container['name']!r} has an AWS identity of its own, or envFrom, which may contain one, "
+                "so it does not get the generated key. The gateway refuses what it signs with keys that "
+                f"access.keysSecretRef does not name. If it has no keys, set AWS_SHARED_CREDENTIALS_FILE to {file}"
+            )
+        else:
+            want["AWS_SHARED_CREDENTIALS_FILE"] = file
+            has_file = True
+    if spec.app_credentials == "Generated" and has_file:
+        mounts = edit.child(*path, "volumeMounts", default=[])
+        if not any(mount.get("mountPath") == build.APP_DIR for mount in mounts):
+            edit.add({"name": build.APP, "mountPath": build.APP_DIR, "readOnly": True}, *path, "volumeMounts", "-")
     lower = {name.lower() for name in have}
     if lower & PROXIES and "no_proxy" not in lower:
         want["NO_PROXY"] = ",".join(DIRECT)

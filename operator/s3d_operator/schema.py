@@ -64,6 +64,8 @@ REGION_PATTERN = r"^[A-Za-z0-9-]+$"
 BUCKET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$"
 KEY_PATTERN = r"^[A-Za-z0-9._-]+$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+HEADER_PATTERN = r"^[A-Za-z0-9-]+$"
+WILDCARD_PATTERN = r"^[A-Za-z0-9.:/_-]*[*]?[A-Za-z0-9.:/_-]*$"
 # What a person reads where a value does not match.
 MESSAGES = {
     SIZE_PATTERN: "write a number of bytes, or one with k, M, G, T, Ki, Mi, Gi or Ti behind it, such as 512Mi or 10G",
@@ -73,7 +75,9 @@ MESSAGES = {
     ENDPOINT_PATTERN: "write http:// or https://, a host and its port if it has one, such as https://s3.example.com:9000",
     REGION_PATTERN: "a region is of letters, digits and -, such as eu-central-1",
     BUCKET_PATTERN: "a bucket's name is of 3 to 63 letters, digits, ., _ and -, and begins with a letter or a digit",
-    KEY_PATTERN: "a key of a ConfigMap is of letters, digits, ., _ and -, such as ca.crt",
+    KEY_PATTERN: "a key of a ConfigMap or a Secret is of letters, digits, ., _ and -, such as ca.crt",
+    HEADER_PATTERN: "a header is of letters, digits and -, such as ETag",
+    WILDCARD_PATTERN: "write an origin or a header with at most one *, such as https://*.example or x-amz-*",
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]

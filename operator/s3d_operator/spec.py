@@ -9,17 +9,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from s3d.settings import Browsers, Method, Section
 from s3d.settings import Gateway as Daemon
 from s3d.settings import Remote as RemoteSettings
-from s3d.settings import Section
 from s3d.settings import WriteQueue as WriteQueueSettings
 from s3d_operator.schema import (
     BUCKET_PATTERN,
     ENDPOINT_PATTERN,
+    HEADER_PATTERN,
     KEY_PATTERN,
     LABEL_PATTERN,
     REGION_PATTERN,
     ROLE_PATTERN,
+    WILDCARD_PATTERN,
     Cpu,
     FilterRule,
     LabelValue,
@@ -177,6 +179,44 @@ class Remote(Resource):
             "remote.caBundle is for an endpoint or an stsEndpoint that begins with https://",
         ),
     )
+
+
+class SecretKey(Resource):
+    """A key of a Secret of the same namespace."""
+
+    name: Name = Field(description="Name of the Secret.")
+    key: str = Field(
+        default="keys.json", description="The key in it.", pattern=KEY_PATTERN, min_length=1, max_length=253
+    )
+
+
+class Access(Resource):
+    """Who may use the gateway of a pod."""
+
+    keys_secret_ref: SecretKey = Field(
+        description="A Secret of the pod's namespace with the access keys that requests are signed with, as JSON "
+        "(docs/ACCESS.md). Changed keys are used without a restart. Requests that none of them signs are refused."
+    )
+
+
+class Cors(Resource):
+    """One CORS rule for every bucket, in the place of those that the remote has."""
+
+    origins: tuple[Annotated[str, Field(pattern=WILDCARD_PATTERN, max_length=253)], ...] = Field(
+        description=help_of(Browsers, "origins"), min_length=1, max_length=64
+    )
+    methods: tuple[Method, ...] = Field(
+        default=(), description=help_of(Browsers, "methods") + " Unset: all.", max_length=5
+    )
+    headers: tuple[Annotated[str, Field(pattern=WILDCARD_PATTERN, max_length=253)], ...] = Field(
+        default=(), description=help_of(Browsers, "headers") + " Unset: all.", max_length=64
+    )
+    expose: tuple[Annotated[str, Field(pattern=HEADER_PATTERN, max_length=253)], ...] = Field(
+        default=(),
+        description=help_of(Browsers, "expose") + " Unset: ETag, x-s3d-durability and a few more.",
+        max_length=64,
+    )
+    max_age_seconds: int = Field(default=3600, description=help_of(Browsers, "max_age"), ge=0, le=86_400)
 
 
 class Bucket(Resource):
@@ -411,10 +451,19 @@ class S3GatewaySpec(Resource):
     volume: Volume = Field(
         default=Volume(empty_dir=EmptyDir()), description="Where the gateway keeps what has to survive a crash."
     )
-    app_credentials: Literal["None", "Dummy"] = Field(
+    access: Access | None = Field(
+        default=None,
+        description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
+    )
+    cors: Cors | None = Field(
+        default=None,
+        description="One CORS rule for every bucket. Unset: the rules of each bucket, as the remote has them.",
+    )
+    app_credentials: Literal["None", "Dummy", "Generated"] = Field(
         default="None",
-        description="Dummy: containers without any AWS identity get dummy access keys, since AWS SDKs refuse to start "
-        "without keys; the gateway signs with its own.",
+        description="For containers without any AWS identity. Dummy: dummy access keys, since AWS SDKs refuse to start "
+        "without keys; the gateway signs with its own. Generated: the sidecar makes an access key for its pod and "
+        "gives it to them in a file; requests that no key signs are refused.",
     )
     drain: Drain = Field(default=Drain(), description="The end of a pod.")
     resources: Resources = Field(default=Resources(), description="Resources of the sidecar.")
@@ -444,6 +493,11 @@ class S3GatewaySpec(Resource):
             " == (has(oldSelf.remote.endpoint) ? oldSelf.remote.endpoint : '')",
             "remote.endpoint is immutable with volume.persistentVolumeClaim: what is pending in the claim is for the "
             "old one; make another S3Gateway",
+        ),
+        Rule(
+            "self.appCredentials != 'Dummy' || !has(self.access)",
+            "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in; Generated makes a key that is "
+            "let in",
         ),
         Rule(
             "!self.drain.job || has(self.volume.persistentVolumeClaim)",

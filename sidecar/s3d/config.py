@@ -151,7 +151,8 @@ def check_together(settings: Settings) -> None:
     """Refuse settings that are each valid but not together."""
     door = urlsplit(settings.gateway.endpoint)
     check_tls(settings.gateway)
-    is_meant = settings.gateway.access_keys_file is not None or settings.gateway.insecure
+    has_keys = settings.gateway.access_keys_file is not None or settings.gateway.app_credentials_file is not None
+    is_meant = has_keys or settings.gateway.insecure
     if not is_loopback(door.hostname or "") and not is_meant:
         raise ConfigError(
             f"S3D_ENDPOINT: {door.hostname} is not a loopback address, and everyone who reaches the door acts as s3d",

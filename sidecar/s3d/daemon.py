@@ -40,7 +40,7 @@ from s3d.background import for_ever
 from s3d.clock import tick, time_of
 from s3d.door.callers import Callers
 from s3d.door.handler import Door
-from s3d.door.keys import KeysFile
+from s3d.door.keys import DoorKeys, open_keys
 from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
@@ -81,7 +81,7 @@ class Daemon:
         settings: Settings,
         far: remote.Remote,
         queue: Queue | None,
-        keys: KeysFile | None = None,
+        keys: DoorKeys | None = None,
         tls: Tls | None = None,
         watched: Sequence[Watched[Any]] = (),
     ) -> None:
@@ -226,9 +226,8 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         loop.add_signal_handler(number, stop.set)
     watched: list[Watched[Any]] = [watched_settings(settings)]
     await watched[0].look()
-    keys: KeysFile | None = None
-    if serves and settings.gateway.access_keys_file:
-        keys = await asyncio.to_thread(KeysFile, settings.gateway.access_keys_file)
+    keys = await asyncio.to_thread(open_keys, settings.gateway) if serves else None
+    if keys and keys.watched:
         watched.append(keys.watched)
     metrics = Metrics()
     tls: Tls | None = None

@@ -34,6 +34,20 @@ def read_secret(path: Path, limit: int) -> bytes:
         raise unreadable(path, error) from None
 
 
+def read_own(path: Path, limit: int) -> bytes:
+    """The same of a file that this process's user has made. Raises ConfigError also where somebody else can have."""
+    try:
+        with opened(path) as file:
+            said = os.fstat(file.fileno())
+            if said.st_uid != os.geteuid() or said.st_mode & stat.S_IWOTH:
+                raise ConfigError(
+                    f"{path} belongs to another user, or others can write it", hint="remove it, and s3d makes another"
+                )
+            return bounded(path, file, limit)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def opened(path: Path) -> BinaryIO:
     """A file that is open. Raises ConfigError where it is none, and OSError."""
     # A pipe of that name would keep whoever opens it waiting.

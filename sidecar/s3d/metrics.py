@@ -112,7 +112,9 @@ class Metrics:
             "Bytes of the disk that the queue takes: bodies of every state, parts, rows, and what is being received.",
             registry=registry,
         )
-        self.limit_changes = Gauge("s3d_queue_limit_changes", "Most changes that may be pending.", registry=registry)
+        self.limit_changes = Gauge(
+            "s3d_queue_limit_changes", "Most changes, parts and open uploads that may be pending.", registry=registry
+        )
         self.limit_bytes = Gauge(
             "s3d_queue_limit_bytes", "Most bytes of the disk that the queue may take.", registry=registry
         )

@@ -168,6 +168,13 @@ class Gateway(Section):
         "File with the access keys that clients sign with, read again when it changes. Requests that none of them "
         "signs are refused. Unset: everyone who reaches S3D_ENDPOINT acts with the gateway's keys.",
     )
+    app_credentials_file: Path | None = setting(
+        "S3D_APP_CREDENTIALS_FILE",
+        None,
+        "File of AWS shared credentials for applications. s3d writes it at its start, with an access key that it "
+        "makes; where the file is there, it takes the key in it. The key holds beside those of S3D_ACCESS_KEYS_FILE. "
+        "Who may enter the directory of the file can read it.",
+    )
     domains: Names = setting(
         "S3D_DOMAINS",
         ("localhost",),
@@ -341,12 +348,17 @@ class WriteQueue(Section):
         reloads=True,
     )
     max_files: int = setting(
-        "S3D_WRITE_QUEUE_MAX_FILES", 1_000_000, "Most changes that may be pending.", reloads=True, ge=1
+        "S3D_WRITE_QUEUE_MAX_FILES",
+        1_000_000,
+        "Most changes, parts and open uploads that may be pending.",
+        reloads=True,
+        ge=1,
     )
     max_age: Duration = setting(
         "S3D_WRITE_QUEUE_MAX_AGE",
         0.0,
-        "Accept no new writes while the oldest undelivered change is older than this. 0 disables the limit.",
+        "Accept no new writes while the oldest change on its way is older than this. Parked and held ones do not "
+        "count. 0 disables the limit.",
         reloads=True,
     )
     ballast: Bytes = setting(

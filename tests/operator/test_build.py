@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from s3d import config
-from s3d.settings import Settings, known_settings, parse_bytes
+from s3d.settings import Browsers, Settings, known_settings, parse_bytes
 from s3d_operator import build
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
@@ -34,6 +34,10 @@ FULL = {
         "pushFilter": ["!photos[tag:team=red]"],
         "filter": ["photos", "!photos/'tmp, x'/*"],
     },
+    "access": {"keysSecretRef": {"name": "door-keys"}},
+    "appCredentials": "Generated",
+    "cors": {"origins": ["https://*.example", "null"], "methods": ["GET", "PUT"], "headers": ["x-amz-*"]}
+    | {"expose": ["ETag"], "maxAgeSeconds": 60},
     "logLevel": "Debug",
     "drain": {"seconds": 90},
 }
@@ -83,6 +87,15 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert (settings.remote.away_after, settings.remote.request_timeout) == (3, 60)
     assert str(settings.remote.credentials_dir) == build.IDENTITY_DIR
     assert settings.gateway.barrier_timeout == 9
+    assert settings.browsers.origins == ("https://*.example", "null")
+    assert settings.browsers.methods == ("GET", "PUT")
+    assert settings.browsers.headers == ("x-amz-*",)
+    assert settings.browsers.expose == ("ETag",)
+    assert settings.browsers.max_age == 60
+    assert loaded(LEAST | {"cors": {"origins": ["*"]}}).browsers == Browsers(origins=("*",))
+    assert str(settings.gateway.access_keys_file) == f"{build.KEYS_DIR}/{build.KEYS_FILE}"
+    assert str(settings.gateway.app_credentials_file) == f"{build.APP_DIR}/{build.APP_FILE}"
+    assert loaded(LEAST).gateway.access_keys_file is loaded(LEAST).gateway.app_credentials_file is None
     assert settings.gateway.log_level == "debug"
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90
@@ -96,11 +109,7 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
     ours |= dict.fromkeys(("S3D_TLS_CERT", "S3D_TLS_KEY", "S3D_TLS_CLIENT_CA"), "the door is on loopback")
-    ours |= dict.fromkeys(
-        ("S3D_ACCESS_KEYS_FILE", "S3D_REMOTE_IDENTITIES_FILE"), "everyone in a pod is one and the same"
-    )
-    cors = "S3D_CORS_ORIGINS S3D_CORS_METHODS S3D_CORS_HEADERS S3D_CORS_EXPOSE S3D_CORS_MAX_AGE".split()
-    ours |= dict.fromkeys(cors, "no page of another site gets there")
+    ours |= {"S3D_REMOTE_IDENTITIES_FILE": "everyone in a pod is one and the same"}
     said = build.settings(spec(FULL), grace_seconds=125).keys()
     assert {name for name, *_ in known_settings()} - said == ours.keys()
 

@@ -111,14 +111,23 @@ VOLUMES: list[dict[str, Any]] = [
     {"ephemeral": {"storageClassName": "fast"}},
 ]
 specs = st.builds(
-    lambda credentials, app, drain, volume, bundle: {
-        "remote": {"credentials": credentials} | bundle,
-        "appCredentials": app,
-        "drain": {"seconds": drain},
-        "volume": volume,
-    },
+    lambda credentials, app, drain, volume, bundle: (
+        app
+        | {
+            "remote": {"credentials": credentials} | bundle,
+            "drain": {"seconds": drain},
+            "volume": volume,
+        }
+    ),
     st.sampled_from(CREDENTIALS),
-    st.sampled_from(["None", "Dummy"]),
+    st.sampled_from(
+        [
+            {"appCredentials": "None"},
+            {"appCredentials": "Dummy"},
+            {"appCredentials": "Generated"},
+            {"appCredentials": "Generated", "access": {"keysSecretRef": {"name": "door-keys"}}},
+        ]
+    ),
     st.integers(0, 300),
     st.sampled_from(VOLUMES),
     st.sampled_from([{}, {"caBundle": {"configMapRef": {"name": "corp-ca"}}}]),
@@ -318,6 +327,41 @@ def mounted(injected: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+def test_who_has_no_aws_identity_reads_the_generated_key_and_cannot_write_it() -> None:
+    containers = [{"name": "app"}, {"name": "own", "env": [{"name": "AWS_PROFILE", "value": "own"}]}]
+    chosen = gateway(ANONYMOUS | {"appCredentials": "Generated"})
+    result = patch(pod({"containers": containers}), chosen, IMAGE)
+    injected = jsonpatch.apply_patch(pod({"containers": containers}), result.operations)
+    app, own = injected["spec"]["containers"]
+    where = environment(app)["AWS_SHARED_CREDENTIALS_FILE"]
+    (mount,) = app["volumeMounts"]
+    assert Path(where).parent == Path(mount["mountPath"])
+    assert mount["readOnly"]
+    settings = json.loads(environment(sidecar(injected))["S3D_CONFIG"])
+    assert settings["S3D_APP_CREDENTIALS_FILE"] == where
+    assert mounted(injected)[mount["mountPath"]] == {
+        "name": mount["name"],
+        "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
+    }
+    assert "volumeMounts" not in own
+    assert "AWS_SHARED_CREDENTIALS_FILE" not in environment(own)
+    (warning,) = result.warnings
+    assert "'own'" in warning
+
+
+def test_the_keys_of_the_door_are_a_file_that_the_sidecar_alone_can_read() -> None:
+    access = {"keysSecretRef": {"name": "door-keys", "key": "mine"}}
+    injected = inject(pod(), gateway(ANONYMOUS | {"access": access}))
+    secret = mounted(injected)[build.KEYS_DIR]["secret"]
+    assert secret == {
+        "secretName": "door-keys",
+        "items": [{"key": "mine", "path": build.KEYS_FILE}],
+        "defaultMode": 0o440,
+    }
+    assert sidecar(injected)["securityContext"]["runAsGroup"] == 0, "the file belongs to root and its group"
+    assert "volumeMounts" not in injected["spec"]["containers"][0]
 
 
 @pytest.mark.checklist(30)
@@ -561,7 +605,7 @@ def test_a_field_that_only_a_newer_release_has_is_ignored_where_nobody_has_writt
 
 def test_a_value_that_only_a_newer_release_has_is_never_ignored() -> None:
     managed = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:remote": {}}}}]
-    spec = OF_NEXT | {"appCredentials": "Generated"}
+    spec = OF_NEXT | {"appCredentials": "Federated"}
     read = read_gateway({"metadata": {"name": "next", "managedFields": managed}, "spec": spec})
     assert read.spec is None
     assert "spec.appCredentials" in read.problem

@@ -5,6 +5,7 @@ gets into a log or a traceback (SEMANTICS A-5).
 """
 
 import secrets
+import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -22,6 +23,19 @@ class AccessKey:
     read_only: bool = False
     buckets: tuple[str, ...] | None = None
     """The buckets that it may use; None: all."""
+
+
+ID_LETTERS = string.ascii_uppercase + "234567"
+
+
+def new_id() -> str:
+    """An id that no other key has."""
+    return f"S3D{''.join(secrets.choice(ID_LETTERS) for _ in range(17))}"
+
+
+def new_secret() -> str:
+    """A secret of 240 bits, in characters that need no quotes."""
+    return secrets.token_urlsafe(30)
 
 
 class Keys:

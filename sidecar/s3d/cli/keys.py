@@ -7,9 +7,7 @@ it over by itself. A secret is shown once, by the command that has made it.
 import argparse
 import fcntl
 import os
-import secrets
 import stat
-import string
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from s3d import files
+from s3d.access.keys import new_id, new_secret
 from s3d.cli import client, settings, signing, terminal
 from s3d.cli.signing import Key
 from s3d.cli.target import Target
@@ -28,7 +27,6 @@ from s3d.errors import ConfigError, S3Error
 if TYPE_CHECKING:
     from s3d.access.document import Entry
 
-ID_LETTERS = string.ascii_uppercase + "234567"
 WEEK = 604_800
 """Seconds."""
 
@@ -46,7 +44,7 @@ def new(options: argparse.Namespace) -> int:
     path = keys_file()
     secret = new_secret()
     with edited(path) as entries:
-        name = options.id or f"S3D{''.join(secrets.choice(ID_LETTERS) for _ in range(17))}"
+        name = options.id or new_id()
         if any(entry.id == name for entry in entries):
             raise ConfigError(f"there is a key {name} already", hint=f"s3d key rotate {name} gives it another secret")
         said = {"id": name, "secret": secret, "identity": options.identity or ""}
@@ -245,11 +243,6 @@ def made(model: "type[Entry]", said: dict[str, object]) -> "Entry":
     except ValidationError as error:
         said_wrong = "; ".join(problem((0, *each["loc"]), each["msg"]) for each in error.errors(include_url=False))
         raise ConfigError(said_wrong.replace("entry 1: ", "")) from None
-
-
-def new_secret() -> str:
-    """A secret of 240 bits, in characters that need no quotes."""
-    return secrets.token_urlsafe(30)
 
 
 def show_secret(name: str, secret: str, *, as_json: bool) -> None:

@@ -24,9 +24,9 @@ def run(options: argparse.Namespace) -> int:
 
         return daemon.main(settings, serves=not options.drain)
     if settings.gateway.access_keys_file:
-        from s3d.door.keys import KeysFile
+        from s3d.door.keys import DoorKeys
 
-        KeysFile(settings.gateway.access_keys_file)
+        DoorKeys(settings.gateway.access_keys_file)
     values = {
         variable: show(getattr(getattr(settings, section), name)) for variable, section, name, _ in known_settings()
     }

@@ -1,7 +1,8 @@
 """What the CLI signs its requests with: a door with access keys takes no others.
 
-The keys file of the door goes first, where S3D_ACCESS_KEYS_FILE names it: its first key. On a machine that has no such
-file it is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as for any client. Without either, requests are not signed.
+The keys file of the door goes first, where S3D_ACCESS_KEYS_FILE names it: its first key. Then comes the key that the
+daemon has made for applications (S3D_APP_CREDENTIALS_FILE), then AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as for
+any client. Without any of them, requests are not signed.
 """
 
 import os
@@ -29,6 +30,8 @@ def find() -> Key | None:
     """The key to sign with; None where there is none. Raises ConfigError where the file of keys has none."""
     if path := settings.find("S3D_ACCESS_KEYS_FILE"):
         return first(Path(path))
+    if path := settings.find("S3D_APP_CREDENTIALS_FILE"):
+        return made_for_apps(Path(path))
     key_id, secret = os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", "")
     return Key(key_id, secret) if key_id and secret else None
 
@@ -47,6 +50,20 @@ def first(path: Path) -> Key:
     raise ConfigError(
         f"S3D_ACCESS_KEYS_FILE: {path} has no key to sign with", hint="`s3d run --check` says what is wrong in it"
     )
+
+
+def made_for_apps(path: Path) -> Key:
+    """The key that the daemon has made for applications."""
+    import configparser
+
+    said = configparser.RawConfigParser()
+    try:
+        said.read_string(path.read_text(encoding="utf-8"))
+        return Key(said["default"]["aws_access_key_id"], said["default"]["aws_secret_access_key"])
+    except (OSError, ValueError, KeyError, configparser.Error):
+        raise ConfigError(
+            f"S3D_APP_CREDENTIALS_FILE: {path} has no key to sign with", hint="`s3d run` writes it at its start"
+        ) from None
 
 
 def newest_secret(entry: Mapping[str, Any]) -> str:

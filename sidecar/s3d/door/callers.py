@@ -13,7 +13,7 @@ from s3d.access.authorise import authorise
 from s3d.access.keys import AccessKey
 from s3d.access.verify import Caller
 from s3d.api import Body, Wire
-from s3d.door.keys import KeysFile
+from s3d.door.keys import DoorKeys
 from s3d.errors import S3Error
 from s3d.metrics import Metrics
 from s3d.protocol import checksums, forms
@@ -25,15 +25,15 @@ GATEWAY = Caller(AccessKey(id="", secrets=()), seal=None, payload=checksums.UNSI
 class Callers:
     """Who may come in, by the access keys."""
 
-    def __init__(self, file: KeysFile, metrics: Metrics) -> None:
+    def __init__(self, keys: DoorKeys, metrics: Metrics) -> None:
         """Take the keys."""
-        self._file = file
+        self._keys = keys
         self._metrics = metrics
 
     @property
     def all_sign(self) -> bool:
         """Whether nothing is served that is not signed."""
-        return self._file.keys.anonymous is None
+        return self._keys.keys.anonymous is None
 
     async def admit(
         self, operation: str, params: Mapping[str, Any], wire: Wire, body: Body | None, *, secure: bool
@@ -43,7 +43,7 @@ class Callers:
         Raises S3Error.
         """
         try:
-            keys = self._file.keys
+            keys = self._keys.keys
             if body is not None and forms.is_form(wire) and not operation and not verify.is_signed(wire):
                 looked = Looked(body)
                 fields = (await forms.read(looked, wire.headers.get("Content-Type", ""))).fields
