@@ -241,3 +241,22 @@ async def test_an_upload_that_the_filter_takes_in_goes_through_with_its_parts(tm
         parts = {"Parts": [{"ETag": part.result["ETag"], "PartNumber": 1}]}
         assert isinstance(await here.ask("CompleteMultipartUpload", {**named, "MultipartUpload": parts}), Answer)
         assert there(store) == ["k"]
+
+
+@pytest.mark.semantics("Q-7g")
+@pytest.mark.parametrize("limits", [{"max_files": 7}, {"max_size": 65536}], ids=str)
+async def test_what_is_held_leaves_half_of_the_queue_to_others(limits: dict[str, Any], tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter="!b/held*", wait=0.0, **limits) as here:
+        await stand_in(store, here)
+        for number in range(3):
+            answer = await here.ask("PutObject", {"Bucket": "b", "Key": f"held {number}"}, bytes(10_000))
+            assert isinstance(answer, Answer)
+        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "held, too"}, bytes(10_000))
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (503, "SlowDown")
+        assert "!b/held* of the push filter" in answer.message
+        assert here.queue.object_status("b", "held, too")["changes"] == []
+        # The same key again takes the place of what it holds.
+        assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "held 0"}, b"x"), Answer)
+        await put(here, "free")
+        await until(lambda: there(store) == ["free"])

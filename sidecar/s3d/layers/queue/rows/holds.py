@@ -115,6 +115,19 @@ def adopt(filter_text: str) -> Callable[[apsw.Connection], None]:
     return write
 
 
+def rule_by(db: apsw.Connection, seq: int) -> str:
+    """The rule by which a change is held, "" where it is not."""
+    rows = db.execute(SQL["rule_by"], (seq,)).fetchall()
+    return str(rows[0][0]) if rows else ""
+
+
+def kept_back(db: apsw.Connection) -> tuple[int, int]:
+    """How many changes are held or parked, and their bytes."""
+    rows: list[tuple[Any, ...]] = db.execute(SQL["kept_back"]).fetchall()
+    files, size = rows[0]
+    return files, size
+
+
 def unjudged(db: Database) -> list[str]:
     """Buckets in which something is to be judged anew."""
     return [name for (name,) in db.read(SQL["unjudged"])]

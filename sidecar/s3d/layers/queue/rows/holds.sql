@@ -22,6 +22,14 @@ SELECT CAST(members AS BLOB), size FROM change WHERE seq = (SELECT max(seq) FROM
 INSERT OR IGNORE INTO unjudged (bucket)
     SELECT DISTINCT bucket FROM change WHERE state IN ('waiting', 'held') AND op <> 'through'
 
+-- name: rule_by
+-- The rule by which a change is held.
+SELECT rule FROM change WHERE seq = ?
+
+-- name: kept_back
+-- What does not move by itself: changes and bytes.
+SELECT sum(changes), sum(bytes) FROM tally WHERE state IN ('held', 'parked')
+
 -- name: unjudged
 -- Buckets in which something is to be judged anew.
 SELECT bucket FROM unjudged ORDER BY bucket
