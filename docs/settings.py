@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pydantic_core import PydanticUndefined
 
 from s3d.config import SECTIONS
-from s3d.settings import Bytes, Duration, Names, reloads, setting_name
+from s3d.settings import Bytes, Duration, Filter, Names, reloads, setting_name
 
 INTRODUCTION = """\
 # Settings
@@ -33,7 +33,7 @@ NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
 
 def kind(annotation: object, metadata: tuple[object, ...]) -> str:
     """Say in a word what a value looks like."""
-    for known, name in ((Bytes, "size"), (Duration, "duration"), (Names, "list")):
+    for known, name in ((Bytes, "size"), (Duration, "duration"), (Names, "list"), (Filter, "filter")):
         if typing.get_args(known)[1] in metadata:
             return name
     if typing.get_origin(annotation) is typing.Literal:

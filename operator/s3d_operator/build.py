@@ -135,6 +135,8 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": queue.late_write_window_seconds,
         "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": queue.max_upload_age_seconds,
         "S3D_WRITE_QUEUE_MAX_UPLOADS": queue.max_uploads,
+        "S3D_WRITE_QUEUE_FILTER": list(queue.filter),
+        "S3D_WRITE_QUEUE_PUSH_FILTER": list(queue.push_filter),
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,
     }
     return {name: value for name, value in values.items() if value is not None}
@@ -181,6 +183,8 @@ FIELDS = {
     "S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": "spec.writeQueue.lateWriteWindowSeconds",
     "S3D_WRITE_QUEUE_MAX_UPLOAD_AGE": "spec.writeQueue.maxUploadAgeSeconds",
     "S3D_WRITE_QUEUE_MAX_UPLOADS": "spec.writeQueue.maxUploads",
+    "S3D_WRITE_QUEUE_FILTER": "spec.writeQueue.filter",
+    "S3D_WRITE_QUEUE_PUSH_FILTER": "spec.writeQueue.pushFilter",
     "S3D_WRITE_QUEUE_WORKERS": "spec.writeQueue.workers",
 }
 

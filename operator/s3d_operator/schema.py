@@ -81,6 +81,7 @@ MESSAGES = {
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
+FilterRule = Annotated[str, Field(min_length=1, max_length=1024)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Count = Annotated[int, Field(ge=0)]

@@ -23,6 +23,7 @@ from s3d_operator.schema import (
     ROLE_PATTERN,
     WILDCARD_PATTERN,
     Cpu,
+    FilterRule,
     LabelValue,
     Name,
     Resource,
@@ -31,6 +32,8 @@ from s3d_operator.schema import (
     compare,
 )
 
+# Rules of a filter: the API server has to know a bound.
+MAX_RULES = 256
 # What a volume has beside the queue, as CEL.
 ROOM = "'512Mi'"
 
@@ -279,6 +282,12 @@ class WriteQueue(Resource):
         default=86_400, description=help_of(WriteQueueSettings, "max_upload_age"), ge=60, le=31_536_000
     )
     max_uploads: int = Field(default=10_000, description=help_of(WriteQueueSettings, "max_uploads"), ge=1, le=1_000_000)
+    filter: tuple[FilterRule, ...] = Field(
+        default=(), description=help_of(WriteQueueSettings, "filter"), max_length=MAX_RULES
+    )
+    push_filter: tuple[FilterRule, ...] = Field(
+        default=(), description=help_of(WriteQueueSettings, "push_filter"), max_length=MAX_RULES
+    )
     ballast: Size = Field(default="16Mi", description=help_of(WriteQueueSettings, "ballast"))
     workers: int = Field(default=16, description=help_of(WriteQueueSettings, "workers"), ge=1, le=1024)
 

@@ -26,7 +26,6 @@ NOT_BUILT = {
     "S3D_READ_CACHE": "the read cache is",
     "S3D_SYNC_FOLDER": "the sync folder is",
     "S3D_FUSE_MOUNT": "the FUSE mount is",
-    "S3D_WRITE_QUEUE_FILTER": "the filters are",
     "S3D_OPA": "asking Open Policy Agent is",
 }
 
@@ -49,7 +48,10 @@ def reload(settings: Settings, values: Mapping[str, Any]) -> list[str]:
             for section, changes in wanted.items()
         }
     except ValidationError as error:
-        problems = "; ".join(f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        names = {name: variable for variable, (section, name) in places.items() if section in wanted}
+        problems = "; ".join(
+            f"{names[str(e['loc'][0])]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        )
         raise ConfigError(problems, hint="see docs/settings.md") from None
     check_room(settings.model_copy(update=new))
     changed = []

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, WithJsonSchema, field_validator
 from pydantic.fields import FieldInfo
+
+from s3d.filters import grammar
+from s3d.filters.rule import Rules
 
 UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
@@ -50,9 +53,23 @@ def parse_list(value: object) -> object:
     return value
 
 
+def parse_filter(value: object) -> object:
+    """Turn a text with commas, or a list with a rule in each entry, into rules. Raises FilterError."""
+    if isinstance(value, str):
+        return grammar.parse(value)
+    if isinstance(value, list | tuple) and all(isinstance(rule, str) for rule in value):
+        return grammar.parse(value)
+    if isinstance(value, Rules):
+        return value
+    raise ValueError("a filter is a text, or a list of texts")
+
+
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+Filter = Annotated[
+    InstanceOf[Rules], BeforeValidator(parse_filter), WithJsonSchema({"type": "array", "items": {"type": "string"}})
+]
 Method = Literal["GET", "HEAD", "PUT", "POST", "DELETE"]
 """A method that a CORS rule may name."""
 
@@ -405,6 +422,20 @@ class WriteQueue(Section):
         "Multipart uploads that may be open at once; one more gets 503 SlowDown.",
         reloads=True,
         ge=1,
+    )
+    filter: Filter = setting(
+        "S3D_WRITE_QUEUE_FILTER",
+        "",
+        "Rules that say which writes are queued (docs/FILTERS.md). The others are written through: their clients wait "
+        "for the remote. Empty: all writes are queued.",
+        reloads=True,
+    )
+    push_filter: Filter = setting(
+        "S3D_WRITE_QUEUE_PUSH_FILTER",
+        "",
+        "Rules that say which changes are pushed to the remote (docs/FILTERS.md). The others stay here, held, and are "
+        "judged anew when rules or tags change. Empty: all are pushed, but what a tag s3d.upload holds.",
+        reloads=True,
     )
     workers: int = setting(
         "S3D_WRITE_QUEUE_WORKERS", 16, "How many changes are pushed at the same time.", ge=1, le=1024

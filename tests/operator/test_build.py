@@ -31,6 +31,8 @@ FULL = {
         "maxUploads": 77,
         "ballast": "8Mi",
         "workers": 4,
+        "pushFilter": ["!photos[tag:team=red]"],
+        "filter": ["photos", "!photos/'tmp, x'/*"],
     },
     "access": {"keysSecretRef": {"name": "door-keys"}},
     "appCredentials": "Generated",
@@ -77,6 +79,8 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.write_queue.max_uploads == 77
     assert settings.write_queue.ballast == 8 << 20
     assert settings.write_queue.workers == 4
+    assert str(settings.write_queue.push_filter) == "!photos[tag:team=red]"
+    assert [str(rule) for rule in settings.write_queue.filter.rules] == ["photos", "!photos/'tmp, x/'*"]
     assert settings.remote.checksums == "when_required"
     assert settings.gateway.admin_api
     assert not loaded(LEAST).gateway.admin_api

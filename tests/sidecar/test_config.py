@@ -54,7 +54,6 @@ REFUSED = [
     ({"S3D_READ_CACHE_MAX_SIZE": "1Gi"}, "the read cache is not built yet"),
     ({"S3D_SYNC_FOLDER_DIR": "/x"}, "the sync folder is not built yet"),
     ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
-    ({"S3D_WRITE_QUEUE_FILTER": "b"}, "the filters are not built yet"),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),
     ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
     ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),
@@ -142,3 +141,33 @@ def test_no_two_settings_share_a_section() -> None:
     """A reload changes sections in place."""
     one, other = Settings(), Settings()
     assert [name for name, _ in SECTIONS if getattr(one, name) is getattr(other, name)] == []
+
+
+@pytest.mark.semantics("F-1", "F-2")
+@pytest.mark.parametrize(
+    "written", ["b/'x, y', !b[tag:k=v]/*", ["b/'x, y'", "!b[tag:k=v]/*"], ["b/'x, y', !b[tag:k=v]/*"]]
+)
+def test_a_filter_is_a_text_or_a_list_and_is_shown_as_it_can_be_set(written: object) -> None:
+    settings = config.load({"S3D_CONFIG": json.dumps({"S3D_WRITE_QUEUE_FILTER": written})})
+    shown = str(settings.write_queue.filter)
+    assert len(settings.write_queue.filter.rules) == 2
+    assert config.load({"S3D_WRITE_QUEUE_FILTER": shown}) == settings
+
+
+@pytest.mark.semantics("F-2")
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (
+            "a, b[tga:x]",
+            "did you mean tag?, at character 6 of 'a, b[tga:x]'",
+        ),
+        (["a", "b[tag:"], "S3D_WRITE_QUEUE_FILTER: a name is expected, at character 7 of 'b[tag:'"),
+        (7, "S3D_WRITE_QUEUE_FILTER: a filter is a text, or a list of texts"),
+        ({"rules": []}, "S3D_WRITE_QUEUE_FILTER: a filter is a text, or a list of texts"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_stops_the_start_with_its_place(written: object, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load({"S3D_CONFIG": json.dumps({"S3D_WRITE_QUEUE_FILTER": written})})
+    assert words in refused.value.message

@@ -69,6 +69,31 @@ def test_a_limit_that_is_changed_beside_a_running_daemon_holds_from_then_on(
         s3.put_object(Bucket=bucket, Key="3", Body=b"")
 
 
+@pytest.mark.semantics("F-2", "F-4a")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_a_filter_that_is_changed_beside_a_running_daemon_acts_and_a_wrong_one_stops_no_start(
+    start_daemon: StartDaemon, remote: Remote, bucket: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "config"
+
+    def say(*rules: str) -> None:
+        mount(directory, {"settings.json": json.dumps({"S3D_WRITE_QUEUE_PUSH_FILTER": list(rules)})})
+
+    say(f"!{bucket}/'held, too'")
+    daemon = start_daemon(remote, S3D_CONFIG_DIR=str(directory), S3D_BUCKETS=bucket)
+    daemon.client().put_object(Bucket=bucket, Key="held, too", Body=b"x")
+    assert daemon.status()["states"]["held"] == 1
+    say(f"!{bucket}/held", "[tag:k]")
+    until(lambda: "at character 1 of '[tag:k]'" in daemon.status()["files"]["settings"]["error"])
+    assert daemon.status()["states"]["held"] == 1
+    daemon.kill()
+    daemon.start()
+    assert "at character 1 of '[tag:k]'" in daemon.status()["files"]["settings"]["error"]
+    say()
+    until(lambda: daemon.status()["pending"]["changes"] == 0)
+    assert remote.client().get_object(Bucket=bucket, Key="held, too")["Body"].read() == b"x"
+
+
 @pytest.mark.semantics("R-6")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_keys_that_come_later_deliver_what_was_taken_before(

@@ -117,6 +117,10 @@ class Rules:
         """Whether what no rule matches is in: of an empty list, and of one whose first rule leaves something out."""
         return not self.rules or self.rules[0].excludes
 
+    def asks_for(self, member: Member) -> bool:
+        """Whether a rule has a condition on it."""
+        return any(condition.member is member for rule in self.rules for condition in rule.conditions)
+
     def __str__(self) -> str:
         """Write the list as a setting has it."""
         return ", ".join(map(str, self.rules))

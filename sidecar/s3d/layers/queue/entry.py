@@ -5,18 +5,22 @@ takes it, how the remote gets it, and how it probes the remote. A fact is looked
 those that cost least come first.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
+from s3d.filters import match
+from s3d.filters.rule import Member
 from s3d.layers.health import Health
 from s3d.layers.queue import withheld
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
-from s3d.layers.queue.rows import holds, lanes, lookups
-from s3d.layers.queue.rows.states import KEPT_BACK, Op
+from s3d.layers.queue.rows import holds, lanes, lookups, subjects
+from s3d.layers.queue.rows.states import KEPT_BACK
+from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.rules.decide import Decision, Fact, Facts, Fate, decide, learnt
 from s3d.layers.queue.staging import Staging
 from s3d.metrics import Metrics
@@ -71,16 +75,21 @@ class Write:
     fits: Callable[[], Awaitable[None]] = always
     """Raises the S3Error of a store that does not take its name (Q-15c)."""
     refuse: Callable[[Decision], Reply] = refuse
+    asked: Content | None = None
+    """What the queue's filter is told of its object. None: the filter was asked when the object began."""
     profile: WriteProfile | None = None
     """Its kind, where the remote must have accepted one before the queue takes the next."""
-    tags: Mapping[str, str] | None = None
-    """The object's tags, as members, where the call itself does not say them."""
+    content: Content | None = None
+    """What is known of its object, where the call itself does not say it."""
+    keys: Sequence[str] = ()
+    """The keys of a write that concerns many."""
 
 
 def facts(context: Context, call: Call, **said: Any) -> Facts:
     """What is known of a write before anything is looked up: what the request says, and the settings."""
     settings = context.settings
-    said.setdefault("carries", withheld.carries(context.staging, call))
+    said.setdefault("carries", withheld.carries(call))
+    said.setdefault("left_out", None if settings.filter.rules else False)
     return Facts(capacity=settings.max_size, reject_unverified=settings.unverified_writes == "Reject", **said)
 
 
@@ -131,13 +140,14 @@ async def _look_up(context: Context, write: Write, fact: Fact) -> object:
     match fact:
         case Fact.BUCKET:
             return await _bucket(context, call)
+        case Fact.LEFT_OUT:
+            return write.asked is not None and await is_left_out(context, call, write.asked)
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
             return write.profile is None or context.facts.is_verified(write.profile)
         case Fact.RULE:
-            tags = withheld.tags_of(context.db, call) if write.tags is None else write.tags
-            return await _rule(context, call, tags)
+            return await _rule(context, write)
         case Fact.STUCK:
             return bool(call.key) and _is_stuck(context, call)
         case Fact.AWAY:
@@ -152,6 +162,17 @@ async def _bucket(context: Context, call: Call) -> str | S3Error:
         return error
 
 
+async def is_left_out(context: Context, call: Call, content: Content) -> bool:
+    """Whether the queue's filter leaves a write out (F-4). What is not known matches no rule (F-5); tags of its bucket
+    for which nobody has asked yet are asked for, where a rule wants them."""
+    rules, bucket = context.settings.filter, call.bucket
+    if rules.asks_for(Member.BUCKET_TAG) and not context.facts.bucket_tags.known(bucket):
+        with contextlib.suppress(S3Error):
+            await context.facts.bucket_tags.ask(bucket, call.identity)
+    tags = holds.tags_of_bucket(context.db, bucket)
+    return not match.decide(rules, subjects.of(bucket, call.key, call.identity, content, tags)).of_known
+
+
 async def _name(write: Write) -> str | S3Error:
     """The error of a store that does not take the name, "" where it may."""
     try:
@@ -161,17 +182,20 @@ async def _name(write: Write) -> str | S3Error:
     return ""
 
 
-async def _rule(context: Context, call: Call, tags: Mapping[str, str]) -> str | S3Error:
+async def _rule(context: Context, write: Write) -> str | S3Error:
     """The rule that holds a write. A bucket whose tags nobody has asked for yet is asked, since what was sent cannot be
     taken back; one that is not there, or tells them to nobody, has none."""
-    bucket = call.bucket
-    if bucket and not context.facts.bucket_tags.known(bucket) and holds.own_of(tags.get(TAGGING, "")) is None:
+    call, bucket = write.call, write.call.bucket
+    content = withheld.content_of(context.db, context.staging, call) if write.content is None else write.content
+    own = holds.own_of(content.members.get(TAGGING, ""))
+    if bucket and own is None and not context.facts.bucket_tags.known(bucket):
         try:
             await context.facts.bucket_tags.ask(bucket, call.identity)
         except S3Error as error:
             if error.status >= 500:
                 return error
-    return holds.rule_now(context.db, bucket, Op.PUT, tags)
+    keys = write.keys or [call.key]
+    return next(filter(None, (withheld.rule(context.db, call, content, key) for key in keys)), "")
 
 
 def _is_stuck(context: Context, call: Call) -> bool:

@@ -21,6 +21,7 @@ from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.capacity import Capacity, disk_full
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
+from s3d.layers.queue.judging import Judging
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import late_writes, timekeeping
@@ -32,7 +33,7 @@ from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.layers.queue.remote_facts.store_traits import StoreTraits
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfiles
-from s3d.layers.queue.rows import lanes, lookups, ownership, times, transitions, uploads
+from s3d.layers.queue.rows import holds, lanes, lookups, ownership, times, transitions, uploads
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.serve import (
     bulk_deletes,
@@ -293,6 +294,8 @@ async def open_queue(
             clock = await times.start(db, machine, timekeeping.longest(settings))
             await db.write(transitions.recover)
             await db.write(lanes.recover)
+            with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
+                await db.write(holds.adopt(str(settings.write_queue.push_filter)))
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
             await ballast.lay()
@@ -344,9 +347,10 @@ def assemble(
         work.set()
         turns.moved(bucket)
 
+    judging = Judging(db, clock, settings.write_queue, judged)
     facts = RemoteFacts(
         buckets,
-        BucketTags(db, clock, client, health, judged),
+        BucketTags(db, clock, client, health, judging),
         SeenEtags(),
         StoreTraits(db),
         WriteProfiles(db),
@@ -377,6 +381,7 @@ def assemble(
         "times": partial(timekeeping.watch, db, clock, settings, work.set),
         "late writes": partial(late_writes.watch, contexts.late_writes),
         "tags of buckets": facts.bucket_tags.watch,
+        "the push filter": judging.watch,
         "a full disk": ballast.watch,
         "garbage": context.garbage.watch,
         "what is owed to the tables": owed.run,

@@ -8,11 +8,13 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
+
 MAX_SENDING = 16
 """Parts on their way to the remote at once, over all uploads: each holds about two blocks of memory."""
 
-MAX_LET_GO = 10_000
-"""Uploads of the remote that are remembered to have tags of their own."""
+MAX_BEGUN = 10_000
+"""Uploads of the remote of which it is remembered what they were begun with."""
 
 
 class Staging:
@@ -24,7 +26,7 @@ class Staging:
         self.work = asyncio.Event()
         self._readers: Counter[str] = Counter()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
-        self._let_go: dict[str, None] = {}
+        self._begun: dict[str, Content] = {}
 
     def wake(self) -> None:
         """Say that there may be uploads to look after, or files of them to delete."""
@@ -50,15 +52,15 @@ class Staging:
         """Whether somebody reads parts of an upload."""
         return upload_id in self._readers
 
-    def let_go(self, remote: str) -> None:
-        """Note an upload of the remote, by its id there, whose own tags let it leave whatever its bucket's say."""
-        while len(self._let_go) >= MAX_LET_GO:
-            del self._let_go[next(iter(self._let_go))]
-        self._let_go[remote] = None
+    def begun(self, remote: str, content: Content) -> None:
+        """Note what an upload of the remote, by its id there, was begun with."""
+        while len(self._begun) >= MAX_BEGUN:
+            del self._begun[next(iter(self._begun))]
+        self._begun[remote] = content
 
-    def is_let_go(self, remote: str) -> bool:
-        """Whether it is such an upload. One that is forgotten is judged by its bucket alone."""
-        return remote in self._let_go
+    def content_of(self, remote: str) -> Content:
+        """What is known of the object of such an upload; nothing of one that is forgotten."""
+        return self._begun.get(remote, UNKNOWN)
 
     @contextlib.asynccontextmanager
     async def alone(self, what: str) -> AsyncIterator[None]:

@@ -4,49 +4,84 @@ The rule is the one that holds a queued change (rows/holds.py). It holds what ca
 away; changes of tags, of an ACL or of a retention are no such writes, whatever the rule says.
 """
 
-from collections.abc import Mapping
-
 from s3d.api import Call
 from s3d.layers.queue.rows import holds, lookups
+from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import Op
-from s3d.layers.queue.rules import decide
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
+from s3d.layers.queue.rows.uploads import Upload
+from s3d.layers.queue.rules import allowlist, decide
 from s3d.layers.queue.staging import Staging
 from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 REMOVING = frozenset(["DeleteObject", "DeleteObjects"])
-"""What has no tags of its own: the bucket's count."""
+"""What has no tags of its own: the bucket's count, and for the filter those of the last put."""
 CARRYING = REMOVING | frozenset(
     "PutObject CopyObject RenameObject PutObjectAnnotation CreateMultipartUpload UploadPart UploadPartCopy "
     "CompleteMultipartUpload".split()
 )
-UNKNOWN = ""
+OF_AN_UPLOAD = frozenset(["UploadPart", "UploadPartCopy", "CompleteMultipartUpload"])
+UNNAMED = ""
 """An operation that nobody knows may carry content too."""
 
 
-def carries(staging: Staging, call: Call) -> bool:
-    """Whether a write is one that a rule may hold. An upload of the remote whose own tags let it leave is none."""
-    return (call.operation in CARRYING or call.operation == UNKNOWN) and not staging.is_let_go(
-        call.params.get("UploadId", "")
-    )
+def carries(call: Call) -> bool:
+    """Whether a write is one that a rule may hold."""
+    return call.operation in CARRYING or call.operation == UNNAMED
 
 
-def tags_of(db: Database, call: Call, source: tuple[str, str] | None = None) -> Mapping[str, str]:
-    """The tags that an object would have by a write, as members; of a copy those of its `source` (bucket and key)
-    where that is pending here by the same identity. What only the remote could say is not asked: then the bucket's tag
-    counts."""
-    if call.operation in REMOVING:
-        return {}
-    if call.operation == "CopyObject" and call.params.get("TaggingDirective") != "REPLACE":
-        pending = lookups.visible(db, *source) if source is not None else None
-        return pending.members if pending is not None and pending.identity == call.identity else {}
-    return {TAGGING: "&".join(call.wire.headers.getall(TAGGING, ()))}
+def content_of(db: Database, staging: Staging, call: Call, source: tuple[str, str] | None = None) -> Content:
+    """What is known of the object that a write makes; of a copy what its `source` (bucket and key) has, where that is
+    pending here by the same identity. What only the remote could say is not asked."""
+    params = call.params
+    if call.operation in REMOVING or call.operation == "RenameObject":
+        return UNKNOWN
+    if call.operation in OF_AN_UPLOAD:
+        return staging.content_of(str(params.get("UploadId", "")))
+    said = Content(said_by(call), call.body.length if call.operation == "PutObject" and call.body else None)
+    if call.operation != "CopyObject":
+        return said
+    pending = lookups.visible(db, *source) if source is not None else None
+    if pending is not None and pending.identity != call.identity:
+        pending = None
+    size = pending.size if pending is not None else None
+    if params.get("TaggingDirective") == "REPLACE":
+        return Content(said.members, size, knows_headers=params.get("MetadataDirective") == "REPLACE")
+    if pending is None:
+        return UNKNOWN
+    return Content(pending.members, size, knows_headers=params.get("MetadataDirective") != "REPLACE")
 
 
-def stop(db: Database, bucket: str, why: str, members: Mapping[str, str]) -> None:
+def said_by(call: Call) -> dict[str, str]:
+    """The headers that a call gives its object, with its tags."""
+    members = allowlist.kept(call.wire)
+    if tags := call.wire.headers.getall(TAGGING, ()):
+        members[TAGGING] = "&".join(tags)
+    return members
+
+
+def rule(db: Database, call: Call, content: Content, key: str) -> str:
+    """The rule that holds a write to a key now, in words; "" where none does."""
+    op = Op.DELETE if call.operation in REMOVING else Op.PUT
+    return holds.rule_now(db, Held(call.bucket, key, call.identity, op, content))
+
+
+def stop(db: Database, call: Call, content: Content, why: str) -> None:
     """Refuse a write that is about to leave for the reason `why`, where a rule holds it by now.
 
-    `members` hold the object's tags. Raises S3Error AccessDenied (403).
+    Raises S3Error AccessDenied (403).
     """
-    if rule := holds.rule_now(db, bucket, Op.PUT, members):
-        raise decide.held(rule, why)
+    if found := rule(db, call, content, call.key):
+        raise decide.held(found, why)
+
+
+def stop_upload(db: Database, upload: Upload) -> None:
+    """The same for an open upload that is about to go to the remote."""
+    if found := rule_of_upload(db, upload):
+        raise decide.held(found, "it spills")
+
+
+def rule_of_upload(db: Database, upload: Upload) -> str:
+    """The rule that holds the object of an open upload, whose size nobody knows yet."""
+    return holds.rule_now(db, Held(upload.bucket, upload.key, upload.identity, Op.COMPLETE, Content(upload.members)))

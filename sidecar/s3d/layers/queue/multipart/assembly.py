@@ -187,7 +187,7 @@ async def _send_one(context: Context, upload: Upload, number: int, *, drop: bool
         return
     if drop:
         # Of an upload that is still open: the bucket's tags may say something else than when it began to spill.
-        withheld.stop(context.db, upload.bucket, "it spills", upload.members)
+        withheld.stop_upload(context.db, upload)
     headers: Headers = CIMultiDict(part.sums)
     headers["Content-MD5"] = checksums.content_md5(part.etag)
     query = f"partNumber={number}&uploadId={quote(upload.remote or '', safe='-_.~')}"

@@ -14,7 +14,7 @@ from s3d.errors import Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import withheld
 from s3d.layers.queue.multipart import assembly
-from s3d.layers.queue.rows import holds, states, uploads
+from s3d.layers.queue.rows import states, uploads
 from s3d.layers.queue.rows.states import UploadState
 from s3d.layers.queue.rows.uploads import Upload
 from s3d.layers.queue.rules.upload_errors import no_such_upload
@@ -39,7 +39,7 @@ async def relieve(context: Context) -> None:
     """Let the largest open uploads spill while they hold more than half of the queue; what a rule keeps back stays."""
     most = context.settings.max_size // 2
     for largest in uploads.largest_open(context.db) if uploads.staying(context.db) > most else ():
-        if holds.rule_now(context.db, largest.bucket, "complete", largest.members):
+        if withheld.rule_of_upload(context.db, largest):
             continue
         await context.db.write(functools.partial(uploads.spill, upload_id=largest.id))
         context.staging.wake()
@@ -61,7 +61,7 @@ async def spill(context: Context, upload_id: str) -> Upload:
             if upload.state == UploadState.SPILLED:
                 return upload
             refuse_away(context)
-            withheld.stop(context.db, upload.bucket, "it spills", upload.members)
+            withheld.stop_upload(context.db, upload)
             upload = await counterpart(context, upload)
             await assembly.send(context.assembly, upload, drop=True)
             await context.db.write(lambda db: uploads.spilled(db, upload_id))

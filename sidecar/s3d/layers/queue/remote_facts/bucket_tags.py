@@ -5,17 +5,15 @@ its tags may be changed elsewhere. One that does not answer is held to say what 
 """
 
 import asyncio
-import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import apsw
 
 from s3d.client import Client
 from s3d.clock import Clock
 from s3d.errors import S3Error
 from s3d.layers.health import Health
+from s3d.layers.queue.judging import Judging
 from s3d.layers.queue.remote_facts.buckets import FORBIDDEN, OWN, SILENT
 from s3d.layers.queue.rows import claims, holds, remote_facts
 from s3d.store.db import Database
@@ -28,8 +26,6 @@ POLL_INTERVAL = 10.0
 """Seconds after which a bucket in which something waits is asked again."""
 IDLE_POLL_INTERVAL, MAX_IDLE = 300.0, 10
 """The same where nothing waits, and how many of those are asked in one round."""
-BATCH = 500
-"""Changes that are judged in one transaction."""
 MAX_ASKING = 5
 """Identities on whose behalf one bucket is asked, of each kind."""
 MAX_BUCKETS = 100
@@ -39,15 +35,13 @@ MAX_BUCKETS = 100
 class BucketTags:
     """What the tags of buckets say of the delivery."""
 
-    def __init__(
-        self, db: Database, clock: Clock, client: Client, health: Health, judged: Callable[[str], None]
-    ) -> None:
-        """Take what is called with a bucket when what waits in it was held or released."""
+    def __init__(self, db: Database, clock: Clock, client: Client, health: Health, judging: Judging) -> None:
+        """Take who judges what waits in a bucket by its tags."""
         self._db = db
         self._clock = clock
         self._client = client
         self._health = health
-        self._judged = judged
+        self._judging = judging
 
     def known(self, bucket: str) -> bool:
         """Whether the bucket's tags were ever asked for."""
@@ -58,7 +52,7 @@ class BucketTags:
 
         Who may know them says them: some identities are asked, then those that were shown the bucket.
         """
-        tags: Mapping[str, Any] = {}
+        tags: Mapping[str, Any] | None = None
         some = dict.fromkeys([*identities, *remote_facts.shown_to(self._db, bucket, MAX_ASKING)])
         for identity in some or (OWN,):
             client = self._client.acting(identity)
@@ -70,24 +64,9 @@ class BucketTags:
                     raise
                 if error.status == FORBIDDEN:
                     continue
+                tags = {}
             break
-        if await self._db.write(holds.remember(bucket, tags, self._clock.now())):
-            log.info("bucket %s: what waits in it is judged anew by its tags", bucket)
-            await self._judge(bucket)
-
-    async def _judge(self, bucket: str) -> None:
-        """Hold or release what waits in a bucket. Where that breaks off, the next `ask` begins anew."""
-        after: int | None = 0
-
-        def some(db: apsw.Connection, behind: int, now: float) -> int | None:
-            last = claims.judge_holds(db, bucket, behind, BATCH, now)
-            if last is None:
-                holds.judged(db, bucket)
-            return last
-
-        while after is not None:
-            after = await self._db.write(functools.partial(some, behind=after, now=self._clock.now()))
-        self._judged(bucket)
+        await self._judging.remember(bucket, holds.remember(bucket, tags, self._clock.now()))
 
     async def watch(self) -> None:
         """Rest, and ask the buckets again whose time has come."""

@@ -13,7 +13,9 @@ from typing import Any
 import apsw
 
 from s3d.layers.queue.rows import holds, queries, soundness
+from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
+from s3d.layers.queue.rows.subjects import Content
 from s3d.protocol.headers import TAGGING
 
 Table = list[tuple[Any, ...]]
@@ -110,6 +112,8 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
     table supersedes by itself (truth.sql).
     """
+    # Before what it takes the place of is gone: a delete is judged by the last put of its key.
+    rule = holds.rule_of(db, held_of(new))
     dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
@@ -125,14 +129,18 @@ def enqueue(db: apsw.Connection, new: New) -> int:
             db.execute(SQL["drop"], (seq,))
             dropped.append(since)
             late.append(late_writes)
-    _insert(db, new, min(dropped, default=None), merged(late), seen)
+    _insert(db, new, rule, min(dropped, default=None), merged(late), seen)
     return db.last_insert_rowid()
 
 
 def _insert(
-    db: apsw.Connection, new: New, since: int | None, late_writes: str = NO_LATE_WRITES, base: str | None = None
+    db: apsw.Connection,
+    new: New,
+    rule: str,
+    since: int | None,
+    late_writes: str = NO_LATE_WRITES,
+    base: str | None = None,
 ) -> None:
-    rule = holds.rule_of(db, new.bucket, new.op, new.members)
     db.execute(
         SQL["add"],
         (
@@ -159,6 +167,11 @@ def _insert(
     )
 
 
+def held_of(new: New) -> Held:
+    """What a rule is told of it."""
+    return Held(new.bucket, new.key, new.identity, new.op, Content(new.members, new.size))
+
+
 def retag(db: apsw.Connection, new: New) -> bool:
     """Queue a change of tags (Q-19): fold it into the put that is to be pushed, or add a row behind one under way.
 
@@ -176,7 +189,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
             return True
         if op == Op.PUT:
             if state in CLAIMED:
-                _insert(db, new, None, base=new.base)
+                _insert(db, new, "", None, base=new.base)
             else:
                 fold(db, seq, new.members[TAGGING])
                 judge_hold(db, seq, new.next_at)
@@ -205,8 +218,9 @@ def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
 def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
     """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
     rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
-    for bucket, op, members, state in rows:
-        rule = holds.rule_of(db, bucket, op, soundness.members_leniently(members))
+    for bucket, key, identity, op, members, size, state in rows:
+        content = Content(soundness.members_leniently(members), size)
+        rule = holds.rule_of(db, Held(bucket, key, identity, op, content))
         if rule:
             db.execute(SQL["hold"], (rule, seq))
         elif state == State.HELD:

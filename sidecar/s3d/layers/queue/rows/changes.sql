@@ -40,7 +40,8 @@ UPDATE change SET members = ? WHERE seq = ?
 
 -- name: held_or_waiting
 -- What there is to judge of a change that waits or is held.
-SELECT bucket, op, CAST(members AS BLOB), state FROM change WHERE seq = ? AND state IN ('waiting', 'held')
+SELECT bucket, key, identity, op, CAST(members AS BLOB), size, state FROM change
+    WHERE seq = ? AND state IN ('waiting', 'held')
 
 -- name: hold
 -- Hold a change by a rule.

@@ -93,6 +93,7 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
             ("asked_at", soundness.moment, 0.0),
         ),
     ),
+    ("bucket_tag", 1, (("bucket", soundness.bucket_name, ""), ("tags", soundness.document, {}))),
     ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
     ("garbage", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
     (

@@ -1,46 +1,136 @@
-"""Which changes a tag holds back (SEMANTICS Q-11): `s3d.upload=false` on the object, else on its bucket.
+"""Which changes a rule holds back (SEMANTICS Q-11, F-4a): `s3d.upload` on the object, on its bucket, else a filter.
 
-What a bucket's tags said last is kept in the table `hold`, and that they say something else since in `unjudged`, until
-all that waits was judged by it: all SQL on the two is in here. The rule is judged inside the transaction that queues or
-re-tags a change, so that none slips between a new tag and its judgement.
+The filter of the push is a row of the table `meta`, so that each transaction judges by the one that is in force.
+
+What a bucket's tags said of it last is kept in the table `hold`, all of them in `bucket_tag`, and that the former says
+something else since in `unjudged`, until all that waits was judged by it: all SQL on the three is in here. The rule is
+judged inside the transaction that queues or re-tags a change, so that none slips between a new tag and its judgement.
 """
 
+import functools
+import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import apsw
 
-from s3d.layers.queue.rows import queries, soundness
+from s3d import documents
+from s3d.filters import match
+from s3d.filters.grammar import FilterError, parse
+from s3d.filters.match import Truth
+from s3d.layers.queue.rows import queries, soundness, subjects
+from s3d.layers.queue.rows.states import Op
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
 from s3d.protocol.headers import TAGGING
 from s3d.store.db import Database
 
 TAG = "s3d.upload"
 SQL = queries.load("holds")
+MAX_SHOWN = 200
+"""Characters of a rule that are kept with a change."""
+Read = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
+"""Runs a statement that reads; its rows."""
 HELD_OPS = frozenset(["put", "delete", "complete"])
 """Changes that a rule may hold. A change of tags follows its put."""
 
 
-def rule_of(db: apsw.Connection, bucket: str, op: str, members: Mapping[str, str]) -> str:
+class Held(NamedTuple):
+    """What a rule may hold: a change, or a write that would be one."""
+
+    bucket: str
+    key: str
+    identity: str
+    op: str
+    content: Content
+    """Of a delete nothing: it is judged by the last put of its key."""
+
+
+def rule_of(db: apsw.Connection, held: Held) -> str:
     """The rule that holds a change, in words; "" where none does."""
-    return _rule(lambda sql, bindings: db.execute(sql, bindings).fetchall(), bucket, op, members)
+    return _rule(lambda sql, bindings: db.execute(sql, bindings).fetchall(), held)
 
 
-def rule_now(db: Database, bucket: str, op: str, members: Mapping[str, str]) -> str:
+def rule_now(db: Database, held: Held) -> str:
     """The rule that would hold a change if it was queued now."""
-    return _rule(db.read, bucket, op, members)
+    return _rule(db.read, held)
 
 
-def _rule(
-    read: Callable[[str, tuple[str]], list[tuple[Any, ...]]], bucket: str, op: str, members: Mapping[str, str]
-) -> str:
-    if op not in HELD_OPS:
+def _rule(read: Read, held: Held) -> str:
+    """The tag of the object counts, else the bucket's, else the filter of the push."""
+    if held.op not in HELD_OPS:
         return ""
-    own = own_of(members.get(TAGGING, ""))
+    own = own_of(held.content.members.get(TAGGING, ""))
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
-    rows = read(SQL["holds"], (bucket,))
-    return f"the tag {TAG}=false of the bucket" if rows else ""
+    upload = read(SQL["upload"], (held.bucket,))
+    if upload and upload[0][0]:
+        return f"the tag {TAG}=false of the bucket" if upload[0][0] == "false" else ""
+    text = read(SQL["filter"], ())
+    return _of_filter(read, held, str(text[0][0])) if text and text[0][0] else ""
+
+
+def _of_filter(read: Read, held: Held, text: str) -> str:
+    """The rule of the push filter that holds a change, also where it is not known whether it does (F-5)."""
+    try:
+        rules = parsed(text)
+    except FilterError:
+        return "the push filter, which cannot be read"
+    content = held.content
+    if held.op == Op.DELETE:
+        puts = read(SQL["last_put"], (held.bucket, held.key))
+        content = Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
+    tags = _tags(read(SQL["tags"], (held.bucket,)))
+    verdict = match.decide(rules, subjects.of(held.bucket, held.key, held.identity, content, tags))
+    if verdict.answer is Truth.YES:
+        return ""
+    if verdict.decider is None:
+        return "the push filter, none of whose rules takes it in,"
+    rule = str(rules.rules[verdict.decider])
+    shown = rule if len(rule) <= MAX_SHOWN else rule[:MAX_SHOWN] + "..."
+    unknown = ", of which is not known whether it matches," if verdict.answer is Truth.UNKNOWN else ""
+    return f"the rule {shown} of the push filter{unknown}"
+
+
+parsed = functools.lru_cache(maxsize=4)(parse)
+"""The rules of a text; each transaction asks for those that are in force."""
+
+
+def filter_text(db: Database) -> str:
+    """The filter of the push that is in force; "" for none."""
+    rows = db.read(SQL["filter"])
+    return str(rows[0][0]) if rows else ""
+
+
+def adopt(filter_text: str) -> Callable[[apsw.Connection], None]:
+    """A write that puts a filter of the push in force: what is queued from then on is judged by it at once, and all
+    that waits or is held is to be judged anew, where it is another than before."""
+
+    def write(db: apsw.Connection) -> None:
+        before = db.execute(SQL["filter"]).fetchall()
+        if (str(before[0][0]) if before else "") != filter_text:
+            db.execute(SQL["set_filter"], (filter_text,))
+            db.execute(SQL["doubt_all"])
+
+    return write
+
+
+def rule_by(db: apsw.Connection, seq: int) -> str:
+    """The rule by which a change is held, "" where it is not."""
+    rows = db.execute(SQL["rule_by"], (seq,)).fetchall()
+    return str(rows[0][0]) if rows else ""
+
+
+def kept_back(db: apsw.Connection) -> tuple[int, int]:
+    """How many changes are held or parked, and their bytes."""
+    rows: list[tuple[Any, ...]] = db.execute(SQL["kept_back"]).fetchall()
+    files, size = rows[0]
+    return files, size
+
+
+def unjudged(db: Database) -> list[str]:
+    """Buckets in which something is to be judged anew."""
+    return [name for (name,) in db.read(SQL["unjudged"])]
 
 
 def own_of(header: str) -> str | None:
@@ -51,18 +141,29 @@ def own_of(header: str) -> str | None:
     return dict(parse_qsl(header, keep_blank_values=True)).get(TAG)
 
 
-def remember(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], bool]:
-    """A write that remembers a result of GetBucketTagging; it returns whether what waits must be judged anew."""
+def remember(bucket: str, result: Mapping[str, Any] | None, now: float) -> Callable[[apsw.Connection], bool]:
+    """A write that remembers a result of GetBucketTagging, None where nobody may know it; it returns whether what waits
+    must be judged anew."""
 
     def write(db: apsw.Connection) -> bool:
-        before = db.execute(SQL["held_before"], (bucket,)).fetchall()
-        upload = upload_of(tags)
+        before = _said(db, bucket)
+        upload = _keep(db, bucket, result)
         db.execute(SQL["remember"], (bucket, upload, now))
-        if bool(before and before[0][0]) != (upload == "false"):
+        if _said(db, bucket) != before:
             db.execute(SQL["doubt"], (bucket,))
         return bool(db.execute(SQL["doubted"], (bucket,)).fetchall())
 
     return write
+
+
+def _said(db: apsw.Connection, bucket: str) -> tuple[Any, ...]:
+    """What of a bucket's tags may hold a change: its own one, and all of them where there is a filter."""
+    upload = db.execute(SQL["upload"], (bucket,)).fetchall()
+    said = upload[0][0] if upload else ""
+    filters = db.execute(SQL["filter"]).fetchall()
+    if not filters or not filters[0][0]:
+        return (said == "false",)
+    return said, _tags(db.execute(SQL["tags"], (bucket,)).fetchall())
 
 
 def judged(db: apsw.Connection, bucket: str) -> None:
@@ -70,19 +171,37 @@ def judged(db: apsw.Connection, bucket: str) -> None:
     db.execute(SQL["judged"], (bucket,))
 
 
-def remember_first(bucket: str, tags: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:
+def remember_first(bucket: str, result: Mapping[str, Any], now: float) -> Callable[[apsw.Connection], None]:
     """The same for a bucket in which nothing waits yet; what is remembered of it already stays."""
 
     def write(db: apsw.Connection) -> None:
-        upload = upload_of(tags)
-        db.execute(SQL["remember_first"], (bucket, upload, now))
+        if not db.execute(SQL["asked_at"], (bucket,)).fetchall():
+            db.execute(SQL["remember"], (bucket, _keep(db, bucket, result), now))
 
     return write
 
 
-def upload_of(tags: Mapping[str, Any]) -> str:
-    """The value of the bucket's own tag in a result of GetBucketTagging; "" where it has none."""
-    return next((tag.get("Value", "") for tag in tags.get("TagSet") or () if tag.get("Key") == TAG), "")
+def _keep(db: apsw.Connection, bucket: str, result: Mapping[str, Any] | None) -> str:
+    """Keep all tags in a result of GetBucketTagging; the value of the one that speaks of the delivery, "" for none."""
+    if result is None:
+        db.execute(SQL["forget_tags"], (bucket,))
+        return ""
+    tags: dict[str, str] = {tag.get("Key", ""): tag.get("Value", "") for tag in result.get("TagSet") or ()}
+    db.execute(SQL["remember_tags"], (bucket, json.dumps(tags)))
+    return tags.get(TAG, "")
+
+
+def tags_of_bucket(db: Database, bucket: str) -> dict[str, str] | None:
+    """All tags of a bucket; None where they are not known."""
+    return _tags(db.read(SQL["tags"], (bucket,)))
+
+
+def _tags(rows: list[tuple[Any, ...]]) -> dict[str, str] | None:
+    try:
+        found = documents.parse(rows[0][0]) if rows else None
+    except ValueError:
+        return None
+    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else None
 
 
 def asked_at(db: Database, bucket: str) -> float:

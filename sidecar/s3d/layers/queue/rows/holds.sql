@@ -1,12 +1,38 @@
 -- Queries of holds.py: what the tags of buckets say of the delivery.
 
--- name: holds
--- Whether the tag of a bucket holds what is queued in it.
-SELECT 1 FROM hold WHERE bucket = ? AND upload = 'false'
+-- name: upload
+-- What the tag of a bucket says.
+SELECT upload FROM hold WHERE bucket = ?
 
--- name: held_before
--- Whether the tag of a bucket held what was queued in it.
-SELECT upload = 'false' FROM hold WHERE bucket = ?
+-- name: filter
+-- The filter of the push, as text.
+SELECT value FROM meta WHERE name = 'push filter'
+
+-- name: set_filter
+-- Put a filter in force.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter', ?)
+
+-- name: last_put
+-- What the newest put of a key says of its object.
+SELECT CAST(members AS BLOB), size FROM change WHERE seq = (SELECT max(seq) FROM change WHERE bucket = ? AND key = ?
+    AND op IN ('put', 'complete') AND state <> 'superseded')
+
+-- name: doubt_all
+-- Note of each bucket in which something waits or is held that it is to be judged anew.
+INSERT OR IGNORE INTO unjudged (bucket)
+    SELECT DISTINCT bucket FROM change WHERE state IN ('waiting', 'held') AND op <> 'through'
+
+-- name: rule_by
+-- The rule by which a change is held.
+SELECT rule FROM change WHERE seq = ?
+
+-- name: kept_back
+-- What does not move by itself: changes and bytes.
+SELECT sum(changes), sum(bytes) FROM tally WHERE state IN ('held', 'parked')
+
+-- name: unjudged
+-- Buckets in which something is to be judged anew.
+SELECT bucket FROM unjudged ORDER BY bucket
 
 -- name: remember
 -- Remember the tag of a bucket.
@@ -24,9 +50,17 @@ SELECT 1 FROM unjudged WHERE bucket = ?
 -- Note that all that waits in a bucket was judged.
 DELETE FROM unjudged WHERE bucket = ?
 
--- name: remember_first
--- Remember the tag of a bucket of which nothing is known.
-INSERT OR IGNORE INTO hold (bucket, upload, asked_at) VALUES (?, ?, ?)
+-- name: remember_tags
+-- Remember all tags of a bucket: a JSON object.
+INSERT OR REPLACE INTO bucket_tag (bucket, tags) VALUES (?, ?)
+
+-- name: forget_tags
+-- Forget them: nobody may know them any more.
+DELETE FROM bucket_tag WHERE bucket = ?
+
+-- name: tags
+-- All tags of a bucket.
+SELECT tags FROM bucket_tag WHERE bucket = ?
 
 -- name: asked_at
 -- When the tags of a bucket were asked for last.

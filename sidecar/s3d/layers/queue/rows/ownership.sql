@@ -30,6 +30,7 @@ DELETE FROM meta WHERE name IN ('honoured', 'names');
     DELETE FROM bucket;
     DELETE FROM bucket_right;
     DELETE FROM hold;
+    DELETE FROM bucket_tag;
     DELETE FROM cors;
     DELETE FROM lane;
     DELETE FROM shape;

@@ -32,7 +32,7 @@ NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
 NEW_IN_5: tuple[str, ...] = ("garbage.sql", "account.sql")
-NEW_IN_6: tuple[str, ...] = ("bucket_rights.sql", "cors.sql")
+NEW_IN_6: tuple[str, ...] = ("bucket_rights.sql", "cors.sql", "bucket_tags.sql")
 TABLES = joined("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5, *NEW_IN_6)
 CREATE = re.compile(r"CREATE( UNIQUE)? (INDEX|TRIGGER|VIEW) ")
 
@@ -62,7 +62,7 @@ SCHEMA = Schema(
         2: joined("from_2.sql", *NEW_IN_3),
         3: joined("from_3.sql", *NEW_IN_4),
         4: joined("from_4.sql", *NEW_IN_5, "garbage_of_4.sql"),
-        5: joined("from_5.sql", *NEW_IN_6, "bucket_rights_of_5.sql")
+        5: joined("from_5.sql", *NEW_IN_6, "bucket_rights_of_5.sql", "bucket_tags_of_5.sql")
         + missing_rules()
         + joined("truth_again.sql", "account_again.sql"),
     },

@@ -6,7 +6,7 @@ upload. Precedence, from the top:
 1. What the queue does not understand, and what only the remote can do, is written through: nobody here judges it.
 2. What S3 would refuse is refused, while the client is there.
 3. A write to a bucket that cannot be written to is refused; where the bucket needs the remote, it is written through.
-4. A write larger than the queue is written through.
+4. What the queue's filter leaves out, and a write larger than the queue, is written through.
 5. A name that the store does not take is refused, where the store was seen to refuse one.
 6. The first write of its kind is a probe of the remote, unless a rule holds it, it would wait in vain, or nobody can be
    asked.
@@ -52,6 +52,8 @@ class Reason(StrEnum):
     ENCRYPTED = "encrypted"
     ETAG = "etag"
     """The bucket gives objects other ETags than their MD5."""
+    FILTER = "filter"
+    """The queue's filter leaves it out (F-4)."""
     TOO_LARGE = "larger than the queue"
     FIRST = "first of its kind"
 
@@ -72,6 +74,7 @@ class Fact(StrEnum):
     """A fact that is looked up only when a decision needs it; its value is the name of its field in `Facts`."""
 
     BUCKET = "bucket"
+    LEFT_OUT = "left_out"
     NAME = "name"
     VERIFIED = "verified"
     RULE = "rule"
@@ -80,6 +83,7 @@ class Fact(StrEnum):
 
 
 CONDITIONS = {"if-match": Reason.IF_MATCH, "if-none-match": Reason.IF_NONE_MATCH}
+LEFT_OUT = "the queue's filter leaves it out"
 BUCKETS = {str(reason): reason for reason in (Reason.VERSIONED, Reason.LOCKED, Reason.ENCRYPTED, Reason.ETAG)}
 
 
@@ -102,6 +106,8 @@ class Facts(NamedTuple):
 
     bucket: str | S3Error | None = None
     """Why writes to the bucket go through, "" where they need not; an error where it cannot be written to."""
+    left_out: bool | None = None
+    """Whether the queue's filter leaves it out."""
     name: str | S3Error | None = None
     """The error by which the remote would refuse the name, "" where it takes it."""
     verified: bool | None = None
@@ -151,6 +157,10 @@ def decide(facts: Facts) -> Decision | Fact:
     if facts.bucket:
         reason = BUCKETS.get(facts.bucket, Reason.BUCKET)
         return _leaves(facts, Decision(Fate.WRITE_THROUGH, reason, facts.bucket))
+    if facts.left_out is None:
+        return Fact.LEFT_OUT
+    if facts.left_out:
+        return _leaves(facts, Decision(Fate.WRITE_THROUGH, Reason.FILTER, LEFT_OUT))
     if facts.size > facts.capacity:
         return _leaves(facts, Decision(Fate.WRITE_THROUGH, Reason.TOO_LARGE, Reason.TOO_LARGE))
     if facts.name is None:
@@ -203,7 +213,8 @@ def held(rule: str, why: str) -> S3Error:
         "AccessDenied",
         f"Nothing was sent: {rule} keeps this write back, and it cannot be queued ({why})",
         status=403,
-        hint="`s3d set --tag s3d.upload=true` on the bucket, or that tag on the object itself, lets it leave",
+        hint="`s3d set --tag s3d.upload=true` on the bucket, or that tag on the object itself, lets it leave, whatever "
+        "S3D_WRITE_QUEUE_PUSH_FILTER says",
     )
 
 

@@ -20,6 +20,7 @@ from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.layers.queue.rows import account
 from s3d.layers.queue.rows.states import Op
+from s3d.layers.queue.rows.subjects import UNKNOWN
 from s3d.layers.queue.rules import allowlist, bulk, limits
 from s3d.layers.queue.rules.bulk import Bulk
 from s3d.layers.queue.rules.decide import Decision, Reason
@@ -71,6 +72,7 @@ async def delete_named(context: Context, document: Document) -> Reply:
         send=lambda _: _forward(context, call, wanted),
         probe=lambda: _probe(context, call, wanted, profile),
         refuse=lambda decision: _refuse(wanted, decision),
+        keys=keys_of(wanted.objects),
         profile=profile,
     )
     return await entry.serve(context.entry, write)
@@ -85,16 +87,19 @@ def check_digest(headers: AnyHeaders) -> None:
 
 async def _take(context: Context, call: Call, wanted: Bulk, plain: list[str], members: Mapping[str, str]) -> Reply:
     """Queue the keys that the queue takes, and have the remote delete the others."""
+    keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
+    keyed = [one for one in keyed if not await entry.is_left_out(context.entry, one, UNKNOWN)]
+    plain = [one.key for one in keyed]
     room = sum(account.of_row(call.bucket, key, members) for key in plain)
-    async with context.capacity.take(room, files=len(plain)):
-        keyed = [replace(call, params={**call.params, "Key": key}) for key in plain]
-        await writes.enqueue(
-            context.writes, [writes.new(context.writes, one, Op.DELETE, members=members) for one in keyed]
-        )
+    if keyed:
+        async with context.capacity.take(room, files=len(plain)):
+            await writes.enqueue(
+                context.writes, [writes.new(context.writes, one, Op.DELETE, members=members) for one in keyed]
+            )
     rest = [o for o in wanted.objects if set(o) != {"Key"} or o["Key"] not in plain]
     forwarded, refusal = await _delete(context, call, rest) if rest else ({}, None)
     result = bulk.answer(wanted, plain, forwarded, refusal)
-    return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"})
+    return encode.reply("DeleteObjects", result, {"x-s3d-durability": "local"} if keyed else {})
 
 
 async def _probe(context: Context, call: Call, wanted: Bulk, profile: WriteProfile | None) -> Reply | None:
@@ -153,7 +158,7 @@ async def _delete(
 
     facts = entry.facts(context.entry, call, at_remote="a delete that only the remote can do")
     try:
-        await entry.serve(context.entry, Write(call=call, facts=facts, send=send))
+        await entry.serve(context.entry, Write(call=call, facts=facts, send=send, keys=keys_of(some)))
     except S3Error as error:
         return {}, error
     return result, None

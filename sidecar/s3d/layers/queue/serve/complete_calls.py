@@ -21,6 +21,7 @@ from s3d.layers.queue.multipart import completion, spill
 from s3d.layers.queue.remote_facts import probing
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.states import Op, UploadState
+from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.rows.uploads import Upload
 from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.rules.decide import PROBE, Decision
@@ -91,7 +92,7 @@ async def complete_as(context: Context, upload: Upload, document: Document) -> R
         take=take,
         fits=lambda: fitting.check(context.fitting, call, 1),
         send=lambda decision: complete_there(context, upload, call, listed, decision),
-        tags=upload.members,
+        content=Content(upload.members),
     )
     return await entry.serve(context.entry, write)
 
@@ -146,7 +147,7 @@ async def complete_there(
     document = completion.renamed(upload, uploads.parts_of(context.db, upload.id), listed)
     call = replace(spill.translated(call, upload), body=BytesBody(document))
     call = replace(call, wire=completion.without_digest(call.wire))
-    reply = await forward.through(context.forward, call, decision, upload.members)
+    reply = await forward.through(context.forward, call, decision, Content(upload.members))
     document = await read_all(reply.body, DOCUMENT_LIMIT)
     reply.body = BytesBody(document)
     if reply.status >= 300:

@@ -59,13 +59,13 @@ async def copy(context: Context, call: Call) -> Reply:
         unsupported = "versionId of the source"
     there = source_of(context, call, source) is None
     # Before the source is delivered: then only the remote knows its tags.
-    tagged = withheld.tags_of(context.db, call, source)
+    content = withheld.content_of(context.db, context.forward.staging, call, source)
     write = Write(
         call=call,
         facts=entry.facts(context.entry, call, unsupported=unsupported, at_remote=THERE if there else ""),
         take=lambda: take(context, call, source),
-        send=lambda decision: forward.behind(context.forward, call, source, decision, tagged),
-        tags=tagged,
+        send=lambda decision: forward.behind(context.forward, call, source, decision, content),
+        content=content,
     )
     return await entry.serve(context.entry, write)
 

@@ -5,7 +5,7 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from multidict import CIMultiDict
@@ -20,6 +20,7 @@ from s3d.layers.queue.remote_facts import bucket_tags
 from s3d.layers.queue.remote_facts.buckets import UNSETTLING
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import lookups, uploads
+from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turn, Turns
@@ -81,24 +82,24 @@ def written(context: Context, call: Call) -> Write:
     """A write of an operation that the queue never takes."""
     source = decode.copy_source(call.params.get("CopySource") or call.params.get("RenameSource"))
     # Before the source is delivered: then only the remote knows its tags.
-    tags = withheld.tags_of(context.db, call, source)
+    content = withheld.content_of(context.db, context.staging, call, source)
     return Write(
         call=call,
         facts=entry.facts(context.entry, call, unsupported=call.operation or "unknown operation"),
-        send=lambda decision: behind(context, call, source, decision, tags),
-        tags=tags,
+        send=lambda decision: behind(context, call, source, decision, content),
+        content=content,
     )
 
 
 async def behind(
-    context: Context, call: Call, source: tuple[str, str] | None, decision: Decision, tags: Mapping[str, str]
+    context: Context, call: Call, source: tuple[str, str] | None, decision: Decision, content: Content
 ) -> Reply:
     """Send a write to the remote when the object that it reads is there (R-3)."""
     if source is not None:
         await context.turns.barrier(*source)
         if "RenameSource" in call.params:
             context.facts.seen_etags.forget(*source)
-    return await through(context, call, decision, tags)
+    return await through(context, call, decision, content)
 
 
 async def delete_bucket(context: Context, call: Call) -> Reply:
@@ -126,22 +127,22 @@ async def through(
     context: Context,
     call: Call,
     decision: Decision,
-    tags: Mapping[str, str] | None = None,
+    content: Content | None = None,
     ours: Callable[[], str] | None = None,
 ) -> Reply:
     """Send a write to the remote while the client waits, in its key's turn, as it was decided (rules/decide.py).
 
-    `tags` hold the object's tags where the call itself does not. `ours` gives the ETag that the object must have once
-    its body is sent, "" where nobody knows; where the remote answers with another, the object is looked at (Q-22).
-    Raises Unavailable where it is not the one that was answered.
+    `content` is what is known of the object where the call itself does not say it. `ours` gives the ETag that the
+    object must have once its body is sent, "" where nobody knows; where the remote answers with another, the object is
+    looked at (Q-22). Raises Unavailable where it is not the one that was answered.
     """
     async with context.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
-        if withheld.carries(context.staging, call):
+        if withheld.carries(call):
             # Once more: the tags may be others than when the wait began.
-            members = withheld.tags_of(context.db, call) if tags is None else tags
-            withheld.stop(context.db, call.bucket, decision.detail, members)
+            known = withheld.content_of(context.db, context.staging, call) if content is None else content
+            withheld.stop(context.db, call, known, decision.detail)
         reply = await context.inner(call)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE

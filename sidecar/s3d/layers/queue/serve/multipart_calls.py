@@ -27,6 +27,7 @@ from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import account, holds, states, uploads
 from s3d.layers.queue.rows.states import Op, UploadState
+from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import Decision
@@ -91,6 +92,7 @@ async def create(context: Context, call: Call) -> Reply:
         fits=lambda: fitting.check(context.fitting, call, 1),
         send=send,
         probe=probe,
+        asked=Content(members),
         profile=profile,
     )
     return await entry.serve(context.entry, write)
@@ -136,11 +138,14 @@ def too_many_uploads(most: int) -> S3Error:
 
 
 async def let_go(context: Context, call: Call, reply: Reply) -> Reply:
-    """Note an upload that was begun at the remote with tags that let it leave: its parts do not say so again."""
-    if reply.status < 300 and holds.own_of(withheld.tags_of(context.db, call).get(TAGGING, "")) is not None:
+    """Note what an upload was begun with at the remote, where that let it leave: its parts do not say so again."""
+    content = withheld.content_of(context.db, context.staging, call)
+    is_asked_for = holds.own_of(content.members.get(TAGGING, "")) is not None or bool(holds.filter_text(context.db))
+    if reply.status < 300 and is_asked_for:
         document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(document)
-        context.staging.let_go(decode.response(call.operation, reply.status, reply.headers, document)["UploadId"])
+        upload_id = decode.response(call.operation, reply.status, reply.headers, document)["UploadId"]
+        context.staging.begun(upload_id, content)
     return reply
 
 
@@ -185,7 +190,7 @@ def part_of(
     """A part of an upload that is ours. What its bucket and its kind are was judged when it began."""
     at_remote = "" if upload.state == UploadState.OPEN else "an upload that goes to the remote"
     facts = entry.facts(context.entry, call, at_remote=at_remote, bucket="", **said)
-    return Write(call=call, facts=facts, take=take, send=send, tags=upload.members)
+    return Write(call=call, facts=facts, take=take, send=send, content=Content(upload.members))
 
 
 async def take_part(context: Context, call: Call, upload: Upload, number: int, sent: str) -> Reply:

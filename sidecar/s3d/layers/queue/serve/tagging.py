@@ -20,6 +20,7 @@ from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import account, changes, late_writes, lookups
 from s3d.layers.queue.rows.states import Op
+from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.rules import allowlist, tags
 from s3d.layers.queue.rules.decide import PROBE, Decision
 from s3d.layers.queue.serve import forward
@@ -91,7 +92,7 @@ async def serve(
         probe=lambda: probing.first_tags(context.facts, profile, through(context, call, header, PROBE)),
         profile=profile,
         # They would hold the put.
-        tags={TAGGING: header},
+        content=Content({TAGGING: header}, knows_headers=False),
     )
     return await entry.serve(context.entry, write)
 

@@ -15,15 +15,17 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Headers, Reply
 from s3d.clock import Clock
+from s3d.errors import S3Error, slow_down
 from s3d.layers.queue import entry
 from s3d.layers.queue.capacity import Capacity, Reserved
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import account, changes
+from s3d.layers.queue.rows import account, changes, holds
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import PROBE
 from s3d.layers.queue.serve import fitting, forward
@@ -72,6 +74,7 @@ def put_of(context: Context, call: Call, size: int | None, room: Reserved | None
         fits=lambda: fitting.check(context.fitting, call, size or 0),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
+        asked=Content(members, None if call.body is None else call.body.length),
         profile=profile,
     )
 
@@ -109,7 +112,7 @@ async def take_put(context: Context, call: Call, members: dict[str, str], room: 
                     )
                 ],
             )
-        except StoreFull:
+        except (StoreFull, S3Error):
             # Nothing was committed. After any other failure the row may turn out to be stored: the body stays.
             if stored.id is not None:
                 await context.bodies.delete(stored.id)
@@ -143,6 +146,7 @@ async def delete(context: Context, call: Call) -> Reply:
         take=lambda: take_delete(context, call, members),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
+        asked=UNKNOWN,
         profile=profile,
     )
     return await entry.serve(context.entry, write)
@@ -164,17 +168,34 @@ def new(context: Context, call: Call, op: Op, **what: Any) -> New:
     return New(call.bucket, call.key, call.identity, op, now, now + context.settings.delay, **what)
 
 
+def is_room_for_held(db: apsw.Connection, limits: WriteQueue) -> bool:
+    """Whether what does not move by itself leaves half of the queue to what does (Q-7g)."""
+    files, size = holds.kept_back(db)
+    return files <= limits.max_files // 2 and size <= limits.max_size // 2
+
+
+def too_many_held(rule: str) -> S3Error:
+    """The answer to a write that would be held beside too many others. Nothing of it was queued."""
+    return slow_down(
+        f"Held and parked changes fill half of the queue, and {rule} would hold this write, too",
+        hint="`s3d queue list` shows them; release or discard some",
+    )
+
+
 async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None) -> None:
     """Commit changes together (D-2): when this returns, they are on stable storage.
 
-    `first` is run before them in the same transaction; what it raises comes out, and nothing is done.
+    `first` is run before them in the same transaction; what it raises comes out, and nothing is done. Where a
+    rule holds one of them, and what is held fills its half of the queue, S3Error SlowDown is raised in the same way.
     """
 
     def write(db: apsw.Connection) -> None:
         if first is not None:
             first(db)
         for one in news:
-            changes.enqueue(db, one)
+            rule = holds.rule_by(db, changes.enqueue(db, one))
+            if rule and not is_room_for_held(db, context.settings):
+                raise too_many_held(rule)
 
     await context.db.write(write, short=len(news) == 1 and first is None)
     context.wake()

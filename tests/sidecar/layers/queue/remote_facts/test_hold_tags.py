@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from s3d.layers.queue.remote_facts import bucket_tags
+from s3d.layers.queue import judging
 from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
@@ -81,9 +81,9 @@ def test_a_bucket_that_is_tagged_elsewhere_releases_what_it_held(
     remote.client().put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": HELD})
     daemon = start_daemon(remote)
     s3 = daemon.client()
-    for number in range(bucket_tags.BATCH + 1):
+    for number in range(judging.BATCH + 1):
         s3.put_object(Bucket=bucket, Key=f"k{number}", Body=b"x")
-    assert daemon.status()["states"]["held"] == bucket_tags.BATCH + 1
+    assert daemon.status()["states"]["held"] == judging.BATCH + 1
     remote.client().put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": FREE})
     eventually(lambda: daemon.status()["states"]["held"] == 0)
     eventually(lambda: drained(daemon))

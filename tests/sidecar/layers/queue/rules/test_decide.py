@@ -22,6 +22,7 @@ GONE = "no answer for 5 s"
 PLAIN: Mapping[str, Any] = {
     "size": 10,
     "bucket": "",
+    "left_out": False,
     "name": "",
     "verified": True,
     "rule": "",
@@ -62,6 +63,7 @@ TABLE = [
     Case("the bucket encrypts with a key of KMS", {"bucket": "encrypted"}, THROUGH, Reason.ENCRYPTED),
     Case("the bucket's ETags are no MD5s", {"bucket": "etag"}, THROUGH, Reason.ETAG),
     Case("the bucket is written through, whatever its row says", {"bucket": "?"}, THROUGH, Reason.BUCKET),
+    Case("the queue's filter leaves it out", {"left_out": True}, THROUGH, Reason.FILTER),
     Case("it is larger than the queue", {"size": CAPACITY + 1}, THROUGH, Reason.TOO_LARGE),
     # So is the first write of its kind, unless that would be in vain.
     Case("the remote has not accepted one yet", {"verified": False}, Fate.PROBE, Reason.FIRST),
@@ -89,6 +91,9 @@ TABLE = [
     Case("a held condition", {"unsupported": "if-match", "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"),
     Case("a held part", {"at_remote": "its upload", "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"),
     Case("a held version", {"bucket": "versioned", "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"),
+    Case(
+        "a held one that the filter leaves out", {"left_out": True, "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"
+    ),
     Case("a held giant", {"size": CAPACITY + 1, "rule": RULE}, REFUSE, Reason.HELD, "AccessDenied"),
     Case(
         "tags are no content: no rule holds a change of them",
@@ -122,6 +127,8 @@ TABLE = [
         "KeyTooLongError",
     ),
     Case("the bucket comes before the size", {"bucket": "locked", "size": CAPACITY + 1}, THROUGH, Reason.LOCKED),
+    Case("the bucket comes before the filter", {"bucket": "locked", "left_out": True}, THROUGH, Reason.LOCKED),
+    Case("the filter comes before the size", {"left_out": True, "size": CAPACITY + 1}, THROUGH, Reason.FILTER),
     Case("the size comes before the name", {"size": CAPACITY + 1, "name": NO_NAME}, THROUGH, Reason.TOO_LARGE),
     Case(
         "the name comes before the kind",
@@ -182,6 +189,7 @@ WRITES = st.builds(
     carries=st.booleans(),
     reject_unverified=st.booleans(),
     bucket=st.sampled_from(["", "", "versioned", "etag", NO_BUCKET]),
+    left_out=st.booleans(),
     name=st.sampled_from(["", "", NO_NAME]),
     verified=st.booleans(),
     rule=st.sampled_from(["", "", RULE, SILENT]),
@@ -251,6 +259,7 @@ def test_the_queue_takes_nothing_that_it_cannot_keep_or_does_not_understand(fact
     if decision.fate is Fate.QUEUE:
         assert [facts.unsupported, facts.at_remote, facts.invalid, facts.bucket] == ["", "", None, ""]
         assert facts.name == ""
+        assert not facts.left_out
         assert facts.size <= facts.capacity
 
 

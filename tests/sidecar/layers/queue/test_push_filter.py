@@ -1,0 +1,262 @@
+"""The filter of the push: what it does not take in stays here, held, until rules or tags say otherwise (F-4a)."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from s3d import config
+from s3d.errors import S3Error
+from s3d.layers.queue import judging
+from tests.callers import Answer
+from tests.fakes.contents import Bucket
+from tests.gateways import Gateway, gateway, quick
+from tests.stores import Store
+
+__all__ = ["quick"]
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter is looked at often."""
+    monkeypatch.setattr(judging, "INTERVAL", 0.02)
+
+
+async def stand_in(store: Store, here: Gateway, team: str = "blue") -> None:
+    """Make a bucket whose tags are known."""
+    store.fake.buckets["b"] = Bucket("b", 0.0, tags=(("team", team),))
+    await here.ask("HeadObject", {"Bucket": "b", "Key": "k"})
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - what is waited for says nothing
+            await asyncio.sleep(0.01)
+
+
+def there(store: Store) -> list[str]:
+    """The keys that the remote has."""
+    return [key for key, versions in store.fake.buckets["b"].keys.items() if versions]
+
+
+async def put(here: Gateway, key: str, **params: Any) -> None:
+    answer = await here.ask("PutObject", {"Bucket": "b", "Key": key, **params}, b"12345")
+    assert isinstance(answer, Answer), answer
+
+
+def rule_of(here: Gateway, key: str) -> str:
+    return str(here.queue.object_status("b", key)["changes"][-1]["rule"])
+
+
+def reload(here: Gateway, *rules: str) -> None:
+    config.reload(here.queue._context.settings, {"S3D_WRITE_QUEUE_PUSH_FILTER": list(rules)})
+
+
+class Case(NamedTuple):
+    """A put, and what the filter says of it."""
+
+    rules: str
+    rule: str = ""
+    """The rule that holds it; "": it is pushed."""
+    params: Mapping[str, Any] = {}
+
+
+NOBODY = "the push filter, none of whose rules takes it in,"
+CASES = [
+    Case("b"),
+    Case("other", NOBODY),
+    Case("!b/k", "the rule !b/k of the push filter"),
+    Case("b/*[tag:class!=secret]"),
+    Case("b/*[tag:class!=secret]", NOBODY, {"Tagging": "class=secret"}),
+    Case("!b/*[hdr:content-length>4]", "the rule !b/*[hdr:content-length>4] of the push filter"),
+    Case("b[tag:team=blue]"),
+    Case("b[tag:team=red]", NOBODY),
+    # A tag of the delivery comes before the filter.
+    Case("other", "", {"Tagging": "s3d.upload=true"}),
+    Case("b", "the tag s3d.upload=false of the object", {"Tagging": "s3d.upload=false"}),
+    # What is not known holds.
+    Case(
+        "!b/*[hdr:content-type<5]",
+        "the rule !b/*[hdr:content-type<5] of the push filter, of which is not known whether it matches,",
+    ),
+]
+
+
+@pytest.mark.semantics("F-4a", "F-5b")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rules} {case.params} {case.rule}")
+async def test_what_the_push_filter_does_not_take_in_is_queued_and_held(case: Case, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter=case.rules) as here:
+        await stand_in(store, here)
+        await put(here, "k", **case.params)
+        if case.rule:
+            assert (here.state("b", "k"), rule_of(here, "k")) == ("held", case.rule)
+            assert there(store) == []
+        else:
+            await until(lambda: there(store) == ["k"])
+
+
+@pytest.mark.semantics("F-4a", "Q-11")
+async def test_another_filter_judges_what_waits_and_what_is_held(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter="!b/held*", workers=1) as here:
+        await stand_in(store, here)
+        keys = [f"held-{number:04}" for number in range(1000)]
+        for key in keys:
+            await put(here, key)
+        assert there(store) == []
+        reload(here, "!b/held-0000")
+        await until(lambda: len(there(store)) == len(keys) - 1)
+        assert here.state("b", keys[0]) == "held"
+        # One whose answer is lost is sent again.
+        assert list(dict.fromkeys(one.key for one in store.seen if one.operation == "PutObject")) == keys[1:]
+        reload(here)
+        await until(lambda: len(there(store)) == len(keys))
+
+
+@pytest.mark.semantics("F-4a")
+async def test_a_filter_that_is_another_at_the_next_start_judges_what_is_left(tmp_path: Path) -> None:
+    async with Store() as store:
+        async with gateway(tmp_path, store, push_filter="!b/k") as here:
+            await stand_in(store, here)
+            await put(here, "k")
+        async with gateway(tmp_path, store, push_filter="!b/k"):
+            pass
+        assert there(store) == []
+        async with gateway(tmp_path, store):
+            await until(lambda: there(store) == ["k"])
+
+
+@pytest.mark.semantics("F-4a", "F-5c")
+async def test_a_tag_of_the_bucket_that_is_put_through_the_gateway_acts_at_once(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter="b[tag:team=blue]") as here:
+        await stand_in(store, here, "red")
+        await put(here, "k")
+        assert here.state("b", "k") == "held"
+        tags = {"TagSet": [{"Key": "team", "Value": "blue"}]}
+        await here.ask("PutBucketTagging", {"Bucket": "b", "Tagging": tags})
+        await until(lambda: there(store) == ["k"])
+        await here.ask("DeleteBucketTagging", {"Bucket": "b"})
+        await put(here, "k2")
+        assert here.state("b", "k2") == "held"
+
+
+@pytest.mark.semantics("F-5c")
+async def test_a_tag_of_the_bucket_that_is_put_elsewhere_releases_what_it_held(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter="b[tag:team=blue]") as here:
+        await stand_in(store, here, "red")
+        await put(here, "k")
+        store.fake.buckets["b"].tags = (("team", "blue"),)
+        await until(lambda: there(store) == ["k"])
+
+
+@pytest.mark.semantics("F-4a", "Q-11")
+async def test_other_tags_of_an_object_release_it(tmp_path: Path) -> None:
+    rules = "!b/*[tag:class=secret]"
+    async with Store() as store, gateway(tmp_path, store, push_filter=rules) as here:
+        await stand_in(store, here)
+        await put(here, "k", Tagging="class=secret")
+        assert here.state("b", "k") == "held"
+        tags = {"TagSet": [{"Key": "class", "Value": "public"}]}
+        await here.ask("PutObjectTagging", {"Bucket": "b", "Key": "k", "Tagging": tags})
+        await until(lambda: there(store) == ["k"])
+
+
+@pytest.mark.semantics("F-5b")
+async def test_a_delete_is_judged_by_the_last_put_of_its_key(tmp_path: Path) -> None:
+    rules = "b/first, b/*[tag:class=public]"
+    async with Store() as store, gateway(tmp_path, store, push_filter=rules, delay=3600.0) as here:
+        await stand_in(store, here)
+        await here.ask("DeleteObject", {"Bucket": "b", "Key": "first"})
+        await put(here, "public", Tagging="class=public")
+        await put(here, "public again", Tagging="class=public")
+        await put(here, "secret", Tagging="class=secret")
+        for key in ("public again", "secret", "nobody knows"):
+            await here.ask("DeleteObject", {"Bucket": "b", "Key": key})
+        assert here.state("b", "public again") == "waiting"
+        assert here.state("b", "secret") == "held"
+        assert "of which is not known" in rule_of(here, "nobody knows")
+
+
+THROUGH: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
+    "if-match": ("PutObject", {"IfMatch": '"0"'}, {}),
+    "if-none-match": ("PutObject", {"IfNoneMatch": "*"}, {}),
+    "unsupported": ("PutObject", {"StorageClass": "GLACIER"}, {}),
+    "at the remote": ("UploadPart", {"UploadId": "theirs", "PartNumber": 1}, {}),
+    "versioned": ("PutObject", {}, {"versioning": "Enabled"}),
+    "filter": ("PutObject", {}, {}),
+    "larger than the queue": ("PutObject", {}, {}),
+    "a delete, if-match": ("DeleteObject", {"IfMatch": '"0"'}, {}),
+    "a copy": ("CopyObject", {"CopySource": "b/there"}, {}),
+    "an upload": ("CreateMultipartUpload", {"StorageClass": "GLACIER"}, {}),
+}
+
+
+@pytest.mark.semantics("Q-11a", "F-4a")
+@pytest.mark.parametrize("why", THROUGH)
+async def test_a_write_that_the_filter_holds_and_that_cannot_be_queued_is_refused_and_not_sent(
+    why: str, tmp_path: Path
+) -> None:
+    operation, params, bucket = THROUGH[why]
+    settings: dict[str, Any] = {"push_filter": "!b/k"}
+    if why == "filter":
+        settings["filter"] = "other"
+    if why == "larger than the queue":
+        settings["max_size"] = 4096
+    async with Store() as store, gateway(tmp_path, store, **settings) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0, **bucket)
+        data = bytes(8192) if operation in ("PutObject", "UploadPart") else None
+        answer = await here.ask(operation, {"Bucket": "b", "Key": "k", **params}, data)
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (403, "AccessDenied")
+        assert "!b/k of the push filter" in answer.message
+        assert [one.method for one in store.seen if one.method not in ("GET", "HEAD")] == []
+
+
+@pytest.mark.semantics("Q-11a", "F-4a")
+async def test_of_a_bulk_delete_the_keys_that_the_filter_holds_are_refused_where_they_cannot_be_queued(
+    tmp_path: Path,
+) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter="!b/k") as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0, versioning="Enabled")
+        answer = await here.ask("DeleteObjects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "k"}]}})
+        assert isinstance(answer, Answer)
+        assert [one["Code"] for one in answer.result["Errors"]] == ["AccessDenied"]
+        assert store.count("DeleteObjects") == 0
+
+
+@pytest.mark.semantics("F-4a", "Q-11a")
+async def test_an_upload_that_the_filter_takes_in_goes_through_with_its_parts(tmp_path: Path) -> None:
+    rules = "b/*[tag:class=public]"
+    async with Store() as store, gateway(tmp_path, store, push_filter=rules) as here:
+        store.fake.buckets["b"] = Bucket("b", 0.0, versioning="Enabled")
+        named = {"Bucket": "b", "Key": "k"}
+        begun = await here.ask("CreateMultipartUpload", {**named, "Tagging": "class=public"})
+        assert isinstance(begun, Answer)
+        named["UploadId"] = begun.result["UploadId"]
+        part = await here.ask("UploadPart", {**named, "PartNumber": 1}, b"x")
+        assert isinstance(part, Answer)
+        parts = {"Parts": [{"ETag": part.result["ETag"], "PartNumber": 1}]}
+        assert isinstance(await here.ask("CompleteMultipartUpload", {**named, "MultipartUpload": parts}), Answer)
+        assert there(store) == ["k"]
+
+
+@pytest.mark.semantics("Q-7g")
+@pytest.mark.parametrize("limits", [{"max_files": 7}, {"max_size": 65536}], ids=str)
+async def test_what_is_held_leaves_half_of_the_queue_to_others(limits: dict[str, Any], tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter="!b/held*", wait=0.0, **limits) as here:
+        await stand_in(store, here)
+        for number in range(3):
+            answer = await here.ask("PutObject", {"Bucket": "b", "Key": f"held {number}"}, bytes(10_000))
+            assert isinstance(answer, Answer)
+        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "held, too"}, bytes(10_000))
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (503, "SlowDown")
+        assert "!b/held* of the push filter" in answer.message
+        assert here.queue.object_status("b", "held, too")["changes"] == []
+        # The same key again takes the place of what it holds.
+        assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "held 0"}, b"x"), Answer)
+        await put(here, "free")
+        await until(lambda: there(store) == ["free"])
