@@ -106,16 +106,16 @@ def test_a_held_change_is_superseded_by_a_newer_write_and_refuses_a_barrier_at_o
 
 
 @pytest.mark.semantics("Q-7", "Q-7d", "Q-11")
-def test_held_changes_count_to_size_and_files_and_never_to_age(
-    remote: Remote, bucket: str, start_daemon: StartDaemon
-) -> None:
-    limits = {"S3D_WRITE_QUEUE_MAX_FILES": "2", "S3D_WRITE_QUEUE_WAIT": "100ms", "S3D_WRITE_QUEUE_MAX_AGE": "1ms"}
+def test_held_changes_count_to_size_and_never_to_age(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    limits = {"S3D_WRITE_QUEUE_MAX_SIZE": "64Ki", "S3D_WRITE_QUEUE_WAIT": "100ms", "S3D_WRITE_QUEUE_MAX_AGE": "1ms"}
     daemon = start_daemon(remote, S3D_BUCKETS=bucket, **limits)
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="held", Body=b"x", Tagging="s3d.upload=false")
-    s3.put_object(Bucket=bucket, Key="held2", Body=b"x", Tagging="s3d.upload=false")
-    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x") == "SlowDown"
+    s3.put_object(Bucket=bucket, Key="first", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="held2", Body=bytes(20_000), Tagging="s3d.upload=false")
+    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=bytes(50_000)) == "SlowDown"
     assert daemon.cli("queue", "discard", f"{bucket}/held2", "--yes").returncode == 0
-    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="k", Body=bytes(50_000))
+    eventually(lambda: daemon.status()["pending"]["changes"] == 1)
     assert daemon.terminate() == 75
     assert "0 of them parked and 1 held" in daemon.output()
