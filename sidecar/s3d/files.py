@@ -7,6 +7,7 @@ with an fsGroup. Nobody but its owner may write it.
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,32 +18,23 @@ OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 def read(path: Path, limit: int) -> bytes:
     """What a file holds. Raises ConfigError where it cannot be read, or holds more than `limit` bytes."""
-    try:
-        with opened(path) as file:
-            return bounded(path, file, limit)
-    except OSError as error:
-        raise unreadable(path, error) from None
+    return _read(path, limit, lambda _path, _said: None)
 
 
 def read_secret(path: Path, limit: int) -> bytes:
     """The same of a file with secrets. Raises ConfigError also where others can read or write it."""
-    try:
-        with opened(path) as file:
-            check_private(path, os.fstat(file.fileno()))
-            return bounded(path, file, limit)
-    except OSError as error:
-        raise unreadable(path, error) from None
+    return _read(path, limit, check_private)
 
 
 def read_own(path: Path, limit: int) -> bytes:
     """The same of a file that this process's user has made. Raises ConfigError also where somebody else can have."""
+    return _read(path, limit, check_own)
+
+
+def _read(path: Path, limit: int, check: Callable[[Path, os.stat_result], None]) -> bytes:
     try:
         with opened(path) as file:
-            said = os.fstat(file.fileno())
-            if said.st_uid != os.geteuid() or said.st_mode & stat.S_IWOTH:
-                raise ConfigError(
-                    f"{path} belongs to another user, or others can write it", hint="remove it, and s3d makes another"
-                )
+            check(path, os.fstat(file.fileno()))
             return bounded(path, file, limit)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -66,6 +58,14 @@ def bounded(path: Path, file: BinaryIO, limit: int) -> bytes:
     return data
 
 
+def check_own(path: Path, said: os.stat_result) -> None:
+    """Refuse a file that another user has made or can write. Raises ConfigError."""
+    if said.st_uid != os.geteuid() or said.st_mode & stat.S_IWOTH:
+        raise ConfigError(
+            f"{path} belongs to another user, or others can write it", hint="remove it, and s3d makes another"
+        )
+
+
 def check_private(path: Path, said: os.stat_result) -> None:
     """Refuse a file of secrets that somebody else owns, can read or can write. Raises ConfigError."""
     if said.st_uid not in (0, os.geteuid()):
@@ -83,3 +83,31 @@ def check_private(path: Path, said: os.stat_result) -> None:
 def unreadable(path: Path, error: OSError) -> ConfigError:
     """The error of a file that cannot be read."""
     return ConfigError(f"{path} cannot be read: {error.strerror}", hint="s3d's user must be able to read it")
+
+
+def write_whole(path: Path, data: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Write a file under its name when all of it is on the disk. `owner` is the user and the group that it is to have.
+
+    Raises OSError, and nothing is changed then.
+    """
+    part = path.with_name(f".{path.name[:200]}.part")
+    # Of a process that was ended in here. Whoever writes a file is alone with it.
+    part.unlink(missing_ok=True)
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            if owner is not None:
+                os.fchown(fd, *owner)
+            os.fchmod(fd, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,5 +1,6 @@
 """Files that s3d reads as a whole: none of them keeps it waiting, and nobody else reads a secret."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -77,3 +78,20 @@ def test_a_secret_that_others_can_read_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mode 0604 opens it to others") as refused:
         files.read_secret(path, LIMIT)
     assert f"chmod 600 {path}" in refused.value.hint
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    (tmp_path / ".keys.part").write_text("what another process left")
+    files.write_whole(path, b"first", mode=0o640)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"first", 0o640)
+    synced = []
+
+    def fail(fd: int) -> None:
+        synced.append(os.fstat(fd).st_size)
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="the disk fails"):
+        files.write_whole(path, b"second", mode=0o640)
+    assert (synced, path.read_bytes(), list(tmp_path.iterdir())) == ([6], b"first", [path])

@@ -207,29 +207,19 @@ def edited(path: Path) -> "Iterator[list[Entry]]":
         entries = list(read(path)) if path.exists() else []
         yield entries
         write_private(path, document.write(entries))
-        os.fsync(directory)
     finally:
         os.close(directory)
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file whole under its name, for its owner alone; one that is there keeps its owner and its mode."""
-    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            if path.exists():
-                there = path.stat()
-                if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(fd, there.st_uid, there.st_gid)
-                os.fchmod(fd, stat.S_IMODE(there.st_mode) & 0o640)
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    mode, owner = 0o600, None
+    if path.exists():
+        there = path.stat()
+        mode = stat.S_IMODE(there.st_mode) & 0o640
+        if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+            owner = there.st_uid, there.st_gid
+    files.write_whole(path, data, mode=mode, owner=owner)
 
 
 def made(model: "type[Entry]", said: dict[str, object]) -> "Entry":

@@ -45,13 +45,8 @@ def write(path: Path, key: AccessKey) -> None:
     """Write the file, whole. Raises ConfigError."""
     (secret,) = key.secrets
     text = f"[default]\naws_access_key_id = {key.id}\naws_secret_access_key = {secret}\n"
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE), "wb") as file:
-            os.fchmod(file.fileno(), MODE)
-            file.write(text.encode())
-        part.replace(path)
+        files.write_whole(path, text.encode(), mode=MODE)
     except OSError as error:
         raise ConfigError(
             f"{SETTING}: {path} cannot be written: {error.strerror}", hint="s3d's user needs a directory to write it to"

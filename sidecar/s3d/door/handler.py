@@ -27,7 +27,7 @@ from s3d.connections import LINGER, Connection
 from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.request_body import RequestBody
-from s3d.door.response import NAME, XML, Response, begun, break_off
+from s3d.door.response import NAME, XML, Response, begun, sending
 from s3d.errors import S3DError, S3Error
 from s3d.protocol import adminapis, answers, checksums, decode, encode, sigv4
 from s3d.protocol.model import Operation
@@ -69,9 +69,9 @@ class Door:
         """Answer one request."""
         connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
         with connection.answering():
-            return await self._answer(request, connection)
+            return await self._answer(request)
 
-    async def _answer(self, request: web.BaseRequest, connection: Connection) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = f"{self._run}{next(self._count):08X}"
         authority, path, query = targets.split(request.raw_path)
         headers: AnyHeaders = request.headers
@@ -99,12 +99,7 @@ class Door:
                     # Whatever S3 would take it for.
                     operation = None
                 name = operation.name if operation else ""
-                caller, source = await self._admit(request, name, params, wire, body)
-                if caller.key.id:
-                    connection.authenticated()
-                else:
-                    # A page that signs may come from anywhere.
-                    self._browsers.check(wire, page)
+                caller, source = await self._admit(request, name, params, wire, body, page)
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
                     incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
@@ -138,15 +133,28 @@ class Door:
         return response
 
     async def _admit(
-        self, request: web.BaseRequest, operation: str, params: dict[str, Any], wire: Wire, body: Body | None
+        self,
+        request: web.BaseRequest,
+        operation: str,
+        params: dict[str, Any],
+        wire: Wire,
+        body: Body | None,
+        page: Page,
     ) -> tuple[Caller, Body | None]:
         """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
-        if self._callers is not None:
-            return await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
-        if wire.query:
-            # Of a name that is there twice, the first counts.
-            sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
-        return GATEWAY, body
+        if self._callers is None:
+            if wire.query:
+                # Of a name that is there twice, the first counts.
+                sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
+            return GATEWAY, body
+        caller, source = await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
+        if caller.key.id:
+            connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
+            connection.authenticated()
+        else:
+            # A page that signs may come from anywhere.
+            self._browsers.check(wire, page)
+        return caller, source
 
     async def _patient(self, request: web.BaseRequest, call: Call, page: Page, request_id: str) -> web.StreamResponse:
         """Answer an operation that the remote takes its time for, and that is judged by the end of its document.
@@ -270,7 +278,7 @@ class Door:
         """Let a body that lies in a file go straight to the socket."""
         response = begun(status, headers, closing=closing)
         transport = request.transport
-        try:
+        async with sending(request, response, body):
             if transport is None:
                 return response
             # Nothing may be left in the transport when another writes to its socket: drain() waits for the last byte.
@@ -283,39 +291,22 @@ class Door:
                 if not transport.is_closing():
                     transport.set_write_buffer_limits()
             await response.write_eof()
-        except ConnectionError:
-            raise
-        except Exception as error:
-            if not response.prepared:
-                raise
-            break_off(request, error)
-        finally:
-            await body.aclose()
         return response
 
     async def _stream(
         self, request: web.BaseRequest, status: int, headers: Headers, body: Body, *, closing: bool
     ) -> web.StreamResponse:
         response = begun(status, headers, closing=closing)
-        try:
+        async with sending(request, response, body):
             blocks = body.chunks()
-            try:
-                # The first block before the headers: an error that comes instead of it is still an error document.
-                first = await anext(blocks, b"")
-                await response.prepare(request)
-                if first:
-                    await response.write(first)
-                async for block in blocks:
-                    await response.write(block)
-                await response.write_eof()
-            except ConnectionError:
-                raise
-            except Exception as error:
-                if not response.prepared:
-                    raise
-                break_off(request, error)
-        finally:
-            await body.aclose()
+            # The first block before the headers: an error that comes instead of it is still an error document.
+            first = await anext(blocks, b"")
+            await response.prepare(request)
+            if first:
+                await response.write(first)
+            async for block in blocks:
+                await response.write(block)
+            await response.write_eof()
         return response
 
     def _refuse(self, request: web.BaseRequest, page: Page, error: S3Error, request_id: str) -> web.StreamResponse:

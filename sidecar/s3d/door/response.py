@@ -1,13 +1,15 @@
 """Responses as they leave: whole, or piece by piece with a connection that is cut where they cannot be finished."""
 
+import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator
 from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from s3d.api import Headers
+from s3d.api import Body, Headers
 from s3d.protocol.model import http_date
 
 log = logging.getLogger(__name__)
@@ -81,3 +83,19 @@ def break_off(request: web.BaseRequest, error: Exception) -> None:
     log.warning("a response broke off: %s", error)
     if request.transport is not None:
         request.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def sending(request: web.BaseRequest, response: web.StreamResponse, body: Body) -> AsyncIterator[None]:
+    """Send a body, and close it in the end. An error that comes before the head is raised; a later one cuts the
+    connection."""
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except Exception as error:
+        if not response.prepared:
+            raise
+        break_off(request, error)
+    finally:
+        await body.aclose()

@@ -189,13 +189,12 @@ def parse(data: bytes) -> list[Named]:
         raise ConfigError(f"{SETTING}: the file is no list", hint=LIST)
     named: list[Named] = []
     problems: list[str] = []
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(entries):
         try:
             named.append(Named.model_validate(entry))
         except ValidationError as error:
-            for one in error.errors(include_input=False, include_url=False):
-                field = f" {one['loc'][0]}:" if one["loc"] else ""
-                problems.append(f"entry {number}:{field} {one['msg'].removeprefix('Value error, ')}")
+            said = error.errors(include_input=False, include_url=False)
+            problems += [document.problem((number, *one["loc"]), one["msg"]) for one in said]
     names = [one.name for one in named]
     problems += [f"{name} is named more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
     if problems:

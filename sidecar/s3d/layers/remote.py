@@ -255,7 +255,11 @@ class Remote:
             if response.status == EXPECTATION_FAILED and expects and unspent:
                 log.info("the remote knows no Expect: large bodies are sent without it from now on")
                 self._expects = False
-            elif sent == MAX_SENT or not unspent or not await self._took_nothing(call, method, response, reply, sent):
+            elif (
+                sent == MAX_SENT
+                or not unspent
+                or not await self._took_nothing(call, method, target, response, reply, sent)
+            ):
                 if reply.body is download:
                     await download.begin()
                 return reply
@@ -263,14 +267,15 @@ class Remote:
             client = self._fresh
 
     async def _took_nothing(
-        self, call: Call, method: str, response: aiohttp.ClientResponse, reply: Reply, sent: int
+        self, call: Call, method: str, target: Target, response: aiohttp.ClientResponse, reply: Reply, sent: int
     ) -> bool:
         """Whether the remote says that it would take the same request if it was sent again at once. It was `sent` so
-        often; only the first connection can have been idle."""
+        often; only the first connection can have been idle. A region is another than that of `target`, for which this
+        request was signed: what other requests have learnt while this one was under way says nothing about it."""
         if response.status not in REDIRECTS:
             return False
         region = response.headers.get("x-amz-bucket-region", "")
-        if region and region != (self._regions.get(call.bucket) or self.region):
+        if region and region != target.region:
             self._regions[call.bucket] = region
             return True
         if sent > 1 or response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:

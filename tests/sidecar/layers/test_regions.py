@@ -1,5 +1,6 @@
 """What a remote says of the way to it: that a bucket is in another region, or that it knows no `Expect`."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def test_a_region_is_learnt_from_the_first_refusal_also_that_of_a_head(
     assert s3.head_object(Bucket="by-head-of-object", Key="k")["ContentLength"] == 5
     eventually(lambda: drained(daemon))
     assert there.get_object(Bucket="by-put", Key="new")["Body"].read() == b"x"
+
+
+@pytest.mark.semantics("R-10")
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("operation", ["HeadObject", "GetObject"])
+async def test_requests_that_are_under_way_together_each_learn_the_region(operation: str, tmp_path: Path) -> None:
+    store = Store()
+    store.fake.buckets["b"] = Bucket("b", 0.0)
+    async with store, gateway(tmp_path, store, ("b",)) as here:
+        await here.ask("PutObject", {"Bucket": "b", "Key": "k"}, b"there")
+        await until(lambda: here.state("b", "k") == "delivered", what="a delivery")
+        elsewhere = Odd(400, {"x-amz-bucket-region": "fr-par"}, held=True)
+        hook = store.hook(elsewhere, operation, key="k", times=2)
+        asked = [asyncio.ensure_future(here.ask(operation, {"Bucket": "b", "Key": "k"})) for _ in range(2)]
+        await until(lambda: hook.hits == 2, what="two requests signed for the first region")
+        store.release()
+        assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
 
 
 @pytest.mark.semantics("R-10", "Q-3a")
