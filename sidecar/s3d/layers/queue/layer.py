@@ -21,7 +21,7 @@ from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.capacity import Capacity, disk_full
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.judging import Judging
+from s3d.layers.queue.judging import Judging, Origin
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import late_writes, timekeeping
@@ -33,7 +33,7 @@ from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.layers.queue.remote_facts.store_traits import StoreTraits
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfiles
-from s3d.layers.queue.rows import holds, lanes, lookups, ownership, times, transitions, uploads
+from s3d.layers.queue.rows import lanes, lookups, ownership, times, transitions, uploads
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.serve import (
     bulk_deletes,
@@ -102,12 +102,13 @@ HANDLERS: Mapping[str, Callable[[Contexts, Call], Awaitable[Reply]]] = {
 class Queue:
     """The write queue in front of a remote."""
 
-    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher) -> None:
+    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher, judging: Judging) -> None:
         """Take the parts, and what each module gets of them; `open_queue` is the way in."""
         self._context = context
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.judging = judging
         self.cors = CorsRules(context.db)
 
     async def __call__(self, call: Call) -> Reply:
@@ -273,9 +274,11 @@ async def open_queue(
     region: str,
     metrics: Metrics,
     machine: Machine = MACHINE,
+    origin: Origin | None = None,
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
 
+    `origin` says where the push filter comes from; None: from the settings as they are.
     Raises ConfigError (D-9) and StoreFailed.
     """
     directory = settings.queue_dir
@@ -294,12 +297,12 @@ async def open_queue(
             clock = await times.start(db, machine, timekeeping.longest(settings))
             await db.write(transitions.recover)
             await db.write(lanes.recover)
-            with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
-                await db.write(holds.adopt(str(settings.write_queue.push_filter)))
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
             await ballast.lay()
-            yield assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics)
+            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics)
+            await queue.judging.begin(origin or Origin(str(settings.write_queue.push_filter)))
+            yield queue
         finally:
             await bodies.close()
     finally:
@@ -347,7 +350,7 @@ def assemble(
         work.set()
         turns.moved(bucket)
 
-    judging = Judging(db, clock, settings.write_queue, judged)
+    judging = Judging(db, clock, settings, judged)
     facts = RemoteFacts(
         buckets,
         BucketTags(db, clock, client, health, judging),
@@ -386,7 +389,7 @@ def assemble(
         "garbage": context.garbage.watch,
         "what is owed to the tables": owed.run,
     }
-    return Queue(context, contexts, Pusher(contexts.pusher, work, looks))
+    return Queue(context, contexts, Pusher(contexts.pusher, work, looks), judging)
 
 
 async def adopt(db: Database, endpoint: str) -> None:

@@ -71,6 +71,6 @@ CREATE TABLE bucket (
 ) WITHOUT ROWID;
 
 CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label; push filter: the one in force; runs: those whose bodies may be known here
+    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label; push filter: the one in force, and at start: what the start-up values said then; runs: those whose bodies may be known here
     value TEXT NOT NULL
 ) WITHOUT ROWID;
