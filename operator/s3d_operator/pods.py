@@ -217,6 +217,8 @@ class Report:
     credentials: str
     endpoint_is_wrong: bool = False
     """Whether it finds no store at the endpoint, or no bucket below the endpoint's path."""
+    refuses_settings: bool = False
+    """Whether it goes on with the settings from before, since those of its ConfigMap are wrong."""
 
     @classmethod
     def read(cls, text: builtins.bytes) -> Self:
@@ -235,6 +237,7 @@ class Report:
                 remote=str(remote["state"])[:32],
                 credentials=credentials,
                 endpoint_is_wrong=bool(remote.get("refusal")) and credentials != "refused",
+                refuses_settings=bool(said.get("files", {}).get("settings", {}).get("error")),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None

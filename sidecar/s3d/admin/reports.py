@@ -46,6 +46,8 @@ class Pending(Tally):
     """Age of the oldest change on its way; held and parked ones wait for a person and do not count."""
     parked: int
     held: int
+    kept_bytes: int
+    """Bytes of what is parked or held; together they may fill half of the queue."""
 
 
 class FileStatus(TypedDict):
@@ -190,6 +192,9 @@ class Reports(Protocol):
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""
+
+    def why(self, seq: int) -> dict[str, Any]:
+        """A pending change, and what each rule that is asked says of it. Raises S3Error where there is none."""
 
     def body(self, seq: int) -> Body | None:
         """The body of one of them; None where it has none. Raises S3Error where there is no such change."""

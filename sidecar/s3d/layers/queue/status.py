@@ -17,7 +17,8 @@ MAX_TRIED = 20
 
 
 def pending(db: Database, clock: Clock) -> dict[str, Any]:
-    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes."""
+    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes and
+    the bytes of both."""
     states = lookups.tally(db)
     oldest = lookups.oldest(db)
     return {
@@ -26,6 +27,7 @@ def pending(db: Database, clock: Clock) -> dict[str, Any]:
         "oldest_age_seconds": None if oldest is None else max(0.0, clock.now() - oldest),
         "parked": states["parked"][0],
         "held": states["held"][0],
+        "kept_bytes": states["held"][1] + states["parked"][1],
     }
 
 

@@ -30,9 +30,14 @@ def test_a_tag_on_the_object_holds_it_and_another_releases_it(daemon: Daemon, re
     assert (change["state"], change["rule"]) == ("held", "the tag s3d.upload=false of the object")
     assert s3.get_object(Bucket=bucket, Key="held")["Body"].read() == b"x"
     assert daemon.status()["pending"]["oldest_age_seconds"] is None
+    ran = daemon.cli("queue", "why", str(change["seq"]))
+    lines = ["the tag s3d.upload=false of the object\tyes\tholds it, and decides", f"{change['rule']} holds it"]
+    assert ran.stdout.decode().splitlines() == lines
+    assert daemon.cli("queue", "why", "4711").returncode == 1
     daemon.kill()
     daemon.start()
     assert daemon.status()["states"]["held"] == 1
+    assert daemon.status()["pending"]["kept_bytes"] == 1
     assert daemon.cli("set", f"{bucket}/held", "--tag", "s3d.upload=true").returncode == 0
     eventually(lambda: drained(daemon))
     tags = remote.client().get_object_tagging(Bucket=bucket, Key="held")["TagSet"]
