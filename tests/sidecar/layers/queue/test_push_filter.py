@@ -223,6 +223,12 @@ async def test_a_filter_that_is_another_at_the_next_start_judges_what_is_left(tm
             await until(lambda: there(store) == ["k"])
 
 
+@pytest.mark.parametrize("rules", ["", "!b/k"])
+async def test_a_filter_that_stays_is_put_in_force_once(rules: str, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter=rules) as here:
+        assert holds.filter_text(here.queue._context.db) == rules
+
+
 @pytest.mark.semantics("F-4a", "F-5c")
 async def test_a_tag_of_the_bucket_that_is_put_through_the_gateway_acts_at_once(tmp_path: Path) -> None:
     async with Store() as store, gateway(tmp_path, store, push_filter="b[tag:team=blue]") as here:

@@ -145,8 +145,9 @@ def adopt(filter_text: str, at_start: str | None = None) -> Callable[[apsw.Conne
 
     def write(db: apsw.Connection) -> None:
         before = db.execute(SQL["filter"]).fetchall()
-        if (str(before[0][0]) if before else "") != filter_text:
+        if not before or str(before[0][0]) != filter_text:
             db.execute(SQL["set_filter"], (filter_text,))
+        if (str(before[0][0]) if before else "") != filter_text:
             db.execute(SQL["doubt_all"])
         if at_start is not None:
             db.execute(SQL["set_filter_at_start"], (at_start,))

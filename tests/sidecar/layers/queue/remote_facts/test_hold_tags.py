@@ -130,6 +130,8 @@ def test_held_changes_count_to_size_and_never_to_age(remote: Remote, bucket: str
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="held", Body=b"x", Tagging="s3d.upload=false")
     s3.put_object(Bucket=bucket, Key="first", Body=b"x")
+    # What is on its way counts to age.
+    eventually(lambda: daemon.status()["pending"]["changes"] == 1)
     s3.put_object(Bucket=bucket, Key="held2", Body=bytes(20_000), Tagging="s3d.upload=false")
     assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=bytes(50_000)) == "SlowDown"
     assert daemon.cli("queue", "discard", f"{bucket}/held2", "--yes").returncode == 0
