@@ -21,11 +21,12 @@ Gateway = Callable[..., None]
 Followed = Callable[[], tuple[Stream, Stream, Stream]]
 GROUP = 2000
 """An fsGroup of a pod."""
-FILES = {
-    f"{mounted.KEYS_DIR}/{mounted.KEYS_FILE}": "door-keys",
-    f"{mounted.TLS_DIR}/tls.key": "door-tls",
-    f"{mounted.IDENTITIES_DIR}/{mounted.IDENTITIES_FILE}": "accounts",
-}
+FILES = (
+    f"{mounted.KEYS_DIR}/{mounted.KEYS_FILE}",
+    f"{mounted.TLS_DIR}/tls.key",
+    f"{mounted.IDENTITIES_DIR}/{mounted.IDENTITIES_FILE}",
+)
+"""What is for the sidecar alone."""
 ASK = """
 import json, ssl, sys
 import boto3
@@ -152,7 +153,7 @@ def look_at_secrets(namespace: str) -> None:
 
 def modes(namespace: str) -> set[str]:
     """Owner, group and mode of each file that is for the sidecar alone."""
-    return set(kubectl("-n", namespace, "exec", APP, "-c", "s3d", "--", "stat", "-Lc", "%u:%g %a", *FILES).split("\n"))
+    return set(kubectl("-n", namespace, "exec", APP, "-c", "s3d", "--", "stat", "-Lc", "%u:%g:%a", *FILES).split())
 
 
 @pytest.mark.semantics("A-2", "A-8", "A-10", "A-10d")
@@ -172,7 +173,7 @@ def test_each_key_acts_by_its_own_identity_over_tls_and_only_the_sidecar_reads_w
         (["door-b", "secret-of-door-b"], "put_object", own),
         (["door-b", "secret-of-door-b"], "put_object", shared),
     ) == ["OK", "AccessDenied", "OK"]
-    assert modes(namespace) == {f"0:{GROUP} 440", ""}
+    assert modes(namespace) == {f"0:{GROUP}:440"}
     for path in FILES:
         assert kube.ask("-n", namespace, "exec", APP, "-c", APP, "--", "cat", path).code != 0
     assert kubectl("-n", namespace, "exec", APP, "-c", "s3d", "--", "s3d", "ls", bucket)
@@ -188,7 +189,7 @@ def test_secrets_that_change_are_taken_over_by_a_running_pod_and_wrong_ones_are_
     door.give(days=30, secret_of_a="secret-of-door-a", identities=[door.a])
     gateway(**door.spec())
     start(namespace, bucket)
-    assert modes(namespace) == {"0:0 440", ""}
+    assert modes(namespace) == {"0:0:440"}
     own, shared = ({"Bucket": bucket, "Key": key} for key in ("own", "shared/one"))
     old, new = ["door-a", "secret-of-door-a"], ["door-a", "the-next-secret"]
     b = ["door-b", "secret-of-door-b"]
