@@ -12,7 +12,8 @@ from s3d_operator import build, mounted
 from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, selects, wanted
 from s3d_operator.inject import patch, ports_of
 from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, GATEWAY, INJECT, INJECTED, ORIGINAL_GRACE
-from s3d_operator.spec import LabelSelector, S3GatewaySpec
+from s3d_operator.selector import LabelSelector
+from s3d_operator.spec import S3GatewaySpec
 from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
