@@ -1,5 +1,5 @@
 """What has become of objects, told to those who work on them in this process: the mount, the sync, the cache (SEMANTICS
-Q-24).
+R-13).
 
 So many events are kept, and numbered. Whoever follows takes those behind the last one that it has taken, and nobody
 ever waits for it: one that is too late is told that it missed some, and looks at everything anew. Nothing here outlives

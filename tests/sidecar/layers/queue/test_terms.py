@@ -266,7 +266,7 @@ async def test_what_is_written_through_keeps_the_same_terms(queue: Queue, store:
     assert await content(store.fake, "k") == b"c"
 
 
-@pytest.mark.semantics("Q-24")
+@pytest.mark.semantics("R-13")
 async def test_who_follows_is_told_what_has_become_of_each_object(queue: Queue, store: Watched) -> None:
     following = queue.feed.follow()
 
@@ -286,7 +286,7 @@ async def test_who_follows_is_told_what_has_become_of_each_object(queue: Queue, 
     assert await told() == [("held", A, Why.ACKNOWLEDGED), ("held", None, Why.DISCARDED)]
 
 
-@pytest.mark.semantics("Q-24")
+@pytest.mark.semantics("R-13")
 async def test_who_does_not_keep_up_is_told_that_something_was_missed() -> None:
     feed = Feed(kept=2)
     following = feed.follow()
