@@ -53,8 +53,9 @@ def print_change(change: dict[str, Any], stream: Any = None) -> None:
     out.write(f"{change['seq']:>8}  {name}  {change['op']}{size}, accepted {age} ago\n")
     out.write(f"{'':8}  {terminal.paint(change['state'], 'yellow', stream=out)}: {terminal.printable(why(change))}\n")
     if change["followers"]:
-        waiting = f"{terminal.count(change['followers'], 'change')} must be delivered after it, and wait"
-        out.write(f"{'':8}  {waiting}\n")
+        out.write(
+            f"{'':8}  waited for by {terminal.count(change['followers'], 'change')} that must be delivered after it\n"
+        )
 
 
 def name_of(change: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ The queue has all its tasks, in front of a store in memory behind faults; the st
 """
 
 import contextlib
+import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from s3d.api import S3, BytesBody, Call, Reply, Source, Terms
+from s3d.cli.queue import print_change
+from s3d.cli.status import object_rows
 from s3d.client import Client
 from s3d.errors import S3Error
 from s3d.feed import Event, Feed, Why
@@ -248,6 +251,11 @@ async def test_a_barrier_says_that_what_it_waits_for_waits_for_a_kept_back_chang
         assert "Retry-After" not in refused.value.headers
         (kept,) = queue.kept("", "", None, 0)
         assert kept["followers"] == 1
+        shown = io.StringIO()
+        print_change(kept, shown)
+        assert "waited for by 1 change" in shown.getvalue()
+        rows = [text for _, text in object_rows(queue.object_status(BUCKET, "old"))]
+        assert f"waits for put of {BUCKET}/new (change {kept['seq']}): held" in rows
         await queue.discard("", "", kept["seq"])
         (parked,) = queue.kept("", "", None, 0)
         assert (parked["key"], parked["state"], parked["code"]) == ("old", "parked", "Discarded")
