@@ -10,7 +10,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Source, read_all
+from s3d.api import NO_TERMS, S3, AnyHeaders, Body, BytesBody, Call, Headers, Source, Terms, read_all
 from s3d.client import Client
 from s3d.protocol import checksums, decode, encode
 from s3d.protocol.model import OPERATIONS
@@ -71,12 +71,13 @@ async def ask(
     typed: bool = False,
     headers: dict[str, str] | None = None,
     identity: str = "",
+    terms: Terms = NO_TERMS,
 ) -> Answer:
     """Ask on behalf of an identity, and read the whole answer. Raises S3Error."""
     if typed:
         said = await Client(s3, identity=identity).ask(operation, params, body_of(data))
         return Answer(said.status, dict(said.result), await read_all(said.body, LIMIT), said.headers, said.source)
-    reply = await s3(replace(door_call(operation, params, data, headers or {}), identity=identity))
+    reply = await s3(replace(door_call(operation, params, data, headers or {}), identity=identity, terms=terms))
     length = reply.body.length if reply.body is not None else None
     content = await read_all(reply.body, LIMIT)
     if reply.status >= 300:

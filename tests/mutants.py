@@ -16,7 +16,7 @@ from s3d.layers.judge import Judge
 from s3d.layers.queue import layer, turns
 from s3d.layers.queue.push import change_body, send
 from s3d.layers.queue.push.change_body import open_change
-from s3d.layers.queue.rows import changes, lookups, schema, transitions
+from s3d.layers.queue.rows import changes, lookups, order, schema, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve import listing
 from s3d.protocol import answers, listings
@@ -223,7 +223,26 @@ def superseded_tried_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(transitions, "unpark", unpark)
 
 
+def order_ignored(patch: pytest.MonkeyPatch) -> None:
+    """What a change names is not waited for (Q-21)."""
+    patch.setattr(order, "find", lambda *_: None)
+
+
+def expectation_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A change takes the place of what its maker has not seen (Q-2b)."""
+    patch.setattr(order, "check", lambda *_: True)
+
+
+def conflicts_by_the_settings_alone(patch: pytest.MonkeyPatch) -> None:
+    """What a change says of conflicts is not asked (Q-18b)."""
+    real = changes.enqueue
+    patch.setattr(changes, "enqueue", lambda db, new: real(db, replace(new, conflict="", always=False)))
+
+
 MUTANTS = (
+    order_ignored,
+    expectation_ignored,
+    conflicts_by_the_settings_alone,
     bodies_without_sync,
     names_without_sync,
     remote_listed_before_the_snapshot,

@@ -99,6 +99,27 @@ class Wire:
     """By what it came: http or https."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a part of s3d that makes a write asks for it (SEMANTICS Q-2b, Q-18b, Q-21). No request says any of it: the
+    door makes calls without terms."""
+
+    expects: str | None = None
+    """The ETag that the maker saw of the key, "" for no object: where it is another, the write is refused with 412. A
+    write that expects something is always compared at the remote. None: whatever is there."""
+    after: tuple[str, str, str] | None = None
+    """Bucket, key and ETag ("" for none) of what must be delivered before it."""
+    conflict: Literal["", "Park", "Overwrite"] = ""
+    """What becomes of it where somebody else wrote the key; "": as the settings say."""
+    always: bool = False
+    """Whether it is compared at the remote however short it waited."""
+    name: str = ""
+    """Which one of those that the call's origin may mean: a folder."""
+
+
+NO_TERMS = Terms()
+
+
 @dataclass(slots=True)
 class Call:
     """One request to an S3.
@@ -121,6 +142,8 @@ class Call:
     """Whether no memory of any layer may answer it. A pending change is no memory."""
     trace: str = ""
     """The id of the client's request that the call belongs to, which the door gave it; "" where it serves none."""
+    terms: Terms = NO_TERMS
+    """Of a write that s3d makes itself."""
 
     @property
     def bucket(self) -> str:

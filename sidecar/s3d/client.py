@@ -11,7 +11,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from s3d.api import S3, Body, BytesBody, Call, Headers, Origin, Outcome, Reply, Source, read_all
+from s3d.api import NO_TERMS, S3, Body, BytesBody, Call, Headers, Origin, Outcome, Reply, Source, Terms, read_all
 from s3d.errors import NotS3, S3Error
 from s3d.protocol import answers, checksums, decode, encode
 
@@ -22,6 +22,8 @@ BY_GET: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "HeadBucket": ("ListObjectsV2", {"MaxKeys": 1}),
 }
 """By what a HEAD is asked again where anybody could have given its answer: the error of a GET has a document."""
+WRITES = frozenset(["PutObject", "CopyObject", "DeleteObject", "CompleteMultipartUpload"])
+"""What may have terms: it makes one object, or deletes one."""
 NAMING = ("Bucket", "Key", "VersionId", "ExpectedBucketOwner", "RequestPayer")
 EMPTY = 416
 """The status of a GET of the first byte of an object that has none."""
@@ -78,9 +80,15 @@ class Client:
         *,
         fresh: bool = False,
         allow: Collection[int] = (),
+        terms: Terms = NO_TERMS,
     ) -> Answer:
-        """Ask for any operation. Raises what `send` raises, and TypeError for members that the operation has not."""
-        return await self.send(replace(request(operation, params, body), fresh=fresh), allow)
+        """Ask for any operation; `terms` are for those in WRITES.
+
+        Raises what `send` raises, and TypeError for members that the operation has not, or terms that it cannot keep.
+        """
+        if terms is not NO_TERMS and operation not in WRITES:
+            raise TypeError(f"{operation} has no terms")
+        return await self.send(replace(request(operation, params, body), fresh=fresh, terms=terms), allow)
 
     async def send(self, call: Call, allow: Collection[int] = ()) -> Answer:
         """Send a call that is encoded already, as this client's.

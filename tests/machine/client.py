@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from s3d.api import NO_TERMS, Terms
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.machine.answers import away, said, same
@@ -32,6 +33,10 @@ class Client(RuleBasedStateMachine):
         self.remote = self.world.remote()
         self.model = Model()
         self.bucket = f"machine-{secrets.token_hex(6)}"
+        self.conflicts: set[str] = set()
+        """Keys of which a write may be parked because somebody else wrote them."""
+        self.parked_by_discard: set[str] = set()
+        """Keys of which a delete was to follow what a person has discarded."""
         self.held = False
         """Whether the bucket's tags hold what is written to it."""
         self.world.runs += 1
@@ -74,14 +79,16 @@ class Client(RuleBasedStateMachine):
         self.world.answered[name] += 1
         self.world.trace.append(name)
 
-    def client(self, operation: str, key: str = "", data: bytes | None = None, **params: Any) -> Answer | S3Error:
+    def client(
+        self, operation: str, key: str = "", data: bytes | None = None, *, terms: Terms = NO_TERMS, **params: Any
+    ) -> Answer | S3Error:
         """Ask for an operation; count it where it is answered."""
         named = {"Bucket": self.bucket, **({"Key": key} if key else {}), **params}
 
         async def asking() -> tuple[Answer | S3Error, str]:
             decided_there = operation == "PutObject" and {"IfMatch", "IfNoneMatch"} & {*params}
             owed = operation in OWED and not decided_there
-            answer = await self.onion.ask(operation, named, data, owed=owed)
+            answer = await self.onion.ask(operation, named, data, owed=owed, terms=terms)
             await self.onion.breathe()
             return answer
 
@@ -167,13 +174,22 @@ class Client(RuleBasedStateMachine):
     async def judge_kept(self, key: str, state: str) -> None:
         """What a drain leaves is kept back for a reason, and is what was acknowledged last."""
         tagged = any(one is not None and HOLD[0] in one.tags for one in self.model.states(key))
-        if not {"held": self.held or tagged, "parked": key in self.onion.journal.refused}.get(state):
+        reasons = {
+            "held": self.held or tagged,
+            "parked": key in self.onion.journal.refused | self.conflicts | self.parked_by_discard,
+            "waiting": self.waits(key),
+        }
+        if not reasons.get(state):
             raise Wrong(f"{key!r} is {state} after a drain")
         answer, _ = await self.onion.ask("HeadObject", {"Bucket": self.bucket, "Key": key}, owed=True)
         if isinstance(answer, Answer):
             self.model.see(key, lambda one: same(one, answer), f"{said(answer)} while it is {state}")
         else:
             self.not_there(key, answer)
+
+    def waits(self, key: str) -> bool:
+        """Whether a key waits for another change."""
+        return any(one["waits_for"] for one in self.onion.queue.object_status(self.bucket, key)["changes"])
 
     def judge_order(self) -> None:
         """The writes of a key reach the remote in the order in which they were acknowledged."""

@@ -4,12 +4,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.callers import ask
-from tests.machine.kept import Kept
+from tests.machine.terms import Termed
 from tests.machine.world import CONTENTS, FATES, NAMES, a_write, bodies, keys, some_writes, usually
 from tests.model import thing
 
 
-class Faults(Kept):
+class Faults(Termed):
     """What the world does."""
 
     @rule()

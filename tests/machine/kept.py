@@ -89,6 +89,7 @@ class Kept(Writes):
             return
         key, kept = found[which % len(found)]
         self.step("discard")
+        self.parked_by_discard |= {one for one in NAMES if self.waits(one)}
         for change in kept:
             self.onion.run(self.onion.queue.discard("", "", change["seq"]))
         self.model.put(key, self.onion.run(self._at_remote(key)))

@@ -36,6 +36,7 @@ COUNTED = (
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
     *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
+    *("move", "expectation", "conflict"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")

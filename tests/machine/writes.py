@@ -25,7 +25,7 @@ class Writes(Reads):
     def put_bytes(self, key: str, data: bytes, kind: str) -> None:
         """Put an object."""
         number = self.number()
-        params = {"Metadata": {"n": number}, **({"ContentType": kind} if kind else {})}
+        params: dict[str, Any] = {"Metadata": {"n": number}, **({"ContentType": kind} if kind else {})}
         answer = self.client("PutObject", key, data, **params)
         if not isinstance(answer, Answer):
             raise Wrong(f"a put of {key!r} to a known bucket is refused: {answer}")

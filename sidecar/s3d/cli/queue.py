@@ -74,6 +74,10 @@ def print_change(change: dict[str, Any], stream: Any = None) -> None:
     name = terminal.paint(terminal.printable(name_of(change)), "bold", stream=out)
     out.write(f"{change['seq']:>8}  {name}  {change['op']}{size}, accepted {age} ago\n")
     out.write(f"{'':8}  {terminal.paint(change['state'], 'yellow', stream=out)}: {terminal.printable(why(change))}\n")
+    if change["followers"]:
+        out.write(
+            f"{'':8}  waited for by {terminal.count(change['followers'], 'change')} that must be delivered after it\n"
+        )
 
 
 def name_of(change: dict[str, Any]) -> str:

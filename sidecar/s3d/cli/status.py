@@ -185,6 +185,11 @@ def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             again = change["next_at"]
             when = f", again in {terminal.show_age(again - now)}" if again and again > now else ""
             yield "", f"{terminal.count(change['attempts'], 'attempt')}{when}"
+        if first := change.get("waits_for"):
+            text = (
+                f"waits for {first['op']} of {first['bucket']}/{first['key']} (change {first['seq']}): {first['state']}"
+            )
+            yield "", terminal.paint(terminal.printable(text), "yellow")
         if change.get("rule"):
             yield "", terminal.paint(terminal.printable(f"held by {change['rule']}"), "yellow")
         if change["code"] or change["reason"]:

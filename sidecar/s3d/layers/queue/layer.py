@@ -15,6 +15,7 @@ from s3d.api import S3, Body, Call, Reply
 from s3d.client import Client
 from s3d.clock import MACHINE, Clock, Machine
 from s3d.errors import ConfigError, S3Error, Unavailable
+from s3d.feed import Feed
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
 from s3d.layers.queue.ballast import Ballast
@@ -110,6 +111,8 @@ class Queue:
         self.pusher = pusher
         self.judging = judging
         self.cors = CorsRules(context.db)
+        self.feed = context.feed
+        """What has become of objects, for those who work on them in this process."""
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call. What the queue refuses is an answer; it raises what an S3 may raise."""
@@ -338,6 +341,7 @@ def assemble(
 ) -> Queue:
     """Put the parts together."""
     work = asyncio.Event()
+    feed = Feed()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
     capacity = Capacity(db, clock, settings.write_queue, ballast)
@@ -346,7 +350,7 @@ def assemble(
     client = Client(inner, "queue")
     versioned = settings.write_queue.versioned == "Queue"
     buckets = Buckets(db, clock, client, health, settings.remote.buckets, queue_versioned=versioned)
-    turns = Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set)
+    turns = Turns(db, clock, owed, health, settings.gateway.barrier_timeout, work.set, feed)
 
     def judged(bucket: str) -> None:
         """Tell who waits that changes of a bucket were held or released."""
@@ -376,6 +380,7 @@ def assemble(
         owed=owed,
         turns=turns,
         facts=facts,
+        feed=feed,
         capacity=capacity,
         ballast=ballast,
         staging=staging,

@@ -14,13 +14,15 @@ import apsw
 from s3d.api import Body
 from s3d.clock import Clock
 from s3d.errors import CorruptBody, S3Error
+from s3d.feed import Feed, Why
 from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
-from s3d.layers.queue.rows import claims, holds, lanes, lookups, transitions
+from s3d.layers.queue.rows import claims, holds, lanes, lookups, order, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.holds import Held
+from s3d.layers.queue.rows.states import Op, State
 from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.serve.reads import verified
 from s3d.layers.queue.staging import Staging
@@ -48,6 +50,7 @@ class Context:
     capacity: Capacity
     staging: Staging
     turns: Turns
+    feed: Feed
     wake: Callable[[], None]
     content: change_body.Context
 
@@ -75,6 +78,8 @@ def describe(context: Context, change: Change) -> dict[str, Any]:
         "reason": change.reason,
         "rule": change.rule,
         "members": dict(change.members),
+        "origin": change.origin,
+        "followers": order.followers(context.db, change.seq),
     }
 
 
@@ -122,7 +127,8 @@ WHY = {
 
 
 async def discard(context: Context, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
-    """Drop changes and their bodies for good. Reads of their keys then answer from the remote."""
+    """Drop changes and their bodies for good. Reads of their keys then answer from the remote. What was to be delivered
+    after one of them is parked."""
     dropped = size = after = 0
     while page := lookups.kept(context.db, bucket, prefix, seq, after, PAGE):
         after = page[-1].seq
@@ -130,6 +136,8 @@ async def discard(context: Context, bucket: str, prefix: str, seq: int | None) -
         for change in gone:
             dropped += 1
             size += change.size
+            if change.state != State.SUPERSEDED and change.op != Op.TAG:
+                context.feed.publish(change.bucket, change.key, None, Why.DISCARDED)
             context.turns.moved(change.bucket)
     context.staging.wake()
     context.capacity.freed()

@@ -8,6 +8,7 @@ from typing import Any
 from s3d.clock import Clock
 from s3d.layers.queue.remote_facts.buckets import REFUTED, Buckets
 from s3d.layers.queue.rows import changes, claims, lanes, lookups
+from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database
 
 OFTEN = 5
@@ -77,10 +78,20 @@ def of_object(db: Database, clock: Clock, bucket: str, key: str) -> dict[str, An
             "code": change.code,
             "reason": change.reason,
             "rule": change.rule,
+            "origin": change.origin,
+            "waits_for": waited_for(db, change),
         }
         for change in found
     ]
     return {"bucket": bucket, "key": key, "state": state, "changes": shown}
+
+
+def waited_for(db: Database, change: Change) -> dict[str, Any] | None:
+    """What must be delivered before a change; None where nothing must."""
+    first = lookups.waited_for(db, change)
+    if first is None:
+        return None
+    return {"seq": first.seq, "bucket": first.bucket, "key": first.key, "op": first.op, "state": first.state}
 
 
 def tried(db: Database) -> list[dict[str, Any]]:

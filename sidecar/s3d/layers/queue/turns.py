@@ -16,10 +16,12 @@ import apsw
 
 from s3d.clock import Clock
 from s3d.errors import S3Error
+from s3d.feed import Feed, Why
 from s3d.layers.health import Health
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.rows import changes, claims, late_writes, lookups
+from s3d.layers.queue.rows import changes, claims, late_writes, lookups, order
 from s3d.layers.queue.rows.changes import Change
+from s3d.layers.queue.rows.states import KEPT_BACK
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 
@@ -62,7 +64,14 @@ class Turns:
     """Everybody who waits for changes to be pushed."""
 
     def __init__(
-        self, db: Database, clock: Clock, owed: Owed, health: Health, timeout: float, wake: Callable[[], None]
+        self,
+        db: Database,
+        clock: Clock,
+        owed: Owed,
+        health: Health,
+        timeout: float,
+        wake: Callable[[], None],
+        feed: Feed,
     ) -> None:
         """Take the time in seconds after which a waiter gives up, and what says that there is something to push."""
         self._db = db
@@ -71,6 +80,7 @@ class Turns:
         self._health = health
         self._timeout = timeout
         self._wake = wake
+        self._feed = feed
         self._waiters: dict[str, set[Waiter]] = {}
 
     def moved(self, bucket: str) -> None:
@@ -145,6 +155,9 @@ class Turns:
         def left() -> None:
             self.moved(bucket)
             self._wake()
+            if turn is not None and (turn.changed or turn.lost):
+                for key in (key for key in keys if key not in turn.spared):
+                    self._feed.publish(bucket, key, None if turn.lost else turn.etag, Why.THROUGH)
 
         now = self._clock.now()
 
@@ -181,7 +194,10 @@ class Turns:
     async def _hurry(self, waiter: Waiter, change: Change) -> None:
         """Have what is waited for pushed now where only its delay keeps it; the pause after a refusal stays."""
         now = self._clock.now()
-        if change.state == "waiting" and not change.attempts and change.next_at > now:
+        if change.after is not None:
+            await self._db.write(lambda db: order.hurry(db, change.seq, now))
+            self._wake()
+        elif change.state == "waiting" and not change.attempts and change.next_at > now:
             await self._db.write(lambda db: claims.hurry(db, waiter.bucket, waiter.key, waiter.prefix, waiter.seq, now))
             self._wake()
 
@@ -190,6 +206,9 @@ class Turns:
         named = waiter.key is not None or change is None or change.identity == waiter.identity
         if change is not None and change.state in ("held", "parked", "quarantined"):
             raise refusal(change, f"is {change.state}", moves=False, named=named)
+        if change is not None and (first := lookups.held_up_by(self._db, change)) and first.state in KEPT_BACK:
+            why = f"waits for change {first.seq}, which must be delivered before it and is {first.state}"
+            raise refusal(change, why, moves=False, named=named)
         if change is not None and waiter.turn and change.seq > waiter.turn:
             # It is behind this request, and what this request was to see will not be delivered.
             raise refusal(change, "has taken the place of an older one, which is not delivered any more")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from s3d.api import S3
 from s3d.client import Client
 from s3d.clock import Clock
+from s3d.feed import Feed
 from s3d.layers.health import Health
 from s3d.layers.queue import entry, parked
 from s3d.layers.queue.ballast import Ballast
@@ -60,6 +61,7 @@ class QueueContext:
     owed: Owed
     turns: Turns
     facts: RemoteFacts
+    feed: Feed
     capacity: Capacity
     ballast: Ballast
     staging: Staging
@@ -152,6 +154,7 @@ def wire(whole: QueueContext) -> Contexts:
         capacity=whole.capacity,
         garbage=whole.garbage,
         facts=whole.facts,
+        feed=whole.feed,
         wake=whole.wake,
         entry=entering,
         fitting=fits,
@@ -229,6 +232,7 @@ def wire(whole: QueueContext) -> Contexts:
             capacity=whole.capacity,
             staging=whole.staging,
             turns=whole.turns,
+            feed=whole.feed,
             wake=whole.wake,
             content=content,
         ),
@@ -241,6 +245,7 @@ def wire(whole: QueueContext) -> Contexts:
             metrics=whole.metrics,
             capacity=whole.capacity,
             facts=whole.facts,
+            feed=whole.feed,
             garbage=whole.garbage,
             owed=whole.owed,
             staging=whole.staging,

@@ -1,10 +1,10 @@
 """Somebody else wrote a key while a change of it waited (SEMANTICS Q-18): found out before the push, and settled as
-the settings say.
+the change itself says, else the settings.
 
 What the change was made upon is its base: the ETag that this gateway last saw for the key. What the remote shows is
 compared with it, by a condition on the push or by a HEAD before it. The condition is half the requests; whether the
-remote honours it is found out by a put that cannot succeed. What an older attempt of ours may have made is no conflict,
-and neither is what cannot be told.
+remote honours it is found out by a put that cannot succeed, and by a delete that would not where it does. What an older
+attempt of ours may have made is no conflict, and neither is what cannot be told.
 """
 
 import logging
@@ -65,23 +65,82 @@ class Shown:
 
 
 async def push(context: Context, change: Change) -> Answer:
-    """Push a change; one that waited for long is compared with what is there first.
+    """Push a change; one that waited for long, or asks for it, is compared with what is there first.
 
     Raises what a push raises, and Conflict.
     """
-    after = context.settings.conflict_check_after
-    if change.op == "tag" or context.clock.now() - change.queued_at <= after:
+    waited = context.clock.now() - change.queued_at > context.settings.conflict_check_after
+    if change.op == "tag" or not (waited or change.always):
         return await PUSHES[change.op](context.send, change)
-    if condition := condition_on(context, change):
+    if condition := condition_on(context, change, change.base):
         try:
-            return await send.put(context.send, change, condition)
+            return await on_condition(context, change, condition)
         except S3Error as error:
             if error.code not in UNMET:
                 raise
-    await compare(context, change)
-    reply = await PUSHES[change.op](context.send, change)
+    shown = await compare(context, change)
+    if change.op == "delete" and shown:
+        return await delete(context, change, shown)
+    reply = await replace(context, change, shown)
     await ask(context, change)
     return reply
+
+
+async def on_condition(context: Context, change: Change, condition: Mapping[str, str]) -> Answer:
+    """Push a put or a delete with a condition."""
+    return await (send.delete if change.op == "delete" else send.put)(context.send, change, condition)
+
+
+async def replace(context: Context, change: Change, shown: str | None) -> Answer:
+    """Push a change over what a HEAD has just shown: one that is always compared, on condition that it is still there.
+
+    Raises Unavailable where it is not any more: the next attempt compares anew.
+    """
+    condition = condition_on(context, change, shown) if change.always and shown is not None else {}
+    if not condition:
+        return await PUSHES[change.op](context.send, change)
+    try:
+        return await on_condition(context, change, condition)
+    except S3Error as error:
+        if error.code == "PreconditionFailed":
+            raise not_sent(error) from error
+        raise
+
+
+async def delete(context: Context, change: Change, shown: str) -> Answer:
+    """Push a delete of what a HEAD has just shown.
+
+    Whether the remote honours If-Match on a delete is found out by one that asks for another object. Where it does
+    not, it has deleted the one that was to be deleted.
+    """
+    traits = context.facts.traits
+    unknown = not (traits.honours_on_deletes or traits.ignores_on_deletes)
+    if not unknown or shown == NOTHING or context.facts.buckets.ordered(change.bucket):
+        return await replace(context, change, shown)
+    try:
+        answer = await send.delete(context.send, change, {"if-match": f'"{NOTHING}"'})
+    except S3Error as error:
+        if error.code not in UNMET:
+            raise
+        await learn_of_deletes(context, honoured=error.code == "PreconditionFailed")
+        return await replace(context, change, shown)
+    await learn_of_deletes(context, honoured=False)
+    return answer
+
+
+async def learn_of_deletes(context: Context, *, honoured: bool) -> None:
+    """Note whether the remote honours If-Match on a delete."""
+    traits = context.facts.traits
+    if not honoured:
+        traits.ignores_on_deletes = True
+        log.info(
+            "the remote ignores If-Match on deletes: what others write in the moment before one is deleted with it"
+        )
+        return
+    try:
+        await traits.refused_delete()
+    except StoreFailed as failure:
+        log.error("what the remote honours cannot be kept: %s", failure)
 
 
 async def ask(context: Context, change: Change) -> None:
@@ -111,57 +170,76 @@ async def ask(context: Context, change: Change) -> None:
                 log.error("what the remote honours cannot be kept: %s", failure)
 
 
-def condition_on(context: Context, change: Change) -> Mapping[str, str]:
-    """The condition that says that the base is still there; none where the remote is not known to honour it.
+def condition_on(context: Context, change: Change, there: str | None) -> Mapping[str, str]:
+    """The condition that says that this is still there; none where the remote is not known to honour it.
 
-    Where nobody looked it says that there is no object: what is there may be older than the change, and a HEAD tells.
+    Where nobody looked (None) it says that there is no object: what is there may be older than the change, and a HEAD
+    tells.
     """
-    base = change.base
-    if change.op != "put" or base == ANY or (base is None and not context.facts.seen_etags.expects_new(change.bucket)):
+    traits = context.facts.traits
+    if change.op == "delete":
+        return {"if-match": f'"{there}"'} if there not in (None, "", ANY) and traits.honours_on_deletes else {}
+    if (
+        change.op != "put"
+        or there == ANY
+        or (there is None and not context.facts.seen_etags.expects_new(change.bucket))
+    ):
         return {}
-    name, value = ("if-match", f'"{base}"') if base else ("if-none-match", "*")
-    return {name: value} if context.facts.traits.honours(name) else {}
+    name, value = ("if-match", f'"{there}"') if there else ("if-none-match", "*")
+    return {name: value} if traits.honours(name) else {}
 
 
-async def compare(context: Context, change: Change) -> None:
-    """Compare what is there with a change's base. What attempts of ours may have made is no conflict.
+async def compare(context: Context, change: Change) -> str | None:
+    """Compare what is there with a change's base; the ETag that is there, "" for none, None where we may not look.
 
-    Raises Conflict where they differ and the settings keep both, and Unavailable where the remote does not answer.
+    What attempts of ours may have made is no conflict. What a request that was sent through may have made is one for a
+    change that is always compared: its maker has not seen it.
+
+    Raises Conflict where they differ and both are to be kept, and Unavailable where the remote does not answer.
     """
     base, ours = change.base, transitions.made_by_us(context.db, change)
     shown = await look(context, change)
+    if shown is None:
+        return None
     wanted = "" if change.op == "delete" else change.etag
-    if base is None and shown is not None:
+    if base is None:
         context.facts.seen_etags.found(change.bucket, there=bool(shown.etag))
-    if shown is None or shown.etag in (wanted, base) or shown.etag in ours or ANY in (*ours, base):
-        return
+    if shown.etag in (wanted, base) or shown.etag in ours or base == ANY or (ANY in ours and not change.always):
+        return shown.etag
     if base is None and (not shown.etag or shown.written_at <= change.queued_at + ROUNDING):
-        return
+        return shown.etag
     if not shown.etag:
         await check_bucket(context, change)
-    there, expected = shown.etag or "no object", "an older object" if base is None else base or "no object"
-    park = context.settings.conflict == "Park"
+    await differs(context, change, shown.etag)
+    return shown.etag
+
+
+async def differs(context: Context, change: Change, shown: str) -> None:
+    """Note that somebody else wrote a change's key. Raises Conflict where both are to be kept."""
+    base = change.base
+    there, expected = shown or "no object", "an older object" if base is None else base or "no object"
+    park = (change.conflict or context.settings.conflict) == "Park"
     log.warning(
         "%s of %s/%s (change %d, ETag %s): somebody else wrote the key, the remote shows %s instead of %s; %s",
         change.op,
         change.bucket,
         change.key,
         change.seq,
-        wanted or "none",
+        change.etag or "none",
         there,
         expected,
         "both are kept" if park else "it is overwritten",
     )
     context.metrics.conflicts.labels("parked" if park else "overwritten").inc()
     # From now on this is what was seen: a person who has the change tried again means it.
-    context.facts.seen_etags.saw(change.bucket, change.key, shown.etag)
-    await context.db.write(transitions.based_on(change.seq, shown.etag))
+    context.facts.seen_etags.saw(change.bucket, change.key, shown)
+    await context.db.write(transitions.based_on(change.seq, shown))
     if park:
         raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
 
 
 async def look(context: Context, change: Change) -> Shown | None:
-    """What the remote shows of a change's key; None where it does not let us look. Raises S3Error for now."""
+    """What the remote shows of a change's key; None where it does not let us look, and need not. Raises S3Error."""
     now, today = context.clock.now(), context.clock.wall()
     try:
         there = await context.client.acting(change.identity).head_object(change.bucket, change.key, fresh=True)
@@ -170,6 +248,8 @@ async def look(context: Context, change: Change) -> Shown | None:
             return Shown("", 0.0)
         if error.unknown or error.status == 429 or isinstance(error, Unavailable):
             raise not_sent(error) from error
+        if change.always:
+            raise
         # The push meets the same, and is told why.
         return None
     modified = there.result.get("LastModified")

@@ -22,6 +22,7 @@ from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.clock import Clock
 from s3d.errors import CorruptBody, S3Error, Unavailable
+from s3d.feed import Feed, Why
 from s3d.layers.health import Health
 from s3d.layers.queue import owed
 from s3d.layers.queue.capacity import Capacity
@@ -31,7 +32,7 @@ from s3d.layers.queue.push import confirm, conflicts
 from s3d.layers.queue.push.change_body import open_body
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import claims, lanes, lookups, transitions
+from s3d.layers.queue.rows import claims, lanes, lookups, order, transitions
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.lanes import Claimed
 from s3d.layers.queue.rows.states import ON_THE_WAY, Op, State
@@ -71,6 +72,7 @@ class Context:
     metrics: Metrics
     capacity: Capacity
     facts: RemoteFacts
+    feed: Feed
     garbage: Garbage
     owed: Owed
     staging: Staging
@@ -149,7 +151,7 @@ class Pusher:
         self._pace.forget()
         self.wake()
         deadline = time.monotonic() + seconds
-        while sum(lookups.tally(self._db)[state][0] for state in ON_THE_WAY):
+        while sum(lookups.tally(self._db)[state][0] for state in ON_THE_WAY) > order.stalled(self._db):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
@@ -233,6 +235,8 @@ class Pusher:
         await self._write(
             lambda db: transitions.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
         )
+        if change.op in (Op.PUT, Op.COMPLETE) and shown != change.etag:
+            self._context.feed.publish(change.bucket, change.key, shown, Why.DELIVERED)
         self._metrics.pushes.labels("delivered").inc()
         if change.file is not None:
             self._context.garbage.wake()

@@ -42,9 +42,9 @@ async def put(context: Context, change: Change, other: Mapping[str, str] | None 
     return await context.client.acting(change.identity).send(call)
 
 
-async def delete(context: Context, change: Change) -> Answer:
-    """Push a DeleteObject. That the key is not there is what was wanted."""
-    wire = Wire("DELETE", encode.path(named(change)), "", CIMultiDict(change.members))
+async def delete(context: Context, change: Change, other: Mapping[str, str] | None = None) -> Answer:
+    """Push a DeleteObject, with `other` headers. That the key is not there is what was wanted."""
+    wire = Wire("DELETE", encode.path(named(change)), "", CIMultiDict({**change.members, **(other or {})}))
     try:
         return await context.client.acting(change.identity).send(Call("DeleteObject", named(change), wire))
     except S3Error as error:

@@ -99,6 +99,8 @@ class RemoteFacts:
         there. `etag` is the object's, None where nobody knows; `changed` says that it is another now."""
         if reply.outcome is Outcome.REFUSED and reply.status == 412 and call.operation == "PutObject":
             await self.traits.refused_put(call.wire.headers)
+        if reply.outcome is Outcome.REFUSED and reply.status == 412 and call.operation == "DeleteObject":
+            await self.traits.refused_delete()
         if changed and etag is not None:
             self.seen_etags.saw(call.bucket, call.key, etag)
         elif changed or reply.outcome is Outcome.UNKNOWN:

@@ -1,5 +1,5 @@
-"""What kind of store the remote is: which conditions on a put it honours (SEMANTICS Q-18), which names it does not take
-(Q-15c), and in which order it lists (R-8b).
+"""What kind of store the remote is: which conditions on a put or a delete it honours (SEMANTICS Q-18, Q-18c), which
+names it does not take (Q-15c), and in which order it lists (R-8b).
 
 Each trait is seen in an answer. The first two are remembered on disk. Nothing is asked here.
 """
@@ -12,6 +12,8 @@ from s3d.layers.queue.rules import names
 from s3d.store.db import Database
 
 CONDITIONS = ("if-match", "if-none-match")
+DELETE_IF_MATCH = "delete:if-match"
+"""Among what is honoured: If-Match on a delete. No header is called so."""
 
 
 class StoreTraits:
@@ -25,6 +27,8 @@ class StoreTraits:
         self._disordered: set[str] = set()
         self.asked = False
         """Whether the remote was asked what it honours, or is just being asked."""
+        self.ignores_on_deletes = False
+        """Whether it has deleted an object in spite of an If-Match. A restart asks again: that costs no request."""
 
     def honours(self, condition: str) -> bool:
         """Whether the remote is known to refuse a put for this header's sake."""
@@ -37,6 +41,18 @@ class StoreTraits:
         used = [name for name in CONDITIONS if name in headers]
         if len(used) == 1 and not self.honours(used[0]):
             honoured = frozenset([*used, *(self._honoured or ())])
+            await self._db.write(remote_facts.honour(honoured))
+            self._honoured = honoured
+
+    @property
+    def honours_on_deletes(self) -> bool:
+        """Whether the remote is known to refuse a delete for its If-Match."""
+        return self.honours(DELETE_IF_MATCH)
+
+    async def refused_delete(self) -> None:
+        """Learn from a delete with an If-Match that was answered with 412. Raises StoreFailed."""
+        if not self.honours_on_deletes:
+            honoured = frozenset([DELETE_IF_MATCH, *(self._honoured or ())])
             await self._db.write(remote_facts.honour(honoured))
             self._honoured = honoured
 

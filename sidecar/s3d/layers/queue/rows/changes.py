@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import holds, queries, soundness
+from s3d.layers.queue.rows import holds, order, queries, soundness
 from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
 from s3d.layers.queue.rows.subjects import Content
@@ -58,6 +58,14 @@ class Change:
     """The ETag that was last seen for the key, as in `New`; ANY where it is ours and not known."""
     queued_at: float = 0.0
     """When it was acknowledged, by the steady clock: its age goes by it. `acked_at` is for what is shown."""
+    after: int | None = None
+    """The change that must be delivered before it and is not yet (Q-21)."""
+    conflict: str = ""
+    """Park or Overwrite: what becomes of it where somebody else wrote the key; "": as the settings say."""
+    always: bool = False
+    """Whether it is pushed on condition however short it waited."""
+    origin: str = ""
+    """Which part of s3d made it; "": a client."""
     inline: bytes | None = None
     damage: str = ""
     """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
@@ -103,6 +111,13 @@ class New:
     """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
     acked_at: float | None = None
     """The time of day that is shown as that of the acknowledgement; None: as `now`."""
+    expects: str | None = None
+    """The ETag that its maker saw of the key, "" for no object: nothing is queued where it is another (Q-2b)."""
+    after: order.Named | None = None
+    """What must be delivered before it (Q-21)."""
+    conflict: str = ""
+    always: bool = False
+    origin: str = ""
 
 
 def enqueue(db: apsw.Connection, new: New) -> int:
@@ -110,7 +125,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
 
     An older change that waits is dropped, unless it is another identity's (Q-2a), or something stands between the two
     that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
-    table supersedes by itself (truth.sql).
+    table supersedes by itself (truth.sql). Raises order.Changed where its maker saw something else; nothing is done.
     """
     # Before what it takes the place of is gone: a delete is judged by the last put of its key.
     rule = holds.rule_of(db, held_of(new))
@@ -121,16 +136,24 @@ def enqueue(db: apsw.Connection, new: New) -> int:
         (seq for seq, _, op, *_, identity in older if op == Op.THROUGH or identity != new.identity), default=0
     )
     late: list[str | bytes] = []
-    seen = new.base
-    for seq, since, op, state, late_writes, base, _ in older:
+    seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
+    if new.expects is not None:
+        pending = [(op, state, etag) for _, _, op, state, _, _, etag, _ in older]
+        # Nobody knows better what is at the remote than its maker, where nothing is pending; it is compared there.
+        seen = seen if order.check(new.expects, new.base, pending) else new.expects
+    gone: list[int] = []
+    for seq, since, op, state, late_writes, base, *_ in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
         if state == State.WAITING and op != Op.THROUGH and seq > between and not new.ordered:
             db.execute(SQL["drop"], (seq,))
+            gone.append(seq)
             dropped.append(since)
             late.append(late_writes)
-    _insert(db, new, rule, min(dropped, default=None), merged(late), seen)
-    return db.last_insert_rowid()
+    _insert(db, new, rule, min(dropped, default=None), merged(late), seen, after)
+    seq = db.last_insert_rowid()
+    order.move(db, gone, seq)
+    return seq
 
 
 def _insert(
@@ -140,6 +163,7 @@ def _insert(
     since: int | None,
     late_writes: str = NO_LATE_WRITES,
     base: str | None = None,
+    after: int | None = None,
 ) -> None:
     db.execute(
         SQL["add"],
@@ -163,6 +187,10 @@ def _insert(
             new.ordered,
             base,
             new.now,
+            after,
+            new.conflict,
+            new.always,
+            new.origin,
         ),
     )
 

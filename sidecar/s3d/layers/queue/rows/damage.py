@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import account, changes, queries, schema, soundness, uploads
+from s3d.layers.queue.rows import account, changes, order, queries, schema, soundness, uploads
 from s3d.layers.queue.rows.changes import Change, Table
 from s3d.layers.queue.rows.states import COUNTED, State, UploadState
 from s3d.store.db import Database
@@ -123,6 +123,8 @@ def look(db: apsw.Connection, after: int, limit: int) -> int | None:
     """Look at the next `limit` changes behind `after`; the seq of the last one, None where none are left."""
     rows: Table = db.execute(SQL["behind"], (after, limit)).fetchall()
     set_aside(db, [row[0] for row in rows if soundness.read(row)[1]])
+    if rows:
+        order.park_lost(db, after, rows[-1][0])
     return rows[-1][0] if len(rows) == limit else None
 
 

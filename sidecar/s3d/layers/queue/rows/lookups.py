@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, queries, soundness
+from s3d.layers.queue.rows import changes, order, queries, soundness
 from s3d.layers.queue.rows.changes import FIELDS, WITH_INLINE, Change
 from s3d.layers.queue.rows.states import Op, State
 from s3d.protocol.headers import TAGGING
@@ -117,6 +117,22 @@ def with_inline(db: Database, change: Change) -> Change:
     """A change with its inline body."""
     rows = db.read(SQL["one"], (change.seq,))
     return changes.of_row(rows[0]) if rows else change
+
+
+def waited_for(db: Database, change: Change) -> Change | None:
+    """The change that must be delivered before another one; None where nothing must, or it is delivered by now."""
+    rows = db.read(SQL["by_number"], (change.after,)) if change.after is not None else []
+    return changes.of_row(rows[0]) if rows else None
+
+
+def held_up_by(db: Database, change: Change) -> Change | None:
+    """What a change waits for at the end of all waiting; None where it waits for no other one."""
+    last: Change | None = None
+    for _ in range(order.MOST):
+        if (following := waited_for(db, last or change)) is None:
+            break
+        last = following
+    return last
 
 
 def left(db: apsw.Connection, bucket: str, prefix: str, seq: int) -> tuple[int, int]:

@@ -63,7 +63,7 @@ SELECT count(*), coalesce(sum(size), 0) FROM change WHERE bucket = ? AND op <> '
 
 -- name: oldest
 -- When the oldest change on its way was acknowledged.
-SELECT {age} FROM change WHERE state IN {on_the_way} ORDER BY {age} LIMIT 1
+SELECT {age} FROM change WHERE {aging} ORDER BY {age} LIMIT 1
 
 -- name: kept
 -- Changes that wait for a person, in order.
@@ -78,6 +78,10 @@ SELECT {change} FROM change WHERE seq = ? AND op <> 'through' AND state <> 'sett
 -- name: one
 -- A change with its inline body.
 SELECT {change_with_body} FROM change WHERE seq = ?
+
+-- name: by_number
+-- A change.
+SELECT {change} FROM change WHERE seq = ?
 
 -- name: left
 -- Changes and bytes on their way of those that were acknowledged up to a change.

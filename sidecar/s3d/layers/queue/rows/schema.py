@@ -32,7 +32,7 @@ NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
 NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
 NEW_IN_5: tuple[str, ...] = ("garbage.sql", "account.sql")
-NEW_IN_6: tuple[str, ...] = ("bucket_rights.sql", "cors.sql", "bucket_tags.sql")
+NEW_IN_6: tuple[str, ...] = ("bucket_rights.sql", "cors.sql", "bucket_tags.sql", "order.sql")
 TABLES = joined("changes.sql", *NEW_IN_2, *NEW_IN_3, *NEW_IN_4, *NEW_IN_5, *NEW_IN_6)
 CREATE = re.compile(r"CREATE( UNIQUE)? (INDEX|TRIGGER|VIEW) ")
 

@@ -101,6 +101,11 @@ def count(value: Any) -> int:
     return value
 
 
+def truth(value: Any) -> bool:
+    """Whether something holds."""
+    return bool(count(value))
+
+
 def count_or_none(value: Any) -> int | None:
     """A number that may be missing."""
     return None if value is None else count(value)
@@ -211,11 +216,15 @@ CHANGE: Columns = (
     ("upload", text_or_none, None),
     ("base_etag", text_or_none, None),
     ("queued_at", moment_or_none, None),
+    ("after", count_or_none, None),
+    ("conflict", few(one_of("", "Park", "Overwrite")), ""),
+    ("always", few(truth), False),
+    ("origin", few(text), ""),
     ("since", count_or_none, None),
     ("ordered", few(count), 0),
     ("late_writes", late_writes_of, []),
 )
-OF_A_CHANGE = 21
+OF_A_CHANGE = 25
 """So many of them are a Change; the others are of the table's own."""
 BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
 FILE, UPLOAD, QUEUED_AT = 14, 18, 20
@@ -223,7 +232,7 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation rules".split()
+    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin".split()
 )
 """Columns of a text, of whatever table."""
 

@@ -100,6 +100,7 @@ CHANGES: Final = (
     Move(CLAIMED, State.SUPERSEDED, "it would wait again, and a newer change has its key"),
     Move((State.WAITING,), State.HELD, "a tag keeps it back from now on", CONTENT),
     Move((State.HELD,), State.WAITING, "its tag, or its bucket's, lets it go", CONTENT),
+    Move((State.WAITING, State.HELD), State.PARKED, "what must be delivered before it is discarded", CONTENT),
     Move((State.PARKED,), State.WAITING, "a person, or other tags for the same object, try it again"),
     Move((*ON_THE_WAY, State.HELD, State.PARKED), State.QUARANTINED, "its row or its body cannot be read"),
     Move(

@@ -6,7 +6,7 @@ SELECT boot, ahead, seen FROM clock
 
 -- name: newest_on_the_way
 -- When the newest change on its way was acknowledged, before a moment.
-SELECT {age} FROM change WHERE state IN {on_the_way} AND {age} <= ? ORDER BY {age} DESC LIMIT 1
+SELECT {age} FROM change WHERE {aging} AND {age} <= ? ORDER BY {age} DESC LIMIT 1
 
 -- name: note
 -- Note what the clock shows.
@@ -27,7 +27,7 @@ UPDATE change SET next_at = ?1 WHERE state = 'settled' AND next_at > ?1
 
 -- name: mend_age
 -- Let what is older than it can be begin now.
-UPDATE change SET queued_at = ?1 WHERE state IN {on_the_way} AND {age} > ?1
+UPDATE change SET queued_at = ?1 WHERE {aging} AND {age} > ?1
 
 -- name: mend_probe
 -- Make due the probes that wait for longer than they can.

@@ -71,16 +71,16 @@ DELETE FROM change WHERE state = 'waiting' AND op = 'through'
 -- What was under way when the last process ended. Its state is said twice, in the words of an index too: no start walks
 -- the changes that wait.
 SELECT seq, op, etag, coalesce(attempt_at, queued_at, acked_at) FROM change
-    WHERE state IN {on_the_way} AND state = 'pushing'
+    WHERE {aging} AND state = 'pushing'
 
 -- name: settle_turns
 -- Keep what the turns under way may have sent.
 UPDATE change SET state = 'settled', next_at = coalesce(queued_at, acked_at)
-    WHERE state IN {on_the_way} AND state = 'pushing' AND op = 'through'
+    WHERE {aging} AND state = 'pushing' AND op = 'through'
 
 -- name: doubt
 -- What was under way is in doubt.
-UPDATE change SET state = 'in_doubt', next_at = 0 WHERE state IN {on_the_way} AND state = 'pushing'
+UPDATE change SET state = 'in_doubt', next_at = 0 WHERE {aging} AND state = 'pushing'
 
 -- name: doubt_now
 -- What is in doubt is due.

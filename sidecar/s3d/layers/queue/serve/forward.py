@@ -6,7 +6,7 @@ Nothing is changed on the way but the signature. A call that changes what a queu
 import contextlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict
 
@@ -134,8 +134,10 @@ async def through(
 
     `content` is what is known of the object where the call itself does not say it. `ours` gives the ETag that the
     object must have once its body is sent, "" where nobody knows; where the remote answers with another, the object is
-    looked at (Q-22). Raises Unavailable where it is not the one that was answered.
+    looked at (Q-22). Raises Unavailable where it is not the one that was answered, and S3Error PreconditionFailed where
+    a write of s3d's own is made upon something else than is there (Q-2b).
     """
+    await _preceded(context, call)
     async with context.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
@@ -143,7 +145,7 @@ async def through(
             # Once more: the tags may be others than when the wait began.
             known = withheld.content_of(context.db, context.staging, call) if content is None else content
             withheld.stop(context.db, call, known, decision.detail)
-        reply = await context.inner(call)
+        reply = await context.inner(await _agreed(context, call))
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE
         if done and call.operation == "PutObject":
@@ -155,6 +157,50 @@ async def through(
         await context.facts.sent_through(call, reply, turn.etag, changed=turn.changed)
     context.wake()
     return reply
+
+
+def changed(why: str) -> S3Error:
+    """The answer to a write of s3d's own that is made upon something else than is there."""
+    return S3Error("PreconditionFailed", f"The object is not what this write is made upon: {why}", status=412)
+
+
+async def _preceded(context: Context, call: Call) -> None:
+    """Wait until what must be delivered before a write is (Q-21), and see that it is what was meant."""
+    if call.terms.after is not None:
+        bucket, key, etag = call.terms.after
+        await context.turns.barrier(bucket, key)
+        if (shown := await _etag_of(context, call, bucket, key)) != etag:
+            raise changed(f"{bucket}/{key}, which must be delivered first, shows {shown or 'no object'}")
+
+
+async def _agreed(context: Context, call: Call) -> Call:
+    """A write that is in its turn, with the conditions that its terms ask for, once what is there agrees with them."""
+    terms, expected = call.terms, call.terms.expects
+    if expected is None and terms.always:
+        expected = context.facts.seen_etags.of(call.bucket, call.key)
+    if expected is None:
+        return call
+    if (shown := await _etag_of(context, call, call.bucket, call.key)) != expected:
+        raise changed(f"it shows {shown or 'no object'} instead of {expected or 'no object'}")
+    traits, headers = context.facts.traits, CIMultiDict(call.wire.headers)
+    if call.operation == "DeleteObject":
+        if expected and traits.honours_on_deletes:
+            headers["If-Match"] = f'"{expected}"'
+    else:
+        name, value = ("if-match", f'"{expected}"') if expected else ("if-none-match", "*")
+        if traits.honours(name):
+            headers[name] = value
+    return replace(call, wire=replace(call.wire, headers=headers))
+
+
+async def _etag_of(context: Context, call: Call, bucket: str, key: str) -> str:
+    """The ETag that the remote shows for a key, "" for no object. Raises S3Error where it does not say."""
+    try:
+        return (await context.client.acting(call.identity, call.trace).head_object(bucket, key, fresh=True)).etag
+    except S3Error as error:
+        if error.status == 404 and not error.unknown:
+            return ""
+        raise
 
 
 async def _check(context: Context, call: Call, turn: Turn, expected: str) -> None:

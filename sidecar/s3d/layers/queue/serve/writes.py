@@ -13,16 +13,17 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
-from s3d.api import Call, Headers, Reply
+from s3d.api import NO_TERMS, Call, Headers, Reply
 from s3d.clock import Clock
 from s3d.errors import S3Error, slow_down
+from s3d.feed import Feed, Why
 from s3d.layers.queue import entry
 from s3d.layers.queue.capacity import Capacity, Reserved
 from s3d.layers.queue.entry import Write
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import account, changes, holds
+from s3d.layers.queue.rows import account, changes, holds, order
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rows.subjects import UNKNOWN, Content
@@ -46,6 +47,7 @@ class Context:
     capacity: Capacity
     garbage: Garbage
     facts: RemoteFacts
+    feed: Feed
     wake: Callable[[], None]
     entry: entry.Context
     fitting: fitting.Context
@@ -160,7 +162,13 @@ async def take_delete(context: Context, call: Call, members: Mapping[str, str]) 
 
 def new(context: Context, call: Call, op: Op, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
-    now = context.clock.now()
+    now, terms = context.clock.now(), call.terms
+    if terms is not NO_TERMS:
+        always = terms.always or terms.expects is not None
+        what |= {"expects": terms.expects, "conflict": terms.conflict, "always": always, "origin": origin_of(call)}
+        if terms.after is not None:
+            bucket, key, _ = terms.after
+            what["after"] = order.Named(*terms.after, seen=context.facts.seen_etags.of(bucket, key))
     what.setdefault("acked_at", context.clock.wall())
     what.setdefault("ordered", context.facts.buckets.ordered(call.bucket))
     what.setdefault("base", context.facts.seen_etags.of(call.bucket, call.key))
@@ -181,11 +189,17 @@ def too_many_held(rule: str) -> S3Error:
     )
 
 
+def origin_of(call: Call) -> str:
+    """Who made a call, as its change says it."""
+    return f"{call.origin}:{call.terms.name}" if call.terms.name else call.origin
+
+
 async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Connection], None] | None = None) -> None:
     """Commit changes together (D-2): when this returns, they are on stable storage.
 
     `first` is run before them in the same transaction; what it raises comes out, and nothing is done. Where a
-    rule holds one of them, and what is held fills its half of the queue, S3Error SlowDown is raised in the same way.
+    rule holds one of them, and what is held fills its half of the queue, S3Error SlowDown is raised in the same way,
+    and S3Error PreconditionFailed where one of them is made upon something else than is there (Q-2b).
     """
 
     def write(db: apsw.Connection) -> None:
@@ -196,8 +210,13 @@ async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Co
             if rule and not is_room_for_held(db, context.settings):
                 raise too_many_held(rule)
 
-    await context.db.write(write, short=len(news) == 1 and first is None)
+    try:
+        await context.db.write(write, short=len(news) == 1 and first is None)
+    except order.Changed as error:
+        raise forward.changed(str(error)) from error
     context.wake()
+    for one in news:
+        context.feed.publish(one.bucket, one.key, order.shown_by(one.op, one.etag), Why.ACKNOWLEDGED)
     if any(one.file is not None for one in news):
         # What it takes the place of is likely to have had one, too.
         context.garbage.wake()

@@ -201,3 +201,31 @@ def test_a_remote_that_does_not_honour_conditions_is_asked_once_and_keeps_what_i
     assert {key: body_of(there, bucket, key) for key in ("first", "second")} == {"first": b"first", "second": b"second"}
     with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=10) as answer:
         assert 's3d_remote_requests_total{code="400"} 1.0' in answer.read().decode()
+
+
+@pytest.mark.semantics("Q-18c", "Q-18a")
+@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
+def test_a_delete_is_compared_and_finds_out_whether_it_may_have_a_condition(
+    remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
+) -> None:
+    proxy, there = refusing(remote), remote.client()
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_CONFLICT="Park", **AT_ONCE)
+    s3, asked = daemon.client(), []
+    for key in ("first", "second"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"ours")
+        eventually(lambda: drained(daemon))
+        before = len(proxy.seen())
+        s3.delete_object(Bucket=bucket, Key=key)
+        eventually(lambda: drained(daemon))
+        asked.append([method for method, _ in map(str.split, proxy.seen()[before:])])
+    honours = [["HEAD", "DELETE", "DELETE"], ["DELETE"]]
+    assert asked in (honours, [["HEAD", "DELETE"]] * 2)
+    assert "Contents" not in there.list_objects_v2(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"ours")
+    eventually(lambda: drained(daemon))
+    proxy.set({"path": f"/{bucket}/k", "status": 503, "code": "SlowDown"})
+    s3.delete_object(Bucket=bucket, Key="k")
+    there.put_object(Bucket=bucket, Key="k", Body=b"foreign")
+    proxy.set()
+    eventually(lambda: daemon.status()["pending"]["parked"] == 1)
+    assert body_of(there, bucket) == b"foreign"

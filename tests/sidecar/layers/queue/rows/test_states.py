@@ -26,19 +26,19 @@ async def run(db: Database, *statements: str) -> None:
         await db.write(lambda c, sql=sql: c.execute(sql).fetchall())  # type: ignore[misc]
 
 
-PARKED_AT_ONCE = "UPDATE change SET state = 'parked'"
+DOUBTED_AT_ONCE = "UPDATE change SET state = 'in_doubt'"
 BY_A_TRIGGER = (
-    "CREATE TRIGGER wrong AFTER UPDATE OF reason ON change BEGIN UPDATE change SET state = 'parked'; END",
+    "CREATE TRIGGER wrong AFTER UPDATE OF reason ON change BEGIN UPDATE change SET state = 'in_doubt'; END",
     "UPDATE change SET reason = 'r'",
 )
 
 
-@pytest.mark.parametrize("statements", [(PARKED_AT_ONCE,), BY_A_TRIGGER], ids=["a statement", "a trigger"])
+@pytest.mark.parametrize("statements", [(DOUBTED_AT_ONCE,), BY_A_TRIGGER], ids=["a statement", "a trigger"])
 async def test_a_move_that_is_in_no_table_is_seen(db: Database, moves: Watch, statements: tuple[str, ...]) -> None:
     await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, 1.0, 1.0, inline=b"x")))
     assert moves.wrong == []
     await run(db, *statements)
-    assert [wrong.splitlines()[0] for wrong in moves.wrong] == ["put: waiting -> parked"]
+    assert [wrong.splitlines()[0] for wrong in moves.wrong] == ["put: waiting -> in_doubt"]
     moves.wrong.clear()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from s3d.clock import MACHINE, Clock
 from s3d.errors import S3Error, Unavailable
+from s3d.feed import Feed
 from s3d.layers.health import Health
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.owed import Owed
@@ -41,7 +42,7 @@ class Stage:
         async def never() -> None:
             """The probe of a remote that nobody looks for."""
 
-        self.turns = Turns(db, clock, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set)
+        self.turns = Turns(db, clock, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set, Feed())
 
     async def put(self, op: str = "put") -> int:
         new = New("b", "k", "", Op(op), NOW, NOW, {}, 1, "e", None, b"x")

@@ -25,7 +25,11 @@ CREATE TABLE change (
     rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
     refusals   INTEGER NOT NULL DEFAULT 0,        -- attempts in a row that met a 4xx which no row of the table of errors names
     ordered    INTEGER NOT NULL DEFAULT 0,        -- 1: it took the place of no older change, each of which is a version (Q-14)
-    queued_at  REAL                               -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
+    queued_at  REAL,                              -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
+    after      INTEGER,                           -- seq of a change that must be delivered before it, and is not yet (order.sql); NULL: none
+    conflict   TEXT NOT NULL DEFAULT '',          -- Park or Overwrite: what becomes of it where somebody else wrote the key; '': as the settings say
+    always     INTEGER NOT NULL DEFAULT 0,        -- 1: it is pushed on condition however short it waited
+    origin     TEXT NOT NULL DEFAULT ''           -- which part of s3d made it: sync:NAME, mount; '': a client
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'in_doubt');
@@ -35,11 +39,12 @@ CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
 CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
 -- What may be claimed, by lane; slow is what is large or was tried before (the literal is claims.LARGE).
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
-    WHERE state = 'waiting' AND op <> 'through';
+    WHERE state = 'waiting' AND op <> 'through' AND after IS NULL;
 CREATE INDEX change_in_doubt ON change (next_at) WHERE state = 'in_doubt';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
-CREATE INDEX change_age ON change (coalesce(queued_at, acked_at)) WHERE state IN ('waiting', 'pushing', 'in_doubt');
+CREATE INDEX change_age ON change (coalesce(queued_at, acked_at))
+    WHERE state IN ('waiting', 'pushing', 'in_doubt') AND after IS NULL;
 CREATE INDEX change_turn ON change (seq) WHERE op = 'through';
 CREATE INDEX change_file ON change (file) WHERE file IS NOT NULL;
 

@@ -4,3 +4,11 @@
 DROP TRIGGER IF EXISTS truth_in;
 DROP TRIGGER IF EXISTS truth_moved;
 DROP VIEW IF EXISTS spent;
+
+-- A change may wait for another one, and says itself what becomes of it in a conflict (Q-21, Q-18b).
+ALTER TABLE change ADD COLUMN after INTEGER;
+ALTER TABLE change ADD COLUMN conflict TEXT NOT NULL DEFAULT '';
+ALTER TABLE change ADD COLUMN always INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE change ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+DROP INDEX IF EXISTS change_due;
+DROP INDEX IF EXISTS change_age;

@@ -1,0 +1,328 @@
+"""What parts of s3d ask for their own writes: what they expect, what goes first, and what becomes of a conflict.
+
+The queue has all its tasks, in front of a store in memory behind faults; the store honours If-Match on deletes, or not.
+"""
+
+import contextlib
+import io
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3d.api import S3, BytesBody, Call, Reply, Source, Terms
+from s3d.cli.queue import print_change
+from s3d.cli.status import object_rows
+from s3d.client import Client
+from s3d.errors import S3Error
+from s3d.feed import Event, Feed, Why
+from s3d.layers.queue import Queue
+from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
+from tests.callers import ask, door_call
+from tests.clients import raw
+from tests.daemons import StartDaemon, drained, eventually
+from tests.fakes.fake import Fake
+from tests.model import md5
+from tests.queues import BUCKET, at_work, opened, until
+from tests.remotes import Remote
+
+A, B, C = (md5(data) for data in (b"a", b"b", b"c"))
+ALWAYS = Terms(always=True, conflict="Park")
+
+
+@dataclass
+class Ignoring:
+    """A store that deletes whatever an If-Match says."""
+
+    inner: S3
+
+    async def __call__(self, call: Call) -> Reply:
+        if call.operation == "DeleteObject":
+            headers = call.wire.headers.copy()
+            headers.popall("If-Match", None)
+            call = replace(call, wire=replace(call.wire, headers=headers))
+        return await self.inner(call)
+
+
+@dataclass
+class Watched:
+    """A store that says what was asked of it, and lets somebody write just before a call."""
+
+    inner: S3
+    fake: Fake
+    seen: list[tuple[str, str, str]]
+    """Operation, key and the condition that came with it."""
+    before: dict[str, Callable[[], Any]]
+
+    async def __call__(self, call: Call) -> Reply:
+        said = call.wire.headers
+        if call.key:
+            self.seen.append((call.operation, call.key, said.get("If-Match") or said.get("If-None-Match") or ""))
+        if call.operation in self.before:
+            await self.before.pop(call.operation)()
+        return await self.inner(call)
+
+    def of(self, key: str) -> list[str]:
+        """The operations on a key."""
+        return [operation for operation, asked, _ in self.seen if asked == key]
+
+
+@pytest.fixture(params=["honours", "ignores"])
+async def store(request: pytest.FixtureRequest) -> Watched:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    return Watched(fake if request.param == "honours" else Ignoring(fake), fake, [], {})
+
+
+@pytest.fixture
+async def queue(tmp_path: Path, store: Watched) -> AsyncIterator[Queue]:
+    async with at_work(tmp_path, store) as queue:
+        yield queue
+
+
+async def put(s3: S3, key: str, data: bytes, terms: Terms | None = None) -> str:
+    """Put as the sync does where there are terms, else as a client; the ETag."""
+    params = {"Bucket": BUCKET, "Key": key}
+    if terms is None:
+        return (await ask(s3, "PutObject", params, data)).etag
+    return (await Client(s3, "sync").ask("PutObject", params, BytesBody(data), terms=terms)).etag
+
+
+async def delete(s3: S3, key: str, terms: Terms) -> None:
+    await Client(s3, "sync").ask("DeleteObject", {"Bucket": BUCKET, "Key": key}, terms=terms)
+
+
+async def content(s3: S3, key: str) -> bytes | None:
+    with contextlib.suppress(S3Error):
+        return (await ask(s3, "GetObject", {"Bucket": BUCKET, "Key": key})).data
+    return None
+
+
+def delivered(queue: Queue, key: str) -> Callable[[], bool]:
+    return lambda: bool(queue.object_status(BUCKET, key)["state"] == "delivered")
+
+
+def parked(queue: Queue, key: str) -> Callable[[], bool]:
+    return lambda: bool(queue.object_status(BUCKET, key)["state"] == "parked")
+
+
+@pytest.mark.semantics("Q-2b")
+async def test_a_write_that_expects_something_else_is_refused_and_takes_no_place(tmp_path: Path) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    async with opened(tmp_path, fake) as queue:
+        await put(queue, "k", b"a")
+        for expected in ("", B):
+            with pytest.raises(S3Error) as refused:
+                await put(queue, "k", b"b" * 70_000, Terms(expects=expected))
+            assert (refused.value.code, refused.value.status) == ("PreconditionFailed", 412)
+            with pytest.raises(S3Error):
+                await delete(queue, "k", Terms(expects=expected))
+        assert [path for path in (tmp_path / "queue" / "bodies").iterdir() if path.is_file()] == []
+        assert await content(queue, "k") == b"a"
+        await put(queue, "k", b"c", Terms(expects=A, name="photos"))
+        (change,) = queue.object_status(BUCKET, "k")["changes"]
+        assert (change["etag"], change["origin"]) == (C, "sync:photos")
+        await delete(queue, "k", Terms(expects=C))
+        assert await content(queue, "k") is None
+
+
+@pytest.mark.semantics("Q-21a")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_no_header_of_a_client_is_a_term(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket)
+    terms = ("expects", "after", "conflict", "always", "origin", "name", "terms")
+    headers = {f"x-s3d-{name}": "x" for name in terms} | {f"x-amz-meta-{name}": "x" for name in terms}
+    assert raw(daemon, "PUT", f"/{bucket}/k", body=b"a", **headers)[0] == 200
+    assert daemon.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"a"
+    eventually(lambda: drained(daemon))
+    assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"a"
+
+
+@pytest.mark.semantics("Q-18b")
+async def test_a_write_that_is_always_compared_parks_over_what_nobody_saw(queue: Queue, store: Watched) -> None:
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    await put(store.fake, "k", b"b")
+    await put(queue, "k", b"c", Terms(expects=A, conflict="Park"))
+    await until(parked(queue, "k"))
+    assert await content(store.fake, "k") == b"b"
+    assert await content(queue, "k") == b"c"
+    await put(queue, "new", b"c", Terms(expects="", conflict="Park"))
+    await until(delivered(queue, "new"))
+    assert await content(store.fake, "new") == b"c"
+
+
+@pytest.mark.semantics("Q-18b")
+async def test_a_write_says_itself_that_it_overwrites(queue: Queue, store: Watched) -> None:
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    await put(store.fake, "k", b"b")
+    await put(queue, "k", b"c", Terms(expects=A, conflict="Overwrite"))
+    await until(delivered(queue, "k"))
+    assert await content(store.fake, "k") == b"c"
+
+
+@pytest.mark.semantics("Q-18b")
+async def test_what_is_written_between_the_look_and_the_push_is_found_out(queue: Queue, store: Watched) -> None:
+    """Once the store is known to honour conditions; at first the push itself says that there is no such object."""
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    for condition in ({"IfMatch": '"x"'}, {"IfNoneMatch": "*"}):
+        with pytest.raises(S3Error):
+            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", **condition}, b"x")
+
+    async def foreign() -> None:
+        await put(store.fake, "k", b"b")
+
+    store.before["PutObject"] = foreign
+    await put(queue, "k", b"c", Terms(expects=A, conflict="Park"))
+    await until(parked(queue, "k"))
+    assert await content(store.fake, "k") == b"b"
+
+
+@pytest.mark.semantics("Q-18c")
+async def test_a_delete_of_what_nobody_saw_is_parked(queue: Queue, store: Watched) -> None:
+    for key in ("first", "second"):
+        await put(queue, key, b"a")
+        await until(delivered(queue, key))
+        await put(store.fake, key, b"b")
+        await delete(queue, key, Terms(expects=A, conflict="Park"))
+        await until(parked(queue, key))
+        assert await content(store.fake, key) == b"b"
+        await queue.retry(BUCKET, key, None)
+        await until(delivered(queue, key))
+        assert await content(store.fake, key) is None
+
+
+@pytest.mark.semantics("Q-18c")
+async def test_whether_a_delete_may_have_a_condition_is_found_out_by_one(
+    queue: Queue, store: Watched, request: pytest.FixtureRequest
+) -> None:
+    for key in ("first", "second"):
+        await put(queue, key, b"a")
+        await until(delivered(queue, key))
+        await delete(queue, key, ALWAYS)
+        await until(delivered(queue, key))
+        assert await content(store.fake, key) is None
+    first, second = ([one for one in store.of(key) if one != "PutObject"] for key in ("first", "second"))
+    if isinstance(store.inner, Fake):
+        # Looked at, refused for the condition, deleted on condition; later it is asked no more.
+        assert (first, second) == (["HeadObject", "DeleteObject", "DeleteObject"], ["DeleteObject"])
+        assert ("DeleteObject", "second", f'"{A}"') in store.seen
+    else:
+        assert (first, second) == (["HeadObject", "DeleteObject"], ["HeadObject", "DeleteObject"])
+
+
+@pytest.mark.semantics("Q-21", "D-7a")
+async def test_a_move_is_delivered_in_order_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    async with opened(tmp_path, fake) as queue:
+        await put(queue, "old", b"a")
+        await put(queue, "new", b"a")
+        await delete(queue, "old", Terms(after=(BUCKET, "new", A)))
+        (shown,) = queue.object_status(BUCKET, "old")["changes"]
+        assert shown["waits_for"] == {"seq": 2, "bucket": BUCKET, "key": "new", "op": "put", "state": "waiting"}
+        with pytest.raises(S3Error) as refused:
+            await delete(queue, "old", Terms(after=(BUCKET, "new", B)))
+        assert refused.value.status == 412
+    store = Watched(fake, fake, [], {})
+    async with at_work(tmp_path, store) as queue:
+        await until(delivered(queue, "old"))
+        assert [one for one in store.seen if one[0] in ("PutObject", "DeleteObject")] == [
+            ("PutObject", "new", ""),
+            ("DeleteObject", "old", ""),
+        ]
+
+
+@pytest.mark.semantics("Q-21", "Q-9d")
+async def test_a_barrier_says_that_what_it_waits_for_waits_for_a_kept_back_change(tmp_path: Path) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    async with at_work(tmp_path, fake) as queue:
+        held = {"x-amz-tagging": "s3d.upload=false"}
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "new"}, b"a", headers=held)
+        await delete(queue, "old", Terms(after=(BUCKET, "new", A)))
+        with pytest.raises(S3Error, match="must be delivered before it and is held") as refused:
+            await ask(queue, "GetObjectAcl", {"Bucket": BUCKET, "Key": "old"})
+        assert "Retry-After" not in refused.value.headers
+        (kept,) = queue.kept("", "", None, 0)
+        assert kept["followers"] == 1
+        shown = io.StringIO()
+        print_change(kept, shown)
+        assert "waited for by 1 change" in shown.getvalue()
+        rows = [text for _, text in object_rows(queue.object_status(BUCKET, "old"))]
+        assert f"waits for put of {BUCKET}/new (change {kept['seq']}): held" in rows
+        await queue.discard("", "", kept["seq"])
+        (parked,) = queue.kept("", "", None, 0)
+        assert (parked["key"], parked["state"], parked["code"]) == ("old", "parked", "Discarded")
+
+
+@pytest.mark.semantics("Q-2b", "Q-21")
+async def test_what_is_written_through_keeps_the_same_terms(queue: Queue, store: Watched) -> None:
+    versioned = {"VersioningConfiguration": {"Status": "Enabled"}}
+    await ask(queue, "PutBucketVersioning", {"Bucket": BUCKET, **versioned})
+    assert await put(queue, "k", b"a", Terms(expects="")) == A
+    for terms in (Terms(expects=""), Terms(expects=B), Terms(after=(BUCKET, "k", B))):
+        with pytest.raises(S3Error) as refused:
+            await put(queue, "k", b"c", terms)
+        assert refused.value.status == 412
+    assert await put(queue, "k", b"c", Terms(expects=A, after=(BUCKET, "k", A))) == C
+    assert await content(store.fake, "k") == b"c"
+
+
+@pytest.mark.semantics("R-13")
+async def test_who_follows_is_told_what_has_become_of_each_object(queue: Queue, store: Watched) -> None:
+    following = queue.feed.follow()
+
+    async def told() -> list[tuple[str, str | None, Why]]:
+        return [(event.key, event.etag, event.why) for event in (await following.take()).events]
+
+    await put(queue, "k", b"a")
+    assert await told() == [("k", A, Why.ACKNOWLEDGED)]
+    await until(delivered(queue, "k"))
+    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", "IfMatch": f'"{A}"'}, b"b")
+    assert await told() == [("k", B, Why.THROUGH)]
+    await delete(queue, "k", Terms())
+    assert await told() == [("k", "", Why.ACKNOWLEDGED)]
+    held = {"x-amz-tagging": "s3d.upload=false"}
+    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "held"}, b"a", headers=held)
+    await queue.discard(BUCKET, "held", None)
+    assert await told() == [("held", A, Why.ACKNOWLEDGED), ("held", None, Why.DISCARDED)]
+
+
+@pytest.mark.semantics("R-13")
+async def test_who_does_not_keep_up_is_told_that_something_was_missed() -> None:
+    feed = Feed(kept=2)
+    following = feed.follow()
+    for number in range(3):
+        feed.publish("b", f"k{number}", "e", Why.ACKNOWLEDGED)
+    found = await following.take()
+    assert (found.missed, [event.key for event in found.events]) == (True, ["k1", "k2"])
+    feed.publish("b", "k3", "", Why.THROUGH)
+    found = await following.take()
+    assert (found.missed, found.events) == (False, (Event(4, "b", "k3", "", Why.THROUGH),))
+
+
+def test_only_writes_of_one_object_have_terms() -> None:
+    async def nobody(_: Call) -> Reply:
+        raise AssertionError("it is not asked")
+
+    asking = Client(nobody, "sync").ask("GetObject", {"Bucket": BUCKET, "Key": "k"}, terms=ALWAYS)
+    with pytest.raises(TypeError, match="GetObject"):
+        asking.send(None)
+
+
+@pytest.mark.semantics("Q-18d")
+def test_an_answer_that_the_remote_did_not_give_teaches_no_etag() -> None:
+    seen = SeenEtags()
+    call = door_call("GetObject", {"Bucket": BUCKET, "Key": "k"}, None, {})
+    sources: tuple[tuple[Source, str | None], ...] = (("cache", None), ("stale", None), ("queue", None), ("remote", A))
+    for source, known in sources:
+        reply = Reply(200, source=source)
+        reply.headers["ETag"] = f'"{A}"'
+        seen.read(call, reply, None)
+        assert seen.of(BUCKET, "k") == known
