@@ -23,7 +23,6 @@ VOLUME_MARGIN = 512 << 20
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 NOT_BUILT = {
-    "S3D_READ_CACHE": "the read cache is",
     "S3D_SYNC_FOLDER": "the sync folder is",
     "S3D_FUSE_MOUNT": "the FUSE mount is",
     "S3D_WRITE_QUEUE_FILTER": "the filters are",

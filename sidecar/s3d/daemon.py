@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Cors(Known(Queue(Remote))))
+    door -> Metered(Cors(Known(Queue(Names(Remote)))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -48,6 +48,7 @@ from s3d.layers import remote
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
+from s3d.layers.names import Names, forget, open_names
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
@@ -84,6 +85,7 @@ class Daemon:
         keys: DoorKeys | None = None,
         tls: Tls | None = None,
         watched: Sequence[Watched[Any]] = (),
+        names: Names | None = None,
     ) -> None:
         """Take the parts that know."""
         self._keys = keys
@@ -92,6 +94,7 @@ class Daemon:
         self._far = far
         self._queue = queue
         self._tls = tls
+        self._names = names
         self._started_at = tick()
         self.listening = False
         self.draining = False
@@ -111,6 +114,8 @@ class Daemon:
     def status(self) -> Status:
         """Counts of everything."""
         health, own = self._far.health, self._far.identities.own
+        if self._names is not None:
+            self._names.show()
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -240,15 +245,17 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
         queue: Queue | None = None
-        inner: S3 = without_queue(far)
+        names = await parts.enter_async_context(remembering(settings, far, metrics))
+        below: S3 = names or far
+        inner: S3 = without_queue(below)
         if settings.write_queue.enabled:
             queue = await parts.enter_async_context(
-                open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
+                open_queue(settings, below, far.health, far.endpoint, far.region, metrics)
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, tls, watched)
+        daemon = Daemon(settings, far, queue, keys, tls, watched, names)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
-        async with background(queue, watched, metrics):
+        async with background(queue, names, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -325,10 +332,14 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metrics: Metrics) -> AsyncIterator[None]:
+async def background(
+    queue: Queue | None, names: Names | None, watched: Sequence[Watched[Any]], metrics: Metrics
+) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
+        if names is not None:
+            running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
@@ -340,6 +351,18 @@ async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metri
         yield
         for task in running:
             task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def remembering(settings: Settings, far: remote.Remote, metrics: Metrics) -> AsyncIterator[Names | None]:
+    """Open what is remembered of the remote. With the read cache off it is forgotten: what changes meanwhile nobody
+    would note."""
+    if not settings.read_cache.enabled:
+        await asyncio.to_thread(forget, settings.cache_dir)
+        yield None
+        return
+    async with open_names(far, settings.read_cache, settings.cache_dir, far.endpoint, far.health, metrics) as names:
+        yield names
 
 
 async def sweep(queue: Queue) -> None:

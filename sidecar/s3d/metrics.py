@@ -166,6 +166,27 @@ class Metrics:
             registry=registry,
         )
 
+        self.cache_names = Gauge(
+            "s3d_cache_remembered",
+            "What is remembered for the time in which the remote is away, by kind: names of objects, or HEADs.",
+            ("kind",),
+            registry=registry,
+        )
+        self.cache_listings = Counter(
+            "s3d_cache_listings_total",
+            "Listings by who answered them: remote, stale (out of memory while the remote is away), or missed (nobody "
+            "did).",
+            ("source",),
+            registry=registry,
+        )
+        self.cache_heads = Counter(
+            "s3d_cache_heads_total",
+            "HEADs of objects by who answered them: remote, stale (out of memory while the remote is away), or missed "
+            "(nobody did).",
+            ("source",),
+            registry=registry,
+        )
+
         self._callers = Counter(
             "s3d_auth_total",
             "Requests by what their signature was found to be: accepted, anonymous, or the code of the error by which "

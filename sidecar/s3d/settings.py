@@ -411,6 +411,31 @@ class WriteQueue(Section):
     )
 
 
+class ReadCache(Section):
+    """What the remote has shown."""
+
+    title = "The read cache"
+    enabled: bool = setting(
+        "S3D_READ_CACHE", False, "Remember what the remote shows, and answer by it while the remote is away."
+    )
+    dir: Path | None = setting(
+        "S3D_READ_CACHE_DIR", None, "Directory of the read cache. Default: read-cache in the local dir."
+    )
+    max_stale: Duration = setting(
+        "S3D_READ_CACHE_MAX_STALE",
+        7 * 86400.0,
+        "What the remote showed longer ago than this is no answer while it is away.",
+        reloads=True,
+    )
+    max_names: int = setting(
+        "S3D_READ_CACHE_MAX_NAMES",
+        100_000,
+        "Most names of objects that are remembered, and most HEADs. What was used least recently goes first.",
+        reloads=True,
+        ge=0,
+    )
+
+
 class Settings(Section):
     """All settings."""
 
@@ -419,11 +444,17 @@ class Settings(Section):
     remote: Remote = Field(default_factory=Remote)
     browsers: Browsers = Field(default_factory=Browsers)
     write_queue: WriteQueue = Field(default_factory=WriteQueue)
+    read_cache: ReadCache = Field(default_factory=ReadCache)
 
     @property
     def queue_dir(self) -> Path:
         """Where the write queue keeps its table and its bodies."""
         return self.write_queue.dir or self.gateway.local_dir / "queue"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where the read cache keeps what it remembers."""
+        return self.read_cache.dir or self.gateway.local_dir / "read-cache"
 
 
 SECTIONS: tuple[tuple[str, type[Section]], ...] = (
@@ -431,6 +462,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("remote", Remote),
     ("browsers", Browsers),
     ("write_queue", WriteQueue),
+    ("read_cache", ReadCache),
 )
 
 
