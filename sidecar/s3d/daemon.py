@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Cors(Known(Queue(Remote))))
+    door -> Metered(Cors(Known(Queue(Cache(Remote)))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from s3d import __version__, config, documents, files, logs
 from s3d.admin.reports import (
     BucketStatus,
+    CacheStatus,
     Chosen,
     IdentityStatus,
     LaneStatus,
@@ -45,6 +46,7 @@ from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
+from s3d.layers.cache import Cache, open_cache
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
@@ -84,6 +86,7 @@ class Daemon:
         keys: DoorKeys | None = None,
         tls: Tls | None = None,
         watched: Sequence[Watched[Any]] = (),
+        cache: Cache | None = None,
     ) -> None:
         """Take the parts that know."""
         self._keys = keys
@@ -91,6 +94,7 @@ class Daemon:
         self._settings = settings
         self._far = far
         self._queue = queue
+        self._cache = cache
         self._tls = tls
         self._started_at = tick()
         self.listening = False
@@ -128,6 +132,7 @@ class Daemon:
             "access_keys": self._keys.count if self._keys else None,
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
+            "read_cache": cast(CacheStatus, self._cache.status()) if self._cache else None,
             "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
         }
 
@@ -240,15 +245,28 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
         queue: Queue | None = None
-        inner: S3 = without_queue(far)
+        near: S3 = far
+        cache: Cache | None = None
+        if settings.read_cache.enabled:
+            near = cache = await parts.enter_async_context(open_cache(settings, far, far.endpoint, metrics))
+        inner: S3 = without_queue(near)
         if settings.write_queue.enabled:
             queue = await parts.enter_async_context(
-                open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
+                open_queue(
+                    settings,
+                    near,
+                    far.health,
+                    far.endpoint,
+                    far.region,
+                    metrics,
+                    shed=cache.room.shed if cache else None,
+                    hand_over=cache.hand_over if cache else None,
+                )
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, tls, watched)
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
-        async with background(queue, watched, metrics):
+        async with background(queue, cache, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -325,10 +343,14 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metrics: Metrics) -> AsyncIterator[None]:
+async def background(
+    queue: Queue | None, cache: Cache | None, watched: Sequence[Watched[Any]], metrics: Metrics
+) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
+        if cache is not None:
+            running.append(tasks.create_task(cache.run()))
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
@@ -371,7 +393,7 @@ def watched_settings(settings: Settings) -> Watched[bytes]:
 
 @contextlib.contextmanager
 def locked(settings: Settings) -> Iterator[Sequence[LockFile]]:
-    """Own the local dir and the queue's directory for life (D-8).
+    """Own the local dir and the directories of queue and cache for life (D-8).
 
     Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the
     same directory it has one lock.
@@ -379,6 +401,8 @@ def locked(settings: Settings) -> Iterator[Sequence[LockFile]]:
     places: list[Path] = [settings.gateway.local_dir]
     if settings.write_queue.enabled:
         places.append(settings.queue_dir)
+    if settings.read_cache.enabled:
+        places.append(settings.cache_dir)
     locks: list[LockFile] = []
     try:
         for place in places:
