@@ -64,6 +64,16 @@ class TlsStatus(TypedDict):
     """Unix time from which on clients refuse it."""
 
 
+class CacheStatus(TypedDict):
+    """The read cache in counts."""
+
+    entries: int
+    bytes: int
+    """What the disk gave for them."""
+    usable: bool
+    """Whether its index can be used just now. It is begun anew by itself."""
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
@@ -79,6 +89,8 @@ class Status(TypedDict):
     """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
     files: dict[str, FileStatus]
     draining: bool
+    read_cache: CacheStatus | None
+    """None where there is none."""
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
 
