@@ -57,6 +57,7 @@ class Names:
         self._memory = memory
         self._metrics = metrics
         self._flights = Flights(rows.last_seq(memory.db) if memory.db else 0)
+        self._order = asyncio.Lock()
         self._parser = ThreadPoolExecutor(1, thread_name_prefix="s3d-names")
         self._learning: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -88,15 +89,14 @@ class Names:
 
     async def _list(self, listing: Asked) -> Reply:
         call, last = listing.call, listing.last
-        low = self._low(listing)
         question = self._flights.ask(call.bucket)
         learning = False
         try:
             reply = await (self._inner(call) if last is None else self._onward(listing, last))
             if reply.status == 200 and last is None:
-                learning = self._learn(question, listing, low, reply)
+                learning = self._learn(question, listing, reply)
         except Unavailable as error:
-            remembered = None if call.fresh or error.code != AWAY else await self._recall(listing, low)
+            remembered = None if call.fresh or error.code != AWAY else await self._recall(listing)
             self._metrics.cache_listings.labels("missed" if remembered is None else "stale").inc()
             if remembered is None:
                 raise unremembered(error) from error
@@ -104,7 +104,7 @@ class Names:
         finally:
             if not learning:
                 self._flights.drop(question)
-        if reply.status in FAILING and not call.fresh and (remembered := await self._recall(listing, low)) is not None:
+        if reply.status in FAILING and not call.fresh and (remembered := await self._recall(listing)) is not None:
             reply = remembered
         if reply.status == DENIED:
             await self._forget(call.bucket, call.identity)
@@ -145,34 +145,37 @@ class Names:
                 return answers.page(listing, left, page.cursor if page.truncated else "", None)
             tried.add(token := page.cursor)
 
-    def _learn(self, question: Question, listing: Asked, low: str | None, reply: Reply) -> bool:
+    def _learn(self, question: Question, listing: Asked, reply: Reply) -> bool:
         """Have a page remembered, beside its way; whether that was begun."""
         body = reply.body
         if reply.source != "remote" or reply.outcome is not Outcome.DONE or not isinstance(body, BytesBody):
             return False
         if question.spoiled or len(self._learning) >= MAX_LEARNING:
             return False
-        self._start(self._learning, self._remember(question, listing, low, body.data))
+        self._start(self._learning, self._remember(question, listing, body.data))
         return True
 
-    async def _remember(self, question: Question, listing: Asked, low: str | None, document: bytes) -> None:
+    async def _remember(self, question: Question, listing: Asked, document: bytes) -> None:
         try:
-            loop = asyncio.get_running_loop()
-            learnt = await loop.run_in_executor(self._parser, partial(pages.learn, listing, low, document))
-            most = self._settings.max_names
-            if learnt is None or question.spoiled or len(learnt.entries) > most:
-                return
-            # From here on nothing may come between: what flies now is noted with the page.
-            flying = self._flights.flying(question.bucket)
-            now, floor = self._memory.clock.now(), self._flights.floor
-            await self._memory.write(rows.keep(listing.view, learnt, now, question.seq, flying, floor, most))
+            # One by one: where a page begins the one before it has told.
+            async with self._order:
+                low, loop = self._low(listing), asyncio.get_running_loop()
+                learnt = await loop.run_in_executor(self._parser, partial(pages.learn, listing, low, document))
+                most = self._settings.max_names
+                if learnt is None or question.spoiled or len(learnt.entries) > most:
+                    return
+                # From here on nothing may come between: what flies now is noted with the page.
+                flying = self._flights.flying(question.bucket)
+                now, floor = self._memory.clock.now(), self._flights.floor
+                await self._memory.write(rows.keep(listing.view, learnt, now, question.seq, flying, floor, most))
         finally:
             self._flights.drop(question)
 
-    async def _recall(self, listing: Asked, low: str | None) -> Reply | None:
+    async def _recall(self, listing: Asked) -> Reply | None:
         """The page out of memory; None where not all of it is remembered."""
-        await self._settled()
+        await self.learnt()
         db, now = self._memory.db, self._memory.clock.now()
+        low = self._low(listing)
         known = low is not None or not listing.token
         if db is None or not known or (listing.splits and not listing.token):
             return None
@@ -230,7 +233,7 @@ class Names:
             self._flights.drop(question)
 
     async def _recall_head(self, call: Call, members: str) -> Reply | None:
-        await self._settled()
+        await self.learnt()
         db = self._memory.db
         if db is None:
             return None

@@ -102,6 +102,19 @@ async def test_a_listing_goes_on_offline_and_back(tmp_path: Path, query: dict[st
         assert asked["ContinuationToken"] is None
 
 
+@pytest.mark.semantics("C-10")
+async def test_pages_that_come_quickly_are_one_stretch(tmp_path: Path) -> None:
+    """The next page is asked for before the one before it was learnt."""
+    async with remembering(tmp_path) as one:
+        await one.put(*KEYS)
+        token: dict[str, Any] = {}
+        for _ in range(4):
+            page = await one.ask("ListObjectsV2", MaxKeys=2, **token)
+            token = {"ContinuationToken": page.result.get("NextContinuationToken")}
+        one.far.away = True
+        assert await one.walk() == sorted(KEYS)
+
+
 async def test_v1_goes_on_by_names(tmp_path: Path) -> None:
     """Its markers are names, online and offline."""
     async with remembering(tmp_path) as one:
