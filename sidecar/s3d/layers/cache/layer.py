@@ -143,6 +143,25 @@ class Cache:
         """The cache in counts."""
         return {"entries": self.room.files, "bytes": self.room.bytes, "usable": self._index.is_open}
 
+    def listed(self, bucket: str, prefix: str, after: int) -> list[dict[str, Any]]:
+        """A page of what is cached, in the order in which it came. Times are Unix times."""
+        nothing: list[dict[str, Any]] = []
+        page = self._index.read(lambda db: entries.listed(db, bucket, prefix, after), nothing)
+        clock = self._index.clock
+        for one in page:
+            for name in ("validated", "used"):
+                one[name] = clock.wall_of(one[name])
+        return page
+
+    async def discard(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """Drop what is cached below a prefix, of a bucket, or all: how much. Raises StoreFailed."""
+        with self._changes.changing(bucket, ""):
+            self._copies.make_void(bucket, "")
+            count, size = await self._index.write(lambda db: entries.drop(db, bucket, "", prefix))
+        self.room.changed(-count, -size)
+        await self.room.delete()
+        return {"entries": count, "bytes": size}
+
     async def close(self) -> None:
         """End what is under way, and close the index."""
         await self._fills.close()
