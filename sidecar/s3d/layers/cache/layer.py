@@ -59,6 +59,8 @@ class Cache:
         )
         self._handed = HandedOver(index, blocks, self._copies, self._changes, self.room, metrics)
         self._looks = 0
+        self._has_lost = False
+        """Whether files of this run have lost their rows."""
         index.on_anew = self._begun_anew
         self.room.count()
 
@@ -103,12 +105,19 @@ class Cache:
         await self._handed.take(Spot(bucket, key), headers, body)
 
     def _begun_anew(self) -> None:
+        self._has_lost = True
         self._copies.make_void("", "")
         self.room.count()
 
     async def sweep(self) -> None:
-        """Delete the files that a crash has left. Raises StoreFailed."""
-        await self._blocks.sweep(lambda names: self._index.read(lambda db: entries.known_files(db, names), set(names)))
+        """Delete the files that a crash has left, or an index that is gone. Raises StoreFailed."""
+        own, self._has_lost = self._has_lost, False
+
+        def known(names: list[str]) -> set[str]:
+            named = self._index.read(lambda db: entries.known_files(db, names), set(names))
+            return named | self._copies.files()
+
+        await self._blocks.sweep(known, own=own)
 
     async def look(self) -> None:
         """Hold the limits, leave the disk to others, write what was noted, delete what nobody names; then rest."""
@@ -117,6 +126,8 @@ class Cache:
             await self._index.open()
             self.room.count()
         try:
+            if self._has_lost and self._index.is_open:
+                await self.sweep()
             await self.room.trim()
             await self._blocks.delete(self._copies.take_unnamed())
             if not self._looks % NOTED_INTERVAL:
