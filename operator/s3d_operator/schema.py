@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJso
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
+from s3d.settings import Section
+
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
@@ -28,6 +30,11 @@ def compare(left: str, how: str, right: str, *, add: tuple[str, ...] = ()) -> st
         f"quantity({each if each.startswith(chr(39)) else f'string({each})'})" for each in (left, right, *add)
     )
     return f"{guards}{one}{''.join(f'.add({each})' for each in more)}.compareTo({other}) {how} 0"
+
+
+def help_of(section: type[Section], field: str) -> str:
+    """The documentation of the setting that a field becomes."""
+    return section.model_fields[field].description or ""
 
 
 class Resource(BaseModel):
