@@ -183,6 +183,19 @@ class Daemon:
             return {"changes": 0, "bytes": 0}
         return await self._queue.discard(chosen.bucket, chosen.prefix, chosen.seq)
 
+    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of what is in the read cache. Raises S3Error where there is none."""
+        return self._there().listed(chosen.bucket, chosen.prefix, chosen.after)
+
+    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop what is in the read cache. Raises S3Error where there is none, and StoreFailed."""
+        return await self._there().discard(chosen.bucket, chosen.prefix)
+
+    def _there(self) -> Cache:
+        if self._cache is None:
+            raise S3Error("NoSuchCache", "The read cache is off", status=404, hint="S3D_READ_CACHE=true turns it on")
+        return self._cache
+
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod's grace period runs from now, or from when this was said first. Nothing ends by it: what ends is the
         app, and SIGTERM comes when it has, however late that is."""

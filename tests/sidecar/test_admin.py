@@ -98,6 +98,13 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 3}
 
+    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
+        return [{"id": 1, "bucket": chosen.bucket, "key": chosen.prefix}]
+
+    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"entries": 1, "bytes": 2}
+
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {}
@@ -414,7 +421,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop"]
 
 
 @pytest.mark.semantics("A-7")
@@ -431,7 +438,7 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, p
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1"])
+@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache"])
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404

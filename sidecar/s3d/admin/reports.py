@@ -213,5 +213,11 @@ class Reports(Protocol):
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much of what was pending when it was first asked is left, and what of it waits for a person."""
 
+    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of what is in the read cache."""
+
+    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop what is in the read cache: how much."""
+
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""

@@ -37,6 +37,7 @@ def handler(
         "/queue/discard": reports.discard,
         "/flush": reports.flush,
         "/prestop": reports.prestop,
+        "/cache/drop": reports.drop_cached,
     }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -60,6 +61,8 @@ def handler(
                 return finish(report(reports, query, shows_keys=shows_keys))
             case "/queue" if shows_keys:
                 return finish(await asked(query, partial(list_kept, reports)))
+            case "/cache" if shows_keys:
+                return finish(await asked(query, partial(list_cached, reports)))
             case "/queue/body" if shows_keys:
                 return await send_body(request, reports, query)
             case _:
@@ -79,6 +82,11 @@ async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Re
 async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """A page of what waits for a person."""
     return {"changes": reports.kept(chosen)}
+
+
+async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """A page of what is in the read cache."""
+    return {"entries": reports.cached(chosen)}
 
 
 async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:

@@ -126,12 +126,13 @@ class Blocks:
         disk = await self._in_thread(os.statvfs, self.root)
         return disk.f_bavail * disk.f_frsize
 
-    async def sweep(self, known: Callable[[list[str]], set[str]]) -> int:
-        """Delete files of other runs that `known`, which is called on the loop, does not return; how many."""
+    async def sweep(self, known: Callable[[list[str]], set[str]], *, own: bool = False) -> int:
+        """Delete files that `known`, which is called on the loop, does not return; how many. Those of this run are
+        looked at only with `own`."""
         gone = 0
         for number in range(256):
             names = await self._in_thread(os.listdir, self.root / f"{number:02x}")
-            old = [name for name in names if not name.startswith(self._run)]
+            old = [name for name in names if own or not name.startswith(self._run)]
             for start in range(0, len(old), SWEPT_TOGETHER):
                 some = old[start : start + SWEPT_TOGETHER]
                 orphans = set(some) - known(some)

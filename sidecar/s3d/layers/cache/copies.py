@@ -153,6 +153,10 @@ class Copies:
             # Nothing of it is in the index: nobody would delete it.
             self._unnamed.append(copy.file.name)
 
+    def files(self) -> set[str]:
+        """The files of the copies that may be found."""
+        return {copy.file.name for copy in self._live.values()}
+
     def take_unnamed(self) -> list[str]:
         """The files to delete that no row names."""
         taken, self._unnamed = self._unnamed, []

@@ -59,6 +59,8 @@ class Cache:
         )
         self._handed = HandedOver(index, blocks, self._copies, self._changes, self.room, metrics)
         self._looks = 0
+        self._has_lost = False
+        """Whether files of this run have lost their rows."""
         index.on_anew = self._begun_anew
         self.room.count()
 
@@ -103,12 +105,19 @@ class Cache:
         await self._handed.take(Spot(bucket, key), headers, body)
 
     def _begun_anew(self) -> None:
+        self._has_lost = True
         self._copies.make_void("", "")
         self.room.count()
 
     async def sweep(self) -> None:
-        """Delete the files that a crash has left. Raises StoreFailed."""
-        await self._blocks.sweep(lambda names: self._index.read(lambda db: entries.known_files(db, names), set(names)))
+        """Delete the files that a crash has left, or an index that is gone. Raises StoreFailed."""
+        own, self._has_lost = self._has_lost, False
+
+        def known(names: list[str]) -> set[str]:
+            named = self._index.read(lambda db: entries.known_files(db, names), set(names))
+            return named | self._copies.files()
+
+        await self._blocks.sweep(known, own=own)
 
     async def look(self) -> None:
         """Hold the limits, leave the disk to others, write what was noted, delete what nobody names; then rest."""
@@ -117,6 +126,8 @@ class Cache:
             await self._index.open()
             self.room.count()
         try:
+            if self._has_lost and self._index.is_open:
+                await self.sweep()
             await self.room.trim()
             await self._blocks.delete(self._copies.take_unnamed())
             if not self._looks % NOTED_INTERVAL:
@@ -142,6 +153,25 @@ class Cache:
     def status(self) -> dict[str, Any]:
         """The cache in counts."""
         return {"entries": self.room.files, "bytes": self.room.bytes, "usable": self._index.is_open}
+
+    def listed(self, bucket: str, prefix: str, after: int) -> list[dict[str, Any]]:
+        """A page of what is cached, in the order in which it came. Times are Unix times."""
+        nothing: list[dict[str, Any]] = []
+        page = self._index.read(lambda db: entries.listed(db, bucket, prefix, after), nothing)
+        clock = self._index.clock
+        for one in page:
+            for name in ("validated", "used"):
+                one[name] = clock.wall_of(one[name])
+        return page
+
+    async def discard(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """Drop what is cached below a prefix, of a bucket, or all: how much. Raises StoreFailed."""
+        with self._changes.changing(bucket, ""):
+            self._copies.make_void(bucket, "")
+            count, size = await self._index.write(lambda db: entries.drop(db, bucket, "", prefix))
+        self.room.changed(-count, -size)
+        await self.room.delete()
+        return {"entries": count, "bytes": size}
 
     async def close(self) -> None:
         """End what is under way, and close the index."""

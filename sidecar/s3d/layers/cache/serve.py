@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 NOT_CACHED_FOR = 60.0
 """Seconds for which nobody waits for another's read of an object that turned out not to be cacheable."""
 MAX_NOT_CACHED = 10_000
+MAX_LENGTH = 64 << 30
+"""Bytes of the largest object of which anything is cached: each of its blocks takes 8 bytes of its row."""
 
 
 class Serving:
@@ -265,7 +267,7 @@ class Serving:
         stretch = requests.stretch_of(headers, shown.reply.status, shown.length)
         if stretch is None or not stretch[2] or not shown.is_clear:
             return None
-        if not requests.may_be_kept(headers) or stretch[2] > self._limits.max_size:
+        if not requests.may_be_kept(headers) or stretch[2] > MAX_LENGTH:
             self._not_cached[spot] = tick() + NOT_CACHED_FOR
             return None
         copy = await self._copies.find(spot)
@@ -317,7 +319,7 @@ class Serving:
     ) -> None:
         """Begin a copy by an answer, and answer from it; where it cannot be begun the answer stays as it is."""
         body = reply.body
-        if body is None or length > self._limits.max_size:
+        if body is None or length > min(MAX_LENGTH, self._limits.max_size):
             return
         try:
             copy = await self._copies.begin(spot, reply.headers["ETag"], length)

@@ -153,6 +153,9 @@ async def test_where_a_drop_cannot_be_written_everything_is_dropped(
         assert (await there.get("a")).data == b"new"
         await index.open()
         await fill(there, "a")
+        await there.cache.sweep()
+        blocks = [path for path in (tmp_path / "cache" / "blocks").rglob("*") if path.is_file()]
+        assert len(blocks) == 1
         assert how(await there.get("a")) == "REVALIDATED"
 
 

@@ -118,6 +118,17 @@ async def test_an_index_that_is_damaged_is_no_reason_not_to_start(tmp_path: Path
         assert len(files(tmp_path)) == 1
 
 
+async def test_limits_hold_for_what_is_handed_in_ranges_too(tmp_path: Path) -> None:
+    far = Far()
+    async with cached(tmp_path, far, max_size=4 * BLOCK) as there:
+        for number in range(8):
+            await far.put(str(number), LARGE)
+            assert (await there.get(str(number), Range="bytes=0-9")).data == LARGE[:10]
+            await there.quiet()
+        await there.cache.room.trim()
+        assert sum(path.stat().st_blocks * 512 for path in files(tmp_path)) <= 4 * BLOCK
+
+
 async def test_what_a_crash_has_left_is_deleted(tmp_path: Path) -> None:
     far = Far()
     async with cached(tmp_path, far) as there:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -90,7 +89,7 @@ async def test_a_file_is_handed_over_by_link(tmp_path: Path) -> None:
         await put(queue, "k", pattern(BLOCK))
         far.before = None
         (file,) = [path for path in (tmp_path / "cache" / "blocks").rglob("*") if path.is_file()]
-        assert os.stat(file).st_ino in links
+        assert file.stat().st_ino in links
 
 
 @pytest.mark.semantics("C-8")

@@ -16,7 +16,7 @@ from s3d.store.opening import Schema
 SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
 Tables = apsw.Connection
 COLUMNS = "id, etag, length, file, blocks, bytes, head, validated"
-LISTED = 1000
+LISTED = 200
 """Most entries in a page of a list."""
 
 
@@ -108,15 +108,14 @@ def garbage(db: Database, most: int) -> list[str]:
     return [file for (file,) in db.read("SELECT file FROM garbage LIMIT ?", (most,))]
 
 
-def listed(db: Database, bucket: str, prefix: str, after: tuple[str, str, str]) -> list[dict[str, object]]:
-    """A page of the entries, by bucket and key, behind one of them."""
+def listed(db: Database, bucket: str, prefix: str, after: int) -> list[dict[str, object]]:
+    """A page of the entries, in the order in which they came, behind one of them."""
+    names = ("id", "bucket", "key", "version", "etag", "length", "bytes", "validated", "used")
     rows = db.read(
-        """SELECT bucket, key, version, etag, length, bytes, validated, used FROM entry
-        WHERE (bucket, key, version) > (?, ?, ?) AND (? = '' OR bucket = ?) AND substr(key, 1, length(?)) = ?
-        ORDER BY bucket, key, version LIMIT ?""",
-        (*after, bucket, bucket, prefix, prefix, LISTED),
+        f"""SELECT {", ".join(names)} FROM entry WHERE id > ? AND (? = '' OR bucket = ?)
+        AND substr(key, 1, length(?)) = ? ORDER BY id LIMIT ?""",
+        (after, bucket, bucket, prefix, prefix, LISTED),
     )
-    names = ("bucket", "key", "version", "etag", "length", "bytes", "validated", "used")
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
