@@ -225,6 +225,7 @@ class ReadCache(Resource):
     enabled: bool = Field(default=False, description=help_of(ReadCacheSettings, "enabled"))
     max_size: Size = Field(default="1Gi", description=help_of(ReadCacheSettings, "max_size"))
     max_files: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_files"), ge=1, le=100_000_000)
+    max_names: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_names"), ge=0, le=100_000_000)
     max_age_seconds: int = Field(default=0, description=help_of(ReadCacheSettings, "max_age"), ge=0, le=31_536_000)
     fresh_seconds: int = Field(default=0, description=help_of(ReadCacheSettings, "fresh_for"), ge=0, le=31_536_000)
     max_stale_seconds: int = Field(
