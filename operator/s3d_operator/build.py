@@ -74,6 +74,7 @@ NO_OVERRIDES = Overrides()
 def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = NO_OVERRIDES) -> dict[str, Any]:
     """The daemon's settings by name, for a pod that has `grace_seconds` to end."""
     remote, queue, credentials = spec.remote, spec.write_queue, spec.remote.credentials
+    cache = spec.read_cache if spec.read_cache.enabled else None
     values: dict[str, Any] = {
         "S3D_LOCAL_DIR": LOCAL_DIR,
         "S3D_VOLUME_SIZE": spec.volume.size,
@@ -132,6 +133,14 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_WRITE_QUEUE_FILTER": list(queue.filter),
         "S3D_WRITE_QUEUE_PUSH_FILTER": list(queue.push_filter),
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,
+        "S3D_READ_CACHE": True if cache else None,
+        "S3D_READ_CACHE_MAX_SIZE": cache.max_size if cache else None,
+        "S3D_READ_CACHE_MAX_FILES": cache.max_files if cache else None,
+        "S3D_READ_CACHE_MAX_NAMES": cache.max_names if cache else None,
+        "S3D_READ_CACHE_MAX_AGE": cache.max_age_seconds if cache else None,
+        "S3D_READ_CACHE_FRESH_FOR": cache.fresh_seconds if cache else None,
+        "S3D_READ_CACHE_MAX_STALE": cache.max_stale_seconds if cache else None,
+        "S3D_READ_CACHE_VALIDATE_TIMEOUT": cache.validate_timeout_seconds if cache else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -185,6 +194,14 @@ FIELDS = {
     "S3D_WRITE_QUEUE_FILTER": "spec.writeQueue.filter",
     "S3D_WRITE_QUEUE_PUSH_FILTER": "spec.writeQueue.pushFilter",
     "S3D_WRITE_QUEUE_WORKERS": "spec.writeQueue.workers",
+    "S3D_READ_CACHE": "spec.readCache.enabled",
+    "S3D_READ_CACHE_MAX_SIZE": "spec.readCache.maxSize",
+    "S3D_READ_CACHE_MAX_FILES": "spec.readCache.maxFiles",
+    "S3D_READ_CACHE_MAX_NAMES": "spec.readCache.maxNames",
+    "S3D_READ_CACHE_MAX_AGE": "spec.readCache.maxAgeSeconds",
+    "S3D_READ_CACHE_FRESH_FOR": "spec.readCache.freshSeconds",
+    "S3D_READ_CACHE_MAX_STALE": "spec.readCache.maxStaleSeconds",
+    "S3D_READ_CACHE_VALIDATE_TIMEOUT": "spec.readCache.validateTimeoutSeconds",
 }
 
 

@@ -21,12 +21,15 @@ class Rule(NamedTuple):
     message: str
 
 
-def compare(left: str, how: str, right: str, *, add: str = "") -> str:
-    """A CEL expression that compares two quantities; it holds where one of them is none, of which its field tells."""
-    quantities = [f"string({each})" for each in (left, right) if not each.startswith("'")]
+def compare(left: str, how: str, right: str, *, add: tuple[str, ...] = ()) -> str:
+    """A CEL expression that compares two quantities, others added to the left one; it holds where one of them is none,
+    of which its field tells."""
+    quantities = [f"string({each})" for each in (left, right, *add) if not each.startswith("'")]
     guards = "".join(f"!isQuantity({each}) || " for each in quantities)
-    one, other = (f"quantity({each if each.startswith(chr(39)) else f'string({each})'})" for each in (left, right))
-    return f"{guards}{one}{f'.add(quantity({add}))' if add else ''}.compareTo({other}) {how} 0"
+    one, other, *more = (
+        f"quantity({each if each.startswith(chr(39)) else f'string({each})'})" for each in (left, right, *add)
+    )
+    return f"{guards}{one}{''.join(f'.add({each})' for each in more)}.compareTo({other}) {how} 0"
 
 
 def help_of(section: type[Section], field: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from s3d.settings import Gateway as Daemon
+from s3d.settings import ReadCache as ReadCacheSettings
 from s3d.settings import Remote as RemoteSettings
 from s3d.settings import WriteQueue as WriteQueueSettings
 from s3d_operator.door_spec import Access, Cors, Tls
@@ -34,6 +35,9 @@ from s3d_operator.selector import LabelSelector
 # Rules of a filter: the API server has to know a bound.
 MAX_RULES = 256
 # What a volume has beside the queue, as CEL.
+SIZED = (("emptyDir", "sizeLimit"), ("ephemeral", "size"))
+"""The volumes that say how large they are, and where."""
+QUEUE_SIZE = "self.writeQueue.maxSize"
 ROOM = "'512Mi'"
 
 
@@ -224,6 +228,30 @@ class WriteQueue(Resource):
     )
 
 
+class ReadCache(Resource):
+    """The read cache, on the gateway's volume."""
+
+    enabled: bool = Field(default=False, description=help_of(ReadCacheSettings, "enabled"))
+    max_size: Size = Field(default="1Gi", description=help_of(ReadCacheSettings, "max_size"))
+    max_files: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_files"), ge=1, le=100_000_000)
+    max_names: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_names"), ge=0, le=100_000_000)
+    max_age_seconds: int = Field(default=0, description=help_of(ReadCacheSettings, "max_age"), ge=0, le=31_536_000)
+    fresh_seconds: int = Field(default=0, description=help_of(ReadCacheSettings, "fresh_for"), ge=0, le=31_536_000)
+    max_stale_seconds: int = Field(
+        default=86_400, description=help_of(ReadCacheSettings, "max_stale"), ge=0, le=31_536_000
+    )
+    validate_timeout_seconds: int = Field(
+        default=1, description=help_of(ReadCacheSettings, "validate_timeout"), ge=1, le=120
+    )
+
+    rules: ClassVar = (
+        Rule(
+            compare("self.maxSize", ">=", "'1Mi'"),
+            "readCache.maxSize is below 1Mi: nothing would be cached; enabled: false switches it off",
+        ),
+    )
+
+
 class EmptyDir(Resource):
     """A volume that dies with its pod."""
 
@@ -369,6 +397,7 @@ class S3GatewaySpec(Resource):
         default=None, description="Which of the pods that opted in. Unset: all of the namespace."
     )
     write_queue: WriteQueue = Field(default=WriteQueue(), description="The durable write queue.")
+    read_cache: ReadCache = Field(default=ReadCache(), description="The read cache.")
     volume: Volume = Field(
         default=Volume(empty_dir=EmptyDir()), description="Where the gateway keeps what has to survive a crash."
     )
@@ -399,7 +428,7 @@ class S3GatewaySpec(Resource):
         *(
             Rule(
                 f"!self.writeQueue.enabled || !has(self.volume.{kind})"
-                f" || {compare('self.writeQueue.maxSize', '<=', f'self.volume.{kind}.{size}', add=ROOM)}",
+                f" || {compare('self.writeQueue.maxSize', '<=', f'self.volume.{kind}.{size}', add=(ROOM,))}",
                 f"volume.{kind}.{size} has to be at least writeQueue.maxSize and 512Mi: {why}",
             )
             for kind, size, why in (
@@ -410,6 +439,22 @@ class S3GatewaySpec(Resource):
                 ),
                 ("ephemeral", "size", "a full volume fails writes before the queue's own limit does"),
             )
+        ),
+        *(
+            Rule(
+                f"!self.readCache.enabled || !has(self.volume.{kind})"
+                f" || {compare('self.readCache.maxSize', '<=', f'self.volume.{kind}.{size}', add=(ROOM,))}",
+                f"volume.{kind}.{size} has to be at least readCache.maxSize and 512Mi",
+            )
+            for kind, size in SIZED
+        ),
+        *(
+            Rule(
+                f"!self.readCache.enabled || !self.writeQueue.enabled || !has(self.volume.{kind}) || "
+                + compare("self.readCache.maxSize", "<=", f"self.volume.{kind}.{size}", add=(QUEUE_SIZE, ROOM)),
+                f"volume.{kind}.{size} has to be at least writeQueue.maxSize, readCache.maxSize and 512Mi together",
+            )
+            for kind, size in SIZED
         ),
         Rule(
             "!has(self.volume.persistentVolumeClaim) || !has(oldSelf.volume.persistentVolumeClaim) || "

@@ -181,6 +181,13 @@ class Reply:
     outcome: Outcome = Outcome.DONE
     source: Source = "remote"
     """Who answered. Only what the remote gave teaches an ETag; the door adds the request's id to other errors."""
+    validated: bool = False
+    """Whether the head is the remote's own, which was asked for this request, though the bytes are a cache's."""
+
+    @property
+    def is_remotes(self) -> bool:
+        """Whether its head is what the remote has said to this request."""
+        return self.source == "remote" or self.validated
 
 
 class S3(Protocol):

@@ -23,7 +23,6 @@ VOLUME_MARGIN = 512 << 20
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 NOT_BUILT = {
-    "S3D_READ_CACHE": "the read cache is",
     "S3D_SYNC_FOLDER": "the sync folder is",
     "S3D_FUSE_MOUNT": "the FUSE mount is",
     "S3D_OPA": "asking Open Policy Agent is",
@@ -200,11 +199,17 @@ def names_door(url: str, gateway: Gateway) -> bool:
 
 
 def check_room(settings: Settings) -> None:
-    """Refuse a queue that could outgrow its volume: a kubelet evicts the pod whose emptyDir does, at once."""
-    size, most = settings.gateway.volume_size, settings.write_queue.max_size
-    if settings.write_queue.enabled and size and most + VOLUME_MARGIN > size:
+    """Refuse a queue and a cache that could outgrow their volume: a kubelet evicts the pod whose emptyDir does, at
+    once. A cache in a directory of its own is not on that volume."""
+    size, queue, cache = settings.gateway.volume_size, settings.write_queue, settings.read_cache
+    parts = {
+        "S3D_WRITE_QUEUE_MAX_SIZE": queue.max_size if queue.enabled else 0,
+        "S3D_READ_CACHE_MAX_SIZE": cache.max_size if cache.enabled and cache.dir is None else 0,
+    }
+    named = {name: most for name, most in parts.items() if most}
+    if named and size and sum(named.values()) + VOLUME_MARGIN > size:
         raise ConfigError(
-            f"S3D_WRITE_QUEUE_MAX_SIZE: {most} bytes and 512Mi do not fit into the volume of {size} bytes",
+            f"{' and '.join(named)}: {sum(named.values())} bytes and 512Mi do not fit into the volume of {size} bytes",
             hint="lower it, or give s3d a larger volume and say so in S3D_VOLUME_SIZE",
         )
 

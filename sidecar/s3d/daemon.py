@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Cors(Known(Queue(Remote))))
+    door -> Metered(Cors(Known(Queue(Names(Cache(Remote))))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from s3d import __version__, config, documents, files, logs
 from s3d.admin.reports import (
     BucketStatus,
+    CacheStatus,
     Chosen,
     IdentityStatus,
     LaneStatus,
@@ -45,9 +46,11 @@ from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
+from s3d.layers.cache import Cache, open_cache
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
+from s3d.layers.names import Names, forget, open_names
 from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
@@ -84,6 +87,8 @@ class Daemon:
         keys: DoorKeys | None = None,
         tls: Tls | None = None,
         watched: Sequence[Watched[Any]] = (),
+        cache: Cache | None = None,
+        names: Names | None = None,
     ) -> None:
         """Take the parts that know."""
         self._keys = keys
@@ -91,6 +96,8 @@ class Daemon:
         self._settings = settings
         self._far = far
         self._queue = queue
+        self._cache = cache
+        self._names = names
         self._tls = tls
         self._started_at = tick()
         self.listening = False
@@ -111,6 +118,8 @@ class Daemon:
     def status(self) -> Status:
         """Counts of everything."""
         health, own = self._far.health, self._far.identities.own
+        if self._names is not None:
+            self._names.show()
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -129,6 +138,7 @@ class Daemon:
             "access_keys": self._keys.count if self._keys else None,
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
+            "read_cache": cast(CacheStatus, self._cache.status()) if self._cache else None,
             "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
         }
 
@@ -179,6 +189,19 @@ class Daemon:
         if self._queue is None:
             return {"changes": 0, "bytes": 0}
         return await self._queue.discard(chosen.bucket, chosen.prefix, chosen.seq)
+
+    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of what is in the read cache. Raises S3Error where there is none."""
+        return self._there().listed(chosen.bucket, chosen.prefix, chosen.after)
+
+    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop what is in the read cache. Raises S3Error where there is none, and StoreFailed."""
+        return await self._there().discard(chosen.bucket, chosen.prefix)
+
+    def _there(self) -> Cache:
+        if self._cache is None:
+            raise S3Error("NoSuchCache", "The read cache is off", status=404, hint="S3D_READ_CACHE=true turns it on")
+        return self._cache
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod's grace period runs from now, or from when this was said first. Nothing ends by it: what ends is the
@@ -249,15 +272,31 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
         queue: Queue | None = None
-        inner: S3 = without_queue(far)
+        near: S3 = far
+        cache: Cache | None = None
+        if settings.read_cache.enabled:
+            near = cache = await parts.enter_async_context(open_cache(settings, far, far.endpoint, metrics))
+        names = await parts.enter_async_context(remembering(settings, near, far, metrics))
+        near = names or near
+        inner: S3 = without_queue(near)
         if settings.write_queue.enabled:
             queue = await parts.enter_async_context(
-                open_queue(settings, far, far.health, far.endpoint, far.region, metrics, origin=origin)
+                open_queue(
+                    settings,
+                    near,
+                    far.health,
+                    far.endpoint,
+                    far.region,
+                    metrics,
+                    origin=origin,
+                    shed=cache.room.shed if cache else None,
+                    hand_over=cache.hand_over if cache else None,
+                )
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, tls, watched)
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
-        async with background(queue, watched, metrics):
+        async with background(queue, cache, names, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -334,10 +373,16 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 
 @contextlib.asynccontextmanager
-async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metrics: Metrics) -> AsyncIterator[None]:
+async def background(
+    queue: Queue | None, cache: Cache | None, names: Names | None, watched: Sequence[Watched[Any]], metrics: Metrics
+) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
+        if cache is not None:
+            running.append(tasks.create_task(cache.run()))
+        if names is not None:
+            running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
@@ -349,6 +394,21 @@ async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metri
         yield
         for task in running:
             task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def remembering(
+    settings: Settings, near: S3, far: remote.Remote, metrics: Metrics
+) -> AsyncIterator[Names | None]:
+    """Open what is remembered of names. With the read cache off it is forgotten: what changes meanwhile nobody would
+    note."""
+    if not settings.read_cache.enabled:
+        await asyncio.to_thread(forget, settings.cache_dir)
+        yield None
+        return
+    opened = open_names(near, settings.read_cache, settings.cache_dir, far.endpoint, far.health, metrics)
+    async with opened as names:
+        yield names
 
 
 async def sweep(queue: Queue) -> None:
@@ -385,7 +445,7 @@ def watched_settings(settings: Settings, said: set[str]) -> Watched[bytes]:
 
 @contextlib.contextmanager
 def locked(settings: Settings) -> Iterator[Sequence[LockFile]]:
-    """Own the local dir and the queue's directory for life (D-8).
+    """Own the local dir and the directories of queue and cache for life (D-8).
 
     Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the
     same directory it has one lock.
@@ -393,6 +453,8 @@ def locked(settings: Settings) -> Iterator[Sequence[LockFile]]:
     places: list[Path] = [settings.gateway.local_dir]
     if settings.write_queue.enabled:
         places.append(settings.queue_dir)
+    if settings.read_cache.enabled:
+        places.append(settings.cache_dir)
     locks: list[LockFile] = []
     try:
         for place in places:

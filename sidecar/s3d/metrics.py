@@ -171,6 +171,64 @@ class Metrics:
             registry=registry,
         )
 
+        self.cache_requests = Counter(
+            "s3d_cache_requests_total",
+            "Reads of objects by what came of them: hit (from the cache, unasked), revalidated (from the cache, which "
+            "the remote has confirmed), stale (from the cache, since the remote could not be asked), miss, or pass "
+            "(answered without a body, or with an error).",
+            ("result",),
+            registry=registry,
+        )
+        self.cache_saved_bytes = Counter(
+            "s3d_cache_saved_bytes_total", "Bytes given from the cache instead of the remote.", registry=registry
+        )
+        self.cache_bytes = Gauge("s3d_cache_bytes", "Bytes of the disk that the cache takes.", registry=registry)
+        self.cache_entries = Gauge("s3d_cache_objects", "Objects in the cache.", registry=registry)
+        self.cache_evictions = Counter(
+            "s3d_cache_evictions_total",
+            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room) or changed.",
+            ("why",),
+            registry=registry,
+        )
+        self.cache_fills = Counter(
+            "s3d_cache_fills_total",
+            "What came into the cache, by end: whole, handed (over by the write queue), changed (another version came "
+            "meanwhile) or broken.",
+            ("end",),
+            registry=registry,
+        )
+        self.cache_validations = Histogram(
+            "s3d_cache_validation_duration_seconds",
+            "Time until the remote said whether a cached object is the newest version.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.cache_corrupt_blocks = Counter(
+            "s3d_cache_corrupt_blocks_total",
+            "Cached blocks that were damaged on the disk, and were fetched again.",
+            registry=registry,
+        )
+        self.cache_names = Gauge(
+            "s3d_cache_remembered",
+            "What is remembered for the time in which the remote is away, by kind: names of objects, or HEADs.",
+            ("kind",),
+            registry=registry,
+        )
+        self.cache_listings = Counter(
+            "s3d_cache_listings_total",
+            "Listings by who answered them: remote, stale (out of memory while the remote is away), or missed (nobody "
+            "did).",
+            ("source",),
+            registry=registry,
+        )
+        self.cache_heads = Counter(
+            "s3d_cache_heads_total",
+            "HEADs of objects by who answered them: remote, stale (out of memory while the remote is away), or missed "
+            "(nobody did).",
+            ("source",),
+            registry=registry,
+        )
+
         self._callers = Counter(
             "s3d_auth_total",
             "Requests by what their signature was found to be: accepted, anonymous, or the code of the error by which "

@@ -448,6 +448,59 @@ class WriteQueue(Section):
     )
 
 
+class ReadCache(Section):
+    """The read cache."""
+
+    title = "The read cache"
+    enabled: bool = setting("S3D_READ_CACHE", False, "Keep what was read, so that it is not fetched again.")
+    dir: Path | None = setting("S3D_READ_CACHE_DIR", None, "Directory of the cache. Unset: LOCAL_DIR/cache.")
+    max_size: Bytes = setting(
+        "S3D_READ_CACHE_MAX_SIZE",
+        "10Gi",
+        "Bytes of the disk that the cache may take. What was not read for the longest time goes first.",
+        reloads=True,
+    )
+    max_files: int = setting(
+        "S3D_READ_CACHE_MAX_FILES", 100_000, "Most objects that may be cached.", reloads=True, ge=1
+    )
+    max_age: Duration = setting(
+        "S3D_READ_CACHE_MAX_AGE",
+        0.0,
+        "An object that was not read for this long is dropped. 0 disables the limit.",
+        reloads=True,
+    )
+    fresh_for: Duration = setting(
+        "S3D_READ_CACHE_FRESH_FOR",
+        0.0,
+        "How long after an answer of the remote an object is answered from the cache without asking whether it is the "
+        "newest version, to the identity that got the answer. 0: the remote is asked each time, by a HEAD.",
+        reloads=True,
+    )
+    max_stale: Duration = setting(
+        "S3D_READ_CACHE_MAX_STALE",
+        86400.0,
+        "How old the last answer of the remote to the same identity may be while the remote is away or in trouble, and "
+        "a cached object is answered without it, marked `x-cache: STALE`. 0: never.",
+        reloads=True,
+    )
+    max_names: int = setting(
+        "S3D_READ_CACHE_MAX_NAMES",
+        100_000,
+        "Most names of objects that are remembered for listings, and most HEADs, for the time in which the remote is "
+        "away. What was used least recently goes first.",
+        reloads=True,
+        ge=0,
+    )
+    validate_timeout: Duration = setting(
+        "S3D_READ_CACHE_VALIDATE_TIMEOUT",
+        1.0,
+        "How long a read waits for the remote to say whether a cached object is the newest version, where it may be "
+        "answered without that.",
+        reloads=True,
+        gt=0,
+    )
+
+
 class Settings(Section):
     """All settings."""
 
@@ -456,11 +509,17 @@ class Settings(Section):
     remote: Remote = Field(default_factory=Remote)
     browsers: Browsers = Field(default_factory=Browsers)
     write_queue: WriteQueue = Field(default_factory=WriteQueue)
+    read_cache: ReadCache = Field(default_factory=ReadCache)
 
     @property
     def queue_dir(self) -> Path:
         """Where the write queue keeps its table and its bodies."""
         return self.write_queue.dir or self.gateway.local_dir / "queue"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where the read cache keeps its index and its blocks."""
+        return self.read_cache.dir or self.gateway.local_dir / "cache"
 
 
 SECTIONS: tuple[tuple[str, type[Section]], ...] = (
@@ -468,6 +527,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("remote", Remote),
     ("browsers", Browsers),
     ("write_queue", WriteQueue),
+    ("read_cache", ReadCache),
 )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from s3d import config
+from s3d.errors import ConfigError
 from s3d.settings import Browsers, Settings, known_settings, parse_bytes
 from s3d_operator import build, mounted
 from s3d_operator.crd import schema_of
@@ -115,9 +116,10 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
 
 def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours = {"S3D_INSECURE": "the door is the pod's own", "S3D_WRITE_QUEUE_DIR": "one volume holds all"}
+    ours |= {"S3D_READ_CACHE_DIR": "one volume holds all"}
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
-    said = build.settings(spec(FULL), grace_seconds=125).keys()
+    said = build.settings(spec(FULL | {"readCache": {"enabled": True}}), grace_seconds=125).keys()
     assert {name for name, *_ in known_settings()} - said == ours.keys()
 
 
@@ -143,6 +145,19 @@ def test_every_size_of_the_schema_is_one_that_the_daemon_reads() -> None:
     for size in ("0", "17", "1k", "2.5M", "3Gi", "1Ti", 4096):
         settings = loaded(LEAST | {"writeQueue": {"maxSize": size}, "volume": {"emptyDir": {"sizeLimit": "2T"}}})
         assert settings.write_queue.max_size == parse_bytes(size)
+
+
+def test_a_read_cache_is_off_until_it_is_asked_for_and_has_to_fit_the_volume_beside_the_queue() -> None:
+    assert not loaded(LEAST).read_cache.enabled
+    cache = {"enabled": True, "maxSize": "1Gi", "freshSeconds": 30, "maxStaleSeconds": 60, "validateTimeoutSeconds": 2}
+    settings = loaded(LEAST | {"readCache": cache}).read_cache
+    assert (settings.enabled, settings.max_size, settings.fresh_for) == (True, 1 << 30, 30.0)
+    assert (settings.max_stale, settings.validate_timeout) == (60.0, 2.0)
+    spec = S3GatewaySpec.model_validate(LEAST | {"readCache": cache | {"maxSize": "2Gi"}})
+    with pytest.raises(ConfigError, match=r"spec.writeQueue.maxSize and spec.readCache.maxSize: .* do not fit"):
+        build.check(spec)
+    names = {"S3D_READ_CACHE_MAX_SIZE", "S3D_READ_CACHE_FRESH_FOR", "S3D_READ_CACHE_MAX_STALE"}
+    assert names <= build.reloaded(S3GatewaySpec.model_validate(LEAST | {"readCache": cache})).keys()
 
 
 @pytest.mark.checklist(17)
@@ -211,7 +226,7 @@ def test_a_hook_says_when_the_grace_period_began_and_the_settings_when_it_ends()
 
 def test_every_setting_that_a_field_becomes_has_the_name_of_that_field() -> None:
     """What the daemon says of a setting is read by somebody who wrote a spec."""
-    spec = S3GatewaySpec.model_validate({"remote": FULL["remote"]})
+    spec = S3GatewaySpec.model_validate({"remote": FULL["remote"], "readCache": {"enabled": True}})
     ours = {"S3D_LOCAL_DIR", "S3D_CONFIG_DIR", "S3D_ENDPOINT", "S3D_METRICS_ENDPOINT", "S3D_TERMINATION_LOG"}
     ours |= {"S3D_LOG_FORMAT", "S3D_LOCK_WAIT", "S3D_CREDENTIALS_DIR"}
     assert build.settings(spec, grace_seconds=0).keys() - build.FIELDS.keys() == ours

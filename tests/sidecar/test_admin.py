@@ -57,6 +57,7 @@ class Told:
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
             "keeps_push_filter": False,
+            "read_cache": {"entries": 4, "bytes": 5, "usable": True},
             "access_keys": 2,
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,
@@ -100,6 +101,13 @@ class Told:
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"changes": 3}
+
+    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
+        return [{"id": 1, "bucket": chosen.bucket, "key": chosen.prefix}]
+
+    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"entries": 1, "bytes": 2}
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
@@ -417,7 +425,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop"]
 
 
 @pytest.mark.semantics("A-7")
@@ -434,7 +442,7 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, p
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1"])
+@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache"])
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import itertools
 import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -22,6 +23,8 @@ from s3d.connections import Bounds
 from s3d.door.callers import Looked, Resumed
 from s3d.door.request_body import RequestBody
 from s3d.door.server import Server
+from s3d.layers.cache.reader import Reader
+from s3d.layers.cache.rows.entries import Spot
 from s3d.layers.queue import Queue, parked
 from s3d.layers.queue.multipart.concatenated import ConcatenatedBody
 from s3d.layers.queue.remote_facts.probing import Watched
@@ -37,7 +40,8 @@ from s3d.protocol import checksums, chunked, forms
 from s3d.settings import Remote
 from s3d.store.bodies import Bodies
 from s3d.store.file_body import FileBody
-from tests.callers import Streamed, ask
+from tests.caches import Far, cached
+from tests.callers import Streamed, ask, door_call
 from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
 from tests.fakes.fake import Fake
 from tests.queues import BUCKET, opened
@@ -83,6 +87,7 @@ class Makers:
         self._queue = queue
         self._life = life
         self._bodies = self._context.bodies
+        self._numbers = itertools.count()
 
     async def stored(self, data: bytes) -> FileBody:
         bodies: Bodies = self._bodies
@@ -156,6 +161,20 @@ class Makers:
         await anext(looked.chunks(), b"")
         return looked.again()
 
+    async def read_from_cache(self, data: bytes) -> Body:
+        directory = self._context.settings.gateway.local_dir / f"cache-{next(self._numbers)}"
+        far = Far()
+        there = await self._life.enter_async_context(cached(directory, far))
+        call = door_call("GetObject", {"Bucket": BUCKET, "Key": "k"}, None, {})
+        if not data:
+            copies = there.cache._copies
+            copy = await copies.begin(Spot(BUCKET, "k"), '"etag"', 0)
+            return Reader(copies, copy, there.cache._fills, call, (0, 0), there.metrics)
+        await far.put("k", data)
+        body = (await there.cache(call)).body
+        assert isinstance(body, Reader)
+        return body
+
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
         server = Server(handle, lingering_time=0.0)
@@ -217,6 +236,7 @@ MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     Looked: Makers.looked,
     Resumed: Makers.resumed,
     Download: Makers.download,
+    Reader: Makers.read_from_cache,
 }
 
 
@@ -286,7 +306,7 @@ async def test_a_trailer_passes_through_its_frames(tmp_path: Path) -> None:
         assert body.trailers == {CRC: crc_of(b"data")}
 
 
-@pytest.mark.parametrize("kind", [FileBody, RangeBody, Guarded, Download], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [FileBody, RangeBody, Guarded, Download, Reader], ids=lambda kind: kind.__name__)
 async def test_what_lies_in_a_file_or_comes_from_a_socket_is_not_copied(kind: type[Body], tmp_path: Path) -> None:
     async with opened(tmp_path, await vouched()) as queue, contextlib.AsyncExitStack() as life:
         make: MakeBody = lambda data: MAKERS[kind](Makers(queue, life), data)  # noqa: E731 # for the type

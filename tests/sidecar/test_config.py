@@ -50,8 +50,12 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 REFUSED = [
     ({"S3D_LOCALDIR": "/x"}, "did you mean S3D_LOCAL_DIR"),
     ({"S3_ENDPIONT": "http://x"}, "did you mean S3_ENDPOINT"),
-    ({"S3D_READ_CACHE": "true"}, "the read cache is not built yet"),
-    ({"S3D_READ_CACHE_MAX_SIZE": "1Gi"}, "the read cache is not built yet"),
+    ({"S3D_READ_CACHE_MAXSIZE": "1Gi"}, "did you mean S3D_READ_CACHE_MAX_SIZE"),
+    (
+        {"S3D_READ_CACHE": "true", "S3D_READ_CACHE_MAX_SIZE": "1Gi", "S3D_VOLUME_SIZE": "3Gi"}
+        | {"S3D_WRITE_QUEUE_MAX_SIZE": "2Gi"},
+        "S3D_WRITE_QUEUE_MAX_SIZE and S3D_READ_CACHE_MAX_SIZE: 3221225472 bytes and 512Mi do not fit",
+    ),
     ({"S3D_SYNC_FOLDER_DIR": "/x"}, "the sync folder is not built yet"),
     ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),

@@ -5,7 +5,7 @@ from prometheus_client import generate_latest
 
 from s3d.metrics import STATES, Metrics
 
-BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_up", "_failed", "_info")
+BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_objects", "_up", "_failed", "_info")
 
 
 def samples(metrics: Metrics) -> dict[str, float]:

@@ -66,6 +66,16 @@ class TlsStatus(TypedDict):
     """Unix time from which on clients refuse it."""
 
 
+class CacheStatus(TypedDict):
+    """The read cache in counts."""
+
+    entries: int
+    bytes: int
+    """What the disk gave for them."""
+    usable: bool
+    """Whether its index can be used just now. It is begun anew by itself."""
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
@@ -83,6 +93,8 @@ class Status(TypedDict):
     """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
     files: dict[str, FileStatus]
     draining: bool
+    read_cache: CacheStatus | None
+    """None where there is none."""
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
 
@@ -207,6 +219,12 @@ class Reports(Protocol):
 
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much of what was pending when it was first asked is left, and what of it waits for a person."""
+
+    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """A page of what is in the read cache."""
+
+    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Drop what is in the read cache: how much."""
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""

@@ -37,6 +37,7 @@ def handler(
         "/queue/discard": reports.discard,
         "/flush": reports.flush,
         "/prestop": reports.prestop,
+        "/cache/drop": reports.drop_cached,
     }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -62,6 +63,8 @@ def handler(
                 return finish(await asked(query, partial(list_kept, reports)))
             case "/queue/why" if shows_keys:
                 return finish(await asked(query, partial(explain, reports)))
+            case "/cache" if shows_keys:
+                return finish(await asked(query, partial(list_cached, reports)))
             case "/queue/body" if shows_keys:
                 return await send_body(request, reports, query)
             case _:
@@ -86,6 +89,11 @@ async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
 async def explain(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """What each rule says of a change."""
     return reports.why(chosen.seq or 0)
+
+
+async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """A page of what is in the read cache."""
+    return {"entries": reports.cached(chosen)}
 
 
 async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:

@@ -34,6 +34,7 @@ examples:
   s3d status                               is the remote there, and what is still to be delivered?
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
+  s3d cache stat                           how much is kept of what was read
   s3d key new --read-only                  let somebody in who may only read (docs/ACCESS.md)
   s3d presign holiday/2026/a.jpg           a URL by which anybody may read it for an hour
   s3d filter test 'b, !b/tmp/*' b/tmp/x     what a list of rules says of an object
@@ -115,6 +116,15 @@ examples:
 Not on a terminal, a line of `list` is: number, state, operation, size in bytes, BUCKET/KEY and why it
 waits, separated by tabs. All of this is asked over the socket in S3D_LOCAL_DIR, where the daemon runs.
 """
+CACHE = """\
+examples:
+  s3d cache stat                              how many objects, and how many bytes of the disk
+  s3d cache ls holiday/2026/                  what is cached below a prefix
+  s3d cache drop holiday                      drop what is cached of a bucket; it is fetched anew when it is read
+
+Not on a terminal, a line of `ls` is: BUCKET/KEY, size in bytes, bytes on the disk, ETag, and when the remote
+last confirmed it (Unix time), separated by tabs. It is asked over the socket in S3D_LOCAL_DIR.
+"""
 FLUSH = """\
 examples:
   s3d flush                                   wait until everything that is pending now is delivered
@@ -172,6 +182,11 @@ itself when nothing is left but what waits for a person.
 
 settings (environment, or the file that S3D_CONFIG names):
 """
+CACHE_ACTIONS = {
+    "stat": "show how much is cached",
+    "ls": "list what is cached",
+    "drop": "drop what is cached",
+}
 QUEUE_ACTIONS = {
     "list": "show what waits for a person",
     "why": "show what each rule says of a change, and which holds it",
@@ -299,6 +314,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import queue
 
             return queue(options)
+        case "cache":
+            from s3d.cli.cache import cache
+
+            return cache(options)
         case "flush":
             from s3d.cli.queue import flush
 
@@ -413,6 +432,16 @@ def parser() -> Parser:
         if action == "export":
             choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
             choice.add_argument("--force", action="store_true", help="write over files that are there")
+        add_json(choice)
+
+    command = add("cache", "show, list or drop what is in the read cache", epilog=CACHE)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in CACHE_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action != "stat":
+            choice.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
+        if action == "drop":
+            choice.add_argument("--all", action="store_true", help="all of it")
         add_json(choice)
 
     command = add("key", "make, list, rotate or test the access keys of the S3 door", epilog=KEY)

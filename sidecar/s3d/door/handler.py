@@ -252,7 +252,7 @@ class Door:
             headers["x-amz-id-2"] = self._host_id
             if isinstance(body, BytesBody):
                 body = BytesBody(self._identified(request, body.data, request_id))
-        page.tell(headers, forwarded=reply.source == "remote")
+        page.tell(headers, forwarded=reply.is_remotes)
         headers.setdefault("x-amz-request-id", request_id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)

@@ -75,6 +75,8 @@ class Page:
     """Whether it shows that its bucket keeps versions."""
     told: bool = True
     """Whether it says how its names are written: that they are encoded, or by no `%` or `+` that they need not be."""
+    age: int | None = None
+    """Seconds since the remote showed it, where a memory has answered in its place."""
 
     @property
     def owner(self) -> str:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from s3d.api import Body
 from s3d.errors import CorruptBody, S3Error
 from s3d.store import files
-from s3d.store.failures import StoreFailed, store_error
+from s3d.store.failures import StoreFailed, StoreFull, store_error
 from s3d.store.file_body import FileBody, Intact
 from s3d.store.files import BLOCK
 from s3d.store.syncs import DirectorySyncs, sync_dir
@@ -35,6 +35,7 @@ from s3d.store.threads import Line, OpenFile, make_pool
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 Hasher = Callable[[bytes], None]
+MakeRoom = Callable[[int], Awaitable[bool]]
 Came = Callable[[int], Awaitable[None]]
 BLOCKS = 8 * BLOCK
 """Bytes that are gathered of all bodies together, before they are written."""
@@ -63,8 +64,9 @@ class Swept:
 class Bodies:
     """One directory of bodies, owned by one process and used from one event loop."""
 
-    def __init__(self, root: Path, *, inline_limit: int = 16 << 10) -> None:
+    def __init__(self, root: Path, *, inline_limit: int = 16 << 10, make_room: MakeRoom | None = None) -> None:
         """Make `root` where it is missing (its parent must exist). Bodies of up to `inline_limit` bytes get no file.
+        `make_room` is asked for room where the disk has none for what is to come.
 
         Blocks; meant for start-up. Raises StoreFailed.
         """
@@ -77,6 +79,7 @@ class Bodies:
         self._pool = make_pool()
         self._intact = Intact()
         self._receiving = 0
+        self._make_room = make_room
         try:
             if not root.is_dir():
                 root.mkdir(mode=0o700)
@@ -216,7 +219,7 @@ class Bodies:
             self._receiving += 1
             if body.length:
                 # A full disk is found before the client sends the bytes.
-                await self._finish(file.start(files.refuse_full, body.length))
+                await self._reserve(file, body.length)
             async with contextlib.aclosing(_blocks(body, self._block_size)) as blocks:
                 async for block in blocks:
                     length = sum(map(len, block))
@@ -241,6 +244,15 @@ class Bodies:
         finally:
             self._receiving -= 1
             file.close(None if kept else functools.partial(files.forget, self._dir, id))
+
+    async def _reserve(self, file: OpenFile, size: int) -> None:
+        """Refuse what the disk has no room for, once others have given way. Raises StoreFull."""
+        try:
+            await self._finish(file.start(files.refuse_full, size))
+        except StoreFull:
+            if self._make_room is None or not await self._make_room(size):
+                raise
+            await self._finish(file.start(files.refuse_full, size))
 
     def _block_size(self) -> int:
         """Bytes that are gathered of each body, so that all that are being received hold little together."""

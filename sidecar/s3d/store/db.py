@@ -94,7 +94,12 @@ class Database:
         out to be stored, if the process ends before the file has been reopened. Cancelling the caller does not take the
         write back.
         """
-        return cast(T, await self._ask(Write(asyncio.get_running_loop().create_future(), apply, short)))
+        return await self.submit(apply, short=short)
+
+    def submit(self, apply: Apply[T], *, short: bool = False) -> asyncio.Future[T]:
+        """Take a write into the line at once, behind all that was asked for before; what `write` would give or raise
+        comes with the future. Raises StoreFailed where the database is closed."""
+        return cast(asyncio.Future[T], self._ask(Write(asyncio.get_running_loop().create_future(), apply, short)))
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short.
@@ -136,11 +141,11 @@ class Database:
     # What follows runs on the loop's thread. While a group is `_out` the connection is the writing thread's alone, and
     # what is asked meanwhile waits for the next one.
 
-    async def _ask(self, write: Write) -> Any:
+    def _ask(self, write: Write) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreFailed(f"{self.path} is closed")
         self._enter(write)
-        return await write.future
+        return write.future
 
     def _look_away(self) -> None:
         """End the reader's snapshot: while there is one, the WAL cannot start over."""

@@ -5,16 +5,16 @@ import functools
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from s3d.api import Body, Send
 from s3d.bounded import BoundedMap
 from s3d.errors import CorruptBody
+from s3d.store import sending
 from s3d.store.failures import store_error
-from s3d.store.files import BLOCK, Stamp
+from s3d.store.files import BLOCK, Stamp, link_open
 from s3d.store.threads import OpenFile
 
-STRETCH = 8 * BLOCK
-"""Most bytes that a thread sends at a time."""
 MAX_INTACT = 16_384
 """Bodies of which it is remembered that they hold what was stored; one that was forgotten is read once more."""
 
@@ -88,24 +88,14 @@ class FileBody(Body):
         Raises ConnectionError when the other side leaves, CorruptBody when the file ends early, and StoreFailed.
         """
         end = self._size if end is None else min(end, self._size)
-        # A number of our own: a thread may still hold it when the connection is gone and its number another's.
-        out = os.dup(socket)
+        await sending.send(self._file, f"the body {self.id}", socket, start, end)
+
+    async def link(self, path: Path) -> bool:
+        """Give the file another name; False where it cannot have one there. Raises StoreFailed."""
         try:
-            while start < end:
-                try:
-                    sent = await asyncio.shield(self._file.start(_send, out, start, end - start))
-                except BlockingIOError:
-                    await _until_writable(out)
-                    continue
-                except ConnectionError:
-                    raise
-                except OSError as error:
-                    raise store_error(error, f"the body {self.id} cannot be read") from error
-                if not sent:
-                    raise CorruptBody(f"the body {self.id} ends before its {self._size} bytes")
-                start += sent
-        finally:
-            self._file.start(_close_socket, out)
+            return await asyncio.shield(self._file.start(link_open, path))
+        except OSError as error:
+            raise store_error(error, f"the body {self.id} cannot be linked") from error
 
     async def aclose(self) -> None:
         """Let go of the file, once no thread reads it any more."""
@@ -164,26 +154,8 @@ class Intact:
             look.exception()
 
 
-async def _until_writable(socket: int) -> None:
-    loop = asyncio.get_running_loop()
-    writable = asyncio.Event()
-    loop.add_writer(socket, writable.set)
-    try:
-        await writable.wait()
-    finally:
-        loop.remove_writer(socket)
-
-
 def _read(fd: int, start: int, end: int, digest: "hashlib._Hash | None") -> bytes:
     block = os.pread(fd, min(BLOCK, end - start), start)
     if digest:
         digest.update(block)
     return block
-
-
-def _send(fd: int, socket: int, start: int, size: int) -> int:
-    return os.sendfile(socket, fd, start, min(size, STRETCH))
-
-
-def _close_socket(_: int, socket: int) -> None:
-    os.close(socket)

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from errno import EINVAL, EISDIR, EMLINK, ENOENT, ENOSPC, EOPNOTSUPP, EPERM
+from errno import EINVAL, EISDIR, EMLINK, ENOENT, ENOSPC, EOPNOTSUPP, EPERM, EXDEV
 from pathlib import Path
 
 from s3d.store.syncs import sync_dir
@@ -93,6 +93,21 @@ def link(directory: int, id: str, name: str) -> bool:  # noqa: A002
         if error.errno in {ENOENT, EMLINK, EPERM, EOPNOTSUPP}:
             return False
         raise
+    return True
+
+
+def link_open(fd: int, path: Path) -> bool:
+    """Give an open file another name. False where it cannot have one there."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With dst_dir_fd Python takes linkat(2), which follows this link; link(2) would not.
+        os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory)
+    except OSError as error:
+        if error.errno in {ENOENT, EMLINK, EPERM, EOPNOTSUPP, EXDEV}:
+            return False
+        raise
+    finally:
+        os.close(directory)
     return True
 
 

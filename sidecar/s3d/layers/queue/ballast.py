@@ -8,6 +8,7 @@ over, and then writes are taken again: at its edge a disk must not open and clos
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -18,11 +19,16 @@ MIN_SHARE = 16
 """One in so many bytes of a small disk is kept for the drain."""
 
 
+Shed = Callable[[int], Awaitable[bool]]
+"""Has whoever keeps what may be lost (the read cache) give so many free bytes to the disk; whether they are there."""
+
+
 class Ballast:
     """The file, of `size` bytes, on a small disk less; 0: there is none, and nothing is kept back for the drain."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        """Take the name, in a directory that is there; `lay` makes the file."""
+    def __init__(self, path: Path, size: int, shed: Shed | None = None) -> None:
+        """Take the name, in a directory that is there, and who gives way first; `lay` makes the file."""
+        self._shed = shed
         self._path = path
         self._size = min(size, _total(path) // MIN_SHARE)
         self._lock = asyncio.Lock()
@@ -32,6 +38,7 @@ class Ballast:
     async def lay(self) -> bool:
         """Make the file where it is not there and there is room for it; whether writes can be taken."""
         async with self._lock:
+            await self._make_room()
             try:
                 laid = await asyncio.to_thread(_lay, self._path, self._size)
             except OSError as error:
@@ -46,10 +53,16 @@ class Ballast:
         """Give the room to the drain, where the disk is full indeed: one write may be larger than what is free."""
         if self.dropped or not self._size or await asyncio.to_thread(_free, self._path) >= 2 * self._size:
             return
+        if await self._make_room():
+            return
         async with self._lock:
             self.dropped = True
             log.error("the disk of the local dir is full: no writes are taken until there is room; deliveries go on")
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
+
+    async def _make_room(self) -> bool:
+        """Have others give way; whether there is room for the ballast twice over now."""
+        return self._shed is not None and bool(self._size) and await self._shed(2 * self._size)
 
     async def watch(self) -> None:
         """Rest, and lay it again where there is room. A write that comes looks by itself."""

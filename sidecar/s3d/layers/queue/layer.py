@@ -18,7 +18,7 @@ from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.feed import Feed
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
-from s3d.layers.queue.ballast import Ballast
+from s3d.layers.queue.ballast import Ballast, Shed
 from s3d.layers.queue.capacity import Capacity, disk_full
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
@@ -26,7 +26,7 @@ from s3d.layers.queue.judging import Judging, Origin
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import late_writes, timekeeping
-from s3d.layers.queue.push.pusher import Look, Pusher
+from s3d.layers.queue.push.pusher import HandOver, Look, Pusher
 from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
 from s3d.layers.queue.remote_facts.buckets import Buckets
 from s3d.layers.queue.remote_facts.cors_rules import CorsRules
@@ -281,11 +281,16 @@ async def open_queue(
     region: str,
     metrics: Metrics,
     machine: Machine = MACHINE,
+    *,
     origin: Origin | None = None,
+    shed: Shed | None = None,
+    hand_over: HandOver | None = None,
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
 
-    `origin` says where the push filter comes from; None: from the settings as they are.
+    `origin` says where the push filter comes from; None: from the settings as they are. Where the disk is full `shed`
+    is asked for room first. What is delivered is handed over by `hand_over`.
+
     Raises ConfigError (D-9) and StoreFailed.
     """
     directory = settings.queue_dir
@@ -295,7 +300,7 @@ async def open_queue(
     try:
         with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
             await inspection.before_all(db)
-        bodies = await asyncio.to_thread(Bodies, directory / "bodies")
+        bodies = await asyncio.to_thread(Bodies, directory / "bodies", make_room=shed)
         try:
             await binding.bind(db, bodies)
             with contextlib.suppress(StoreFull):  # such a disk takes no body that could be forgotten
@@ -305,9 +310,9 @@ async def open_queue(
             await db.write(transitions.recover)
             await db.write(lanes.recover)
             db.place = await asyncio.to_thread(watched, settings)
-            ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
+            ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast, shed)
             await ballast.lay()
-            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics)
+            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics, hand_over)
             await queue.judging.begin(origin or Origin(str(settings.write_queue.push_filter)))
             yield queue
         finally:
@@ -338,6 +343,7 @@ def assemble(
     health: Health,
     region: str,
     metrics: Metrics,
+    hand_over: HandOver | None,
 ) -> Queue:
     """Put the parts together."""
     work = asyncio.Event()
@@ -386,6 +392,7 @@ def assemble(
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
         wake=work.set,
+        hand_over=hand_over,
         documents=Documents(settings.gateway.client_timeout),
     )
     contexts = wire(context)

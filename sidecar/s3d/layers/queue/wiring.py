@@ -68,6 +68,7 @@ class QueueContext:
     garbage: Garbage
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
+    hand_over: pusher.HandOver | None
     documents: Documents
 
 
@@ -237,6 +238,7 @@ def wire(whole: QueueContext) -> Contexts:
             content=content,
         ),
         pusher=pusher.Context(
+            hand_over=whole.hand_over,
             settings=settings,
             db=whole.db,
             clock=whole.clock,

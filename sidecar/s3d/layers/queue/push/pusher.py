@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import apsw
 
+from s3d.api import AnyHeaders, Body
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.clock import Clock
@@ -60,6 +61,10 @@ Look = Callable[[], Awaitable[None]]
 """Something that is done again and again."""
 
 
+HandOver = Callable[[str, str, AnyHeaders, Body], Awaitable[None]]
+"""Takes a body that was delivered, with its bucket, its key and the headers of the remote's answer, and closes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What changes are claimed and pushed with, and what is told when one has moved."""
@@ -79,6 +84,7 @@ class Context:
     turns: Turns
     confirm: confirm.Context
     conflicts: conflicts.Context
+    hand_over: HandOver | None
 
 
 class Pusher:
@@ -230,6 +236,7 @@ class Pusher:
             self.wake()
 
     async def _settle(self, change: Change, answer: Answer) -> None:
+        await self._hand_over(change, answer)
         window = self._context.settings.late_write_window
         shown = answer.etag or change.etag
         await self._write(
@@ -240,6 +247,18 @@ class Pusher:
         self._metrics.pushes.labels("delivered").inc()
         if change.file is not None:
             self._context.garbage.wake()
+
+    async def _hand_over(self, change: Change, answer: Answer) -> None:
+        """Hand over the body of a put whose ETag the remote shows as it was acknowledged, before its row goes. Nothing
+        that fails there concerns the delivery."""
+        hand_over = self._context.hand_over
+        if hand_over is None or change.op != Op.PUT or change.upload is not None or answer.etag != change.etag:
+            return
+        try:
+            await hand_over(change.bucket, change.key, answer.headers, open_body(self._context.bodies, change))
+        except Exception:
+            log.exception("a bug, or a disk that fails: %s is not handed to the read cache", describe(change))
+            self._metrics.background_failures.labels("the hand-over to the read cache").inc()
 
     async def _opened(self, change: Change, began: float) -> None:
         """Note that a lane delivers."""

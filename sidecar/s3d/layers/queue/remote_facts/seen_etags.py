@@ -38,7 +38,7 @@ class SeenEtags:
 
     def read(self, call: Call, reply: Reply, before: str | None) -> None:
         """Note what the remote showed by a GET or HEAD, unless something else was seen since `before`."""
-        if reply.source != "remote":
+        if not reply.is_remotes:
             return
         missing = reply.status == 404 and reply.outcome is Outcome.REFUSED
         etag = answers.etag_of(reply.headers.get("ETag", "")) if reply.outcome is Outcome.DONE else ""

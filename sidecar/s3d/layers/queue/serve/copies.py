@@ -22,7 +22,7 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward, overlay, reads, writes
 from s3d.layers.queue.serve.reads import check_there, damaged
-from s3d.protocol import decode, encode
+from s3d.protocol import conditions, decode, encode
 from s3d.protocol.headers import METADATA, TAGGING
 from s3d.protocol.model import OPERATIONS
 from s3d.store.bodies import Bodies
@@ -109,9 +109,9 @@ async def take(context: Context, call: Call, source: tuple[str, str]) -> Reply:
 
 def judge(params: Mapping[str, Any], change: Change) -> None:
     """Judge the conditions on the source. Raises S3Error PreconditionFailed."""
-    conditions = {name: params.get(f"CopySource{name}") for name in CONDITIONS}
-    if overlay.judge(conditions, change) is not None:
-        raise overlay.failed("x-amz-copy-source-If-None-Match")
+    asked = {name: params.get(f"CopySource{name}") for name in CONDITIONS}
+    if overlay.judge(asked, change) is not None:
+        raise conditions.failed("x-amz-copy-source-If-None-Match")
 
 
 def members(source: Mapping[str, str], asked: Mapping[str, str], *, metadata: bool, tagging: bool) -> Headers:

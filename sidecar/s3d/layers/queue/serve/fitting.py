@@ -79,7 +79,8 @@ async def _by_what_is_there(context: Context, call: Call, store: Store) -> Refus
     if (inside := names.below(call.key)) is not None and not context.facts.seen_etags.of(call.bucket, call.key):
         named = {"Bucket": call.bucket, "Prefix": inside[0], "MaxKeys": 1}
         try:
-            page = (await context.client.acting(call.identity, call.trace).ask("ListObjectsV2", named)).result
+            client = context.client.acting(call.identity, call.trace)
+            page = (await client.ask("ListObjectsV2", named, fresh=True)).result
         except Unavailable:
             raise
         except S3Error:
@@ -92,7 +93,7 @@ async def _by_what_is_there(context: Context, call: Call, store: Store) -> Refus
 
 async def _is_object(context: Context, call: Call, key: str) -> bool:
     try:
-        await context.client.acting(call.identity, call.trace).head_object(call.bucket, key)
+        await context.client.acting(call.identity, call.trace).head_object(call.bucket, key, fresh=True)
     except Unavailable:
         raise
     except S3Error as error:

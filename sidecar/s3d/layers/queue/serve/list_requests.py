@@ -1,14 +1,12 @@
-"""What a client asks for by a listing, where in it a page is, and how the remote is asked for it. Pure.
-
-Names are compared as text, which is the order of their bytes in UTF-8. `low` is the least name not passed yet.
-"""
+"""What a client asks for by a listing, where in it a page is, and how the remote is asked for it. Pure."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from s3d.api import Call, Wire
-from s3d.protocol import listings
-from s3d.protocol.listings import Entry, Place, Token
+from s3d.protocol import listings, paging
+from s3d.protocol.listings import Place, Token
+from s3d.protocol.paging import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Ask:
     @property
     def below(self) -> str | None:
         """The least name that is beyond the prefix; None for no end."""
-        return beyond(self.prefix) if self.prefix else None
+        return paging.beyond(self.prefix) if self.prefix else None
 
     @property
     def shows_owner(self) -> bool:
@@ -45,10 +43,7 @@ class Ask:
 
     def rolled(self, name: str) -> str | None:
         """The common prefix that stands for a name; None where the name stands for itself."""
-        if not self.delimiter or not name.startswith(self.prefix):
-            return None
-        end = name.find(self.delimiter, len(self.prefix))
-        return None if end < 0 else name[: end + len(self.delimiter)]
+        return paging.rolled(name, self.prefix, self.delimiter)
 
     @property
     def query(self) -> bytes:
@@ -66,26 +61,9 @@ class Ask:
         return Position("", self.call.params.get("StartAfter", "") if token.place is Place.INSIDE else token.last)
 
     @property
-    def first(self) -> "Cursor":
-        """Where the page begins. A marker that is itself a common prefix has passed all that is under it."""
-        if self.after < self.prefix:
-            return Cursor("", self.prefix)
-        if self.rolled(self.after) == self.after:
-            return past(Entry(self.after))
-        return Cursor(self.after, self.after + "\0" if self.after else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place between two names: what a remote is told to start after, and the least name that is not passed."""
-
-    after: str
-    low: str | None
-    """None: everything is passed."""
-
-    def passed(self, name: str) -> bool:
-        """Whether a name is before the place."""
-        return self.low is None or name < self.low
+    def first(self) -> Cursor:
+        """Where the page begins."""
+        return paging.begin(self.after, self.prefix, self.delimiter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +96,3 @@ def remote_wire(ask: Ask, position: Position, most: int | None = None, encoding:
         names["marker"] = token or position.after or None
     query = "&".join(f"{name}={quote(str(value), safe='-_.~')}" for name, value in names.items() if value is not None)
     return replace(ask.call.wire, query=query)
-
-
-def past(entry: Entry) -> Cursor:
-    """The place after an entry; a common prefix takes all that is under it along."""
-    return Cursor(entry.name, beyond(entry.name) if entry.inner is None else entry.name + "\0")
-
-
-def beyond(prefix: str) -> str | None:
-    """The least text that is greater than everything with a prefix; None where there is none."""
-    for end in range(len(prefix) - 1, -1, -1):
-        point = ord(prefix[end]) + 1
-        if point == 0xD800:
-            point = 0xE000
-        if point <= 0x10FFFF:
-            return prefix[:end] + chr(point)
-    return None

@@ -28,10 +28,11 @@ from s3d.layers.queue.rows import lookups
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rules import allowlist
 from s3d.layers.queue.serve import forward
-from s3d.layers.queue.serve.list_requests import Ask, Cursor, Position, past, remote_wire
+from s3d.layers.queue.serve.list_requests import Ask, Position, remote_wire
 from s3d.layers.queue.turns import Turns
 from s3d.protocol import encode, listings
 from s3d.protocol.listings import Entry, Page, Place, Token
+from s3d.protocol.paging import Cursor, past
 from s3d.store.db import Database
 
 MAX_PAGE = 32 << 20
@@ -81,6 +82,8 @@ class Gathered:
     """Where the remote goes on."""
     place: Place
     """Where that is, seen from the last entry."""
+    age: int | None = None
+    """Seconds since the remote showed what is oldest in it, where a memory has answered in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,7 @@ async def _forwarded(context: Context, ask: Ask, *, judged: bool = True) -> Repl
             data = await _with_our_token(context, ask, page, Position(remote, "" if remote else ask.after), data)
         if remote:
             data = ECHO.sub(lambda _: echo(ask), data)
-        return Reply(reply.status, reply.headers, body=BytesBody(data))
+        return Reply(reply.status, reply.headers, body=BytesBody(data), source=reply.source)
 
 
 async def _with_our_token(context: Context, ask: Ask, page: Page, position: Position, data: bytes) -> bytes:
@@ -241,7 +244,10 @@ async def _merged(context: Context, ask: Ask, *, remote: bool) -> Reply:
     document = listings.write(
         ask.bucket, head_of(ask, shown, gathered), shown, encoded=ask.encoded, versions=ask.versions
     )
-    return Reply(200, headers, BytesBody(document), source="queue")
+    if gathered.age is None:
+        return Reply(200, headers, BytesBody(document), source="queue")
+    headers.update({"x-cache": "STALE", "Age": str(gathered.age)})
+    return Reply(200, headers, BytesBody(document), source="stale")
 
 
 async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
@@ -249,7 +255,7 @@ async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
     found: dict[str, Entry | Change] = {}
     page = NOTHING
     cursor, position = ask.first, ask.position
-    tried = set[Position]()
+    tried, ages = set[Position](), list[int]()
     while cursor.low is not None:
         stretch = await pending_in(context, ask, cursor.low, None if remote else ask.call.identity)
         hidden = sum(
@@ -263,6 +269,7 @@ async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
             )
             if ask.versions and page.versioned:
                 raise VersionedError
+            ages += [] if page.age is None else [page.age]
             check_order(page, position.floor)
             end, behind = ends(page, cursor)
         merged = merge(stretch.items, page, cursor.low)
@@ -273,22 +280,25 @@ async def gather(context: Context, ask: Ask, *, remote: bool) -> Gathered:
             entry = merged[name]
             if isinstance(entry, Entry) and entry.inner is None and is_ghost(context, ask, name):
                 entry = None
-            if entry is None and not await survives(context, ask, name, cursor.low, remote=remote):
-                continue
+            if entry is None:
+                inside = await under(context, ask, name, cursor.low, remote=remote)
+                ages += [] if inside.age is None else [inside.age]
+                if not inside.entries:
+                    continue
             if len(found) == ask.most:
-                return Gathered(found, True, page, position, Place.INSIDE)
+                return Gathered(found, True, page, position, Place.INSIDE, max(ages, default=None))
             found[name] = entry or Entry(name)
         passed = page.truncated and nearer.low == end.low
         if len(found) == ask.most and page.truncated and stretch.end.low is None:
             # The remote has more, and nothing pending can hide it.
-            return Gathered(found, True, page, behind, Place.MERGED)
+            return Gathered(found, True, page, behind, Place.MERGED, max(ages, default=None))
         if passed:
             tried.add(position)
             if behind in tried:
                 raise stuck(behind.token or behind.after)
             position = behind
         cursor = nearer
-    return Gathered(found, False, page, position, Place.INSIDE)
+    return Gathered(found, False, page, position, Place.INSIDE, max(ages, default=None))
 
 
 def ends(page: Page, cursor: Cursor) -> tuple[Cursor, Position]:
@@ -381,12 +391,12 @@ def merge(items: Mapping[str, Change | bool], page: Page, low: str) -> dict[str,
     return merged
 
 
-async def survives(context: Context, ask: Ask, prefix: str, low: str, *, remote: bool) -> bool:
-    """Whether anything under a common prefix is left when the pending deletes are done."""
+async def under(context: Context, ask: Ask, prefix: str, low: str, *, remote: bool) -> Gathered:
+    """What is left under a common prefix when the pending deletes are done: the first name of it."""
     inside = replace(ask, prefix=prefix, delimiter="", after="", most=1, token=None)
     if low > prefix:
         inside = replace(inside, after=ask.after)
-    return bool((await gather(context, inside, remote=remote)).entries)
+    return await gather(context, inside, remote=remote)
 
 
 def is_ghost(context: Context, ask: Ask, name: str) -> bool:
@@ -419,10 +429,15 @@ async def remote_page(context: Context, ask: Ask, position: Position, most: int)
         data = await read_page(reply)
         if reply.status >= 300:
             raise error_of(reply, data)
-        page = listings.read(data)
+        page = replace(listings.read(data), age=age_of(reply))
         if page.told:
             break
     return page
+
+
+def age_of(reply: Reply) -> int | None:
+    """Seconds since the remote showed a page that a memory has answered with; None for one of its own."""
+    return int(reply.headers.get("Age", "0")) if reply.source == "stale" else None
 
 
 async def read_page(reply: Reply) -> bytes:

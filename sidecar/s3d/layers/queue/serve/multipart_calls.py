@@ -32,10 +32,10 @@ from s3d.layers.queue.rows.uploads import Part, Upload
 from s3d.layers.queue.rules import allowlist, limits
 from s3d.layers.queue.rules.decide import Decision
 from s3d.layers.queue.rules.upload_errors import invalid_part, no_such_upload
-from s3d.layers.queue.serve import fitting, forward, overlay, reads, writes
+from s3d.layers.queue.serve import fitting, forward, reads, writes
 from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
-from s3d.protocol import checksums, decode, encode
+from s3d.protocol import checksums, conditions, decode, encode
 from s3d.protocol.headers import TAGGING
 from s3d.protocol.model import integer
 from s3d.settings import Gateway, WriteQueue
@@ -278,7 +278,7 @@ async def abort(context: Context, call: Call) -> Reply:
         return await context.inner(call)
     moment = call.params.get("IfMatchInitiatedTime")
     if moment is not None and int(moment.timestamp()) != int(upload.began_at):
-        raise overlay.failed("x-amz-if-match-initiated-time")
+        raise conditions.failed("x-amz-if-match-initiated-time")
     with still_open(upload):
         await context.db.write(lambda db: uploads.abort(db, upload.id, context.clock.now()))
     context.staging.wake()

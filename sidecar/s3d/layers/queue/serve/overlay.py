@@ -1,15 +1,12 @@
 """Answers to GetObject and HeadObject from a pending put: the object as the remote will show it (SEMANTICS R-1).
 
-Pure but for the body it is given. Conditions are judged in the order of RFC 9110 (13.2.2), ranges as S3 does: one
-range, a malformed one is ignored, one beyond the end is 416.
+Pure but for the body it is given. Conditions and ranges are judged by `protocol/conditions.py`.
 """
 
 import functools
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Any
 
 from multidict import CIMultiDict
@@ -20,24 +17,13 @@ from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.uploads import Part
 from s3d.layers.queue.rules import limits, tags
 from s3d.layers.queue.rules.allowlist import CHECKSUMS, CONTENT, DEFAULT_TYPE, ENCRYPTION, SHOWN
-from s3d.protocol import encode
+from s3d.protocol import conditions, encode
 from s3d.protocol.headers import METADATA
-from s3d.protocol.model import OPERATIONS, http_date, saturated
+from s3d.protocol.model import OPERATIONS, http_date
 
-OVERRIDES = {
-    "ResponseCacheControl": "Cache-Control",
-    "ResponseContentDisposition": "Content-Disposition",
-    "ResponseContentEncoding": "Content-Encoding",
-    "ResponseContentLanguage": "Content-Language",
-    "ResponseContentType": "Content-Type",
-    "ResponseExpires": "Expires",
-}
 RESPONSE_HEADERS = OPERATIONS["HeadObject"].response_headers
-RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)\s*")
 # S3 does not say which class an object is in where it is the usual one.
 UNSHOWN = frozenset(["STANDARD", ""])
-# What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.
-NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
 
 @dataclass(slots=True)
@@ -97,12 +83,9 @@ def answer(
         headers.setdefault(ENCRYPTION, encryption)
     judged = judge(params, change)
     if judged is not None:
-        shown: Headers = CIMultiDict((name, headers[name]) for name in NOT_MODIFIED if name in headers)
+        shown: Headers = CIMultiDict((name, headers[name]) for name in conditions.NOT_MODIFIED if name in headers)
         return Reply(judged, shown, source="queue")
-    for member, name in OVERRIDES.items():
-        if member in params:
-            value = params[member]
-            headers[name] = format_datetime(value, usegmt=True) if isinstance(value, datetime) else str(value)
+    conditions.override(headers, params)
     status, start, end = 200, 0, change.size
     sums = {name: value for name, value in change.members.items() if name in CHECKSUMS}
     if number is not None:
@@ -116,8 +99,8 @@ def answer(
             sums = {name: value for name, value in parts[number - 1].sums.items() if name in sums}
     elif (
         "Range" in params
-        and unchanged(params.get("IfRange"), change)
-        and (stretch := select(params["Range"], change.size)) is not None
+        and conditions.unchanged(params.get("IfRange"), change.etag, change.acked_at)
+        and (stretch := conditions.select(params["Range"], change.size)) is not None
     ):
         status, (start, end) = 206, stretch
     if status == 206:
@@ -174,65 +157,4 @@ def describe(change: Change) -> Headers:
 
 def judge(params: dict[str, Any], change: Change) -> int | None:
     """Judge the conditions: None where they hold, 304, or S3Error PreconditionFailed."""
-    modified = datetime.fromtimestamp(int(change.acked_at), UTC)
-    if (wanted := params.get("IfMatch")) is not None:
-        if not matches(wanted, change.etag):
-            raise failed("If-Match")
-    elif (moment := params.get("IfUnmodifiedSince")) is not None and modified > aware(moment):
-        raise failed("If-Unmodified-Since")
-    if (unwanted := params.get("IfNoneMatch")) is not None:
-        return 304 if matches(unwanted, change.etag) else None
-    if (moment := params.get("IfModifiedSince")) is not None and modified <= aware(moment):
-        return 304
-    return None
-
-
-def unchanged(validator: str | None, change: Change) -> bool:
-    """Whether an If-Range allows the range: the object is still the one that it names (RFC 9110, 13.1.5)."""
-    return validator is None or validator in (f'"{change.etag}"', http_date(change.acked_at))
-
-
-def matches(header: str, etag: str) -> bool:
-    """Whether a list of entity tags names this one; `*` names any."""
-    return any(tag.strip().removeprefix("W/").strip('"') in (etag, "*") for tag in header.split(","))
-
-
-def select(header: str, size: int) -> tuple[int, int] | None:
-    """The stretch that a Range header selects; None for one that is ignored. Raises S3Error InvalidRange.
-
-    The last bytes of an empty object are all of it: S3 answers 200.
-    """
-    match = RANGE.fullmatch(header.strip())
-    if not match or match.groups() == ("", ""):
-        return None
-    first, last = (saturated(digits) if digits else None for digits in match.groups())
-    if first is not None and last is not None and last < first:
-        return None
-    if first is None and size == 0 and last:
-        return None
-    start = max(0, size - (last or 0)) if first is None else first
-    end = size if first is None or last is None else min(size, last + 1)
-    if start >= size or (first is None and last == 0):
-        raise S3Error(
-            "InvalidRange",
-            "The requested range is not satisfiable",
-            status=416,
-            headers={"Content-Range": f"bytes */{size}"},
-            details={"RangeRequested": header, "ActualObjectSize": str(size)},
-        )
-    return start, end
-
-
-def failed(condition: str) -> S3Error:
-    """The answer to a condition that does not hold."""
-    return S3Error(
-        "PreconditionFailed",
-        "At least one of the pre-conditions you specified did not hold",
-        status=412,
-        details={"Condition": condition},
-    )
-
-
-def aware(moment: datetime) -> datetime:
-    """A moment in UTC where it names no zone."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return conditions.judge(params, change.etag, datetime.fromtimestamp(int(change.acked_at), UTC))

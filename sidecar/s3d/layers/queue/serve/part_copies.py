@@ -82,7 +82,7 @@ async def take_copied(context: Context, call: Call, upload: Upload, number: int,
     body: Body = BytesBody(b"")
     if source.size:
         read = reader(context, call)
-        answer = await read.get_object(source.bucket, source.key, IfMatch=source.etag, Range=source.range)
+        answer = await read.get_object(source.bucket, source.key, IfMatch=source.etag, Range=source.range, fresh=True)
         body = answer.body or body
         if body.length != source.size:
             await body.aclose()
@@ -104,7 +104,7 @@ async def look_at(context: Context, call: Call, bucket: str, key: str) -> tuple[
     names = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
     conditions: dict[str, Any] = {name: call.params.get(f"CopySource{name}") for name in names}
     try:
-        answer = await reader(context, call).head_object(bucket, key, **conditions)
+        answer = await reader(context, call).head_object(bucket, key, fresh=True, **conditions)
     except S3Error as error:
         if error.status == 404:
             raise S3Error("NoSuchKey", "The specified key does not exist.", status=404, details={"Key": key}) from error

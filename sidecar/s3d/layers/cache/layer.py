@@ -1,0 +1,200 @@
+"""The read cache as a layer: what it answers, what it drops, and what it hands inward (SEMANTICS, section C).
+
+GetObject is answered by `serve.py`. What only reads is handed inward. Anything else may change what is cached: it is
+dropped for good first, and handed inward then (C-9).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from s3d.api import S3, AnyHeaders, Body, Call, Reply
+from s3d.background import for_ever
+from s3d.errors import Unavailable
+from s3d.layers.cache import requests
+from s3d.layers.cache.changes import Changes
+from s3d.layers.cache.copies import Copies
+from s3d.layers.cache.fills import Fills
+from s3d.layers.cache.handed import HandedOver
+from s3d.layers.cache.index import Index
+from s3d.layers.cache.room import Room
+from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows.entries import Spot
+from s3d.layers.cache.serve import Serving
+from s3d.layers.cache.validate import Validations
+from s3d.metrics import Metrics
+from s3d.settings import Settings
+from s3d.store.blocks import Blocks
+from s3d.store.failures import StoreFailed, store_error
+from s3d.store.lock import make_private
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks at the room that others have on the disk."""
+NOTED_INTERVAL = 10
+"""Looks after which what was noted of reads is written, and a closed index is opened again."""
+
+
+class Cache:
+    """The cache in front of a remote."""
+
+    def __init__(self, inner: S3, index: Index, blocks: Blocks, settings: Settings, metrics: Metrics) -> None:
+        """Take what is inside, and where it keeps what it has read; `open_cache` is the way in."""
+        limits = settings.read_cache
+        kept_free = 2 * settings.write_queue.ballast if settings.write_queue.enabled else 0
+        self._inner = inner
+        self._index = index
+        self._blocks = blocks
+        self._metrics = metrics
+        self._changes = Changes()
+        self._copies = Copies(index, blocks)
+        self.room = Room(index, blocks, limits, metrics, kept_free)
+        self._fills = Fills(inner, index, self._copies, self._changes, self.room, metrics)
+        self._validations = Validations(inner, limits, metrics)
+        self._serving = Serving(
+            inner, index, self._copies, self._changes, self._fills, self._validations, limits, metrics
+        )
+        self._handed = HandedOver(index, blocks, self._copies, self._changes, self.room, metrics)
+        self._looks = 0
+        self._has_lost = False
+        """Whether files of this run have lost their rows."""
+        index.on_anew = self._begun_anew
+        self.room.count()
+
+    async def __call__(self, call: Call) -> Reply:
+        """Serve one call; raises what an S3 may raise."""
+        if not requests.only_reads(call):
+            return await self._change(call)
+        if call.operation == "GetObject" and requests.may_be_cached(call):
+            return await self._serving.get(call)
+        if call.operation == "HeadObject" and requests.may_be_cached(call):
+            return await self._serving.head(call)
+        return await self._inner(call)
+
+    async def _change(self, call: Call) -> Reply:
+        """Drop what a call may change, durably, then hand it inward. What is being read of it meanwhile is not kept."""
+        bucket, key = call.bucket, "" if call.operation in requests.OF_TWO_KEYS else call.key
+        with self._changes.changing(bucket, key):
+            try:
+                await self.drop(bucket, key)
+            except StoreFailed as error:
+                if call.body is not None:
+                    await call.body.aclose()
+                raise Unavailable(
+                    f"What is cached of bucket {bucket} cannot be dropped: {error.message}", hint=error.hint
+                ) from error
+            return await self._inner(call)
+
+    async def drop(self, bucket: str, key: str) -> None:
+        """Drop a key, or a bucket where `key` is "", for good. Raises StoreFailed."""
+        self._copies.make_void(bucket, key)
+        if not self._changes.has_eras(bucket, key) and not self._index.read(
+            lambda db: entries.is_cached(db, bucket, key), otherwise=True
+        ):
+            return
+        count, size = await self._index.drop(bucket, key)
+        self.room.changed(-count, -size)
+        if count:
+            self._metrics.cache_evictions.labels("changed").inc(count)
+
+    async def hand_over(self, bucket: str, key: str, headers: AnyHeaders, body: Body) -> None:
+        """Take a body that was delivered, with the headers of the remote's answer, and close it. Raises StoreFailed."""
+        await self._handed.take(Spot(bucket, key), headers, body)
+
+    def _begun_anew(self) -> None:
+        self._has_lost = True
+        self._copies.make_void("", "")
+        self.room.count()
+
+    async def sweep(self) -> None:
+        """Delete the files that a crash has left, or an index that is gone. Raises StoreFailed."""
+        own, self._has_lost = self._has_lost, False
+
+        def known(names: list[str]) -> set[str]:
+            named = self._index.read(lambda db: entries.known_files(db, names), set(names))
+            return named | self._copies.files()
+
+        await self._blocks.sweep(known, own=own)
+
+    async def look(self) -> None:
+        """Hold the limits, leave the disk to others, write what was noted, delete what nobody names; then rest."""
+        self._looks += 1
+        if not self._looks % NOTED_INTERVAL and not self._index.is_open:
+            await self._index.open()
+            self.room.count()
+        try:
+            if self._has_lost and self._index.is_open:
+                await self.sweep()
+            await self.room.trim()
+            await self._blocks.delete(self._copies.take_unnamed())
+            if not self._looks % NOTED_INTERVAL:
+                await self._index.flush()
+        except StoreFailed as error:
+            if self._index.is_open:
+                log.warning("the read cache cannot be tidied: %s", error)
+        self._show()
+        await asyncio.sleep(LOOK_INTERVAL)
+
+    async def run(self) -> None:
+        """Run for life."""
+        try:
+            await self.sweep()
+        except StoreFailed as error:
+            log.warning("what a crash has left in the read cache cannot be deleted: %s", error)
+        await for_ever("the read cache", self.look, self._metrics)
+
+    def _show(self) -> None:
+        self._metrics.cache_entries.set(self.room.files)
+        self._metrics.cache_bytes.set(self.room.bytes)
+
+    def status(self) -> dict[str, Any]:
+        """The cache in counts."""
+        return {"entries": self.room.files, "bytes": self.room.bytes, "usable": self._index.is_open}
+
+    def listed(self, bucket: str, prefix: str, after: int) -> list[dict[str, Any]]:
+        """A page of what is cached, in the order in which it came. Times are Unix times."""
+        nothing: list[dict[str, Any]] = []
+        page = self._index.read(lambda db: entries.listed(db, bucket, prefix, after), nothing)
+        clock = self._index.clock
+        for one in page:
+            for name in ("validated", "used"):
+                one[name] = clock.wall_of(one[name])
+        return page
+
+    async def discard(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """Drop what is cached below a prefix, of a bucket, or all: how much. Raises StoreFailed."""
+        with self._changes.changing(bucket, ""):
+            self._copies.make_void(bucket, "")
+            count, size = await self._index.write(lambda db: entries.drop(db, bucket, "", prefix))
+        self.room.changed(-count, -size)
+        await self.room.delete()
+        return {"entries": count, "bytes": size}
+
+    async def close(self) -> None:
+        """End what is under way, and close the index."""
+        await self._fills.close()
+        await self._validations.close()
+        await self._index.close()
+        await self._blocks.close()
+
+
+@contextlib.asynccontextmanager
+async def open_cache(settings: Settings, inner: S3, remote: str, metrics: Metrics) -> AsyncIterator[Cache]:
+    """Open the cache in front of a remote. What is wrong with its files is no reason not to start; a directory that
+    cannot be made is. Raises StoreFailed."""
+    directory = settings.cache_dir
+    await asyncio.to_thread(make_private, directory)
+    try:
+        blocks = await asyncio.to_thread(Blocks, directory / "blocks")
+    except OSError as error:
+        raise store_error(error, f"{directory} cannot be used") from error
+    index = await asyncio.to_thread(Index, directory / "cache.db", remote)
+    await index.open()
+    cache = Cache(inner, index, blocks, settings, metrics)
+    try:
+        yield cache
+    finally:
+        await cache.close()

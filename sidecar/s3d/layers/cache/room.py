@@ -1,0 +1,127 @@
+"""Room on the disk for what is cached: by size and number, and never the room of others (SEMANTICS C-7).
+
+Room is taken before bytes come. What was not read for the longest time goes first, down to a tenth below the limits, so
+that not every fill has to make room. Where others need the disk, the cache gives way.
+"""
+
+import asyncio
+import logging
+import math
+from functools import partial
+
+from s3d.layers.cache.index import Index
+from s3d.layers.cache.rows import entries
+from s3d.metrics import Metrics
+from s3d.settings import ReadCache
+from s3d.store.blocks import Blocks
+from s3d.store.failures import StoreFailed
+
+log = logging.getLogger(__name__)
+
+SLACK = 10
+"""One in so many bytes and entries is freed beyond what is needed."""
+DELETED_TOGETHER = 256
+
+
+class Room:
+    """How much is cached, and who has to go."""
+
+    def __init__(self, index: Index, blocks: Blocks, limits: ReadCache, metrics: Metrics, kept_free: int) -> None:
+        """Take the limits, and the bytes of the disk that are to stay free."""
+        self._index = index
+        self._blocks = blocks
+        self._limits = limits
+        self._metrics = metrics
+        self._kept_free = kept_free
+        self._lock = asyncio.Lock()
+        self._deleting = asyncio.Lock()
+        self._coming = 0
+        self.files, self.bytes = 0, 0
+
+    def count(self) -> None:
+        """Count what is in the index."""
+        self.files, self.bytes = self._index.read(entries.totals, (0, 0))
+
+    async def take(self, size: int, files: int = 0) -> bool:
+        """Reserve room for what is about to come; whether there is any."""
+        if size > self._limits.max_size or not self._index.is_open:
+            return False
+        async with self._lock:
+            try:
+                await self._evict(
+                    self.bytes + self._coming + size - self._limits.max_size,
+                    self.files + files - self._limits.max_files,
+                    "limit",
+                )
+                missing = self._kept_free + self._coming + size - await self._blocks.free()
+                if missing > 0:
+                    await self._evict(missing, 0, "disk")
+                    await self.delete()
+                    if await self._blocks.free() < self._kept_free + self._coming + size:
+                        return False
+            except StoreFailed as error:
+                log.warning("there is no room in the read cache: %s", error)
+                return False
+            if self.bytes + self._coming + size > self._limits.max_size:
+                return False
+            self._coming += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """End a reservation: what it was for is counted now, or never came."""
+        self._coming -= size
+
+    def changed(self, files: int, size: int) -> None:
+        """Note entries and bytes that came to the index, or went."""
+        self.files += files
+        self.bytes += size
+
+    async def shed(self, size: int) -> bool:
+        """Make room on the disk for others; whether so much is free now. What is read just now goes when it is read."""
+        try:
+            async with self._lock:
+                missing = size - await self._blocks.free()
+                if missing > 0 and self.files:
+                    await self._evict(missing, 0, "disk")
+                    await self.delete()
+            return await self._blocks.free() >= size
+        except StoreFailed as error:
+            log.warning("the read cache cannot make room: %s", error)
+            return False
+
+    async def trim(self) -> None:
+        """Hold the limits, which may have changed, and leave the disk to others. Raises StoreFailed."""
+        async with self._lock:
+            await self._evict(self.bytes - self._limits.max_size, self.files - self._limits.max_files, "limit")
+            if self._limits.max_age:
+                before = self._index.clock.now() - self._limits.max_age
+                self._went(await self._index.write(lambda db: entries.drop_unused(db, before)), "age")
+            missing = self._kept_free - await self._blocks.free()
+            if missing > 0 and self.files:
+                await self._evict(missing, 0, "disk")
+        await self.delete()
+
+    async def _evict(self, size: int, files: int, why: str) -> None:
+        if size <= 0 and files <= 0:
+            return
+        size = size + self._limits.max_size // SLACK if size > 0 else 0
+        files = files + math.ceil(self._limits.max_files / SLACK) if files > 0 else 0
+        await self._index.flush()
+        self._went(await self._index.write(lambda db: entries.evict(db, size, files)), why)
+
+    def _went(self, went: tuple[int, int], why: str) -> None:
+        count, size = went
+        self.changed(-count, -size)
+        if count:
+            self._metrics.cache_evictions.labels(why).inc(count)
+
+    async def delete(self) -> None:
+        """Delete the files that no entry names any more. Raises StoreFailed."""
+        async with self._deleting:
+            while files := self._garbage():
+                await self._blocks.delete(files)
+                await self._index.write(partial(entries.forget_garbage, files=files))
+
+    def _garbage(self) -> list[str]:
+        nothing: list[str] = []
+        return self._index.read(lambda db: entries.garbage(db, DELETED_TOGETHER), nothing)

@@ -1,0 +1,147 @@
+"""The cache behind the write queue: what is delivered is handed over, and what is pending wins (SEMANTICS C-8, R-2)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from s3d.errors import S3Error
+from s3d.layers.cache import open_cache
+from s3d.layers.health import Health
+from s3d.layers.queue import Queue, open_queue
+from s3d.metrics import Metrics
+from s3d.settings import Gateway, ReadCache, Remote, Settings
+from s3d.store.blocks import BLOCK
+from tests.caches import BUCKET, Cached, Far, how
+from tests.callers import ask
+from tests.contracts import pattern
+from tests.queues import until
+
+
+@contextlib.asynccontextmanager
+async def both(directory: Path, far: Far) -> AsyncIterator[tuple[Queue, Cached]]:
+    """A queue in front of a cache, at work."""
+    if BUCKET not in far.fake.buckets:
+        await ask(far.fake, "CreateBucket", {"Bucket": BUCKET})
+    settings = Settings(
+        gateway=Gateway(local_dir=directory), remote=Remote(buckets=(BUCKET,)), read_cache=ReadCache(enabled=True)
+    )
+    metrics = Metrics()
+
+    async def probe() -> None:
+        """The remote is there."""
+
+    async with open_cache(settings, far, "http://remote.test", metrics) as cache:
+        opened = open_queue(
+            settings,
+            cache,
+            Health(5.0, 30.0, probe),
+            "http://remote.test",
+            "eu",
+            metrics,
+            shed=cache.room.shed,
+            hand_over=cache.hand_over,
+        )
+        async with opened as queue:
+            pushing = asyncio.gather(queue.pusher.run(), cache.run())
+            try:
+                yield queue, Cached(cache, far, settings, metrics)
+            finally:
+                pushing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await pushing
+
+
+async def put(queue: Queue, key: str, data: bytes) -> None:
+    """Put an object, and wait until it is delivered."""
+    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": key}, data)
+    await until(lambda: queue.object_status(BUCKET, key)["state"] == "delivered")
+
+
+@pytest.mark.semantics("C-8", "C-9a")
+@pytest.mark.parametrize("size", [5, 100_000, 2 * BLOCK + 3])
+async def test_what_was_delivered_is_read_without_a_fetch(tmp_path: Path, size: int) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        await put(queue, "k", pattern(size))
+        assert there.metric("s3d_cache_fills_total", end="handed") == 1
+        answer = await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "k"})
+        assert (answer.data, how(answer), far.given) == (pattern(size), "REVALIDATED", 0)
+        # Whom the remote gave nothing is given nothing while it is away.
+        far.away = True
+        assert isinstance(await there.ask("GetObject", "k", identity="b"), S3Error)
+        assert how(await there.get("k")) == "STALE"
+
+
+@pytest.mark.semantics("C-8")
+async def test_a_file_is_handed_over_by_link(tmp_path: Path) -> None:
+    far = Far()
+    links: list[int] = []
+
+    def look() -> None:
+        found = [path for path in (tmp_path / "queue" / "bodies").iterdir() if path.is_file()]
+        links.extend(path.stat().st_ino for path in found)
+
+    async with both(tmp_path, far) as (queue, _):
+        far.before = lambda call: look() if call.operation == "PutObject" else None
+        await put(queue, "k", pattern(BLOCK))
+        far.before = None
+        (file,) = [path for path in (tmp_path / "cache" / "blocks").rglob("*") if path.is_file()]
+        assert file.stat().st_ino in links
+
+
+@pytest.mark.semantics("C-8")
+async def test_a_hand_over_that_fails_holds_up_no_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+
+        async def fail(*_: object) -> None:
+            raise OSError("the disk fails")
+
+        monkeypatch.setattr(there.cache._handed, "_take", fail)
+        await put(queue, "k", b"data")
+        assert there.metric("s3d_background_failures_total", look="the hand-over to the read cache") == 1
+        assert (await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "k"})).data == b"data"
+
+
+@pytest.mark.semantics("R-2", "C-9")
+async def test_a_new_version_is_never_hidden_by_what_is_cached(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, _):
+        for number in range(20):
+            data = str(number).encode() * 1000
+            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k"}, data)
+            assert (await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "k"})).data == data
+            await until(lambda: queue.object_status(BUCKET, "k")["state"] == "delivered")
+            assert (await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "k"})).data == data
+
+
+@pytest.mark.semantics("C-7")
+async def test_a_write_that_the_disk_has_no_room_for_is_given_that_of_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        await put(queue, "k", pattern(2 * BLOCK))
+        asked: list[int] = []
+
+        def full(_: int, size: int) -> None:
+            asked.append(size)
+            if there.cache.room.files:
+                raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("s3d.store.files.refuse_full", full)
+        monkeypatch.setattr(there.cache._blocks, "free", _free_of(there))
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "other"}, pattern(BLOCK))
+        assert (asked, there.cache.status()["entries"]) == ([BLOCK, BLOCK], 0)
+
+
+def _free_of(there: Cached) -> Callable[[], Awaitable[int]]:
+    """The room of a disk that only the cache fills."""
+
+    async def free() -> int:
+        return 0 if there.cache.room.files else 1 << 40
+
+    return free

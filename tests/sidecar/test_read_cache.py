@@ -1,0 +1,86 @@
+"""The read cache of a daemon in front of real stores."""
+
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.daemons import Daemon, StartDaemon, drained, eventually
+from tests.remotes import Remote
+
+pytestmark = pytest.mark.remote
+
+DATA = bytes(range(256)) * 12_000
+
+
+def read(daemon: Daemon, bucket: str, **asked: Any) -> tuple[str, bytes, dict[str, Any]]:
+    """What an answer says of where it is from, its bytes, and the answer."""
+    answer = daemon.client().get_object(Bucket=bucket, Key="k", **asked)
+    return answer["ResponseMetadata"]["HTTPHeaders"].get("x-cache", ""), answer["Body"].read(), answer
+
+
+@pytest.mark.semantics("C-2", "C-3", "C-6")
+@pytest.mark.parametrize("queued", ["true", "false"])
+def test_a_store_is_asked_for_no_byte_twice_and_may_go_away(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, queued: str
+) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket, S3D_WRITE_QUEUE=queued)
+    there = remote.client()
+    there.put_object(Bucket=bucket, Key="k", Body=DATA, ContentType="text/x", Metadata={"a": "1"})
+    assert read(daemon, bucket)[:2] == ("MISS", DATA)
+    eventually(lambda: cached(daemon) == 1)
+    how, data, answer = read(daemon, bucket)
+    assert (how, data) == ("REVALIDATED", DATA)
+    assert (answer["ContentType"], answer["Metadata"], answer["ContentLength"]) == ("text/x", {"a": "1"}, len(DATA))
+    how, data, answer = read(daemon, bucket, Range="bytes=1048570-1048580")
+    assert (how, data) == ("REVALIDATED", DATA[1048570:1048581])
+    own = there.get_object(Bucket=bucket, Key="k", Range="bytes=1048570-1048580")
+    own["Body"].close()
+    assert answer["ContentRange"] == own["ContentRange"]
+    how, _, answer = read(daemon, bucket, ResponseContentType="text/y")
+    assert (how, answer["ContentType"]) == ("REVALIDATED", "text/y")
+    there.put_object(Bucket=bucket, Key="k", Body=b"new")
+    assert read(daemon, bucket)[:2] == ("MISS", b"new")
+    daemon.client().put_object(Bucket=bucket, Key="k", Body=DATA[:-1])
+    eventually(lambda: drained(daemon))
+    assert read(daemon, bucket)[1] == DATA[:-1]
+
+
+def cached(daemon: Daemon) -> int:
+    """Objects in the cache."""
+    return int(daemon.status()["read_cache"]["entries"])
+
+
+def test_what_is_cached_can_be_listed_and_dropped(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket)
+    for key in ("a/1", "a/2", "b/1"):
+        remote.client().put_object(Bucket=bucket, Key=key, Body=b"data")
+        daemon.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    eventually(lambda: cached(daemon) == 3)
+    lines = daemon.cli("cache", "ls", f"{bucket}/a/").stdout.decode().splitlines()
+    assert [line.split("\t")[:2] for line in lines] == [[f"{bucket}/a/1", "4"], [f"{bucket}/a/2", "4"]]
+    assert daemon.cli("cache", "drop", f"{bucket}/a/").stdout.decode().split("\t")[0] == "2"
+    assert daemon.cli("cache", "stat").stdout.decode().split("\t")[0] == "1"
+    assert daemon.cli("cache", "drop").returncode == 2
+    assert daemon.cli("cache", "drop", "--all").returncode == 0
+    assert cached(daemon) == 0
+
+
+@pytest.mark.semantics("C-3")
+def test_what_is_cached_is_read_after_a_restart_without_the_store(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket)
+    remote.client().put_object(Bucket=bucket, Key="k", Body=DATA)
+    assert read(daemon, bucket)[1] == DATA
+    eventually(lambda: cached(daemon) == 1)
+    daemon.kill()
+    # Nobody listens there; the index is of the endpoint that it was made for.
+    daemon.settings["HTTP_PROXY"] = "http://127.0.0.1:9"
+    daemon.settings["NO_PROXY"] = ""
+    daemon.start()
+    how, data, answer = read(daemon, bucket)
+    assert (how, data) == ("STALE", DATA)
+    assert int(answer["ResponseMetadata"]["HTTPHeaders"]["age"]) >= 0
+    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=5) as page:
+        assert b's3d_cache_requests_total{result="stale"} 1.0' in page.read()
