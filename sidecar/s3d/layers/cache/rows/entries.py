@@ -179,8 +179,9 @@ def drop(db: apsw.Connection, bucket: str, key: str, prefix: str = "") -> tuple[
     How many, and their bytes."""
     if key:
         return _drop(db, "bucket = ? AND key = ?", (bucket, key))
-    below = (bucket, bucket, prefix, prefix)
-    return _drop(db, "(? = '' OR bucket = ?) AND substr(key, 1, length(?)) = ?", below)
+    if bucket:
+        return _drop(db, "bucket = ? AND substr(key, 1, length(?)) = ?", (bucket, prefix, prefix))
+    return _drop(db, "1", ())
 
 
 def drop_file(db: apsw.Connection, file: str) -> tuple[int, int]:
@@ -196,7 +197,7 @@ def drop_unused(db: apsw.Connection, before: float) -> tuple[int, int]:
 def evict(db: apsw.Connection, size: int, files: int) -> tuple[int, int]:
     """Drop what was not read for the longest time until so many bytes and files are free; how many, and their bytes."""
     count, freed, last = 0, 0, []
-    for number, taken in db.execute("SELECT id, bytes FROM entry ORDER BY used, id"):
+    for number, taken in db.execute("SELECT id, bytes FROM entry ORDER BY used"):
         if freed >= size and count >= files:
             break
         count, freed = count + 1, freed + taken

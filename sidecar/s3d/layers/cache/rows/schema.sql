@@ -14,7 +14,8 @@ CREATE TABLE entry (
     used REAL NOT NULL,      -- when it was last read, a little coarse (steady clock)
     UNIQUE (bucket, key, version)
 );
-CREATE INDEX entry_used ON entry (used);
+-- What goes first, and how much there is in all, is told without a look at the rows.
+CREATE INDEX entry_used ON entry (used, bytes);
 CREATE INDEX entry_file ON entry (file);
 
 -- To whom the remote has given an object, and when last (steady clock).
