@@ -23,6 +23,7 @@ from s3d import __version__
 
 STATES = ("waiting", "pushing", "in_doubt", "held", "parked", "superseded", "quarantined")
 """States of a pending change that are counted; each is shown also while it counts none."""
+OPA_RESULTS = ("allow", "deny", "undefined", "error", "timeout")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 COMMIT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 COMMIT_CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -166,6 +167,19 @@ class Metrics:
             registry=registry,
         )
 
+        self.opa_requests = Counter(
+            "s3d_opa_requests_total",
+            "Questions to Open Policy Agent, by what came of them: allow, deny, undefined (no boolean), error or "
+            "timeout.",
+            ("result",),
+            registry=registry,
+        )
+        self.opa_duration = Histogram(
+            "s3d_opa_request_duration_seconds",
+            "Time that Open Policy Agent took for an answer, or until it was given up.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._callers = Counter(
             "s3d_auth_total",
             "Requests by what their signature was found to be: accepted, anonymous, or the code of the error by which "
@@ -176,8 +190,8 @@ class Metrics:
         self.access_keys = Gauge("s3d_access_keys", "Access keys that clients may sign with.", registry=registry)
         self.reload_failed = Gauge(
             "s3d_reload_failed",
-            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys or "
-            "certificates.",
+            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys, "
+            "certificates or opa.",
             ("file",),
             registry=registry,
         )
@@ -231,6 +245,8 @@ class Metrics:
 
         for state in STATES:
             self.pending_changes.labels(state)
+        for result in OPA_RESULTS:
+            self.opa_requests.labels(result)
 
     def count_request(self, operation: str, code: int, seconds: float, received: int = 0, sent: int = 0) -> None:
         """Count one answered request: its operation ("" for an unknown one), HTTP status, duration and body sizes in
