@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, config, documents, files, logs
+from s3d import __version__, config, documents, files, logs, opa
 from s3d.admin.reports import (
     BucketStatus,
     Chosen,
@@ -70,7 +70,7 @@ LARGE_BLOCK = 128 << 10
 HEAPS = 2
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
-NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0}
+NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0, "unjudged": 0}
 
 
 class Daemon:
@@ -239,11 +239,14 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
+        policy = await parts.enter_async_context(opa.connect(settings.opa, metrics))
+        if policy.watched is not None:
+            watched.append(policy.watched)
         queue: Queue | None = None
         inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
             queue = await parts.enter_async_context(
-                open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
+                open_queue(settings, far, far.health, far.endpoint, far.region, metrics, ask=policy)
             )
             inner = queue
         daemon = Daemon(settings, far, queue, keys, tls, watched)

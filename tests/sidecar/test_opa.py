@@ -1,7 +1,6 @@
 """The client of Open Policy Agent: what is a decision, what is none, and what is never sent."""
 
 import asyncio
-import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -252,6 +251,6 @@ def test_a_file_without_a_token_stops_a_start_and_is_not_shown(content: str, tmp
 def test_a_token_that_others_can_read_stops_a_start(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("word")
-    os.chmod(token, 0o644)
+    token.chmod(0o644)
     with pytest.raises(ConfigError, match="holds secrets"):
         opa.Opa(Opa(url="http://127.0.0.1:1", token_file=token), Metrics())

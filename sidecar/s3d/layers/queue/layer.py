@@ -17,8 +17,10 @@ from s3d.clock import MACHINE, Clock, Machine
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
+from s3d.layers.queue.asking import Asking
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.capacity import Capacity, disk_full
+from s3d.layers.queue.consent import Consent
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.judging import Judging
@@ -53,6 +55,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.layers.queue.wiring import Contexts, QueueContext, wire
 from s3d.metrics import Metrics
+from s3d.policy import Ask
 from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
@@ -102,12 +105,13 @@ HANDLERS: Mapping[str, Callable[[Contexts, Call], Awaitable[Reply]]] = {
 class Queue:
     """The write queue in front of a remote."""
 
-    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher) -> None:
+    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher, asking: Asking) -> None:
         """Take the parts, and what each module gets of them; `open_queue` is the way in."""
         self._context = context
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.asking = asking
         self.cors = CorsRules(context.db)
 
     async def __call__(self, call: Call) -> Reply:
@@ -273,9 +277,11 @@ async def open_queue(
     region: str,
     metrics: Metrics,
     machine: Machine = MACHINE,
+    ask: Ask | None = None,
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
 
+    `ask` asks the policy of the settings; None: there is nobody to ask.
     Raises ConfigError (D-9) and StoreFailed.
     """
     directory = settings.queue_dir
@@ -299,7 +305,10 @@ async def open_queue(
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
             await ballast.lay()
-            yield assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics)
+            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics, ask)
+            with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
+                await queue.asking.begin()
+            yield queue
         finally:
             await bodies.close()
     finally:
@@ -328,6 +337,7 @@ def assemble(
     health: Health,
     region: str,
     metrics: Metrics,
+    ask: Ask | None,
 ) -> Queue:
     """Put the parts together."""
     work = asyncio.Event()
@@ -346,6 +356,13 @@ def assemble(
         capacity.freed()
         work.set()
         turns.moved(bucket)
+
+    asking = Asking(db, clock, settings.opa, ask, judged)
+
+    def wake() -> None:
+        """Say that something was queued."""
+        work.set()
+        asking.wake()
 
     judging = Judging(db, clock, settings.write_queue, judged)
     facts = RemoteFacts(
@@ -373,7 +390,8 @@ def assemble(
         ballast=ballast,
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
-        wake=work.set,
+        consent=Consent(db, settings.opa, ask),
+        wake=wake,
         documents=Documents(settings.gateway.client_timeout),
     )
     contexts = wire(context)
@@ -382,11 +400,12 @@ def assemble(
         "late writes": partial(late_writes.watch, contexts.late_writes),
         "tags of buckets": facts.bucket_tags.watch,
         "the push filter": judging.watch,
+        "the policy": asking.watch,
         "a full disk": ballast.watch,
         "garbage": context.garbage.watch,
         "what is owed to the tables": owed.run,
     }
-    return Queue(context, contexts, Pusher(contexts.pusher, work, looks))
+    return Queue(context, contexts, Pusher(contexts.pusher, work, looks), asking)
 
 
 async def adopt(db: Database, endpoint: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import holds, queries, soundness
+from s3d.layers.queue.rows import holds, queries, soundness, verdicts
 from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
 from s3d.layers.queue.rows.subjects import Content
@@ -163,6 +163,7 @@ def _insert(
             new.ordered,
             base,
             new.now,
+            verdicts.GIVEN if rule else verdicts.first(db, new.op),
         ),
     )
 
@@ -216,7 +217,8 @@ def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
 
 
 def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
-    """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
+    """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a). What
+    none of them holds the policy is asked about anew, where there is one."""
     rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
     for bucket, key, identity, op, members, size, state in rows:
         content = Content(soundness.members_leniently(members), size)
@@ -224,7 +226,9 @@ def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
         if rule:
             db.execute(SQL["hold"], (rule, seq))
         elif state == State.HELD:
-            db.execute(SQL["let_go"], (next_at, seq))
+            db.execute(SQL["let_go"], (next_at, verdicts.first(db, op), seq))
+        else:
+            db.execute(SQL["ask_anew"], (verdicts.first(db, op), seq))
 
 
 def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:

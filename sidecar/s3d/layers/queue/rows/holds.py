@@ -76,10 +76,7 @@ def _of_filter(read: Read, held: Held, text: str) -> str:
         rules = parsed(text)
     except FilterError:
         return "the push filter, which cannot be read"
-    content = held.content
-    if held.op == Op.DELETE:
-        puts = read(SQL["last_put"], (held.bucket, held.key))
-        content = Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
+    content = content_of(read, held)
     tags = _tags(read(SQL["tags"], (held.bucket,)))
     verdict = match.decide(rules, subjects.of(held.bucket, held.key, held.identity, content, tags))
     if verdict.answer is Truth.YES:
@@ -90,6 +87,14 @@ def _of_filter(read: Read, held: Held, text: str) -> str:
     shown = rule if len(rule) <= MAX_SHOWN else rule[:MAX_SHOWN] + "..."
     unknown = ", of which is not known whether it matches," if verdict.answer is Truth.UNKNOWN else ""
     return f"the rule {shown} of the push filter{unknown}"
+
+
+def content_of(read: Read, held: Held) -> Content:
+    """What is known of the object of a change: of a delete, what the last put of its key says (F-5b)."""
+    if held.op != Op.DELETE:
+        return held.content
+    puts = read(SQL["last_put"], (held.bucket, held.key))
+    return Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
 
 
 parsed = functools.lru_cache(maxsize=4)(parse)

@@ -25,7 +25,8 @@ CREATE TABLE change (
     rule       TEXT NOT NULL DEFAULT '',          -- held: the rule or tag that holds it
     refusals   INTEGER NOT NULL DEFAULT 0,        -- attempts in a row that met a 4xx which no row of the table of errors names
     ordered    INTEGER NOT NULL DEFAULT 0,        -- 1: it took the place of no older change, each of which is a version (Q-14)
-    queued_at  REAL                               -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
+    queued_at  REAL,                              -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
+    judged     INTEGER NOT NULL DEFAULT 1         -- 0: the policy has not said yet whether it may leave; 1: it may, or nobody is asked; 2: it may not (F-3)
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'in_doubt');
@@ -35,7 +36,8 @@ CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
 CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
 -- What may be claimed, by lane; slow is what is large or was tried before (the literal is claims.LARGE).
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
-    WHERE state = 'waiting' AND op <> 'through';
+    WHERE state = 'waiting' AND op <> 'through' AND judged = 1;
+CREATE INDEX change_unjudged ON change (judged, state, seq) WHERE judged <> 1;
 CREATE INDEX change_in_doubt ON change (next_at) WHERE state = 'in_doubt';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';

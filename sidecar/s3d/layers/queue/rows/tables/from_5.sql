@@ -4,3 +4,7 @@
 DROP TRIGGER IF EXISTS truth_in;
 DROP TRIGGER IF EXISTS truth_moved;
 DROP VIEW IF EXISTS spent;
+
+-- What the policy has said of a change (SEMANTICS F-3): nobody was asked about those that are there.
+ALTER TABLE change ADD COLUMN judged INTEGER NOT NULL DEFAULT 1;
+DROP INDEX IF EXISTS change_due;
