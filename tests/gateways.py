@@ -20,8 +20,8 @@ from s3d.layers.queue.rules import retry
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics
 from s3d.settings import Gateway as GatewaySettings
-from s3d.settings import Remote as RemoteSettings
 from s3d.settings import Opa, Settings, WriteQueue
+from s3d.settings import Remote as RemoteSettings
 from tests.callers import Answer, ask
 from tests.remotes import REGION, credentials
 from tests.stores import Store

@@ -213,7 +213,7 @@ def superseded_tried_again(patch: pytest.MonkeyPatch) -> None:
     """What a person has tried again may be older than what was acknowledged since (Q-9b)."""
     real = transitions.unpark
 
-    def unpark(db: Any, some: list[Change], now: float) -> list[int]:
+    def unpark(db: Any, some: list[Change], now: float) -> dict[int, str]:
         db.executemany(
             "UPDATE change SET state = 'waiting', next_at = ? WHERE seq = ? AND state = 'superseded'",
             [(now, change.seq) for change in some],

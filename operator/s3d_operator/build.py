@@ -33,11 +33,12 @@ IDENTITY_DIR = "/var/run/secrets/s3d.dev/identity"
 # The kubelet mounts a Secret for root, and for the pod's fsGroup where it has one.
 KEYS_DIR, KEYS_FILE = "/etc/s3d/keys", "keys.json"
 SECRET_MODE = 0o440
+OPA_DIR, OPA_CA_FILE, OPA_TOKEN_FILE = "/etc/s3d/opa", "ca.crt", "token"
 # Where the sidecar writes the access key of its pod, and where the app's containers read it.
 APP_DIR, APP_FILE = "/var/run/secrets/s3d.dev/app", "credentials"
 CONFIG, CA, IDENTITY = f"{NAME}-config", f"{NAME}-ca", f"{NAME}-identity"
-KEYS, APP = f"{NAME}-keys", f"{NAME}-app"
-VOLUMES = frozenset({NAME, CONFIG, CA, IDENTITY, KEYS, APP})
+KEYS, APP, OPA = f"{NAME}-keys", f"{NAME}-app", f"{NAME}-opa"
+VOLUMES = frozenset({NAME, CONFIG, CA, IDENTITY, KEYS, APP, OPA})
 # What the S3 door needs, and a drain job does not, which has none.
 DOOR_VOLUMES = frozenset({KEYS, APP})
 USER = 65534
@@ -138,6 +139,13 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_WRITE_QUEUE_FILTER": list(queue.filter),
         "S3D_WRITE_QUEUE_PUSH_FILTER": list(queue.push_filter),
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,
+        # Said where there is none, too: so a running daemon learns that it was removed.
+        "S3D_OPA_URL": spec.opa.url if spec.opa else "",
+        "S3D_OPA_PATH": spec.opa.path if spec.opa else None,
+        "S3D_OPA_TIMEOUT": spec.opa.timeout_seconds if spec.opa else None,
+        "S3D_OPA_FAIL_UPLOAD": spec.opa.fail_mode.lower() if spec.opa else None,
+        "S3D_OPA_CA": f"{OPA_DIR}/{OPA_CA_FILE}" if spec.opa and spec.opa.ca_bundle else None,
+        "S3D_OPA_TOKEN_FILE": f"{OPA_DIR}/{OPA_TOKEN_FILE}" if spec.opa and spec.opa.token_secret_ref else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -186,6 +194,12 @@ FIELDS = {
     "S3D_WRITE_QUEUE_FILTER": "spec.writeQueue.filter",
     "S3D_WRITE_QUEUE_PUSH_FILTER": "spec.writeQueue.pushFilter",
     "S3D_WRITE_QUEUE_WORKERS": "spec.writeQueue.workers",
+    "S3D_OPA_URL": "spec.opa.url",
+    "S3D_OPA_PATH": "spec.opa.path",
+    "S3D_OPA_TIMEOUT": "spec.opa.timeoutSeconds",
+    "S3D_OPA_FAIL_UPLOAD": "spec.opa.failMode",
+    "S3D_OPA_CA": "spec.opa.caBundle",
+    "S3D_OPA_TOKEN_FILE": "spec.opa.tokenSecretRef",
 }
 
 
@@ -302,7 +316,7 @@ def sidecar(
             "runAsNonRoot": True,
             "runAsUser": USER,
             # Root's group reads what the kubelet mounts for root, and may do nothing else.
-            "runAsGroup": 0 if spec.access else USER,
+            "runAsGroup": 0 if has_secret(spec) else USER,
             "privileged": False,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -446,6 +460,22 @@ def resources(spec: S3GatewaySpec, *, bounds_storage: bool, overrides: Overrides
     return out
 
 
+def has_secret(spec: S3GatewaySpec) -> bool:
+    """Whether the sidecar reads a file of a Secret that others of the pod may not read: it is root's group's."""
+    return bool(spec.access or (spec.opa and spec.opa.token_secret_ref))
+
+
+def opa_sources(spec: S3GatewaySpec) -> list[Object]:
+    """The files that Open Policy Agent is asked with."""
+    out: list[Object] = []
+    if spec.opa and (bundle := spec.opa.ca_bundle):
+        item = {"key": bundle.config_map_ref.key, "path": OPA_CA_FILE}
+        out.append({"configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
+    if spec.opa and (token := spec.opa.token_secret_ref):
+        out.append({"secret": {"name": token.name, "items": [{"key": token.key, "path": OPA_TOKEN_FILE}]}})
+    return out
+
+
 def mounts(spec: S3GatewaySpec) -> list[Object]:
     """Where the sidecar sees its volumes."""
     claim = spec.volume.persistent_volume_claim
@@ -459,6 +489,8 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
         out.append({"name": CA, "mountPath": CA_DIR, "readOnly": True})
     if spec.access:
         out.append({"name": KEYS, "mountPath": KEYS_DIR, "readOnly": True})
+    if opa_sources(spec):
+        out.append({"name": OPA, "mountPath": OPA_DIR, "readOnly": True})
     if spec.app_credentials == "Generated":
         out.append({"name": APP, "mountPath": APP_DIR})
     return out
@@ -477,6 +509,8 @@ def volumes(spec: S3GatewaySpec, gateway: str) -> list[Object]:
         keys = spec.access.keys_secret_ref
         items = [{"key": keys.key, "path": KEYS_FILE}]
         out.append({"name": KEYS, "secret": {"secretName": keys.name, "items": items, "defaultMode": SECRET_MODE}})
+    if sources := opa_sources(spec):
+        out.append({"name": OPA, "projected": {"sources": sources, "defaultMode": SECRET_MODE}})
     if spec.app_credentials == "Generated":
         out.append({"name": APP, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
     return out

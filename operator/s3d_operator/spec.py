@@ -11,6 +11,7 @@ from pydantic import Field
 
 from s3d.settings import Browsers, Method, Section
 from s3d.settings import Gateway as Daemon
+from s3d.settings import Opa as OpaSettings
 from s3d.settings import Remote as RemoteSettings
 from s3d.settings import WriteQueue as WriteQueueSettings
 from s3d_operator.schema import (
@@ -19,6 +20,7 @@ from s3d_operator.schema import (
     HEADER_PATTERN,
     KEY_PATTERN,
     LABEL_PATTERN,
+    POLICY_PATTERN,
     REGION_PATTERN,
     ROLE_PATTERN,
     WILDCARD_PATTERN,
@@ -196,6 +198,48 @@ class Access(Resource):
     keys_secret_ref: SecretKey = Field(
         description="A Secret of the pod's namespace with the access keys that requests are signed with, as JSON "
         "(docs/ACCESS.md). Changed keys are used without a restart. Requests that none of them signs are refused."
+    )
+
+
+class TokenKey(Resource):
+    """A key of a Secret of the same namespace, with a token."""
+
+    name: Name = Field(description="Name of the Secret.")
+    key: str = Field(default="token", description="The key in it.", pattern=KEY_PATTERN, min_length=1, max_length=253)
+
+
+class Opa(Resource):
+    """An Open Policy Agent that says what may leave."""
+
+    url: str = Field(
+        description="URL of Open Policy Agent, such as that of a Service. It is asked before a change is pushed "
+        "(docs/POLICY.md).",
+        pattern=ENDPOINT_PATTERN,
+        max_length=512,
+    )
+    path: str = Field(
+        default="s3d/allow", description=help_of(OpaSettings, "path"), pattern=POLICY_PATTERN, max_length=253
+    )
+    timeout_seconds: int = Field(default=1, description=help_of(OpaSettings, "timeout"), ge=1, le=60)
+    fail_mode: Literal["Closed", "Open"] = Field(
+        default="Closed",
+        description="What becomes of a change of which there is no decision: Closed holds it and asks again, Open "
+        "pushes it.",
+    )
+    ca_bundle: CaBundle | None = Field(
+        default=None, description="Which authorities to trust for its certificate. Unset: those of the image."
+    )
+    token_secret_ref: TokenKey | None = Field(
+        default=None,
+        description="A Secret of the pod's namespace with the bearer token that it is shown. A changed one is used "
+        "without a restart.",
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "(!has(self.caBundle) && !has(self.tokenSecretRef)) || self.url.startsWith('https://')",
+            "opa.caBundle and opa.tokenSecretRef are for a url that begins with https://",
+        ),
     )
 
 
@@ -455,6 +499,7 @@ class S3GatewaySpec(Resource):
         default=None,
         description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
     )
+    opa: Opa | None = Field(default=None, description="A policy that says what may leave. Unset: nobody is asked.")
     cors: Cors | None = Field(
         default=None,
         description="One CORS rule for every bucket. Unset: the rules of each bucket, as the remote has them.",

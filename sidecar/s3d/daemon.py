@@ -48,7 +48,7 @@ from s3d.layers import remote
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
-from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
+from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, text_of, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
@@ -125,6 +125,7 @@ class Daemon:
             "pending": cast(Pending, self._queue.pending()) if self._queue else NOTHING,
             "states": self._queue.states() if self._queue else {},
             "paused_lanes": self._queue.paused_lanes() if self._queue else 0,
+            "keeps_push_filter": self._queue is not None and self._queue.judging.keeps,
             "access_keys": self._keys.count if self._keys else None,
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
@@ -224,8 +225,10 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watched: list[Watched[Any]] = [watched_settings(settings)]
+    at_start, policy_at_start, said = str(settings.write_queue.push_filter), text_of(settings.opa), set[str]()
+    watched: list[Watched[Any]] = [watched_settings(settings, said)]
     await watched[0].look()
+    origin = Origin(at_start, policy_at_start, said, bool(watched[0].error))
     keys = await asyncio.to_thread(open_keys, settings.gateway) if serves else None
     if keys and keys.watched:
         watched.append(keys.watched)
@@ -246,7 +249,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         inner: S3 = without_queue(far)
         if settings.write_queue.enabled:
             queue = await parts.enter_async_context(
-                open_queue(settings, far, far.health, far.endpoint, far.region, metrics, ask=policy)
+                open_queue(settings, far, far.health, far.endpoint, far.region, metrics, origin=origin, ask=policy)
             )
             inner = queue
         daemon = Daemon(settings, far, queue, keys, tls, watched)
@@ -354,8 +357,11 @@ async def sweep(queue: Queue) -> None:
     await asyncio.sleep(SWEEP_INTERVAL)
 
 
-def watched_settings(settings: Settings) -> Watched[bytes]:
-    """The settings in S3D_CONFIG_DIR. A file that is missing or empty asks for nothing: the last settings stay."""
+def watched_settings(settings: Settings, said: set[str]) -> Watched[bytes]:
+    """The settings in S3D_CONFIG_DIR. A file that is missing or empty asks for nothing: the last settings stay.
+
+    `said` is given the names of those that were taken over.
+    """
     path = settings.gateway.config_dir / "settings.json" if settings.gateway.config_dir else None
 
     def read() -> bytes:
@@ -364,7 +370,9 @@ def watched_settings(settings: Settings) -> Watched[bytes]:
     def take(data: bytes) -> str:
         if not data.strip():
             return ""
-        changed = config.reload(settings, config.check_names(documents.parse(data)))
+        values = config.check_names(documents.parse(data))
+        changed = config.reload(settings, values)
+        said.update(values)
         if changed:
             logging.getLogger().setLevel(settings.gateway.log_level.upper())
         return ", ".join(changed)

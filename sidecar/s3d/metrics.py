@@ -107,6 +107,11 @@ class Metrics:
             ("state",),
             registry=registry,
         )
+        self.unjudged_changes = Gauge(
+            "s3d_queue_unjudged_changes",
+            "Pending changes about which Open Policy Agent has not decided, held ones included.",
+            registry=registry,
+        )
         self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
         self.disk_bytes = Gauge(
             "s3d_queue_disk_bytes",
@@ -272,6 +277,7 @@ class Metrics:
         pending_bytes: int,
         oldest_age: float | None,
         *,
+        unjudged: int = 0,
         paused_lanes: int = 0,
         remote_up: bool | None,
         identities: Mapping[str, bool | None] = MappingProxyType({}),
@@ -279,12 +285,13 @@ class Metrics:
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        paused lanes, whether the remote answers and whether each identity can act there (None: not known), access keys,
+        changes that no policy has judged, paused lanes, whether the remote answers and whether each identity can act there (None: not known), access keys,
         and what is wrong with each file that is read again ("": nothing)."""
         self.access_keys.set(access_keys)
         for name, error in files.items():
             self.reload_failed.labels(name).set(bool(error))
         self.paused_lanes.set(paused_lanes)
+        self.unjudged_changes.set(unjudged)
         for state in STATES:
             self.pending_changes.labels(state).set(states.get(state, 0))
         self.pending_bytes.set(pending_bytes)

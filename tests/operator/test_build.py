@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from s3d import config
-from s3d.settings import Browsers, Settings, known_settings, parse_bytes
+from s3d.settings import Browsers, Opa, Settings, known_settings, parse_bytes
 from s3d_operator import build
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
@@ -38,6 +38,8 @@ FULL = {
     "appCredentials": "Generated",
     "cors": {"origins": ["https://*.example", "null"], "methods": ["GET", "PUT"], "headers": ["x-amz-*"]}
     | {"expose": ["ETag"], "maxAgeSeconds": 60},
+    "opa": {"url": "https://opa.opa.svc:8181", "path": "a/b", "timeoutSeconds": 2, "failMode": "Open"}
+    | {"caBundle": {"configMapRef": {"name": "opa-ca"}}, "tokenSecretRef": {"name": "opa-token"}},
     "logLevel": "Debug",
     "drain": {"seconds": 90},
 }
@@ -96,6 +98,11 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert str(settings.gateway.access_keys_file) == f"{build.KEYS_DIR}/{build.KEYS_FILE}"
     assert str(settings.gateway.app_credentials_file) == f"{build.APP_DIR}/{build.APP_FILE}"
     assert loaded(LEAST).gateway.access_keys_file is loaded(LEAST).gateway.app_credentials_file is None
+    assert (settings.opa.url, settings.opa.path) == ("https://opa.opa.svc:8181", "a/b")
+    assert (settings.opa.timeout, settings.opa.fail_upload) == (2, "open")
+    assert str(settings.opa.ca) == f"{build.OPA_DIR}/{build.OPA_CA_FILE}"
+    assert str(settings.opa.token_file) == f"{build.OPA_DIR}/{build.OPA_TOKEN_FILE}"
+    assert loaded(LEAST).opa == Opa()
     assert settings.gateway.log_level == "debug"
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90

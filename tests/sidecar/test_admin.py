@@ -56,6 +56,7 @@ class Told:
             "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
+            "keeps_push_filter": False,
             "access_keys": 2,
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,

@@ -125,7 +125,7 @@ NO_DECISION: Mapping[str, tuple[Answering, str, str]] = {
 }
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3b")
 @pytest.mark.parametrize("name", NO_DECISION)
 async def test_what_is_no_boolean_in_a_document_is_no_decision_and_is_not_remembered(name: str) -> None:
     answer, counted, why = NO_DECISION[name]
@@ -146,7 +146,7 @@ async def test_what_is_no_boolean_in_a_document_is_no_decision_and_is_not_rememb
     assert metrics.registry.get_sample_value("s3d_opa_requests_total", {"result": counted}) == 2
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3b")
 @pytest.mark.parametrize("answer", [hang, trickle])
 async def test_an_answer_that_does_not_come_in_time_is_no_decision(answer: Answering) -> None:
     metrics = Metrics()

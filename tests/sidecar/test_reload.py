@@ -16,6 +16,7 @@ from s3d.layers.credentials import KeyFiles, Keys
 from s3d.settings import Gateway, Settings
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
+from tests.sidecar.layers.queue.remote_facts.test_hold_tags import keys_of
 
 
 def until(holds: Callable[[], Any]) -> None:
@@ -94,6 +95,51 @@ def test_a_filter_that_is_changed_beside_a_running_daemon_acts_and_a_wrong_one_s
     assert remote.client().get_object(Bucket=bucket, Key="held, too")["Body"].read() == b"x"
 
 
+SAYS_NOTHING = {
+    "cut": "{",
+    "wrong": '{"S3D_WRITE_QUEUE_PUSH_FILTER": ["[tag:k]"]}',
+    "empty": "",
+    "silent": "{}",
+    "gone": None,
+}
+
+
+@pytest.mark.semantics("F-2a")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_a_start_whose_settings_do_not_say_the_push_filter_goes_on_with_the_last_one(
+    start_daemon: StartDaemon, remote: Remote, bucket: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "config"
+    held = {"settings.json": json.dumps({"S3D_WRITE_QUEUE_PUSH_FILTER": [f"!{bucket}/held*"]})}
+    mount(directory, held)
+    daemon = start_daemon(remote, S3D_CONFIG_DIR=str(directory), S3D_BUCKETS=bucket)
+    s3 = daemon.client()
+    s3.put_object(Bucket=bucket, Key="held", Body=b"x")
+    for why, text in SAYS_NOTHING.items():
+        daemon.kill()
+        mount(directory, {} if text is None else {"settings.json": text})
+        daemon.start()
+        s3.put_object(Bucket=bucket, Key=f"held, {why}", Body=b"x")
+        s3.put_object(Bucket=bucket, Key=why, Body=b"x")
+        until(lambda: why in keys_of(remote.client(), bucket))  # noqa: B023
+        status = daemon.status()
+        assert status["keeps_push_filter"], why
+        assert bool(status["files"]["settings"]["error"]) is (why in ("cut", "wrong")), why
+    assert daemon.output().count(f"the last one stays in force: !{bucket}/held*") == len(SAYS_NOTHING)
+    # A file that says it ends that; so do other start-up values, where no file is wrong.
+    mount(directory, held)
+    until(lambda: not daemon.status()["keeps_push_filter"])
+    daemon.kill()
+    mount(directory, {"settings.json": "{"})
+    daemon.settings["S3D_WRITE_QUEUE_PUSH_FILTER"] = bucket
+    daemon.start()
+    assert daemon.status()["states"]["held"] == 1 + len(SAYS_NOTHING)
+    daemon.kill()
+    mount(directory, {"settings.json": ""})
+    daemon.start()
+    until(lambda: daemon.status()["pending"]["changes"] == 0)
+
+
 @pytest.mark.semantics("R-6")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_keys_that_come_later_deliver_what_was_taken_before(
@@ -157,7 +203,7 @@ async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
     settings = Settings(gateway=Gateway(config_dir=tmp_path))
     before = settings.model_dump()
     (tmp_path / "settings.json").write_bytes(WRONG[wrong])
-    watched = watched_settings(settings)
+    watched = watched_settings(settings, set())
     await watched.look()
     await watched.look()
     assert settings.model_dump() == before
@@ -169,4 +215,4 @@ async def test_a_wrong_settings_file_changes_nothing_and_is_told_once(
 
 async def test_a_pipe_in_the_place_of_the_settings_file_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "settings.json")
-    await watched_settings(Settings(gateway=Gateway(config_dir=tmp_path))).look()
+    await watched_settings(Settings(gateway=Gateway(config_dir=tmp_path)), set()).look()

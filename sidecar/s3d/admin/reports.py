@@ -77,6 +77,8 @@ class Status(TypedDict):
     """Changes by state."""
     paused_lanes: int
     """Identities and buckets to which nothing is delivered just now, because the remote refuses them."""
+    keeps_push_filter: bool
+    """Whether the push filter is the one of an earlier life, since the settings of this one do not say which."""
     access_keys: int | None
     """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
     files: dict[str, FileStatus]

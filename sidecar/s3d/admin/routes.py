@@ -136,6 +136,7 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
             status["states"],
             pending["bytes"],
             pending["oldest_age_seconds"],
+            unjudged=pending["unjudged"],
             paused_lanes=status["paused_lanes"],
             remote_up=up,
             identities={one["name"]: UP.get(one["credentials"]) for one in status["remote"]["identities"]},

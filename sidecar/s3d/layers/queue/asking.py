@@ -8,6 +8,7 @@ While nobody answers, a few questions a second find out when somebody does again
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +17,16 @@ from typing import NamedTuple
 
 import apsw
 
+from s3d import config, documents
 from s3d.clock import Clock
+from s3d.errors import ConfigError
+from s3d.layers.queue.judging import Origin
 from s3d.layers.queue.rows import verdicts
 from s3d.layers.queue.rows.verdicts import Asked
 from s3d.policy import Answer, Ask, Verdict
-from s3d.settings import Opa
+from s3d.settings import Opa, Settings, reloads, setting_name
 from s3d.store.db import Database
-from s3d.store.failures import StoreFailed
+from s3d.store.failures import StoreFailed, StoreFull
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,17 @@ SHARE = 4
 """A look at all that there was no decision of rests for so many times its length."""
 DENIED_REST = 60.0
 """Seconds between two looks at what the policy holds."""
+
+
+VARIABLES = {setting_name(field): name for name, field in Opa.model_fields.items() if reloads(field)}
+"""The settings that say which policy is asked, and how."""
+Told = Callable[[str], None]
+
+
+def text_of(settings: Opa) -> str:
+    """The policy of the settings, as a JSON object of them; "" for none."""
+    said = {variable: getattr(settings, name) for variable, name in VARIABLES.items()}
+    return json.dumps(said) if settings.url else ""
 
 
 class Given(NamedTuple):
@@ -80,7 +95,7 @@ class Look:
 class Asking:
     """Asks for life."""
 
-    def __init__(self, db: Database, clock: Clock, settings: Opa, ask: Ask | None, told: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, clock: Clock, settings: Settings, ask: Ask | None, told: Told) -> None:
         """Take whom to ask, None for nobody, and what is called with a bucket when what waits in it was judged."""
         self._db = db
         self._clock = clock
@@ -101,19 +116,29 @@ class Asking:
     @property
     def wanted(self) -> str:
         """The policy of the settings, as text: another one is asked about everything again."""
-        return f"{self._settings.url} {self._settings.path}" if self._settings.url and self._ask else ""
+        return text_of(self._settings.opa) if self._ask else ""
 
-    async def begin(self) -> None:
-        """Put the policy of the settings in force, before anything is queued or claimed. Raises StoreFailed."""
-        if self.wanted != verdicts.in_force(self._db):
-            await self._db.write(verdicts.adopt(self.wanted))
-            log.info("the policy is another one: what waits is judged anew")
+    async def begin(self, origin: Origin) -> None:
+        """Put the policy in force that a start goes on with, before anything is queued or claimed. Raises StoreFailed.
+
+        The one that was in force stays where nobody can say another, as the push filter does (judging.py).
+        """
+        last = verdicts.in_force(self._db)
+        may_stay = origin.refused or verdicts.at_start(self._db) == origin.policy
+        if last and may_stay and not {*VARIABLES} & {*origin.said} and last != self.wanted:
+            log.warning("the settings do not say which policy is asked: the last one stays in force: %s", last)
+            with suppress(ConfigError, ValueError):
+                config.reload(self._settings, documents.parse(last))
+        with suppress(StoreFull):  # the look is made again while s3d serves
+            await self._db.write(verdicts.adopt(self.wanted, None if origin.refused else origin.policy))
 
     async def watch(self) -> None:
         """Put the policy of the settings in force, ask about what is not asked yet, and rest."""
         self._woken.clear()
         try:
-            await self.begin()
+            if self.wanted != verdicts.in_force(self._db):
+                await self._db.write(verdicts.adopt(self.wanted))
+                log.info("the policy is another one: what waits is asked about anew")
             if self.wanted:
                 await self._round()
         except StoreFailed as error:
@@ -131,7 +156,7 @@ class Asking:
         while True:
             batch: list[Asked] = []
             if self._is_reached:
-                batch = verdicts.unasked(self._db, BATCH)
+                batch = verdicts.unasked(self._db, BATCH) or verdicts.denied_anew(self._db, BATCH)
                 batch = batch or self._undecided.batch(self._db) or self._denied.batch(self._db)
             is_probe = not batch
             batch = batch or self._probes()
@@ -144,6 +169,7 @@ class Asking:
             elif any(one.answer.verdict is not Verdict.NONE for one in given):
                 # They are asked about once more in their turn, so that the oldest leaves first.
                 self._undecided.restart()
+                self._denied.restart()
             self._reached(is_reached)
             if not is_reached:
                 await self._without_answer(given[-1].answer)
@@ -183,7 +209,7 @@ class Asking:
 
     async def _keep(self, given: list[Given]) -> None:
         """Note verdicts in one transaction, and tell whom it concerns."""
-        is_open, now = self._settings.fail_upload == "open", self._clock.now()
+        is_open, now = self._settings.opa.fail_upload == "open", self._clock.now()
 
         def write(db: apsw.Connection) -> list[Given]:
             return [one for one in given if verdicts.give(db, *one, is_open=is_open, now=now)]

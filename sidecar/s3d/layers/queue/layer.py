@@ -17,13 +17,13 @@ from s3d.clock import MACHINE, Clock, Machine
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
-from s3d.layers.queue.asking import Asking
+from s3d.layers.queue.asking import Asking, text_of
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.capacity import Capacity, disk_full
 from s3d.layers.queue.consent import Consent
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
-from s3d.layers.queue.judging import Judging
+from s3d.layers.queue.judging import Judging, Origin
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import late_writes, timekeeping
@@ -35,7 +35,7 @@ from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.layers.queue.remote_facts.store_traits import StoreTraits
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfiles
-from s3d.layers.queue.rows import holds, lanes, lookups, ownership, times, transitions, uploads
+from s3d.layers.queue.rows import lanes, lookups, ownership, times, transitions, uploads
 from s3d.layers.queue.rows.schema import SCHEMA
 from s3d.layers.queue.serve import (
     bulk_deletes,
@@ -105,12 +105,15 @@ HANDLERS: Mapping[str, Callable[[Contexts, Call], Awaitable[Reply]]] = {
 class Queue:
     """The write queue in front of a remote."""
 
-    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher, asking: Asking) -> None:
+    def __init__(
+        self, context: QueueContext, contexts: Contexts, pusher: Pusher, judging: Judging, asking: Asking
+    ) -> None:
         """Take the parts, and what each module gets of them; `open_queue` is the way in."""
         self._context = context
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
+        self.judging = judging
         self.asking = asking
         self.cors = CorsRules(context.db)
 
@@ -277,11 +280,13 @@ async def open_queue(
     region: str,
     metrics: Metrics,
     machine: Machine = MACHINE,
+    origin: Origin | None = None,
     ask: Ask | None = None,
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
 
-    `ask` asks the policy of the settings; None: there is nobody to ask.
+    `origin` says where the push filter and the policy come from; None: from the settings as they are. `ask` asks the
+    policy; None: there is nobody to ask.
     Raises ConfigError (D-9) and StoreFailed.
     """
     directory = settings.queue_dir
@@ -300,14 +305,13 @@ async def open_queue(
             clock = await times.start(db, machine, timekeeping.longest(settings))
             await db.write(transitions.recover)
             await db.write(lanes.recover)
-            with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
-                await db.write(holds.adopt(str(settings.write_queue.push_filter)))
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast)
             await ballast.lay()
             queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics, ask)
-            with contextlib.suppress(StoreFull):  # the look is made again while s3d serves
-                await queue.asking.begin()
+            origin = origin or Origin(str(settings.write_queue.push_filter), policy=text_of(settings.opa))
+            await queue.judging.begin(origin)
+            await queue.asking.begin(origin)
             yield queue
         finally:
             await bodies.close()
@@ -357,14 +361,14 @@ def assemble(
         work.set()
         turns.moved(bucket)
 
-    asking = Asking(db, clock, settings.opa, ask, judged)
+    asking = Asking(db, clock, settings, ask, judged)
 
     def wake() -> None:
         """Say that something was queued."""
         work.set()
         asking.wake()
 
-    judging = Judging(db, clock, settings.write_queue, judged)
+    judging = Judging(db, clock, settings, judged)
     facts = RemoteFacts(
         buckets,
         BucketTags(db, clock, client, health, judging),
@@ -405,7 +409,7 @@ def assemble(
         "garbage": context.garbage.watch,
         "what is owed to the tables": owed.run,
     }
-    return Queue(context, contexts, Pusher(contexts.pusher, work, looks), asking)
+    return Queue(context, contexts, Pusher(contexts.pusher, work, looks), judging, asking)
 
 
 async def adopt(db: Database, endpoint: str) -> None:

@@ -85,10 +85,13 @@ async def retry(context: Context, bucket: str, prefix: str, seq: int | None) -> 
         after = page[-1].seq
         now = context.clock.now()
         tried = await context.db.write(lambda db, page=page, now=now: transitions.unpark(db, page, now))  # type: ignore[misc]
-        again += tried
-        left += [
-            {**describe(context, change), "why": WHY[change.state]} for change in page if change.seq not in set(tried)
-        ]
+        again += [seq for seq, rule in tried.items() if not rule]
+        for change in page:
+            rule = tried.get(change.seq)
+            if rule is None:
+                left.append({**describe(context, change), "why": WHY[change.state]})
+            elif rule:
+                left.append({**describe(context, change), "state": "held", "rule": rule, "why": WHY["held"]})
     if seq is None:
         now = context.clock.now()
         await context.db.write(lambda db: lanes.hasten(db, now, bucket))
@@ -97,7 +100,8 @@ async def retry(context: Context, bucket: str, prefix: str, seq: int | None) -> 
 
 
 WHY = {
-    "held": "a rule holds it: `s3d set --tag s3d.upload=true` on the object, or on its bucket, releases it",
+    "held": "a rule or the policy holds it: `s3d set --tag s3d.upload=true` on the object, or on its bucket, releases "
+    "what a rule holds; what the policy holds it is asked about again by itself",
     "quarantined": "its row or its body is damaged: export what is left of it, then put the object again or discard it",
     "superseded": "a newer write has taken its place: export or discard it",
     "parked": "it was moved by somebody else just now",

@@ -70,7 +70,7 @@ def rule_of(here: Gateway, key: str = "k") -> str:
     return str(here.queue.object_status("b", key)["changes"][-1]["rule"])
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3", "F-3c")
 async def test_what_the_policy_lets_leave_is_pushed_and_the_rest_is_held_with_the_decision(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: asked["tags"].get("class") != "secret")
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -92,7 +92,7 @@ async def test_what_the_policy_lets_leave_is_pushed_and_the_rest_is_held_with_th
         assert sent(store) == ["public"]
 
 
-@pytest.mark.semantics("F-3", "Q-9a")
+@pytest.mark.semantics("F-3a", "F-3b")
 async def test_while_the_policy_hangs_puts_are_answered_and_nothing_leaves_and_then_all_of_it(tmp_path: Path) -> None:
     policy = Scripted()
     policy.hangs = True
@@ -111,7 +111,7 @@ async def test_while_the_policy_hangs_puts_are_answered_and_nothing_leaves_and_t
         assert here.queue.pending()["unjudged"] == 0
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3b")
 async def test_a_policy_that_says_nothing_holds_until_it_decides(tmp_path: Path) -> None:
     policy = Scripted(lambda _: None)
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -123,7 +123,7 @@ async def test_a_policy_that_says_nothing_holds_until_it_decides(tmp_path: Path)
         await until(lambda: len(there(store)) == 3)
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3b")
 async def test_no_decision_about_one_object_keeps_no_other_waiting(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: None if asked["key"].startswith("odd") else True)
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -134,7 +134,7 @@ async def test_no_decision_about_one_object_keeps_no_other_waiting(tmp_path: Pat
         await until(lambda: here.queue.states()["held"] == asking.BATCH * 2)
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3b")
 async def test_where_failing_is_open_no_decision_lets_a_change_leave(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: {"no": False}.get(asked["key"]))
     async with Store() as store, governed(tmp_path, store, policy, fail="open") as here:
@@ -146,9 +146,11 @@ async def test_where_failing_is_open_no_decision_lets_a_change_leave(tmp_path: P
         config.reload(here.queue._context.settings, {"S3D_OPA_TIMEOUT": "50ms"})
         await put(here, "unanswered")
         await until(lambda: sorted(there(store)) == ["unanswered", "undefined"])
+        # What was denied needs a decision.
+        assert here.state("b", "no") == "held"
 
 
-@pytest.mark.semantics("F-3", "Q-9a")
+@pytest.mark.semantics("F-3e")
 async def test_a_barrier_waits_for_a_verdict_and_refuses_at_once_what_is_held(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: asked["key"] == "k")
     policy.hangs = True
@@ -172,7 +174,7 @@ async def test_a_barrier_waits_for_a_verdict_and_refuses_at_once_what_is_held(tm
         assert "is held" in refused.message
 
 
-@pytest.mark.semantics("F-3", "Q-2")
+@pytest.mark.semantics("F-3a", "Q-2")
 async def test_a_newer_change_takes_the_place_of_one_that_nobody_has_judged(tmp_path: Path) -> None:
     policy = Scripted()
     policy.hangs = True
@@ -188,7 +190,7 @@ async def test_a_newer_change_takes_the_place_of_one_that_nobody_has_judged(tmp_
         assert there(store) == ["k"]
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3c")
 async def test_other_tags_are_asked_about_anew(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: asked["tags"].get("class") == "public")
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -199,7 +201,7 @@ async def test_other_tags_are_asked_about_anew(tmp_path: Path) -> None:
         await until(lambda: there(store) == ["k"])
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3a", "F-3c")
 async def test_a_verdict_about_tags_that_are_others_by_now_is_none(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: not asked["tags"])
     policy.hangs = True
@@ -214,7 +216,7 @@ async def test_a_verdict_about_tags_that_are_others_by_now_is_none(tmp_path: Pat
         assert sent(store) == []
 
 
-@pytest.mark.semantics("F-3", "F-4a")
+@pytest.mark.semantics("F-3c", "F-4a")
 async def test_rules_come_first_and_what_they_release_is_asked_about(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: asked["key"] != "no")
     async with Store() as store, governed(tmp_path, store, policy, push_filter="!b") as here:
@@ -228,7 +230,7 @@ async def test_rules_come_first_and_what_they_release_is_asked_about(tmp_path: P
         await until(lambda: rule_of(here, "no").startswith("the policy"))
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3c")
 async def test_another_policy_is_asked_about_all_that_waits_or_is_held(tmp_path: Path) -> None:
     policy = Scripted(lambda _: False)
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -239,7 +241,7 @@ async def test_another_policy_is_asked_about_all_that_waits_or_is_held(tmp_path:
         await until(lambda: there(store) == ["k"])
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3c")
 async def test_what_a_policy_holds_leaves_when_there_is_no_policy_any_more(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: False if asked["key"] == "no" else None)
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -250,7 +252,7 @@ async def test_what_a_policy_holds_leaves_when_there_is_no_policy_any_more(tmp_p
         await until(lambda: sorted(there(store)) == ["no", "none"])
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3c")
 async def test_what_the_policy_holds_is_asked_about_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "DENIED_REST", 0.05)
     policy = Scripted(lambda _: False)
@@ -261,7 +263,7 @@ async def test_what_the_policy_holds_is_asked_about_again(tmp_path: Path, monkey
         await until(lambda: there(store) == ["k"])
 
 
-@pytest.mark.semantics("F-3")
+@pytest.mark.semantics("F-3a")
 async def test_a_restart_goes_on_asking_about_what_nobody_has_judged(tmp_path: Path) -> None:
     policy = Scripted()
     policy.hangs = True
@@ -275,7 +277,7 @@ async def test_a_restart_goes_on_asking_about_what_nobody_has_judged(tmp_path: P
             await until(lambda: there(store) == ["k"])
 
 
-@pytest.mark.semantics("F-3", "F-5b")
+@pytest.mark.semantics("F-3")
 async def test_a_delete_is_asked_about_with_what_the_last_put_says(tmp_path: Path) -> None:
     policy = Scripted()
     async with Store() as store, governed(tmp_path, store, policy) as here:
@@ -299,7 +301,7 @@ THROUGH: list[tuple[str, str, dict[str, Any], bytes | None, dict[str, str]]] = [
 ]
 
 
-@pytest.mark.semantics("F-3", "Q-11a")
+@pytest.mark.semantics("F-3d", "Q-11a")
 @pytest.mark.parametrize("case", THROUGH, ids=lambda case: case[0])
 async def test_what_cannot_be_queued_is_asked_about_before_a_byte_of_it_leaves(
     case: tuple[str, str, dict[str, Any], bytes | None, dict[str, str]], tmp_path: Path
@@ -326,7 +328,7 @@ async def test_what_cannot_be_queued_is_asked_about_before_a_byte_of_it_leaves(
         assert [one.operation for one in store.seen[len(before) :]][-1] == operation
 
 
-@pytest.mark.semantics("F-3", "Q-14")
+@pytest.mark.semantics("F-3f")
 async def test_with_a_policy_the_first_write_of_a_kind_is_queued(tmp_path: Path) -> None:
     policy = Scripted()
     policy.hangs = True
@@ -357,7 +359,7 @@ async def test_a_completed_upload_is_asked_about_with_its_size(tmp_path: Path) -
         assert [(one["operation"], one["size"]) for one in policy.asked] == [("put", 10)]
 
 
-@pytest.mark.semantics("F-3", "Q-11a")
+@pytest.mark.semantics("F-3d", "Q-11a")
 async def test_an_upload_that_the_policy_keeps_here_does_not_spill(tmp_path: Path) -> None:
     policy = Scripted(lambda _: False)
     async with Store() as store, governed(tmp_path, store, policy, max_size=400_000) as here:
@@ -375,7 +377,7 @@ async def test_an_upload_that_the_policy_keeps_here_does_not_spill(tmp_path: Pat
         await until(lambda: sent(store) == ["k"])
 
 
-@pytest.mark.semantics("F-3", "Q-11a")
+@pytest.mark.semantics("F-3d", "Q-11a")
 async def test_deletes_that_cannot_be_queued_are_refused_key_by_key(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: asked["key"] == "out1")
     delete = {"Objects": [{"Key": "out1"}, {"Key": "out2"}]}

@@ -10,14 +10,20 @@ import pytest
 from s3d import config
 from s3d.errors import S3Error
 from s3d.layers.queue import judging
+from s3d.layers.queue.push.conflicts import NOTHING
+from s3d.layers.queue.rows import holds
+from s3d.protocol import checksums
 from tests.callers import Answer
 from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway, quick
-from tests.stores import Store
+from tests.stores import Odd, Store
 
 __all__ = ["quick"]
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+LONG = 1e6
+"""Seconds: no change waits so long, so nothing is asked about conflicts."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +52,11 @@ def there(store: Store) -> list[str]:
 async def put(here: Gateway, key: str, **params: Any) -> None:
     answer = await here.ask("PutObject", {"Bucket": "b", "Key": key, **params}, b"12345")
     assert isinstance(answer, Answer), answer
+
+
+def puts(store: Store) -> list[str]:
+    """The keys of the puts that the remote was asked for, in their order."""
+    return [one.key for one in store.seen if one.operation == "PutObject"]
 
 
 def rule_of(here: Gateway, key: str) -> str:
@@ -101,7 +112,8 @@ async def test_what_the_push_filter_does_not_take_in_is_queued_and_held(case: Ca
 
 @pytest.mark.semantics("F-4a", "Q-11")
 async def test_another_filter_judges_what_waits_and_what_is_held(tmp_path: Path) -> None:
-    async with Store() as store, gateway(tmp_path, store, push_filter="!b/held*", workers=1) as here:
+    settings: dict[str, Any] = {"push_filter": "!b/held*", "workers": 1, "conflict_check_after": LONG}
+    async with Store() as store, gateway(tmp_path, store, **settings) as here:
         await stand_in(store, here)
         keys = [f"held-{number:04}" for number in range(1000)]
         for key in keys:
@@ -110,10 +122,91 @@ async def test_another_filter_judges_what_waits_and_what_is_held(tmp_path: Path)
         reload(here, "!b/held-0000")
         await until(lambda: len(there(store)) == len(keys) - 1)
         assert here.state("b", keys[0]) == "held"
-        # One whose answer is lost is sent again.
-        assert list(dict.fromkeys(one.key for one in store.seen if one.operation == "PutObject")) == keys[1:]
+        assert puts(store) == keys[1:]
         reload(here)
         await until(lambda: len(there(store)) == len(keys))
+        assert puts(store) == [*keys[1:], keys[0]]
+
+
+@pytest.mark.semantics("F-4a", "Q-18")
+async def test_what_is_released_after_long_is_written_once_and_one_put_asks_a_question(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"push_filter": "!b/held*", "workers": 1, "conflict_check_after": 0.0}
+    async with Store() as store, gateway(tmp_path, store, **settings) as here:
+        await stand_in(store, here)
+        keys = [f"held-{number}" for number in range(5)]
+        for key in keys:
+            await put(here, key)
+        reload(here)
+        await until(lambda: len(there(store)) == len(keys) and here.queue.pending()["changes"] == 0)
+        # It cannot succeed: the object is there, and the digest is that of no bytes (decision 14).
+        asked = [one for one in store.seen if one.headers.get("Content-MD5") == checksums.content_md5(NOTHING)]
+        assert [(one.key, one.headers.get("If-None-Match")) for one in asked] == [(keys[0], "*")]
+        assert [one.key for one in store.seen if one.operation == "PutObject" and one not in asked] == keys
+
+
+@pytest.mark.semantics("F-4a", "Q-1")
+@pytest.mark.parametrize("answered", [True, False])
+async def test_what_is_being_pushed_while_the_filter_changes_is_pushed_once(
+    answered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "BATCH", 2)
+    keys = [f"k{number}" for number in range(7)]
+    settings: dict[str, Any] = {"push_filter": "!b", "workers": 1, "conflict_check_after": LONG}
+    async with Store() as store, gateway(tmp_path, store, **settings) as here:
+        await stand_in(store, here)
+        for key in keys:
+            await put(here, key)
+        # The first of a batch is under way when all of them are judged, twice.
+        store.hook(Odd(held=True, applied=True, status=None if answered else 503), "PutObject", times=1)
+        reload(here)
+        await until(lambda: puts(store) == keys[:1])
+        for rules, state in (["!b"], "held"), ([], "waiting"):
+            reload(here, *rules)
+            await until(lambda: all(here.state("b", key) == state for key in keys[1:]))  # noqa: B023
+            assert (here.state("b", keys[0]), puts(store)) == ("pushing", keys[:1])
+        store.release()
+        await until(lambda: here.queue.pending()["changes"] == 0)
+        assert sorted(puts(store)) == sorted(keys if answered else [keys[0], *keys])
+
+
+@pytest.mark.semantics("F-4a", "Q-2")
+async def test_a_change_behind_one_that_is_being_pushed_is_judged_and_superseded_by_itself(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, conflict_check_after=LONG) as here:
+        await stand_in(store, here)
+        await put(here, "k")
+        await until(lambda: here.queue.pending()["changes"] == 0)
+        before = len(puts(store))
+        store.hook(Odd(held=True), "PutObject", times=1)
+        await put(here, "k", ContentType="text/first")
+        await until(lambda: len(puts(store)) == before + 1)
+        await put(here, "k", ContentType="text/second")
+        reload(here, "!b/k")
+        await until(lambda: here.state("b", "k") == "held")
+        await put(here, "k", ContentType="text/third")
+        store.release()
+        await until(lambda: here.queue.pending()["changes"] == 1)
+        reload(here)
+        await until(lambda: here.queue.pending()["changes"] == 0)
+        types = [one.headers.get("Content-Type") for one in store.seen if one.operation == "PutObject"]
+        assert types[before:] == ["text/first", "text/third"]
+
+
+@pytest.mark.semantics("F-4a", "Q-9")
+async def test_what_is_parked_is_judged_by_the_filter_of_now_when_it_is_tried_again(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store) as here:
+        await stand_in(store, here)
+        await put(here, "first of its kind")
+        store.hook(Odd(status=400, body="<Error><Code>EntityTooLarge</Code></Error>"), "PutObject", key="k")
+        await put(here, "k")
+        await until(lambda: here.state("b", "k") == "parked")
+        reload(here, "!b/k")
+        await until(lambda: holds.filter_text(here.queue._context.db) == "!b/k")
+        store.clear()
+        said = await here.queue.retry("b", "", None)
+        assert (said["changes"], [one["state"] for one in said["left"]]) == (0, ["held"])
+        assert rule_of(here, "k") == "the rule !b/k of the push filter"
+        reload(here)
+        await until(lambda: "k" in there(store))
 
 
 @pytest.mark.semantics("F-4a")

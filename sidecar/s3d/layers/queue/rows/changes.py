@@ -220,15 +220,20 @@ def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
     """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a). What
     none of them holds the policy is asked about anew, where there is one."""
     rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
-    for bucket, key, identity, op, members, size, state in rows:
+    for bucket, key, identity, op, members, size, state, judged in rows:
         content = Content(soundness.members_leniently(members), size)
         rule = holds.rule_of(db, Held(bucket, key, identity, op, content))
         if rule:
             db.execute(SQL["hold"], (rule, seq))
-        elif state == State.HELD:
-            db.execute(SQL["let_go"], (next_at, verdicts.first(db, op), seq))
+            continue
+        first = verdicts.first(db, op)
+        if state == State.WAITING:
+            db.execute(SQL["ask_anew"], (first, seq))
+        elif judged in verdicts.SAID_NO and first == verdicts.UNASKED:
+            # What was denied leaves by another decision, and never for want of one.
+            db.execute(SQL["ask_anew"], (verdicts.DENIED_ANEW, seq))
         else:
-            db.execute(SQL["ask_anew"], (verdicts.first(db, op), seq))
+            db.execute(SQL["let_go"], (next_at, first, seq))
 
 
 def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:

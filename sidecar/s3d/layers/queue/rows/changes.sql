@@ -40,7 +40,7 @@ UPDATE change SET members = ? WHERE seq = ?
 
 -- name: held_or_waiting
 -- What there is to judge of a change that waits or is held.
-SELECT bucket, key, identity, op, CAST(members AS BLOB), size, state FROM change
+SELECT bucket, key, identity, op, CAST(members AS BLOB), size, state, judged FROM change
     WHERE seq = ? AND state IN ('waiting', 'held')
 
 -- name: hold

@@ -101,21 +101,30 @@ parsed = functools.lru_cache(maxsize=4)(parse)
 """The rules of a text; each transaction asks for those that are in force."""
 
 
-def filter_text(db: Database) -> str:
-    """The filter of the push that is in force; "" for none."""
+def filter_text(db: Database) -> str | None:
+    """The filter of the push that is in force, "" for all; None where there was none yet."""
     rows = db.read(SQL["filter"])
-    return str(rows[0][0]) if rows else ""
+    return str(rows[0][0]) if rows else None
 
 
-def adopt(filter_text: str) -> Callable[[apsw.Connection], None]:
+def filter_at_start(db: Database) -> str | None:
+    """What the start-up values said of it at the latest start that could read all its settings."""
+    rows = db.read(SQL["filter_at_start"])
+    return str(rows[0][0]) if rows else None
+
+
+def adopt(filter_text: str, at_start: str | None = None) -> Callable[[apsw.Connection], None]:
     """A write that puts a filter of the push in force: what is queued from then on is judged by it at once, and all
-    that waits or is held is to be judged anew, where it is another than before."""
+    that waits or is held is to be judged anew, where it is another than before. At a start it notes what the start-up
+    values say."""
 
     def write(db: apsw.Connection) -> None:
         before = db.execute(SQL["filter"]).fetchall()
         if (str(before[0][0]) if before else "") != filter_text:
             db.execute(SQL["set_filter"], (filter_text,))
             db.execute(SQL["doubt_all"])
+        if at_start is not None:
+            db.execute(SQL["set_filter_at_start"], (at_start,))
 
     return write
 

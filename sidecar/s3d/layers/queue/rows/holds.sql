@@ -12,6 +12,14 @@ SELECT value FROM meta WHERE name = 'push filter'
 -- Put a filter in force.
 INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter', ?)
 
+-- name: filter_at_start
+-- What the start-up values said when it was put in force, as text.
+SELECT value FROM meta WHERE name = 'push filter at start'
+
+-- name: set_filter_at_start
+-- Note what the start-up values say.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter at start', ?)
+
 -- name: last_put
 -- What the newest put of a key says of its object.
 SELECT CAST(members AS BLOB), size FROM change WHERE seq = (SELECT max(seq) FROM change WHERE bucket = ? AND key = ?

@@ -179,7 +179,7 @@ def late_writes_of(value: Any) -> list[list[Any]]:
 
 def verdict(value: Any) -> int:
     """What the policy has said, as a number."""
-    if value not in (0, 1, 2):
+    if value not in (0, 1, 2, 3):
         raise Unsound("is no verdict")
     return int(value)
 

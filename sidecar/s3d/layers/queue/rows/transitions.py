@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import apsw
 
-from s3d.layers.queue.rows import changes, late_writes, queries, soundness
+from s3d.layers.queue.rows import changes, holds, late_writes, queries, soundness
 from s3d.layers.queue.rows.changes import ANY, NO_LATE_WRITES, Change, Table
 from s3d.layers.queue.rows.states import Op, State
 from s3d.protocol.headers import TAGGING
@@ -121,13 +121,15 @@ def recover(db: apsw.Connection) -> None:
     db.execute(SQL["doubt_now"])
 
 
-def unpark(db: apsw.Connection, some: list[Change], now: float) -> list[int]:
-    """Make those wait for their turn again that are parked; their seqs."""
-    moved = []
+def unpark(db: apsw.Connection, some: list[Change], now: float) -> dict[int, str]:
+    """Make those wait for their turn again that are parked; their seqs, with the rule that holds them instead, "" for
+    none: rules may have changed since they were parked."""
+    moved = {}
     for change in some:
         db.execute(SQL["unpark"], (now, change.seq))
         if db.changes():
-            moved.append(change.seq)
+            changes.judge_hold(db, change.seq, now)
+            moved[change.seq] = holds.rule_by(db, change.seq)
     return moved
 
 

@@ -21,8 +21,10 @@ from s3d.layers.queue.rows.subjects import Content
 from s3d.policy import Answer, Operation, Question, Verdict
 from s3d.store.db import Database
 
-UNASKED, GIVEN, DENIED = 0, 1, 2
-"""Values of the column: nothing is said yet; it may leave, or nobody is asked; it may not leave."""
+UNASKED, GIVEN, DENIED, DENIED_ANEW = 0, 1, 2, 3
+"""Values of the column: nothing is said yet; it may leave, or nobody is asked; it may not leave; it might not, and is to
+be asked about at once, since rules, tags or the policy are others."""
+SAID_NO = frozenset([DENIED, DENIED_ANEW])
 SQL = queries.load(
     "verdicts", asked="seq, bucket, key, identity, op, CAST(members AS BLOB), size, state, CAST(rule AS BLOB), judged"
 )
@@ -48,15 +50,23 @@ def in_force(db: Database) -> str:
     return str(rows[0][0]) if rows else ""
 
 
-def adopt(text: str) -> Callable[[apsw.Connection], None]:
+def at_start(db: Database) -> str | None:
+    """What the start-up values said of it at the latest start that could read all its settings."""
+    rows = db.read(SQL["policy_at_start"])
+    return str(rows[0][0]) if rows else None
+
+
+def adopt(text: str, at_start: str | None = None) -> Callable[[apsw.Connection], None]:
     """A write that puts a policy in force: it is asked about what is queued from then on, and about all that waits or
-    is held, where it is another than before."""
+    is held, where it is another than before. At a start it notes what the start-up values say."""
 
     def write(db: apsw.Connection) -> None:
         before = db.execute(SQL["policy"]).fetchall()
         if (str(before[0][0]) if before else "") != text:
             db.execute(SQL["set_policy"], (text,))
             db.execute(SQL["doubt_all"])
+        if at_start is not None:
+            db.execute(SQL["set_policy_at_start"], (at_start,))
 
     return write
 
@@ -79,6 +89,11 @@ def question_of(read: Read, held: Held) -> Question:
 def unasked(db: Database, limit: int) -> list[Asked]:
     """The oldest changes that wait and that the policy has said nothing of."""
     return _to_ask(db, UNASKED, State.WAITING, 0, limit)
+
+
+def denied_anew(db: Database, limit: int) -> list[Asked]:
+    """The oldest changes that the policy has held and that it is to be asked about at once."""
+    return _to_ask(db, DENIED_ANEW, State.HELD, 0, limit)
 
 
 def undecided(db: Database, after: int, limit: int) -> list[Asked]:
@@ -106,17 +121,20 @@ def _asked(read: Read, row: tuple[Any, ...]) -> Asked:
 def give(db: apsw.Connection, asked: Asked, answer: Answer, *, is_open: bool, now: float) -> bool:
     """Note a verdict, unless the change is another by now; whether the change has moved or may leave.
 
-    No decision lets a change leave where it `is_open`, and holds it otherwise.
+    No decision lets a change leave where it `is_open`, and holds it otherwise. What was denied stays held by that.
     """
     rows = db.execute(SQL["asked"], (asked.seq,)).fetchall()
     found = [_asked(lambda sql, bindings: db.execute(sql, bindings).fetchall(), row) for row in rows]
     if not found or found[0].question != asked.question:
         return False
+    if answer.verdict is Verdict.NONE and found[0].judged in SAID_NO:
+        db.execute(SQL["deny_still"], (DENIED, asked.seq))
+        return False
     if answer.verdict is Verdict.ALLOW or (answer.verdict is Verdict.NONE and is_open):
         db.execute(SQL["allow"], (now, asked.seq))
         return True
     rule, judged = rule_of(answer), DENIED if answer.verdict is Verdict.DENY else UNASKED
-    if (found[0].state, found[0].judged) == (State.HELD, judged) and (judged == DENIED or found[0].rule == rule):
+    if (found[0].state, found[0].judged, found[0].rule) == (State.HELD, judged, rule):
         return False
     db.execute(SQL["hold"], (judged, rule, asked.seq))
     return True

@@ -8,6 +8,14 @@ SELECT value FROM meta WHERE name = 'policy'
 -- Put a policy in force.
 INSERT OR REPLACE INTO meta (name, value) VALUES ('policy', ?)
 
+-- name: policy_at_start
+-- What the start-up values said of it, as text.
+SELECT value FROM meta WHERE name = 'policy at start'
+
+-- name: set_policy_at_start
+-- Note what the start-up values say.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('policy at start', ?)
+
 -- name: doubt_all
 -- Note of each bucket in which something waits or is held that it is to be judged anew.
 INSERT OR IGNORE INTO unjudged (bucket)
@@ -28,6 +36,10 @@ UPDATE change SET judged = 1, state = 'waiting', rule = '', next_at = iif(state 
 -- name: hold
 -- Hold a change by the policy, or because it came to no decision.
 UPDATE change SET judged = ?, state = 'held', rule = ? WHERE seq = ?
+
+-- name: deny_still
+-- Leave a change denied.
+UPDATE change SET judged = ? WHERE seq = ?
 
 -- name: unjudged
 -- How many changes the policy has not said anything of.

@@ -106,6 +106,19 @@ def test_a_held_change_is_superseded_by_a_newer_write_and_refuses_a_barrier_at_o
 
 
 @pytest.mark.semantics("Q-7", "Q-7d", "Q-11")
+def test_held_changes_count_to_files(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    limits = {"S3D_WRITE_QUEUE_MAX_FILES": "4", "S3D_WRITE_QUEUE_WAIT": "100ms", "S3D_WRITE_QUEUE_DELAY": "1h"}
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, **limits)
+    s3 = daemon.client()
+    for number in range(2):
+        s3.put_object(Bucket=bucket, Key=f"held {number}", Body=b"x", Tagging="s3d.upload=false")
+        s3.put_object(Bucket=bucket, Key=f"free {number}", Body=b"x")
+    assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x") == "SlowDown"
+    assert daemon.cli("queue", "discard", f"{bucket}/held 1", "--yes").returncode == 0
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+
+@pytest.mark.semantics("Q-7", "Q-7d", "Q-11")
 def test_held_changes_count_to_size_and_never_to_age(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
     limits = {"S3D_WRITE_QUEUE_MAX_SIZE": "64Ki", "S3D_WRITE_QUEUE_WAIT": "100ms", "S3D_WRITE_QUEUE_MAX_AGE": "1ms"}
     daemon = start_daemon(remote, S3D_BUCKETS=bucket, **limits)

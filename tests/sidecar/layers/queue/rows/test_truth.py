@@ -131,7 +131,7 @@ async def test_what_ends_kept_back_behind_a_newer_change_is_superseded(
     assert [state for state in states(db) if state[0] < new] == left
     assert shown(db) == new
     # Nothing that a person may do brings it back.
-    assert await db.write(lambda c: transitions.unpark(c, lookups.kept(db, "", "", None, 0, 10), NOW)) == []
+    assert await db.write(lambda c: transitions.unpark(c, lookups.kept(db, "", "", None, 0, 10), NOW)) == {}
     await hold_bucket(db, "true")
     assert shown(db) == new
 

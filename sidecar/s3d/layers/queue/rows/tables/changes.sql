@@ -26,7 +26,7 @@ CREATE TABLE change (
     refusals   INTEGER NOT NULL DEFAULT 0,        -- attempts in a row that met a 4xx which no row of the table of errors names
     ordered    INTEGER NOT NULL DEFAULT 0,        -- 1: it took the place of no older change, each of which is a version (Q-14)
     queued_at  REAL,                              -- steady time of the acknowledgement, ages go by it; NULL: before version 4, acked_at is
-    judged     INTEGER NOT NULL DEFAULT 1         -- 0: the policy has not said yet whether it may leave; 1: it may, or nobody is asked; 2: it may not (F-3)
+    judged     INTEGER NOT NULL DEFAULT 1         -- 0: the policy has not said yet whether it may leave; 1: it may, or nobody is asked; 2: it may not; 3: it might not, and is asked about anew (F-3)
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'in_doubt');
@@ -73,6 +73,6 @@ CREATE TABLE bucket (
 ) WITHOUT ROWID;
 
 CREATE TABLE meta (
-    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label; push filter: the one in force; runs: those whose bodies may be known here
+    name  TEXT PRIMARY KEY,                       -- remote: the endpoint that the changes belong to; honoured: conditions on a put; bodies: their label; push filter: the one in force, and at start: what the start-up values said then; runs: those whose bodies may be known here
     value TEXT NOT NULL
 ) WITHOUT ROWID;
