@@ -285,8 +285,9 @@ class Metrics:
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        changes that no policy has judged, paused lanes, whether the remote answers and whether each identity can act there (None: not known), access keys,
-        and what is wrong with each file that is read again ("": nothing)."""
+        changes about which no policy has decided, paused lanes, whether the remote answers and whether each identity
+        can act there (None: not known), access keys, and what is wrong with each file that is read again ("":
+        nothing)."""
         self.access_keys.set(access_keys)
         for name, error in files.items():
             self.reload_failed.labels(name).set(bool(error))

@@ -22,8 +22,8 @@ from s3d.policy import Answer, Operation, Question, Verdict
 from s3d.store.db import Database
 
 UNASKED, GIVEN, DENIED, DENIED_ANEW = 0, 1, 2, 3
-"""Values of the column: nothing is said yet; it may leave, or nobody is asked; it may not leave; it might not, and is to
-be asked about at once, since rules, tags or the policy are others."""
+"""Values of the column: nothing is said yet; it may leave, or nobody is asked; it may not leave; it might not, and is
+to be asked about at once, since rules, tags or the policy are others."""
 SAID_NO = frozenset([DENIED, DENIED_ANEW])
 SQL = queries.load(
     "verdicts", asked="seq, bucket, key, identity, op, CAST(members AS BLOB), size, state, CAST(rule AS BLOB), judged"
