@@ -53,7 +53,7 @@ class Told:
                 "refusal": "",
                 "identities": [],
             },
-            "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0},
+            "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0, "unjudged": 2},
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
             "keeps_push_filter": False,
