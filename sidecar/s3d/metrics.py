@@ -196,7 +196,7 @@ class Metrics:
         self.reload_failed = Gauge(
             "s3d_reload_failed",
             "1 while the newest content of a file is wrong and the one before is used: settings, access_keys, "
-            "certificates or opa.",
+            "identities, certificates or opa.",
             ("file",),
             registry=registry,
         )
