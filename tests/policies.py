@@ -32,7 +32,7 @@ def agent(directory: Path, rego: str, *words: str, url: str = "", port: int = 0)
     port = port or free_port()
     (directory / "policy.rego").write_text(rego)
     address = url if url.startswith("unix:") else f"127.0.0.1:{port}"
-    command = [find_program("opa"), "run", "--server", "--disable-telemetry", "--log-level", "error"]
+    command: list[str | Path] = [find_program("opa"), "run", "--server", "--disable-telemetry", "--log-level", "error"]
     command += ["--addr", address, *words, directory / "policy.rego"]
     with running(start(command, directory / "opa.log", {}, cwd=directory)) as program:
         wait_for(program, address)

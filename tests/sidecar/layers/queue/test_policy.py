@@ -37,7 +37,7 @@ async def governed(
 ) -> AsyncIterator[Gateway]:
     """A gateway that asks a policy."""
     async with answering(policy) as url:
-        settings = Opa(url=url, timeout=patience, fail_upload=fail)  # type: ignore[arg-type]  # one of the two words
+        settings = Opa(url=url, timeout=patience, fail_upload=fail)
         async with gateway(directory, store, policy=settings, **more) as here:
             store.fake.buckets.setdefault("b", Bucket("b", 0.0))
             await here.ask("HeadObject", {"Bucket": "b", "Key": "k"})
