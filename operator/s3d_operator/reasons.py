@@ -36,6 +36,8 @@ class Reason(StrEnum):
     REMOTE_AWAY = "RemoteAway"
     WRONG_ENDPOINT = "WrongEndpoint"
     REACHABLE = "Reachable"
+    SETTINGS_REFUSED = "SettingsRefused"
+    SETTINGS_USED = "SettingsUsed"
     CHANGES_PARKED = "ChangesParked"
     REMOTE_REFUSES = "RemoteRefuses"
     CHANGES_OLD = "ChangesOld"

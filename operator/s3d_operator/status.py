@@ -16,7 +16,7 @@ from s3d_operator.drains import FORBIDDEN
 from s3d_operator.gateway_status import ClaimStatus, Condition, LostChanges, PendingChanges, Pods
 from s3d_operator.names import GATEWAY
 from s3d_operator.parse import parse_gateway
-from s3d_operator.pods import Report, total
+from s3d_operator.pods import FILES, Report, total
 from s3d_operator.reasons import Reason
 from s3d_operator.spec import S3GatewaySpec
 
@@ -116,8 +116,8 @@ def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared
         not_yet = Judgement(
             "Unknown", Reason.NOT_LOOKED_YET, "the operator has just started and has not seen the pods yet"
         )
-        others = dict.fromkeys(("CredentialsResolved", "RemoteReachable", "DataAtRisk", "Conflicted"), not_yet)
-        judged |= others
+        others = ("CredentialsResolved", "RemoteReachable", "SettingsAccepted", "DataAtRisk", "Conflicted")
+        judged |= dict.fromkeys(others, not_yet)
         status |= {name: before[name] for name in ("pods", "pending", "lost", "claims") if name in before}
     else:
         status["pods"] = count_pods(facts)
@@ -132,6 +132,7 @@ def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared
         judged |= {
             "CredentialsResolved": judge_credentials(spec, facts),
             "RemoteReachable": judge_remote(spec, facts),
+            "SettingsAccepted": judge_settings(facts),
             "DataAtRisk": judge_risk(facts, pending or {}),
             "Conflicted": judge_conflict(facts),
         }
@@ -288,6 +289,23 @@ def judge_remote(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
         "Unknown",
         Reason.NO_PODS if not facts.pods else Reason.NOT_TRIED_YET,
         "no pod has sent a request to the remote yet",
+    )
+
+
+def judge_settings(facts: GatewayFacts) -> Judgement:
+    """Whether the gateways use the settings that this one gives them while they run."""
+    said = facts.reports
+    if refused := sum(FILES["settings"] in report.not_taken_over for report in said):
+        return Judgement(
+            "False",
+            Reason.SETTINGS_REFUSED,
+            f"{refused} of {len(said)} pods refuse the settings of their ConfigMap and use those from before: "
+            f"{SHOW_STATUS} says what is wrong, and where",
+        )
+    if said:
+        return Judgement("True", Reason.SETTINGS_USED, "the pods use the settings of this gateway")
+    return Judgement(
+        "Unknown", Reason.NOT_USED_YET if facts.pods else Reason.NO_PODS, "no pod has said yet which settings it uses"
     )
 
 

@@ -70,7 +70,15 @@ LARGE_BLOCK = 128 << 10
 HEAPS = 2
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
-NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0, "unjudged": 0}
+NOTHING: Pending = {
+    "changes": 0,
+    "bytes": 0,
+    "oldest_age_seconds": None,
+    "parked": 0,
+    "held": 0,
+    "unjudged": 0,
+    "kept_bytes": 0,
+}
 
 
 class Daemon:
@@ -155,6 +163,12 @@ class Daemon:
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""
         return self._queue.kept(chosen.bucket, chosen.prefix, chosen.seq, chosen.after) if self._queue else []
+
+    def why(self, seq: int) -> dict[str, Any]:
+        """What each rule says of a pending change. Raises S3Error where there is no such change."""
+        if self._queue is None:
+            raise S3Error("NoSuchChange", "The write queue is off", status=404)
+        return self._queue.why(seq)
 
     def body(self, seq: int) -> Body | None:
         """The body of one of them. Raises S3Error where there is no such change."""

@@ -113,6 +113,11 @@ class Metrics:
             registry=registry,
         )
         self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
+        self.kept_bytes = Gauge(
+            "s3d_queue_kept_bytes",
+            "Bytes of held and parked changes, which may fill half of the queue.",
+            registry=registry,
+        )
         self.disk_bytes = Gauge(
             "s3d_queue_disk_bytes",
             "Bytes of the disk that the queue takes: bodies of every state, parts, rows, and what is being received.",
@@ -278,6 +283,7 @@ class Metrics:
         oldest_age: float | None,
         *,
         unjudged: int = 0,
+        kept_bytes: int = 0,
         paused_lanes: int = 0,
         remote_up: bool | None,
         identities: Mapping[str, bool | None] = MappingProxyType({}),
@@ -285,9 +291,9 @@ class Metrics:
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        changes about which no policy has decided, paused lanes, whether the remote answers and whether each identity
-        can act there (None: not known), access keys, and what is wrong with each file that is read again ("":
-        nothing)."""
+        bytes of what is held or parked, changes about which no policy has decided, paused lanes, whether the remote
+        answers and whether each identity can act there (None: not known), access keys, and what is wrong with each file
+        that is read again ("": nothing)."""
         self.access_keys.set(access_keys)
         for name, error in files.items():
             self.reload_failed.labels(name).set(bool(error))
@@ -296,6 +302,7 @@ class Metrics:
         for state in STATES:
             self.pending_changes.labels(state).set(states.get(state, 0))
         self.pending_bytes.set(pending_bytes)
+        self.kept_bytes.set(kept_bytes)
         self.oldest_age.set(oldest_age or 0)
         self.remote_up.set(math.nan if remote_up is None else remote_up)
         self.identity_up.clear()

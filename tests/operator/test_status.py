@@ -45,6 +45,7 @@ def test_a_status_has_every_condition_whole_and_no_phase() -> None:
         "DataAtRisk",
         "Ready",
         "RemoteReachable",
+        "SettingsAccepted",
     ]
     for each in status["conditions"]:
         assert each.keys() == {"type", "status", "observedGeneration", "lastTransitionTime", "reason", "message"}
@@ -58,7 +59,7 @@ def test_what_is_not_known_yet_is_unknown_and_what_was_pending_stays() -> None:
     before = {"pods": {"injected": 2}, "pending": {"changes": 9}}
     status = status_of(body(1, "http://minio:9000", before), None, NOW)
     unknown = {each["type"] for each in status["conditions"] if each["status"] == "Unknown"}
-    assert unknown == {"Conflicted", "CredentialsResolved", "DataAtRisk", "RemoteReachable"}
+    assert unknown == {"Conflicted", "CredentialsResolved", "DataAtRisk", "RemoteReachable", "SettingsAccepted"}
     assert (status["pods"], status["pending"]) == (before["pods"], before["pending"])
 
 
@@ -68,6 +69,25 @@ def test_a_spec_that_the_schema_lets_through_and_the_daemon_does_not_is_invalid(
         assert condition(status, "Accepted") == condition(status, "Ready") == ("False", "InvalidSpec")
         assert "spec.remote.endpoint" in message(status, "Accepted")
         assert "S3_ENDPOINT" not in message(status, "Accepted"), "nobody wrote that"
+
+
+@pytest.mark.parametrize("field", ["filter", "pushFilter"])
+@pytest.mark.semantics("F-1b")
+def test_a_filter_that_cannot_be_read_is_invalid_and_its_position_is_told(field: str) -> None:
+    status = status_of(body(1, "http://minio:9000", writeQueue={field: ["photos", "!photos[tag:"]}), ALONE, NOW)
+    assert condition(status, "Accepted") == condition(status, "Ready") == ("False", "InvalidSpec")
+    assert f"spec.writeQueue.{field}: " in message(status, "Accepted")
+    assert "at character 13 of '!photos[tag:'" in message(status, "Accepted")
+
+
+def test_settings_that_a_pod_refuses_are_a_condition() -> None:
+    pods = [Seen(report=replace(BUSY, not_taken_over=("writeQueue",))), Seen(report=QUIET)]
+    status = status_of(GIVEN, GatewayFacts(pods), NOW)
+    assert condition(status, "SettingsAccepted") == ("False", "SettingsRefused")
+    assert "1 of 2 pods" in message(status, "SettingsAccepted")
+    assert condition(status_of(GIVEN, GatewayFacts(pods[1:]), NOW), "SettingsAccepted") == ("True", "SettingsUsed")
+    assert condition(status_of(GIVEN, ALONE, NOW), "SettingsAccepted") == ("Unknown", "NoPods")
+    assert condition(status_of(GIVEN, GatewayFacts([Seen()]), NOW), "SettingsAccepted") == ("Unknown", "NotUsedYet")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,15 @@ class Told:
                 "refusal": "",
                 "identities": [],
             },
-            "pending": {"changes": 3, "bytes": 42, "oldest_age_seconds": 1.5, "parked": 1, "held": 0, "unjudged": 2},
+            "pending": {
+                "changes": 3,
+                "bytes": 42,
+                "oldest_age_seconds": 1.5,
+                "parked": 1,
+                "held": 0,
+                "unjudged": 2,
+                "kept_bytes": 7,
+            },
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
             "keeps_push_filter": False,
@@ -80,6 +88,9 @@ class Told:
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         self.chosen.append(chosen)
         return [{"seq": 1, "key": SECRET}]
+
+    def why(self, seq: int) -> dict[str, Any]:
+        return {"change": {"seq": seq, "key": SECRET}, "rule": "", "asked": []}
 
     def body(self, seq: int) -> Body | None:
         if seq != 1:

@@ -48,6 +48,8 @@ class Pending(Tally):
     held: int
     unjudged: int
     """Those that the policy has said nothing of yet, some of which are held because it came to no decision."""
+    kept_bytes: int
+    """Bytes of what is parked or held; together they may fill half of the queue."""
 
 
 class FileStatus(TypedDict):
@@ -192,6 +194,9 @@ class Reports(Protocol):
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""
+
+    def why(self, seq: int) -> dict[str, Any]:
+        """A pending change, and what each rule that is asked says of it. Raises S3Error where there is none."""
 
     def body(self, seq: int) -> Body | None:
         """The body of one of them; None where it has none. Raises S3Error where there is no such change."""

@@ -60,6 +60,8 @@ def handler(
                 return finish(report(reports, query, shows_keys=shows_keys))
             case "/queue" if shows_keys:
                 return finish(await asked(query, partial(list_kept, reports)))
+            case "/queue/why" if shows_keys:
+                return finish(await asked(query, partial(explain, reports)))
             case "/queue/body" if shows_keys:
                 return await send_body(request, reports, query)
             case _:
@@ -79,6 +81,11 @@ async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Re
 async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """A page of what waits for a person."""
     return {"changes": reports.kept(chosen)}
+
+
+async def explain(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """What each rule says of a change."""
+    return reports.why(chosen.seq or 0)
 
 
 async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:
@@ -137,6 +144,7 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
             pending["bytes"],
             pending["oldest_age_seconds"],
             unjudged=pending["unjudged"],
+            kept_bytes=pending["kept_bytes"],
             paused_lanes=status["paused_lanes"],
             remote_up=up,
             identities={one["name"]: UP.get(one["credentials"]) for one in status["remote"]["identities"]},

@@ -107,6 +107,7 @@ QUEUE = """\
 examples:
   s3d queue list                              what waits for a person: parked, held, damaged, superseded
   s3d queue list holiday/2026/                the same under a prefix
+  s3d queue why 7                             what each rule says of a change, and which holds it
   s3d queue retry holiday                     try what was refused again, and the bucket at once if it is paused
   s3d queue export holiday/2026/a.jpg -o /tmp writes change-N.json and change-N.body, never over a file
   s3d queue discard --seq 7 --yes             drop it for good
@@ -173,6 +174,7 @@ settings (environment, or the file that S3D_CONFIG names):
 """
 QUEUE_ACTIONS = {
     "list": "show what waits for a person",
+    "why": "show what each rule says of a change, and which holds it",
     "retry": "try again what the remote refused",
     "export": "write bodies and members to files",
     "discard": "drop changes for good",
@@ -394,10 +396,14 @@ def parser() -> Parser:
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
     add_json(command)
 
-    command = add("queue", "list, retry, export or discard what waits for a person", epilog=QUEUE)
+    command = add("queue", "list, explain, retry, export or discard what waits for a person", epilog=QUEUE)
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, summary in QUEUE_ACTIONS.items():
         choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action == "why":
+            choice.add_argument("seq", type=int, metavar="N", help="its number, as `list` and `s3d status` show it")
+            add_json(choice)
+            continue
         choice.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="which")
         choice.add_argument("--seq", type=int, metavar="N", help="the one with this number")
         if action in ("retry", "discard"):

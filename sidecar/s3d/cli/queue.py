@@ -26,8 +26,8 @@ FIRST_LOOK, LATER_LOOK = 0.1, 1.0
 
 
 def queue(options: argparse.Namespace) -> int:
-    """List, retry, export or discard."""
-    return {"list": show, "retry": retry, "export": export, "discard": discard}[options.action](options)
+    """List, explain, retry, export or discard."""
+    return {"list": show, "why": explain, "retry": retry, "export": export, "discard": discard}[options.action](options)
 
 
 def show(options: argparse.Namespace) -> int:
@@ -41,6 +41,28 @@ def show(options: argparse.Namespace) -> int:
             terminal.print_fields(
                 change["seq"], change["state"], change["op"], change["size"], name_of(change), why(change)
             )
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Print what each rule says of a change, and which decides whether it may leave."""
+    said = read(request("GET", f"/queue/why?seq={options.seq}"))
+    if options.json:
+        terminal.print_json(said)
+        return 0
+    rows = [(line["rule"], line["matches"], line["effect"]) for line in said["asked"]]
+    verdict = f"{said['rule']} holds it" if said["rule"] else "no rule holds it"
+    if terminal.is_terminal():
+        print_change(said["change"])
+        width = max(len(rule) for rule, _, _ in rows)
+        for rule, matches, effect in rows:
+            line = f"{terminal.printable(rule):<{width}}  {matches:<8} {terminal.printable(effect)}"
+            sys.stdout.write(f"{'':8}  {line.rstrip()}\n")
+        sys.stdout.write(f"{'':8}  {terminal.paint(terminal.printable(verdict), 'bold')}\n")
+    else:
+        for row in rows:
+            terminal.print_fields(*row)
+        terminal.print_fields(verdict)
     return 0
 
 

@@ -132,6 +132,9 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if file["error"]:
             text = f"{name.replace('_', ' ')} of {terminal.show_age(now - file['loaded_at'])} ago: {file['error']}"
             yield "old", terminal.paint(terminal.printable(text), "red")
+    if said["keeps_push_filter"]:
+        text = "push filter: the settings do not say which holds, so the last one stays in force"
+        yield "old", terminal.paint(text, "yellow")
     for identity in remote.get("identities", ()):
         if identity["credentials"] in TROUBLE:
             text = f"{identity['name']}: its keys are {identity['credentials']} {identity['refusal']}".rstrip()
@@ -160,6 +163,8 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for state, number in said["states"].items():
         if number:
             yield f"  {state}", f"{number:>6}  {terminal.paint(STATES.get(state, ''), 'dim')}"
+    if pending["held"] + pending["parked"]:
+        yield "kept", f"{terminal.show_size(pending['kept_bytes'])} are held or parked, and may fill half of the queue"
 
 
 def bucket_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:

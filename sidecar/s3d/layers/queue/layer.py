@@ -254,6 +254,10 @@ class Queue:
         """A page of what waits for a person."""
         return parked.listed(self._contexts.parked, bucket, prefix, seq, after)
 
+    def why(self, seq: int) -> dict[str, Any]:
+        """What each rule says of a pending change. Raises S3Error."""
+        return parked.why(self._contexts.parked, seq)
+
     def body(self, seq: int) -> Body | None:
         """The body of one of those. Raises S3Error."""
         return parked.body(self._contexts.parked, seq)

@@ -17,8 +17,8 @@ MAX_TRIED = 20
 
 
 def pending(db: Database, clock: Clock) -> dict[str, Any]:
-    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes, and those
-    that the policy has said nothing of yet."""
+    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes and the bytes of both,
+    and how many changes the policy has said nothing of yet."""
     states = lookups.tally(db)
     oldest = lookups.oldest(db)
     return {
@@ -28,6 +28,7 @@ def pending(db: Database, clock: Clock) -> dict[str, Any]:
         "parked": states["parked"][0],
         "held": states["held"][0],
         "unjudged": verdicts.unjudged(db),
+        "kept_bytes": states["held"][1] + states["parked"][1],
     }
 
 

@@ -89,6 +89,13 @@ async def test_what_the_policy_lets_leave_is_pushed_and_the_rest_is_held_with_th
             "headers": {"content-type": "text/plain"},
         }
         assert rule_of(here, "private") == "the policy (decision d2)"
+        (held,) = here.queue.kept("b", "", None, 0)
+        why = here.queue.why(held["seq"])
+        assert (why["rule"], why["asked"][-1]["rule"], why["asked"][-1]["effect"]) == (
+            "the policy (decision d2)",
+            "the policy",
+            "holds it",
+        )
         assert sent(store) == ["public"]
 
 

@@ -1,6 +1,7 @@
 """The filter of the push: what it does not take in stays here, held, until rules or tags say otherwise (F-4a)."""
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -222,6 +223,12 @@ async def test_a_filter_that_is_another_at_the_next_start_judges_what_is_left(tm
             await until(lambda: there(store) == ["k"])
 
 
+@pytest.mark.parametrize("rules", ["", "!b/k"])
+async def test_a_filter_that_stays_is_put_in_force_once(rules: str, tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, push_filter=rules) as here:
+        assert holds.filter_text(here.queue._context.db) == rules
+
+
 @pytest.mark.semantics("F-4a", "F-5c")
 async def test_a_tag_of_the_bucket_that_is_put_through_the_gateway_acts_at_once(tmp_path: Path) -> None:
     async with Store() as store, gateway(tmp_path, store, push_filter="b[tag:team=blue]") as here:
@@ -353,3 +360,106 @@ async def test_what_is_held_leaves_half_of_the_queue_to_others(limits: dict[str,
         assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "held 0"}, b"x"), Answer)
         await put(here, "free")
         await until(lambda: there(store) == ["free"])
+
+
+OBJECT, BUCKET = ("the tag s3d.upload of the object", "no", ""), ("the tag s3d.upload of the bucket", "no", "")
+WHY: dict[str, tuple[str, str, Mapping[str, Any], list[tuple[str, str, str]]]] = {
+    "no filter": ("", "", {}, [OBJECT, BUCKET, ("", "", "there is no push filter: it may leave")]),
+    "its own tag": (
+        "b",
+        "the tag s3d.upload=false of the object",
+        {"Tagging": "s3d.upload=false"},
+        [("the tag s3d.upload=false of the object", "yes", "holds it, and decides")],
+    ),
+    "a rule": (
+        "b, !b/k, other",
+        "the rule !b/k of the push filter",
+        {},
+        [
+            OBJECT,
+            BUCKET,
+            ("", "", "no object is in until a rule matches"),
+            ("b", "yes", "takes it in"),
+            ("!b/k", "yes", "leaves it out, and decides"),
+            ("other", "no", ""),
+        ],
+    ),
+}
+
+
+@pytest.mark.semantics("F-4b")
+@pytest.mark.parametrize("case", WHY)
+async def test_of_a_pending_change_each_rule_is_told_and_which_decides(case: str, tmp_path: Path) -> None:
+    rules, rule, params, lines = WHY[case]
+    async with Store() as store, gateway(tmp_path, store, push_filter=rules, delay=3600.0) as here:
+        await stand_in(store, here)
+        await put(here, "first of its kind", **params)
+        await put(here, "k", **params)
+        (change,) = here.queue.object_status("b", "k")["changes"]
+        said = here.queue.why(change["seq"])
+        assert (said["rule"], said["change"]["key"]) == (rule, "k")
+        assert [(line["rule"], line["matches"], line["effect"]) for line in said["asked"]] == lines
+        with pytest.raises(S3Error, match="No pending change has the number 0"):
+            here.queue.why(0)
+
+
+FLIPS = 100
+
+
+@pytest.mark.semantics("F-4a")
+@pytest.mark.parametrize("batch", [1, 500])
+async def test_each_change_obeys_a_filter_that_was_in_force_since_it_was_acknowledged(
+    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model: a change may be pushed if some filter that was in force between its acknowledgement and its push takes
+    its kind in."""
+    monkeypatch.setattr(judging, "BATCH", batch)
+    monkeypatch.setattr(judging, "INTERVAL", 0.0)
+    kinds = ("red", "green", "blue")
+    chance = random.Random(batch)
+    filters = [[f"!b/{kind}*" for kind in kinds if chance.random() < 0.6] for _ in range(FLIPS)]
+    async with Store() as store, gateway(tmp_path, store, workers=2, conflict_check_after=LONG) as here:
+        await stand_in(store, here)
+        await put(here, "first of its kind")
+        in_force: list[list[str]] = [[]]
+        acknowledged: dict[str, int] = {}
+        pushed: dict[str, int] = {}
+
+        def look() -> None:
+            for key in puts(store):
+                pushed.setdefault(key, len(in_force))
+
+        for number, rules in enumerate(filters):
+            reload(here, *rules)
+            text = str(here.queue._context.settings.write_queue.push_filter)
+            await until(lambda: holds.filter_text(here.queue._context.db) == text)  # noqa: B023
+            in_force.append(rules)
+            look()
+            for kind in kinds:
+                key = f"{kind}-{number:03}"
+                acknowledged[key] = len(in_force) - 1
+                await put(here, key)
+        look()
+        for key, first in acknowledged.items():
+            since = in_force[first : pushed.get(key, 0)]
+            assert key not in pushed or any(f"!b/{key[:-4]}*" not in rules for rules in since), key
+        reload(here)
+        await until(lambda: here.queue.pending()["changes"] == 0)
+        assert sorted(puts(store)) == sorted(["first of its kind", *acknowledged])
+
+
+@pytest.mark.semantics("Q-11", "Q-1")
+async def test_a_thousand_held_changes_leave_in_the_order_in_which_their_tags_let_them(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"push_filter": "b/*[tag:class=public]", "workers": 1, "conflict_check_after": LONG}
+    async with Store() as store, gateway(tmp_path, store, **settings) as here:
+        await stand_in(store, here)
+        keys = [f"k-{number:04}" for number in range(1000)]
+        for key in keys:
+            await put(here, key, Tagging="class=secret")
+        assert (here.queue.pending()["held"], here.queue.pending()["kept_bytes"]) == (1000, 5000)
+        assert puts(store) == []
+        tags = {"TagSet": [{"Key": "class", "Value": "public"}]}
+        for key in keys:
+            await here.ask("PutObjectTagging", {"Bucket": "b", "Key": key, "Tagging": tags})
+        await until(lambda: here.queue.pending()["changes"] == 0)
+        assert puts(store) == keys

@@ -17,8 +17,9 @@ import apsw
 
 from s3d import documents
 from s3d.filters import match
+from s3d.filters.explain import explain
 from s3d.filters.grammar import FilterError, parse
-from s3d.filters.match import Truth
+from s3d.filters.match import Subject, Truth
 from s3d.layers.queue.rows import queries, soundness, subjects
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rows.subjects import UNKNOWN, Content
@@ -76,9 +77,7 @@ def _of_filter(read: Read, held: Held, text: str) -> str:
         rules = parsed(text)
     except FilterError:
         return "the push filter, which cannot be read"
-    content = content_of(read, held)
-    tags = _tags(read(SQL["tags"], (held.bucket,)))
-    verdict = match.decide(rules, subjects.of(held.bucket, held.key, held.identity, content, tags))
+    verdict = match.decide(rules, _subject(read, held))
     if verdict.answer is Truth.YES:
         return ""
     if verdict.decider is None:
@@ -95,6 +94,36 @@ def content_of(read: Read, held: Held) -> Content:
         return held.content
     puts = read(SQL["last_put"], (held.bucket, held.key))
     return Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
+
+
+def _subject(read: Read, held: Held) -> Subject:
+    """What the filter is told of a change."""
+    tags = _tags(read(SQL["tags"], (held.bucket,)))
+    return subjects.of(held.bucket, held.key, held.identity, content_of(read, held), tags)
+
+
+def explained(db: Database, held: Held) -> tuple[str, list[tuple[str, str, str]]]:
+    """The rule that holds a change as all is now, "" for none; and of each that was asked before one decided its text,
+    whether it matches, and what it did."""
+    if held.op not in HELD_OPS:
+        return "", [("", "", "no rule holds a change of tags: it follows its put")]
+    rule = rule_now(db, held)
+    lines: list[tuple[str, str, str]] = []
+    upload = db.read(SQL["upload"], (held.bucket,))
+    of_bucket = str(upload[0][0]) if upload and upload[0][0] else None
+    for value, whose in (own_of(held.content.members.get(TAGGING, "")), "object"), (of_bucket, "bucket"):
+        if value is not None:
+            effect = "holds it, and decides" if value == "false" else "lets it leave, and decides"
+            return rule, [*lines, (f"the tag {TAG}={value} of the {whose}", Truth.YES, effect)]
+        lines.append((f"the tag {TAG} of the {whose}", Truth.NO, ""))
+    text = filter_text(db)
+    if not text:
+        return rule, [*lines, ("", "", "there is no push filter: it may leave")]
+    try:
+        rules = parsed(text)
+    except FilterError as error:
+        return rule, [*lines, ("", "", f"the push filter cannot be read, and holds it: {error}")]
+    return rule, lines + explain(rules, _subject(db.read, held))[1]
 
 
 parsed = functools.lru_cache(maxsize=4)(parse)
@@ -120,8 +149,9 @@ def adopt(filter_text: str, at_start: str | None = None) -> Callable[[apsw.Conne
 
     def write(db: apsw.Connection) -> None:
         before = db.execute(SQL["filter"]).fetchall()
-        if (str(before[0][0]) if before else "") != filter_text:
+        if not before or str(before[0][0]) != filter_text:
             db.execute(SQL["set_filter"], (filter_text,))
+        if (str(before[0][0]) if before else "") != filter_text:
             db.execute(SQL["doubt_all"])
         if at_start is not None:
             db.execute(SQL["set_filter_at_start"], (at_start,))

@@ -107,6 +107,12 @@ def kept(db: Database, bucket: str, prefix: str, seq: int | None, after: int, li
     return [changes.of_row(row) for row in rows]
 
 
+def pending(db: Database, seq: int) -> Change | None:
+    """A change that is not delivered yet; None where there is none of this number."""
+    rows = db.read(SQL["pending_one"], (seq,))
+    return changes.of_row(rows[0]) if rows else None
+
+
 def with_inline(db: Database, change: Change) -> Change:
     """A change with its inline body."""
     rows = db.read(SQL["one"], (change.seq,))

@@ -71,6 +71,10 @@ SELECT {change} FROM change WHERE {kept} AND op <> 'through' AND seq > ?1
     AND (?2 = '' OR (bucket = ?2 AND substr(key, 1, length(?3)) = ?3)) AND (?4 IS NULL OR seq = ?4)
     ORDER BY seq LIMIT ?5
 
+-- name: pending_one
+-- A change that is not delivered yet.
+SELECT {change} FROM change WHERE seq = ? AND op <> 'through' AND state <> 'settled'
+
 -- name: one
 -- A change with its inline body.
 SELECT {change_with_body} FROM change WHERE seq = ?

@@ -147,6 +147,14 @@ def rule_of(answer: Answer) -> str:
     return f"the policy, which came to no decision: {answer.why},"
 
 
+def said(db: Database, seq: int) -> str:
+    """What the policy has said of a change that no rule holds, for a person; "" where there is no policy."""
+    rows = db.read(SQL["said"], (seq,))
+    if not rows or not in_force(db):
+        return ""
+    return "lets it leave" if rows[0][0] == GIVEN else "holds it" if rows[0][0] in SAID_NO else "has not decided"
+
+
 def unjudged(db: Database) -> int:
     """How many changes the policy has said nothing of, held ones included."""
     rows = db.read(SQL["unjudged"])

@@ -41,6 +41,10 @@ UPDATE change SET judged = ?, state = 'held', rule = ? WHERE seq = ?
 -- Leave a change denied.
 UPDATE change SET judged = ? WHERE seq = ?
 
+-- name: said
+-- What the policy has said of a change.
+SELECT judged FROM change WHERE seq = ?
+
 -- name: unjudged
 -- How many changes the policy has not said anything of.
 SELECT count(*) FROM change WHERE {unjudged} AND judged = 0 AND state IN ('waiting', 'held')

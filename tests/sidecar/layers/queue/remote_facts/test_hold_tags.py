@@ -30,9 +30,14 @@ def test_a_tag_on_the_object_holds_it_and_another_releases_it(daemon: Daemon, re
     assert (change["state"], change["rule"]) == ("held", "the tag s3d.upload=false of the object")
     assert s3.get_object(Bucket=bucket, Key="held")["Body"].read() == b"x"
     assert daemon.status()["pending"]["oldest_age_seconds"] is None
+    ran = daemon.cli("queue", "why", str(change["seq"]))
+    lines = ["the tag s3d.upload=false of the object\tyes\tholds it, and decides", f"{change['rule']} holds it"]
+    assert ran.stdout.decode().splitlines() == lines
+    assert daemon.cli("queue", "why", "4711").returncode == 1
     daemon.kill()
     daemon.start()
     assert daemon.status()["states"]["held"] == 1
+    assert daemon.status()["pending"]["kept_bytes"] == 1
     assert daemon.cli("set", f"{bucket}/held", "--tag", "s3d.upload=true").returncode == 0
     eventually(lambda: drained(daemon))
     tags = remote.client().get_object_tagging(Bucket=bucket, Key="held")["TagSet"]
@@ -125,6 +130,8 @@ def test_held_changes_count_to_size_and_never_to_age(remote: Remote, bucket: str
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="held", Body=b"x", Tagging="s3d.upload=false")
     s3.put_object(Bucket=bucket, Key="first", Body=b"x")
+    # What is on its way counts to age.
+    eventually(lambda: daemon.status()["pending"]["changes"] == 1)
     s3.put_object(Bucket=bucket, Key="held2", Body=bytes(20_000), Tagging="s3d.upload=false")
     assert code_of(s3.put_object, Bucket=bucket, Key="k", Body=bytes(50_000)) == "SlowDown"
     assert daemon.cli("queue", "discard", f"{bucket}/held2", "--yes").returncode == 0
