@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from s3d import opa
 from s3d.errors import S3Error
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.multipart import upkeep
@@ -19,8 +20,8 @@ from s3d.layers.queue.rules import retry
 from s3d.layers.remote import Remote, connect
 from s3d.metrics import Metrics
 from s3d.settings import Gateway as GatewaySettings
+from s3d.settings import Opa, Settings, WriteQueue
 from s3d.settings import Remote as RemoteSettings
-from s3d.settings import Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.remotes import REGION, credentials
 from tests.stores import Store
@@ -59,6 +60,7 @@ async def gateway(
     buckets: tuple[str, ...] = (),
     *,
     request_timeout: float = 120.0,
+    policy: Opa | None = None,
     **write_queue: Any,
 ) -> AsyncIterator[Gateway]:
     """Open one on a directory; what its background raises is raised."""
@@ -67,12 +69,14 @@ async def gateway(
         remote=RemoteSettings(endpoint=store.endpoint, region=REGION, buckets=buckets, request_timeout=request_timeout),
         # There are hundreds of these, and each takes the disk for as long as the files of its test are kept.
         write_queue=WriteQueue(dir=directory / "queue", **{"ballast": BALLAST, **write_queue}),
+        opa=policy or Opa(),
     )
     metrics = Metrics()
     async with contextlib.AsyncExitStack() as parts:
         far = await parts.enter_async_context(connect(settings.remote, metrics))
+        asked = await parts.enter_async_context(opa.connect(settings.opa, metrics))
         queue = await parts.enter_async_context(
-            open_queue(settings, far, far.health, far.endpoint, far.region, metrics)
+            open_queue(settings, far, far.health, far.endpoint, far.region, metrics, ask=asked)
         )
         life = asyncio.gather(queue.pusher.run(), queue.look_after_uploads())
         try:

@@ -141,6 +141,15 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_READ_CACHE_FRESH_FOR": cache.fresh_seconds if cache else None,
         "S3D_READ_CACHE_MAX_STALE": cache.max_stale_seconds if cache else None,
         "S3D_READ_CACHE_VALIDATE_TIMEOUT": cache.validate_timeout_seconds if cache else None,
+        # Said where there is none, too: so a running daemon learns that it was removed.
+        "S3D_OPA_URL": spec.opa.url if spec.opa else "",
+        "S3D_OPA_PATH": spec.opa.path if spec.opa else None,
+        "S3D_OPA_TIMEOUT": spec.opa.timeout_seconds if spec.opa else None,
+        "S3D_OPA_FAIL_UPLOAD": spec.opa.fail_mode.lower() if spec.opa else None,
+        "S3D_OPA_CA": f"{mounted.OPA_DIR}/{mounted.CA_FILE}" if spec.opa and spec.opa.ca_bundle else None,
+        "S3D_OPA_TOKEN_FILE": f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
+        if spec.opa and spec.opa.token_secret_ref
+        else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -202,6 +211,12 @@ FIELDS = {
     "S3D_READ_CACHE_FRESH_FOR": "spec.readCache.freshSeconds",
     "S3D_READ_CACHE_MAX_STALE": "spec.readCache.maxStaleSeconds",
     "S3D_READ_CACHE_VALIDATE_TIMEOUT": "spec.readCache.validateTimeoutSeconds",
+    "S3D_OPA_URL": "spec.opa.url",
+    "S3D_OPA_PATH": "spec.opa.path",
+    "S3D_OPA_TIMEOUT": "spec.opa.timeoutSeconds",
+    "S3D_OPA_FAIL_UPLOAD": "spec.opa.failMode",
+    "S3D_OPA_CA": "spec.opa.caBundle",
+    "S3D_OPA_TOKEN_FILE": "spec.opa.tokenSecretRef",
 }
 
 

@@ -24,7 +24,9 @@ TRUST, TRUST_DIR, TRUST_FILE = "s3d-trust", "/var/run/secrets/s3d.dev/trust", "c
 """Whom to trust when one asks the door."""
 APP, APP_DIR, APP_FILE = "s3d-app", "/var/run/secrets/s3d.dev/app", "credentials"
 """Where the sidecar writes the access key of its pod, and where the app's containers read it."""
-ALL = frozenset({CA, IDENTITY, IDENTITIES, KEYS, TLS, TRUST, APP})
+OPA, OPA_DIR, TOKEN_FILE = "s3d-opa", "/etc/s3d/opa", "token"
+"""What the policy is asked with."""
+ALL = frozenset({CA, IDENTITY, IDENTITIES, KEYS, TLS, TRUST, APP, OPA})
 OF_THE_DOOR = frozenset({KEYS, TLS, TRUST, APP})
 """What the S3 door needs, and a drain job does not, which has none."""
 SECRET_MODE = 0o440
@@ -56,6 +58,8 @@ def volumes(spec: S3GatewaySpec) -> list[Object]:
         else:
             item = {"key": "ca.crt", "path": TRUST_FILE}
             out.append({"name": TRUST, "secret": {"secretName": spec.tls.secret_name, "items": [item]}})
+    if sources := opa_sources(spec):
+        out.append({"name": OPA, "projected": {"sources": sources, "defaultMode": SECRET_MODE}})
     if spec.app_credentials == "Generated":
         out.append({"name": APP, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
     return out
@@ -82,6 +86,7 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
         TLS: TLS_DIR,
         TRUST: TRUST_DIR,
         APP: APP_DIR,
+        OPA: OPA_DIR,
     }
     names = [volume["name"] for volume in volumes(spec)]
     return [{"name": name, "mountPath": places[name], **({} if name == APP else {"readOnly": True})} for name in names]
@@ -89,7 +94,7 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
 
 def has_private(spec: S3GatewaySpec) -> bool:
     """Whether the sidecar has files that root's group may read, and nobody else."""
-    return bool(spec.access or spec.tls or spec.remote.identities)
+    return bool(spec.access or spec.tls or spec.remote.identities or opa_sources(spec))
 
 
 def identity_sources(spec: S3GatewaySpec) -> list[Object]:
@@ -124,3 +129,14 @@ def tls_sources(spec: S3GatewaySpec) -> list[Object]:
         item = {"key": authority.key, "path": CLIENT_CA_FILE}
         sources.append({"secret": {"name": authority.name, "items": [item]}})
     return sources
+
+
+def opa_sources(spec: S3GatewaySpec) -> list[Object]:
+    """What the volume of the policy is projected from: whom to trust, and the token."""
+    out: list[Object] = []
+    if spec.opa and (bundle := spec.opa.ca_bundle):
+        item = {"key": bundle.config_map_ref.key, "path": CA_FILE}
+        out.append({"configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
+    if spec.opa and (token := spec.opa.token_secret_ref):
+        out.append({"secret": {"name": token.name, "items": [{"key": token.key, "path": TOKEN_FILE}]}})
+    return out

@@ -34,6 +34,13 @@ class IdentitiesSecret(Resource):
     key: str = key_in_it("identities.json")
 
 
+class TokenSecret(Resource):
+    """A bearer token in a Secret."""
+
+    name: Name = Field(description="Name of the Secret.")
+    key: str = key_in_it("token")
+
+
 class CaSecret(Resource):
     """Certificates of CAs in a Secret."""
 

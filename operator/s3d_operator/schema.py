@@ -74,6 +74,7 @@ REGION_PATTERN = r"^[A-Za-z0-9-]+$"
 BUCKET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$"
 KEY_PATTERN = r"^[A-Za-z0-9._-]+$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+POLICY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*$"
 HEADER_PATTERN = r"^[A-Za-z0-9-]+$"
 WILDCARD_PATTERN = r"^[A-Za-z0-9.:/_-]*[*]?[A-Za-z0-9.:/_-]*$"
 # What a person reads where a value does not match.
@@ -88,6 +89,7 @@ MESSAGES = {
     KEY_PATTERN: "a key of a ConfigMap or a Secret is of letters, digits, ., _ and -, such as ca.crt",
     HEADER_PATTERN: "a header is of letters, digits and -, such as ETag",
     WILDCARD_PATTERN: "write an origin or a header with at most one *, such as https://*.example or x-amz-*",
+    POLICY_PATTERN: "write the path of a rule below /v1/data/, such as s3d/allow",
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]

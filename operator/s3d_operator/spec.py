@@ -14,6 +14,7 @@ from s3d.settings import ReadCache as ReadCacheSettings
 from s3d.settings import Remote as RemoteSettings
 from s3d.settings import WriteQueue as WriteQueueSettings
 from s3d_operator.door_spec import Access, Cors, Tls
+from s3d_operator.policy_spec import Opa
 from s3d_operator.references import CaBundle, IdentitiesSecret, SecretReference
 from s3d_operator.schema import (
     BUCKET_PATTERN,
@@ -405,6 +406,7 @@ class S3GatewaySpec(Resource):
         default=None,
         description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
     )
+    opa: Opa | None = Field(default=None, description="A policy that says what may leave. Unset: nobody is asked.")
     tls: Tls | None = Field(
         default=None, description="TLS between a pod's containers and its gateway. Unset: plain HTTP."
     )

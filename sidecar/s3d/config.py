@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from s3d import documents
 from s3d.errors import ConfigError
-from s3d.settings import SECTIONS, Gateway, Settings, known_settings, reloadable, setting_name
+from s3d.settings import SECTIONS, Gateway, Opa, Settings, known_settings, reloadable, setting_name
 
 VOLUME_MARGIN = 512 << 20
 """What stays free of a volume: tables, bodies on their way in, the file system itself."""
@@ -25,7 +25,6 @@ SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TC
 NOT_BUILT = {
     "S3D_SYNC_FOLDER": "the sync folder is",
     "S3D_FUSE_MOUNT": "the FUSE mount is",
-    "S3D_OPA": "asking Open Policy Agent is",
 }
 
 
@@ -52,7 +51,9 @@ def reload(settings: Settings, values: Mapping[str, Any]) -> list[str]:
             f"{names[str(e['loc'][0])]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
         )
         raise ConfigError(problems, hint="see docs/settings.md") from None
-    check_room(settings.model_copy(update=new))
+    together = settings.model_copy(update=new)
+    check_room(together)
+    check_opa(together.opa)
     changed = []
     for variable in sorted(values):
         section, name = places[variable]
@@ -158,6 +159,7 @@ def check_together(settings: Settings) -> None:
             hint="set S3D_ACCESS_KEYS_FILE, or listen on 127.0.0.1, or allow it with S3D_INSECURE=true",
         )
     check_room(settings)
+    check_opa(settings.opa)
     if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):
         raise ConfigError(
             "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
@@ -211,6 +213,16 @@ def check_room(settings: Settings) -> None:
         raise ConfigError(
             f"{' and '.join(named)}: {sum(named.values())} bytes and 512Mi do not fit into the volume of {size} bytes",
             hint="lower it, or give s3d a larger volume and say so in S3D_VOLUME_SIZE",
+        )
+
+
+def check_opa(opa: Opa) -> None:
+    """Refuse a token that would go over a network in clear. Raises ConfigError."""
+    there = urlsplit(opa.url or "")
+    if opa.token_file is not None and there.scheme == "http" and not is_loopback(there.hostname or ""):
+        raise ConfigError(
+            "S3D_OPA_URL is http://, and the token of S3D_OPA_TOKEN_FILE would travel in clear",
+            hint="write https:// there, or leave the token out",
         )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, config, documents, files, logs
+from s3d import __version__, config, documents, files, logs, opa
 from s3d.admin.reports import (
     BucketStatus,
     CacheStatus,
@@ -51,7 +51,7 @@ from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.metered import Metered
 from s3d.layers.names import Names, forget, open_names
-from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, without_queue
+from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, text_of, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
@@ -73,7 +73,15 @@ LARGE_BLOCK = 128 << 10
 HEAPS = 2
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
-NOTHING: Pending = {"changes": 0, "bytes": 0, "oldest_age_seconds": None, "parked": 0, "held": 0, "kept_bytes": 0}
+NOTHING: Pending = {
+    "changes": 0,
+    "bytes": 0,
+    "oldest_age_seconds": None,
+    "parked": 0,
+    "held": 0,
+    "unjudged": 0,
+    "kept_bytes": 0,
+}
 
 
 class Daemon:
@@ -254,10 +262,10 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    at_start, said = str(settings.write_queue.push_filter), set[str]()
+    at_start, policy_at_start, said = str(settings.write_queue.push_filter), text_of(settings.opa), set[str]()
     watched: list[Watched[Any]] = [watched_settings(settings, said)]
     await watched[0].look()
-    origin = Origin(at_start, said, bool(watched[0].error))
+    origin = Origin(at_start, policy_at_start, said, bool(watched[0].error))
     keys = await asyncio.to_thread(open_keys, settings.gateway) if serves else None
     if keys and keys.watched:
         watched.append(keys.watched)
@@ -271,6 +279,9 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
+        policy = await parts.enter_async_context(opa.connect(settings.opa, metrics))
+        if policy.watched is not None:
+            watched.append(policy.watched)
         queue: Queue | None = None
         near: S3 = far
         cache: Cache | None = None
@@ -289,6 +300,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                     far.region,
                     metrics,
                     origin=origin,
+                    ask=policy,
                     shed=cache.room.shed if cache else None,
                     hand_over=cache.hand_over if cache else None,
                 )

@@ -23,6 +23,7 @@ from s3d import __version__
 
 STATES = ("waiting", "pushing", "in_doubt", "held", "parked", "superseded", "quarantined")
 """States of a pending change that are counted; each is shown also while it counts none."""
+OPA_RESULTS = ("allow", "deny", "undefined", "error", "timeout")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 COMMIT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 COMMIT_CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -104,6 +105,11 @@ class Metrics:
             "s3d_queue_pending_changes",
             "Changes that were accepted and are not yet confirmed by the remote, by state.",
             ("state",),
+            registry=registry,
+        )
+        self.unjudged_changes = Gauge(
+            "s3d_queue_unjudged_changes",
+            "Pending changes about which Open Policy Agent has not decided, held ones included.",
             registry=registry,
         )
         self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
@@ -229,6 +235,19 @@ class Metrics:
             registry=registry,
         )
 
+        self.opa_requests = Counter(
+            "s3d_opa_requests_total",
+            "Questions to Open Policy Agent, by what came of them: allow, deny, undefined (no boolean), error or "
+            "timeout.",
+            ("result",),
+            registry=registry,
+        )
+        self.opa_duration = Histogram(
+            "s3d_opa_request_duration_seconds",
+            "Time that Open Policy Agent took for an answer, or until it was given up.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._callers = Counter(
             "s3d_auth_total",
             "Requests by what their signature was found to be: accepted, anonymous, or the code of the error by which "
@@ -240,7 +259,7 @@ class Metrics:
         self.reload_failed = Gauge(
             "s3d_reload_failed",
             "1 while the newest content of a file is wrong and the one before is used: settings, access_keys, "
-            "identities or certificates.",
+            "identities, certificates or opa.",
             ("file",),
             registry=registry,
         )
@@ -294,6 +313,8 @@ class Metrics:
 
         for state in STATES:
             self.pending_changes.labels(state)
+        for result in OPA_RESULTS:
+            self.opa_requests.labels(result)
 
     def count_request(self, operation: str, code: int, seconds: float, received: int = 0, sent: int = 0) -> None:
         """Count one answered request: its operation ("" for an unknown one), HTTP status, duration and body sizes in
@@ -319,6 +340,7 @@ class Metrics:
         pending_bytes: int,
         oldest_age: float | None,
         *,
+        unjudged: int = 0,
         kept_bytes: int = 0,
         paused_lanes: int = 0,
         remote_up: bool | None,
@@ -327,12 +349,14 @@ class Metrics:
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Set the gauges: changes by state, bytes, the oldest one's age in seconds (None: nothing is on its way),
-        bytes of what is held or parked, paused lanes, whether the remote answers and whether each identity can act
-        there (None: not known), access keys, and what is wrong with each file that is read again ("": nothing)."""
+        bytes of what is held or parked, changes about which no policy has decided, paused lanes, whether the remote
+        answers and whether each identity can act there (None: not known), access keys, and what is wrong with each file
+        that is read again ("": nothing)."""
         self.access_keys.set(access_keys)
         for name, error in files.items():
             self.reload_failed.labels(name).set(bool(error))
         self.paused_lanes.set(paused_lanes)
+        self.unjudged_changes.set(unjudged)
         for state in STATES:
             self.pending_changes.labels(state).set(states.get(state, 0))
         self.pending_bytes.set(pending_bytes)

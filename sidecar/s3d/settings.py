@@ -501,6 +501,66 @@ class ReadCache(Section):
     )
 
 
+class Opa(Section):
+    """The policy that is asked what may leave."""
+
+    title = "Open Policy Agent"
+    url: str | None = setting(
+        "S3D_OPA_URL",
+        None,
+        "URL of an Open Policy Agent, http(s)://HOST:PORT or unix:///PATH, that is asked before a change is pushed "
+        "(docs/POLICY.md). Unset: nobody is asked.",
+        reloads=True,
+        validate_default=False,
+    )
+    path: str = setting(
+        "S3D_OPA_PATH",
+        "s3d/allow",
+        "Path of the rule that is asked, below /v1/data/. Its value is true or false; anything else is no decision.",
+        reloads=True,
+    )
+    timeout: Duration = setting(
+        "S3D_OPA_TIMEOUT", 0.5, "How long an answer may take. Then there is no decision.", reloads=True, gt=0
+    )
+    fail_upload: Literal["closed", "open"] = setting(
+        "S3D_OPA_FAIL_UPLOAD",
+        "closed",
+        "What becomes of a change of which there is no decision: closed holds it and asks again, open pushes it.",
+        reloads=True,
+    )
+    ca: Path | None = setting(
+        "S3D_OPA_CA",
+        None,
+        "PEM file with the CAs that OPA's certificate is judged by, read again when it changes. Unset: the system's.",
+    )
+    token_file: Path | None = setting(
+        "S3D_OPA_TOKEN_FILE",
+        None,
+        "File with the bearer token that OPA is shown, read again when it changes. Only its owner may read it, or a "
+        "group too where root owns it.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def check_url(cls, value: str | None) -> str | None:
+        """Refuse what is no URL that can be asked; an empty value is an unset one."""
+        if not value:
+            return None
+        if value.startswith("unix:"):
+            if not re.fullmatch(r"unix://(/[^/?#]+)+", value):
+                raise ValueError("it is not the path of a socket, such as unix:///run/opa.sock")
+            return value
+        return check_http_url(value)
+
+    @field_validator("path")
+    @classmethod
+    def check_path(cls, value: str) -> str:
+        """Refuse what is no path of a rule."""
+        if not re.fullmatch(r"[A-Za-z_][\w-]*(/[A-Za-z_][\w-]*)*", value, re.ASCII):
+            raise ValueError("it is not the path of a rule, such as s3d/allow")
+        return value
+
+
 class Settings(Section):
     """All settings."""
 
@@ -510,6 +570,7 @@ class Settings(Section):
     browsers: Browsers = Field(default_factory=Browsers)
     write_queue: WriteQueue = Field(default_factory=WriteQueue)
     read_cache: ReadCache = Field(default_factory=ReadCache)
+    opa: Opa = Field(default_factory=Opa)
 
     @property
     def queue_dir(self) -> Path:
@@ -528,6 +589,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("browsers", Browsers),
     ("write_queue", WriteQueue),
     ("read_cache", ReadCache),
+    ("opa", Opa),
 )
 
 

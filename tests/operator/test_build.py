@@ -5,7 +5,7 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import Browsers, Settings, known_settings, parse_bytes
+from s3d.settings import Browsers, Opa, Settings, known_settings, parse_bytes
 from s3d_operator import build, mounted
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
@@ -41,6 +41,8 @@ FULL = {
     "tls": {"secretName": "door-tls", "clientCASecretRef": {"name": "clients"}},
     "cors": {"origins": ["https://*.example", "null"], "methods": ["GET", "PUT"], "headers": ["x-amz-*"]}
     | {"expose": ["ETag"], "maxAgeSeconds": 60},
+    "opa": {"url": "https://opa.opa.svc:8181", "path": "a/b", "timeoutSeconds": 2, "failMode": "Open"}
+    | {"caBundle": {"configMapRef": {"name": "opa-ca"}}, "tokenSecretRef": {"name": "opa-token"}},
     "logLevel": "Debug",
     "drain": {"seconds": 90},
 }
@@ -106,6 +108,11 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert loaded(LEAST | {"tls": {"secretName": "door-tls"}}).gateway.tls_client_ca is None
     assert loaded(LEAST).gateway.tls_cert is loaded(LEAST).remote.identities_file is None
     assert loaded(LEAST).gateway.access_keys_file is loaded(LEAST).gateway.app_credentials_file is None
+    assert (settings.opa.url, settings.opa.path) == ("https://opa.opa.svc:8181", "a/b")
+    assert (settings.opa.timeout, settings.opa.fail_upload) == (2, "open")
+    assert str(settings.opa.ca) == f"{mounted.OPA_DIR}/{mounted.CA_FILE}"
+    assert str(settings.opa.token_file) == f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
+    assert loaded(LEAST).opa == Opa()
     assert settings.gateway.log_level == "debug"
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90

@@ -368,6 +368,21 @@ def test_the_keys_of_the_door_are_a_file_that_the_sidecar_alone_can_read() -> No
     assert "volumeMounts" not in injected["spec"]["containers"][0]
 
 
+def test_what_opa_is_asked_with_are_files_of_the_sidecar_alone() -> None:
+    opa = {"url": "https://opa.opa.svc:8181", "tokenSecretRef": {"name": "opa", "key": "mine"}}
+    injected = inject(pod(), gateway(ANONYMOUS | {"opa": opa | {"caBundle": {"configMapRef": {"name": "ca"}}}}))
+    projected = volumes_of(injected)[mounted.OPA_DIR]["projected"]
+    assert projected == {
+        "sources": [
+            {"configMap": {"name": "ca", "items": [{"key": "ca.crt", "path": mounted.CA_FILE}]}},
+            {"secret": {"name": "opa", "items": [{"key": "mine", "path": mounted.TOKEN_FILE}]}},
+        ],
+        "defaultMode": 0o440,
+    }
+    assert sidecar(injected)["securityContext"]["runAsGroup"] == 0
+    assert "volumeMounts" not in injected["spec"]["containers"][0]
+
+
 TLS: dict[str, Any] = {"tls": {"secretName": "door-tls"}}
 TRUSTED = f"{mounted.TRUST_DIR}/{mounted.TRUST_FILE}"
 

@@ -46,6 +46,8 @@ class Pending(Tally):
     """Age of the oldest change on its way; held and parked ones wait for a person and do not count."""
     parked: int
     held: int
+    unjudged: int
+    """Those that the policy has said nothing of yet, some of which are held because it came to no decision."""
     kept_bytes: int
     """Bytes of what is parked or held; together they may fill half of the queue."""
 

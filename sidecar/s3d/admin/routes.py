@@ -151,6 +151,7 @@ async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Respons
             status["states"],
             pending["bytes"],
             pending["oldest_age_seconds"],
+            unjudged=pending["unjudged"],
             kept_bytes=pending["kept_bytes"],
             paused_lanes=status["paused_lanes"],
             remote_up=up,

@@ -155,6 +155,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     oldest = pending["oldest_age_seconds"]
     waited = "" if oldest is None else f", the oldest since {terminal.show_age(oldest)}"
     yield "pending", f"{terminal.count(pending['changes'], 'change')}, {terminal.show_size(pending['bytes'])}{waited}"
+    if pending.get("unjudged"):
+        yield (
+            "  unjudged",
+            f"{pending['unjudged']:>6}  {terminal.paint('the policy has not decided about them', 'dim')}",
+        )
     for state, number in said["states"].items():
         if number:
             yield f"  {state}", f"{number:>6}  {terminal.paint(STATES.get(state, ''), 'dim')}"

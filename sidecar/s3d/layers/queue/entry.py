@@ -16,6 +16,7 @@ from s3d.filters import match
 from s3d.filters.rule import Member
 from s3d.layers.health import Health
 from s3d.layers.queue import withheld
+from s3d.layers.queue.consent import Consent
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.layers.queue.rows import holds, lanes, lookups, subjects
@@ -42,6 +43,7 @@ class Context:
     metrics: Metrics
     facts: RemoteFacts
     staging: Staging
+    consent: Consent
 
 
 async def never() -> Reply:
@@ -90,7 +92,12 @@ def facts(context: Context, call: Call, **said: Any) -> Facts:
     settings = context.settings
     said.setdefault("carries", withheld.carries(call))
     said.setdefault("left_out", None if settings.filter.rules else False)
-    return Facts(capacity=settings.max_size, reject_unverified=settings.unverified_writes == "Reject", **said)
+    return Facts(
+        capacity=settings.max_size,
+        asks_policy=context.consent.is_asked_for,
+        reject_unverified=settings.unverified_writes == "Reject",
+        **said,
+    )
 
 
 async def serve(context: Context, write: Write) -> Reply:
@@ -148,6 +155,8 @@ async def _look_up(context: Context, write: Write, fact: Fact) -> object:
             return write.profile is None or context.facts.is_verified(write.profile)
         case Fact.RULE:
             return await _rule(context, write)
+        case Fact.POLICY:
+            return await _policy(context, write)
         case Fact.STUCK:
             return bool(call.key) and _is_stuck(context, call)
         case Fact.AWAY:
@@ -196,6 +205,13 @@ async def _rule(context: Context, write: Write) -> str | S3Error:
                 return error
     keys = write.keys or [call.key]
     return next(filter(None, (withheld.rule(context.db, call, content, key) for key in keys)), "")
+
+
+async def _policy(context: Context, write: Write) -> str | S3Error:
+    """Why the policy does not let a write leave."""
+    call = write.call
+    content = withheld.content_of(context.db, context.staging, call) if write.content is None else write.content
+    return await context.consent.refusal(withheld.held_of(call, content, key) for key in write.keys or [call.key])
 
 
 def _is_stuck(context: Context, call: Call) -> bool:

@@ -40,10 +40,12 @@ NOTHING = "!*"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the push filter of a start comes from."""
+    """Where the push filter and the policy of a start come from."""
 
     at_start: str
     """What the start-up values say, as text."""
+    policy: str = ""
+    """What they say of the policy, as text."""
     said: Collection[str] = ()
     """The settings that the settings file has said by now."""
     refused: bool = False

@@ -18,8 +18,10 @@ from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.feed import Feed
 from s3d.layers.health import Health
 from s3d.layers.queue import binding, inspection, parked, status
+from s3d.layers.queue.asking import Asking, text_of
 from s3d.layers.queue.ballast import Ballast, Shed
 from s3d.layers.queue.capacity import Capacity, disk_full
+from s3d.layers.queue.consent import Consent
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.judging import Judging, Origin
@@ -54,6 +56,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.layers.queue.wiring import Contexts, QueueContext, wire
 from s3d.metrics import Metrics
+from s3d.policy import Ask
 from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
@@ -103,13 +106,16 @@ HANDLERS: Mapping[str, Callable[[Contexts, Call], Awaitable[Reply]]] = {
 class Queue:
     """The write queue in front of a remote."""
 
-    def __init__(self, context: QueueContext, contexts: Contexts, pusher: Pusher, judging: Judging) -> None:
+    def __init__(
+        self, context: QueueContext, contexts: Contexts, pusher: Pusher, judging: Judging, asking: Asking
+    ) -> None:
         """Take the parts, and what each module gets of them; `open_queue` is the way in."""
         self._context = context
         self._contexts = contexts
         self._classes = {name: operation.klass for name, operation in OPERATIONS.items()}
         self.pusher = pusher
         self.judging = judging
+        self.asking = asking
         self.cors = CorsRules(context.db)
         self.feed = context.feed
         """What has become of objects, for those who work on them in this process."""
@@ -283,13 +289,15 @@ async def open_queue(
     machine: Machine = MACHINE,
     *,
     origin: Origin | None = None,
+    ask: Ask | None = None,
     shed: Shed | None = None,
     hand_over: HandOver | None = None,
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
 
-    `origin` says where the push filter comes from; None: from the settings as they are. Where the disk is full `shed`
-    is asked for room first. What is delivered is handed over by `hand_over`.
+    `origin` says where the push filter and the policy come from; None: from the settings as they are. `ask` asks the
+    policy; None: there is nobody to ask. Where the disk is full `shed` is asked for room first. What is delivered is
+    handed over by `hand_over`.
 
     Raises ConfigError (D-9) and StoreFailed.
     """
@@ -312,8 +320,10 @@ async def open_queue(
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast, shed)
             await ballast.lay()
-            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics, hand_over)
-            await queue.judging.begin(origin or Origin(str(settings.write_queue.push_filter)))
+            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics, ask, hand_over)
+            origin = origin or Origin(str(settings.write_queue.push_filter), policy=text_of(settings.opa))
+            await queue.judging.begin(origin)
+            await queue.asking.begin(origin)
             yield queue
         finally:
             await bodies.close()
@@ -343,6 +353,7 @@ def assemble(
     health: Health,
     region: str,
     metrics: Metrics,
+    ask: Ask | None,
     hand_over: HandOver | None,
 ) -> Queue:
     """Put the parts together."""
@@ -363,6 +374,13 @@ def assemble(
         capacity.freed()
         work.set()
         turns.moved(bucket)
+
+    asking = Asking(db, clock, settings, ask, judged)
+
+    def wake() -> None:
+        """Say that something was queued."""
+        work.set()
+        asking.wake()
 
     judging = Judging(db, clock, settings, judged)
     facts = RemoteFacts(
@@ -391,7 +409,8 @@ def assemble(
         ballast=ballast,
         staging=staging,
         garbage=Garbage(db, bodies, staging.is_read),
-        wake=work.set,
+        consent=Consent(db, settings.opa, ask),
+        wake=wake,
         hand_over=hand_over,
         documents=Documents(settings.gateway.client_timeout),
     )
@@ -401,11 +420,12 @@ def assemble(
         "late writes": partial(late_writes.watch, contexts.late_writes),
         "tags of buckets": facts.bucket_tags.watch,
         "the push filter": judging.watch,
+        "the policy": asking.watch,
         "a full disk": ballast.watch,
         "garbage": context.garbage.watch,
         "what is owed to the tables": owed.run,
     }
-    return Queue(context, contexts, Pusher(contexts.pusher, work, looks), judging)
+    return Queue(context, contexts, Pusher(contexts.pusher, work, looks), judging, asking)
 
 
 async def adopt(db: Database, endpoint: str) -> None:

@@ -19,7 +19,7 @@ from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
-from s3d.layers.queue.rows import claims, holds, lanes, lookups, order, transitions
+from s3d.layers.queue.rows import claims, holds, lanes, lookups, order, transitions, verdicts
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import Op, State
@@ -90,6 +90,9 @@ def why(context: Context, seq: int) -> dict[str, Any]:
         raise S3Error("NoSuchChange", f"No pending change has the number {seq}", status=404)
     content = Content(change.members, change.size)
     rule, lines = holds.explained(context.db, Held(change.bucket, change.key, change.identity, change.op, content))
+    if not rule and (said := verdicts.said(context.db, seq)):
+        lines.append(("the policy", "", said))
+        rule = change.rule
     asked = [dict(zip(("rule", "matches", "effect"), line, strict=True)) for line in lines]
     return {"change": describe(context, change), "rule": rule, "asked": asked}
 
@@ -118,7 +121,8 @@ async def retry(context: Context, bucket: str, prefix: str, seq: int | None) -> 
 
 
 WHY = {
-    "held": "a rule holds it, `s3d queue why` shows which: `s3d set --tag s3d.upload=true` on the object releases it",
+    "held": "a rule or the policy holds it, `s3d queue why` shows which: `s3d set --tag s3d.upload=true` on the object "
+    "releases what a rule holds; the policy is asked again by itself",
     "quarantined": "its row or its body is damaged: export what is left of it, then put the object again or discard it",
     "superseded": "a newer write has taken its place: export or discard it",
     "parked": "it was moved by somebody else just now",

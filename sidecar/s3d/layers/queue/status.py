@@ -7,7 +7,7 @@ from typing import Any
 
 from s3d.clock import Clock
 from s3d.layers.queue.remote_facts.buckets import REFUTED, Buckets
-from s3d.layers.queue.rows import changes, claims, lanes, lookups
+from s3d.layers.queue.rows import changes, claims, lanes, lookups, verdicts
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database
 
@@ -18,8 +18,8 @@ MAX_TRIED = 20
 
 
 def pending(db: Database, clock: Clock) -> dict[str, Any]:
-    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes and
-    the bytes of both."""
+    """What is pending: changes, bytes, the oldest one's age in seconds, parked and held changes and the bytes of both,
+    and how many changes the policy has said nothing of yet."""
     states = lookups.tally(db)
     oldest = lookups.oldest(db)
     return {
@@ -28,6 +28,7 @@ def pending(db: Database, clock: Clock) -> dict[str, Any]:
         "oldest_age_seconds": None if oldest is None else max(0.0, clock.now() - oldest),
         "parked": states["parked"][0],
         "held": states["held"][0],
+        "unjudged": verdicts.unjudged(db),
         "kept_bytes": states["held"][1] + states["parked"][1],
     }
 

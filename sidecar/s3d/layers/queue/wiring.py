@@ -15,6 +15,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import entry, parked
 from s3d.layers.queue.ballast import Ballast
 from s3d.layers.queue.capacity import Capacity
+from s3d.layers.queue.consent import Consent
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.multipart import assembly, spill, upkeep
@@ -66,6 +67,7 @@ class QueueContext:
     ballast: Ballast
     staging: Staging
     garbage: Garbage
+    consent: Consent
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
     hand_over: pusher.HandOver | None
@@ -111,6 +113,7 @@ def wire(whole: QueueContext) -> Contexts:
         health=whole.health,
         staging=whole.staging,
         assembly=assembling,
+        consent=whole.consent,
     )
     sending = send.Context(bodies=whole.bodies, client=whole.client, assembly=assembling)
     comparing = conflicts.Context(
@@ -130,6 +133,7 @@ def wire(whole: QueueContext) -> Contexts:
         metrics=whole.metrics,
         facts=whole.facts,
         staging=whole.staging,
+        consent=whole.consent,
     )
     forwarding = forward.Context(
         db=whole.db,

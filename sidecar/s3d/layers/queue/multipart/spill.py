@@ -12,7 +12,8 @@ from s3d.api import S3, BytesBody, Call, Reply
 from s3d.client import document_of, error_of
 from s3d.errors import Unavailable
 from s3d.layers.health import Health
-from s3d.layers.queue import withheld
+from s3d.layers.queue import consent, withheld
+from s3d.layers.queue.consent import Consent
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.rows import states, uploads
 from s3d.layers.queue.rows.states import UploadState
@@ -33,13 +34,14 @@ class Context:
     health: Health
     staging: Staging
     assembly: assembly.Context
+    consent: Consent
 
 
 async def relieve(context: Context) -> None:
     """Let the largest open uploads spill while they hold more than half of the queue; what a rule keeps back stays."""
     most = context.settings.max_size // 2
     for largest in uploads.largest_open(context.db) if uploads.staying(context.db) > most else ():
-        if withheld.rule_of_upload(context.db, largest):
+        if withheld.rule_of_upload(context.db, largest) or await context.consent.refusal([consent.of_upload(largest)]):
             continue
         await context.db.write(functools.partial(uploads.spill, upload_id=largest.id))
         context.staging.wake()
@@ -70,6 +72,7 @@ async def spill(context: Context, upload_id: str) -> Upload:
 async def counterpart(context: Context, upload: Upload) -> Upload:
     """An upload with the remote's id, which it gets where it has none."""
     async with context.staging.alone(f"{upload.id} begins"):
+        await context.consent.check_upload(upload)
         found = uploads.find(context.db, upload.id)
         if found is None or found.state not in states.OPEN:
             raise no_such_upload(upload.id)

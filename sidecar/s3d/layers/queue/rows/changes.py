@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import holds, order, queries, soundness
+from s3d.layers.queue.rows import holds, order, queries, soundness, verdicts
 from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
 from s3d.layers.queue.rows.subjects import Content
@@ -191,6 +191,7 @@ def _insert(
             new.conflict,
             new.always,
             new.origin,
+            verdicts.GIVEN if rule else verdicts.first(db, new.op),
         ),
     )
 
@@ -244,15 +245,23 @@ def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
 
 
 def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
-    """Hold a waiting change, or release a held one, by its tags and its bucket's (Q-11)."""
+    """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a). What
+    none of them holds the policy is asked about anew, where there is one."""
     rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
-    for bucket, key, identity, op, members, size, state in rows:
+    for bucket, key, identity, op, members, size, state, judged in rows:
         content = Content(soundness.members_leniently(members), size)
         rule = holds.rule_of(db, Held(bucket, key, identity, op, content))
         if rule:
             db.execute(SQL["hold"], (rule, seq))
-        elif state == State.HELD:
-            db.execute(SQL["let_go"], (next_at, seq))
+            continue
+        first = verdicts.first(db, op)
+        if state == State.WAITING:
+            db.execute(SQL["ask_anew"], (first, seq))
+        elif judged in verdicts.SAID_NO and first == verdicts.UNASKED:
+            # What was denied leaves by another decision, and never for want of one.
+            db.execute(SQL["ask_anew"], (verdicts.DENIED_ANEW, seq))
+        else:
+            db.execute(SQL["let_go"], (next_at, first, seq))
 
 
 def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:

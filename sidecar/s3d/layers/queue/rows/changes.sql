@@ -13,8 +13,8 @@ DELETE FROM change WHERE seq = ?
 -- Add a change.
 INSERT INTO change
     (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload,
-    late_writes, rule, ordered, base_etag, queued_at, after, conflict, always, origin)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    late_writes, rule, ordered, base_etag, queued_at, after, conflict, always, origin, judged)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: newest_first
 -- What is pending of a key, newest first.
@@ -40,16 +40,20 @@ UPDATE change SET members = ? WHERE seq = ?
 
 -- name: held_or_waiting
 -- What there is to judge of a change that waits or is held.
-SELECT bucket, key, identity, op, CAST(members AS BLOB), size, state FROM change
+SELECT bucket, key, identity, op, CAST(members AS BLOB), size, state, judged FROM change
     WHERE seq = ? AND state IN ('waiting', 'held')
 
 -- name: hold
--- Hold a change by a rule.
-UPDATE change SET state = 'held', rule = ? WHERE seq = ?
+-- Hold a change by a rule: nobody else need be asked.
+UPDATE change SET state = 'held', rule = ?, judged = 1 WHERE seq = ?
 
 -- name: let_go
 -- Let a held change wait for its turn.
-UPDATE change SET state = 'waiting', rule = '', next_at = ? WHERE seq = ?
+UPDATE change SET state = 'waiting', rule = '', next_at = ?, judged = ? WHERE seq = ?
+
+-- name: ask_anew
+-- Have the policy asked about a change that waits, or nobody.
+UPDATE change SET judged = ?1 WHERE seq = ?2 AND judged <> ?1
 
 -- name: behind
 -- The change behind another one of its key.

@@ -213,11 +213,13 @@ def next_due(
 def hurry_all(db: apsw.Connection, bucket: str, prefix: str, seq: int, now: float) -> None:
     """Make due what was acknowledged up to `seq`."""
     db.execute(SQL["hurry_all"], (now, seq, bucket, prefix))
+    db.execute(SQL["hurry_unjudged"], (now, seq, bucket, prefix))
 
 
 def expedite(db: apsw.Connection, now: float) -> None:
     """Make everything that waits for its time due, for the drain at the end."""
     db.execute(SQL["expedite"], (now,))
+    db.execute(SQL["hurry_unjudged"], (now, soundness.MAX_INTEGER, "", ""))
 
 
 def hurry(db: apsw.Connection, bucket: str, key: str | None, prefix: str, seq: int, now: float) -> None:

@@ -75,6 +75,11 @@ SELECT min(next_at) FROM change WHERE {due} AND bucket = ? AND identity = ? AND 
 UPDATE change SET next_at = ?1 WHERE {due} AND next_at > ?1 AND coalesce(since, seq) <= ?2
     AND (?3 = '' OR (bucket = ?3 AND substr(key, 1, length(?4)) = ?4))
 
+-- name: hurry_unjudged
+-- The same of what the policy is asked about: when it may leave, it is due.
+UPDATE change SET next_at = ?1 WHERE {unjudged} AND state = 'waiting' AND next_at > ?1 AND coalesce(since, seq) <= ?2
+    AND (?3 = '' OR (bucket = ?3 AND substr(key, 1, length(?4)) = ?4))
+
 -- name: expedite
 -- Make everything due that waits for its time.
 UPDATE change SET next_at = ?1 WHERE {due} AND next_at > ?1

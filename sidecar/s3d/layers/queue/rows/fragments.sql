@@ -10,7 +10,11 @@ state IN {for_a_person}
 
 -- fragment: due
 -- What may be claimed when its time has come. What waits for another change is in no index of these.
-state = 'waiting' AND op <> 'through' AND after IS NULL
+state = 'waiting' AND op <> 'through' AND after IS NULL AND judged = 1
+
+-- fragment: unjudged
+-- What the policy has not said yes to.
+judged <> 1
 
 -- fragment: ahead
 -- Whether the key is claimed, or an older change of it is on its way. One that waits in a paused lane of another identity is

@@ -88,14 +88,18 @@ def _of_filter(read: Read, held: Held, text: str) -> str:
     return f"the rule {shown} of the push filter{unknown}"
 
 
+def content_of(read: Read, held: Held) -> Content:
+    """What is known of the object of a change: of a delete, what the last put of its key says (F-5b)."""
+    if held.op != Op.DELETE:
+        return held.content
+    puts = read(SQL["last_put"], (held.bucket, held.key))
+    return Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
+
+
 def _subject(read: Read, held: Held) -> Subject:
     """What the filter is told of a change."""
-    content = held.content
-    if held.op == Op.DELETE:
-        puts = read(SQL["last_put"], (held.bucket, held.key))
-        content = Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
     tags = _tags(read(SQL["tags"], (held.bucket,)))
-    return subjects.of(held.bucket, held.key, held.identity, content, tags)
+    return subjects.of(held.bucket, held.key, held.identity, content_of(read, held), tags)
 
 
 def explained(db: Database, held: Held) -> tuple[str, list[tuple[str, str, str]]]:

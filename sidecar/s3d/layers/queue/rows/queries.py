@@ -6,7 +6,7 @@
 
     -- fragment: due
     -- A condition that several queries have, written `{due}` in them.
-    state = 'waiting' AND op <> 'through'
+    state = 'waiting' AND op <> 'through' AND judged = 1
 
 What several owners need stands in `fragments.sql`. The lists of columns come from whoever reads the rows, and those of
 states from `states`, so that no list is written twice. A query is whole when it is loaded: nobody adds

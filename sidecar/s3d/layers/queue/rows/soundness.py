@@ -192,6 +192,13 @@ def late_writes_of(value: Any) -> list[list[Any]]:
     return found
 
 
+def verdict(value: Any) -> int:
+    """What the policy has said, as a number."""
+    if value not in (0, 1, 2, 3):
+        raise Unsound("is no verdict")
+    return int(value)
+
+
 Columns = tuple[tuple[str, Read, Any], ...]
 """The columns of a table, each with what reads it, and what stands for it where it cannot be read."""
 CHANGE: Columns = (
@@ -223,6 +230,7 @@ CHANGE: Columns = (
     ("since", count_or_none, None),
     ("ordered", few(count), 0),
     ("late_writes", late_writes_of, []),
+    ("judged", verdict, 0),
 )
 OF_A_CHANGE = 25
 """So many of them are a Change; the others are of the table's own."""
@@ -232,7 +240,7 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin".split()
+    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags".split()
 )
 """Columns of a text, of whatever table."""
 

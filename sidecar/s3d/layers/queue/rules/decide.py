@@ -8,11 +8,11 @@ upload. Precedence, from the top:
 3. A write to a bucket that cannot be written to is refused; where the bucket needs the remote, it is written through.
 4. What the queue's filter leaves out, and a write larger than the queue, is written through.
 5. A name that the store does not take is refused, where the store was seen to refuse one.
-6. The first write of its kind is a probe of the remote, unless a rule holds it, it would wait in vain, or nobody can be
-   asked.
+6. The first write of its kind is a probe of the remote, unless a rule holds it, it would wait in vain, nobody can be
+   asked, or a policy is asked what may leave: then its push is the probe, and no client waits for the policy.
 7. Everything else is queued.
 
-What leaves by 1, 3, 4 or 6 is stopped by a rule that holds it, and needs a remote that can be asked.
+What leaves by 1, 3, 4 or 6 is stopped by a rule that holds it and by the policy, and needs a remote that can be asked.
 
 A fact may be unknown (None). `decide` then names the one that it needs next, so that nothing is looked up in vain. The
 order in which facts become known changes no decision.
@@ -78,6 +78,7 @@ class Fact(StrEnum):
     NAME = "name"
     VERIFIED = "verified"
     RULE = "rule"
+    POLICY = "policy"
     STUCK = "stuck"
     AWAY = "away"
 
@@ -101,6 +102,8 @@ class Facts(NamedTuple):
     size: int = 0
     carries: bool = True
     """Whether it carries an object's content or removes it, so that a rule may hold it."""
+    asks_policy: bool = False
+    """Whether there is a policy that says what may leave."""
     reject_unverified: bool = False
     """Whether the settings refuse a write of a kind that the remote has never accepted, while it is away."""
 
@@ -114,6 +117,8 @@ class Facts(NamedTuple):
     """Whether the remote has accepted a write of this kind, or need not be asked."""
     rule: str | S3Error | None = None
     """The rule that holds it, in words, "" where none does; an error where the remote must say and does not."""
+    policy: str | S3Error | None = None
+    """The policy that keeps it here, in words, "" where it may leave; an error where there is no decision."""
     stuck: bool | None = None
     """Whether a change of its key does not move by itself, so that whoever waits for it waits in vain (Q-9)."""
     away: str | None = None
@@ -181,6 +186,13 @@ def _leaves(facts: Facts, decision: Decision) -> Decision | Fact:
             return _refuse(Reason.AWAY, facts.rule)
         if facts.rule:
             return _refuse(Reason.HELD, held(facts.rule, decision.detail))
+    if facts.carries and facts.asks_policy:
+        if facts.policy is None:
+            return Fact.POLICY
+        if isinstance(facts.policy, S3Error):
+            return _refuse(Reason.HELD, facts.policy)
+        if facts.policy:
+            return _refuse(Reason.HELD, forbidden(facts.policy, decision.detail))
     if facts.away is None:
         return Fact.AWAY
     return _refuse(Reason.AWAY, away(decision.detail, facts.away)) if facts.away else decision
@@ -198,6 +210,8 @@ def _unverified(facts: Facts) -> Decision | Fact:
         return QUEUE
     if facts.away is None:
         return Fact.AWAY
+    if not facts.away and facts.asks_policy:
+        return QUEUE
     if not facts.away and facts.rule == "":
         return PROBE
     return _refuse(Reason.UNVERIFIED, unverified()) if facts.reject_unverified else QUEUE
@@ -215,6 +229,24 @@ def held(rule: str, why: str) -> S3Error:
         status=403,
         hint="`s3d set --tag s3d.upload=true` on the bucket, or that tag on the object itself, lets it leave, whatever "
         "S3D_WRITE_QUEUE_PUSH_FILTER says",
+    )
+
+
+def forbidden(policy: str, why: str) -> S3Error:
+    """The same where the policy keeps it back."""
+    return S3Error(
+        "AccessDenied",
+        f"Nothing was sent: {policy} keeps this write back, and it cannot be queued ({why})",
+        status=403,
+        hint="whoever keeps the policy at S3D_OPA_URL finds the decision there by its id",
+    )
+
+
+def undecided(why: str) -> Unavailable:
+    """The answer to such a write while the policy comes to no decision."""
+    return Unavailable(
+        f"Nothing was sent: the policy came to no decision ({why}), and this write cannot be queued",
+        hint="see that OPA answers at S3D_OPA_URL, and what S3D_OPA_PATH is there",
     )
 
 

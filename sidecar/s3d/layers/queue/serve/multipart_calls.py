@@ -17,7 +17,7 @@ from s3d.api import S3, Body, BytesBody, Call, Reply, Wire, read_all
 from s3d.client import DOCUMENT_LIMIT, Client
 from s3d.clock import Clock
 from s3d.errors import S3Error, slow_down
-from s3d.layers.queue import entry, withheld
+from s3d.layers.queue import consent, entry, withheld
 from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.documents import Documents
 from s3d.layers.queue.entry import Write
@@ -140,7 +140,7 @@ def too_many_uploads(most: int) -> S3Error:
 async def let_go(context: Context, call: Call, reply: Reply) -> Reply:
     """Note what an upload was begun with at the remote, where that let it leave: its parts do not say so again."""
     content = withheld.content_of(context.db, context.staging, call)
-    is_asked_for = holds.own_of(content.members.get(TAGGING, "")) is not None or bool(holds.filter_text(context.db))
+    is_asked_for = holds.own_of(content.members.get(TAGGING, "")) is not None or consent.is_told(context.db)
     if reply.status < 300 and is_asked_for:
         document = await read_all(reply.body, DOCUMENT_LIMIT)
         reply.body = BytesBody(document)

@@ -2,6 +2,7 @@
 (SEMANTICS Q-8h, Q-10)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ async def test_a_lane_that_fails_is_asked_little_and_parks_nothing(
 ) -> None:
     store = a_store()
     buckets = ("b", "other")
-    more = {"workers": WORKERS, "conflict_check_after": check_after}
+    more: dict[str, Any] = {"workers": WORKERS, "conflict_check_after": check_after}
     async with store, gateway(tmp_path, store, buckets, **more) as here:
         await warm(here, *buckets)
         store.seen.clear()

@@ -26,6 +26,7 @@ PLAIN: Mapping[str, Any] = {
     "name": "",
     "verified": True,
     "rule": "",
+    "policy": "",
     "stuck": False,
     "away": "",
 }

@@ -1,0 +1,249 @@
+"""Asks the policy about what is queued, beside all requests (SEMANTICS F-3).
+
+A change is queued as one that nobody was asked about, and no such change is claimed (rows/verdicts.py). Here they are
+asked about in batches, oldest first, and what comes of a batch is one transaction. Where there was no decision, it is
+asked again after a rest; what the policy holds is asked about once a minute, since nobody tells us that it has changed.
+
+While nobody answers, a few questions a second find out when somebody does again, and what waits is treated as asked.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import apsw
+
+from s3d import config, documents
+from s3d.clock import Clock
+from s3d.errors import ConfigError
+from s3d.layers.queue.judging import Origin
+from s3d.layers.queue.rows import verdicts
+from s3d.layers.queue.rows.verdicts import Asked
+from s3d.policy import Answer, Ask, Verdict
+from s3d.settings import Opa, Settings, reloads, setting_name
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed, StoreFull
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Changes that are asked about together."""
+SIDE_BY_SIDE = 16
+"""Questions that are under way at once."""
+MANY = 500
+"""Changes that are held together while nobody answers."""
+REST = 1.0
+"""Seconds between two tries while there is no decision, and between two looks at the settings."""
+SHARE = 4
+"""A look at all that there was no decision of rests for so many times its length."""
+DENIED_REST = 60.0
+"""Seconds between two looks at what the policy holds."""
+
+
+VARIABLES = {setting_name(field): name for name, field in Opa.model_fields.items() if reloads(field)}
+"""The settings that say which policy is asked, and how."""
+Told = Callable[[str], None]
+
+
+def text_of(settings: Opa) -> str:
+    """The policy of the settings, as a JSON object of them; "" for none."""
+    said = {variable: getattr(settings, name) for variable, name in VARIABLES.items()}
+    return json.dumps(said) if settings.url else ""
+
+
+class Given(NamedTuple):
+    """What came of a question."""
+
+    asked: Asked
+    answer: Answer
+
+
+class Look:
+    """A look at all changes of a kind, a batch at a time, again and again."""
+
+    def __init__(self, some: Callable[[Database, int, int], list[Asked]], rest: float) -> None:
+        """Take what gives the next ones behind a seq, and how long a look rests at least."""
+        self._some = some
+        self._rest = rest
+        self._behind = 0
+        self._began = self.due_at = time.monotonic()
+
+    def batch(self, db: Database) -> list[Asked]:
+        """The next ones, none where it is not time, or the look is over."""
+        now = time.monotonic()
+        if now < self.due_at:
+            return []
+        if not self._behind:
+            self._began = now
+        found = self._some(db, self._behind, BATCH)
+        if found:
+            self._behind = found[-1].seq
+        else:
+            self._behind = 0
+            self.due_at = now + max(self._rest, SHARE * (now - self._began))
+        return found
+
+    def restart(self) -> None:
+        """Begin anew, at once."""
+        self._behind, self.due_at = 0, time.monotonic()
+
+
+class Asking:
+    """Asks for life."""
+
+    def __init__(self, db: Database, clock: Clock, settings: Settings, ask: Ask | None, told: Told) -> None:
+        """Take whom to ask, None for nobody, and what is called with a bucket when what waits in it was judged."""
+        self._db = db
+        self._clock = clock
+        self._settings = settings
+        self._ask = ask
+        self._told = told
+        self._woken = asyncio.Event()
+        self._undecided = Look(verdicts.undecided, REST)
+        self._denied = Look(verdicts.denied, DENIED_REST)
+        self._is_reached = True
+        self._probe_at = 0.0
+        self._probed = 0
+
+    def wake(self) -> None:
+        """Say that there may be something to ask about."""
+        self._woken.set()
+
+    @property
+    def wanted(self) -> str:
+        """The policy of the settings, as text: another one is asked about everything again."""
+        return text_of(self._settings.opa) if self._ask else ""
+
+    async def begin(self, origin: Origin) -> None:
+        """Put the policy in force that a start goes on with, before anything is queued or claimed. Raises StoreFailed.
+
+        The one that was in force stays where nobody can say another, as the push filter does (judging.py).
+        """
+        last = verdicts.in_force(self._db)
+        may_stay = origin.refused or verdicts.at_start(self._db) == origin.policy
+        if last and may_stay and not {*VARIABLES} & {*origin.said} and last != self.wanted:
+            log.warning("the settings do not say which policy is asked: the last one stays in force: %s", last)
+            with suppress(ConfigError, ValueError):
+                config.reload(self._settings, documents.parse(last))
+        with suppress(StoreFull):  # the look is made again while s3d serves
+            await self._db.write(verdicts.adopt(self.wanted, None if origin.refused else origin.policy))
+
+    async def watch(self) -> None:
+        """Put the policy of the settings in force, ask about what is not asked yet, and rest."""
+        self._woken.clear()
+        try:
+            if self.wanted != verdicts.in_force(self._db):
+                await self._db.write(verdicts.adopt(self.wanted))
+                log.info("the policy is another one: what waits is asked about anew")
+            if self.wanted:
+                await self._round()
+        except StoreFailed as error:
+            log.error("what the policy says cannot be kept: %s", error)
+            await asyncio.sleep(REST)
+        if not self._is_reached:
+            await asyncio.sleep(REST)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST):
+                await self._woken.wait()
+
+    async def _round(self) -> None:
+        """Ask until nothing is left that it is time for, or nobody answers."""
+        while True:
+            batch: list[Asked] = []
+            if self._is_reached:
+                batch = verdicts.unasked(self._db, BATCH) or verdicts.denied_anew(self._db, BATCH)
+                batch = batch or self._undecided.batch(self._db) or self._denied.batch(self._db)
+            is_probe = not batch
+            batch = batch or self._probes()
+            if not batch:
+                return
+            given = await self._answers(batch)
+            is_reached = any(one.answer.is_reached for one in given)
+            if not is_probe:
+                await self._keep(given)
+            elif any(one.answer.verdict is not Verdict.NONE for one in given):
+                # They are asked about once more in their turn, so that the oldest leaves first.
+                self._undecided.restart()
+                self._denied.restart()
+            self._reached(is_reached)
+            if not is_reached:
+                await self._without_answer(given[-1].answer)
+                return
+
+    def _probes(self) -> list[Asked]:
+        """A few changes of which there is no decision, others each time: they tell whether there are decisions again
+        long before it is time to ask about all of them."""
+        now = time.monotonic()
+        if now < self._probe_at:
+            return []
+        self._probe_at = now + REST
+        found = verdicts.undecided(self._db, self._probed, SIDE_BY_SIDE) or verdicts.undecided(
+            self._db, 0, SIDE_BY_SIDE
+        )
+        self._probed = found[-1].seq if found else 0
+        if not self._is_reached and not found:
+            found = verdicts.unasked(self._db, SIDE_BY_SIDE)
+            self._reached(not found)
+        return found
+
+    async def _answers(self, batch: list[Asked]) -> list[Given]:
+        """Ask side by side. Where the first ones all stay unanswered, the others are not asked."""
+        given: list[Given] = []
+
+        async def work(todo: Iterator[Asked]) -> None:
+            assert self._ask is not None
+            for asked in todo:
+                answer = given[-1].answer if _is_vain(given) else await self._ask(asked.question)
+                given.append(Given(asked, answer))
+
+        todo = iter(batch)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(SIDE_BY_SIDE, len(batch))):
+                tasks.create_task(work(todo))
+        return sorted(given, key=lambda one: one.asked.seq)
+
+    async def _keep(self, given: list[Given]) -> None:
+        """Note verdicts in one transaction, and tell whom it concerns."""
+        is_open, now = self._settings.opa.fail_upload == "open", self._clock.now()
+
+        def write(db: apsw.Connection) -> list[Given]:
+            return [one for one in given if verdicts.give(db, *one, is_open=is_open, now=now)]
+
+        moved = await self._db.write(write)
+        for asked, answer in moved:
+            _say(asked, answer, is_open=is_open)
+        for bucket in {one.asked.bucket for one in moved}:
+            self._told(bucket)
+
+    async def _without_answer(self, answer: Answer) -> None:
+        """Treat what waits as asked while nobody answers."""
+        while some := verdicts.unasked(self._db, MANY):
+            await self._keep([Given(one, answer) for one in some])
+
+    def _reached(self, answered: bool) -> None:
+        if self._is_reached and not answered:
+            log.error("the policy does not answer, and there is no decision about what waits")
+        elif answered and not self._is_reached:
+            log.info("the policy answers again")
+        self._is_reached = answered
+
+
+def _is_vain(given: list[Given]) -> bool:
+    return len(given) >= SIDE_BY_SIDE and not any(one.answer.is_reached for one in given)
+
+
+def _say(asked: Asked, answer: Answer, *, is_open: bool) -> None:
+    """Log a verdict with the decision's id, by which its reasons are found where the policy is."""
+    what = f"{asked.op} of {asked.bucket}/{asked.key} (change {asked.seq})"
+    if answer.verdict is Verdict.ALLOW:
+        log.debug("%s may leave, decision %s", what, answer.decision)
+    elif answer.verdict is Verdict.DENY:
+        log.warning("%s is held by the policy, decision %s", what, answer.decision)
+    else:
+        becomes = "leaves" if is_open else "is held"
+        log.warning("%s %s without a decision of the policy: %s", what, becomes, answer.why)

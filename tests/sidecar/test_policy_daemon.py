@@ -1,0 +1,91 @@
+"""The daemon and its policy, over kills and restarts (SEMANTICS F-3)."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import StartDaemon, drained, eventually
+from tests.policies import ALLOW, agent
+from tests.processes import free_port
+from tests.remotes import Remote
+
+ROUNDS = 3
+
+
+@contextlib.contextmanager
+def hung(port: int) -> Iterator[None]:
+    """Something that takes connections and says nothing."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        yield
+
+
+@pytest.mark.semantics("F-3a", "D-1")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_kill_between_acknowledgement_and_verdict_pushes_nothing_that_nobody_has_judged(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    port = free_port()
+    there = remote.client()
+    keys = [f"k{number}" for number in range(ROUNDS)]
+    with hung(port):
+        # Long enough that no time-out holds what is not judged.
+        daemon = start_daemon(remote, S3D_OPA_URL=f"http://127.0.0.1:{port}", S3D_OPA_TIMEOUT="1h")
+        for key in keys:
+            daemon.client().put_object(Bucket=bucket, Key=key, Body=b"12345")
+            daemon.kill()
+            daemon.start()
+        assert daemon.status()["pending"]["unjudged"] == len(keys)
+        assert daemon.status()["states"]["waiting"] == len(keys)
+        # Whatever is due is claimed before a barrier gives up.
+        daemon.client().put_object(Bucket=bucket, Key="last", Body=b"12345")
+        assert "Contents" not in there.list_objects_v2(Bucket=bucket)
+        daemon.kill()
+    with agent(tmp_path, ALLOW, port=port):
+        daemon.start()
+        eventually(lambda: drained(daemon))
+    assert [one["Key"] for one in there.list_objects_v2(Bucket=bucket)["Contents"]] == [*keys, "last"]
+
+
+@pytest.mark.semantics("F-3a")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_drain_delivers_what_the_policy_lets_leave_and_leaves_the_rest(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    rego = ALLOW.replace("input.operation", 'input.key != "no"')
+    with agent(tmp_path, rego) as policy:
+        daemon = start_daemon(remote, S3D_OPA_URL=policy.url, S3D_WRITE_QUEUE_DELAY="1h")
+        for key in ("yes", "no"):
+            daemon.client().put_object(Bucket=bucket, Key=key, Body=b"12345")
+        assert daemon.terminate() == 75
+    assert [one["Key"] for one in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == ["yes"]
+
+
+@pytest.mark.semantics("F-3g")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_restart_with_a_wrong_settings_file_goes_on_asking_the_last_policy(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    port = free_port()
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"S3D_OPA_URL": f"http://127.0.0.1:{port}", "S3D_OPA_TIMEOUT": "1h"}))
+    with hung(port):
+        daemon = start_daemon(remote, S3D_CONFIG_DIR=str(tmp_path))
+        daemon.client().put_object(Bucket=bucket, Key="k", Body=b"12345")
+        daemon.kill()
+        file.write_text('{"S3D_OPA_URL": 7')
+        daemon.start()
+        daemon.client().put_object(Bucket=bucket, Key="k2", Body=b"12345")
+        assert daemon.status()["pending"]["unjudged"] == 2
+        assert daemon.status()["files"]["settings"]["error"]
+        daemon.kill()
+    with agent(tmp_path, ALLOW, port=port):
+        daemon.start()
+        eventually(lambda: drained(daemon))
+    assert [one["Key"] for one in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == ["k", "k2"]
