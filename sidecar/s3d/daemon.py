@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Cors(Known(Queue(Remote))))
+    door -> Cors(Known(Queue(Remote)))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -47,7 +47,6 @@ from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
-from s3d.layers.metered import Metered
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
 from s3d.settings import Settings
@@ -188,6 +187,12 @@ class Daemon:
             return gateway.drain
         return max(0.0, min(gateway.drain, self._prestop_at + gateway.deadline - time.monotonic()))
 
+    def set_log_level(self, level: str) -> dict[str, Any]:
+        """Log from this level on. Raises ConfigError."""
+        if config.reload(self._settings, {"S3D_LOG_LEVEL": level}):
+            take_log_level(self._settings)
+        return {"level": self._settings.gateway.log_level}
+
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much is left of what was pending."""
         if self._queue is None:
@@ -200,14 +205,20 @@ def main(settings: Settings, *, serves: bool = True) -> int:
 
     Raises S3DError where it cannot start.
     """
-    logs.set_up(settings.gateway)
+    metrics = Metrics()
+    journal = logs.set_up(settings.gateway, metrics.count_dropped_lines)
     return_memory()
     leave_out_own_door(os.environ, settings)
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(run(settings, serves=serves))
-    return uvloop.run(run(settings, serves=serves))
+        start = asyncio.run
+    else:
+        start = uvloop.run
+    try:
+        return start(run(settings, metrics, serves=serves))
+    finally:
+        journal.flush(logs.FLUSH_SECONDS)
 
 
 def leave_out_own_door(environment: MutableMapping[str, str], settings: Settings) -> None:
@@ -218,7 +229,7 @@ def leave_out_own_door(environment: MutableMapping[str, str], settings: Settings
         del environment["AWS_ENDPOINT_URL"]
 
 
-async def run(settings: Settings, *, serves: bool = True) -> int:
+async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> int:
     """Open the parts from the inside out, serve if asked to, and drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -229,7 +240,6 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     keys = await asyncio.to_thread(open_keys, settings.gateway) if serves else None
     if keys and keys.watched:
         watched.append(keys.watched)
-    metrics = Metrics()
     tls: Tls | None = None
     if serves and urlsplit(settings.gateway.endpoint).scheme == "https":
         tls = await asyncio.to_thread(Tls, settings.gateway, metrics)
@@ -255,7 +265,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 return await drain(settings, daemon, queue, time.monotonic())
             cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
             callers = Callers(keys, metrics) if keys else None
-            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of, callers)
+            front = Door(cors, settings.gateway, cors.rules_of, metrics, callers)
             async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
@@ -342,6 +352,11 @@ async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metri
             task.cancel()
 
 
+def take_log_level(settings: Settings) -> None:
+    """Log from the level on that is set now."""
+    logging.getLogger().setLevel(settings.gateway.log_level.upper())
+
+
 async def sweep(queue: Queue) -> None:
     """Clear orphaned bodies, and rest until the next time."""
     try:
@@ -363,7 +378,7 @@ def watched_settings(settings: Settings) -> Watched[bytes]:
             return ""
         changed = config.reload(settings, config.check_names(documents.parse(data)))
         if changed:
-            logging.getLogger().setLevel(settings.gateway.log_level.upper())
+            take_log_level(settings)
         return ", ".join(changed)
 
     return Watched("settings", path, read, take, seen=b"")

@@ -30,6 +30,14 @@ COMMIT_CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # A series with the time at which each counter was made says nothing here and doubles the page.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+MAX_BUCKETS = 50
+"""Buckets that have series of their own."""
+OTHER = "_other"
+"""Stands for all others. No bucket is called so: names begin with a letter or a digit."""
+OF_FIRST = f" The first {MAX_BUCKETS} that a request has succeeded for have their own series; {OTHER} is all others."
+DROPPED = ("full", "unwritable")
+"""Why entries of the log are not written."""
+
 CALLERS = frozenset(
     "accepted anonymous AccessDenied AuthorizationHeaderMalformed AuthorizationQueryParametersError InvalidAccessKeyId "
     "InvalidToken MissingSecurityHeader RequestTimeTooSkewed SignatureDoesNotMatch".split()
@@ -37,56 +45,115 @@ CALLERS = frozenset(
 """What may come of verifying a request; other errors are counted as one."""
 
 
-class Requests(Collector):
-    """What is counted for every request, by plain numbers: a lock and an object for each would cost four times as much.
+class Durations:
+    """A histogram of plain numbers: a lock and an object for each series would cost four times as much."""
 
-    One thread counts; any may collect.
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...]) -> None:
+        """Take what it shows."""
+        self._name, self._help, self._labels = name, help_text, labels
+        self._buckets: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+
+    def count(self, labels: tuple[str, ...], seconds: float) -> None:
+        """Count one."""
+        buckets = self._buckets.get(labels)
+        if buckets is None:
+            buckets = self._buckets[labels] = [0] * (len(SECONDS) + 1)
+        buckets[bisect_left(SECONDS, seconds)] += 1
+        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
+
+    def shown(self) -> Metric:
+        """What it has counted."""
+        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
+        for labels, buckets in list(self._buckets.items()):
+            counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
+            family.add_metric(labels, list(counts), self._sums.get(labels, 0.0))
+        return family
+
+
+class Requests(Collector):
+    """What is counted for every request.
+
+    One thread counts; any may collect. A bucket gets a series of its own when a request that names it first succeeds,
+    so that nobody makes series by asking for what is not there; those beyond the first MAX_BUCKETS are one.
     """
 
     def __init__(self) -> None:
-        self._answered: dict[tuple[str, int], int] = {}
-        self._durations: dict[str, list[int]] = {}
-        self._seconds: dict[str, float] = {}
+        self._answered: dict[tuple[str, int, str], int] = {}
+        self._buckets: dict[str, list[int]] = {}
         self._received = 0
         self._sent = 0
+        self._first_byte = Durations(
+            "s3d_request_first_byte_seconds",
+            "Time from the head of a request to the first byte of its answer.",
+            ("operation", "source"),
+        )
+        self._last_byte = Durations(
+            "s3d_request_duration_seconds",
+            "Time from the head of a request to the last byte of its answer, as it is handed to the system.",
+            ("operation", "source"),
+        )
 
-    def count(self, operation: str, code: int, seconds: float, received: int, sent: int) -> None:
+    def count(
+        self,
+        operation: str,
+        code: int,
+        source: str,
+        first_byte: float,
+        last_byte: float,
+        bucket: str,
+        received: int,
+        sent: int,
+    ) -> None:
         """Count one."""
-        key = operation, code
+        key = operation, code, source
         self._answered[key] = self._answered.get(key, 0) + 1
-        buckets = self._durations.get(operation)
-        if buckets is None:
-            buckets = self._durations[operation] = [0] * (len(SECONDS) + 1)
-        buckets[bisect_left(SECONDS, seconds)] += 1
-        self._seconds[operation] = self._seconds.get(operation, 0.0) + seconds
+        self._first_byte.count((operation, source), first_byte)
+        self._last_byte.count((operation, source), last_byte)
         self._received += received
         self._sent += sent
+        if bucket:
+            counts = self._buckets.get(bucket)
+            if counts is None:
+                is_known = code < 400 and len(self._buckets) < MAX_BUCKETS
+                counts = self._buckets.setdefault(bucket if is_known else OTHER, [0, 0, 0])
+            counts[0] += 1
+            counts[1] += received
+            counts[2] += sent
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         requests = CounterMetricFamily(
             "s3d_requests",
-            "S3 requests answered, by operation and status. What is refused as bad HTTP is not counted.",
-            labels=("operation", "code"),
+            "Requests, by operation, status and who answered: queue, cache, stale, remote, or door for what came no "
+            "further. 499: the client left before its answer began.",
+            labels=("operation", "code", "source"),
         )
-        for (operation, code), number in list(self._answered.items()):
-            requests.add_metric((operation, str(code)), number)
+        for (operation, code, source), number in list(self._answered.items()):
+            requests.add_metric((operation, str(code), source), number)
         yield requests
-        durations = HistogramMetricFamily(
-            "s3d_request_duration_seconds",
-            "Time from the headers of a request to the headers of its answer.",
-            labels=("operation",),
-        )
-        for operation, buckets in list(self._durations.items()):
-            counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
-            durations.add_metric((operation,), list(counts), self._seconds.get(operation, 0.0))
-        yield durations
+        yield self._first_byte.shown()
+        yield self._last_byte.shown()
         yield CounterMetricFamily(
             "s3d_request_bytes", "Bytes of request bodies, by their Content-Length.", self._received
         )
         yield CounterMetricFamily(
             "s3d_response_bytes", "Bytes of response bodies, by their Content-Length.", self._sent
         )
+        by_bucket = tuple(
+            CounterMetricFamily(
+                f"s3d_bucket_{name}", f"{what} by the bucket that they name.{OF_FIRST}", labels=("bucket",)
+            )
+            for name, what in (
+                ("requests", "Requests,"),
+                ("request_bytes", "Bytes of request bodies, by their Content-Length,"),
+                ("response_bytes", "Bytes of response bodies, by their Content-Length,"),
+            )
+        )
+        for bucket, counts in list(self._buckets.items()):
+            for family, number in zip(by_bucket, counts, strict=True):
+                family.add_metric((bucket,), number)
+        yield from by_bucket
 
 
 class Metrics:
@@ -229,13 +296,39 @@ class Metrics:
             "s3d_store_failures_total", "Commits and syncs of the local dir that failed.", registry=registry
         )
 
+        self._dropped_lines = Counter(
+            "s3d_log_dropped_total",
+            "Entries of the log that were not written, by reason: full (they came faster than they were read) or "
+            "unwritable.",
+            ("reason",),
+            registry=registry,
+        )
+
         for state in STATES:
             self.pending_changes.labels(state)
+        for reason in DROPPED:
+            self._dropped_lines.labels(reason)
 
-    def count_request(self, operation: str, code: int, seconds: float, received: int = 0, sent: int = 0) -> None:
-        """Count one answered request: its operation ("" for an unknown one), HTTP status, duration and body sizes in
-        bytes. An operation is a name of the S3 model, so that the labels stay few."""
-        self._requests.count(operation or "unknown", code, seconds, received, sent)
+    def count_request(
+        self,
+        operation: str,
+        code: int,
+        source: str,
+        *,
+        first_byte: float,
+        last_byte: float,
+        bucket: str = "",
+        received: int = 0,
+        sent: int = 0,
+    ) -> None:
+        """Count one request: its operation ("" for an unknown one), HTTP status, who answered, the seconds to the first
+        and to the last byte of the answer, its bucket, and body sizes in bytes. An operation is a name of the S3 model,
+        so that the labels stay few."""
+        self._requests.count(operation or "unknown", code, source, first_byte, last_byte, bucket, received, sent)
+
+    def count_dropped_lines(self, reason: str, number: int) -> None:
+        """Count entries of the log that were not written, from any thread."""
+        self._dropped_lines.labels(reason).inc(number)
 
     def count_caller(self, result: str) -> None:
         """Count what came of verifying a request's signature: accepted, anonymous, or the code of the error."""

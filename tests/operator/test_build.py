@@ -37,6 +37,7 @@ FULL = {
     "cors": {"origins": ["https://*.example", "null"], "methods": ["GET", "PUT"], "headers": ["x-amz-*"]}
     | {"expose": ["ETag"], "maxAgeSeconds": 60},
     "logLevel": "Debug",
+    "accessLog": "Errors",
     "drain": {"seconds": 90},
 }
 LEAST: dict[str, Any] = {"remote": {"credentials": {"anonymous": {}}}}
@@ -93,6 +94,7 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert str(settings.gateway.app_credentials_file) == f"{build.APP_DIR}/{build.APP_FILE}"
     assert loaded(LEAST).gateway.access_keys_file is loaded(LEAST).gateway.app_credentials_file is None
     assert settings.gateway.log_level == "debug"
+    assert settings.gateway.access_log == "errors"
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90
     assert settings.gateway.lock_wait == 125

@@ -36,7 +36,7 @@ METRIC = re.compile(r"\bs3d_[a-z0-9_]+\b")
 def series() -> set[str]:
     """The names of all time series that daemon, webhook and reconciler show."""
     metrics = Metrics()
-    metrics.count_request("PutObject", 200, 0.1)
+    metrics.count_request("PutObject", 200, "queue", first_byte=0.1, last_byte=0.1, bucket="b")
     registries = (metrics.registry, WebhookMetrics().registry, ReconcilerMetrics().registry)
     shown = [line for registry in registries for line in generate_latest(registry).decode().splitlines()]
     families = {line.split(" ")[2] for line in shown if line.startswith("# TYPE")}

@@ -97,6 +97,11 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 3}
 
+    def set_log_level(self, level: str) -> dict[str, Any]:
+        if level == "loud":
+            raise S3DError("there is no such level")
+        return {"level": level}
+
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {}
@@ -179,19 +184,27 @@ async def test_readyz_gives_each_reason_a_line(tmp_path: Path) -> None:
 
 async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path: Path) -> None:
     metrics = Metrics()
-    metrics.count_request("PutObject", 200, 0.01)
+    metrics.count_request("PutObject", 200, "queue", first_byte=0.01, last_byte=0.01)
     async with doors(tmp_path, metrics=metrics) as client:
         answer = await client.tcp("/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     for line in (
-        's3d_requests_total{code="200",operation="PutObject"} 1.0',
+        's3d_requests_total{code="200",operation="PutObject",source="queue"} 1.0',
         's3d_queue_pending_changes{state="waiting"} 2.0',
         "s3d_queue_pending_bytes 42.0",
         "s3d_queue_oldest_age_seconds 1.5",
         "s3d_remote_up 0.0",
     ):
         assert line in answer.body.decode().splitlines()
+
+
+async def test_the_level_of_the_log_is_set_over_the_socket_alone(tmp_path: Path) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.unix("/log?level=debug", "POST")).json == {"level": "debug"}
+        assert (await client.unix("/log?level=loud", "POST")).status == 400
+        assert (await client.unix("/log?level=debug")).status == 405
+        assert (await client.tcp("/log?level=debug", "POST")).status == 405
 
 
 async def test_metrics_come_as_openmetrics_to_who_asks_for_it(tmp_path: Path) -> None:

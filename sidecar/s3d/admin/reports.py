@@ -201,5 +201,8 @@ class Reports(Protocol):
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much of what was pending when it was first asked is left, and what of it waits for a person."""
 
+    def set_log_level(self, level: str) -> dict[str, Any]:
+        """Log from this level on, until a restart or until the setting changes. Raises ConfigError."""
+
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""

@@ -43,7 +43,7 @@ def handler(
         # As sent: a key that a URL library has normalised is another key.
         _, path, query = targets.split(request.raw_path)
         change = changing.get(path) if shows_keys else None
-        allowed = ("POST",) if change else ("GET", "HEAD")
+        allowed = ("POST",) if change or (shows_keys and path == "/log") else ("GET", "HEAD")
         if request.method not in allowed:
             return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow=", ".join(allowed)))
         if change:
@@ -58,6 +58,8 @@ def handler(
                 return finish(await scrape(reports, metrics, request.headers.get("Accept", "")))
             case "/status":
                 return finish(report(reports, query, shows_keys=shows_keys))
+            case "/log" if shows_keys:
+                return finish(log_level(reports, query))
             case "/queue" if shows_keys:
                 return finish(await asked(query, partial(list_kept, reports)))
             case "/queue/body" if shows_keys:
@@ -66,6 +68,14 @@ def handler(
                 return finish(answer(404, {"error": f"there is no {path[:100]}"}))
 
     return handle
+
+
+def log_level(reports: Reports, query: str) -> web.Response:
+    """Set the lowest level that is logged."""
+    try:
+        return answer(200, reports.set_log_level(parse_qs(query).get("level", [""])[-1]))
+    except S3DError as error:
+        return answer(400, {"error": error.message, "hint": "it is debug, info, warning or error"})
 
 
 async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Response:

@@ -156,6 +156,14 @@ if they are not named here, and the tags of a bucket. Then the answer may be `un
 Not on a terminal, a line is: rule, whether it matches, and what that means, separated by tabs; the last
 line is the answer: yes, no or unknown. The forms of a rule are in docs/FILTERS.md.
 """
+LOG = """\
+examples:
+  s3d log level debug              say everything, from now on
+  s3d log level info               the usual
+
+It holds until the daemon ends, or until S3D_LOG_LEVEL changes in its settings.json. What is asked is asked over
+the socket in S3D_LOCAL_DIR, where the daemon runs.
+"""
 RUN = """\
 examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
@@ -313,6 +321,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli import filters
 
             return filters.test(options)
+        case "log":
+            from s3d.cli.queue import log_level
+
+            return log_level(options.level)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -448,6 +460,12 @@ def parser() -> Parser:
         "--op", choices=("put", "delete", "get"), default="put", help="what is done with it (default: put)"
     )
     add_json(choice)
+
+    command = add("log", "change what the daemon logs, while it runs", epilog=LOG)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "set the lowest level that is logged"
+    choice = actions.add_parser("level", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=LOG)
+    choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")
