@@ -35,6 +35,7 @@ class Reason(StrEnum):
     WRONG_ENDPOINT = "WrongEndpoint"
     REACHABLE = "Reachable"
     CHANGES_PARKED = "ChangesParked"
+    CHANGES_DAMAGED = "ChangesDamaged"
     REMOTE_REFUSES = "RemoteRefuses"
     CHANGES_OLD = "ChangesOld"
     CHANGES_LEFT = "ChangesLeft"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, config, documents, files, logs
+from s3d import __version__, config, documents, files, logs, problems
 from s3d.admin.reports import (
     BucketStatus,
     Chosen,
@@ -49,6 +49,7 @@ from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
 from s3d.layers.queue import ON_THE_WAY, Queue, open_queue, without_queue
 from s3d.metrics import Metrics
+from s3d.problems import Problem
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
 from s3d.watched import Watched
@@ -96,6 +97,27 @@ class Daemon:
         self.draining = False
         self._prestop_at: float | None = None
 
+    def problems(self) -> list[Problem]:
+        """What is wrong, the gravest first: each part says it, and all that tells of it asks here."""
+        remote, queue = self._far.health, self._queue
+        own, others = self._far.identities.own, self._far.identities.shown()
+        found = [
+            *problems.of_remote(
+                remote.state, own.state, own.standing.refusal, {one["name"]: one["credentials"] for one in others}
+            ),
+            *problems.of_files({file.name: file.error for file in self._watched}),
+        ]
+        if queue is not None:
+            found += problems.of_local_dir(queue.failure, is_full=queue.disk_is_full)
+            # Of tables that cannot be read, the local dir says so.
+            with contextlib.suppress(S3DError):
+                found += problems.of_changes(queue.states(), queue.pending()["oldest_age_seconds"])
+                found += problems.of_queue(queue.paused_lanes(), queue.fullness())
+        if self._tls is not None:
+            found += problems.of_certificate(self._tls.expires_at - time.time())
+        order = [*problems.KINDS]
+        return sorted(found, key=lambda problem: order.index(problem.name))
+
     def ready(self) -> list[str]:
         """Why requests are not taken; [] when they are. The remote has no say in it."""
         reasons = []
@@ -103,9 +125,7 @@ class Daemon:
             reasons.append("the S3 door is not open")
         if self.draining:
             reasons.append("draining: no new requests are taken")
-        if self._queue is not None and self._queue.failure:
-            reasons.append(f"the local dir failed: {self._queue.failure}")
-        return reasons
+        return reasons + [one.text for one in self.problems() if one.name == problems.LOCAL_DIR_FAILS]
 
     def status(self) -> Status:
         """Counts of everything."""
@@ -113,6 +133,9 @@ class Daemon:
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
+            "problems": [
+                {"name": one.name, "stake": one.stake, "text": one.text, "hint": one.hint} for one in self.problems()
+            ],
             "remote": {
                 "endpoint": self._far.endpoint,
                 "state": health.state,

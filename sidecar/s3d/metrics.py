@@ -9,7 +9,7 @@ Gauges that describe a state (what is pending, whether the remote is up) are set
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import accumulate
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from s3d import __version__
+from s3d.problems import KINDS
 
 STATES = ("waiting", "pushing", "in_doubt", "held", "parked", "superseded", "quarantined")
 """States of a pending change that are counted; each is shown also while it counts none."""
@@ -296,6 +297,12 @@ class Metrics:
             "s3d_store_failures_total", "Commits and syncs of the local dir that failed.", registry=registry
         )
 
+        self._problems = Gauge(
+            "s3d_problem",
+            "1 while something is wrong, by its name in docs/OPERATING.md and by what is at stake: data or service.",
+            ("problem", "stake"),
+            registry=registry,
+        )
         self._dropped_lines = Counter(
             "s3d_log_dropped_total",
             "Entries of the log that were not written, by reason: full (they came faster than they were read) or "
@@ -342,6 +349,11 @@ class Metrics:
         self.commits.inc()
         self.commit_changes.observe(changes)
         self.commit_duration.observe(seconds)
+
+    def show_problems(self, names: Collection[str]) -> None:
+        """Set the gauge of what is wrong."""
+        for name in KINDS:
+            self._problems.labels(name, KINDS[name].stake).set(name in names)
 
     def show(
         self,

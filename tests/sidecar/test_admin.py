@@ -23,6 +23,7 @@ from s3d.admin.server import Doors
 from s3d.api import Body, BytesBody
 from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
+from s3d.problems import CHANGES_PARKED, Problem
 from s3d.settings import Gateway
 
 SECRET = "clinic/patient-4711.pdf"
@@ -35,9 +36,13 @@ class Told:
     reasons: list[str] = field(default_factory=list)
     broken: bool = False
     chosen: list[Chosen] = field(default_factory=list)
+    wrong: list[Problem] = field(default_factory=list)
 
     def ready(self) -> list[str]:
         return self.reasons
+
+    def problems(self) -> list[Problem]:
+        return self.wrong
 
     def status(self) -> Status:
         if self.broken:
@@ -45,6 +50,7 @@ class Told:
         return {
             "version": "1",
             "started_at": 1.0,
+            "problems": [],
             "remote": {
                 "endpoint": "http://127.0.0.1:9000",
                 "state": "away",
@@ -180,6 +186,16 @@ async def test_readyz_gives_each_reason_a_line(tmp_path: Path) -> None:
         reports.reasons = []
         answer = await client.tcp("/readyz")
         assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+async def test_what_is_wrong_is_in_the_readiness_and_in_the_metrics(tmp_path: Path) -> None:
+    reports = Told(wrong=[Problem(CHANGES_PARKED, "1 change refused")])
+    async with doors(tmp_path, reports) as client:
+        answer = await client.tcp("/readyz")
+        assert (answer.status, answer.body) == (200, b"ok\n1 change refused\n")
+        shown = (await client.tcp("/metrics")).body.decode()
+        assert 's3d_problem{problem="ChangesParked",stake="data"} 1.0' in shown
+        assert 's3d_problem{problem="RemoteAway",stake="service"} 0.0' in shown
 
 
 async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from prometheus_client import generate_latest
 
 from s3d.metrics import MAX_BUCKETS, STATES, Metrics
 
-BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_up", "_failed", "_info")
+BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_up", "_failed", "_info", "_problem")
 
 
 def count(metrics: Metrics, operation: str, code: int, bucket: str = "") -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
 from s3d.api import Body
+from s3d.problems import Problem
 
 
 class IdentityStatus(TypedDict):
@@ -64,11 +65,22 @@ class TlsStatus(TypedDict):
     """Unix time from which on clients refuse it."""
 
 
+class ProblemStatus(TypedDict):
+    """Something that is wrong now (problems.py)."""
+
+    name: str
+    stake: Literal["data", "service"]
+    text: str
+    hint: str
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
     version: str
     started_at: float
+    problems: list[ProblemStatus]
+    """What is wrong now, the gravest first."""
     remote: RemoteStatus
     pending: Pending
     states: dict[str, int]
@@ -168,6 +180,9 @@ class Reports(Protocol):
     def ready(self) -> list[str]:
         """Why requests cannot be served just now, a line each, without bucket or key; nothing when they can. That the
         remote is away is no reason."""
+
+    def problems(self) -> list[Problem]:
+        """What is wrong, without bucket or key, the gravest first."""
 
     def status(self) -> Status:
         """The daemon in counts."""

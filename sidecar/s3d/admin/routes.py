@@ -52,8 +52,7 @@ def handler(
             case "/healthz":
                 return finish(web.Response(text="ok\n"))
             case "/readyz":
-                reasons = reports.ready()
-                return finish(web.Response(status=503 if reasons else 200, text="\n".join(reasons or ["ok"]) + "\n"))
+                return finish(readiness(reports))
             case "/metrics":
                 return finish(await scrape(reports, metrics, request.headers.get("Accept", "")))
             case "/status":
@@ -68,6 +67,13 @@ def handler(
                 return finish(answer(404, {"error": f"there is no {path[:100]}"}))
 
     return handle
+
+
+def readiness(reports: Reports) -> web.Response:
+    """Whether requests are taken, and what is wrong all the same, a line each."""
+    reasons = reports.ready()
+    lines = [*(reasons or ["ok"]), *(one.text for one in reports.problems() if one.text not in reasons)]
+    return web.Response(status=503 if reasons else 200, text="\n".join(lines) + "\n")
 
 
 def log_level(reports: Reports, query: str) -> web.Response:
@@ -138,6 +144,7 @@ def choose(query: str) -> Chosen:
 
 async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Response:
     """Answer with all metrics, in the format that the scraper asks for."""
+    metrics.show_problems({one.name for one in reports.problems()})
     with suppress(S3DError):  # a store that fails is itself in the counts
         status = reports.status()
         up = {"reachable": True, "away": False}.get(status["remote"]["state"])

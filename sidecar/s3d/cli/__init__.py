@@ -2,8 +2,9 @@
 
 Each command's module is loaded when it is called: asking for help loads argparse and nothing else of weight, a client
 command loads an HTTP client of the standard library, and only `run` loads the daemon. Exit codes: 0 done, 1 the request
-failed, 2 the command line or the settings are wrong, 69 s3d or the remote cannot be reached (EX_UNAVAILABLE), 130 ended
-by Ctrl-C, 141 by a closed pipe; `run` and `flush` end with 75 where changes are left (EX_TEMPFAIL).
+failed, 2 the command line or the settings are wrong, 3 `status` says that something is wrong with the daemon, 69 s3d or
+the remote cannot be reached (EX_UNAVAILABLE), 130 ended by Ctrl-C, 141 by a closed pipe; `run` and `flush` end with 75
+where changes are left (EX_TEMPFAIL).
 """
 
 import argparse
@@ -49,7 +50,8 @@ environment:
   NO_COLOR               no colours, also on a terminal
 
 exit codes:
-  0 done   1 failed   2 wrong usage   69 s3d or the remote cannot be reached   75 changes are left   130 Ctrl-C
+  0 done   1 failed   2 wrong usage   3 `status`: something is wrong   69 s3d or the remote cannot be reached
+  75 changes are left   130 Ctrl-C
 """
 STATUS = """\
 examples:
@@ -59,7 +61,8 @@ examples:
   s3d status --json | jq .pending.bytes
 
 A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
-daemon runs and for its user. `delivered` means that nothing is pending here.
+daemon runs and for its user. `delivered` means that nothing is pending here. Of the daemon, the exit code is 3 where
+something is wrong; docs/OPERATING.md names all that may be.
 """
 LS = """\
 examples:
