@@ -36,7 +36,7 @@ from s3d.admin.reports import (
 )
 from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
-from s3d.background import for_ever
+from s3d.background import for_ever, watch_loop
 from s3d.clock import tick, time_of
 from s3d.door.callers import Callers
 from s3d.door.handler import Door
@@ -362,6 +362,7 @@ async def background(queue: Queue | None, watched: Sequence[Watched[Any]], metri
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
+        running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),

@@ -112,6 +112,7 @@ SIDECAR = 'namespace="shop",pod="p"'
 WELL = {
     f's3d_queue_pending_changes{{{SIDECAR},state="parked"}}': "0x30",
     f's3d_queue_pending_changes{{{SIDECAR},state="waiting"}}': "7x30",
+    f's3d_problem{{{SIDECAR},problem="DiskFull",stake="service"}}': "0x30",
     f"s3d_queue_limit_changes{{{SIDECAR}}}": "100x30",
     f"s3d_queue_disk_bytes{{{SIDECAR}}}": "10x30",
     f"s3d_queue_limit_bytes{{{SIDECAR}}}": "100x30",
@@ -135,6 +136,7 @@ ILL = {
     "S3DChangesOld": {f"s3d_queue_oldest_age_seconds{{{SIDECAR}}}": "78x30"},
     "S3DQueueAlmostFull": {f"s3d_queue_disk_bytes{{{SIDECAR}}}": "67x30"},
     "S3DRemoteAway": {f"s3d_remote_up{{{SIDECAR}}}": "0x30"},
+    "S3DProblem": {f's3d_problem{{{SIDECAR},problem="DiskFull",stake="service"}}': "1x30"},
     "S3DRemoteRefuses": {f"s3d_queue_paused_lanes{{{SIDECAR}}}": "1x30"},
     "S3DDiskFails": {f"s3d_store_failures_total{{{SIDECAR}}}": "3+1x30"},
     "S3DWebhookDown": {'up{namespace="s3d-system",job="s3d-metrics",component="webhook",pod="a"}': "0x30"},

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
 from s3d.problems import CHANGES_PARKED, Problem
 from s3d.settings import Gateway
+from tests.daemons import StartDaemon
+from tests.processes import free_port
+from tests.remotes import Remote
 
 SECRET = "clinic/patient-4711.pdf"
 
@@ -477,3 +480,33 @@ async def test_a_choice_that_is_not_understood_is_refused(tmp_path: Path, query:
     async with doors(tmp_path) as client:
         assert (await client.unix(f"/queue?{query}")).status == 400
         assert (await client.unix(f"/queue/discard?{query}", "POST")).status == 400
+
+
+PATHS = (
+    "/metrics /status /readyz /healthz /queue /queue/body?seq=1 /queue/retry /queue/discard /flush /prestop "
+    "/log?level=debug /nowhere"
+).split()
+
+
+@pytest.mark.semantics("A-7", "O-3")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_no_key_comes_out_of_the_metrics_door_whatever_is_asked(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    nobody = Remote("away", f"http://127.0.0.1:{free_port()}", "Dummy", "Dummy", remote.program)
+    daemon = start_daemon(nobody, S3D_BUCKETS=bucket, S3D_ACCESS_LOG="all")
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)) as client:
+        for number in range(1000):
+            client.request("PUT", f"/{bucket}/planted-{number}", body=b"x")
+            answer = client.getresponse()
+            assert (answer.status, answer.read()) == (200, b"")
+    asked = [f"{path}{'&' if '?' in path else '?'}bucket={bucket}" for path in PATHS]
+    shown = b""
+    for path in (*PATHS, *asked, f"/status?bucket={bucket}&key=", f"/queue?bucket={bucket}&prefix=", f"/{bucket}"):
+        for method in ("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS"):
+            shown += ask(
+                http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=60), method, path, {}
+            ).body
+    assert f's3d_bucket_requests_total{{bucket="{bucket}"}} 1000.0'.encode() in shown
+    assert b"planted" not in shown
+    assert daemon.status()["pending"]["changes"] == 1000

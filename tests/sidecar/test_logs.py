@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -115,7 +116,7 @@ def test_the_level_is_changed_while_the_daemon_runs(daemon: Daemon) -> None:
     assert daemon.output() == before, "no entry of a lower level"
 
 
-@pytest.mark.semantics("O-1")
+@pytest.mark.semantics("O-1", "O-3a")
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_requests_are_answered_and_the_end_comes_while_nobody_reads_the_log(
     remote: Remote, bucket: str, tmp_path: Path
@@ -133,9 +134,13 @@ def test_requests_are_answered_and_the_end_comes_while_nobody_reads_the_log(
                 answer = connection.getresponse()
                 assert answer.status == 403
                 answer.read()
+        with closing(socket.create_connection(("127.0.0.1", daemon.port), timeout=30)) as raw:
+            raw.sendall(b"NONSENSE\r\n\r\n")
+            assert raw.recv(1 << 16).split(b" ")[1] == b"400"
         with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=30) as answer:
             shown = answer.read().decode()
         assert 's3d_requests_total{code="403",operation="unknown",source="door"} 6000.0' in shown
+        assert 's3d_requests_total{code="400",operation="unknown",source="door"} 1.0' in shown
         (dropped,) = [line for line in shown.splitlines() if line.startswith('s3d_log_dropped_total{reason="full"}')]
         assert float(dropped.split()[1]) > 0
         process.send_signal(signal.SIGTERM)

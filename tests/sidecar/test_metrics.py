@@ -1,9 +1,14 @@
+import asyncio
 import re
+import subprocess
+import time
 
 import pytest
 from prometheus_client import generate_latest
 
+from s3d.background import watch_loop
 from s3d.metrics import MAX_BUCKETS, STATES, Metrics
+from tests.operator.charts import PROMTOOL
 
 BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_up", "_failed", "_info", "_problem")
 
@@ -26,6 +31,39 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
         assert re.fullmatch(r"s3d_[a-z_]+", name)
         assert name.endswith(BASE_UNITS), name
         assert family.documentation.endswith("."), name
+
+
+def test_the_table_has_each_metric() -> None:
+    metrics = Metrics()
+    shown = {
+        {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name): family.type
+        for family in metrics.registry.collect()
+        if not family.name.startswith("process_")
+    }
+    assert shown == {row.name: row.kind for row in metrics.table.rows}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here")
+def test_promtool_finds_no_fault() -> None:
+    metrics = Metrics()
+    count(metrics, "GetObject", 200, bucket="b")
+    metrics.show_problems([])
+    metrics.show({}, 0, None, remote_up=None)
+    page = generate_latest(metrics.registry)
+    done = subprocess.run([str(PROMTOOL), "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+async def test_a_loop_that_is_kept_busy_shows_its_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3d.background.LAG_INTERVAL", 0.01)
+    metrics = Metrics()
+    look = asyncio.ensure_future(watch_loop(metrics))
+    await asyncio.sleep(0)
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        pass
+    await look
+    assert samples(metrics)["s3d_loop_lag_seconds_sum"] > 0.25
 
 
 def test_two_daemons_in_one_process_do_not_share_counts() -> None:

@@ -73,6 +73,10 @@ class Accounts:
         """Tell of what was no HTTP, and so no request."""
         self._metrics.count_request("", status, "door", first_byte=0.0, last_byte=0.0)
 
+    def handshake_failed(self) -> None:
+        """Tell of a connection that did not come to a request."""
+        self._metrics.handshake_failures.inc()
+
     @staticmethod
     def _log(exchange: Exchange, status: int, seconds: float) -> None:
         path = unquote(exchange.path[:MAX_PATH], errors="backslashreplace")

@@ -130,6 +130,7 @@ class Server(web.Server):
         except OSError as error:
             # No TLS, other versions of it, no certificate, or it has left: the client is told what TLS has words for.
             log.debug("a TLS handshake failed: %s", error)
+            self.door.accounts.handshake_failed()
             self.bounds.remove(client)
         except Exception:
             log.exception("a bug: a TLS handshake failed")
