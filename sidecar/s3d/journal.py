@@ -1,7 +1,8 @@
-"""The log on its way out: whoever logs puts a line into a ring and goes on, and a thread writes it.
+"""The log on its way out: a line is written at once where that cannot wait, else a thread writes it from a ring.
 
-So a pipe that nobody reads holds up the log and no request. The ring is bounded in lines and in bytes, and a quarter of
-both is kept for warnings and errors. What does not fit is dropped and counted, and where lines flow again, one of them
+So a pipe that nobody reads holds up the log and no request, and where somebody does, what was logged is out before
+anything that comes after it. The ring is bounded in lines and in bytes, and a quarter of both is kept for warnings and
+errors. What does not fit is dropped and counted, and where lines flow again, one of them
 says how many are missing there.
 """
 
@@ -36,6 +37,11 @@ class Journal:
         self._lost = 0
         self._is_writing = False
         self._changed = threading.Condition()
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
+        # A poll is for one thread at a time.
+        self._full = select.poll()
+        self._full.register(descriptor, select.POLLOUT)
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def put(self, line: bytes, level: int) -> None:
@@ -44,6 +50,8 @@ class Journal:
         if level < logging.WARNING:
             lines, size = lines - lines // KEPT, size - size // KEPT
         with self._changed:
+            if self._write_at_once(line):
+                return
             if len(self._lines) >= lines or self._size + len(line) > size:
                 self._lost += 1
                 self._count("full", 1)
@@ -56,6 +64,22 @@ class Journal:
         """Wait until all lines are written, for so long at most; whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
+
+    def _write_at_once(self, line: bytes) -> bool:
+        """Write a line, where it is the next one and the descriptor takes it; a pipe that has room has it for so much.
+        What goes wrong, the thread meets again and counts."""
+        if self._lines or self._is_writing or self._lost or len(line) > select.PIPE_BUF:
+            return False
+        if self._room.poll(0) != [(self._descriptor, select.POLLOUT)]:
+            return False
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError:
+            return False
+        if written < len(line):
+            self._append(line[written:])
+            self._changed.notify_all()
+        return True
 
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
@@ -97,6 +121,4 @@ class Journal:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
-                poll = select.poll()
-                poll.register(self._descriptor, select.POLLOUT)
-                poll.poll(WRITABLE_MS)
+                self._full.poll(WRITABLE_MS)
