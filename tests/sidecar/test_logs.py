@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -155,5 +156,8 @@ def is_open(daemon: Daemon) -> bool:
     try:
         with urllib.request.urlopen(f"{daemon.metrics_endpoint}/readyz", timeout=30) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
     except OSError:
         return False
