@@ -272,15 +272,17 @@ def connect(url: str) -> socket.socket:
 
 
 def encrypt(sock: socket.socket, url: str) -> socket.socket:
-    """Shake hands with a door. Its certificate is judged by the CAs in the file that AWS_CA_BUNDLE names, as AWS's own
-    clients do, else by those of the system or of SSL_CERT_FILE. Raises ConfigError and NotRunning."""
-    bundle = os.environ.get("AWS_CA_BUNDLE") or None
+    """Shake hands with a door. Its certificate is judged by the CAs in the file that S3D_TLS_CA names, else by those of
+    AWS_CA_BUNDLE, as with AWS's own clients, else by those of the system or of SSL_CERT_FILE. Raises ConfigError and
+    NotRunning."""
+    name = "S3D_TLS_CA" if settings.find("S3D_TLS_CA") else "AWS_CA_BUNDLE"
+    bundle = settings.find(name) or None
     try:
         context = ssl.create_default_context(cafile=bundle)
     except OSError as error:
         sock.close()
         raise ConfigError(
-            f"AWS_CA_BUNDLE: {bundle} cannot be used: {error.strerror or error}",
+            f"{name}: {bundle} cannot be used: {error.strerror or error}",
             hint="it names a PEM file of certificates",
         ) from None
     try:
@@ -289,7 +291,7 @@ def encrypt(sock: socket.socket, url: str) -> socket.socket:
         sock.close()
         raise NotRunning(
             f"the certificate of {url} is not trusted: {error.verify_message}",
-            hint="AWS_CA_BUNDLE, or SSL_CERT_FILE, names the PEM file with its CA",
+            hint="S3D_TLS_CA, AWS_CA_BUNDLE or SSL_CERT_FILE names the PEM file with its CA",
         ) from None
     except OSError as error:
         sock.close()
