@@ -30,6 +30,17 @@ def test_the_reference_is_what_the_settings_say() -> None:
     assert written == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
+def test_the_reference_of_the_metrics_is_what_they_say() -> None:
+    written = subprocess.run(
+        [sys.executable, ROOT / "docs" / "metrics.py"],
+        env={"PYTHONPATH": str(ROOT / "sidecar")},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert written == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
 def test_the_readme_names_every_command() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "s3d", "--help"],

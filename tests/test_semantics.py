@@ -24,7 +24,7 @@ def test_every_promise_of_durability_queue_and_reads_is_quoted() -> None:
 
 
 def test_every_section_is_there() -> None:
-    assert {name[0] for name in sentences()} == set("DQRCFSMA")
+    assert {name[0] for name in sentences()} == set("DQRCFSMAO")
 
 
 def test_every_point_of_the_checklist_has_a_test_or_says_why_not() -> None:

@@ -90,6 +90,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_TERMINATION_LOG": "/dev/termination-log",
         "S3D_LOG_FORMAT": "json",
         "S3D_LOG_LEVEL": spec.log_level.lower(),
+        "S3D_ACCESS_LOG": spec.access_log.lower(),
         "S3D_LOCK_WAIT": lock_wait(spec, grace_seconds),
         "S3D_DRAIN_SECONDS": drain_seconds(spec, overrides),
         "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
@@ -163,6 +164,7 @@ def listed(names: Sequence[str]) -> str | None:
 FIELDS = {
     "S3D_VOLUME_SIZE": "spec.volume",
     "S3D_LOG_LEVEL": "spec.logLevel",
+    "S3D_ACCESS_LOG": "spec.accessLog",
     "S3D_DRAIN_SECONDS": "spec.drain.seconds",
     "S3D_BARRIER_TIMEOUT": "spec.writeQueue.barrierSeconds",
     "S3D_TLS_CERT": "spec.tls.secretName",

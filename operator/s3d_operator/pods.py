@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from s3d.problems import KINDS
 from s3d_operator import build
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.kube import Object
@@ -231,12 +232,10 @@ class Report:
     bytes: int
     parked: int
     oldest: int | None
-    paused: int
-    """Identities and buckets for which the remote refuses everything."""
     remote: str
     credentials: str
-    endpoint_is_wrong: bool = False
-    """Whether it finds no store at the endpoint, or no bucket below the endpoint's path."""
+    problems: frozenset[str] = frozenset()
+    """The names of what it says is wrong (s3d.problems)."""
     without_keys: tuple[str, ...] = ()
     """The identities, beside its own, that have no keys or whose keys the remote refuses."""
     not_taken_over: tuple[str, ...] = ()
@@ -249,16 +248,14 @@ class Report:
             said = json.loads(text)
             pending, remote = said["pending"], said["remote"]
             oldest = pending["oldest_age_seconds"]
-            credentials = str(remote.get("credentials", "unknown"))[:32]
             return cls(
                 changes=count(pending["changes"]),
                 bytes=count(pending["bytes"]),
                 parked=count(pending["parked"]),
                 oldest=None if oldest is None else min(count(oldest), MAX_SECONDS),
-                paused=count(said["paused_lanes"]),
                 remote=str(remote["state"])[:32],
-                credentials=credentials,
-                endpoint_is_wrong=bool(remote.get("refusal")) and credentials != "refused",
+                credentials=str(remote.get("credentials", "unknown"))[:32],
+                problems=frozenset(KINDS.keys() & {str(problem["name"]) for problem in said["problems"]}),
                 without_keys=tuple(
                     each["name"]
                     for each in remote.get("identities", [])

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     SETTINGS_REFUSED = "SettingsRefused"
     SETTINGS_USED = "SettingsUsed"
     CHANGES_PARKED = "ChangesParked"
+    CHANGES_DAMAGED = "ChangesDamaged"
     REMOTE_REFUSES = "RemoteRefuses"
     CHANGES_OLD = "ChangesOld"
     CHANGES_LEFT = "ChangesLeft"

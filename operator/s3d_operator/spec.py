@@ -425,6 +425,7 @@ class S3GatewaySpec(Resource):
     log_level: Literal["Debug", "Info", "Warning", "Error"] = Field(
         default="Info", description=help_of(Daemon, "log_level")
     )
+    access_log: Literal["Off", "Errors", "All"] = Field(default="Off", description=help_of(Daemon, "access_log"))
 
     rules: ClassVar = (
         *(

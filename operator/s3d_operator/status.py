@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from s3d import problems
 from s3d.errors import ConfigError
+from s3d.problems import AT_RISK_SECONDS
 from s3d_operator.build import check
 from s3d_operator.drains import FORBIDDEN
 from s3d_operator.gateway_status import ClaimStatus, Condition, LostChanges, PendingChanges, Pods
@@ -20,8 +22,6 @@ from s3d_operator.pods import FILES, Report, total
 from s3d_operator.reasons import Reason
 from s3d_operator.spec import S3GatewaySpec
 
-# Changes that are on their way for longer are at risk: an emptyDir goes with its pod, and a pod may go at any time.
-AT_RISK_SECONDS = 300
 # How old the time may be at which a status was last found as it is.
 OBSERVED_SECONDS = 60
 # Reasons of conditions that are False while pods can use the gateway.
@@ -86,6 +86,10 @@ class GatewayFacts:
     def reports(self) -> list[Report]:
         """What the pods say now."""
         return [pod.report for pod in self.pods if pod.listens and pod.answers and pod.report]
+
+    def with_problem(self, name: str) -> int:
+        """How many pods say now that this is wrong."""
+        return sum(name in report.problems for report in self.reports)
 
     @property
     def waiting(self) -> list[Seen]:
@@ -220,12 +224,12 @@ def add_up(facts: GatewayFacts, now: datetime) -> Object | None:
 def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     """Whether the gateways have something to sign with."""
     said = [report.credentials for report in facts.reports]
-    if missing := said.count("missing") + said.count("failing"):
+    if missing := facts.with_problem(problems.KEYS_MISSING):
         hint = "see the log of container s3d, and whether the service account may have the role"
         if spec and (secret := spec.remote.credentials.secret_ref):
             hint = f"Secret {secret.name!r} needs the keys accessKeyID and secretAccessKey, and neither may be empty"
         return Judgement("False", Reason.NOT_FOUND, f"{missing} of {len(said)} pods find no keys: {hint}")
-    if refused := said.count("refused"):
+    if refused := facts.with_problem(problems.KEYS_REFUSED):
         text = f"the remote refuses the keys of {refused} of {len(said)} pods: {SHOW_STATUS} shows its error"
         if path := path_of(spec):
             text += f". Check also whether the path {path} belongs into remote.endpoint"
@@ -272,7 +276,7 @@ def judge_remote(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     """Whether the gateways reach the remote."""
     said = [report.remote for report in facts.reports]
     endpoint = (spec and spec.remote.endpoint) or "the remote"
-    if wrong := sum(report.endpoint_is_wrong for report in facts.reports):
+    if wrong := facts.with_problem(problems.WRONG_ENDPOINT):
         hint = "check its scheme, host and port"
         if path := path_of(spec):
             hint = (
@@ -280,7 +284,7 @@ def judge_remote(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
             )
         text = f"{wrong} of {len(said)} pods find no S3 store with their buckets at {endpoint}: {hint}"
         return Judgement("False", Reason.WRONG_ENDPOINT, text)
-    if away := said.count("away"):
+    if away := facts.with_problem(problems.REMOTE_AWAY):
         text = f"{away} of {len(said)} pods cannot reach {endpoint}: their writes are queued meanwhile"
         return Judgement("False", Reason.REMOTE_AWAY, text)
     if "reachable" in said:
@@ -316,22 +320,31 @@ def path_of(spec: S3GatewaySpec | None) -> str:
 
 def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
     """Whether something that was accepted may never arrive."""
-    changes, parked, oldest = pending.get("changes", 0), pending.get("parked", 0), pending.get("oldestAgeSeconds", 0)
-    if parked:
+    changes, parked = pending.get("changes", 0), pending.get("parked", 0)
+    # What pods said last counts also where they do not answer now, and what is left in claims.
+    summed = {problem.name for problem in problems.of_changes({"parked": parked}, pending.get("oldestAgeSeconds"))}
+    if problems.CHANGES_PARKED in summed:
         return Judgement(
             "True",
             Reason.CHANGES_PARKED,
             f"the remote refused {amount(parked, 'change', 'changes')} for good, and a person has to decide: `kubectl "
             "exec POD -c s3d -- s3d queue list` lists what was refused, with the remote's error",
         )
-    if refused := sum(report.paused > 0 for report in facts.reports):
+    if damaged := facts.with_problem(problems.CHANGES_DAMAGED):
+        return Judgement(
+            "True",
+            Reason.CHANGES_DAMAGED,
+            f"changes of {amount(damaged, 'pod', 'pods')} are damaged on their volume: `kubectl exec POD -c s3d -- s3d "
+            "queue list` lists them; put these objects again",
+        )
+    if refused := facts.with_problem(problems.REMOTE_REFUSES):
         return Judgement(
             "True",
             Reason.REMOTE_REFUSES,
             f"the remote refuses every write of {amount(refused, 'pod', 'pods')} to some bucket: check keys, "
             f"permissions and quota, and whether the bucket exists; {SHOW_STATUS} shows the bucket and the error",
         )
-    if oldest >= AT_RISK_SECONDS:
+    if problems.CHANGES_OLD in summed:
         return Judgement(
             "True",
             Reason.CHANGES_OLD,

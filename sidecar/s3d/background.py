@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Seconds after a bug."""
+LAG_INTERVAL = 1.0
+"""Seconds between two looks at how late the loop is."""
 
 
 async def for_ever(name: str, look: Callable[[], Awaitable[object]], metrics: Metrics) -> None:
@@ -34,3 +36,11 @@ async def until_done(name: str, work: Callable[[], Awaitable[object]], metrics: 
             await asyncio.sleep(PAUSE)
         else:
             return
+
+
+async def watch_loop(metrics: Metrics) -> None:
+    """Rest, and see how late the loop comes back: nothing else shows that requests wait for each other's work."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + LAG_INTERVAL
+    await asyncio.sleep(LAG_INTERVAL)
+    metrics.loop_lag.observe(max(0.0, loop.time() - due))

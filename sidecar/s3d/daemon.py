@@ -1,6 +1,6 @@
 """The daemon: the only module that names all parts and puts them together.
 
-    door -> Metered(Cors(Known(Queue(Names(Cache(Remote))))))
+    door -> Cors(Known(Queue(Names(Cache(Remote)))))
 
 One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
 what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from s3d import __version__, config, documents, files, logs, opa
+from s3d import __version__, config, documents, files, logs, opa, problems
 from s3d.admin.reports import (
     BucketStatus,
     CacheStatus,
@@ -37,7 +37,7 @@ from s3d.admin.reports import (
 )
 from s3d.admin.server import serve as serve_admin
 from s3d.api import S3, Body
-from s3d.background import for_ever
+from s3d.background import for_ever, watch_loop
 from s3d.clock import tick, time_of
 from s3d.door.callers import Callers
 from s3d.door.handler import Door
@@ -49,10 +49,10 @@ from s3d.layers import remote
 from s3d.layers.cache import Cache, open_cache
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
-from s3d.layers.metered import Metered
 from s3d.layers.names import Names, forget, open_names
 from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, text_of, without_queue
 from s3d.metrics import Metrics
+from s3d.problems import Problem
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
 from s3d.watched import Watched
@@ -112,6 +112,27 @@ class Daemon:
         self.draining = False
         self._prestop_at: float | None = None
 
+    def problems(self) -> list[Problem]:
+        """What is wrong, the gravest first: each part says it, and all that tells of it asks here."""
+        remote, queue = self._far.health, self._queue
+        own, others = self._far.identities.own, self._far.identities.shown()
+        found = [
+            *problems.of_remote(
+                remote.state, own.state, own.standing.refusal, {one["name"]: one["credentials"] for one in others}
+            ),
+            *problems.of_files({file.name: file.error for file in self._watched}),
+        ]
+        if queue is not None:
+            found += problems.of_local_dir(queue.failure, is_full=queue.disk_is_full)
+            # Of tables that cannot be read, the local dir says so.
+            with contextlib.suppress(S3DError):
+                found += problems.of_changes(queue.states(), queue.pending()["oldest_age_seconds"])
+                found += problems.of_queue(queue.paused_lanes(), queue.fullness())
+        if self._tls is not None:
+            found += problems.of_certificate(self._tls.expires_at - time.time())
+        order = [*problems.KINDS]
+        return sorted(found, key=lambda problem: order.index(problem.name))
+
     def ready(self) -> list[str]:
         """Why requests are not taken; [] when they are. The remote has no say in it."""
         reasons = []
@@ -119,9 +140,7 @@ class Daemon:
             reasons.append("the S3 door is not open")
         if self.draining:
             reasons.append("draining: no new requests are taken")
-        if self._queue is not None and self._queue.failure:
-            reasons.append(f"the local dir failed: {self._queue.failure}")
-        return reasons
+        return reasons + [one.text for one in self.problems() if one.name == problems.LOCAL_DIR_FAILS]
 
     def status(self) -> Status:
         """Counts of everything."""
@@ -131,6 +150,9 @@ class Daemon:
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
+            "problems": [
+                {"name": one.name, "stake": one.stake, "text": one.text, "hint": one.hint} for one in self.problems()
+            ],
             "remote": {
                 "endpoint": self._far.endpoint,
                 "state": health.state,
@@ -226,6 +248,12 @@ class Daemon:
             return gateway.drain
         return max(0.0, min(gateway.drain, self._prestop_at + gateway.deadline - time.monotonic()))
 
+    def set_log_level(self, level: str) -> dict[str, Any]:
+        """Log from this level on. Raises ConfigError."""
+        if config.reload(self._settings, {"S3D_LOG_LEVEL": level}):
+            take_log_level(self._settings)
+        return {"level": self._settings.gateway.log_level}
+
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         """How much is left of what was pending."""
         if self._queue is None:
@@ -238,14 +266,20 @@ def main(settings: Settings, *, serves: bool = True) -> int:
 
     Raises S3DError where it cannot start.
     """
-    logs.set_up(settings.gateway)
+    metrics = Metrics()
+    journal = logs.set_up(settings.gateway, metrics.count_dropped_lines)
     return_memory()
     leave_out_own_door(os.environ, settings)
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(run(settings, serves=serves))
-    return uvloop.run(run(settings, serves=serves))
+        start = asyncio.run
+    else:
+        start = uvloop.run
+    try:
+        return start(run(settings, metrics, serves=serves))
+    finally:
+        journal.flush(logs.FLUSH_SECONDS)
 
 
 def leave_out_own_door(environment: MutableMapping[str, str], settings: Settings) -> None:
@@ -256,7 +290,7 @@ def leave_out_own_door(environment: MutableMapping[str, str], settings: Settings
         del environment["AWS_ENDPOINT_URL"]
 
 
-async def run(settings: Settings, *, serves: bool = True) -> int:
+async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> int:
     """Open the parts from the inside out, serve if asked to, and drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -269,7 +303,6 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
     keys = await asyncio.to_thread(open_keys, settings.gateway) if serves else None
     if keys and keys.watched:
         watched.append(keys.watched)
-    metrics = Metrics()
     tls: Tls | None = None
     if serves and urlsplit(settings.gateway.endpoint).scheme == "https":
         tls = await asyncio.to_thread(Tls, settings.gateway, metrics)
@@ -315,7 +348,7 @@ async def run(settings: Settings, *, serves: bool = True) -> int:
                 return await drain(settings, daemon, queue, time.monotonic())
             cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
             callers = Callers(keys, metrics) if keys else None
-            front = Door(Metered(cors, metrics), settings.gateway, cors.rules_of, callers)
+            front = Door(cors, settings.gateway, cors.rules_of, metrics, callers)
             async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
@@ -395,6 +428,7 @@ async def background(
             running.append(tasks.create_task(cache.run()))
         if names is not None:
             running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
+        running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
             running += [
                 tasks.create_task(queue.pusher.run()),
@@ -423,6 +457,11 @@ async def remembering(
         yield names
 
 
+def take_log_level(settings: Settings) -> None:
+    """Log from the level on that is set now."""
+    logging.getLogger().setLevel(settings.gateway.log_level.upper())
+
+
 async def sweep(queue: Queue) -> None:
     """Clear orphaned bodies, and rest until the next time."""
     try:
@@ -449,7 +488,7 @@ def watched_settings(settings: Settings, said: set[str]) -> Watched[bytes]:
         changed = config.reload(settings, values)
         said.update(values)
         if changed:
-            logging.getLogger().setLevel(settings.gateway.log_level.upper())
+            take_log_level(settings)
         return ", ".join(changed)
 
     return Watched("settings", path, read, take, seen=b"")

@@ -1,17 +1,20 @@
 """Every metric of the daemon, once: name, unit, labels and help.
 
 Names follow Prometheus' conventions: base units, `_total` on counters, one meaning per name. A label takes its values
-from a short list that we know (an operation, a status code, a state), never a bucket, a key or a client's words, so
-that `/metrics` shows counts and its size is bounded. A daemon has one Metrics, with a registry of its own.
+from a short list that we know (an operation, a status code, a state), never a key or a client's words; of buckets the
+first few have series. So `/metrics` shows counts, and its size is bounded. A daemon has one Metrics, with a registry of
+its own.
 
 Gauges that describe a state (what is pending, whether the remote is up) are set when somebody scrapes, by `show`.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -20,6 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from s3d import __version__
+from s3d.problems import KINDS
 
 STATES = ("waiting", "pushing", "in_doubt", "held", "parked", "superseded", "quarantined")
 """States of a pending change that are counted; each is shown also while it counts none."""
@@ -31,6 +35,16 @@ COMMIT_CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # A series with the time at which each counter was made says nothing here and doubles the page.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+MAX_BUCKETS = 50
+"""Buckets that have series of their own."""
+OTHER = "_other"
+"""Stands for all others. No bucket is called so: names begin with a letter or a digit."""
+FIRST_ONES = f"The first {MAX_BUCKETS} that a request has succeeded for have their own series; {OTHER} is all others."
+DROPPED = ("full", "unwritable")
+"""Why entries of the log are not written."""
+
+CounterFamily = Callable[[], CounterMetricFamily]
+
 CALLERS = frozenset(
     "accepted anonymous AccessDenied AuthorizationHeaderMalformed AuthorizationQueryParametersError InvalidAccessKeyId "
     "InvalidToken MissingSecurityHeader RequestTimeTooSkewed SignatureDoesNotMatch".split()
@@ -38,56 +52,168 @@ CALLERS = frozenset(
 """What may come of verifying a request; other errors are counted as one."""
 
 
-class Requests(Collector):
-    """What is counted for every request, by plain numbers: a lock and an object for each would cost four times as much.
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One metric."""
 
-    One thread counts; any may collect.
+    name: str
+    """As its samples are called, but for the endings of a histogram's."""
+    kind: Literal["counter", "gauge", "histogram", "info"]
+    labels: tuple[str, ...]
+    help: str
+
+
+class Table:
+    """The metrics that are declared, and makes them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Take where they are registered."""
+        self._registry = registry
+        self.rows: list[Declared] = []
+
+    def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        """Declare a number that only grows."""
+        self.rows.append(Declared(name, "counter", labels, text))
+        return Counter(name, text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """Declare a number that goes up and down."""
+        self.rows.append(Declared(name, "gauge", labels, text))
+        return Gauge(name, text, labels, registry=self._registry)
+
+    def histogram(self, name: str, text: str, *, buckets: tuple[float, ...]) -> Histogram:
+        """Declare numbers that are counted by size."""
+        self.rows.append(Declared(name, "histogram", (), text))
+        return Histogram(name, text, buckets=buckets, registry=self._registry)
+
+    def info(self, name: str, text: str) -> Info:
+        """Declare words."""
+        self.rows.append(Declared(f"{name}_info", "info", (), text))
+        return Info(name, text, registry=self._registry)
+
+    def counted(self, name: str, text: str, labels: tuple[str, ...] = ()) -> CounterFamily:
+        """Declare a number that its owner counts by itself; returns what makes the family of a moment."""
+        self.rows.append(Declared(name, "counter", labels, text))
+        return lambda: CounterMetricFamily(name, text, labels=labels)
+
+    def durations(self, name: str, text: str, labels: tuple[str, ...]) -> "Durations":
+        """Declare seconds that are counted for every request."""
+        self.rows.append(Declared(name, "histogram", labels, text))
+        return Durations(name, text, labels)
+
+
+class Durations:
+    """A histogram of plain numbers: a lock and an object for each series would cost four times as much."""
+
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...]) -> None:
+        """Take what it shows."""
+        self._name, self._help, self._labels = name, help_text, labels
+        self._buckets: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+
+    def count(self, labels: tuple[str, ...], seconds: float) -> None:
+        """Count one."""
+        buckets = self._buckets.get(labels)
+        if buckets is None:
+            buckets = self._buckets[labels] = [0] * (len(SECONDS) + 1)
+        buckets[bisect_left(SECONDS, seconds)] += 1
+        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
+
+    def shown(self) -> Metric:
+        """What it has counted."""
+        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
+        for labels, buckets in list(self._buckets.items()):
+            counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
+            family.add_metric(labels, list(counts), self._sums.get(labels, 0.0))
+        return family
+
+
+class Requests(Collector):
+    """What is counted for every request.
+
+    One thread counts; any may collect. A bucket gets a series of its own when a request that names it first succeeds,
+    so that nobody makes series by asking for what is not there; those beyond the first MAX_BUCKETS are one.
     """
 
-    def __init__(self) -> None:
-        self._answered: dict[tuple[str, int], int] = {}
-        self._durations: dict[str, list[int]] = {}
-        self._seconds: dict[str, float] = {}
+    def __init__(self, table: Table) -> None:
+        """Declare them."""
+        self._answered: dict[tuple[str, int, str], int] = {}
+        self._buckets: dict[str, list[int]] = {}
         self._received = 0
         self._sent = 0
+        self._requests = table.counted(
+            "s3d_requests_total",
+            "Requests, by operation, status and who answered: queue, cache, stale, remote, or door for what came no "
+            "further. 499: the client left before its answer began.",
+            ("operation", "code", "source"),
+        )
+        self._first_byte = table.durations(
+            "s3d_request_first_byte_seconds",
+            "Time from the head of a request to the first byte of its answer.",
+            ("operation", "source"),
+        )
+        self._last_byte = table.durations(
+            "s3d_request_duration_seconds",
+            "Time from the head of a request to the last byte of its answer, as it is handed to the system.",
+            ("operation", "source"),
+        )
+        self._bytes = (
+            table.counted("s3d_request_bytes_total", "Bytes of request bodies, by their Content-Length."),
+            table.counted("s3d_response_bytes_total", "Bytes of response bodies, by their Content-Length."),
+        )
+        self._by_bucket = tuple(
+            table.counted(f"s3d_bucket_{name}_total", f"{what} by the bucket that they name. {FIRST_ONES}", ("bucket",))
+            for name, what in (
+                ("requests", "Requests,"),
+                ("request_bytes", "Bytes of request bodies,"),
+                ("response_bytes", "Bytes of response bodies,"),
+            )
+        )
 
-    def count(self, operation: str, code: int, seconds: float, received: int, sent: int) -> None:
+    def count(
+        self,
+        operation: str,
+        code: int,
+        source: str,
+        first_byte: float,
+        last_byte: float,
+        bucket: str,
+        received: int,
+        sent: int,
+    ) -> None:
         """Count one."""
-        key = operation, code
+        key = operation, code, source
         self._answered[key] = self._answered.get(key, 0) + 1
-        buckets = self._durations.get(operation)
-        if buckets is None:
-            buckets = self._durations[operation] = [0] * (len(SECONDS) + 1)
-        buckets[bisect_left(SECONDS, seconds)] += 1
-        self._seconds[operation] = self._seconds.get(operation, 0.0) + seconds
+        self._first_byte.count((operation, source), first_byte)
+        self._last_byte.count((operation, source), last_byte)
         self._received += received
         self._sent += sent
+        if bucket:
+            counts = self._buckets.get(bucket)
+            if counts is None:
+                is_known = code < 400 and len(self._buckets) < MAX_BUCKETS
+                counts = self._buckets.setdefault(bucket if is_known else OTHER, [0, 0, 0])
+            counts[0] += 1
+            counts[1] += received
+            counts[2] += sent
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        requests = CounterMetricFamily(
-            "s3d_requests",
-            "S3 requests answered, by operation and status. What is refused as bad HTTP is not counted.",
-            labels=("operation", "code"),
-        )
-        for (operation, code), number in list(self._answered.items()):
-            requests.add_metric((operation, str(code)), number)
+        requests = self._requests()
+        for (operation, code, source), number in list(self._answered.items()):
+            requests.add_metric((operation, str(code), source), number)
         yield requests
-        durations = HistogramMetricFamily(
-            "s3d_request_duration_seconds",
-            "Time from the headers of a request to the headers of its answer.",
-            labels=("operation",),
-        )
-        for operation, buckets in list(self._durations.items()):
-            counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
-            durations.add_metric((operation,), list(counts), self._seconds.get(operation, 0.0))
-        yield durations
-        yield CounterMetricFamily(
-            "s3d_request_bytes", "Bytes of request bodies, by their Content-Length.", self._received
-        )
-        yield CounterMetricFamily(
-            "s3d_response_bytes", "Bytes of response bodies, by their Content-Length.", self._sent
-        )
+        yield self._first_byte.shown()
+        yield self._last_byte.shown()
+        for make, number in zip(self._bytes, (self._received, self._sent), strict=True):
+            total = make()
+            total.add_metric((), number)
+            yield total
+        by_bucket = [make() for make in self._by_bucket]
+        for bucket, counts in list(self._buckets.items()):
+            for family, number in zip(by_bucket, counts, strict=True):
+                family.add_metric((bucket,), number)
+        yield from by_bucket
 
 
 class Metrics:
@@ -95,231 +221,230 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.table = table = Table(registry)
+        """What they are, for the reference (docs/metrics.md)."""
         ProcessCollector(registry=registry)
-        Info("s3d_build", "The version that runs.", registry=registry).info({"version": __version__})
+        table.info("s3d_build", "The version that runs.").info({"version": __version__})
 
-        self._requests = Requests()
+        self._requests = Requests(table)
         registry.register(self._requests)
 
-        self.pending_changes = Gauge(
+        self.pending_changes = table.gauge(
             "s3d_queue_pending_changes",
             "Changes that were accepted and are not yet confirmed by the remote, by state.",
             ("state",),
-            registry=registry,
         )
-        self.unjudged_changes = Gauge(
+        self.unjudged_changes = table.gauge(
             "s3d_queue_unjudged_changes",
             "Pending changes about which Open Policy Agent has not decided, held ones included.",
-            registry=registry,
         )
-        self.pending_bytes = Gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.", registry=registry)
-        self.kept_bytes = Gauge(
+        self.pending_bytes = table.gauge("s3d_queue_pending_bytes", "Bytes of the pending changes.")
+        self.kept_bytes = table.gauge(
             "s3d_queue_kept_bytes",
             "Bytes of held and parked changes, which may fill half of the queue.",
-            registry=registry,
         )
-        self.disk_bytes = Gauge(
+        self.disk_bytes = table.gauge(
             "s3d_queue_disk_bytes",
             "Bytes of the disk that the queue takes: bodies of every state, parts, rows, and what is being received.",
-            registry=registry,
         )
-        self.limit_changes = Gauge(
-            "s3d_queue_limit_changes", "Most changes, parts and open uploads that may be pending.", registry=registry
+        self.limit_changes = table.gauge(
+            "s3d_queue_limit_changes", "Most changes, parts and open uploads that may be pending."
         )
-        self.limit_bytes = Gauge(
-            "s3d_queue_limit_bytes", "Most bytes of the disk that the queue may take.", registry=registry
+        self.limit_bytes = table.gauge("s3d_queue_limit_bytes", "Most bytes of the disk that the queue may take.")
+        self.oldest_age = table.gauge(
+            "s3d_queue_oldest_age_seconds", "Age of the oldest change that is waiting for delivery. 0 if there is none."
         )
-        self.oldest_age = Gauge(
-            "s3d_queue_oldest_age_seconds",
-            "Age of the oldest change that is waiting for delivery. 0 if there is none.",
-            registry=registry,
+        self.paused_lanes = table.gauge(
+            "s3d_queue_paused_lanes", "Lanes (identity and bucket) that are paused because the remote refuses them."
         )
-        self.paused_lanes = Gauge(
-            "s3d_queue_paused_lanes",
-            "Lanes (identity and bucket) that are paused because the remote refuses them.",
-            registry=registry,
-        )
-        self.pushes = Counter(
+        self.pushes = table.counter(
             "s3d_queue_pushes_total",
             "Attempts to push a change, by outcome: delivered, retried, parked or in_doubt.",
             ("outcome",),
-            registry=registry,
         )
-        self.push_retries = Counter(
-            "s3d_queue_push_retries_total",
-            "Attempts that will be repeated, by retry class.",
-            ("class",),
-            registry=registry,
+        self.push_retries = table.counter(
+            "s3d_queue_push_retries_total", "Attempts that will be repeated, by retry class.", ("class",)
         )
-        self.write_through = Counter(
+        self.write_through = table.counter(
             "s3d_queue_write_through_total",
             "Writes that were sent to the remote while the client waited, by reason.",
             ("reason",),
-            registry=registry,
         )
-        self.etag_mismatch = Counter(
-            "s3d_queue_etag_mismatch_total", "Pushes after which the remote showed another ETag.", registry=registry
+        self.etag_mismatch = table.counter(
+            "s3d_queue_etag_mismatch_total", "Pushes after which the remote showed another ETag."
         )
-        self.conflicts = Counter(
+        self.conflicts = table.counter(
             "s3d_queue_conflicts_total",
             "Changes whose key another writer changed while they waited, by outcome: overwritten or parked.",
             ("outcome",),
-            registry=registry,
         )
-        self.late_writes = Counter(
+        self.late_writes = table.counter(
             "s3d_queue_late_writes_total",
             "Changes pushed again because an older write of their key arrived after them.",
-            registry=registry,
         )
-        self.quarantined = Counter(
-            "s3d_queue_quarantined_total",
-            "Changes quarantined because their stored body or row is damaged.",
-            registry=registry,
+        self.quarantined = table.counter(
+            "s3d_queue_quarantined_total", "Changes quarantined because their stored body or row is damaged."
         )
 
-        self.cache_requests = Counter(
+        self.cache_requests = table.counter(
             "s3d_cache_requests_total",
             "Reads of objects by what came of them: hit (from the cache, unasked), revalidated (from the cache, which "
             "the remote has confirmed), stale (from the cache, since the remote could not be asked), miss, or pass "
             "(answered without a body, or with an error).",
             ("result",),
-            registry=registry,
         )
-        self.cache_saved_bytes = Counter(
-            "s3d_cache_saved_bytes_total", "Bytes given from the cache instead of the remote.", registry=registry
+        self.cache_saved_bytes = table.counter(
+            "s3d_cache_saved_bytes_total", "Bytes given from the cache instead of the remote."
         )
-        self.cache_bytes = Gauge("s3d_cache_bytes", "Bytes of the disk that the cache takes.", registry=registry)
-        self.cache_entries = Gauge("s3d_cache_objects", "Objects in the cache.", registry=registry)
-        self.cache_evictions = Counter(
+        self.cache_bytes = table.gauge("s3d_cache_bytes", "Bytes of the disk that the cache takes.")
+        self.cache_entries = table.gauge("s3d_cache_objects", "Objects in the cache.")
+        self.cache_evictions = table.counter(
             "s3d_cache_evictions_total",
             "Objects dropped from the cache, by reason: limit, age, disk (others needed the room) or changed.",
             ("why",),
-            registry=registry,
         )
-        self.cache_fills = Counter(
+        self.cache_fills = table.counter(
             "s3d_cache_fills_total",
             "What came into the cache, by end: whole, handed (over by the write queue), changed (another version came "
             "meanwhile) or broken.",
             ("end",),
-            registry=registry,
         )
-        self.cache_validations = Histogram(
+        self.cache_validations = table.histogram(
             "s3d_cache_validation_duration_seconds",
             "Time until the remote said whether a cached object is the newest version.",
             buckets=SECONDS,
-            registry=registry,
         )
-        self.cache_corrupt_blocks = Counter(
-            "s3d_cache_corrupt_blocks_total",
-            "Cached blocks that were damaged on the disk, and were fetched again.",
-            registry=registry,
+        self.cache_corrupt_blocks = table.counter(
+            "s3d_cache_corrupt_blocks_total", "Cached blocks that were damaged on the disk, and were fetched again."
         )
-        self.cache_names = Gauge(
+        self.cache_names = table.gauge(
             "s3d_cache_remembered",
             "What is remembered for the time in which the remote is away, by kind: names of objects, or HEADs.",
             ("kind",),
-            registry=registry,
         )
-        self.cache_listings = Counter(
+        self.cache_listings = table.counter(
             "s3d_cache_listings_total",
             "Listings by who answered them: remote, stale (out of memory while the remote is away), or missed (nobody "
             "did).",
             ("source",),
-            registry=registry,
         )
-        self.cache_heads = Counter(
+        self.cache_heads = table.counter(
             "s3d_cache_heads_total",
             "HEADs of objects by who answered them: remote, stale (out of memory while the remote is away), or missed "
             "(nobody did).",
             ("source",),
-            registry=registry,
         )
 
-        self.opa_requests = Counter(
+        self.opa_requests = table.counter(
             "s3d_opa_requests_total",
             "Questions to Open Policy Agent, by what came of them: allow, deny, undefined (no boolean), error or "
             "timeout.",
             ("result",),
-            registry=registry,
         )
-        self.opa_duration = Histogram(
+        self.opa_duration = table.histogram(
             "s3d_opa_request_duration_seconds",
             "Time that Open Policy Agent took for an answer, or until it was given up.",
             buckets=SECONDS,
-            registry=registry,
         )
-        self._callers = Counter(
+        self._callers = table.counter(
             "s3d_auth_total",
             "Requests by what their signature was found to be: accepted, anonymous, or the code of the error by which "
             "they were refused. None where there are no access keys.",
             ("result",),
-            registry=registry,
         )
-        self.access_keys = Gauge("s3d_access_keys", "Access keys that clients may sign with.", registry=registry)
-        self.reload_failed = Gauge(
+        self.access_keys = table.gauge("s3d_access_keys", "Access keys that clients may sign with.")
+        self.reload_failed = table.gauge(
             "s3d_reload_failed",
             "1 while the newest content of a file is wrong and the one before is used: settings, access_keys, "
             "identities, certificates or opa.",
             ("file",),
-            registry=registry,
         )
 
-        self.background_failures = Counter(
+        self.background_failures = table.counter(
             "s3d_background_failures_total",
             "Unexpected errors in background tasks, by task. The task goes on after each.",
             ("look",),
-            registry=registry,
         )
 
-        self.tls_expiry = Gauge(
+        self.tls_expiry = table.gauge(
             "s3d_tls_certificate_expiry_timestamp_seconds",
             "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",
-            registry=registry,
         )
         self.tls_expiry.set(math.nan)
-        self.remote_up = Gauge(
-            "s3d_remote_up",
-            "1 if the remote answers, 0 if it is away, NaN if it was not asked yet.",
-            registry=registry,
+        self.remote_up = table.gauge(
+            "s3d_remote_up", "1 if the remote answers, 0 if it is away, NaN if it was not asked yet."
         )
         self.remote_up.set(math.nan)
-        self.identity_up = Gauge(
+        self.identity_up = table.gauge(
             "s3d_remote_identity_up",
             "1 if an identity has keys that the remote takes, 0 if they are missing, failing or refused, NaN if they "
             "were not used yet; `other` for all beyond the first 20.",
             ("identity",),
-            registry=registry,
         )
-        self.remote_requests = Counter(
+        self.remote_requests = table.counter(
             "s3d_remote_requests_total",
             "Requests sent to the remote, by status code of the answer; `none` if no answer came.",
             ("code",),
-            registry=registry,
         )
 
-        self.commits = Counter("s3d_store_commits_total", "Commits made durable.", registry=registry)
-        self.commit_changes = Histogram(
-            "s3d_store_commit_changes", "Writes that shared one commit.", buckets=COMMIT_CHANGES, registry=registry
+        self.commits = table.counter("s3d_store_commits_total", "Commits made durable.")
+        self.commit_changes = table.histogram(
+            "s3d_store_commit_changes", "Writes that shared one commit.", buckets=COMMIT_CHANGES
         )
-        self.commit_duration = Histogram(
-            "s3d_store_commit_duration_seconds",
-            "Time that one commit took to become durable.",
-            buckets=COMMIT_SECONDS,
-            registry=registry,
+        self.commit_duration = table.histogram(
+            "s3d_store_commit_duration_seconds", "Time that one commit took to become durable.", buckets=COMMIT_SECONDS
         )
-        self.store_failures = Counter(
-            "s3d_store_failures_total", "Commits and syncs of the local dir that failed.", registry=registry
+        self.store_failures = table.counter(
+            "s3d_store_failures_total", "Commits and syncs of the local dir that failed."
+        )
+
+        self._problems = table.gauge(
+            "s3d_problem",
+            "1 while something is wrong, by its name in docs/OPERATING.md and by what is at stake: data or service.",
+            ("problem", "stake"),
+        )
+        self.loop_lag = table.histogram(
+            "s3d_loop_lag_seconds",
+            "How late a timer of the loop was that is due once a second: how long requests waited for others' work.",
+            buckets=SECONDS,
+        )
+        self.handshake_failures = table.counter(
+            "s3d_tls_handshake_failures_total", "TLS handshakes with clients that failed."
+        )
+        self._dropped_lines = table.counter(
+            "s3d_log_dropped_total",
+            "Entries of the log that were not written, by reason: full (they came faster than they were read) or "
+            "unwritable.",
+            ("reason",),
         )
 
         for state in STATES:
             self.pending_changes.labels(state)
         for result in OPA_RESULTS:
             self.opa_requests.labels(result)
+        for reason in DROPPED:
+            self._dropped_lines.labels(reason)
 
-    def count_request(self, operation: str, code: int, seconds: float, received: int = 0, sent: int = 0) -> None:
-        """Count one answered request: its operation ("" for an unknown one), HTTP status, duration and body sizes in
-        bytes. An operation is a name of the S3 model, so that the labels stay few."""
-        self._requests.count(operation or "unknown", code, seconds, received, sent)
+    def count_request(
+        self,
+        operation: str,
+        code: int,
+        source: str,
+        *,
+        first_byte: float,
+        last_byte: float,
+        bucket: str = "",
+        received: int = 0,
+        sent: int = 0,
+    ) -> None:
+        """Count one request: its operation ("" for an unknown one), HTTP status, who answered, the seconds to the first
+        and to the last byte of the answer, its bucket, and body sizes in bytes. An operation is a name of the S3 model,
+        so that the labels stay few."""
+        self._requests.count(operation or "unknown", code, source, first_byte, last_byte, bucket, received, sent)
+
+    def count_dropped_lines(self, reason: str, number: int) -> None:
+        """Count entries of the log that were not written, from any thread."""
+        self._dropped_lines.labels(reason).inc(number)
 
     def count_caller(self, result: str) -> None:
         """Count what came of verifying a request's signature: accepted, anonymous, or the code of the error."""
@@ -333,6 +458,11 @@ class Metrics:
         self.commits.inc()
         self.commit_changes.observe(changes)
         self.commit_duration.observe(seconds)
+
+    def show_problems(self, names: Collection[str]) -> None:
+        """Set the gauge of what is wrong."""
+        for name in KINDS:
+            self._problems.labels(name, KINDS[name].stake).set(name in names)
 
     def show(
         self,

@@ -235,6 +235,12 @@ class Gateway(Section):
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "S3D_LOG_LEVEL", "info", "Lowest level that is logged.", reloads=True
     )
+    access_log: Literal["off", "errors", "all"] = setting(
+        "S3D_ACCESS_LOG",
+        "off",
+        "Requests that get a line in the log: none, those with a status of 400 or more, or all.",
+        reloads=True,
+    )
 
     _check_urls = field_validator("endpoint", "metrics_endpoint")(check_http_url)
 

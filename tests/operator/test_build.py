@@ -44,6 +44,7 @@ FULL = {
     "opa": {"url": "https://opa.opa.svc:8181", "path": "a/b", "timeoutSeconds": 2, "failMode": "Open"}
     | {"caBundle": {"configMapRef": {"name": "opa-ca"}}, "tokenSecretRef": {"name": "opa-token"}},
     "logLevel": "Debug",
+    "accessLog": "Errors",
     "drain": {"seconds": 90},
 }
 LEAST: dict[str, Any] = {"remote": {"credentials": {"anonymous": {}}}}
@@ -114,6 +115,7 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert str(settings.opa.token_file) == f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
     assert loaded(LEAST).opa == Opa()
     assert settings.gateway.log_level == "debug"
+    assert settings.gateway.access_log == "errors"
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90
     assert settings.gateway.lock_wait == 125

@@ -36,7 +36,7 @@ METRIC = re.compile(r"\bs3d_[a-z0-9_]+\b")
 def series() -> set[str]:
     """The names of all time series that daemon, webhook and reconciler show."""
     metrics = Metrics()
-    metrics.count_request("PutObject", 200, 0.1)
+    metrics.count_request("PutObject", 200, "queue", first_byte=0.1, last_byte=0.1, bucket="b")
     registries = (metrics.registry, WebhookMetrics().registry, ReconcilerMetrics().registry)
     shown = [line for registry in registries for line in generate_latest(registry).decode().splitlines()]
     families = {line.split(" ")[2] for line in shown if line.startswith("# TYPE")}
@@ -112,6 +112,7 @@ SIDECAR = 'namespace="shop",pod="p"'
 WELL = {
     f's3d_queue_pending_changes{{{SIDECAR},state="parked"}}': "0x30",
     f's3d_queue_pending_changes{{{SIDECAR},state="waiting"}}': "7x30",
+    f's3d_problem{{{SIDECAR},problem="DiskFull",stake="service"}}': "0x30",
     f"s3d_queue_limit_changes{{{SIDECAR}}}": "100x30",
     f"s3d_queue_disk_bytes{{{SIDECAR}}}": "10x30",
     f"s3d_queue_limit_bytes{{{SIDECAR}}}": "100x30",
@@ -138,6 +139,7 @@ ILL = {
     "S3DChangesOld": {f"s3d_queue_oldest_age_seconds{{{SIDECAR}}}": "78x30"},
     "S3DQueueAlmostFull": {f"s3d_queue_disk_bytes{{{SIDECAR}}}": "67x30"},
     "S3DRemoteAway": {f"s3d_remote_up{{{SIDECAR}}}": "0x30"},
+    "S3DProblem": {f's3d_problem{{{SIDECAR},problem="DiskFull",stake="service"}}': "1x30"},
     "S3DRemoteRefuses": {f"s3d_queue_paused_lanes{{{SIDECAR}}}": "1x30"},
     "S3DDiskFails": {f"s3d_store_failures_total{{{SIDECAR}}}": "3+1x30"},
     "S3DNotTakenOver": {f's3d_reload_failed{{{SIDECAR},file="access_keys"}}': "1x30"},

@@ -40,7 +40,7 @@ __all__ = ["pods_door", "reconciler"]
 CLAIM = ANONYMOUS | {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}}
 DRAINED = CLAIM | {"drain": {"job": True}}
 JOBS_OF_SHOP = "/apis/batch/v1/namespaces/shop/jobs"
-QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, paused=0, remote="reachable", credentials="found")
+QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, remote="reachable", credentials="found")
 BUSY = replace(QUIET, changes=3, bytes=300)
 LEFT = json.dumps({"changes": 4, "bytes": 40, "oldest": 2, "parked": 1})
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from s3d.problems import REMOTE_AWAY
 from s3d_operator import build, pods
 from s3d_operator.pods import ANSWER_BYTES, MAX_COUNT, MAX_SECONDS, Left, Pod, Report, ask, read_pod
 from s3d_operator.status import GatewayFacts, Seen, status_of
@@ -24,6 +25,7 @@ from tests.remotes import Remote, client
 SAID: dict[str, Any] = {
     "pending": {"changes": 3, "bytes": 300, "oldest_age_seconds": 7.9, "parked": 1, "held": 0},
     "paused_lanes": 0,
+    "problems": [{"name": "RemoteAway", "stake": "service"}, {"name": "OfANewerRelease", "stake": "data"}],
     "remote": {"endpoint": "http://minio:9000", "state": "away", "since": 1.0, "credentials": "found"},
 }
 
@@ -229,7 +231,9 @@ async def test_every_pod_is_asked_and_what_is_no_answer_is_none(monkeypatch: pyt
         stopped.set()
         for each in opened:
             tasks.create_task(each.__aexit__(None, None, None))
-    report = Report(changes=3, bytes=300, parked=1, oldest=7, paused=0, remote="away", credentials="found")
+    report = Report(
+        changes=3, bytes=300, parked=1, oldest=7, remote="away", credentials="found", problems=frozenset([REMOTE_AWAY])
+    )
     assert answers == {"uid-127.0.0.1": report} | {f"uid-127.0.0.{number}": None for number in range(2, 8)}
 
 

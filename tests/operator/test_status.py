@@ -4,15 +4,24 @@ from typing import Any
 
 import pytest
 
+from s3d.problems import (
+    AT_RISK_SECONDS,
+    CHANGES_DAMAGED,
+    KEYS_MISSING,
+    KEYS_REFUSED,
+    REMOTE_AWAY,
+    REMOTE_REFUSES,
+    WRONG_ENDPOINT,
+)
 from s3d_operator.gateway_status import ClaimStatus, LastPod
 from s3d_operator.pods import MAX_COUNT, MAX_SECONDS, Report
-from s3d_operator.status import AT_RISK_SECONDS, GatewayFacts, Seen, status_of
+from s3d_operator.status import GatewayFacts, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
-QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, paused=0, remote="reachable", credentials="found")
-BUSY = Report(changes=3, bytes=300, parked=0, oldest=7, paused=0, remote="reachable", credentials="found")
-AWAY = replace(BUSY, remote="away")
+QUIET = Report(changes=0, bytes=0, parked=0, oldest=None, remote="reachable", credentials="found")
+BUSY = Report(changes=3, bytes=300, parked=0, oldest=7, remote="reachable", credentials="found")
+AWAY = replace(BUSY, remote="away", problems=frozenset([REMOTE_AWAY]))
 ALONE = GatewayFacts()
 
 
@@ -163,7 +172,8 @@ def test_what_is_added_up_stays_a_number_and_a_time_that_can_be_written() -> Non
         (replace(BUSY, oldest=AT_RISK_SECONDS - 1), ("False", "OnTheWay")),
         (replace(BUSY, oldest=AT_RISK_SECONDS), ("True", "ChangesOld")),
         (replace(BUSY, parked=1), ("True", "ChangesParked")),
-        (replace(BUSY, paused=1), ("True", "RemoteRefuses")),
+        (replace(BUSY, problems=frozenset([REMOTE_REFUSES])), ("True", "RemoteRefuses")),
+        (replace(BUSY, problems=frozenset([CHANGES_DAMAGED])), ("True", "ChangesDamaged")),
     ],
 )
 @pytest.mark.checklist(52)
@@ -183,7 +193,7 @@ def test_what_is_known_to_be_at_risk_is_so_also_where_other_pods_are_silent() ->
         ([], ("Unknown", "NoPods")),
         ([replace(QUIET, credentials="unknown")], ("Unknown", "NotUsedYet")),
         ([QUIET], ("True", "Found")),
-        ([QUIET, replace(QUIET, credentials="missing")], ("False", "NotFound")),
+        ([QUIET, replace(QUIET, credentials="missing", problems=frozenset([KEYS_MISSING]))], ("False", "NotFound")),
     ],
 )
 def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expected: tuple[str, str]) -> None:
@@ -195,7 +205,9 @@ def test_whether_there_are_keys_is_what_the_pods_say(reports: list[Report], expe
 
 
 def test_keys_that_the_remote_refuses_are_a_condition() -> None:
-    facts = GatewayFacts([Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused"))])
+    facts = GatewayFacts(
+        [Seen(report=QUIET), Seen(report=replace(QUIET, credentials="refused", problems=frozenset([KEYS_REFUSED])))]
+    )
     status = status_of(GIVEN, facts, NOW)
     assert condition(status, "CredentialsResolved") == ("False", "Refused")
     assert condition(status, "Ready") == ("False", "Refused")
@@ -210,7 +222,7 @@ def test_keys_that_the_remote_refuses_are_a_condition() -> None:
     ],
 )
 def test_an_endpoint_without_the_store_is_a_condition_that_says_what_to_do(endpoint: str, words: str) -> None:
-    lost = replace(QUIET, endpoint_is_wrong=True, remote="away")
+    lost = replace(QUIET, remote="away", problems=frozenset([WRONG_ENDPOINT, REMOTE_AWAY]))
     status = status_of(body(1, endpoint), GatewayFacts([Seen(report=QUIET), Seen(report=lost)]), NOW)
     assert condition(status, "RemoteReachable") == condition(status, "Ready") == ("False", "WrongEndpoint")
     assert condition(status, "CredentialsResolved") == ("True", "Found")
@@ -219,7 +231,7 @@ def test_an_endpoint_without_the_store_is_a_condition_that_says_what_to_do(endpo
 
 
 def test_keys_that_are_refused_below_a_path_may_be_a_matter_of_the_path() -> None:
-    facts = GatewayFacts([Seen(report=replace(QUIET, credentials="refused"))])
+    facts = GatewayFacts([Seen(report=replace(QUIET, credentials="refused", problems=frozenset([KEYS_REFUSED])))])
     assert "whether the path /photos belongs" in message(status_of(body(1, "http://s3/photos"), facts, NOW), "Ready")
     assert "path" not in message(status_of(body(1, "http://s3"), facts, NOW), "Ready")
 
@@ -351,7 +363,7 @@ def test_an_identity_without_keys_is_told_and_the_others_can_use_the_gateway() -
     assert condition(status, "CredentialsResolved") == ("False", "IdentityWithoutKeys")
     assert condition(status, "Ready") == ("True", "IdentityWithoutKeys")
     assert "etl, report" in message(status, "CredentialsResolved")
-    own = replace(fails, credentials="refused")
+    own = replace(fails, credentials="refused", problems=frozenset([KEYS_REFUSED]))
     assert condition(status_of(GIVEN, GatewayFacts([Seen(report=own)]), NOW), "Ready") == ("False", "Refused")
 
 

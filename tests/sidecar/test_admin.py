@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ from s3d.admin.server import Doors
 from s3d.api import Body, BytesBody
 from s3d.errors import ConfigError, S3DError, S3Error
 from s3d.metrics import Metrics
+from s3d.problems import CHANGES_PARKED, Problem
 from s3d.settings import Gateway
+from tests.daemons import StartDaemon
+from tests.processes import free_port
+from tests.remotes import Remote
 
 SECRET = "clinic/patient-4711.pdf"
 
@@ -35,9 +39,13 @@ class Told:
     reasons: list[str] = field(default_factory=list)
     broken: bool = False
     chosen: list[Chosen] = field(default_factory=list)
+    wrong: list[Problem] = field(default_factory=list)
 
     def ready(self) -> list[str]:
         return self.reasons
+
+    def problems(self) -> list[Problem]:
+        return self.wrong
 
     def status(self) -> Status:
         if self.broken:
@@ -45,6 +53,7 @@ class Told:
         return {
             "version": "1",
             "started_at": 1.0,
+            "problems": [],
             "remote": {
                 "endpoint": "http://127.0.0.1:9000",
                 "state": "away",
@@ -116,6 +125,11 @@ class Told:
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"entries": 1, "bytes": 2}
+
+    def set_log_level(self, level: str) -> dict[str, Any]:
+        if level == "loud":
+            raise S3DError("there is no such level")
+        return {"level": level}
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
@@ -197,21 +211,39 @@ async def test_readyz_gives_each_reason_a_line(tmp_path: Path) -> None:
         assert (answer.status, answer.body) == (200, b"ok\n")
 
 
+async def test_what_is_wrong_is_in_the_readiness_and_in_the_metrics(tmp_path: Path) -> None:
+    reports = Told(wrong=[Problem(CHANGES_PARKED, "1 change refused")])
+    async with doors(tmp_path, reports) as client:
+        answer = await client.tcp("/readyz")
+        assert (answer.status, answer.body) == (200, b"ok\n1 change refused\n")
+        shown = (await client.tcp("/metrics")).body.decode()
+        assert 's3d_problem{problem="ChangesParked",stake="data"} 1.0' in shown
+        assert 's3d_problem{problem="RemoteAway",stake="service"} 0.0' in shown
+
+
 async def test_metrics_show_what_the_reports_say_at_that_moment(tmp_path: Path) -> None:
     metrics = Metrics()
-    metrics.count_request("PutObject", 200, 0.01)
+    metrics.count_request("PutObject", 200, "queue", first_byte=0.01, last_byte=0.01)
     async with doors(tmp_path, metrics=metrics) as client:
         answer = await client.tcp("/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     for line in (
-        's3d_requests_total{code="200",operation="PutObject"} 1.0',
+        's3d_requests_total{code="200",operation="PutObject",source="queue"} 1.0',
         's3d_queue_pending_changes{state="waiting"} 2.0',
         "s3d_queue_pending_bytes 42.0",
         "s3d_queue_oldest_age_seconds 1.5",
         "s3d_remote_up 0.0",
     ):
         assert line in answer.body.decode().splitlines()
+
+
+async def test_the_level_of_the_log_is_set_over_the_socket_alone(tmp_path: Path) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.unix("/log?level=debug", "POST")).json == {"level": "debug"}
+        assert (await client.unix("/log?level=loud", "POST")).status == 400
+        assert (await client.unix("/log?level=debug")).status == 405
+        assert (await client.tcp("/log?level=debug", "POST")).status == 405
 
 
 async def test_metrics_come_as_openmetrics_to_who_asks_for_it(tmp_path: Path) -> None:
@@ -468,3 +500,33 @@ async def test_a_choice_that_is_not_understood_is_refused(tmp_path: Path, query:
     async with doors(tmp_path) as client:
         assert (await client.unix(f"/queue?{query}")).status == 400
         assert (await client.unix(f"/queue/discard?{query}", "POST")).status == 400
+
+
+PATHS = (
+    "/metrics /status /readyz /healthz /queue /queue/body?seq=1 /queue/retry /queue/discard /flush /prestop "
+    "/log?level=debug /nowhere"
+).split()
+
+
+@pytest.mark.semantics("A-7", "O-3")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_no_key_comes_out_of_the_metrics_door_whatever_is_asked(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    nobody = Remote("away", f"http://127.0.0.1:{free_port()}", "Dummy", "Dummy", remote.program)
+    daemon = start_daemon(nobody, S3D_BUCKETS=bucket, S3D_ACCESS_LOG="all")
+    with closing(http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)) as client:
+        for number in range(1000):
+            client.request("PUT", f"/{bucket}/planted-{number}", body=b"x")
+            answer = client.getresponse()
+            assert (answer.status, answer.read()) == (200, b"")
+    asked = [f"{path}{'&' if '?' in path else '?'}bucket={bucket}" for path in PATHS]
+    shown = b""
+    for path in (*PATHS, *asked, f"/status?bucket={bucket}&key=", f"/queue?bucket={bucket}&prefix=", f"/{bucket}"):
+        for method in ("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS"):
+            shown += ask(
+                http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=60), method, path, {}
+            ).body
+    assert f's3d_bucket_requests_total{{bucket="{bucket}"}} 1000.0'.encode() in shown
+    assert b"planted" not in shown
+    assert daemon.status()["pending"]["changes"] == 1000

@@ -1,11 +1,32 @@
+import asyncio
 import re
+import subprocess
+import time
 
 import pytest
 from prometheus_client import generate_latest
 
-from s3d.metrics import STATES, Metrics
+from s3d.background import watch_loop
+from s3d.metrics import MAX_BUCKETS, STATES, Metrics
+from tests.operator.charts import PROMTOOL
 
-BASE_UNITS = ("_total", "_seconds", "_bytes", "_changes", "_lanes", "_keys", "_objects", "_up", "_failed", "_info")
+BASE_UNITS = (
+    "_total",
+    "_seconds",
+    "_bytes",
+    "_changes",
+    "_lanes",
+    "_keys",
+    "_objects",
+    "_up",
+    "_failed",
+    "_info",
+    "_problem",
+)
+
+
+def count(metrics: Metrics, operation: str, code: int, bucket: str = "") -> None:
+    metrics.count_request(operation, code, "remote", first_byte=0.1, last_byte=0.1, bucket=bucket)
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -24,24 +45,76 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
         assert family.documentation.endswith("."), name
 
 
+def test_the_table_has_each_metric() -> None:
+    metrics = Metrics()
+    shown = {
+        {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name): family.type
+        for family in metrics.registry.collect()
+        if not family.name.startswith("process_")
+    }
+    assert shown == {row.name: row.kind for row in metrics.table.rows}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here")
+def test_promtool_finds_no_fault() -> None:
+    metrics = Metrics()
+    count(metrics, "GetObject", 200, bucket="b")
+    metrics.show_problems([])
+    metrics.show({}, 0, None, remote_up=None)
+    page = generate_latest(metrics.registry)
+    done = subprocess.run([str(PROMTOOL), "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+async def test_a_loop_that_is_kept_busy_shows_its_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3d.background.LAG_INTERVAL", 0.01)
+    metrics = Metrics()
+    look = asyncio.ensure_future(watch_loop(metrics))
+    await asyncio.sleep(0)
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        pass
+    await look
+    assert samples(metrics)["s3d_loop_lag_seconds_sum"] > 0.25
+
+
 def test_two_daemons_in_one_process_do_not_share_counts() -> None:
     first, second = Metrics(), Metrics()
-    first.count_request("GetObject", 200, 0.1)
-    assert 's3d_requests_total{code="200",operation="GetObject"}' in samples(first)
-    assert 's3d_requests_total{code="200",operation="GetObject"}' not in samples(second)
+    count(first, "GetObject", 200)
+    name = 's3d_requests_total{code="200",operation="GetObject",source="remote"}'
+    assert name in samples(first)
+    assert name not in samples(second)
 
 
 def test_a_request_is_counted_once_with_its_bytes_and_duration() -> None:
     metrics = Metrics()
-    metrics.count_request("PutObject", 200, 0.004, received=10)
-    metrics.count_request("PutObject", 200, 0.004, received=5)
-    metrics.count_request("", 501, 0.001, sent=7)
+    for received in (10, 5):
+        metrics.count_request("PutObject", 200, "queue", first_byte=0.004, last_byte=0.2, bucket="b", received=received)
+    metrics.count_request("", 501, "remote", first_byte=0.001, last_byte=0.001, sent=7)
     shown = samples(metrics)
-    assert shown['s3d_requests_total{code="200",operation="PutObject"}'] == 2
-    assert shown['s3d_requests_total{code="501",operation="unknown"}'] == 1
-    assert shown['s3d_request_duration_seconds_count{operation="PutObject"}'] == 2
-    assert shown["s3d_request_bytes_total"] == 15
+    assert shown['s3d_requests_total{code="200",operation="PutObject",source="queue"}'] == 2
+    assert shown['s3d_requests_total{code="501",operation="unknown",source="remote"}'] == 1
+    labels = 'operation="PutObject",source="queue"'
+    assert shown[f"s3d_request_duration_seconds_count{{{labels}}}"] == 2
+    assert shown[f"s3d_request_duration_seconds_sum{{{labels}}}"] == 0.4
+    assert shown[f's3d_request_first_byte_seconds_bucket{{le="0.005",{labels}}}'] == 2
+    assert shown["s3d_request_bytes_total"] == shown['s3d_bucket_request_bytes_total{bucket="b"}'] == 15
     assert shown["s3d_response_bytes_total"] == 7
+
+
+@pytest.mark.semantics("O-3")
+def test_a_client_cannot_make_series_by_naming_buckets() -> None:
+    metrics = Metrics()
+    for number in range(100_000):
+        count(metrics, "GetObject", 404, bucket=f"random-{number}")
+    count(metrics, "GetObject", 200, bucket="there")
+    named = [name for name in samples(metrics) if name.startswith("s3d_bucket_requests_total")]
+    assert named == ['s3d_bucket_requests_total{bucket="_other"}', 's3d_bucket_requests_total{bucket="there"}']
+    for number in range(1000):
+        count(metrics, "CreateBucket", 200, bucket=f"made-{number}")
+    shown = samples(metrics)
+    assert len([name for name in shown if name.startswith("s3d_bucket_requests_total")]) == MAX_BUCKETS
+    assert shown['s3d_bucket_requests_total{bucket="there"}'] == 1
 
 
 def test_every_state_is_shown_also_when_it_counts_nothing() -> None:

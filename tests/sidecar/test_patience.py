@@ -42,7 +42,7 @@ async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asy
     monkeypatch.setattr(handler, "BLANK_AFTER", 0.01)
     settings = Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
     slow = Late()
-    async with listen(Door(slow, settings, rules_of), settings, Metrics()):
+    async with listen(Door(slow, settings, rules_of, Metrics()), settings, Metrics()):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(settings.endpoint.rpartition(":")[2]))
         writer.write(COPY)
         head = await reader.readuntil(b"\r\n\r\n")

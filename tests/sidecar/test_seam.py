@@ -15,7 +15,6 @@ from s3d.client import Answer, Client, request
 from s3d.errors import NotS3, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.judge import Judge
-from s3d.layers.metered import Metered
 from s3d.layers.queue import Queue, open_queue, without_queue
 from s3d.layers.queue.multipart import assembly
 from s3d.layers.queue.push import confirm, conflicts, late_writes
@@ -112,25 +111,20 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
         yield Opened(queue, fake, inner)
 
 
-@pytest.fixture(params=["judge", "metered", "without a queue", "flaky", "queue", "all", "all, of a bucket vouched for"])
+@pytest.fixture(params=["judge", "without a queue", "flaky", "queue", "queue, of a bucket vouched for"])
 async def s3(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[S3]:
     """Every layer over the fake."""
     fake = Fake()
     match request.param:
         case "judge":
             yield Judge(fake)
-        case "metered":
-            yield Metered(fake, Metrics())
         case "without a queue":
             yield without_queue(fake)
         case "flaky":
             yield Flaky(fake, Health(5.0, 30.0, probe), Journal())
-        case "queue":
-            async with at_work(tmp_path, fake) as queue:
-                yield queue
         case _:
             async with at_work(tmp_path, fake) as queue:
-                yield Metered(queue, Metrics())
+                yield queue
 
 
 @remote_contract

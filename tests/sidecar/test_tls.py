@@ -279,6 +279,7 @@ def test_with_a_ca_of_clients_only_those_are_served_that_it_has_signed(
     for context in (certified.trusting(), unknown):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             request(daemon, context, "PUT", f"/{bucket}/k", b"x")
+    eventually(lambda: scraped(daemon, "s3d_tls_handshake_failures_total") == 2)
 
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
 from s3d.api import Body
+from s3d.problems import Problem
 
 
 class IdentityStatus(TypedDict):
@@ -78,11 +79,22 @@ class CacheStatus(TypedDict):
     """Whether its index can be used just now. It is begun anew by itself."""
 
 
+class ProblemStatus(TypedDict):
+    """Something that is wrong now (problems.py)."""
+
+    name: str
+    stake: Literal["data", "service"]
+    text: str
+    hint: str
+
+
 class Status(TypedDict):
     """The daemon in counts."""
 
     version: str
     started_at: float
+    problems: list[ProblemStatus]
+    """What is wrong now, the gravest first."""
     remote: RemoteStatus
     pending: Pending
     states: dict[str, int]
@@ -187,6 +199,9 @@ class Reports(Protocol):
         """Why requests cannot be served just now, a line each, without bucket or key; nothing when they can. That the
         remote is away is no reason."""
 
+    def problems(self) -> list[Problem]:
+        """What is wrong, without bucket or key, the gravest first."""
+
     def status(self) -> Status:
         """The daemon in counts."""
 
@@ -227,6 +242,9 @@ class Reports(Protocol):
 
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         """Drop what is in the read cache: how much."""
+
+    def set_log_level(self, level: str) -> dict[str, Any]:
+        """Log from this level on, until a restart or until the setting changes. Raises ConfigError."""
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""

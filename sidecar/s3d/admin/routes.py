@@ -44,7 +44,7 @@ def handler(
         # As sent: a key that a URL library has normalised is another key.
         _, path, query = targets.split(request.raw_path)
         change = changing.get(path) if shows_keys else None
-        allowed = ("POST",) if change else ("GET", "HEAD")
+        allowed = ("POST",) if change or (shows_keys and path == "/log") else ("GET", "HEAD")
         if request.method not in allowed:
             return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow=", ".join(allowed)))
         if change:
@@ -53,12 +53,13 @@ def handler(
             case "/healthz":
                 return finish(web.Response(text="ok\n"))
             case "/readyz":
-                reasons = reports.ready()
-                return finish(web.Response(status=503 if reasons else 200, text="\n".join(reasons or ["ok"]) + "\n"))
+                return finish(readiness(reports))
             case "/metrics":
                 return finish(await scrape(reports, metrics, request.headers.get("Accept", "")))
             case "/status":
                 return finish(report(reports, query, shows_keys=shows_keys))
+            case "/log" if shows_keys:
+                return finish(log_level(reports, query))
             case "/queue" if shows_keys:
                 return finish(await asked(query, partial(list_kept, reports)))
             case "/queue/why" if shows_keys:
@@ -71,6 +72,21 @@ def handler(
                 return finish(answer(404, {"error": f"there is no {path[:100]}"}))
 
     return handle
+
+
+def readiness(reports: Reports) -> web.Response:
+    """Whether requests are taken, and what is wrong all the same, a line each."""
+    reasons = reports.ready()
+    lines = [*(reasons or ["ok"]), *(one.text for one in reports.problems() if one.text not in reasons)]
+    return web.Response(status=503 if reasons else 200, text="\n".join(lines) + "\n")
+
+
+def log_level(reports: Reports, query: str) -> web.Response:
+    """Set the lowest level that is logged."""
+    try:
+        return answer(200, reports.set_log_level(parse_qs(query).get("level", [""])[-1]))
+    except S3DError as error:
+        return answer(400, {"error": error.message, "hint": "it is debug, info, warning or error"})
 
 
 async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Response:
@@ -143,6 +159,7 @@ def choose(query: str) -> Chosen:
 
 async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Response:
     """Answer with all metrics, in the format that the scraper asks for."""
+    metrics.show_problems({one.name for one in reports.problems()})
     with suppress(S3DError):  # a store that fails is itself in the counts
         status = reports.status()
         up = {"reachable": True, "away": False}.get(status["remote"]["state"])

@@ -2,8 +2,9 @@
 
 Each command's module is loaded when it is called: asking for help loads argparse and nothing else of weight, a client
 command loads an HTTP client of the standard library, and only `run` loads the daemon. Exit codes: 0 done, 1 the request
-failed, 2 the command line or the settings are wrong, 69 s3d or the remote cannot be reached (EX_UNAVAILABLE), 130 ended
-by Ctrl-C, 141 by a closed pipe; `run` and `flush` end with 75 where changes are left (EX_TEMPFAIL).
+failed, 2 the command line or the settings are wrong, 3 `status` says that something is wrong with the daemon, 69 s3d or
+the remote cannot be reached (EX_UNAVAILABLE), 130 ended by Ctrl-C, 141 by a closed pipe; `run` and `flush` end with 75
+where changes are left (EX_TEMPFAIL).
 """
 
 import argparse
@@ -50,7 +51,8 @@ environment:
   NO_COLOR               no colours, also on a terminal
 
 exit codes:
-  0 done   1 failed   2 wrong usage   69 s3d or the remote cannot be reached   75 changes are left   130 Ctrl-C
+  0 done   1 failed   2 wrong usage   3 `status`: something is wrong   69 s3d or the remote cannot be reached
+  75 changes are left   130 Ctrl-C
 """
 STATUS = """\
 examples:
@@ -60,7 +62,8 @@ examples:
   s3d status --json | jq .pending.bytes
 
 A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
-daemon runs and for its user. `delivered` means that nothing is pending here.
+daemon runs and for its user. `delivered` means that nothing is pending here. Of the daemon, the exit code is 3 where
+something is wrong; docs/OPERATING.md names all that may be.
 """
 LS = """\
 examples:
@@ -166,6 +169,14 @@ matches decides. What is not known matches no rule: the tags, headers and metada
 if they are not named here, and the tags of a bucket. Then the answer may be `unknown`.
 Not on a terminal, a line is: rule, whether it matches, and what that means, separated by tabs; the last
 line is the answer: yes, no or unknown. The forms of a rule are in docs/FILTERS.md.
+"""
+LOG = """\
+examples:
+  s3d log level debug              say everything, from now on
+  s3d log level info               the usual
+
+It holds until the daemon ends, or until S3D_LOG_LEVEL changes in its settings.json. What is asked is asked over
+the socket in S3D_LOCAL_DIR, where the daemon runs.
 """
 RUN = """\
 examples:
@@ -334,6 +345,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli import filters
 
             return filters.test(options)
+        case "log":
+            from s3d.cli.queue import log_level
+
+            return log_level(options.level)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -483,6 +498,12 @@ def parser() -> Parser:
         "--op", choices=("put", "delete", "get"), default="put", help="what is done with it (default: put)"
     )
     add_json(choice)
+
+    command = add("log", "change what the daemon logs, while it runs", epilog=LOG)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "set the lowest level that is logged"
+    choice = actions.add_parser("level", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=LOG)
+    choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")

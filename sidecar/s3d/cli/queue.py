@@ -237,6 +237,12 @@ def request(method: str, where: str) -> Any:
     return client.exchange(sock, "localhost", method, where, {}, None, 0)
 
 
+def log_level(level: str) -> int:
+    """Have the daemon log from this level on."""
+    read(request("POST", f"/log?{urlencode({'level': level})}"))
+    return 0
+
+
 def prestop() -> int:
     """Say that the pod's grace period runs."""
     read(request("POST", "/prestop"))

@@ -18,8 +18,8 @@ from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
 
-TROUBLE = frozenset(["missing", "failing", "refused"])
-"""What may be wrong with an identity's keys."""
+WRONG = 3
+"""Exit code where something is wrong with the daemon."""
 STATES = {
     "waiting": "waits for its turn or for the remote",
     "pushing": "is being sent to the remote",
@@ -46,7 +46,7 @@ def status(options: argparse.Namespace) -> int:
         terminal.print_rows(object_rows(said))
     else:
         terminal.print_rows(bucket_rows(said))
-    return 0
+    return WRONG if target is None and said["problems"] else 0
 
 
 def fetch(target: Target | None) -> dict[str, Any]:
@@ -110,6 +110,17 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     now = time.time()
     remote, pending = said["remote"], said["pending"]
     draining = terminal.paint(", draining: no new requests are taken", "yellow") if said["draining"] else ""
+    if pending["changes"]:
+        oldest = pending["oldest_age_seconds"]
+        waited = "" if oldest is None else f", the oldest since {terminal.show_age(oldest)}"
+        number, size = terminal.count(pending["changes"], "change"), terminal.show_size(pending["bytes"])
+        yield "pending", f"{number}, {size}, not in the remote yet{waited}"
+    else:
+        yield "pending", "nothing: the remote has everything"
+    for problem in said["problems"]:
+        colour = "red" if problem["stake"] == "data" else "yellow"
+        yield "wrong", terminal.paint(terminal.printable(problem["text"]), colour)
+        yield "", terminal.printable(problem["hint"])
     yield "s3d", f"{said['version']}, runs for {terminal.show_age(now - said['started_at'])}{draining}"
     state = remote["state"]
     colour = {"reachable": "green", "away": "red"}.get(state, "dim")
@@ -120,25 +131,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         left = tls["expires_at"] - now
         until = f"expires in {terminal.show_age(left)}" if left > 0 else f"expired {terminal.show_age(-left)} ago"
         yield "certificate", until if left > 0 else terminal.paint(until, "red")
-    if remote["refusal"]:
-        wrong_keys = remote["credentials"] == "refused"
-        text = (
-            "the remote refuses our keys" if wrong_keys else "no bucket is found at this address: check its path, too"
-        )
-        yield "refused", terminal.paint(terminal.printable(f"{remote['refusal']}: {text}"), "red")
     if said["access_keys"] is not None:
         yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
-    for name, file in said["files"].items():
-        if file["error"]:
-            text = f"{name.replace('_', ' ')} of {terminal.show_age(now - file['loaded_at'])} ago: {file['error']}"
-            yield "old", terminal.paint(terminal.printable(text), "red")
     if said["keeps_push_filter"]:
         text = "push filter: the settings do not say which holds, so the last one stays in force"
         yield "old", terminal.paint(text, "yellow")
-    for identity in remote.get("identities", ()):
-        if identity["credentials"] in TROUBLE:
-            text = f"{identity['name']}: its keys are {identity['credentials']} {identity['refusal']}".rstrip()
-            yield "identity", terminal.paint(terminal.printable(text), "red")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             waits = terminal.show_age(now - lane["since"])
@@ -149,12 +146,6 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         name = f"{change['bucket']}/{change['key']}"
         text = f"{name} {terminal.count(change['attempts'], 'time')}: {change['code']}: {change['reason']}"
         yield "tried", terminal.paint(terminal.printable(text), "yellow")
-    if not pending["changes"]:
-        yield "pending", "nothing: the remote has everything"
-        return
-    oldest = pending["oldest_age_seconds"]
-    waited = "" if oldest is None else f", the oldest since {terminal.show_age(oldest)}"
-    yield "pending", f"{terminal.count(pending['changes'], 'change')}, {terminal.show_size(pending['bytes'])}{waited}"
     if pending.get("unjudged"):
         yield (
             "  unjudged",

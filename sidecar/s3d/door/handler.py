@@ -26,9 +26,11 @@ from s3d.config import is_loopback
 from s3d.connections import LINGER, Connection
 from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
 from s3d.door.callers import GATEWAY, Callers
+from s3d.door.exchange import Accounts, Exchange
 from s3d.door.request_body import RequestBody
 from s3d.door.response import NAME, XML, Response, begun, sending
 from s3d.errors import S3DError, S3Error
+from s3d.metrics import Metrics
 from s3d.protocol import adminapis, answers, checksums, decode, encode, sigv4
 from s3d.protocol.model import Operation
 from s3d.settings import Gateway
@@ -50,9 +52,12 @@ PROLOGUE = encode.PROLOGUE.encode().strip()
 class Door:
     """One S3 front over one S3."""
 
-    def __init__(self, serve: S3, settings: Gateway, rules_of: RulesOf, callers: Callers | None = None) -> None:
-        """Take what answers the calls, who knows the CORS rules of buckets, and who may call; None: everyone who
-        reaches the door."""
+    def __init__(
+        self, serve: S3, settings: Gateway, rules_of: RulesOf, metrics: Metrics, callers: Callers | None = None
+    ) -> None:
+        """Take what answers the calls, who knows the CORS rules of buckets, who counts, and who may call; None:
+        everyone who reaches the door."""
+        self.accounts = Accounts(metrics, settings)
         self._serve = serve
         self._callers = callers
         host = urlsplit(settings.endpoint).hostname or "localhost"
@@ -68,12 +73,20 @@ class Door:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
-        with connection.answering():
-            return await self._answer(request)
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        request_id = f"{self._run}{next(self._count):08X}"
         authority, path, query = targets.split(request.raw_path)
+        exchange = Exchange(f"{self._run}{next(self._count):08X}", request.method, path)
+        response: web.StreamResponse | None = None
+        with connection.answering():
+            try:
+                response = await self._answer(request, exchange, authority, query)
+            finally:
+                self.accounts.close(exchange, response)
+        return response
+
+    async def _answer(
+        self, request: web.BaseRequest, exchange: Exchange, authority: str | None, query: str
+    ) -> web.StreamResponse:
+        request_id, path = exchange.id, exchange.path
         headers: AnyHeaders = request.headers
         if authority is not None:
             # What the target says goes before the header (RFC 9112, 3.2.2).
@@ -98,20 +111,22 @@ class Door:
                     adminapis.check_allowed(self._admin_api)
                     # Whatever S3 would take it for.
                     operation = None
-                name = operation.name if operation else ""
+                exchange.operation = name = operation.name if operation else ""
+                exchange.bucket = params.get("Bucket", "")
                 caller, source = await self._admit(request, name, params, wire, body, page)
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
                     incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
                 check_length(incoming)
+                exchange.received = (incoming.length or 0) if incoming else 0
                 call = Call(name, params, wire, incoming, identity=caller.key.identity, trace=request_id)
                 if call.operation in answers.LONG:
-                    return await self._patient(request, call, page, request_id)
+                    return await self._patient(request, call, page, exchange)
                 reply = await self._serve(call)
                 # Before the head of the answer, which says it: a client that is not told would send its next request
                 # into a connection that is being closed.
                 closing = body is not None and not await self._drained(request, body)
-                response = await self._respond(request, reply, page, request_id, closing=closing)
+                response = await self._respond(request, reply, page, exchange, closing=closing)
             except S3Error as error:
                 response = self._refuse(request, page, error, request_id)
             except S3DError as error:
@@ -156,7 +171,9 @@ class Door:
             self._browsers.check(wire, page)
         return caller, source
 
-    async def _patient(self, request: web.BaseRequest, call: Call, page: Page, request_id: str) -> web.StreamResponse:
+    async def _patient(
+        self, request: web.BaseRequest, call: Call, page: Page, exchange: Exchange
+    ) -> web.StreamResponse:
         """Answer an operation that the remote takes its time for, and that is judged by the end of its document.
 
         As S3 does it: what takes long begins its answer with 200, keeps the client waiting by blanks, and ends it with
@@ -166,16 +183,16 @@ class Door:
         try:
             await asyncio.wait([serving], timeout=BLANK_AFTER)
             if serving.done():
-                return await self._respond(request, serving.result(), page, request_id, closing=False)
-            headers: Headers = CIMultiDict({hdrs.CONTENT_TYPE: XML, "x-amz-request-id": request_id})
+                return await self._respond(request, serving.result(), page, exchange, closing=False)
+            headers: Headers = CIMultiDict({hdrs.CONTENT_TYPE: XML, "x-amz-request-id": exchange.id})
             page.tell(headers, forwarded=False)
-            response = web.StreamResponse(headers=headers)
+            response = begun(200, headers, closing=False)
             await response.prepare(request)
             await response.write(encode.PROLOGUE.encode())
             while not serving.done():
                 await response.write(b" ")
                 await asyncio.wait([serving], timeout=BLANK_AFTER)
-            await response.write((await self._end(request, call, serving, request_id)).removeprefix(PROLOGUE))
+            await response.write((await self._end(request, call, serving, exchange)).removeprefix(PROLOGUE))
             await response.write_eof()
         except ConnectionError:
             # The client has left. What was begun is answered to nobody, but it ends in its own time.
@@ -197,15 +214,17 @@ class Door:
         return reply
 
     async def _end(
-        self, request: web.BaseRequest, call: Call, serving: asyncio.Future[Reply], request_id: str
+        self, request: web.BaseRequest, call: Call, serving: asyncio.Future[Reply], exchange: Exchange
     ) -> bytes:
         """The document that ends an answer which has begun."""
         try:
             reply = serving.result()
         except S3Error as error:
-            return self._error_document(request, error, request_id)
+            return self._error_document(request, error, exchange.id)
+        exchange.source = reply.source
         document = await read_all(reply.body, PATIENT_LIMIT)
-        return self._identified(request, document, request_id) if is_our_error(reply) else document
+        exchange.sent = len(document)
+        return self._identified(request, document, exchange.id) if is_our_error(reply) else document
 
     def _error_document(self, request: web.BaseRequest, error: S3Error, request_id: str) -> bytes:
         return self._identified(request, encode.error(error), request_id)
@@ -245,15 +264,16 @@ class Door:
         return Response(status=200, headers=headers)
 
     async def _respond(
-        self, request: web.BaseRequest, reply: Reply, page: Page, request_id: str, *, closing: bool
+        self, request: web.BaseRequest, reply: Reply, page: Page, exchange: Exchange, *, closing: bool
     ) -> web.StreamResponse:
         status, headers, body = reply.status, reply.headers, reply.body
+        exchange.source = reply.source
         if is_our_error(reply):
             headers["x-amz-id-2"] = self._host_id
             if isinstance(body, BytesBody):
-                body = BytesBody(self._identified(request, body.data, request_id))
+                body = BytesBody(self._identified(request, body.data, exchange.id))
         page.tell(headers, forwarded=reply.is_remotes)
-        headers.setdefault("x-amz-request-id", request_id)
+        headers.setdefault("x-amz-request-id", exchange.id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)
         length = body.length if body is not None else None
@@ -266,6 +286,7 @@ class Door:
             if body is not None:
                 await body.aclose()
             return Response(status=status, headers=headers)
+        exchange.sent = length or 0
         if isinstance(body, BytesBody) and len(body.data) <= SMALL:
             return Response(status=status, headers=headers, body=body.data)
         if body.send is not None and (length or 0) > SMALL and not is_encrypted(request):

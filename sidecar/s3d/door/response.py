@@ -24,9 +24,22 @@ _date = lru_cache(maxsize=2)(http_date)
 """The Date header of a second."""
 
 
-def begun(status: int, headers: Headers, *, closing: bool) -> web.StreamResponse:
+class Pieces(web.StreamResponse):
+    """A response that is sent piece by piece."""
+
+    head_at = 0.0
+    """When its head left, by time.perf_counter(); 0 before."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the head."""
+        writer = await super().prepare(request)
+        self.head_at = self.head_at or time.perf_counter()
+        return writer
+
+
+def begun(status: int, headers: Headers, *, closing: bool) -> Pieces:
     """A response that is sent piece by piece; with `closing` its head says that the connection ends with it."""
-    response = web.StreamResponse(status=status, headers=headers)
+    response = Pieces(status=status, headers=headers)
     if closing:
         response.force_close()
     return response

@@ -50,8 +50,11 @@ class Client(Connection):
         self.data_received(b"")
         return served
 
+    door: Door
+
     def too_long(self) -> bytes:
         """The answer to a head that is too long."""
+        self.door.accounts.refused(400)
         error = S3Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum allowed size")
         request_id = secrets.token_hex(8).upper()
         document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
@@ -64,6 +67,7 @@ class Client(Connection):
         """Answer a malformed request, or a handler that failed."""
         if self.transport is None or request.writer.output_size > 0:
             raise ConnectionError("the response is under way already")
+        self.door.accounts.refused(status)
         code = "InternalError" if status >= 500 else "InvalidRequest"
         error = S3Error(code, message or "The request is not valid HTTP", status=status)
         request_id = secrets.token_hex(8).upper()
@@ -77,6 +81,7 @@ class Client(Connection):
 class Server(web.Server):
     """aiohttp's low-level server, with our connections."""
 
+    door: Door
     bounds: Bounds
     patience = float("inf")
     """Seconds that running requests get at the end, at most; may be set until then."""
@@ -86,9 +91,11 @@ class Server(web.Server):
         # aiohttp takes 0 for no limit at all.
         await super().shutdown(max(0.1, min(timeout or self.patience, self.patience)))
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> Client:
         """Make the protocol of one connection."""
-        return Client(self, self.bounds, loop=self._loop, **self._kwargs)
+        client = Client(self, self.bounds, loop=self._loop, **self._kwargs)
+        client.door = self.door
+        return client
 
     async def accept(self, listening: socket.socket, tls: Tls) -> None:
         """Take connections for as long as it runs, and shake hands with all of them side by side.
@@ -110,7 +117,7 @@ class Server(web.Server):
 
     async def shake(self, raw: socket.socket, tls: Tls) -> None:
         """Shake hands with a client, for as long as one may keep us waiting; then it is served like any other."""
-        client = Client(self, self.bounds, loop=self._loop, **self._kwargs)
+        client = self()
         client.accepted(raw)
         try:
             await self._loop.connect_accepted_socket(
@@ -123,6 +130,7 @@ class Server(web.Server):
         except OSError as error:
             # No TLS, other versions of it, no certificate, or it has left: the client is told what TLS has words for.
             log.debug("a TLS handshake failed: %s", error)
+            self.door.accounts.handshake_failed()
             self.bounds.remove(client)
         except Exception:
             log.exception("a bug: a TLS handshake failed")
@@ -151,6 +159,7 @@ async def listen(
         "max_headers": MAX_HEADERS,
     }
     server = Server(door.handle, **options)
+    server.door = door
     server.bounds = Bounds(settings.client_timeout, settings.reader_timeout, asks_for_keys=asks_for_keys)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
     await runner.setup()

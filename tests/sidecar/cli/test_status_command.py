@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from s3d.cli.status import flatten
 from tests.daemons import Daemon
@@ -12,10 +13,13 @@ from tests.sidecar.cli.conftest import Cli
 
 @pytest.fixture(scope="module")
 def without_remote(moto: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon whose remote refuses every connection."""
+    """A daemon whose remote refuses every connection, and which has met that."""
     remote = Remote("away", f"http://127.0.0.1:{free_port()}", "Dummy", "Dummy", moto.program)
     daemon = Daemon(tmp_path_factory.mktemp("s3d"), {**remote.environment, "S3D_BUCKETS": "photos,films,notes"})
-    yield daemon.start()
+    daemon.start()
+    with pytest.raises(ClientError):
+        daemon.client(retries={"total_max_attempts": 1}).list_buckets()
+    yield daemon
     daemon.kill()
     print(daemon.output()[-20000:])
 
@@ -31,7 +35,7 @@ def away(cli: Cli, without_remote: Daemon, monkeypatch: pytest.MonkeyPatch) -> D
 
 def test_status_is_a_value_a_line(cli: Cli, away: Daemon) -> None:
     ran = cli("status")
-    assert ran.code == 0
+    assert ran.code == 3, "the remote is away"
     shown = dict(ran.lines)
     assert shown["pending.changes"].isdecimal()
     assert shown["draining"] == "false"
@@ -60,7 +64,7 @@ def test_what_needs_a_remote_that_is_away_is_exit_code_69(cli: Cli, away: Daemon
 
 def test_counts_come_over_the_metrics_door_where_there_is_no_socket(cli: Cli, away: Daemon, tmp_path: Path) -> None:
     elsewhere = str(tmp_path)
-    assert cli("status", S3D_LOCAL_DIR=elsewhere).code == 0
+    assert cli("status", S3D_LOCAL_DIR=elsewhere).code == 3
     ran = cli("status", "photos")
     assert ran.code == 69
     assert f"no s3d listens on {elsewhere}/s3d.sock" in ran.err
@@ -76,7 +80,7 @@ def test_a_named_metrics_door_is_asked_rather_than_a_socket_that_happens_to_be_t
     closed = f"http://127.0.0.1:{free_port()}"
     assert cli("status", XDG_STATE_HOME=str(state), S3D_METRICS_ENDPOINT=closed).code == 69
     monkeypatch.delenv("S3D_METRICS_ENDPOINT")
-    assert cli("status").code == 0
+    assert cli("status").code == 3
 
 
 def test_a_daemon_that_was_killed_is_not_running(cli: Cli, away: Daemon, request: pytest.FixtureRequest) -> None:
@@ -104,6 +108,10 @@ def test_a_person_reads_sentences(cli: Cli, away: Daemon, monkeypatch: pytest.Mo
     monkeypatch.setattr("s3d.cli.terminal.is_terminal", lambda _=None: True)
     monkeypatch.setenv("NO_COLOR", "1")
     assert f"remote    {away.settings['S3_ENDPOINT']} " in cli("status").out.decode()
+    shown = cli("status").out.decode()
+    assert shown.startswith("pending   ")
+    assert " not in the remote yet, the oldest since " in shown
+    assert "wrong     the remote does not answer\n" in shown
     assert "object    films/k\n" in cli("status", "films/k").out.decode()
     assert " ago; " in cli("status", "films/k").out.decode()
     assert "nothing is pending" in cli("status", "films/other").out.decode()

@@ -43,6 +43,11 @@ class Capacity:
         """Bytes of the disk that are taken or reserved."""
         return self._bytes + account.used(self._db)
 
+    def fullness(self) -> float:
+        """The larger share of the two limits that is taken or reserved."""
+        self._count()
+        return max(self._most_files / self._limits.max_files, self._most_bytes / max(1, self._limits.max_size))
+
     def holds(self, size: int) -> bool:
         """Whether the queue is large enough for so many bytes, were it empty."""
         return size <= self._limits.max_size

@@ -213,6 +213,15 @@ class Queue:
         """Why the local dir takes no writes at the moment; "" while it does."""
         return str(self._context.db.failure or self.trouble)
 
+    @property
+    def disk_is_full(self) -> bool:
+        """Whether no writes are taken because the disk is full."""
+        return self._context.ballast.dropped
+
+    def fullness(self) -> float:
+        """The share of its limits that is used."""
+        return self._context.capacity.fullness()
+
     async def drain(self, seconds: float) -> None:
         """Push what is pending for up to so long, delete what it leaves, then carry the WAL into the database."""
         await self.pusher.drained(seconds)
