@@ -104,7 +104,8 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours = {"S3D_INSECURE": "the door is the pod's own", "S3D_WRITE_QUEUE_DIR": "one volume holds all"}
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
-    ours |= dict.fromkeys(("S3D_TLS_CERT", "S3D_TLS_KEY", "S3D_TLS_CLIENT_CA"), "the door is on loopback")
+    tls = ("S3D_TLS_CERT", "S3D_TLS_KEY", "S3D_TLS_CLIENT_CA", "S3D_TLS_CLIENT_CERT", "S3D_TLS_CLIENT_KEY")
+    ours |= dict.fromkeys(tls, "the door is on loopback")
     ours |= {"S3D_REMOTE_IDENTITIES_FILE": "everyone in a pod is one and the same"}
     said = build.settings(spec(FULL), grace_seconds=125).keys()
     assert {name for name, *_ in known_settings()} - said == ours.keys()
