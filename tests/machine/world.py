@@ -35,7 +35,7 @@ COUNTED = (
     *"GetObject HeadObject GetObjectAttributes GetObjectTagging".split(),
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
-    *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
+    *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard", "revocation"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")
@@ -44,6 +44,9 @@ OWED = frozenset(
     "PutObject DeleteObject DeleteObjects GetObject HeadObject PutBucketTagging DeleteBucketTagging".split()
 )
 """What is answered also while the remote says nothing."""
+
+IDENTITIES = ("", "b")
+"""The gateway's own, and one that a file names."""
 
 keys = st.sampled_from(NAMES)
 bodies = st.sampled_from([*CONTENTS])
@@ -64,6 +67,8 @@ class Paging:
 
     operation: str
     params: dict[str, Any]
+    who: str | None = None
+    """The identity that lists; None before the first page."""
     names: list[str] = field(default_factory=list)
     etags: dict[str, str] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
@@ -81,6 +86,8 @@ class World:
     """Whether the bucket keeps versions in every third run."""
     tags: bool = True
     """Whether tags of the bucket hold what is written to it."""
+    shared: bool | None = None
+    """Whether two identities take turns; None: in every other run."""
     runs: int = 0
     steps: int = 0
     answered: Counter[str] = field(default_factory=Counter)
