@@ -29,6 +29,7 @@ FULL: dict[str, Any] = {
         "caBundle": {"configMapRef": {"name": "corp-ca"}},
         "awayAfterSeconds": 3,
         "requestTimeoutSeconds": 60,
+        "identities": {"secretRef": {"name": "accounts", "key": "mine.json"}},
         "credentials": {
             "webIdentity": ROLE
             | {"audience": "sts.example.com", "expirationSeconds": 900}
@@ -60,6 +61,11 @@ FULL: dict[str, Any] = {
     },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
     "access": {"keysSecretRef": {"name": "door-keys", "key": "mine.json"}},
+    "tls": {
+        "secretName": "door-tls",
+        "caBundle": {"configMapRef": {"name": "all-cas", "key": "bundle.pem"}},
+        "clientCASecretRef": {"name": "clients", "key": "all.pem"},
+    },
     "cors": {
         "origins": ["https://*.example", "null"],
         "methods": ["GET", "PUT"],
@@ -117,6 +123,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"appCredentials": "Dummy", "access": {"keysSecretRef": {"name": "door-keys"}}},
         "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in",
     ),
+    (
+        {"remote": {"credentials": KEYS, "identities": {"secretRef": {"name": "accounts"}}}},
+        "remote.identities needs access.keysSecretRef",
+    ),
     ({"drain": {"job": True}}, "drain.job needs volume.persistentVolumeClaim"),
     (
         {"drain": {"job": True}, "volume": {"ephemeral": {}}},
@@ -153,6 +163,12 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"cors": {"origins": ["*"], "methods": ["PATCH"]}}, "spec.cors.methods[0]"),
     ({"cors": {"origins": ["*"], "maxAgeSeconds": 86_401}}, "spec.cors.maxAgeSeconds"),
     ({"access": {}}, "spec.access.keysSecretRef"),
+    ({"tls": {}}, "spec.tls.secretName"),
+    ({"tls": {"secretName": "Door"}}, "spec.tls.secretName"),
+    ({"tls": {"secretName": "door", "clientCASecretRef": {}}}, "spec.tls.clientCASecretRef.name"),
+    ({"tls": {"secretName": "door", "key": "a"}}, 'unknown field "spec.tls.key"'),
+    ({"remote": {"credentials": KEYS, "identities": {}}}, "spec.remote.identities.secretRef"),
+    ({"remote": {"credentials": KEYS, "identities": [{"name": "etl"}]}}, "spec.remote.identities"),
     ({"appCredentials": "Mine"}, "spec.appCredentials"),
     ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
     ({"image": "mine"}, 'unknown field "spec.image"'),

@@ -1,4 +1,4 @@
-"""From a gateway's spec to what a pod gets: settings, the sidecar container, its volumes; and the drain job. Pure.
+"""From a gateway's spec to what a pod gets: settings, the sidecar container, its volumes. Pure.
 
 Containers and volumes are the API's own JSON, as dicts. Secrets appear as references alone; the settings hold none.
 What may change under a running pod comes to it a second time, by a ConfigMap that wins and may be missing.
@@ -14,8 +14,7 @@ from typing import Any
 from s3d import config
 from s3d.errors import ConfigError
 from s3d.settings import check_http_url, reloadable
-from s3d_operator.gateway_status import LastPod
-from s3d_operator.names import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED
+from s3d_operator import mounted
 from s3d_operator.schema import Cpu, Size
 from s3d_operator.spec import S3GatewaySpec
 
@@ -25,21 +24,12 @@ HEALTH_PORT = 33334
 # By address and not by name: the SDKs' endpoint rules then put the bucket into the path. `localhost` would become
 # `bucket.localhost`, which does not resolve everywhere.
 ENDPOINT = f"http://127.0.0.1:{DOOR_PORT}"
+TLS_ENDPOINT = f"https://127.0.0.1:{DOOR_PORT}"
 LOCAL_DIR = "/var/lib/s3d"
 CONFIG_DIR = "/etc/s3d/config"
 CONFIG_FILE = "settings.json"
-CA_DIR, CA_FILE = "/etc/s3d/ca", "ca.crt"
-IDENTITY_DIR = "/var/run/secrets/s3d.dev/identity"
-# The kubelet mounts a Secret for root, and for the pod's fsGroup where it has one.
-KEYS_DIR, KEYS_FILE = "/etc/s3d/keys", "keys.json"
-SECRET_MODE = 0o440
-# Where the sidecar writes the access key of its pod, and where the app's containers read it.
-APP_DIR, APP_FILE = "/var/run/secrets/s3d.dev/app", "credentials"
-CONFIG, CA, IDENTITY = f"{NAME}-config", f"{NAME}-ca", f"{NAME}-identity"
-KEYS, APP = f"{NAME}-keys", f"{NAME}-app"
-VOLUMES = frozenset({NAME, CONFIG, CA, IDENTITY, KEYS, APP})
-# What the S3 door needs, and a drain job does not, which has none.
-DOOR_VOLUMES = frozenset({KEYS, APP})
+CONFIG = f"{NAME}-config"
+VOLUMES = frozenset({NAME, CONFIG}) | mounted.ALL
 USER = 65534
 # What the kubelet needs between the end of the drain and the end of the grace period.
 MARGIN_SECONDS = 5
@@ -49,19 +39,12 @@ STARTUP_SECONDS = 60
 DRAIN_GRACE_SECONDS = 30
 # What may pass until the operator, woken or in its next round, has told a drain job to stop.
 NOTICE_SECONDS = 15
-# It has an hour, three tries at what is no answer of s3d, and stays for ten minutes to be looked at. Then the operator
-# makes another one, where something is left that can be delivered.
-DRAIN_SECONDS, DRAIN_RETRIES, DRAIN_KEPT_SECONDS = 3600, 3, 600
-# What s3d ends with where it leaves something: all that is left waits for a person.
-LEFT_BEHIND = 75
 DEFAULT_REGION = "us-east-1"
 EXPLAIN = "`kubectl explain s3gateway.spec` says what each field takes"
 # A label's name, with a domain before it or not (Kubernetes' API conventions).
 LABEL_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 # The agent of EKS Pod Identity, on every node (EKS user guide, "Pod Identity agent").
 POD_IDENTITY_AGENT = "http://169.254.170.23/v1/credentials"
-POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
-POD_IDENTITY_SECONDS = 86_400
 
 Object = dict[str, Any]
 
@@ -95,7 +78,13 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_LOCAL_DIR": LOCAL_DIR,
         "S3D_VOLUME_SIZE": spec.volume.size,
         "S3D_CONFIG_DIR": CONFIG_DIR,
-        "S3D_ENDPOINT": f"http://localhost:{DOOR_PORT}",
+        "S3D_ENDPOINT": f"{'https' if spec.tls else 'http'}://localhost:{DOOR_PORT}",
+        "S3D_TLS_CERT": f"{mounted.TLS_DIR}/tls.crt" if spec.tls else None,
+        "S3D_TLS_KEY": f"{mounted.TLS_DIR}/tls.key" if spec.tls else None,
+        "S3D_TLS_CLIENT_CA": (
+            f"{mounted.TLS_DIR}/{mounted.CLIENT_CA_FILE}" if spec.tls and spec.tls.client_ca_secret_ref else None
+        ),
+        "S3D_TLS_CA": f"{mounted.TRUST_DIR}/{mounted.TRUST_FILE}" if spec.tls else None,
         "S3D_METRICS_ENDPOINT": f"http://0.0.0.0:{HEALTH_PORT}",
         "S3D_TERMINATION_LOG": "/dev/termination-log",
         "S3D_LOG_FORMAT": "json",
@@ -104,19 +93,24 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_DRAIN_SECONDS": drain_seconds(spec, overrides),
         "S3D_DEADLINE_SECONDS": grace_seconds - MARGIN_SECONDS if grace_seconds > MARGIN_SECONDS else None,
         "S3D_BARRIER_TIMEOUT": queue.barrier_seconds,
-        "S3D_ACCESS_KEYS_FILE": f"{KEYS_DIR}/{KEYS_FILE}" if spec.access else None,
+        "S3D_ACCESS_KEYS_FILE": f"{mounted.KEYS_DIR}/{mounted.KEYS_FILE}" if spec.access else None,
         "S3D_CORS_ORIGINS": listed(spec.cors.origins) if spec.cors else None,
         "S3D_CORS_METHODS": listed(spec.cors.methods) if spec.cors else None,
         "S3D_CORS_HEADERS": listed(spec.cors.headers) if spec.cors else None,
         "S3D_CORS_EXPOSE": listed(spec.cors.expose) if spec.cors else None,
         "S3D_CORS_MAX_AGE": spec.cors.max_age_seconds if spec.cors else None,
-        "S3D_APP_CREDENTIALS_FILE": f"{APP_DIR}/{APP_FILE}" if spec.app_credentials == "Generated" else None,
+        "S3D_APP_CREDENTIALS_FILE": (
+            f"{mounted.APP_DIR}/{mounted.APP_FILE}" if spec.app_credentials == "Generated" else None
+        ),
         "S3_ENDPOINT": remote.endpoint,
         "AWS_REGION": region(spec),
         "S3D_ADDRESSING": remote.addressing.lower(),
         "S3D_CHECKSUMS": {"WhenSupported": "when_supported", "WhenRequired": "when_required"}[remote.checksums],
         "S3D_ADMIN_API": remote.admin_api or None,
-        "S3D_CREDENTIALS_DIR": IDENTITY_DIR if credentials.secret_ref else None,
+        "S3D_REMOTE_IDENTITIES_FILE": (
+            f"{mounted.IDENTITIES_DIR}/{mounted.IDENTITIES_FILE}" if remote.identities else None
+        ),
+        "S3D_CREDENTIALS_DIR": mounted.IDENTITY_DIR if credentials.secret_ref else None,
         "S3D_ANONYMOUS": credentials.anonymous is not None,
         "S3D_AWAY_AFTER": remote.away_after_seconds,
         "S3D_REQUEST_TIMEOUT": remote.request_timeout_seconds,
@@ -151,6 +145,10 @@ FIELDS = {
     "S3D_LOG_LEVEL": "spec.logLevel",
     "S3D_DRAIN_SECONDS": "spec.drain.seconds",
     "S3D_BARRIER_TIMEOUT": "spec.writeQueue.barrierSeconds",
+    "S3D_TLS_CERT": "spec.tls.secretName",
+    "S3D_TLS_KEY": "spec.tls.secretName",
+    "S3D_TLS_CLIENT_CA": "spec.tls.clientCASecretRef",
+    "S3D_TLS_CA": "spec.tls.caBundle",
     "S3D_ACCESS_KEYS_FILE": "spec.access.keysSecretRef",
     "S3D_CORS_ORIGINS": "spec.cors.origins",
     "S3D_CORS_METHODS": "spec.cors.methods",
@@ -163,6 +161,7 @@ FIELDS = {
     "S3D_ADDRESSING": "spec.remote.addressing",
     "S3D_CHECKSUMS": "spec.remote.checksums",
     "S3D_ADMIN_API": "spec.remote.adminAPI",
+    "S3D_REMOTE_IDENTITIES_FILE": "spec.remote.identities.secretRef",
     "S3D_ANONYMOUS": "spec.remote.credentials.anonymous",
     "S3D_AWAY_AFTER": "spec.remote.awayAfterSeconds",
     "S3D_REQUEST_TIMEOUT": "spec.remote.requestTimeoutSeconds",
@@ -237,7 +236,7 @@ def config_hash(spec: S3GatewaySpec, image: Image | None) -> str:
     drain job, which is ended and made again where its hash differs: a new image is no reason for that.
     """
     fixed = {name: value for name, value in settings(spec, grace_seconds=0).items() if name not in reloadable()}
-    rest = spec.model_dump(mode="json", include={"remote", "volume", "access", "app_credentials", "resources"})
+    rest = spec.model_dump(mode="json", include={"remote", "volume", "access", "tls", "app_credentials", "resources"})
     parts = [fixed, rest, *([image.name] if image else [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -250,6 +249,11 @@ def config_map(gateway: str) -> str:
 def region(spec: S3GatewaySpec) -> str:
     """The region that the gateway and its apps sign for."""
     return spec.remote.region or DEFAULT_REGION
+
+
+def endpoint(spec: S3GatewaySpec) -> str:
+    """The URL at which a pod's containers find the gateway."""
+    return TLS_ENDPOINT if spec.tls else ENDPOINT
 
 
 def lock_wait(spec: S3GatewaySpec, grace_seconds: int) -> int:
@@ -285,7 +289,7 @@ def sidecar(
             {"name": "S3D_CONFIG", "value": config},
             *({"name": name, "value": value} for name, value in endpoint_environment(spec).items()),
             *({"name": name, "value": value} for name, value in identity_environment(spec).items()),
-            *([{"name": "AWS_CA_BUNDLE", "value": f"{CA_DIR}/{CA_FILE}"}] if spec.remote.ca_bundle else []),
+            *({"name": name, "value": value} for name, value in trust_environment(spec).items()),
         ],
         "ports": [{"name": "s3d-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         # Called when the pod is deleted, at the same time as the app's hooks; SIGTERM comes after the app has ended.
@@ -298,7 +302,7 @@ def sidecar(
             "runAsNonRoot": True,
             "runAsUser": USER,
             # Root's group reads what the kubelet mounts for root, and may do nothing else.
-            "runAsGroup": 0 if spec.access else USER,
+            "runAsGroup": 0 if mounted.has_private(spec) else USER,
             "privileged": False,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -306,76 +310,6 @@ def sidecar(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": mounts(spec),
-    }
-
-
-def job_name(gateway: str, claim: str, last: LastPod) -> str:
-    """The name of the drain job for what a pod left in a claim: one each, so that none is made twice."""
-    return f"{gateway[:46]}-drain-{hashlib.sha256(f'{claim}/{last.uid}'.encode()).hexdigest()[:10]}"
-
-
-def drain_job(spec: S3GatewaySpec, gateway: Object, image: Image, claim: str, last: LastPod) -> Object:
-    """The Job that delivers what a pod left in a claim, as the sidecar would, and takes nothing.
-
-    `gateway` is the metadata of the S3Gateway. The pod gets no gateway itself, and no token of its service account but
-    what its identity to the remote is made from.
-    """
-    name = gateway["name"]
-    container = sidecar(spec, image, grace_seconds=DRAIN_GRACE_SECONDS, bounds_storage=False)
-    for part in ("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe"):
-        del container[part]
-    container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] not in DOOR_VOLUMES]
-    template = spec.volume.persistent_volume_claim and spec.volume.persistent_volume_claim.template
-    local: Object = {"name": template or NAME, "persistentVolumeClaim": {"claimName": claim}}
-    security: Object = {"runAsNonRoot": True} | ({} if last.fs_group is None else {"fsGroup": last.fs_group})
-    pod: Object = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": DRAIN_GRACE_SECONDS,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": security,
-        "containers": [container | {"args": ["run", "--drain"]}],
-        "volumes": [local, *(volume for volume in volumes(spec, name) if volume["name"] not in {NAME, *DOOR_VOLUMES})],
-    }
-    if last.service_account_name:
-        pod["serviceAccountName"] = last.service_account_name
-    if last.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": secret} for secret in last.image_pull_secrets]
-    if last.node_selector:
-        pod["nodeSelector"] = last.node_selector
-    if last.tolerations:
-        pod["tolerations"] = list(last.tolerations)
-    owner = {"apiVersion": API_VERSION, "kind": "S3Gateway", "name": name, "uid": gateway["uid"], "controller": True}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": job_name(name, claim, last),
-            "namespace": gateway["namespace"],
-            "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": "s3d-operator"},
-            "annotations": {CONFIG_HASH: config_hash(spec, None)},
-            # Not blockOwnerDeletion: that would take a permission on finalizers.
-            "ownerReferences": [owner],
-        },
-        "spec": {
-            "backoffLimit": DRAIN_RETRIES,
-            "activeDeadlineSeconds": DRAIN_SECONDS,
-            "ttlSecondsAfterFinished": DRAIN_KEPT_SECONDS,
-            "podFailurePolicy": {
-                "rules": [
-                    # An eviction is no answer.
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {"containerName": NAME, "operator": "In", "values": [LEFT_BEHIND]},
-                    },
-                ]
-            },
-            "template": {
-                "metadata": {"labels": {INJECT: "false", INJECTED: name, DRAINS: "true"}},
-                "spec": pod,
-            },
-        },
     }
 
 
@@ -401,7 +335,7 @@ def identity_environment(spec: S3GatewaySpec) -> Object:
     if web := credentials.web_identity:
         return {
             "AWS_ROLE_ARN": web.role_arn,
-            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{IDENTITY_DIR}/token",
+            "AWS_WEB_IDENTITY_TOKEN_FILE": f"{mounted.IDENTITY_DIR}/token",
             "AWS_ROLE_SESSION_NAME": NAME,
             "AWS_REGION": region(spec),
             "AWS_DEFAULT_REGION": region(spec),
@@ -409,11 +343,16 @@ def identity_environment(spec: S3GatewaySpec) -> Object:
     if credentials.pod_identity:
         return {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": POD_IDENTITY_AGENT,
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": f"{IDENTITY_DIR}/token",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": f"{mounted.IDENTITY_DIR}/token",
             "AWS_REGION": region(spec),
             "AWS_DEFAULT_REGION": region(spec),
         }
     return {}
+
+
+def trust_environment(spec: S3GatewaySpec) -> Object:
+    """Whom the daemon and the AWS SDK trust when they ask the remote and its token service."""
+    return {"AWS_CA_BUNDLE": f"{mounted.CA_DIR}/{mounted.CA_FILE}"} if spec.remote.ca_bundle else {}
 
 
 def probe(path: str, *, period: int, failures: int) -> Object:
@@ -449,33 +388,13 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
         {"name": claim.template if claim and claim.template else NAME, "mountPath": LOCAL_DIR},
         {"name": CONFIG, "mountPath": CONFIG_DIR, "readOnly": True},
     ]
-    if identity_sources(spec):
-        out.append({"name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": True})
-    if spec.remote.ca_bundle:
-        out.append({"name": CA, "mountPath": CA_DIR, "readOnly": True})
-    if spec.access:
-        out.append({"name": KEYS, "mountPath": KEYS_DIR, "readOnly": True})
-    if spec.app_credentials == "Generated":
-        out.append({"name": APP, "mountPath": APP_DIR})
-    return out
+    return [*out, *mounted.mounts(spec)]
 
 
 def volumes(spec: S3GatewaySpec, gateway: str) -> list[Object]:
     """The volumes of the pod that the sidecar needs; a StatefulSet's own claim is there already."""
     config: Object = {"name": CONFIG, "configMap": {"name": config_map(gateway), "optional": True}}
-    out = [*local_volume(spec), config]
-    if sources := identity_sources(spec):
-        out.append({"name": IDENTITY, "projected": {"sources": sources}})
-    if bundle := spec.remote.ca_bundle:
-        item = {"key": bundle.config_map_ref.key, "path": CA_FILE}
-        out.append({"name": CA, "configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
-    if spec.access:
-        keys = spec.access.keys_secret_ref
-        items = [{"key": keys.key, "path": KEYS_FILE}]
-        out.append({"name": KEYS, "secret": {"secretName": keys.name, "items": items, "defaultMode": SECRET_MODE}})
-    if spec.app_credentials == "Generated":
-        out.append({"name": APP, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
-    return out
+    return [*local_volume(spec), config, *mounted.volumes(spec)]
 
 
 def local_volume(spec: S3GatewaySpec) -> list[Object]:
@@ -492,25 +411,3 @@ def local_volume(spec: S3GatewaySpec) -> list[Object]:
             wanted["storageClassName"] = ephemeral.storage_class_name
         return [{"name": NAME, "ephemeral": {"volumeClaimTemplate": {"spec": wanted}}}]
     return [{"name": NAME, "emptyDir": {"sizeLimit": volume.size}}]
-
-
-def identity_sources(spec: S3GatewaySpec) -> list[Object]:
-    """What the volume of the identity is projected from: keys, or a token for nobody but whom it is shown to."""
-    credentials = spec.remote.credentials
-    if secret := credentials.secret_ref:
-        keys = [{"key": key, "path": key} for key in ("accessKeyID", "secretAccessKey")]
-        token = [{"key": "sessionToken", "path": "sessionToken"}]
-        return [
-            {"secret": {"name": secret.name, "items": keys}},
-            {"secret": {"name": secret.name, "items": token, "optional": True}},
-        ]
-    if web := credentials.web_identity:
-        return [token_source(web.audience, web.expiration_seconds)]
-    if credentials.pod_identity:
-        return [token_source(POD_IDENTITY_AUDIENCE, POD_IDENTITY_SECONDS)]
-    return []
-
-
-def token_source(audience: str, seconds: int) -> Object:
-    """A token of the pod's service account, bound to an audience."""
-    return {"serviceAccountToken": {"path": "token", "audience": audience, "expirationSeconds": seconds}}

@@ -26,7 +26,8 @@ from s3d_operator.overrides import read_overrides
 from s3d_operator.parse import parse_gateway
 from s3d_operator.podspec import annotations, containers, position
 from s3d_operator.reasons import Reason
-from s3d_operator.spec import LabelSelector, S3GatewaySpec
+from s3d_operator.selector import LabelSelector
+from s3d_operator.spec import S3GatewaySpec
 
 # What of ours is at pods, written by their authors and by us.
 LABELS = frozenset({INJECT, INJECTED, DRAINS})

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Literal
 
-from s3d_operator import build
+from s3d_operator import build, drain_job
 from s3d_operator.build import Image
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.gateway_status import ClaimStatus
@@ -216,12 +216,12 @@ class Drains:
 
     async def _deliver(self, gateway: Object, spec: S3GatewaySpec, claim: ClaimStatus) -> ClaimStatus:
         """See to it that a job delivers what is in a claim, and to what became of it."""
-        namespace, name = gateway["namespace"], build.job_name(gateway["name"], claim.claim_name, claim.last_pod)
+        namespace, name = gateway["namespace"], drain_job.job_name(gateway["name"], claim.claim_name, claim.last_pod)
         job = await self._kube.get(JOBS, name, namespace)
         if job is None:
             if not is_due(claim):
                 return claim.model_copy(update={"job": None})
-            made = build.drain_job(spec, gateway, self._image, claim.claim_name, claim.last_pod)
+            made = drain_job.drain_job(spec, gateway, self._image, claim.claim_name, claim.last_pod)
             job = await self._kube.apply(JOBS, made, COMPONENT)
             text = f"{describe_job(job)} delivers what the last pod left in claim {claim.claim_name}"
             await self._tell(gateway, Reason.DRAIN_JOB_STARTED, text, kind="Normal")
@@ -236,7 +236,7 @@ class Drains:
             text = (
                 f"{describe_job(job)} ended ({why}) before everything in claim {claim.claim_name} was delivered: "
                 f"`kubectl logs job/{name}` shows why. Another Job follows when this one is deleted, after "
-                f"{build.DRAIN_KEPT_SECONDS // 60} minutes. Parked changes need a pod with the claim, and `s3d queue`"
+                f"{drain_job.KEPT_SECONDS // 60} minutes. Parked changes need a pod with the claim, and `s3d queue`"
             )
             await self._tell(gateway, Reason.DRAIN_JOB_FAILED, text)
         if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):

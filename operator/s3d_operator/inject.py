@@ -6,7 +6,7 @@ injecting once. What the user or another webhook has set is never overwritten.
 
 from dataclasses import dataclass
 
-from s3d_operator import build
+from s3d_operator import build, mounted
 from s3d_operator.build import Image, Object, Overrides
 from s3d_operator.choice import Gateway
 from s3d_operator.edit import Edit
@@ -194,18 +194,19 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     """Send the SDKs of one container to the gateway; answer what its author should know."""
     container = edit.at(*path)
     have = {entry["name"]: entry for entry in container.get("env") or []}
-    endpoint = have.get("AWS_ENDPOINT_URL_S3")
-    if endpoint and endpoint.get("value") != build.ENDPOINT:
+    endpoint = build.endpoint(spec)
+    own = have.get("AWS_ENDPOINT_URL_S3")
+    if own and own.get("value") != endpoint:
         text = (
-            f"container {container['name']!r} has an AWS_ENDPOINT_URL_S3 of its own: its SDKs go past the gateway, and "
-            f"nothing that they write is queued. Remove it, or set it to {build.ENDPOINT}"
+            f"container {container['name']!r} has an AWS_ENDPOINT_URL_S3 of its own: its SDKs do not use the gateway, "
+            f"and nothing that they write is queued. Remove it, or set it to {endpoint}"
         )
         return [text]
     warnings = []
-    want = {"AWS_ENDPOINT_URL_S3": build.ENDPOINT}
+    want = {"AWS_ENDPOINT_URL_S3": endpoint}
     if not have.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
         want["AWS_REGION"] = build.region(spec)
-    file = f"{build.APP_DIR}/{build.APP_FILE}"
+    file = f"{mounted.APP_DIR}/{mounted.APP_FILE}"
     has_file = (have.get("AWS_SHARED_CREDENTIALS_FILE") or {}).get("value") == file
     if spec.app_credentials == "Dummy" and not have.keys() & IDENTITY:
         if container.get("envFrom"):
@@ -226,9 +227,18 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
             want["AWS_SHARED_CREDENTIALS_FILE"] = file
             has_file = True
     if spec.app_credentials == "Generated" and has_file:
-        mounts = edit.child(*path, "volumeMounts", default=[])
-        if not any(mount.get("mountPath") == build.APP_DIR for mount in mounts):
-            edit.add({"name": build.APP, "mountPath": build.APP_DIR, "readOnly": True}, *path, "volumeMounts", "-")
+        mount(edit, path, mounted.APP, mounted.APP_DIR)
+    if spec.tls:
+        trusted = f"{mounted.TRUST_DIR}/{mounted.TRUST_FILE}"
+        bundle = have.get("AWS_CA_BUNDLE")
+        if bundle and bundle.get("value") != trusted:
+            warnings.append(
+                f"container {container['name']!r} has an AWS_CA_BUNDLE of its own: its SDKs refuse the gateway unless "
+                f"the CA of the gateway's certificate is in there. Add it, or set AWS_CA_BUNDLE to {trusted}"
+            )
+        else:
+            want["AWS_CA_BUNDLE"] = trusted
+            mount(edit, path, mounted.TRUST, mounted.TRUST_DIR)
     lower = {name.lower() for name in have}
     if lower & PROXIES and "no_proxy" not in lower:
         want["NO_PROXY"] = ",".join(DIRECT)
@@ -242,6 +252,13 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
             if missing := [host for host in DIRECT if host not in hosts and "*" not in hosts]:
                 edit.add(",".join(hosts + missing), *path, "env", index, "value")
     return warnings
+
+
+def mount(edit: "Edit", path: tuple[str | int, ...], volume: str, where: str) -> None:
+    """Show one of the sidecar's volumes to a container of the app, read-only."""
+    mounts = edit.child(*path, "volumeMounts", default=[])
+    if not any(each.get("mountPath") == where for each in mounts):
+        edit.add({"name": volume, "mountPath": where, "readOnly": True}, *path, "volumeMounts", "-")
 
 
 def app_containers(spec: Object) -> list[tuple[str | int, ...]]:

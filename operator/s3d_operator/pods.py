@@ -32,6 +32,16 @@ MAX_SECONDS = 10 * 365 * 86_400
 CLAIM = "persistentVolumeClaim"
 # How many of anything the status of a gateway keeps of a pod.
 MAX_ENTRIES = 64
+# The files of a gateway that are taken over as they change, and the fields of a spec that they come from.
+FILES = {
+    "access_keys": "access.keysSecretRef",
+    "certificates": "tls",
+    "identities": "remote.identities.secretRef",
+    "settings": "writeQueue",
+}
+# What is known of an identity's keys where it cannot act.
+WITHOUT_KEYS = frozenset({"missing", "failing", "refused"})
+IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 # Taints that the API server lets every pod tolerate for a while.
 EVERYBODY_TOLERATES = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 
@@ -79,8 +89,10 @@ class Pod:
     """Whether it is of a drain job."""
     is_expendable: bool
     """Whether its author says that what it loses is no loss: a pod that merely tries whether a gateway works."""
+    endpoint: str
+    """The URL at which its containers find its gateway."""
     goes_past: tuple[str, ...]
-    """Containers whose SDKs are not sent to the gateway."""
+    """Containers whose SDKs are not sent there."""
     manner: LastPod
     """How it runs."""
     owner: Object
@@ -141,6 +153,7 @@ def read_pod(raw: Object) -> Pod:
         claim=claim_of(spec),
         drains=DRAINS in labels,
         is_expendable=(metadata.get("annotations") or {}).get(EXPENDABLE) == "true",
+        endpoint=endpoint_of(spec),
         goes_past=goes_past(spec),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
@@ -154,13 +167,20 @@ def refusal_of(status: Object) -> str:
     return (scheduled.get("reason") or "") if scheduled.get("status") == "False" else ""
 
 
+def endpoint_of(spec: Object) -> str:
+    """The URL of a pod's gateway, by the settings that its sidecar got when it was made."""
+    ours = [container for container in spec.get("initContainers") or [] if container["name"] == build.NAME]
+    told = [each.get("value") or "" for container in ours for each in container.get("env") or []]
+    return build.TLS_ENDPOINT if any('"S3D_ENDPOINT":"https://' in each for each in told) else build.ENDPOINT
+
+
 def goes_past(spec: Object) -> tuple[str, ...]:
     """The app's containers whose environment does not name the gateway."""
+    wanted = {"name": "AWS_ENDPOINT_URL_S3", "value": endpoint_of(spec)}
     return tuple(
         container["name"]
         for container in spec.get("containers") or []
-        if container["name"] not in MESH_PROXIES
-        and {"name": "AWS_ENDPOINT_URL_S3", "value": build.ENDPOINT} not in (container.get("env") or [])
+        if container["name"] not in MESH_PROXIES and wanted not in (container.get("env") or [])
     )
 
 
@@ -217,6 +237,10 @@ class Report:
     credentials: str
     endpoint_is_wrong: bool = False
     """Whether it finds no store at the endpoint, or no bucket below the endpoint's path."""
+    without_keys: tuple[str, ...] = ()
+    """The identities, beside its own, that have no keys or whose keys the remote refuses."""
+    not_taken_over: tuple[str, ...] = ()
+    """The fields whose files are wrong, so that it goes on with the last good ones."""
 
     @classmethod
     def read(cls, text: builtins.bytes) -> Self:
@@ -235,6 +259,14 @@ class Report:
                 remote=str(remote["state"])[:32],
                 credentials=credentials,
                 endpoint_is_wrong=bool(remote.get("refusal")) and credentials != "refused",
+                without_keys=tuple(
+                    each["name"]
+                    for each in remote.get("identities", [])
+                    if each["credentials"] in WITHOUT_KEYS and IDENTITY.fullmatch(each["name"])
+                )[:MAX_ENTRIES],
+                not_taken_over=tuple(
+                    field for name, field in FILES.items() if said.get("files", {}).get(name, {}).get("error")
+                ),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None

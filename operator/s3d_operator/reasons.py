@@ -29,6 +29,8 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     FOUND = "Found"
     REFUSED = "Refused"
+    IDENTITY_WITHOUT_KEYS = "IdentityWithoutKeys"
+    NOT_TAKEN_OVER = "NotTakenOver"
     PODS_NOT_STARTED = "PodsNotStarted"
     NO_PODS = "NoPods"
     REMOTE_AWAY = "RemoteAway"

@@ -387,7 +387,7 @@ class Reconciler:
                     if pod.goes_past:
                         text = (
                             f"pods have S3Gateway {pod.gateway!r}, but the environment does not send the SDKs of "
-                            f"{', '.join(pod.goes_past)} to it: set their endpoint to {build.ENDPOINT}"
+                            f"{', '.join(pod.goes_past)} to it: set their endpoint to {pod.endpoint}"
                         )
                     await self.events.tell(pod.owner, Reason.INJECTED, text, kind="Normal")
 

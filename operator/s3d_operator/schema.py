@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJso
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
+from s3d.settings import Section
+
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
@@ -25,6 +27,11 @@ def compare(left: str, how: str, right: str, *, add: str = "") -> str:
     guards = "".join(f"!isQuantity({each}) || " for each in quantities)
     one, other = (f"quantity({each if each.startswith(chr(39)) else f'string({each})'})" for each in (left, right))
     return f"{guards}{one}{f'.add(quantity({add}))' if add else ''}.compareTo({other}) {how} 0"
+
+
+def help_of(section: type[Section], field: str) -> str:
+    """The documentation of the setting that a field becomes."""
+    return section.model_fields[field].description or ""
 
 
 class Resource(BaseModel):

@@ -9,43 +9,29 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from s3d.settings import Browsers, Method, Section
 from s3d.settings import Gateway as Daemon
 from s3d.settings import Remote as RemoteSettings
 from s3d.settings import WriteQueue as WriteQueueSettings
+from s3d_operator.door_spec import Access, Cors, Tls
+from s3d_operator.references import CaBundle, IdentitiesSecret, SecretReference
 from s3d_operator.schema import (
     BUCKET_PATTERN,
     ENDPOINT_PATTERN,
-    HEADER_PATTERN,
-    KEY_PATTERN,
     LABEL_PATTERN,
     REGION_PATTERN,
     ROLE_PATTERN,
-    WILDCARD_PATTERN,
     Cpu,
-    LabelValue,
     Name,
     Resource,
     Rule,
     Size,
     compare,
+    help_of,
 )
+from s3d_operator.selector import LabelSelector
 
 # What a volume has beside the queue, as CEL.
 ROOM = "'512Mi'"
-
-
-def help_of(section: type[Section], field: str) -> str:
-    """The documentation of the setting that a field becomes."""
-    return section.model_fields[field].description or ""
-
-
-class SecretReference(Resource):
-    """A Secret of the same namespace."""
-
-    name: Name = Field(
-        description="Name of a Secret with the keys accessKeyID, secretAccessKey and, if there is one, sessionToken."
-    )
 
 
 class WebIdentity(Resource):
@@ -117,17 +103,13 @@ class Credentials(Resource):
     )
 
 
-class ConfigMapKey(Resource):
-    """A key of a ConfigMap of the same namespace."""
+class Identities(Resource):
+    """Identities by which a gateway acts at the remote, beside its own."""
 
-    name: Name = Field(description="Name of the ConfigMap.")
-    key: str = Field(default="ca.crt", description="The key in it.", pattern=KEY_PATTERN, min_length=1, max_length=253)
-
-
-class CaBundle(Resource):
-    """Which authorities to trust for https, in place of those of the image."""
-
-    config_map_ref: ConfigMapKey = Field(description="Certificates as PEM in a ConfigMap of the pod's namespace.")
+    secret_ref: IdentitiesSecret = Field(
+        description="A Secret of the pod's namespace with the identities as JSON (docs/IDENTITIES.md). Changed ones "
+        "are used without a restart."
+    )
 
 
 class Remote(Resource):
@@ -167,6 +149,11 @@ class Remote(Resource):
     credentials: Credentials = Field(
         description="How the gateway authenticates to the remote; exactly one of the members."
     )
+    identities: Identities | None = Field(
+        default=None,
+        description="Accounts, users or roles of the remote for which access keys may stand. Unset: all act as the "
+        "gateway.",
+    )
 
     rules: ClassVar = (
         Rule(
@@ -178,76 +165,10 @@ class Remote(Resource):
     )
 
 
-class SecretKey(Resource):
-    """A key of a Secret of the same namespace."""
-
-    name: Name = Field(description="Name of the Secret.")
-    key: str = Field(
-        default="keys.json", description="The key in it.", pattern=KEY_PATTERN, min_length=1, max_length=253
-    )
-
-
-class Access(Resource):
-    """Who may use the gateway of a pod."""
-
-    keys_secret_ref: SecretKey = Field(
-        description="A Secret of the pod's namespace with the access keys that requests are signed with, as JSON "
-        "(docs/ACCESS.md). Changed keys are used without a restart. Requests that none of them signs are refused."
-    )
-
-
-class Cors(Resource):
-    """One CORS rule for every bucket, in the place of those that the remote has."""
-
-    origins: tuple[Annotated[str, Field(pattern=WILDCARD_PATTERN, max_length=253)], ...] = Field(
-        description=help_of(Browsers, "origins"), min_length=1, max_length=64
-    )
-    methods: tuple[Method, ...] = Field(
-        default=(), description=help_of(Browsers, "methods") + " Unset: all.", max_length=5
-    )
-    headers: tuple[Annotated[str, Field(pattern=WILDCARD_PATTERN, max_length=253)], ...] = Field(
-        default=(), description=help_of(Browsers, "headers") + " Unset: all.", max_length=64
-    )
-    expose: tuple[Annotated[str, Field(pattern=HEADER_PATTERN, max_length=253)], ...] = Field(
-        default=(),
-        description=help_of(Browsers, "expose") + " Unset: ETag, x-s3d-durability and a few more.",
-        max_length=64,
-    )
-    max_age_seconds: int = Field(default=3600, description=help_of(Browsers, "max_age"), ge=0, le=86_400)
-
-
 class Bucket(Resource):
     """A bucket that is assumed to exist."""
 
     name: str = Field(description="Name of the bucket.", pattern=BUCKET_PATTERN, max_length=63)
-
-
-class LabelRequirement(Resource):
-    """One requirement of a label selector."""
-
-    key: Annotated[str, Field(max_length=317)] = Field(description="Name of the label.")
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How the label relates to `values`.")
-    values: tuple[LabelValue, ...] = Field(
-        default=(), description="Values for In and NotIn; empty for the others.", max_length=64
-    )
-
-    rules: ClassVar = (
-        Rule(
-            "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
-            "matchExpressions: In and NotIn take values, Exists and DoesNotExist take none",
-        ),
-    )
-
-
-class LabelSelector(Resource):
-    """Which pods; all requirements have to hold, an empty selector matches every pod."""
-
-    match_labels: dict[str, LabelValue] = Field(
-        default_factory=dict, description="Labels with these values.", max_length=64
-    )
-    match_expressions: tuple[LabelRequirement, ...] = Field(
-        default=(), description="Requirements on labels.", max_length=64
-    )
 
 
 class WriteQueue(Resource):
@@ -446,6 +367,9 @@ class S3GatewaySpec(Resource):
         default=None,
         description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
     )
+    tls: Tls | None = Field(
+        default=None, description="TLS between a pod's containers and its gateway. Unset: plain HTTP."
+    )
     cors: Cors | None = Field(
         default=None,
         description="One CORS rule for every bucket. Unset: the rules of each bucket, as the remote has them.",
@@ -489,6 +413,10 @@ class S3GatewaySpec(Resource):
             "self.appCredentials != 'Dummy' || !has(self.access)",
             "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in; Generated makes a key that is "
             "let in",
+        ),
+        Rule(
+            "!has(self.remote.identities) || has(self.access)",
+            "remote.identities needs access.keysSecretRef: who acts by which identity is said by the access keys",
         ),
         Rule(
             "!self.drain.job || has(self.volume.persistentVolumeClaim)",

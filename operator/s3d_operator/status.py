@@ -24,6 +24,8 @@ from s3d_operator.spec import S3GatewaySpec
 AT_RISK_SECONDS = 300
 # How old the time may be at which a status was last found as it is.
 OBSERVED_SECONDS = 60
+# Reasons of conditions that are False while pods can use the gateway.
+USABLE = frozenset({Reason.REMOTE_AWAY, Reason.IDENTITY_WITHOUT_KEYS})
 # How a person sees more.
 SHOW_STATUS = "`kubectl exec POD -c s3d -- s3d status`"
 
@@ -216,8 +218,6 @@ def add_up(facts: GatewayFacts, now: datetime) -> Object | None:
 
 def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgement:
     """Whether the gateways have something to sign with."""
-    if spec and spec.remote.credentials.anonymous:
-        return Judgement("True", Reason.NOT_REQUIRED, "requests are not signed")
     said = [report.credentials for report in facts.reports]
     if missing := said.count("missing") + said.count("failing"):
         hint = "see the log of container s3d, and whether the service account may have the role"
@@ -229,6 +229,15 @@ def judge_credentials(spec: S3GatewaySpec | None, facts: GatewayFacts) -> Judgem
         if path := path_of(spec):
             text += f". Check also whether the path {path} belongs into remote.endpoint"
         return Judgement("False", Reason.REFUSED, text)
+    if names := sorted({name for report in facts.reports for name in report.without_keys}):
+        listed = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+        text = (
+            f"no keys are found for {'identity' if len(names) == 1 else 'identities'} {listed}, or the remote refuses "
+            f"them: what is written by their access keys waits; {SHOW_STATUS} shows more"
+        )
+        return Judgement("False", Reason.IDENTITY_WITHOUT_KEYS, text)
+    if spec and spec.remote.credentials.anonymous:
+        return Judgement("True", Reason.NOT_REQUIRED, "requests are not signed")
     if "found" in said:
         return Judgement("True", Reason.FOUND, "the pods have found their keys")
     if facts.waiting:
@@ -374,12 +383,18 @@ def judge_ready(judged: dict[str, Judgement], facts: GatewayFacts | None) -> Jud
     """The summary: whether pods can use the gateway, and what most needs a look."""
     waiting = facts.waiting if facts else []
     for kind in ("Accepted", "CredentialsResolved", "RemoteReachable"):
-        # A remote that is merely away is no reason: writes are queued.
-        if judged[kind].status == "False" and judged[kind].reason != Reason.REMOTE_AWAY:
+        # A remote that is merely away is no reason: writes are queued. Nor is an identity: others can use the gateway.
+        if judged[kind].status == "False" and judged[kind].reason not in USABLE:
             return judged[kind]
     # While pods start this lasts for seconds; nobody knows before whether they can.
     none_starts = bool(facts and waiting and len(waiting) == len(facts.pods))
-    for kind, bad in (("DataAtRisk", "True"), ("RemoteReachable", "False"), ("Conflicted", "True")):
+    bad_ones = (
+        ("DataAtRisk", "True"),
+        ("RemoteReachable", "False"),
+        ("CredentialsResolved", "False"),
+        ("Conflicted", "True"),
+    )
+    for kind, bad in bad_ones:
         if judged[kind].status == bad:
             return judged[kind]._replace(status="Unknown" if none_starts else "True")
     if waiting:
@@ -387,4 +402,10 @@ def judge_ready(judged: dict[str, Judgement], facts: GatewayFacts | None) -> Jud
         return Judgement("Unknown" if none_starts else "True", Reason.PODS_NOT_STARTED, text)
     if judged["Accepted"].reason != Reason.ACCEPTED:
         return judged["Accepted"]
+    if fields := sorted({field for report in facts.reports for field in report.not_taken_over} if facts else ()):
+        text = (
+            f"what came last by spec.{' and spec.'.join(fields)} is wrong, and pods go on with what they had: "
+            "`kubectl logs POD -c s3d` says what is wrong"
+        )
+        return Judgement("True", Reason.NOT_TAKEN_OVER, text)
     return Judgement("True", Reason.READY, "pods that opt in write through this gateway")

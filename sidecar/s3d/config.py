@@ -173,7 +173,7 @@ def check_tls(gateway: Gateway) -> None:
             f"S3D_ENDPOINT is https://, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
             hint="they name the PEM files of the certificate and of its key",
         )
-    files["S3D_TLS_CLIENT_CA"] = gateway.tls_client_ca
+    files |= {"S3D_TLS_CLIENT_CA": gateway.tls_client_ca, "S3D_TLS_CA": gateway.tls_ca}
     unused = [name for name, path in files.items() if path is not None]
     if not is_https and unused:
         raise ConfigError(

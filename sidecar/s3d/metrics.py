@@ -176,8 +176,8 @@ class Metrics:
         self.access_keys = Gauge("s3d_access_keys", "Access keys that clients may sign with.", registry=registry)
         self.reload_failed = Gauge(
             "s3d_reload_failed",
-            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys or "
-            "certificates.",
+            "1 while the newest content of a file is wrong and the one before is used: settings, access_keys, "
+            "identities or certificates.",
             ("file",),
             registry=registry,
         )

@@ -146,6 +146,12 @@ class Gateway(Section):
         None,
         "PEM file with the private key of S3D_TLS_CLIENT_CERT, without a password. Unset: it is in the same file.",
     )
+    tls_ca: Path | None = setting(
+        "S3D_TLS_CA",
+        None,
+        "PEM file with certificates of CAs, by which commands such as `s3d ls` judge the certificate of the S3 door. "
+        "Unset: AWS_CA_BUNDLE, then SSL_CERT_FILE, then the system.",
+    )
     metrics_endpoint: str = setting(
         "S3D_METRICS_ENDPOINT",
         "http://127.0.0.1:33334",

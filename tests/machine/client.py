@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.machine.answers import away, said, same
-from tests.machine.world import HOLD, IDENTITIES, MEMORY, OWED, Paging, World
+from tests.machine.world import HOLD, IDENTITIES, MEMORY, NAMES, OWED, Paging, World
 from tests.model import Model, State, Wrong, thing
 from tests.onion import LEFT, Onion
 
@@ -188,6 +188,12 @@ class Client(RuleBasedStateMachine):
         """Nothing is kept back that has a newer acknowledged change of its key (Q-9b)."""
         if broken := self.onion.broken():
             raise Wrong(f"kept back behind newer changes: {broken}")
+
+    def revoke_keys(self, who: str) -> None:
+        """Have the remote refuse the keys of one identity, and of nobody else."""
+        self.step("revocation")
+        self.excused |= {*NAMES}
+        self.onion.flaky.revoked = frozenset([who])
 
     def number(self) -> str:
         """The mark of a write."""

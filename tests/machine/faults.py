@@ -29,9 +29,7 @@ class Faults(Kept):
         """The remote refuses the keys of one identity: what it has pending waits, and holds up nobody else."""
         if self.chance is None:
             return
-        self.step("revocation")
-        self.excused |= {*NAMES}
-        self.onion.flaky.revoked = frozenset([who])
+        self.revoke_keys(who)
         self.onion.run(self.onion.breathe())
 
     @rule()

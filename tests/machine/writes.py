@@ -11,7 +11,7 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.machine.answers import holds
 from tests.machine.reads import Reads
-from tests.machine.world import CONTENTS, FIRST_PART, HOLD, IDENTITIES, NAMES, bodies, keys, some_writes, tags
+from tests.machine.world import CONTENTS, FIRST_PART, HOLD, IDENTITIES, NAMES, bodies, keys, rarely, some_writes, tags
 from tests.model import State, Wrong, copied, md5, thing
 
 
@@ -50,13 +50,16 @@ class Writes(Reads):
             else:
                 self.delete(key)
 
-    @rule(key=keys, some=st.lists(bodies, min_size=2, max_size=3))
-    def write_in_turn(self, key: str, some: list[str]) -> None:
-        """Two identities write a key while nothing of it is delivered: the remote gets what each of them wrote."""
+    @rule(key=keys, some=st.lists(bodies, min_size=2, max_size=3), revoked=rarely)
+    def write_in_turn(self, key: str, some: list[str], revoked: bool) -> None:
+        """Two identities write a key while nothing of it is delivered: the remote gets what each of them wrote, but for
+        whom it refuses."""
         if self.chance is None:
             return
         self.onion.flaky.stalled = True
         who = self.chance.sample(IDENTITIES, 2)
+        if revoked:
+            self.revoke_keys(who[0])
         self.put_bytes(key, CONTENTS["same"], "", who[1])
         for number, body in enumerate(some):
             self.put_bytes(key, CONTENTS[body], "", who[number % 2])

@@ -5,7 +5,7 @@ import pytest
 
 from s3d import config
 from s3d.settings import Browsers, Settings, known_settings, parse_bytes
-from s3d_operator import build
+from s3d_operator import build, mounted
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
 from tests.operator.goldens import IMAGE
@@ -13,7 +13,8 @@ from tests.operator.goldens import IMAGE
 SECRET = {"secretRef": {"name": "s3-keys"}}
 FULL = {
     "remote": {"endpoint": "https://s3.example.com", "region": "eu-1", "addressing": "Virtual", "credentials": SECRET}
-    | {"checksums": "WhenRequired", "awayAfterSeconds": 3, "requestTimeoutSeconds": 60, "adminAPI": True},
+    | {"checksums": "WhenRequired", "awayAfterSeconds": 3, "requestTimeoutSeconds": 60, "adminAPI": True}
+    | {"identities": {"secretRef": {"name": "accounts"}}},
     "buckets": [{"name": "photos"}, {"name": "logs"}],
     "writeQueue": {
         "maxSize": "1.5Gi",
@@ -34,6 +35,7 @@ FULL = {
     },
     "access": {"keysSecretRef": {"name": "door-keys"}},
     "appCredentials": "Generated",
+    "tls": {"secretName": "door-tls", "clientCASecretRef": {"name": "clients"}},
     "cors": {"origins": ["https://*.example", "null"], "methods": ["GET", "PUT"], "headers": ["x-amz-*"]}
     | {"expose": ["ETag"], "maxAgeSeconds": 60},
     "logLevel": "Debug",
@@ -81,7 +83,7 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.gateway.admin_api
     assert not loaded(LEAST).gateway.admin_api
     assert (settings.remote.away_after, settings.remote.request_timeout) == (3, 60)
-    assert str(settings.remote.credentials_dir) == build.IDENTITY_DIR
+    assert str(settings.remote.credentials_dir) == mounted.IDENTITY_DIR
     assert settings.gateway.barrier_timeout == 9
     assert settings.browsers.origins == ("https://*.example", "null")
     assert settings.browsers.methods == ("GET", "PUT")
@@ -89,8 +91,15 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.browsers.expose == ("ETag",)
     assert settings.browsers.max_age == 60
     assert loaded(LEAST | {"cors": {"origins": ["*"]}}).browsers == Browsers(origins=("*",))
-    assert str(settings.gateway.access_keys_file) == f"{build.KEYS_DIR}/{build.KEYS_FILE}"
-    assert str(settings.gateway.app_credentials_file) == f"{build.APP_DIR}/{build.APP_FILE}"
+    assert str(settings.gateway.access_keys_file) == f"{mounted.KEYS_DIR}/{mounted.KEYS_FILE}"
+    assert str(settings.gateway.app_credentials_file) == f"{mounted.APP_DIR}/{mounted.APP_FILE}"
+    assert str(settings.remote.identities_file) == f"{mounted.IDENTITIES_DIR}/{mounted.IDENTITIES_FILE}"
+    assert str(settings.gateway.tls_cert) == f"{mounted.TLS_DIR}/tls.crt"
+    assert str(settings.gateway.tls_key) == f"{mounted.TLS_DIR}/tls.key"
+    assert str(settings.gateway.tls_client_ca) == f"{mounted.TLS_DIR}/{mounted.CLIENT_CA_FILE}"
+    assert str(settings.gateway.tls_ca) == f"{mounted.TRUST_DIR}/{mounted.TRUST_FILE}"
+    assert loaded(LEAST | {"tls": {"secretName": "door-tls"}}).gateway.tls_client_ca is None
+    assert loaded(LEAST).gateway.tls_cert is loaded(LEAST).remote.identities_file is None
     assert loaded(LEAST).gateway.access_keys_file is loaded(LEAST).gateway.app_credentials_file is None
     assert settings.gateway.log_level == "debug"
     assert settings.gateway.volume_size == 3 << 30
@@ -104,9 +113,8 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours = {"S3D_INSECURE": "the door is the pod's own", "S3D_WRITE_QUEUE_DIR": "one volume holds all"}
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
-    tls = ("S3D_TLS_CERT", "S3D_TLS_KEY", "S3D_TLS_CLIENT_CA", "S3D_TLS_CLIENT_CERT", "S3D_TLS_CLIENT_KEY")
-    ours |= dict.fromkeys(tls, "the door is on loopback")
-    ours |= {"S3D_REMOTE_IDENTITIES_FILE": "everyone in a pod is one and the same"}
+    certificate = ("S3D_TLS_CLIENT_CERT", "S3D_TLS_CLIENT_KEY")
+    ours |= dict.fromkeys(certificate, "who runs commands shows a certificate, a sidecar does not")
     said = build.settings(spec(FULL), grace_seconds=125).keys()
     assert {name for name, *_ in known_settings()} - said == ours.keys()
 
@@ -185,7 +193,8 @@ def test_only_the_health_door_is_probed_and_it_does_not_ask_the_remote() -> None
 @pytest.mark.checklist(20)
 def test_the_s3_door_is_on_loopback_and_health_is_elsewhere() -> None:
     gateway = loaded(FULL).gateway
-    assert (gateway.endpoint, gateway.insecure) == ("http://localhost:33333", False)
+    assert (gateway.endpoint, gateway.insecure) == ("https://localhost:33333", False)
+    assert loaded(LEAST).gateway.endpoint == "http://localhost:33333"
     assert gateway.metrics_endpoint == "http://0.0.0.0:33334"
 
 

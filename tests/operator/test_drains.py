@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from s3d_operator import drains
+from s3d_operator import drains, mounted
 from s3d_operator.build import Image
 from s3d_operator.choice import Skip, read_gateway, wanted
 from s3d_operator.drains import follow, is_due
@@ -60,6 +60,20 @@ def test_a_job_is_no_pod_of_the_webhook_and_has_no_token_of_its_account() -> Non
     (container,) = template["spec"]["containers"]
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["args"] == ["run", "--drain"]
+
+
+def test_a_job_has_the_identities_by_which_it_pushes_and_nothing_of_the_door() -> None:
+    given, _ = read_job(JOBS / "claim.yaml")
+    access = {"access": {"keysSecretRef": {"name": "door-keys"}}, "tls": {"secretName": "door-tls"}}
+    identities = {"identities": {"secretRef": {"name": "accounts"}}}
+    spec = given["spec"] | access | {"remote": given["spec"]["remote"] | identities}
+    pod = make_job(given | {"spec": spec})["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    names = {volume["name"] for volume in pod["volumes"]}
+    assert names == {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted.IDENTITIES in names
+    assert not names & mounted.OF_THE_DOOR
+    assert container["securityContext"]["runAsGroup"] == 0
 
 
 def seen(name: str = "shop-1", *, claim: str = "queue", **state: Any) -> Pod:

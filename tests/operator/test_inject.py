@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3d_operator import build
+from s3d_operator import build, mounted
 from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, selects, wanted
 from s3d_operator.inject import patch, ports_of
 from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, GATEWAY, INJECT, INJECTED, ORIGINAL_GRACE
-from s3d_operator.spec import LabelSelector, S3GatewaySpec
+from s3d_operator.selector import LabelSelector
+from s3d_operator.spec import S3GatewaySpec
 from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
@@ -47,10 +48,10 @@ def test_another_implementation_of_json_patch_agrees_that_a_second_injection_is_
 
 
 names = st.sampled_from(
-    ["AWS_REGION", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "NO_PROXY", "no_proxy", "HTTP_PROXY", "https_proxy", "MODE"]
+    "AWS_REGION AWS_ENDPOINT_URL_S3 AWS_PROFILE AWS_CA_BUNDLE NO_PROXY no_proxy HTTP_PROXY https_proxy MODE".split()
 )
 variables: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {"name": names, "value": st.sampled_from(["", "x", "*", "localhost", build.ENDPOINT])}
+    {"name": names, "value": st.sampled_from(["", "x", "*", "localhost", build.ENDPOINT, build.TLS_ENDPOINT])}
 )
 OF_THE_POD: dict[str, Any] = {"fieldRef": {"fieldPath": "status.podIP"}}
 variables |= st.fixed_dictionaries({"name": names, "valueFrom": st.just(OF_THE_POD)})
@@ -110,9 +111,11 @@ VOLUMES: list[dict[str, Any]] = [
     {"persistentVolumeClaim": {"claimName": "queue"}},
     {"ephemeral": {"storageClassName": "fast"}},
 ]
+IDENTITIES: dict[str, Any] = {"identities": {"secretRef": {"name": "accounts"}}}
 specs = st.builds(
-    lambda credentials, app, drain, volume, bundle: (
+    lambda credentials, app, drain, volume, bundle, tls: (
         app
+        | tls
         | {
             "remote": {"credentials": credentials} | bundle,
             "drain": {"seconds": drain},
@@ -130,7 +133,8 @@ specs = st.builds(
     ),
     st.integers(0, 300),
     st.sampled_from(VOLUMES),
-    st.sampled_from([{}, {"caBundle": {"configMapRef": {"name": "corp-ca"}}}]),
+    st.sampled_from([{}, {"caBundle": {"configMapRef": {"name": "corp-ca"}}}, IDENTITIES]),
+    st.sampled_from([{}, {"tls": {"secretName": "door-tls"}}]),
 )
 
 
@@ -319,7 +323,7 @@ def test_the_settings_hold_no_secret_and_nothing_that_kubernetes_would_expand() 
     assert "$" not in text
 
 
-def mounted(injected: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def volumes_of(injected: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The volumes of the sidecar by where it sees them."""
     volumes = {volume["name"]: volume for volume in injected["spec"]["volumes"]}
     return {mount["mountPath"]: volumes[mount["name"]] for mount in sidecar(injected)["volumeMounts"]}
@@ -341,7 +345,7 @@ def test_who_has_no_aws_identity_reads_the_generated_key_and_cannot_write_it() -
     assert mount["readOnly"]
     settings = json.loads(environment(sidecar(injected))["S3D_CONFIG"])
     assert settings["S3D_APP_CREDENTIALS_FILE"] == where
-    assert mounted(injected)[mount["mountPath"]] == {
+    assert volumes_of(injected)[mount["mountPath"]] == {
         "name": mount["name"],
         "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
     }
@@ -354,20 +358,104 @@ def test_who_has_no_aws_identity_reads_the_generated_key_and_cannot_write_it() -
 def test_the_keys_of_the_door_are_a_file_that_the_sidecar_alone_can_read() -> None:
     access = {"keysSecretRef": {"name": "door-keys", "key": "mine"}}
     injected = inject(pod(), gateway(ANONYMOUS | {"access": access}))
-    secret = mounted(injected)[build.KEYS_DIR]["secret"]
+    secret = volumes_of(injected)[mounted.KEYS_DIR]["secret"]
     assert secret == {
         "secretName": "door-keys",
-        "items": [{"key": "mine", "path": build.KEYS_FILE}],
+        "items": [{"key": "mine", "path": mounted.KEYS_FILE}],
         "defaultMode": 0o440,
     }
     assert sidecar(injected)["securityContext"]["runAsGroup"] == 0, "the file belongs to root and its group"
     assert "volumeMounts" not in injected["spec"]["containers"][0]
 
 
+TLS: dict[str, Any] = {"tls": {"secretName": "door-tls"}}
+TRUSTED = f"{mounted.TRUST_DIR}/{mounted.TRUST_FILE}"
+
+
+def test_the_certificate_and_its_key_are_files_that_the_sidecar_alone_can_read_and_that_change_together() -> None:
+    tls = {"secretName": "door-tls", "clientCASecretRef": {"name": "clients", "key": "all.pem"}}
+    injected = inject(pod(), gateway(ANONYMOUS | {"tls": tls}))
+    projected = volumes_of(injected)[mounted.TLS_DIR]["projected"]
+    pair, clients = (source["secret"] for source in projected["sources"])
+    assert projected["defaultMode"] == 0o440
+    assert pair == {
+        "name": "door-tls",
+        "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
+    }
+    assert clients == {"name": "clients", "items": [{"key": "all.pem", "path": mounted.CLIENT_CA_FILE}]}
+    assert sidecar(injected)["securityContext"]["runAsGroup"] == 0, "the files belong to root and its group"
+    assert mounted.TLS_DIR not in {mount["mountPath"] for mount in injected["spec"]["containers"][0]["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "volume"),
+    [
+        ({}, {"secret": {"secretName": "door-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}),
+        (
+            {"caBundle": {"configMapRef": {"name": "all-cas", "key": "bundle.pem"}}},
+            {"configMap": {"name": "all-cas", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}},
+        ),
+    ],
+)
+def test_with_tls_the_app_is_sent_to_https_and_trusts_who_has_signed_the_certificate(
+    more: dict[str, Any], volume: dict[str, Any]
+) -> None:
+    injected = inject(pod(), gateway(ANONYMOUS | {"tls": TLS["tls"] | more}))
+    (app,) = injected["spec"]["containers"]
+    assert environment(app)["AWS_ENDPOINT_URL_S3"] == "https://127.0.0.1:33333"
+    assert environment(app)["AWS_CA_BUNDLE"] == TRUSTED
+    (mount,) = app["volumeMounts"]
+    assert mount == {"name": mounted.TRUST, "mountPath": mounted.TRUST_DIR, "readOnly": True}
+    assert volumes_of(injected)[mounted.TRUST_DIR] == {"name": mounted.TRUST} | volume
+
+
+def test_a_container_that_trusts_others_already_is_told_what_that_means() -> None:
+    own = [{"name": "AWS_CA_BUNDLE", "value": "/etc/own.pem"}]
+    given = pod({"containers": [{"name": "app"}, {"name": "own", "env": own}]})
+    result = patch(given, gateway(ANONYMOUS | TLS), IMAGE)
+    app, other = jsonpatch.apply_patch(given, result.operations)["spec"]["containers"]
+    assert environment(app)["AWS_CA_BUNDLE"] == TRUSTED
+    assert environment(other)["AWS_CA_BUNDLE"] == "/etc/own.pem"
+    assert "volumeMounts" not in other
+    (warning,) = result.warnings
+    assert "'own'" in warning
+    assert TRUSTED in warning
+
+
+def test_an_app_that_is_sent_to_plain_http_of_a_gateway_with_tls_is_told_so() -> None:
+    own = [{"name": "AWS_ENDPOINT_URL_S3", "value": build.ENDPOINT}]
+    (warning,) = patch(pod({"containers": [{"name": "app", "env": own}]}), gateway(ANONYMOUS | TLS), IMAGE).warnings
+    assert build.TLS_ENDPOINT in warning
+
+
+def test_the_commands_in_the_sidecar_trust_the_certificate_too_whomever_the_remote_is_trusted_by() -> None:
+    remote = {"endpoint": "https://s3", "credentials": {"anonymous": {}}}
+    remote |= {"caBundle": {"configMapRef": {"name": "corp-ca"}}}
+    injected = inject(pod(), gateway(TLS | {"remote": remote}))
+    told = environment(sidecar(injected))
+    assert told["AWS_CA_BUNDLE"] == f"{mounted.CA_DIR}/{mounted.CA_FILE}"
+    settings = json.loads(told["S3D_CONFIG"])
+    assert settings["S3D_TLS_CA"] == TRUSTED
+    assert settings["S3D_ENDPOINT"] == "https://localhost:33333"
+    assert mounted.TRUST_DIR in volumes_of(injected)
+
+
+def test_identities_are_a_file_that_the_sidecar_alone_can_read() -> None:
+    injected = inject(pod(), gateway({"remote": ANONYMOUS["remote"] | IDENTITIES}))
+    volume = volumes_of(injected)[mounted.IDENTITIES_DIR]
+    assert volume["secret"] == {
+        "secretName": "accounts",
+        "items": [{"key": "identities.json", "path": mounted.IDENTITIES_FILE}],
+        "defaultMode": 0o440,
+    }
+    assert sidecar(injected)["securityContext"]["runAsGroup"] == 0
+    assert "volumeMounts" not in injected["spec"]["containers"][0]
+
+
 @pytest.mark.checklist(30)
 def test_keys_are_files_of_their_secret_and_the_session_token_may_be_missing() -> None:
     injected = inject(pod(), gateway({"remote": {"credentials": {"secretRef": {"name": "s3-keys"}}}}))
-    keys, token = mounted(injected)[build.IDENTITY_DIR]["projected"]["sources"]
+    keys, token = volumes_of(injected)[mounted.IDENTITY_DIR]["projected"]["sources"]
     assert keys["secret"]["name"] == token["secret"]["name"] == "s3-keys"
     assert [item["path"] for item in keys["secret"]["items"]] == ["accessKeyID", "secretAccessKey"]
     assert "optional" not in keys["secret"]
@@ -380,11 +468,11 @@ def test_keys_are_files_of_their_secret_and_the_session_token_may_be_missing() -
 def test_a_web_identity_needs_no_other_webhook() -> None:
     wanted = {"webIdentity": {"roleARN": ROLE, "audience": "sts.example", "expirationSeconds": 900}}
     injected = inject(pod(), gateway({"remote": {"region": "eu-1", "credentials": wanted}}))
-    (source,) = mounted(injected)[build.IDENTITY_DIR]["projected"]["sources"]
+    (source,) = volumes_of(injected)[mounted.IDENTITY_DIR]["projected"]["sources"]
     assert source == {"serviceAccountToken": {"path": "token", "audience": "sts.example", "expirationSeconds": 900}}
     told = environment(sidecar(injected))
     assert told["AWS_ROLE_ARN"] == ROLE
-    assert told["AWS_WEB_IDENTITY_TOKEN_FILE"] == f"{build.IDENTITY_DIR}/token"
+    assert told["AWS_WEB_IDENTITY_TOKEN_FILE"] == f"{mounted.IDENTITY_DIR}/token"
     assert told["AWS_REGION"] == "eu-1"
 
 
@@ -394,25 +482,25 @@ def test_what_another_webhook_has_given_the_sidecar_of_an_identity_is_completed(
     injected = inject(pod(), chosen)
     half = copy.deepcopy(injected)
     sidecar(half)["env"] = [e for e in sidecar(half)["env"] if e["name"] != "AWS_WEB_IDENTITY_TOKEN_FILE"]
-    half["spec"]["volumes"] = [v for v in half["spec"]["volumes"] if v["name"] != build.IDENTITY]
+    half["spec"]["volumes"] = [v for v in half["spec"]["volumes"] if v["name"] != mounted.IDENTITY]
     assert environment(sidecar(inject(half, chosen))) == environment(sidecar(injected))
-    assert mounted(inject(half, chosen)) == mounted(injected)
+    assert volumes_of(inject(half, chosen)) == volumes_of(injected)
 
 
 @pytest.mark.checklist(31)
 def test_pod_identity_is_the_agents_with_a_token_for_it_alone() -> None:
     injected = inject(pod(), gateway({"remote": {"credentials": {"podIdentity": {}}}}))
-    (source,) = mounted(injected)[build.IDENTITY_DIR]["projected"]["sources"]
+    (source,) = volumes_of(injected)[mounted.IDENTITY_DIR]["projected"]["sources"]
     assert source["serviceAccountToken"]["audience"] == "pods.eks.amazonaws.com"
     told = environment(sidecar(injected))
     assert told["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://169.254.170.23/v1/credentials"
-    assert told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == f"{build.IDENTITY_DIR}/token"
+    assert told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == f"{mounted.IDENTITY_DIR}/token"
 
 
 @pytest.mark.checklist(30)
 def test_an_anonymous_gateway_has_no_identity() -> None:
     injected = inject(pod(), gateway(ANONYMOUS))
-    assert build.IDENTITY_DIR not in mounted(injected)
+    assert mounted.IDENTITY_DIR not in volumes_of(injected)
     assert environment(sidecar(injected)).keys() == {"S3D_CONFIG", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"}
 
 
@@ -420,14 +508,14 @@ def test_an_authority_of_its_own_is_a_file_of_its_config_map() -> None:
     bundle = {"configMapRef": {"name": "corp-ca", "key": "root.pem"}}
     injected = inject(pod(), gateway({"remote": {"caBundle": bundle, "credentials": {"anonymous": {}}}}))
     told = environment(sidecar(injected))["AWS_CA_BUNDLE"]
-    volume = mounted(injected)[str(Path(told).parent)]
+    volume = volumes_of(injected)[str(Path(told).parent)]
     assert volume["configMap"] == {"name": "corp-ca", "items": [{"key": "root.pem", "path": Path(told).name}]}
 
 
 @pytest.mark.checklist(36)
 def test_settings_are_reloaded_from_a_directory_of_a_config_map_that_may_be_missing() -> None:
     injected = inject(pod(), gateway(ANONYMOUS, "shop"))
-    volume = mounted(injected)[build.CONFIG_DIR]
+    volume = volumes_of(injected)[build.CONFIG_DIR]
     assert volume["configMap"] == {"name": "shop-s3d", "optional": True}
     assert not [mount for mount in sidecar(injected)["volumeMounts"] if "subPath" in mount]
 
@@ -458,13 +546,13 @@ def test_settings_are_reloaded_from_a_directory_of_a_config_map_that_may_be_miss
 )
 def test_the_local_dir_is_on_the_volume_that_the_gateway_says(volume: dict[str, Any], made: dict[str, Any]) -> None:
     injected = inject(pod(), gateway(ANONYMOUS | {"volume": volume}))
-    assert mounted(injected)[build.LOCAL_DIR] == {"name": build.NAME} | made
+    assert volumes_of(injected)[build.LOCAL_DIR] == {"name": build.NAME} | made
 
 
 def test_a_stateful_sets_own_claim_is_the_volume_of_its_pod() -> None:
     chosen = gateway(ANONYMOUS | {"volume": {"persistentVolumeClaim": {"template": "queue"}}})
     claim = {"name": "queue", "persistentVolumeClaim": {"claimName": "queue-shop-0"}}
-    assert mounted(inject(pod({"volumes": [claim]}), chosen))[build.LOCAL_DIR] == claim
+    assert volumes_of(inject(pod({"volumes": [claim]}), chosen))[build.LOCAL_DIR] == claim
     choice = wanted(pod(), [chosen])
     assert isinstance(choice, Skip)
     assert choice.reason == "NoSuchClaim"

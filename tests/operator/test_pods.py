@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +17,11 @@ from s3d_operator.status import GatewayFacts, Seen, status_of
 from tests.clients import code_of
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway
-from tests.operator.test_inject import ANONYMOUS, inject, pod
+from tests.operator.test_inject import ANONYMOUS, TLS, inject, pod
 from tests.processes import free_port
-from tests.remotes import Remote
+from tests.remotes import Remote, client
 
-SAID = {
+SAID: dict[str, Any] = {
     "pending": {"changes": 3, "bytes": 300, "oldest_age_seconds": 7.9, "parked": 1, "held": 0},
     "paused_lanes": 0,
     "remote": {"endpoint": "http://minio:9000", "state": "away", "since": 1.0, "credentials": "found"},
@@ -152,6 +154,31 @@ def test_what_a_pod_says_is_clamped_to_what_can_be_written(number: float) -> Non
     assert said.oldest == MAX_SECONDS
 
 
+@pytest.mark.parametrize(("more", "endpoint"), [({}, build.ENDPOINT), (TLS, build.TLS_ENDPOINT)])
+def test_a_pod_says_where_its_gateway_is_found_and_which_containers_are_not_sent_there(
+    more: dict[str, Any], endpoint: str
+) -> None:
+    raw = injected(spec=ANONYMOUS | more)
+    read = read_pod(raw)
+    assert (read.endpoint, read.goes_past) == (endpoint, ())
+    raw["spec"]["containers"].append({"name": "other", "env": [{"name": "AWS_ENDPOINT_URL_S3", "value": "http://s3"}]})
+    assert read_pod(raw).goes_past == ("other",)
+
+
+def test_what_a_pod_says_of_identities_is_who_has_no_keys_by_names_that_can_be_shown() -> None:
+    states = {"etl": "refused", "report": "found", "late": "missing", "idle": "unknown", "no name\n": "failing"}
+    identities = [{"name": name, "credentials": state, "refusal": ""} for name, state in states.items()]
+    said = Report.read(json.dumps(SAID | {"remote": SAID["remote"] | {"identities": identities}}).encode())
+    assert said.without_keys == ("etl", "late")
+
+
+def test_what_a_pod_says_of_its_files_is_which_fields_are_wrong() -> None:
+    files = {"access_keys": {"loaded_at": 1.0, "error": "no JSON"}, "certificates": {"loaded_at": 1.0, "error": ""}}
+    said = Report.read(json.dumps(SAID | {"files": files | {"other": {"error": "x"}}}).encode())
+    assert said.not_taken_over == ("access.keysSecretRef",)
+    assert Report.read(json.dumps(SAID).encode()).not_taken_over == ()
+
+
 @asynccontextmanager
 async def door(address: str, port: int, answer: Any) -> AsyncIterator[None]:
     """A status door."""
@@ -212,6 +239,38 @@ async def test_the_door_of_a_real_gateway_is_understood(start_daemon: StartDaemo
     (report,) = (await ask([at("127.0.0.1")], daemon.metrics_port)).values()
     assert report
     assert (report.changes, report.parked, report.oldest, report.credentials) == (0, 0, None, "unknown")
+
+
+@pytest.mark.semantics("A-2b", "A-8f")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+async def test_a_real_gateway_tells_of_an_identity_without_keys_and_of_a_file_that_is_wrong(
+    start_daemon: StartDaemon, remote: Remote, tmp_path: Path
+) -> None:
+    keys, identities = tmp_path / "keys.json", tmp_path / "identities.json"
+    for path, text in (
+        (keys, json.dumps([{"id": "door", "secret": "of-the-door", "identity": "etl"}])),
+        (identities, json.dumps([{"name": "etl", "credentialsDir": str(tmp_path / "none")}])),
+    ):
+        path.touch(0o600)
+        path.write_text(text)
+    files = {"S3D_ACCESS_KEYS_FILE": str(keys), "S3D_REMOTE_IDENTITIES_FILE": str(identities)}
+    daemon = await asyncio.to_thread(partial(start_daemon, remote, **files))
+    assert await asyncio.to_thread(code_of, client(daemon.endpoint, "door", "of-the-door").list_buckets)
+    keys.write_text("[")
+
+    async with asyncio.timeout(60):
+        while not (report := (await ask([at("127.0.0.1")], daemon.metrics_port))["uid-127.0.0.1"]) or (
+            not report.not_taken_over
+        ):
+            pass
+    assert report.not_taken_over == ("access.keysSecretRef",)
+    assert report.without_keys == ("etl",)
+    given = {"metadata": {}, "spec": ANONYMOUS}
+    conditions = {
+        c["type"]: c for c in status_of(given, GatewayFacts([Seen(report=report)]), datetime.now(UTC))["conditions"]
+    }
+    for kind, judged in (("CredentialsResolved", "False"), ("Ready", "True")):
+        assert (conditions[kind]["status"], conditions[kind]["reason"]) == (judged, "IdentityWithoutKeys")
 
 
 @pytest.mark.semantics("R-11a", "R-11b")

@@ -130,7 +130,7 @@ async def test_a_pod_that_falls_silent_keeps_its_last_word_and_makes_risk_unknow
     put_gateway(api)
     put_pod(api, injected())
     await eventually(lambda: reconciler.injected.objects)
-    pods_door.said = SAID | {"pending": SAID["pending"] | {"parked": 0}}  # type: ignore[operator]
+    pods_door.said = SAID | {"pending": SAID["pending"] | {"parked": 0}}
     await reconciler.round(NOW)
     pods_door.said = None
     await reconciler.round(NOW)
@@ -395,7 +395,7 @@ async def test_what_a_pod_says_stops_no_round(
     put_pod(api, injected("brackets", initContainerStatuses=[ended(75, "[" * 4096)], phase="Failed"))
     put_pod(api, injected("honest", initContainerStatuses=[ended(75, LEFT)], phase="Failed"))
     await eventually(lambda: len(reconciler.injected.objects) == 3)
-    pods_door.said = SAID | {"pending": SAID["pending"] | {"oldest_age_seconds": 1e12, "changes": 1 << 62}}  # type: ignore[operator]
+    pods_door.said = SAID | {"pending": SAID["pending"] | {"oldest_age_seconds": 1e12, "changes": 1 << 62}}
     assert await reconciler.round(NOW) == "done"
     assert api.objects[TENANT]["status"]["pending"]["oldestSince"].startswith("2016-")
     assert conditions(api)["DataAtRisk"] == "AllDelivered"

@@ -323,3 +323,22 @@ def test_what_is_left_in_a_claim_that_no_pod_has_is_at_risk_and_what_nobody_know
 def test_what_is_left_in_claims_is_kept_until_the_pods_are_known() -> None:
     known = status_of(GIVEN, GatewayFacts(claims=[LEFT]), NOW)
     assert status_of(body(1, "http://minio:9000", known), None, NOW)["claims"] == known["claims"]
+
+
+def test_an_identity_without_keys_is_told_and_the_others_can_use_the_gateway() -> None:
+    fails = replace(QUIET, without_keys=("etl", "report"))
+    status = status_of(GIVEN, GatewayFacts([Seen(report=QUIET), Seen(report=fails)]), NOW)
+    assert condition(status, "CredentialsResolved") == ("False", "IdentityWithoutKeys")
+    assert condition(status, "Ready") == ("True", "IdentityWithoutKeys")
+    assert "etl, report" in message(status, "CredentialsResolved")
+    own = replace(fails, credentials="refused")
+    assert condition(status_of(GIVEN, GatewayFacts([Seen(report=own)]), NOW), "Ready") == ("False", "Refused")
+
+
+def test_a_secret_that_is_wrong_is_told_while_pods_go_on_with_what_they_had() -> None:
+    old = replace(QUIET, not_taken_over=("access.keysSecretRef", "tls"))
+    status = status_of(GIVEN, GatewayFacts([Seen(report=QUIET), Seen(report=old)]), NOW)
+    assert condition(status, "Ready") == ("True", "NotTakenOver")
+    assert "spec.access.keysSecretRef and spec.tls" in message(status, "Ready")
+    at_risk = replace(old, oldest=AT_RISK_SECONDS, changes=1)
+    assert condition(status_of(GIVEN, GatewayFacts([Seen(report=at_risk)]), NOW), "Ready") == ("True", "ChangesOld")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3d.errors import ConfigError
-from s3d_operator import build
+from s3d_operator import build, mounted
 from s3d_operator.certs import make_pair
 from s3d_operator.spec import S3GatewaySpec
 from tests.daemons import StartDaemon, eventually
@@ -72,7 +72,7 @@ def test_the_token_service_is_trusted_by_the_authorities_of_the_spec(
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     command += ["-c", str(tmp_path / "tls.crt"), "-k", str(tmp_path / "tls.key")]
     told = environment(f"https://localhost:{port}", remote, token, **CA)
-    assert Path(told["AWS_CA_BUNDLE"]) == Path(build.CA_DIR) / build.CA_FILE
+    assert Path(told["AWS_CA_BUNDLE"]) == Path(mounted.CA_DIR) / mounted.CA_FILE
     with running(start(command, tmp_path / "log", remote.environment)):
         eventually(lambda: listens(port))
         daemon = start_daemon(remote, **told | {"AWS_CA_BUNDLE": str(tmp_path / "ca.crt")})

@@ -68,6 +68,7 @@ REFUSED = [
     ({"S3D_ENDPOINT": "https://localhost:33333", "S3D_TLS_CERT": "/c"}, "S3D_TLS_KEY is not set"),
     ({"S3D_TLS_CERT": "/c", "S3D_TLS_KEY": "/k"}, "S3D_TLS_CERT, S3D_TLS_KEY would not be used"),
     ({"S3D_TLS_CLIENT_CA": "/ca"}, "S3D_TLS_CLIENT_CA would not be used"),
+    ({"S3D_TLS_CA": "/ca"}, "S3D_TLS_CA would not be used"),
     (
         {
             "S3D_ENDPOINT": "https://127.0.0.1:443",

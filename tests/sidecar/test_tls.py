@@ -406,7 +406,7 @@ def test_the_command_line_speaks_tls_and_trusts_whom_it_is_told_to(
     assert refused.returncode == 69
     assert b"is not trusted" in refused.stderr
     assert b"AWS_CA_BUNDLE" in refused.stderr
-    for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE"):
+    for name in ("S3D_TLS_CA", "AWS_CA_BUNDLE", "SSL_CERT_FILE"):
         door.settings[name] = bundle
         put = door.cli("put", f"{bucket}/k", stdin=data)
         assert put.returncode == 0, put.stderr
@@ -420,7 +420,13 @@ def test_the_command_line_speaks_tls_and_trusts_whom_it_is_told_to(
     door.settings["AWS_CA_BUNDLE"] = str(tmp_path / "none")
     refused = door.cli("ls", bucket)
     assert (refused.returncode, b"AWS_CA_BUNDLE" in refused.stderr) == (2, True)
-    door.settings["AWS_CA_BUNDLE"] = bundle
+    # The CA of the remote may be another one than that of the door.
+    door.settings["S3D_TLS_CA"] = bundle
+    assert door.cli("ls", bucket).returncode == 0
+    door.settings |= {"S3D_TLS_CA": str(tmp_path / "none"), "AWS_CA_BUNDLE": bundle}
+    refused = door.cli("ls", bucket)
+    assert (refused.returncode, b"S3D_TLS_CA" in refused.stderr) == (2, True)
+    del door.settings["S3D_TLS_CA"]
     door.settings["S3D_ENDPOINT"] = f"https://localhost:{door.port}"
     assert door.cli("ls", bucket).returncode == 0
     door.settings["S3D_ENDPOINT"] = f"http://localhost:{door.port}"

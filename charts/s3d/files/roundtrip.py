@@ -13,8 +13,9 @@ bucket, key = sys.argv[1:]
 endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
 if not endpoint:
     sys.exit("AWS_ENDPOINT_URL_S3 is not set: the webhook did not give this pod the gateway")
-os.environ.setdefault("AWS_ACCESS_KEY_ID", "helm-test")
-os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "helm-test")
+if "AWS_SHARED_CREDENTIALS_FILE" not in os.environ:
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "helm-test")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "helm-test")
 client = botocore.session.Session().create_client(
     "s3", region_name=os.environ.get("AWS_REGION", "us-east-1"), endpoint_url=endpoint
 )

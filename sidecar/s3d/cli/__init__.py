@@ -40,7 +40,7 @@ examples:
 
 environment:
   S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
-  AWS_CA_BUNDLE          a PEM file with the CA of an https:// door; unset: SSL_CERT_FILE, else the system's CAs
+  S3D_TLS_CA             a PEM file with the CA of an https:// door; unset: AWS_CA_BUNDLE, SSL_CERT_FILE, the system
   S3D_METRICS_ENDPOINT   its metrics door (http://127.0.0.1:33334)
   S3D_LOCAL_DIR          its local dir, where the socket for `status BUCKET/KEY` is (~/.local/state/s3d)
   S3D_ACCESS_KEYS_FILE   the door's access keys; commands sign with the first of them

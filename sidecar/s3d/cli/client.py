@@ -280,8 +280,9 @@ def connect(url: str) -> socket.socket:
 
 
 def encrypt(sock: socket.socket, url: str) -> socket.socket:
-    """Shake hands with a door. Its certificate is judged by the CAs in the file that AWS_CA_BUNDLE names, as AWS's own
-    clients do, else by those of the system or of SSL_CERT_FILE. Raises ConfigError and NotRunning."""
+    """Shake hands with a door. Its certificate is judged by the CAs in the file that S3D_TLS_CA names, else by those of
+    AWS_CA_BUNDLE, as with AWS's own clients, else by those of the system or of SSL_CERT_FILE. Raises ConfigError and
+    NotRunning."""
     try:
         context = tls_context()
     except ConfigError:
@@ -293,7 +294,7 @@ def encrypt(sock: socket.socket, url: str) -> socket.socket:
         sock.close()
         raise NotRunning(
             f"the certificate of {url} is not trusted: {error.verify_message}",
-            hint="AWS_CA_BUNDLE, or SSL_CERT_FILE, names the PEM file with its CA",
+            hint="S3D_TLS_CA, AWS_CA_BUNDLE or SSL_CERT_FILE names the PEM file with its CA",
         ) from None
     except OSError as error:
         sock.close()
@@ -303,12 +304,13 @@ def encrypt(sock: socket.socket, url: str) -> socket.socket:
 
 def tls_context() -> ssl.SSLContext:
     """Whom to trust, and the certificate of our own where one is set. Raises ConfigError."""
-    bundle = os.environ.get("AWS_CA_BUNDLE") or None
+    name = "S3D_TLS_CA" if settings.find("S3D_TLS_CA") else "AWS_CA_BUNDLE"
+    bundle = settings.find(name) or None
     try:
         context = ssl.create_default_context(cafile=bundle)
     except OSError as error:
         raise ConfigError(
-            f"AWS_CA_BUNDLE: {bundle} cannot be used: {error.strerror or error}",
+            f"{name}: {bundle} cannot be used: {error.strerror or error}",
             hint="it names a PEM file of certificates",
         ) from None
     certificate, key = settings.find("S3D_TLS_CLIENT_CERT"), settings.find("S3D_TLS_CLIENT_KEY")

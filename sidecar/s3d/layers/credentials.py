@@ -156,18 +156,17 @@ class Chain:
 
         return Loaded(load)
 
-    def of_role(self, role: str, external_id: str = "") -> Source:
-        """Keys that STS gives for a role to whom the chain's own keys belong."""
+    def of_role(self, own: Source, role: str, external_id: str = "") -> Source:
+        """Keys that STS gives for a role to whom `own` keys belong."""
         self.session  # noqa: B018 (as at the start)
 
         async def load() -> Any:
             from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
 
-            own = await self._load()
-            if own is None:
+            if await own.keys() is None:
                 return None
             more = {"ExternalId": external_id} if external_id else {}
-            fetcher = AioAssumeRoleCredentialFetcher(self._sts, own, role, extra_args=more)
+            fetcher = AioAssumeRoleCredentialFetcher(self._sts, Frozen(own), role, extra_args=more)
             return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
         return Loaded(load)
@@ -192,6 +191,20 @@ class Chain:
     def _sts(self, service: str, **more: Any) -> Any:
         """A client of STS, in the chain's region and at its endpoint."""
         return self.session.create_client(service, **{"region_name": self.region(), **more})
+
+
+class Frozen:
+    """The keys of a source as the SDK takes them, when it asks STS for others."""
+
+    def __init__(self, source: Source) -> None:
+        """Take the source."""
+        self._source = source
+
+    async def get_frozen_credentials(self) -> Keys:
+        """The keys that are valid now. Raises Unavailable where there are none any more."""
+        if keys := await self._source.keys():
+            return keys
+        raise Unavailable("There are no keys by which a role could be assumed", code="NoCredentials")
 
 
 class Loaded:

@@ -80,8 +80,8 @@ class Named(BaseModel):
             raise ValueError("externalID goes with roleARN, and not with webIdentityTokenFile")
         return self
 
-    def source(self, chain: Chain) -> Source:
-        """Where its keys come from."""
+    def source(self, chain: Chain, own: Source) -> Source:
+        """Where its keys come from; `own` is where the gateway's do."""
         if self.profile is not None:
             return chain.of_profile(self.profile)
         if self.credentials_dir is not None:
@@ -89,7 +89,7 @@ class Named(BaseModel):
         if self.web_identity_token_file is not None:
             return chain.of_web_identity(self.web_identity_token_file, self.role_arn or "")
         if self.role_arn is not None:
-            return chain.of_role(self.role_arn, self.external_id or "")
+            return chain.of_role(own, self.role_arn, self.external_id or "")
         token = self.session_token.get_secret_value() if self.session_token else None
         secret = self.secret_access_key.get_secret_value() if self.secret_access_key else ""
         return FixedKeys(Keys(self.access_key_id or "", secret, token))
@@ -116,8 +116,8 @@ class Identities:
         """Take where keys come from, and the path of the remote's URL. Nothing is read yet."""
         self._chain = chain
         self._path = path
-        source = KeyFiles(settings.credentials_dir) if settings.credentials_dir else chain
-        self.own = Identity(OWN, Credentials(None if settings.anonymous else source), Standing(path))
+        self._source = KeyFiles(settings.credentials_dir) if settings.credentials_dir else chain
+        self.own = Identity(OWN, Credentials(None if settings.anonymous else self._source), Standing(path))
         """The gateway's own."""
         self._named: dict[str, tuple[Named, Identity]] = {}
         self.watched: Watched[bytes] | None = None
@@ -173,9 +173,8 @@ class Identities:
         return f"{len(named)} identities"
 
     def _open(self, named: Named) -> Identity:
-        return Identity(
-            named.name, Credentials(named.source(self._chain), named.name), Standing(self._path, named.name)
-        )
+        source = named.source(self._chain, self._source)
+        return Identity(named.name, Credentials(source, named.name), Standing(self._path, named.name))
 
 
 def parse(data: bytes) -> list[Named]:

@@ -9,9 +9,11 @@ import pytest
 from s3d.errors import ConfigError, S3Error, Unavailable
 from s3d.layers.credentials import Chain, Keys
 from s3d.layers.identities import Identities, Known
-from s3d.settings import Remote
+from s3d.settings import Remote as RemoteSettings
 from tests.callers import ask
+from tests.daemons import StartDaemon
 from tests.fakes.fake import Fake
+from tests.remotes import Remote, client
 
 A = {"name": "a", "accessKeyID": "AKA", "secretAccessKey": "secret-of-a"}
 B = {"name": "b", "accessKeyID": "AKB", "secretAccessKey": "secret-of-b", "sessionToken": "token-of-b"}
@@ -44,7 +46,7 @@ def write(path: Path, said: Any) -> None:
 async def opened(path: Path, said: Any) -> Identities:
     """The identities of a file with this content."""
     write(path, said)
-    identities = Identities(Remote(identities_file=path, anonymous=True), Chain("eu", needed=False), "")
+    identities = Identities(RemoteSettings(identities_file=path, anonymous=True), Chain("eu", needed=False), "")
     await identities.read()
     return identities
 
@@ -59,6 +61,25 @@ async def test_each_identity_has_its_own_keys(tmp_path: Path) -> None:
     assert await identities.get("b").credentials.find() == Keys("AKB", "secret-of-b", "token-of-b")
     assert await identities.get("c").credentials.find() == Keys("AKC", "secret-of-c", None)
     assert await identities.get("").credentials.find() is None, "the gateway's own requests are not signed"
+
+
+@pytest.mark.semantics("A-8")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_a_role_is_assumed_by_the_gateways_own_keys_wherever_these_are(
+    remote: Remote, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    own, identities, keys = (tmp_path / name for name in ("own", "identities", "keys"))
+    own.mkdir()
+    (own / "accessKeyID").write_text("AKOWN")
+    (own / "secretAccessKey").write_text("secret-of-own")
+    write(identities, [{"name": "etl", "roleARN": "arn:aws:iam::123456789012:role/etl"}])
+    write(keys, [{"id": "door", "secret": "of-the-door", "identity": "etl"}])
+    files = {"S3D_CREDENTIALS_DIR": own, "S3D_REMOTE_IDENTITIES_FILE": identities, "S3D_ACCESS_KEYS_FILE": keys}
+    without = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_ENDPOINT_URL_STS": remote.endpoint}
+    daemon = start_daemon(remote, **{name: str(path) for name, path in files.items()}, **without)
+    client(daemon.endpoint, "door", "of-the-door").list_buckets()
+    (shown,) = daemon.status()["remote"]["identities"]
+    assert (shown["name"], shown["credentials"]) == ("etl", "found")
 
 
 @pytest.mark.semantics("A-8")
@@ -98,7 +119,7 @@ async def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path.write_text("[]")
     path.chmod(0o644)
     with pytest.raises(ConfigError, match="holds secrets"):
-        await Identities(Remote(identities_file=path, anonymous=True), Chain("eu", needed=False), "").read()
+        await Identities(RemoteSettings(identities_file=path, anonymous=True), Chain("eu", needed=False), "").read()
 
 
 @pytest.mark.semantics("A-8f")

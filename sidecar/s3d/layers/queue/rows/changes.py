@@ -73,7 +73,7 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 def written(members: Mapping[str, str]) -> str:
     """The column `members` of a row."""
-    return json.dumps(dict(members))
+    return json.dumps(dict(members)) if members else "{}"
 
 
 @dataclass(slots=True)

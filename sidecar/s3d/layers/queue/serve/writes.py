@@ -68,7 +68,7 @@ def put_of(context: Context, call: Call, size: int | None, room: Reserved | None
     return Write(
         call=call,
         facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
-        take=lambda: take_put(context, call, members, room),
+        take=lambda: take_put(context, call, members, row, room),
         fits=lambda: fitting.check(context.fitting, call, size or 0),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
@@ -81,13 +81,12 @@ async def probe(context: Context, call: Call, ours: Callable[[], str] | None) ->
     return await forward.through(context.forward, call, PROBE, ours=ours)
 
 
-async def take_put(context: Context, call: Call, members: dict[str, str], room: Reserved | None) -> Reply:
-    """Queue a PutObject; with `room`, which is reserved already, its body is on the disk."""
+async def take_put(context: Context, call: Call, members: dict[str, str], row: int, room: Reserved | None) -> Reply:
+    """Queue a PutObject whose row takes `row` bytes; with `room`, which is reserved already, its body is on disk."""
     body = call.body
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
-    row = account.of_row(call.bucket, call.key, members)
     async with context.capacity.take(row, 0 if room else size) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
