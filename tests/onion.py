@@ -140,7 +140,7 @@ class Onion:
             refused = error.status == FORBIDDEN and identity in self.flaky.revoked
             return (REVOKED if refused else error), name
 
-    def begin(self, operation: str, params: dict[str, Any], identity: str) -> asyncio.Task[Answer]:
+    def begin(self, operation: str, params: dict[str, Any], identity: str = "") -> asyncio.Task[Answer]:
         """Begin to ask as a client that stays; `end_of` waits for the answer."""
         headers = {"User-Agent": "client-between"}
         return self.loop.create_task(ask(self.queue, operation, params, None, headers=headers, identity=identity))

@@ -31,7 +31,7 @@ SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
 ROUNDS = 1 + int(SOAK_HOURS * 20)
 STEPS = 7000
 """Steps of a round, about; those on a real server are a tenth."""
-MORE_ROUNDS = 12
+MORE_ROUNDS = 16
 """Short rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
 OFTEN = 50
 SEARCHED = 4 + int(SOAK_HOURS * 20)
