@@ -99,7 +99,7 @@ def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
     connecting = layer.connect(RemoteSettings(endpoint=remote.endpoint, region=REGION), Metrics())
     far = world.loop.run_until_complete(connecting.__aenter__())
     world.remote = lambda: far
-    world.versions = world.tags = False
+    world.versions = world.tags = world.shared = False
     try:
         for seed in seeds():
             play(world, STEPS // 10, seed)
