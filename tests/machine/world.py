@@ -35,7 +35,7 @@ COUNTED = (
     *"GetObject HeadObject GetObjectAttributes GetObjectTagging".split(),
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
-    *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard", "revocation"),
+    *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")

@@ -80,6 +80,8 @@ def search(world: World) -> None:
     "D-1", "D-4", "Q-1", "Q-2", "Q-2a", "Q-3", "Q-4", "Q-16", "Q-19", "Q-20", "R-1", "R-2", "R-3", "R-5", "R-8", "A-8"
 )
 def test_the_onion_keeps_what_it_owes(world: World) -> None:
+    # Two identities take turns where the machine plays for hours, and for the mutants that only they can show.
+    world.shared = None if SOAK_HOURS else False
     for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
         if number < ROUNDS or seldom(world):
             play(world, STEPS if number < ROUNDS else STEPS // 5, seed)
