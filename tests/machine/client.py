@@ -246,9 +246,11 @@ class Client(RuleBasedStateMachine):
         tagged = any(one is not None and HOLD[0] in one.tags for one in self.model.states(key))
         if not {"held": self.held or tagged, "parked": key in self.onion.journal.refused}.get(state):
             raise Wrong(f"{key!r} is {state} after a drain")
-        writer = self.model.writers.get(key)
+        if (writer := self.model.writers.get(key)) is None:
+            # Only who wrote what is kept back may see it, and nobody can say who that is.
+            return
         named = {"Bucket": self.bucket, "Key": key}
-        answer, _ = await self.onion.ask("HeadObject", named, owed=True, identity=writer or "")
+        answer, _ = await self.onion.ask("HeadObject", named, owed=True, identity=writer)
         if isinstance(answer, Answer):
             self.model.see(key, lambda one: same(one, answer), f"{said(answer)} while it is {state}")
         else:
