@@ -35,6 +35,10 @@ class Upload:
     key: str
     id: str
     number: str
+    who: str = ""
+    """The identity that has begun it."""
+    staged: bool = True
+    """Whether its parts are kept here; what was begun at the remote is the remote's in all."""
     parts: dict[int, bytes] = field(default_factory=dict)
     doubtful: set[int] = field(default_factory=set)
     """Numbers of parts whose outcome nobody was told."""
@@ -49,6 +53,10 @@ class Model:
     times: dict[str, int] = field(default_factory=dict)
     """By key how often that changed."""
     uploads: list[Upload] = field(default_factory=list)
+    asking: str = ""
+    """The identity that asks now."""
+    writers: dict[str, str | None] = field(default_factory=dict)
+    """By key who made the newest acknowledged change; None where nobody can say."""
 
     def states(self, key: str) -> frozenset[State]:
         """What a read of a key may show."""
@@ -57,11 +65,13 @@ class Model:
     def put(self, key: str, *states: State) -> None:
         """A write was acknowledged: this is what is there, or one of these."""
         self.may[key] = frozenset(states)
+        self.writers[key] = self.asking
         self.times[key] = self.times.get(key, 0) + 1
 
     def doubt(self, key: str, *states: State) -> None:
         """Nobody was told whether a write happened."""
         self.put(key, *self.states(key), *states)
+        self.writers[key] = None
 
     def change(self, key: str, how: Callable[[Thing], Thing]) -> None:
         """A change of what is there was acknowledged."""

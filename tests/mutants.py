@@ -18,7 +18,7 @@ from s3d.layers.queue.push import change_body, send
 from s3d.layers.queue.push.change_body import open_change
 from s3d.layers.queue.rows import changes, lookups, order, schema, transitions
 from s3d.layers.queue.rows.changes import Change
-from s3d.layers.queue.serve import listing
+from s3d.layers.queue.serve import listing, reads
 from s3d.protocol import answers, listings
 from s3d.protocol.answers import Meaning
 from s3d.store import files, syncs
@@ -239,6 +239,42 @@ def conflicts_by_the_settings_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(changes, "enqueue", lambda db, new: real(db, replace(new, conflict="", always=False)))
 
 
+def superseding_across_identities(patch: pytest.MonkeyPatch) -> None:
+    """A newer write drops also what another identity has waiting (Q-2a)."""
+    real = changes.enqueue
+
+    def enqueue(db: Any, new: Any) -> Any:
+        db.execute(
+            """DELETE FROM change WHERE bucket = ? AND key = ? AND identity <> ? AND state = 'waiting'
+            AND op IN ('put', 'delete', 'complete')""",
+            (new.bucket, new.key, new.identity),
+        )
+        return real(db, new)
+
+    patch.setattr(changes, "enqueue", enqueue)
+
+
+def pushed_by_the_gateways_own_keys(patch: pytest.MonkeyPatch) -> None:
+    """A put is pushed by other keys than those of who wrote it (A-8)."""
+    real = send.PUSHES["put"]
+
+    async def put(context: send.Context, change: Change) -> Answer:
+        return await real(context, replace(change, identity=""))
+
+    patch.setitem(send.PUSHES, "put", put)
+
+
+def anothers_object_shown(patch: pytest.MonkeyPatch) -> None:
+    """What is pending answers the reads of every identity (A-8a)."""
+    real = reads.get
+
+    async def get(context: reads.Context, call: Call) -> Reply:
+        change = lookups.visible(context.db, call.bucket, call.key)
+        return await real(context, call if change is None else replace(call, identity=change.identity))
+
+    patch.setattr(reads, "get", get)
+
+
 MUTANTS = (
     order_ignored,
     expectation_ignored,
@@ -261,3 +297,5 @@ MUTANTS = (
     kept_back_behind_a_newer_change,
     kept_back_below_a_newer_change,
 )
+AMONG_IDENTITIES = (superseding_across_identities, pushed_by_the_gateways_own_keys, anothers_object_shown)
+"""Mutants that show only where two identities take turns."""

@@ -37,6 +37,7 @@ DRAINING = 10.0
 """Seconds in which all that is pending is pushed."""
 KEEPING = 900.0
 """Seconds for which what is delivered is kept, unless a drain looks at once."""
+FORBIDDEN = 403
 KEPT = ("quarantined", "superseded", "held", "parked")
 """States of what stays for a person to look at."""
 BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'parked', 'quarantined') AND EXISTS (
@@ -44,6 +45,8 @@ BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'park
     AND newer.identity = change.identity AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
 """What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
 LEFT = Unavailable("the client left")
+REVOKED = Unavailable("the remote refuses the keys")
+"""In the place of the remote's own refusal, where the keys of who asks are revoked."""
 
 
 class Onion:
@@ -102,26 +105,36 @@ class Onion:
         self._disk.copy(self.directory / "queue", after / "queue", power_cut=power_cut)
 
         async def next_life() -> None:
-            late = self.flaky.late
+            late, revoked = self.flaky.late, self.flaky.revoked
             await self.flaky.die(arrives=arrives)
             await self.end()
             self.directory = after
             await self.start()
-            self.flaky.late = late
+            self.flaky.late, self.flaky.revoked = late, revoked
 
         self.run(next_life())
 
     async def ask(
-        self, operation: str, params: dict[str, Any], data: bytes | None = None, *, owed: bool, terms: Terms = NO_TERMS
+        self,
+        operation: str,
+        params: dict[str, Any],
+        data: bytes | None = None,
+        *,
+        owed: bool,
+        identity: str = "",
+        terms: Terms = NO_TERMS,
     ) -> tuple[Answer | S3Error, str]:
         """Ask as a client: the answer, or the error, and the name under which the journal knows the request.
 
-        What is not `owed` while the remote is silent is not waited for then: the client leaves.
+        What is not `owed` while the remote is silent, or refuses somebody's keys, is not waited for then: the client
+        leaves.
         """
         name = f"client-{next(self._names)}"
-        patience = PATIENCE if self.flaky.stalled and not owed else PATIENT
+        self.journal.authors[name] = identity
+        patience = PATIENCE if (self.flaky.stalled or self.flaky.revoked) and not owed else PATIENT
+        headers = {"User-Agent": name}
         asking = self.loop.create_task(
-            ask(self.queue, operation, params, data, headers={"User-Agent": name}, terms=terms)
+            ask(self.queue, operation, params, data, headers=headers, identity=identity, terms=terms)
         )
         done, _ = await asyncio.wait({asking}, timeout=patience)
         if not done:
@@ -134,11 +147,13 @@ class Onion:
         try:
             return asking.result(), name
         except S3Error as error:
-            return error, name
+            refused = error.status == FORBIDDEN and identity in self.flaky.revoked
+            return (REVOKED if refused else error), name
 
-    def begin(self, operation: str, params: dict[str, Any]) -> asyncio.Task[Answer]:
+    def begin(self, operation: str, params: dict[str, Any], identity: str = "") -> asyncio.Task[Answer]:
         """Begin to ask as a client that stays; `end_of` waits for the answer."""
-        return self.loop.create_task(ask(self.queue, operation, params, None, headers={"User-Agent": "client-between"}))
+        headers = {"User-Agent": "client-between"}
+        return self.loop.create_task(ask(self.queue, operation, params, None, headers=headers, identity=identity))
 
     async def end_of(self, asking: asyncio.Task[Answer]) -> None:
         """Wait for an answer, whatever it is."""
@@ -174,6 +189,7 @@ class Onion:
         self.flaky.release()
         self.flaky.come_back()
         self.flaky.fates.clear()
+        self.flaky.revoked = frozenset()
         await self.queue.drain(DRAINING)
         left = {state: count for state, count in self.queue.states().items() if count and state not in KEPT}
         if sum(left.values()) > order.stalled(self.queue._context.db):

@@ -60,8 +60,9 @@ class Browser:
 
 
 @contextlib.contextmanager
-def opened(directory: Path, host: str) -> Iterator[Browser]:
-    """Open a page of that host, on a port of its own. Skips where there is no Chromium."""
+def opened(directory: Path, host: str, trusted: str = "") -> Iterator[Browser]:
+    """Open a page of that host, on a port of its own; `trusted` is the digest of a key of whom the browser takes any
+    certificate. Skips where there is no Chromium."""
     if not PROGRAM.exists():
         pytest.skip(f"no {PROGRAM} here; e2e/cluster/chromium.sh installs it (root, Debian)")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -69,7 +70,8 @@ def opened(directory: Path, host: str) -> Iterator[Browser]:
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:
-        command: list[str | Path] = [PROGRAM, *FLAGS, f"--user-data-dir={directory / 'profile'}", f"{browser.origin}/"]
+        flags = [*FLAGS, f"--ignore-certificate-errors-spki-list={trusted}"] if trusted else FLAGS
+        command: list[str | Path] = [PROGRAM, *flags, f"--user-data-dir={directory / 'profile'}", f"{browser.origin}/"]
         with running(start(command, directory / "chromium.log", {"HOME": str(directory)})):
             yield browser
     finally:

@@ -1,4 +1,6 @@
-"""boto3 and aws-cli at a door with access keys: the same story as without, and nobody else comes in."""
+"""boto3, aws-cli and the AWS SDK for Java at a door with access keys: the same story as without, and nobody else comes
+in.
+"""
 
 import json
 import random
@@ -8,11 +10,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from e2e.compat.clients import AwsCli, Boto3, NewClient, Refused
+from e2e.compat.java import AwsJava
 from e2e.compat.test_clients import tell_story
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
 
-CLIENTS: dict[str, NewClient] = {"boto3": Boto3, "aws-cli": AwsCli}
+CLIENTS: dict[str, NewClient] = {"boto3": Boto3, "aws-cli": AwsCli, "aws-java": AwsJava}
 SIZES = {"empty": 0, "a b+c": 4 << 10, "in parts": 9 << 20}
 ID, SECRET = "S3DTESTKEY", "the/secret+of=a-client"
 

@@ -152,6 +152,17 @@ class Gateway(Section):
         None,
         "PEM file with certificates of CAs. Clients then have to show a certificate that one of these has signed.",
     )
+    tls_client_cert: Path | None = setting(
+        "S3D_TLS_CLIENT_CERT",
+        None,
+        "PEM file with the certificate that the commands show the S3 door, then those between it and its CA. The "
+        "daemon does not use it.",
+    )
+    tls_client_key: Path | None = setting(
+        "S3D_TLS_CLIENT_KEY",
+        None,
+        "PEM file with the private key of S3D_TLS_CLIENT_CERT, without a password. Unset: it is in the same file.",
+    )
     tls_ca: Path | None = setting(
         "S3D_TLS_CA",
         None,

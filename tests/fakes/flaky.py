@@ -24,6 +24,10 @@ PUSHED = frozenset(["PutObject", "DeleteObject", "CompleteMultipartUpload"])
 """Calls by which a put or delete is delivered."""
 REFUSED = "EntityTooLarge 400"
 """The fate of a change that is refused for good."""
+REVOKED = "InvalidAccessKeyId 403"
+"""The fate of what an identity asks whose keys are revoked."""
+TAKEN = frozenset(["applied", "unanswered", "late", "gateway"])
+"""Fates of what the store itself has taken."""
 MUTATIONS = frozenset(
     """PutObject DeleteObject DeleteObjects CopyObject PutObjectTagging DeleteObjectTagging CreateMultipartUpload
     UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload""".split()
@@ -39,6 +43,8 @@ class Journal:
     wrong: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     """Keys of which a change was refused for good."""
+    authors: dict[str, str] = field(default_factory=dict)
+    """The identity of who asked, by the name under which its requests pass, or those that push what it wrote."""
 
     def fate(self, who: str) -> str:
         """What became of the last request of a client: applied, lost, late, refused; "" where none came here."""
@@ -81,6 +87,8 @@ class Flaky:
         self.fate_of: dict[str, str] = {}
         """By key the fate of the next change that is pushed, before all others."""
         self.late: list[tuple[Call, bytes]] = []
+        self.revoked: frozenset[str] = frozenset()
+        """Identities whose keys the remote refuses."""
         self.away = False
         self.stalled = False
         self.sluggish = False
@@ -97,6 +105,8 @@ class Flaky:
             self._health.failed("connection refused")
             raise Unavailable("connection refused")
         if call.operation not in MUTATIONS:
+            if call.identity in self.revoked:
+                return refusal(REVOKED, document=call.wire.method != "HEAD")
             reply = await self._inner(call)
             for _ in range(5 if self.sluggish else 0):
                 await asyncio.sleep(0.001)
@@ -117,10 +127,12 @@ class Flaky:
 
     async def _met(self, call: Call, data: bytes) -> Reply:
         digest = call.wire.headers.get("Content-MD5")
-        # A put that cannot succeed asks whether the store honours a condition.
-        asking = "If-None-Match" in call.wire.headers
-        if digest and not asking and base64.b64decode(digest).hex() != md5(data):
+        # A put with the digest of nothing asks the store a question (Q-18): it cannot succeed.
+        if digest and base64.b64decode(digest).hex() not in (md5(data), md5(b"")):
             self._journal.wrong.append(f"bytes of {call.key} are sent that do not match their digest")
+        who = call.identity
+        if who != self._journal.authors.get(name_of(call), who):
+            self._journal.wrong.append(f"{call.operation} of {call.key} is sent by {who!r}, who has not asked for it")
         fate = self.fates.popleft() if self.fates else "applied"
         if call.key in self.fate_of and call.operation in PUSHED and not name_of(call).startswith("client-"):
             fate = self.fate_of.pop(call.key)
@@ -136,6 +148,8 @@ class Flaky:
                 raise
             finally:
                 self._held.remove(held)
+        if who in self.revoked and fate in TAKEN:
+            fate = REVOKED
         match fate:
             case "applied":
                 reply = await self._inner(call)
@@ -161,13 +175,10 @@ class Flaky:
                 self._note(call, "lost")
                 return page(200 if fate == "portal" else 404)
             case _:
-                code, _, status = fate.partition(" ")
                 self._note(call, "refused")
-                error = S3Error(code, "as the test wants it", status=int(status))
                 if fate == REFUSED:
                     self._journal.refused.add(call.key)
-                document = encode.error(error)
-                return Reply(error.status, CIMultiDict({"Content-Type": "application/xml"}), body=BytesBody(document))
+                return refusal(fate)
         raise Unavailable("the connection was lost", sent=True)
 
     def _note(self, call: Call, fate: str) -> None:
@@ -199,6 +210,8 @@ class Flaky:
         """The gateway's process is gone. What the remote has of it arrives, or is lost with the sockets."""
         self.dead = True
         for held in list(self._held) if arrives else ():
+            if held.call.identity in self.revoked:
+                continue
             with contextlib.suppress(S3Error):
                 await self._inner(held.call)
                 self._note(held.call, "applied")
@@ -228,6 +241,14 @@ class SentBody(Body):
         """Yield the range at once."""
         if self.data[start:end]:
             yield self.data[start:end]
+
+
+def refusal(fate: str, *, document: bool = True) -> Reply:
+    """The store's own refusal, by a code and a status; the answer to a HEAD has no document."""
+    code, _, status = fate.partition(" ")
+    error = S3Error(code, "as the test wants it", status=int(status))
+    content = encode.error(error) if document else b""
+    return Reply(error.status, CIMultiDict({"Content-Type": "application/xml"}), body=BytesBody(content))
 
 
 def page(status: int) -> Reply:

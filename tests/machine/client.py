@@ -1,21 +1,24 @@
 """How a client asks a gateway, what it is owed at once, and what the remote has after a drain."""
 
+import random
 import secrets
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from s3d.api import NO_TERMS, Terms
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.machine.answers import away, said, same
-from tests.machine.world import HOLD, MEMORY, OWED, Paging, World
+from tests.machine.world import HOLD, IDENTITIES, MEMORY, NAMES, OWED, Paging, World
 from tests.model import Model, State, Wrong, thing
 from tests.onion import LEFT, Onion
 
@@ -48,7 +51,28 @@ class Client(RuleBasedStateMachine):
         self.paging: Paging | None = None
         self.fate = ""
         """What became at the remote of the client's request before; "unsure": of one that may have been served here."""
+        self.chance: random.Random | None = None
+        """Chooses who asks; None where all requests are the gateway's own."""
+        self.newest: dict[str, tuple[str, str]] = {}
+        """By key who wrote last what the queue took, and its mark."""
+        self.handed: set[tuple[str, str]] = set()
+        """Keys, and marks of writes that another identity's write stands behind."""
+        self.excused: set[str] = set()
+        """Keys of which something was kept back: what is delivered behind that supersedes it (Q-2a)."""
         self.onion.run(self._begin())
+
+    @initialize(number=st.integers(0, 1 << 32), shared=st.booleans())
+    def come_in(self, number: int, shared: bool) -> None:
+        """Everybody acts as the gateway, or two identities take turns."""
+        if shared if self.world.shared is None else self.world.shared:
+            self.chance = random.Random(number)
+            for identity in IDENTITIES[1:]:
+                self.onion.run(self._prove_all(identity))
+
+    @property
+    def who(self) -> str:
+        """The identity that has asked last."""
+        return self.model.asking
 
     async def _begin(self) -> None:
         await ask(self.remote, "CreateBucket", {"Bucket": self.bucket}, typed=True)
@@ -56,10 +80,29 @@ class Client(RuleBasedStateMachine):
             enabled = {"VersioningConfiguration": {"Status": "Enabled"}}
             await ask(self.remote, "PutBucketVersioning", {"Bucket": self.bucket, **enabled}, typed=True)
         await self.onion.start()
-        # Once the remote has judged them, no put waits for it: neither one with tags nor one without.
-        for members in ({"Tagging": "t=1"}, {}):
-            await self.onion.ask("PutObject", {"Bucket": self.bucket, "Key": "c", **members}, b"", owed=True)
+        await self._prove(IDENTITIES[0])
         self.model.put("c", thing(b""))
+
+    async def _prove(self, identity: str) -> None:
+        """Once the remote has judged them, no put waits for it: neither one with tags nor one without."""
+        for members in ({"Tagging": "t=1"}, {}):
+            await self._asked(identity, "PutObject", b"", **members)
+
+    async def _asked(self, identity: str, operation: str, data: bytes | None = None, **params: Any) -> Answer:
+        named = {"Bucket": self.bucket, "Key": "c", **params}
+        answer, _ = await self.onion.ask(operation, named, data, owed=True, identity=identity)
+        assert isinstance(answer, Answer), answer
+        return answer
+
+    async def _prove_all(self, identity: str) -> None:
+        """The same for an identity of which nothing is taken for granted: an upload in parts and a delete, too."""
+        asked = partial(self._asked, identity)
+        upload = (await asked("CreateMultipartUpload")).result["UploadId"]
+        part = await asked("UploadPart", b"x", UploadId=upload, PartNumber=1)
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part.result["ETag"]}]}
+        await asked("CompleteMultipartUpload", UploadId=upload, MultipartUpload=parts)
+        await asked("DeleteObject")
+        await self._prove(identity)
 
     def teardown(self) -> None:
         try:
@@ -80,21 +123,34 @@ class Client(RuleBasedStateMachine):
         self.world.trace.append(name)
 
     def client(
-        self, operation: str, key: str = "", data: bytes | None = None, *, terms: Terms = NO_TERMS, **params: Any
+        self,
+        operation: str,
+        key: str = "",
+        data: bytes | None = None,
+        *,
+        identity: str | None = None,
+        terms: Terms = NO_TERMS,
+        **params: Any,
     ) -> Answer | S3Error:
-        """Ask for an operation; count it where it is answered."""
+        """Ask for an operation, as somebody unless it is said who; count it where it is answered."""
+        if identity is None:
+            identity = self.chance.choice(IDENTITIES) if self.chance else IDENTITIES[0]
+        self.model.asking = identity
+        if "Metadata" in params:
+            self.onion.journal.authors[params["Metadata"]["n"]] = identity
         named = {"Bucket": self.bucket, **({"Key": key} if key else {}), **params}
 
         async def asking() -> tuple[Answer | S3Error, str]:
             decided_there = operation == "PutObject" and {"IfMatch", "IfNoneMatch"} & {*params}
-            owed = operation in OWED and not decided_there
-            answer = await self.onion.ask(operation, named, data, owed=owed, terms=terms)
+            waits = operation in ("GetObject", "HeadObject") and self.of_another(key)
+            owed = operation in OWED and not decided_there and not waits
+            answer = await self.onion.ask(operation, named, data, owed=owed, identity=identity, terms=terms)
             await self.onion.breathe()
             return answer
 
         self.world.steps += 1
         started = time.perf_counter()
-        self.world.trace.append(f"{operation} {key} {params}"[:200])
+        self.world.trace.append(f"{identity or 'own'}: {operation} {key} {params}"[:200])
         answer, name = self.onion.run(asking())
         self.fate = self.onion.journal.fate(name) or ("unsure" if answer is LEFT else "")
         told = f"{answer.status} {answer.etag}" if isinstance(answer, Answer) else str(answer)
@@ -103,7 +159,22 @@ class Client(RuleBasedStateMachine):
             self.world.answered[operation] += 1
         if self.onion.journal.wrong:
             raise Wrong(self.onion.journal.wrong[0])
+        if isinstance(answer, Answer):
+            self.hand_over(operation, key, answer, params)
         return answer
+
+    def hand_over(self, operation: str, key: str, answer: Answer, params: dict[str, Any]) -> None:
+        """Note whose queued put of a key another identity's write stands behind: the remote must get it (Q-2a)."""
+        if operation == "DeleteObjects":
+            for one in params["Delete"]["Objects"]:
+                self.hand_over("DeleteObject", one["Key"], answer, {})
+        if operation not in ("PutObject", "DeleteObject", "CompleteMultipartUpload"):
+            return
+        before = self.newest.pop(key, None)
+        if before is not None and before[0] != self.who:
+            self.handed.add((key, before[1]))
+        if operation == "PutObject" and answer.headers.get("x-s3d-durability") == "local":
+            self.newest[key] = (self.who, params["Metadata"]["n"])
 
     def write(
         self, operation: str, key: str, data: bytes | None = None, *, becomes: Callable[[State], State], **params: Any
@@ -130,9 +201,19 @@ class Client(RuleBasedStateMachine):
         if broken := self.onion.broken():
             raise Wrong(f"kept back behind newer changes: {broken}")
 
+    def revoke_keys(self, who: str) -> None:
+        """Have the remote refuse the keys of one identity, and of nobody else."""
+        self.step("revocation")
+        self.excused |= {*NAMES}
+        self.onion.flaky.revoked = frozenset([who])
+
     def number(self) -> str:
         """The mark of a write."""
         return str(next(self.numbers))
+
+    def of_another(self, key: str) -> bool:
+        """Whether what is pending of a key may be another identity's, so that only the remote can answer (A-8a)."""
+        return self.pending(key) and self.model.writers.get(key, self.who) != self.who
 
     def pending(self, key: str) -> bool:
         """Whether the gateway says that a key has changes that the remote has not confirmed."""
@@ -170,6 +251,7 @@ class Client(RuleBasedStateMachine):
                 f"{said(answer)} at the remote",
             )
         self.judge_order()
+        self.judge_hand_overs()
 
     async def judge_kept(self, key: str, state: str) -> None:
         """What a drain leaves is kept back for a reason, and is what was acknowledged last."""
@@ -181,7 +263,11 @@ class Client(RuleBasedStateMachine):
         }
         if not reasons.get(state):
             raise Wrong(f"{key!r} is {state} after a drain")
-        answer, _ = await self.onion.ask("HeadObject", {"Bucket": self.bucket, "Key": key}, owed=True)
+        if (writer := self.model.writers.get(key)) is None:
+            # Only who wrote what is kept back may see it, and nobody can say who that is.
+            return
+        named = {"Bucket": self.bucket, "Key": key}
+        answer, _ = await self.onion.ask("HeadObject", named, owed=True, identity=writer)
         if isinstance(answer, Answer):
             self.model.see(key, lambda one: same(one, answer), f"{said(answer)} while it is {state}")
         else:
@@ -193,9 +279,21 @@ class Client(RuleBasedStateMachine):
 
     def judge_order(self) -> None:
         """The writes of a key reach the remote in the order in which they were acknowledged."""
-        newest: dict[str, int] = {}
-        for operation, key, name, _ in self.onion.journal.passed:
+        newest: dict[tuple[str, str | None], int] = {}
+        for operation, key, name, fate in self.onion.journal.passed:
             if operation == "PutObject" and name.isdigit() and name not in self.copied:
-                if int(name) < newest.get(key, 0):
-                    raise Wrong(f"write {name} of {key!r} was sent after write {newest[key]}")
-                newest[key] = int(name)
+                author = self.onion.journal.authors[name]
+                before = max(newest.get((key, None), 0), newest.get((key, author), 0))
+                if int(name) < before:
+                    raise Wrong(f"write {name} of {key!r} was sent after write {before}")
+                # What is refused to one identity keeps no place in line before what another one wrote earlier (Q-2a).
+                newest[key, author if fate == "refused" else None] = int(name)
+
+    def judge_hand_overs(self) -> None:
+        """What an identity wrote reached the remote before another's write behind it, unless it was kept back."""
+        applied = {one[1:3] for one in self.onion.journal.passed if one[0] == "PutObject" and one[3] == "applied"}
+        for key, number in self.handed - applied:
+            if key not in self.excused | self.onion.journal.refused:
+                raise Wrong(f"write {number} of {key!r} was given up for one of another identity")
+        self.handed.clear()
+        self.newest.clear()

@@ -5,7 +5,7 @@ from hypothesis.stateful import rule
 
 from tests.callers import ask
 from tests.machine.terms import Termed
-from tests.machine.world import CONTENTS, FATES, NAMES, a_write, bodies, keys, some_writes, usually
+from tests.machine.world import CONTENTS, FATES, IDENTITIES, NAMES, a_write, bodies, keys, some_writes, usually
 from tests.model import thing
 
 
@@ -22,6 +22,20 @@ class Faults(Termed):
     def back(self) -> None:
         self.step("back")
         self.onion.flaky.come_back()
+        self.onion.run(self.onion.breathe())
+
+    @rule(who=st.sampled_from(IDENTITIES))
+    def revoke(self, who: str) -> None:
+        """The remote refuses the keys of one identity: what it has pending waits, and holds up nobody else."""
+        if self.chance is None:
+            return
+        self.revoke_keys(who)
+        self.onion.run(self.onion.breathe())
+
+    @rule()
+    def restore(self) -> None:
+        """It takes all keys again."""
+        self.onion.flaky.revoked = frozenset()
         self.onion.run(self.onion.breathe())
 
     @rule()

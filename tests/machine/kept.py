@@ -22,6 +22,7 @@ class Kept(Writes):
         self.onion.flaky.come_back()
         self.onion.flaky.release()
         self.onion.flaky.fates.clear()
+        self.onion.flaky.revoked = frozenset()
         self.onion.run(self.onion.quiet(self.bucket, key))
 
     @rule(key=keys, body=bodies, gone=st.booleans())
@@ -39,7 +40,7 @@ class Kept(Writes):
     @rule(held=rarely)
     def tag_bucket(self, held: bool) -> None:
         """The bucket's own tags hold all that waits in it, or release it."""
-        if not self.world.tags or self.onion.flaky.away:
+        if not self.world.tags or self.onion.flaky.away or self.onion.flaky.revoked:
             return
         self.step("tags of the bucket")
         tags = {"TagSet": [{"Key": name, "Value": value} for name, value in HOLD]}
@@ -47,6 +48,7 @@ class Kept(Writes):
         if not isinstance(answer, Answer):
             raise Wrong(f"the tags of a bucket cannot be changed: {answer}")
         self.held = held
+        self.excused |= {*NAMES}
 
     @rule(key=keys, first=fresh, second=some_writes, held=rarely)
     def overtake(self, key: str, first: str, second: list[str], held: bool) -> None:
@@ -57,7 +59,7 @@ class Kept(Writes):
         flaky.stalled = True
         self.put_bytes(key, CONTENTS[first], "")
         self.onion.run(self.onion.breathe())
-        between = self.onion.begin("PutObjectAcl", {"Bucket": self.bucket, "Key": key, "ACL": "private"})
+        between = self.onion.begin("PutObjectAcl", {"Bucket": self.bucket, "Key": key, "ACL": "private"}, self.who)
         self.onion.run(self.onion.breathe())
         self.write_each(key, second)
         before = self.held
@@ -116,9 +118,11 @@ class Kept(Writes):
     def rot(self, key: str) -> None:
         """A body changes on the disk while it waits: nobody gets it, and a new put mends the key (D-4)."""
         self.onion.flaky.come_back()
+        self.onion.flaky.revoked = frozenset()
         if self.held:
             self.tag_bucket(False)
         self.onion.flaky.fate_of.pop(key, None)
+        self.excused.add(key)
         self.onion.flaky.leave()
         directory = self.onion.directory / "queue" / "bodies"
         before = {path.name for path in directory.iterdir()}

@@ -35,7 +35,8 @@ class Listings(Writes):
     def list_next(self) -> None:
         if (paging := self.paging) is None:
             return
-        answer = self.client(paging.operation, **paging.params)
+        answer = self.client(paging.operation, identity=paging.who, **paging.params)
+        paging.who = self.who
         if not isinstance(answer, Answer):
             if not away(answer):
                 raise Wrong(f"{paging.operation} fails with {answer}")

@@ -9,7 +9,7 @@ from hypothesis.stateful import rule
 from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.machine.answers import away
-from tests.machine.world import FIRST_PART, NAMES, PARTS, few, keys
+from tests.machine.world import FIRST_PART, IDENTITIES, NAMES, PARTS, few, keys
 from tests.machine.writes import Writes
 from tests.model import Upload, Wrong, assembled, md5
 
@@ -23,7 +23,8 @@ class Uploads(Writes):
         number = self.number()
         answer = self.client("CreateMultipartUpload", key, Metadata={"n": number})
         if isinstance(answer, Answer):
-            self.model.uploads.append(Upload(key, answer.result["UploadId"], number))
+            staged = answer.source == "queue"
+            self.model.uploads.append(Upload(key, answer.result["UploadId"], number, self.who, staged))
         elif not away(answer):
             raise Wrong(f"{answer} is no answer to this") from answer
 
@@ -38,7 +39,8 @@ class Uploads(Writes):
         data = PARTS[part]
         if not (upload := self.upload(which)):
             return
-        answer = self.client("UploadPart", upload.key, data, UploadId=upload.id, PartNumber=number)
+        named: dict[str, Any] = {"UploadId": upload.id, "PartNumber": number}
+        answer = self.client("UploadPart", upload.key, data, identity=upload.who, **named)
         if isinstance(answer, Answer):
             if answer.etag != md5(data):
                 raise Wrong(f"a part is acknowledged with ETag {answer.etag}")
@@ -54,7 +56,7 @@ class Uploads(Writes):
         if not (upload := self.upload(which)):
             return
         said: dict[str, Any] = {"UploadId": upload.id, "PartNumber": 3, "CopySource": f"{self.bucket}/{quote(source)}"}
-        answer = self.client("UploadPartCopy", upload.key, **said)
+        answer = self.client("UploadPartCopy", upload.key, identity=upload.who, **said)
         if isinstance(answer, Answer):
             etag = answer.result["CopyPartResult"]["ETag"].strip('"')
             self.model.see(source, lambda one: one is not None and md5(one.data) == etag, f"ETag {etag} to a copy")
@@ -69,7 +71,7 @@ class Uploads(Writes):
     def list_parts(self, which: int) -> None:
         if not (upload := self.upload(which)):
             return
-        answer = self.client("ListParts", upload.key, UploadId=upload.id)
+        answer = self.client("ListParts", upload.key, identity=upload.who, UploadId=upload.id)
         if isinstance(answer, Answer):
             listed = {one["PartNumber"]: one["ETag"].strip('"') for one in answer.result.get("Parts", ())}
             known = {number: md5(data) for number, data in upload.parts.items()}
@@ -79,12 +81,24 @@ class Uploads(Writes):
         elif not away(answer):
             raise Wrong(f"{answer} is no answer to this") from answer
 
+    @rule(which=few, operation=st.sampled_from(["UploadPart", "ListParts", "AbortMultipartUpload"]))
+    def touch_anothers(self, which: int, operation: str) -> None:
+        """An upload is not there for who has not begun it (A-8d)."""
+        if not (upload := self.upload(which)) or not upload.staged:
+            return
+        said: dict[str, Any] = {"UploadId": upload.id, **({"PartNumber": 1} if operation == "UploadPart" else {})}
+        data = b"not of its owner" if operation == "UploadPart" else None
+        stranger = next(one for one in IDENTITIES if one != upload.who)
+        answer = self.client(operation, upload.key, data, identity=stranger, **said)
+        if isinstance(answer, Answer) or not (away(answer) or answer.code == "NoSuchUpload"):
+            raise Wrong(f"{operation} of another identity's upload is answered by {answer}")
+
     @rule()
     def list_uploads(self) -> None:
         answer = self.client("ListMultipartUploads")
         if isinstance(answer, Answer):
             listed = {one["UploadId"] for one in answer.result.get("Uploads", ())}
-            known = {upload.id for upload in self.model.uploads}
+            known = {upload.id for upload in self.model.uploads if upload.who == self.who}
             if known - listed:
                 raise Wrong(f"open uploads are not listed: {known - listed}")
         elif not away(answer):
@@ -100,9 +114,10 @@ class Uploads(Writes):
         new = assembled(upload, numbers)
         parts = [{"PartNumber": number, "ETag": f'"{md5(upload.parts[number])}"'} for number in numbers]
         document: dict[str, Any] = {"MultipartUpload": {"Parts": parts}}
+        named = {"UploadId": upload.id, **document}
         try:
             answer = self.write(
-                "CompleteMultipartUpload", upload.key, becomes=lambda _: new, UploadId=upload.id, **document
+                "CompleteMultipartUpload", upload.key, becomes=lambda _: new, identity=upload.who, **named
             )
         except S3Error as error:
             raise Wrong(f"an upload cannot be completed: {error}") from error
@@ -127,7 +142,7 @@ class Uploads(Writes):
     def abort(self, which: int) -> None:
         if not (upload := self.upload(which)):
             return
-        answer = self.client("AbortMultipartUpload", upload.key, UploadId=upload.id)
+        answer = self.client("AbortMultipartUpload", upload.key, identity=upload.who, UploadId=upload.id)
         if isinstance(answer, Answer) or self.fate in ("applied", "unsure"):
             self.model.uploads.remove(upload)
         elif not away(answer):

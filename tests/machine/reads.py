@@ -17,7 +17,11 @@ class Reads(Client):
 
     @rule(key=keys)
     def get(self, key: str) -> None:
-        answer = self.read("GetObject", key)
+        self.get_by(key, None)
+
+    def get_by(self, key: str, identity: str | None) -> None:
+        """Get an object, as one identity where it is said which."""
+        answer = self.read("GetObject", key, identity=identity)
         if isinstance(answer, Answer):
             self.model.see(
                 key, lambda one: same(one, answer) and one is not None and one.data == answer.data, said(answer)
@@ -53,10 +57,12 @@ class Reads(Client):
         """Ask for a read of a key; None where it is answered by a status, which is judged."""
         answer = self.client(operation, key, **params)
         if isinstance(answer, Answer):
+            if self.of_another(key):
+                raise Wrong(f"{operation} shows {key!r}, which another identity has written and the remote has not")
             return answer
         # The answer to a HEAD has no document that tells whose 404 it is; none but the store's is handed on.
         if away(answer) and not (operation == "HeadObject" and answer.status == 404):
-            if self.pending(key):
+            if self.pending(key) and self.model.writers.get(key) == self.who:
                 raise Wrong(f"{operation} of {key!r}, which is pending, is refused: {answer}")
             return None
         match answer.status:

@@ -46,6 +46,9 @@ OWED = frozenset(
 )
 """What is answered also while the remote says nothing."""
 
+IDENTITIES = ("", "b")
+"""The gateway's own, and one that a file names."""
+
 keys = st.sampled_from(NAMES)
 bodies = st.sampled_from([*CONTENTS])
 fresh = st.sampled_from(["short", "file", "other file"])
@@ -65,6 +68,8 @@ class Paging:
 
     operation: str
     params: dict[str, Any]
+    who: str | None = None
+    """The identity that lists; None before the first page."""
     names: list[str] = field(default_factory=list)
     etags: dict[str, str] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
@@ -82,6 +87,8 @@ class World:
     """Whether the bucket keeps versions in every third run."""
     tags: bool = True
     """Whether tags of the bucket hold what is written to it."""
+    shared: bool | None = None
+    """Whether two identities take turns; None: in every other run."""
     runs: int = 0
     steps: int = 0
     answered: Counter[str] = field(default_factory=Counter)

@@ -11,7 +11,7 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.machine.answers import holds
 from tests.machine.reads import Reads
-from tests.machine.world import CONTENTS, FIRST_PART, NAMES, bodies, keys, some_writes, tags
+from tests.machine.world import CONTENTS, FIRST_PART, HOLD, IDENTITIES, NAMES, bodies, keys, rarely, some_writes, tags
 from tests.model import State, Wrong, copied, md5, thing
 
 
@@ -22,11 +22,11 @@ class Writes(Reads):
     def put(self, key: str, body: str, kind: str) -> None:
         self.put_bytes(key, CONTENTS[body], kind)
 
-    def put_bytes(self, key: str, data: bytes, kind: str) -> None:
+    def put_bytes(self, key: str, data: bytes, kind: str, identity: str | None = None) -> None:
         """Put an object."""
         number = self.number()
         params: dict[str, Any] = {"Metadata": {"n": number}, **({"ContentType": kind} if kind else {})}
-        answer = self.client("PutObject", key, data, **params)
+        answer = self.client("PutObject", key, data, identity=identity, **params)
         if not isinstance(answer, Answer):
             raise Wrong(f"a put of {key!r} to a known bucket is refused: {answer}")
         if answer.etag != md5(data):
@@ -49,6 +49,22 @@ class Writes(Reads):
                 self.put_bytes(key, CONTENTS[body], "")
             else:
                 self.delete(key)
+
+    @rule(key=keys, some=st.lists(bodies, min_size=2, max_size=3), revoked=rarely)
+    def write_in_turn(self, key: str, some: list[str], revoked: bool) -> None:
+        """Two identities write a key while nothing of it is delivered: the remote gets what each of them wrote, but for
+        whom it refuses."""
+        if self.chance is None:
+            return
+        self.onion.flaky.stalled = True
+        who = self.chance.sample(IDENTITIES, 2)
+        if revoked:
+            self.revoke_keys(who[0])
+        self.put_bytes(key, CONTENTS["same"], "", who[1])
+        for number, body in enumerate(some):
+            self.put_bytes(key, CONTENTS[body], "", who[number % 2])
+        for one in who:
+            self.get_by(key, one)
 
     @rule(key=keys)
     def delete(self, key: str) -> None:
@@ -74,6 +90,7 @@ class Writes(Reads):
         answer = self.client("PutObject", key, data, Metadata={"n": number}, Tagging=header)
         if not isinstance(answer, Answer):
             raise Wrong(f"a put of {key!r} with tags to a known bucket is refused: {answer}")
+        self.excuse(key, tags)
         self.model.put(key, thing(data, number, tags=tags))
 
     @rule(key=keys, fate=st.sampled_from(["applied", "unanswered", "lost", "lost"]))
@@ -112,6 +129,7 @@ class Writes(Reads):
 
     def tag_with(self, key: str, tags: tuple[tuple[str, str], ...]) -> None:
         """Change the tags of an object."""
+        self.excuse(key, tags)
         document = {"TagSet": [{"Key": name, "Value": value} for name, value in tags]}
         operation = "PutObjectTagging" if tags else "DeleteObjectTagging"
         params: dict[str, Any] = {"Tagging": document} if tags else {}
@@ -126,6 +144,11 @@ class Writes(Reads):
             return
         if answer:
             self.model.change(key, lambda one: replace(one, tags=tags))
+
+    def excuse(self, key: str, tags: tuple[tuple[str, str], ...]) -> None:
+        """Note that tags may hold what is written to a key."""
+        if tags == HOLD:
+            self.excused.add(key)
 
     @rule(source=keys, further=st.integers(1, len(NAMES) - 1))
     def copy(self, source: str, further: int) -> None:

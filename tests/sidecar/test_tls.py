@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from e2e.chaos.authorities import Authority
+from s3d.cli import client as cli_client
 from s3d.door import tls
 from s3d.errors import ConfigError
 from s3d.metrics import Metrics
@@ -433,3 +434,58 @@ def test_the_command_line_speaks_tls_and_trusts_whom_it_is_told_to(
     assert door.cli("ls", bucket).returncode == 1
     shown = door.cli("status", "--json")
     assert b'"expires_at"' in shown.stdout
+
+
+@pytest.mark.semantics("A-10e")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_the_command_line_shows_the_certificate_that_a_door_asks_for(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, certified: Certified, tmp_path: Path
+) -> None:
+    theirs = Authority(tmp_path / "theirs")
+    certificate, key = theirs.certify(days=1)
+    door = start_daemon(remote, S3D_BUCKETS=bucket, **certified.settings, S3D_TLS_CLIENT_CA=str(theirs.bundle))
+    door.settings["AWS_CA_BUNDLE"] = str(certified.authority.bundle)
+    for arguments, data in ((("ls", bucket), b""), (("put", f"{bucket}/k"), data_of(3 * MIB))):
+        refused = door.cli(*arguments, stdin=data)
+        assert refused.returncode != 0
+        assert b"S3D_TLS_CLIENT_CERT" in refused.stderr, refused.stderr
+    assert door.cli("status").returncode == 0, "it asks another socket"
+    both = tmp_path / "both.pem"
+    both.touch(0o600)
+    both.write_bytes(Path(certificate).read_bytes() + Path(key).read_bytes())
+    for named in ({"S3D_TLS_CLIENT_CERT": certificate, "S3D_TLS_CLIENT_KEY": key}, {"S3D_TLS_CLIENT_CERT": str(both)}):
+        door.settings.update(named)
+        put = door.cli("put", f"{bucket}/k", stdin=b"x")
+        assert put.returncode == 0, put.stderr
+        assert door.cli("get", f"{bucket}/k").stdout == b"x"
+        assert door.cli("ls", bucket).returncode == 0
+        for name in named:
+            del door.settings[name]
+
+
+WRONG_CERTIFICATES = {
+    "no file": ("none.pem", None),
+    "no key": ("cert", None),
+    "a key of another": ("cert", "other"),
+    "a key with a password": ("cert", "locked"),
+    "a key alone": (None, "key"),
+}
+
+
+@pytest.mark.semantics("A-10e")
+@pytest.mark.parametrize("wrong", WRONG_CERTIFICATES)
+def test_a_certificate_that_the_command_line_cannot_use_is_named(
+    certified: Certified, tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = WRONG_CERTIFICATES[wrong]
+    others = Authority(tmp_path / "others").certify(days=1)
+    locked = tmp_path / "locked.key"
+    made = serialization.load_pem_private_key(certified.key.read_bytes(), None)
+    protected = serialization.BestAvailableEncryption(b"a password")
+    locked.write_bytes(made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protected))
+    files = {"cert": certified.certificate, "key": certified.key, "other": Path(others[1]), "locked": locked}
+    for name, value in (("S3D_TLS_CLIENT_CERT", certificate), ("S3D_TLS_CLIENT_KEY", key)):
+        if value is not None:
+            monkeypatch.setenv(name, str(files.get(value, tmp_path / value)))
+    with pytest.raises(ConfigError, match="S3D_TLS_CLIENT_CERT"):
+        cli_client.tls_context()

@@ -137,8 +137,16 @@ def exchange(
         except (http.client.HTTPException, OSError) as error:
             raise Interrupted(
                 f"the connection broke before s3d answered: {str(error) or type(error).__name__}",
-                hint="" if method == "GET" else "whether the request was carried out is not known",
+                hint=hint_of(sock, method),
             ) from None
+
+
+def hint_of(sock: socket.socket, method: str) -> str:
+    """What can be done about a broken connection. A door that misses a certificate closes it after the handshake."""
+    hints = [] if method == "GET" else ["whether the request was carried out is not known"]
+    if isinstance(sock, ssl.SSLSocket) and not settings.find("S3D_TLS_CLIENT_CERT"):
+        hints.append("a door with S3D_TLS_CLIENT_CA asks for the certificate that S3D_TLS_CLIENT_CERT names")
+    return "; ".join(hints)
 
 
 class Heard:
@@ -275,16 +283,11 @@ def encrypt(sock: socket.socket, url: str) -> socket.socket:
     """Shake hands with a door. Its certificate is judged by the CAs in the file that S3D_TLS_CA names, else by those of
     AWS_CA_BUNDLE, as with AWS's own clients, else by those of the system or of SSL_CERT_FILE. Raises ConfigError and
     NotRunning."""
-    name = "S3D_TLS_CA" if settings.find("S3D_TLS_CA") else "AWS_CA_BUNDLE"
-    bundle = settings.find(name) or None
     try:
-        context = ssl.create_default_context(cafile=bundle)
-    except OSError as error:
+        context = tls_context()
+    except ConfigError:
         sock.close()
-        raise ConfigError(
-            f"{name}: {bundle} cannot be used: {error.strerror or error}",
-            hint="it names a PEM file of certificates",
-        ) from None
+        raise
     try:
         return context.wrap_socket(sock, server_hostname=urlsplit(url).hostname)
     except ssl.SSLCertVerificationError as error:
@@ -297,6 +300,33 @@ def encrypt(sock: socket.socket, url: str) -> socket.socket:
         sock.close()
         said = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise NotRunning(f"cannot speak TLS with {url}: {said}", hint="S3D_ENDPOINT says http:// or https://") from None
+
+
+def tls_context() -> ssl.SSLContext:
+    """Whom to trust, and the certificate of our own where one is set. Raises ConfigError."""
+    name = "S3D_TLS_CA" if settings.find("S3D_TLS_CA") else "AWS_CA_BUNDLE"
+    bundle = settings.find(name) or None
+    try:
+        context = ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise ConfigError(
+            f"{name}: {bundle} cannot be used: {error.strerror or error}",
+            hint="it names a PEM file of certificates",
+        ) from None
+    certificate, key = settings.find("S3D_TLS_CLIENT_CERT"), settings.find("S3D_TLS_CLIENT_KEY")
+    if key and not certificate:
+        raise ConfigError("S3D_TLS_CLIENT_KEY is set, and S3D_TLS_CLIENT_CERT is not", hint="a key has a certificate")
+    if certificate:
+        try:
+            # No password is asked for: a command may have nobody to ask.
+            context.load_cert_chain(certificate, key or None, password="")
+        except OSError as error:
+            named = certificate + (f" with the key in {key}" if key else "")
+            raise ConfigError(
+                f"S3D_TLS_CLIENT_CERT: {named} cannot be used: {error.strerror or error}",
+                hint="they are PEM files of a certificate and of its key, which has no password",
+            ) from None
+    return context
 
 
 def connect_tcp(url: str) -> socket.socket:

@@ -23,6 +23,7 @@ from s3d.settings import Gateway, Remote, Settings
 from tests.callers import Answer, ask
 from tests.fakes.contents import Bucket
 from tests.fakes.fake import Fake
+from tests.model import md5
 from tests.queues import until
 
 BUCKET: Final = "bucket"
@@ -42,6 +43,13 @@ WRITES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "no tags": ("DeleteObjectTagging", K),
     "a copy": ("CopyObject", COPY),
 }
+CONDITIONS: Final[dict[str, tuple[dict[str, str], int]]] = {
+    "it is what a has written": ({"IfMatch": f'"{md5(OF_A)}"'}, 200),
+    "it is something else": ({"IfMatch": f'"{md5(OF_B)}"'}, 412),
+    "it is not there": ({"IfNoneMatch": "*"}, 412),
+}
+"""Conditions of a put, and what the remote says to them where the object is there."""
+COPIED: Final = {"Bucket": BUCKET, "Key": "copy"}
 LISTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ListObjectsV2": ("ListObjectsV2", {"Bucket": BUCKET}),
     "ListObjects": ("ListObjects", {"Bucket": BUCKET}),
@@ -208,6 +216,48 @@ async def test_another_identitys_write_that_is_about_the_object_is_the_remotes_v
         assert (await asked(queue, "a", "GetObject", K)).data == OF_A
 
 
+@pytest.mark.semantics("A-8", "Q-14")
+@pytest.mark.parametrize("rights", RIGHTS)
+@pytest.mark.parametrize("into", STATES)
+@pytest.mark.parametrize("condition", CONDITIONS)
+async def test_another_identitys_put_on_a_condition_is_the_remotes_verdict_or_503(
+    tmp_path: Path, condition: str, into: str, rights: str
+) -> None:
+    said_of_it, verdict = CONDITIONS[condition]
+    remote = Policed()
+    remote.denied = {("b", what) for what in RIGHTS[rights]}
+    async with opened(tmp_path, remote) as queue:
+        await bring(queue, remote, into)
+        got = await asked(queue, "b", "PutObject", {**K, **said_of_it}, OF_B)
+        written = into == "settled" and rights == "all" and verdict == 200
+        if into == "settled":
+            assert got.status == (403 if rights == "none" else verdict)
+        else:
+            assert got.status == 503
+            assert state(queue) == {"pending": "waiting"}.get(into, into), "and what is pending is as it was"
+        assert (await asked(queue, "a", "GetObject", K)).data == (OF_B if written else OF_A)
+
+
+@pytest.mark.semantics("A-8", "R-3")
+@pytest.mark.parametrize("rights", RIGHTS)
+@pytest.mark.parametrize("into", STATES)
+async def test_another_identitys_copy_into_a_part_is_the_remotes_verdict_or_503(
+    tmp_path: Path, into: str, rights: str
+) -> None:
+    remote = Policed()
+    async with opened(tmp_path, remote) as queue:
+        upload = (await ask(queue, "CreateMultipartUpload", COPIED, identity="b")).result["UploadId"]
+        await bring(queue, remote, into)
+        remote.denied = {("b", what) for what in RIGHTS[rights]}
+        part = {**COPIED, "UploadId": upload, "PartNumber": 1, "CopySource": f"{BUCKET}/k"}
+        got = await asked(queue, "b", "UploadPartCopy", part)
+        if into == "settled":
+            assert got.status == (403 if rights == "none" else 200)
+        else:
+            assert got.status == 503
+            assert state(queue) == {"pending": "waiting"}.get(into, into), "and what is pending is as it was"
+
+
 @pytest.mark.semantics("A-8b", "R-1")
 @pytest.mark.parametrize("rights", RIGHTS)
 @pytest.mark.parametrize("into", STATES)
@@ -275,18 +325,29 @@ async def test_each_change_is_pushed_under_its_own_identity_and_in_order(tmp_pat
         assert (await asked(remote, "a", "GetObject", K)).data == OF_B
 
 
+DENIED: Final[dict[str, tuple[str, dict[str, Any], bytes | None]]] = {
+    "put": ("PutObject", K, OF_B),
+    "delete": ("DeleteObject", K, None),
+    "bulk delete": ("DeleteObjects", {"Bucket": BUCKET, "Delete": {"Objects": [{"Key": "k"}]}}, None),
+}
+
+
 @pytest.mark.semantics("Q-2a")
 @pytest.mark.parametrize("into", ["pending", "held", "parked"])
-async def test_a_denied_put_costs_nobody_elses_bytes(tmp_path: Path, into: str) -> None:
+@pytest.mark.parametrize("write", DENIED)
+async def test_a_denied_write_costs_nobody_elses_bytes(tmp_path: Path, write: str, into: str) -> None:
+    operation, params, data = DENIED[write]
     remote = Policed()
     async with opened(tmp_path, remote) as queue:
         await bring(queue, remote, into)
-        await put(queue, "b", OF_B)
-        remote.denied = {("b", "PutObject")}
+        done = await ask(queue, operation, params, data, identity="b")
+        assert done.headers["x-s3d-durability"] == "local"
+        remote.denied = {("b", "PutObject"), ("b", "DeleteObject")}
         async with pushing(queue):
             await until(lambda: bool(queue.lanes()))
         assert [(lane["identity"], lane["state"]) for lane in queue.lanes()] == [("b", "paused")]
-        assert (await asked(queue, "b", "GetObject", K)).data == OF_B
+        got = await asked(queue, "b", "GetObject", K)
+        assert got.data == OF_B if write == "put" else got.code == "NoSuchKey"
         if into == "pending":
             assert (await asked(remote, "a", "GetObject", K)).data == OF_A, "it was delivered before"
         else:
