@@ -137,6 +137,7 @@ async def test_a_write_that_the_disk_has_no_room_for_is_given_that_of_the_cache(
         await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "other"}, pattern(BLOCK))
         assert (asked, there.cache.status()["entries"]) == ([BLOCK, BLOCK], 0)
 
+
 @pytest.mark.semantics("C-9a", "C-2")
 async def test_what_was_noted_of_one_object_is_never_taken_for_that_of_a_later_one(tmp_path: Path) -> None:
     far = Far()
