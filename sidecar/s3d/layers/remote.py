@@ -117,15 +117,16 @@ class Remote:
         self._skew = 0.0
         """Seconds by which the remote's clock is ahead, where it refused us for that."""
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
-        tls = _tls()
-        self._client = self._open_client(tls, keep=True)
-        self._fresh = self._open_client(tls, keep=False)
-        """Makes a connection for each request."""
         self._proxies = Proxies()
         if proxy := self._proxies.of(self._scheme, self._host):
             log.info("the remote is reached through the proxy %s", shown(proxy))
         self._judge = Judge(self._forward, settings.request_timeout)
         self._blanks = Blanks(self._send_blanks)
+        # Last, since nobody closes the connections of a remote that could not be made.
+        tls = _tls()
+        self._client = self._open_client(tls, keep=True)
+        self._fresh = self._open_client(tls, keep=False)
+        """Makes a connection for each request."""
 
     def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
@@ -144,8 +145,10 @@ class Remote:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
-        await self._fresh.close()
+        try:
+            await self._client.close()
+        finally:
+            await self._fresh.close()
 
     async def __call__(self, call: Call) -> Reply:
         """Send a call and judge its answer."""
@@ -495,20 +498,15 @@ def _tls() -> ssl.SSLContext:
 @contextlib.asynccontextmanager
 async def connect(settings: RemoteSettings, metrics: Metrics) -> AsyncIterator[Remote]:
     """Open the remote and keep its health watched for as long as the context lasts. Raises ConfigError."""
-    remote = Remote(settings, metrics)
-    try:
+    async with contextlib.aclosing(Remote(settings, metrics)) as remote:
         await remote.identities.read()
-    except ConfigError:
-        await remote.aclose()
-        raise
-    if settings.credentials_dir:
-        with contextlib.suppress(Unavailable):
-            await remote.identities.own.credentials.find()
-    watch = asyncio.create_task(remote.health.watch(metrics))
-    try:
-        yield remote
-    finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
-        await remote.aclose()
+        if settings.credentials_dir:
+            with contextlib.suppress(Unavailable):
+                await remote.identities.own.credentials.find()
+        watch = asyncio.create_task(remote.health.watch(metrics))
+        try:
+            yield remote
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
