@@ -21,9 +21,9 @@ SELECT value FROM meta WHERE name = 'push filter at start'
 INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter at start', ?)
 
 -- name: last_put
--- What the newest put of a key says of its object.
-SELECT CAST(members AS BLOB), size FROM change WHERE seq = (SELECT max(seq) FROM change WHERE bucket = ? AND key = ?
-    AND op IN ('put', 'complete') AND state <> 'superseded')
+-- What is known of a key, newest first.
+SELECT op, CAST(members AS BLOB), size, CAST(removes AS BLOB) FROM change WHERE bucket = ? AND key = ?
+    AND op <> 'through' AND state <> 'superseded' ORDER BY seq DESC
 
 -- name: doubt_all
 -- Note of each bucket in which something waits or is held that it is to be judged anew.
