@@ -366,6 +366,46 @@ async def test_tags_behind_a_put_that_the_remote_refuses_for_now_are_part_of_it_
         assert (sent(store), store.count("PutObjectTagging")) == (["k"], 0)
 
 
+@pytest.mark.semantics("Q-7g", "F-3j")
+@pytest.mark.parametrize("limits", [{"max_files": 7}, {"max_size": 65536}], ids=str)
+async def test_what_the_policy_holds_leaves_half_of_the_queue_to_what_it_lets_leave(
+    limits: dict[str, Any], tmp_path: Path
+) -> None:
+    policy = Scripted(lambda asked: not asked["key"].startswith("held"))
+    async with Store() as store, governed(tmp_path, store, policy, patience=0.2, wait=0.0, **limits) as here:
+        for number in range(3):
+            await put(here, f"held {number}", bytes(10_000))
+        await until(lambda: here.queue.states()["held"] == 3)
+        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "held, too"}, bytes(10_000))
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (503, "SlowDown")
+        assert f"the policy (decision d{len(policy.asked)}) would hold this write, too" in answer.message
+        await put(here, "free", bytes(10_000))
+        await until(lambda: there(store) == ["free"])
+        assert [one["key"] for one in policy.asked].count("free") == 1, "it is not asked about twice"
+        policy.hangs = True
+        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "free, too"}, bytes(10_000))
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+        assert here.queue.pending()["changes"] == 3
+
+
+@pytest.mark.semantics("F-3j")
+async def test_what_nobody_has_judged_counts_to_the_half_and_is_asked_about_first_beyond_it(tmp_path: Path) -> None:
+    policy = Scripted()
+    policy.hangs = True
+    async with Store() as store, governed(tmp_path, store, policy, max_files=7, wait=0.0) as here:
+        for number in range(3):
+            await put(here, f"k{number}")
+        async with asyncio.TaskGroup() as tasks:
+            waits = tasks.create_task(put(here, "k3"))
+            await until(lambda: "k3" in {one["key"] for one in policy.asked})
+            assert here.queue.pending()["changes"] == 3
+            assert not waits.done()
+            policy.heal()
+        await until(lambda: sorted(there(store)) == ["k0", "k1", "k2", "k3"])
+
+
 THROUGH: list[tuple[str, str, dict[str, Any], bytes | None, dict[str, str]]] = [
     ("a condition", "PutObject", {}, b"12345", {"if_none_match": "*"}),
     ("an unknown member", "PutObject", {}, b"12345", {"x_amz_unheard_of": "a"}),

@@ -17,6 +17,7 @@ from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
 from s3d.layers.queue.rows.subjects import UNKNOWN, Content
 from s3d.protocol.headers import TAGGING
+from s3d.store.db import Database
 
 Table = list[tuple[Any, ...]]
 NEVER = 1e12
@@ -125,6 +126,8 @@ class New:
     conflict: str = ""
     always: bool = False
     origin: str = ""
+    consent: verdicts.Consent | None = None
+    """The policy that has let it leave already (F-3j)."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> int:
@@ -136,7 +139,11 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     """
     # Before what it takes the place of is gone: a delete is judged by the last put of its key, and keeps what it said.
     removes = holds.last_put(holds.reading(db), new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN
-    rule = holds.rule_of(db, held_of(new, removes))
+    held = held_of(new, removes)
+    rule = holds.rule_of(db, held)
+    judged = verdicts.GIVEN if rule else verdicts.first(db, new.op)
+    if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
+        judged = verdicts.GIVEN
     dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
@@ -158,7 +165,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
             gone.append(seq)
             dropped.append(since)
             late.append(late_writes)
-    _insert(db, new, rule, min(dropped, default=None), merged(late), seen, after, removes)
+    _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, removes)
     seq = db.last_insert_rowid()
     order.move(db, gone, seq)
     return seq
@@ -168,6 +175,7 @@ def _insert(
     db: apsw.Connection,
     new: New,
     rule: str,
+    judged: int,
     since: int | None,
     late_writes: str = NO_LATE_WRITES,
     base: str | None = None,
@@ -200,10 +208,15 @@ def _insert(
             new.conflict,
             new.always,
             new.origin,
-            verdicts.GIVEN if rule else verdicts.first(db, new.op),
+            judged,
             written_removed(removes),
         ),
     )
+
+
+def held_now(db: Database, new: New) -> Held:
+    """What a rule would be told of a change that is not queued yet."""
+    return held_of(new, holds.last_put(db.read, new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN)
 
 
 def held_of(new: New, removes: Content) -> Held:
@@ -229,7 +242,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
             return True
         if op == Op.PUT:
             if state in CLAIMED:
-                _insert(db, new, "", None, base=new.base)
+                _insert(db, new, "", verdicts.GIVEN, None, base=new.base)
             else:
                 fold(db, seq, new.members[TAGGING])
                 judge_hold(db, seq, new.next_at)

@@ -194,6 +194,13 @@ def kept_back(db: apsw.Connection) -> tuple[int, int]:
     return files, size
 
 
+def waiting(db: apsw.Connection) -> tuple[int, int]:
+    """How many changes wait, and their bytes."""
+    rows: list[tuple[Any, ...]] = db.execute(SQL["waiting"]).fetchall()
+    files, size = rows[0]
+    return files, size
+
+
 def unjudged(db: Database) -> list[str]:
     """Buckets in which something is to be judged anew."""
     return [name for (name,) in db.read(SQL["unjudged"])]

@@ -38,6 +38,10 @@ SELECT rule FROM change WHERE seq = ?
 -- What does not move by itself: changes and bytes.
 SELECT sum(changes), sum(bytes) FROM tally WHERE state IN ('held', 'parked')
 
+-- name: waiting
+-- What waits for its turn, or for a verdict: changes and bytes.
+SELECT sum(changes), sum(bytes) FROM tally WHERE state = 'waiting'
+
 -- name: unjudged
 -- Buckets in which something is to be judged anew.
 SELECT bucket FROM unjudged ORDER BY bucket

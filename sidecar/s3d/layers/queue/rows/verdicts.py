@@ -9,7 +9,7 @@ A change that the policy holds, or of which there is no decision, is held with a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -45,6 +45,13 @@ class Asked:
     judged: int
 
 
+class Consent(NamedTuple):
+    """A policy that has let a write leave before it was queued, as text, and what it was asked."""
+
+    policy: str
+    question: Question
+
+
 def in_force(db: Database) -> str:
     """The policy that is asked, as text; "" for none."""
     rows = db.read(SQL["policy"])
@@ -78,6 +85,12 @@ def first(db: apsw.Connection, op: str) -> int:
         return GIVEN
     rows = db.execute(SQL["policy"]).fetchall()
     return UNASKED if rows and rows[0][0] else GIVEN
+
+
+def is_consent(db: apsw.Connection, consent: Consent, held: Held) -> bool:
+    """Whether a policy has let leave what is queued now: it is in force, and was asked about just that."""
+    rows = db.execute(SQL["policy"]).fetchall()
+    return bool(rows) and consent == Consent(str(rows[0][0]), question_of(held))
 
 
 def question_of(held: Held) -> Question:
@@ -153,6 +166,19 @@ def said(db: Database, seq: int) -> str:
     if not rows or not in_force(db):
         return ""
     return "lets it leave" if rows[0][0] == GIVEN else "holds it" if rows[0][0] in SAID_NO else "has not decided"
+
+
+def kept_by(db: apsw.Connection, seq: int) -> tuple[str, bool]:
+    """The rule by which a change is held, "" where it is not, and whether the policy is still to be asked about it."""
+    rows = db.execute(SQL["kept_by"], (seq,)).fetchall()
+    return str(rows[0][0]), rows[0][1] == UNASKED
+
+
+def waiting(db: apsw.Connection) -> tuple[int, int]:
+    """How many changes wait for a verdict, and their bytes."""
+    rows: list[tuple[Any, ...]] = db.execute(SQL["waiting"]).fetchall()
+    files, size = rows[0]
+    return files, size
 
 
 def unjudged(db: Database) -> int:

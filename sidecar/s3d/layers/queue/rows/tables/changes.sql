@@ -42,7 +42,7 @@ CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
 -- What may be claimed, by lane; slow is what is large or was tried before (the literal is claims.LARGE).
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
     WHERE state = 'waiting' AND op <> 'through' AND after IS NULL AND judged = 1;
-CREATE INDEX change_unjudged ON change (judged, state, seq) WHERE judged <> 1;
+CREATE INDEX change_unjudged ON change (judged, state, seq, size) WHERE judged <> 1;
 CREATE INDEX change_in_doubt ON change (next_at) WHERE state = 'in_doubt';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';
