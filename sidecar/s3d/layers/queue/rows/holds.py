@@ -73,10 +73,10 @@ def _rule(read: Read, held: Held) -> str:
     if upload and upload[0][0]:
         return f"the tag {TAG}=false of the bucket" if upload[0][0] == "false" else ""
     text = read(SQL["filter"], ())
-    return _of_filter(read, held, str(text[0][0])) if text and text[0][0] else ""
+    return filtered(read, held, str(text[0][0])) if text and text[0][0] else ""
 
 
-def _of_filter(read: Read, held: Held, text: str) -> str:
+def filtered(read: Read, held: Held, text: str) -> str:
     """The rule of the push filter that holds a change, also where it is not known whether it does (F-5)."""
     try:
         rules = parsed(text)
