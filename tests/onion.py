@@ -19,9 +19,11 @@ from s3d.api import NO_TERMS, S3, Call, Terms, read_all
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
-from s3d.layers.queue.rows import order
+from s3d.layers.queue.rows import order, verdicts
 from s3d.metrics import Metrics
-from s3d.settings import Gateway, Remote, Settings, WriteQueue
+from s3d.policy import Answer as Said
+from s3d.policy import Question, Verdict
+from s3d.settings import Gateway, Opa, Remote, Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.crashes import Disk
 from tests.fakes.flaky import Flaky, Journal
@@ -44,6 +46,7 @@ BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'park
     SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
     AND newer.identity = change.identity AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
 """What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
+POLICY = "http://policy.test"
 LEFT = Unavailable("the client left")
 REVOKED = Unavailable("the remote refuses the keys")
 """In the place of the remote's own refusal, where the keys of who asks are revoked."""
@@ -63,6 +66,8 @@ class Onion:
         self._names = itertools.count(1)
         self.journal = Journal()
         self.directory = root / "life-0"
+        self._push_filter = ""
+        self._policy = ""
         self.queue: Queue
         self.flaky: Flaky
         self._settings: Settings
@@ -78,14 +83,36 @@ class Onion:
         self._settings = settings = Settings(
             gateway=Gateway(local_dir=self.directory),
             remote=Remote(buckets=(self._bucket,)),
-            write_queue=WriteQueue(dir=self.directory / "queue", versioned="Queue"),
+            write_queue=WriteQueue(dir=self.directory / "queue", versioned="Queue", push_filter=self._push_filter),
+            opa=Opa(url=POLICY if self._policy else "", path=f"s3d/{self._policy or Verdict.ALLOW}"),
         )
         health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)
         self._stack = contextlib.AsyncExitStack()
-        opened = open_queue(settings, self.flaky, health, "http://remote.test", "us-east-1", Metrics())
+        far = "http://remote.test", "us-east-1"
+        opened = open_queue(settings, self.flaky, health, *far, Metrics(), ask=self._decide)
         self.queue = await self._stack.enter_async_context(opened)
         self._pushing = self.loop.create_task(self.queue.pusher.run())
+
+    def govern(self, push_filter: str, policy: str) -> None:
+        """Put other rules in force: a push filter, and what a policy answers, "" where there is none."""
+        self._push_filter, self._policy = push_filter, policy
+        named = {"S3D_OPA_URL": POLICY if policy else "", "S3D_OPA_PATH": f"s3d/{policy or Verdict.ALLOW}"}
+        config.reload(self._settings, {"S3D_WRITE_QUEUE_PUSH_FILTER": push_filter, **named})
+        self.run(self._governed())
+
+    async def _governed(self) -> None:
+        """Wait until the rules of the settings are in force, and what waits is judged by them."""
+        asking, db = self.queue.asking, self.queue._context.db
+        while verdicts.in_force(db) != asking.wanted:
+            asking.wake()
+            await asyncio.sleep(0.0005)
+        await self.queue.judging.look()
+        asking.wake()
+
+    async def _decide(self, question: Question) -> Said:
+        """Answer as the policy of the settings."""
+        return Said(Verdict(self._settings.opa.path.removeprefix("s3d/")), "d1", "a policy of the tests")
 
     async def _probe(self) -> None:
         """The test says when the remote is back."""

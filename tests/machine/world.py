@@ -36,7 +36,7 @@ COUNTED = (
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
     *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
-    *("move", "expectation", "conflict"),
+    *("move", "expectation", "conflict", "reload"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")
@@ -54,6 +54,8 @@ bodies = st.sampled_from([*CONTENTS])
 fresh = st.sampled_from(["short", "file", "other file"])
 HOLD = (("s3d.upload", "false"),)
 """Tags by which an object is held."""
+RULES = {"nothing": ("", ""), "allow": ("", "allow"), "filter": ("!*", ""), "deny": ("", "deny"), "none": ("", "none")}
+"""Rules of what may leave: a push filter, and what a policy answers."""
 tags = st.sampled_from([(), (("t", "1"),), (("t", "2"), ("u", "x y")), HOLD])
 a_write = st.sampled_from(["", "", "short", "file"])
 some_writes = st.lists(a_write, min_size=1, max_size=3)

@@ -167,6 +167,7 @@ examples:
 A rule that matches takes the object in, one that begins with ! leaves it out, and the last one that
 matches decides. What is not known matches no rule: the tags, headers and metadata of a delete or a get,
 if they are not named here, and the tags of a bucket. Then the answer may be `unknown`.
+Where the settings here name a policy (S3D_OPA_URL), stderr says that it is asked as well.
 Not on a terminal, a line is: rule, whether it matches, and what that means, separated by tabs; the last
 line is the answer: yes, no or unknown. The forms of a rule are in docs/FILTERS.md.
 """

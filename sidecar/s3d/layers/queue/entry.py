@@ -211,7 +211,8 @@ async def _policy(context: Context, write: Write) -> str | S3Error:
     """Why the policy does not let a write leave."""
     call = write.call
     content = withheld.content_of(context.db, context.staging, call) if write.content is None else write.content
-    return await context.consent.refusal(withheld.held_of(call, content, key) for key in write.keys or [call.key])
+    keys = write.keys or [call.key]
+    return await context.consent.refusal(withheld.held_of(context.db, call, content, key) for key in keys)
 
 
 def _is_stuck(context: Context, call: Call) -> bool:

@@ -88,7 +88,7 @@ def why(context: Context, seq: int) -> dict[str, Any]:
     change = lookups.pending(context.db, seq)
     if change is None:
         raise S3Error("NoSuchChange", f"No pending change has the number {seq}", status=404)
-    content = Content(change.members, change.size)
+    content = change.removes if change.op == Op.DELETE else Content(change.members, change.size)
     rule, lines = holds.explained(context.db, Held(change.bucket, change.key, change.identity, change.op, content))
     if not rule and (said := verdicts.said(context.db, seq)):
         lines.append(("the policy", "", said))
