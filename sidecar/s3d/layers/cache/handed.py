@@ -9,14 +9,15 @@ from array import array
 
 from multidict import CIMultiDict
 
-from s3d.api import AnyHeaders, Body, BytesBody
+from s3d.api import Body, BytesBody, Delivered
 from s3d.layers.cache import requests
 from s3d.layers.cache.changes import Changes
+from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
-from s3d.layers.cache.rows.entries import New, Spot
+from s3d.layers.cache.rows.entries import New, Spot, Tags
 from s3d.metrics import Metrics
 from s3d.store.blocks import BLOCK, BlockFile, Blocks
 from s3d.store.file_body import FileBody
@@ -26,29 +27,41 @@ class HandedOver:
     """Takes bodies over."""
 
     def __init__(
-        self, index: Index, blocks: Blocks, copies: Copies, changes: Changes, room: Room, metrics: Metrics
+        self,
+        index: Index,
+        blocks: Blocks,
+        copies: Copies,
+        changes: Changes,
+        choice: Choice,
+        room: Room,
+        metrics: Metrics,
     ) -> None:
         """Take where they are kept."""
         self._index = index
         self._blocks = blocks
         self._copies = copies
         self._changes = changes
+        self._choice = choice
         self._room = room
         self._metrics = metrics
 
-    async def take(self, spot: Spot, headers: AnyHeaders, body: Body) -> None:
+    async def take(self, delivered: Delivered, body: Body) -> None:
         """Take a body over, where it may be cached and there is room, and close it. Raises StoreFailed."""
         try:
             size = body.length or 0
-            if size and requests.may_be_kept(CIMultiDict(headers)) and await self._room.take(size, 1):
+            if not size or not requests.may_be_kept(CIMultiDict(delivered.headers)):
+                return
+            wanted, tags = self._choice.wants_delivered(delivered, size)
+            if wanted and await self._room.take(size, 1):
                 try:
-                    await self._take(spot, headers["ETag"], size, body)
+                    await self._take(delivered, size, body, tags)
                 finally:
                     self._room.give_back(size)
         finally:
             await body.aclose()
 
-    async def _take(self, spot: Spot, etag: str, size: int, body: Body) -> None:
+    async def _take(self, delivered: Delivered, size: int, body: Body, tags: Tags) -> None:
+        spot, etag = Spot(delivered.bucket, delivered.key), delivered.headers["ETag"]
         with self._changes.era(spot.bucket, spot.key) as era:
             file = await self._file_of(body)
             if file is None:
@@ -59,7 +72,7 @@ class HandedOver:
                 for at in range(0, size, BLOCK):
                     blocks.append(await file.crc(at, min(size, at + BLOCK)) + 1)
                 now, taken = self._index.clock.now(), await file.size()
-                new = New(etag, size, file.name, blocks.tobytes(), taken, None, now, {})
+                new = New(etag, size, file.name, blocks.tobytes(), taken, None, now, {}, tags)
                 kept = await self._index.write(lambda db: entries.put(db, spot, new, now) if era.sound else None)
             finally:
                 file.close()

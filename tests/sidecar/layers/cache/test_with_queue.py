@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,14 @@ from tests.queues import until
 
 
 @contextlib.asynccontextmanager
-async def both(directory: Path, far: Far) -> AsyncIterator[tuple[Queue, Cached]]:
+async def both(directory: Path, far: Far, **limits: Any) -> AsyncIterator[tuple[Queue, Cached]]:
     """A queue in front of a cache, at work."""
     if BUCKET not in far.fake.buckets:
         await ask(far.fake, "CreateBucket", {"Bucket": BUCKET})
     settings = Settings(
-        gateway=Gateway(local_dir=directory), remote=Remote(buckets=(BUCKET,)), read_cache=ReadCache(enabled=True)
+        gateway=Gateway(local_dir=directory),
+        remote=Remote(buckets=(BUCKET,)),
+        read_cache=ReadCache(enabled=True, **limits),
     )
     metrics = Metrics()
 
@@ -54,9 +57,9 @@ async def both(directory: Path, far: Far) -> AsyncIterator[tuple[Queue, Cached]]
                     await pushing
 
 
-async def put(queue: Queue, key: str, data: bytes) -> None:
+async def put(queue: Queue, key: str, data: bytes, **members: Any) -> None:
     """Put an object, and wait until it is delivered."""
-    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": key}, data)
+    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": key, **members}, data)
     await until(lambda: queue.object_status(BUCKET, key)["state"] == "delivered")
 
 
@@ -90,6 +93,27 @@ async def test_a_file_is_handed_over_by_link(tmp_path: Path) -> None:
         far.before = None
         (file,) = [path for path in (tmp_path / "cache" / "blocks").rglob("*") if path.is_file()]
         assert file.stat().st_ino in links
+
+
+@pytest.mark.semantics("F-6")
+@pytest.mark.parametrize(
+    ("members", "kept"),
+    [
+        ({}, False),
+        ({"ContentType": "video/mp4"}, True),
+        ({"ContentType": "video/mp4", "Tagging": "s3d.cache=false"}, False),
+        ({"Tagging": "s3d.cache=true"}, True),
+    ],
+)
+async def test_what_the_filter_leaves_out_is_not_handed_over(
+    tmp_path: Path, members: dict[str, str], *, kept: bool
+) -> None:
+    far = Far()
+    async with both(tmp_path, far, filter=f"{BUCKET}/*[hdr:content-type=video/*]") as (queue, there):
+        await put(queue, "k", b"the first of its kind is written through", **members)
+        await put(queue, "k", b"data", **members)
+        assert there.cache.status()["entries"] == int(kept)
+        assert far.given == 0
 
 
 @pytest.mark.semantics("C-8")

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import apsw
 
-from s3d.api import AnyHeaders, Body
+from s3d.api import Body, Delivered
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.clock import Clock
@@ -61,8 +61,8 @@ Look = Callable[[], Awaitable[None]]
 """Something that is done again and again."""
 
 
-HandOver = Callable[[str, str, AnyHeaders, Body], Awaitable[None]]
-"""Takes a body that was delivered, with its bucket, its key and the headers of the remote's answer, and closes it."""
+HandOver = Callable[[Delivered, Body], Awaitable[None]]
+"""Takes what was delivered, and closes its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,8 @@ class Pusher:
         if hand_over is None or change.op != Op.PUT or change.upload is not None or answer.etag != change.etag:
             return
         try:
-            await hand_over(change.bucket, change.key, answer.headers, open_body(self._context.bodies, change))
+            what = Delivered(change.bucket, change.key, change.identity, change.members, answer.headers)
+            await hand_over(what, open_body(self._context.bodies, change))
         except Exception:
             log.exception("a bug, or a disk that fails: %s is not handed to the read cache", describe(change))
             self._metrics.background_failures.labels("the hand-over to the read cache").inc()
