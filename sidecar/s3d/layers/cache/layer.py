@@ -212,6 +212,7 @@ class Cache:
 
     async def close(self) -> None:
         """End what is under way, and close the index."""
+        await self._handed.close()
         await self._fills.close()
         await self._validations.close()
         await self._index.close()

@@ -116,6 +116,46 @@ async def test_what_the_filter_leaves_out_is_not_handed_over(
         assert far.given == 0
 
 
+async def upload(queue: Queue, key: str, *parts: bytes) -> None:
+    """Upload an object in parts, and wait until it is delivered."""
+    named = {"Bucket": BUCKET, "Key": key}
+    begun = await ask(queue, "CreateMultipartUpload", named)
+    named["UploadId"] = begun.result["UploadId"]
+    listed = []
+    for number, data in enumerate(parts, 1):
+        part = await ask(queue, "UploadPart", {**named, "PartNumber": number}, data)
+        listed.append({"PartNumber": number, "ETag": part.result["ETag"]})
+    await ask(queue, "CompleteMultipartUpload", {**named, "MultipartUpload": {"Parts": listed}})
+    await until(lambda: queue.object_status(BUCKET, key)["state"] == "delivered")
+
+
+PARTS = pattern(5 * BLOCK + 7), pattern(5 * BLOCK + 1), b"end"
+
+
+@pytest.mark.semantics("C-8a")
+async def test_the_parts_of_an_upload_are_read_without_a_fetch(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        await upload(queue, "k", *PARTS)
+        await until(lambda: there.metric("s3d_cache_fills_total", end="handed") == 1)
+        answer = await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "k"})
+        assert (answer.data, how(answer), far.given) == (b"".join(PARTS), "REVALIDATED", 0)
+        # The files of the parts went when they were read.
+        await until(lambda: not [path for path in (tmp_path / "queue" / "bodies").rglob("*") if path.is_file()])
+
+
+@pytest.mark.semantics("C-8a", "C-9")
+async def test_parts_that_are_overtaken_by_a_change_are_not_kept(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        async with there.cache._handed._turn:
+            await upload(queue, "k", *PARTS)
+            await ask(queue, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})
+            await until(lambda: queue.object_status(BUCKET, "k")["state"] == "delivered")
+        await until(lambda: not there.cache._handed._tasks)
+        assert there.cache.status()["entries"] == 0
+
+
 @pytest.mark.semantics("C-8")
 async def test_a_hand_over_that_fails_holds_up_no_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     far = Far()
@@ -160,6 +200,7 @@ async def test_a_write_that_the_disk_has_no_room_for_is_given_that_of_the_cache(
         monkeypatch.setattr(there.cache._blocks, "free", _free_of(there))
         await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "other"}, pattern(BLOCK))
         assert (asked, there.cache.status()["entries"]) == ([BLOCK, BLOCK], 0)
+
 
 @pytest.mark.semantics("C-9a", "C-2")
 async def test_what_was_noted_of_one_object_is_never_taken_for_that_of_a_later_one(tmp_path: Path) -> None:
