@@ -7,8 +7,10 @@ dropped for good first, and handed inward then (C-9).
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from s3d.api import S3, Body, Call, Delivered, Reply
@@ -21,7 +23,7 @@ from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fills import Fills
 from s3d.layers.cache.handed import HandedOver
-from s3d.layers.cache.index import Index
+from s3d.layers.cache.index import Index, remove
 from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
 from s3d.layers.cache.rows.entries import Entry, Spot
@@ -35,6 +37,8 @@ from s3d.store.lock import make_private
 
 log = logging.getLogger(__name__)
 
+INDEX, BLOCKS = "cache.db", "blocks"
+"""Names in the directory of the cache."""
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the room that others have on the disk."""
 NOTED_INTERVAL = 10
@@ -219,6 +223,14 @@ class Cache:
         await self._blocks.close()
 
 
+def forget(directory: Path) -> None:
+    """Forget what is cached in a directory where nobody goes on with it. Blocks; raises OSError and StoreFailed."""
+    if (directory / INDEX).exists():
+        remove(directory / INDEX)
+    if (directory / BLOCKS).exists():
+        shutil.rmtree(directory / BLOCKS)
+
+
 @contextlib.asynccontextmanager
 async def open_cache(settings: Settings, inner: S3, remote: str, metrics: Metrics) -> AsyncIterator[Cache]:
     """Open the cache in front of a remote. What is wrong with its files is no reason not to start; a directory that
@@ -226,10 +238,10 @@ async def open_cache(settings: Settings, inner: S3, remote: str, metrics: Metric
     directory = settings.cache_dir
     await asyncio.to_thread(make_private, directory)
     try:
-        blocks = await asyncio.to_thread(Blocks, directory / "blocks")
+        blocks = await asyncio.to_thread(Blocks, directory / BLOCKS)
     except OSError as error:
         raise store_error(error, f"{directory} cannot be used") from error
-    index = await asyncio.to_thread(Index, directory / "cache.db", remote)
+    index = await asyncio.to_thread(Index, directory / INDEX, remote)
     await index.open()
     cache = Cache(inner, index, blocks, settings, metrics)
     try:
