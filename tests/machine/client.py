@@ -43,7 +43,9 @@ class Client(RuleBasedStateMachine):
         self.held = False
         """Whether the bucket's tags hold what is written to it."""
         self.world.runs += 1
-        self.onion = Onion(self.root, self.remote, self.world.disk, self.world.loop, self.bucket)
+        self.onion = Onion(
+            self.root, self.remote, self.world.disk, self.world.loop, self.bucket, cache=self.world.cache
+        )
         self.numbers = iter(range(1, 1 << 30))
         self.copied: set[str] = set()
         """Marks that a copy carries too: they say nothing of the order of writes any more."""
