@@ -17,13 +17,14 @@ import apsw
 from s3d import config
 from s3d.api import NO_TERMS, S3, Call, Terms, read_all
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.cache import Cache, open_cache
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.layers.queue.rows import order, verdicts
 from s3d.metrics import Metrics
 from s3d.policy import Answer as Said
 from s3d.policy import Question, Verdict
-from s3d.settings import Gateway, Opa, Remote, Settings, WriteQueue
+from s3d.settings import Gateway, Opa, ReadCache, Remote, Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.crashes import Disk
 from tests.fakes.flaky import Flaky, Journal
@@ -55,8 +56,20 @@ REVOKED = Unavailable("the remote refuses the keys")
 class Onion:
     """A gateway without its door, life after life, in front of one remote."""
 
-    def __init__(self, root: Path, remote: S3, disk: Disk, loop: asyncio.AbstractEventLoop, bucket: str) -> None:
-        """Take an empty directory, and a bucket that plain writes are vouched for; `start` begins the first life."""
+    def __init__(
+        self,
+        root: Path,
+        remote: S3,
+        disk: Disk,
+        loop: asyncio.AbstractEventLoop,
+        bucket: str,
+        *,
+        cache: bool = False,
+    ) -> None:
+        """Take an empty directory, and a bucket that plain writes are vouched for; `start` begins the first life. With
+        `cache` there is a read cache behind the queue."""
+        self.limits = ReadCache(enabled=cache, validate_timeout=PATIENT)
+        """Those of the cache, over all lives."""
         self._root = root
         self._bucket = bucket
         self._remote = remote
@@ -69,10 +82,11 @@ class Onion:
         self._push_filter = ""
         self._policy = ""
         self.queue: Queue
+        self.cache: Cache | None = None
         self.flaky: Flaky
         self._settings: Settings
         self._stack: contextlib.AsyncExitStack
-        self._pushing: asyncio.Task[None]
+        self._working: list[asyncio.Task[None]]
 
     def run(self, what: Awaitable[T]) -> T:
         """Let the loop run until something is done."""
@@ -85,14 +99,32 @@ class Onion:
             remote=Remote(buckets=(self._bucket,)),
             write_queue=WriteQueue(dir=self.directory / "queue", versioned="Queue", push_filter=self._push_filter),
             opa=Opa(url=POLICY if self._policy else "", path=f"s3d/{self._policy or Verdict.ALLOW}"),
+            read_cache=self.limits,
         )
         health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)
         self._stack = contextlib.AsyncExitStack()
-        far = "http://remote.test", "us-east-1"
-        opened = open_queue(settings, self.flaky, health, *far, Metrics(), ask=self._decide)
+        metrics, endpoint = Metrics(), "http://remote.test"
+        near: S3 = self.flaky
+        self.cache = cache = None
+        if self.limits.enabled:
+            near = self.cache = cache = await self._stack.enter_async_context(
+                open_cache(settings, near, endpoint, metrics)
+            )
+        opened = open_queue(
+            settings,
+            near,
+            health,
+            endpoint,
+            "us-east-1",
+            metrics,
+            ask=self._decide,
+            shed=cache.room.shed if cache else None,
+            hand_over=cache.hand_over if cache else None,
+        )
         self.queue = await self._stack.enter_async_context(opened)
-        self._pushing = self.loop.create_task(self.queue.pusher.run())
+        lives = [self.queue.pusher.run()] + ([cache.run()] if cache else [])
+        self._working = [self.loop.create_task(life) for life in lives]
 
     def govern(self, push_filter: str, policy: str) -> None:
         """Put other rules in force: a push filter, and what a policy answers, "" where there is none."""
@@ -120,9 +152,9 @@ class Onion:
     async def end(self) -> None:
         """Throw a life away."""
         self.flaky.dead = True
-        self._pushing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._pushing
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
         await self._stack.aclose()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -130,6 +162,8 @@ class Onion:
         """End the life at this very instant and begin the next on what it leaves."""
         after = self._root / f"life-{next(self._lives)}"
         self._disk.copy(self.directory / "queue", after / "queue", power_cut=power_cut)
+        if self.limits.enabled:
+            self._disk.copy_cache(self.directory / "cache", after / "cache", power_cut=power_cut)
 
         async def next_life() -> None:
             late, revoked = self.flaky.late, self.flaky.revoked
@@ -204,6 +238,11 @@ class Onion:
         for _ in range(2):
             await asyncio.sleep(0.0005)
 
+    async def filled(self) -> None:
+        """Let what the cache reads just now come to its end."""
+        while self.cache is not None and (tasks := self.cache._fills._tasks):
+            await asyncio.wait(set(tasks))
+
     async def quiet(self, bucket: str, key: str) -> None:
         """Let what is on its way of a key be delivered, where nothing hinders it."""
         for _ in range(100):
@@ -251,8 +290,12 @@ class Onion:
             shown = ""
         return shown != ("" if call.operation == "DeleteObject" else md5(await read_all(call.body, 64 << 20)))
 
+    def reload(self, values: dict[str, Any]) -> None:
+        """Change settings while it runs; those of the cache hold for all lives."""
+        config.reload(self._settings, values)
+
     def _look(self, window: float) -> None:
-        config.reload(self._settings, {"S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": window})
+        self.reload({"S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": window})
 
     def _unfinished(self) -> int:
         """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other.

@@ -233,6 +233,9 @@ class ReadCache(Resource):
     """The read cache, on the gateway's volume."""
 
     enabled: bool = Field(default=False, description=help_of(ReadCacheSettings, "enabled"))
+    filter: tuple[FilterRule, ...] = Field(
+        default=(), description=help_of(ReadCacheSettings, "filter"), max_length=MAX_RULES
+    )
     max_size: Size = Field(default="1Gi", description=help_of(ReadCacheSettings, "max_size"))
     max_files: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_files"), ge=1, le=100_000_000)
     max_names: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_names"), ge=0, le=100_000_000)

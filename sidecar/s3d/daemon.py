@@ -47,13 +47,16 @@ from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
 from s3d.layers import remote
 from s3d.layers.cache import Cache, open_cache
+from s3d.layers.cache import forget as forget_cache
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
-from s3d.layers.names import Names, forget, open_names
+from s3d.layers.names import Names, open_names
+from s3d.layers.names import forget as forget_names
 from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, text_of, without_queue
 from s3d.metrics import Metrics
 from s3d.problems import Problem
 from s3d.settings import Settings
+from s3d.store.earlier import forget_earlier
 from s3d.store.lock import LockFile, lock_dir, make_private
 from s3d.watched import Watched
 
@@ -62,6 +65,8 @@ log = logging.getLogger(__name__)
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
+CACHE_MARKER = "cache.dirs"
+"""The file in the local dir that says where a read cache was kept."""
 ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 MAX_SETTINGS = 1 << 20
@@ -309,6 +314,7 @@ async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> i
         watched.append(tls.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
+        await asyncio.to_thread(forget_elsewhere, settings)
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
@@ -446,15 +452,30 @@ async def background(
 async def remembering(
     settings: Settings, near: S3, far: remote.Remote, metrics: Metrics
 ) -> AsyncIterator[Names | None]:
-    """Open what is remembered of names. With the read cache off it is forgotten: what changes meanwhile nobody would
-    note."""
+    """Open what is remembered of names."""
     if not settings.read_cache.enabled:
-        await asyncio.to_thread(forget, settings.cache_dir)
         yield None
         return
     opened = open_names(near, settings.read_cache, settings.cache_dir, far.endpoint, far.health, metrics)
     async with opened as names:
         yield names
+
+
+def forget_elsewhere(settings: Settings) -> None:
+    """Forget what was cached where no cache is any more: what changes meanwhile nobody would note. Blocks."""
+    current = settings.cache_dir.absolute() if settings.read_cache.enabled else None
+    local_dir = settings.gateway.local_dir.absolute()
+    known = [local_dir / "cache", settings.cache_dir.absolute()]
+
+    def forget(directory: Path) -> None:
+        lock = lock_dir(directory)
+        try:
+            forget_names(directory)
+            forget_cache(directory)
+        finally:
+            lock.release()
+
+    forget_earlier(local_dir / CACHE_MARKER, known, current, forget)
 
 
 def take_log_level(settings: Settings) -> None:

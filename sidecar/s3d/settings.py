@@ -471,6 +471,13 @@ class ReadCache(Section):
     title = "The read cache"
     enabled: bool = setting("S3D_READ_CACHE", False, "Keep what was read, so that it is not fetched again.")
     dir: Path | None = setting("S3D_READ_CACHE_DIR", None, "Directory of the cache. Unset: LOCAL_DIR/cache.")
+    filter: Filter = setting(
+        "S3D_READ_CACHE_FILTER",
+        "",
+        "Rules that say which objects are cached (docs/FILTERS.md). Of the others nothing is kept. Empty: all, but "
+        "those that a tag s3d.cache=false leaves out.",
+        reloads=True,
+    )
     max_size: Bytes = setting(
         "S3D_READ_CACHE_MAX_SIZE",
         "10Gi",

@@ -49,7 +49,9 @@ class Client(RuleBasedStateMachine):
         self.looked_at = 0
         """How much of what has passed to the remote was looked at."""
         self.world.runs += 1
-        self.onion = Onion(self.root, self.remote, self.world.disk, self.world.loop, self.bucket)
+        self.onion = Onion(
+            self.root, self.remote, self.world.disk, self.world.loop, self.bucket, cache=self.world.cache
+        )
         self.numbers = iter(range(1, 1 << 30))
         self.copied: set[str] = set()
         """Marks that a copy carries too: they say nothing of the order of writes any more."""

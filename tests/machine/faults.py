@@ -103,4 +103,4 @@ class Faults(Termed):
             params = {**named, "Metadata": {"n": number}}
             self.onion.run(ask(self.remote, "PutObject", params, data, headers={"User-Agent": ""}))
         self.onion.journal.passed.append(("PutObject", key, "foreign", "applied"))
-        self.model.put(key, None if gone else thing(data, number))
+        self.model.overwrite(key, None if gone else thing(data, number))

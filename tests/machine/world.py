@@ -41,6 +41,8 @@ COUNTED = (
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")
 """Where local dirs are made: what a crash leaves of them is judged here, not by a disk."""
+CACHED = ("revalidated", "stale", "miss", "overwritten", "overtaken fill", "gone and crashed")
+"""What must have come of reads, or been done, where there is a read cache."""
 OWED = frozenset(
     "PutObject DeleteObject DeleteObjects GetObject HeadObject PutBucketTagging DeleteBucketTagging".split()
 )
@@ -91,6 +93,8 @@ class World:
     """Whether tags of the bucket hold what is written to it."""
     shared: bool | None = None
     """Whether two identities take turns; None: in every other run."""
+    cache: bool = False
+    """Whether there is a read cache between the queue and the remote."""
     runs: int = 0
     steps: int = 0
     answered: Counter[str] = field(default_factory=Counter)

@@ -161,13 +161,14 @@ def test_every_size_of_the_schema_is_one_that_the_daemon_reads() -> None:
 def test_a_read_cache_is_off_until_it_is_asked_for_and_has_to_fit_the_volume_beside_the_queue() -> None:
     assert not loaded(LEAST).read_cache.enabled
     cache = {"enabled": True, "maxSize": "1Gi", "freshSeconds": 30, "maxStaleSeconds": 60, "validateTimeoutSeconds": 2}
+    cache |= {"filter": ["*", "!logs/tmp/*"]}
     settings = loaded(LEAST | {"readCache": cache}).read_cache
     assert (settings.enabled, settings.max_size, settings.fresh_for) == (True, 1 << 30, 30.0)
-    assert (settings.max_stale, settings.validate_timeout) == (60.0, 2.0)
+    assert (settings.max_stale, settings.validate_timeout, str(settings.filter)) == (60.0, 2.0, "*, !logs/tmp/*")
     spec = S3GatewaySpec.model_validate(LEAST | {"readCache": cache | {"maxSize": "2Gi"}})
     with pytest.raises(ConfigError, match=r"spec.writeQueue.maxSize and spec.readCache.maxSize: .* do not fit"):
         build.check(spec)
-    names = {"S3D_READ_CACHE_MAX_SIZE", "S3D_READ_CACHE_FRESH_FOR", "S3D_READ_CACHE_MAX_STALE"}
+    names = {"S3D_READ_CACHE_FILTER", "S3D_READ_CACHE_MAX_SIZE", "S3D_READ_CACHE_FRESH_FOR", "S3D_READ_CACHE_MAX_STALE"}
     assert names <= build.reloaded(S3GatewaySpec.model_validate(LEAST | {"readCache": cache})).keys()
 
 

@@ -243,6 +243,7 @@ def wire(whole: QueueContext) -> Contexts:
         ),
         pusher=pusher.Context(
             hand_over=whole.hand_over,
+            content=content,
             settings=settings,
             db=whole.db,
             clock=whole.clock,

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import apsw
 
-from s3d.api import AnyHeaders, Body
+from s3d.api import Body, Delivered
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.clock import Clock
@@ -29,8 +29,8 @@ from s3d.layers.queue import owed
 from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.push import confirm, conflicts
-from s3d.layers.queue.push.change_body import open_body
+from s3d.layers.queue.push import change_body, confirm, conflicts
+from s3d.layers.queue.push.change_body import open_body, open_change
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import claims, lanes, lookups, order, transitions
@@ -61,8 +61,8 @@ Look = Callable[[], Awaitable[None]]
 """Something that is done again and again."""
 
 
-HandOver = Callable[[str, str, AnyHeaders, Body], Awaitable[None]]
-"""Takes a body that was delivered, with its bucket, its key and the headers of the remote's answer, and closes it."""
+HandOver = Callable[[Delivered, Body], Awaitable[None]]
+"""Takes what was delivered, and closes its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ class Context:
     confirm: confirm.Context
     conflicts: conflicts.Context
     hand_over: HandOver | None
+    content: change_body.Context
 
 
 class Pusher:
@@ -249,13 +250,14 @@ class Pusher:
             self._context.garbage.wake()
 
     async def _hand_over(self, change: Change, answer: Answer) -> None:
-        """Hand over the body of a put whose ETag the remote shows as it was acknowledged, before its row goes. Nothing
-        that fails there concerns the delivery."""
+        """Hand over the body of a put, or of an upload, whose ETag the remote shows as it was acknowledged, before its
+        row goes. Nothing that fails there concerns the delivery."""
         hand_over = self._context.hand_over
-        if hand_over is None or change.op != Op.PUT or change.upload is not None or answer.etag != change.etag:
+        if hand_over is None or change.op not in (Op.PUT, Op.COMPLETE) or answer.etag != change.etag:
             return
         try:
-            await hand_over(change.bucket, change.key, answer.headers, open_body(self._context.bodies, change))
+            what = Delivered(change.bucket, change.key, change.identity, change.members, answer.headers)
+            await hand_over(what, open_change(self._context.content, change))
         except Exception:
             log.exception("a bug, or a disk that fails: %s is not handed to the read cache", describe(change))
             self._metrics.background_failures.labels("the hand-over to the read cache").inc()
