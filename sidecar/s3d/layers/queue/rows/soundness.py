@@ -227,12 +227,13 @@ CHANGE: Columns = (
     ("conflict", few(one_of("", "Park", "Overwrite")), ""),
     ("always", few(truth), False),
     ("origin", few(text), ""),
+    ("trace", few(text), ""),
     ("since", count_or_none, None),
     ("ordered", few(count), 0),
     ("late_writes", late_writes_of, []),
     ("judged", verdict, 0),
 )
-OF_A_CHANGE = 25
+OF_A_CHANGE = 26
 """So many of them are a Change; the others are of the table's own."""
 BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
 FILE, UPLOAD, QUEUED_AT = 14, 18, 20
@@ -240,7 +241,8 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags".split()
+    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags "
+    "trace".split()
 )
 """Columns of a text, of whatever table."""
 
