@@ -59,6 +59,7 @@ examples:
   s3d status                       the daemon: remote, and what is pending
   s3d status holiday               one bucket
   s3d status holiday/2026/a.jpg    one object: delivered, or what its changes wait for
+  s3d status --watch               the daemon again and again, until Ctrl-C
   s3d status --json | jq .pending.bytes
 
 A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
@@ -395,6 +396,7 @@ def parser() -> Parser:
 
     command = add("status", "show how the gateway, a bucket or an object is doing", epilog=STATUS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/KEY]", help="what to look at")
+    command.add_argument("-w", "--watch", action="store_true", help="look every 2 s, until Ctrl-C")
     add_json(command)
 
     command = add("ls", "list the buckets, or the keys of one", epilog=LS)
