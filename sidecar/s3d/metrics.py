@@ -411,6 +411,12 @@ class Metrics:
         self.handshake_failures = table.counter(
             "s3d_tls_handshake_failures_total", "TLS handshakes with clients that failed."
         )
+        self.telemetry_dropped = table.counter(
+            "s3d_telemetry_dropped_total",
+            "Spans, entries of the log and readings of the metrics that did not come to the collector of OpenTelemetry,"
+            " by signal and by reason: full (it takes them too slowly) or refused (it does not take them).",
+            ("signal", "reason"),
+        )
         self._dropped_lines = table.counter(
             "s3d_log_dropped_total",
             "Entries of the log that were not written, by reason: full (they came faster than they were read) or "

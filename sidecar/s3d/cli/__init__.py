@@ -33,6 +33,7 @@ examples:
   s3d ls holiday/2026/                     list keys
   s3d get holiday/2026/a.jpg > a.jpg       read it back
   s3d status                               is the remote there, and what is still to be delivered?
+  s3d doctor                               what is not as it should be, and what to do
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
   s3d cache stat                           how much is kept of what was read
@@ -59,11 +60,22 @@ examples:
   s3d status                       the daemon: remote, and what is pending
   s3d status holiday               one bucket
   s3d status holiday/2026/a.jpg    one object: delivered, or what its changes wait for
+  s3d status --watch               the daemon again and again, until Ctrl-C
   s3d status --json | jq .pending.bytes
 
 A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
 daemon runs and for its user. `delivered` means that nothing is pending here. Of the daemon, the exit code is 3 where
 something is wrong; docs/OPERATING.md names all that may be.
+"""
+DOCTOR = """\
+examples:
+  s3d doctor                       settings, shell, ports, disk, remote, keys, clock, and the buckets in S3D_BUCKETS
+  s3d doctor holiday               one more bucket
+  s3d doctor --write holiday       whether it takes writes, and keeps their conditions
+
+It reads the settings from the environment as `s3d run` does, and needs no daemon. Each line is ok, a note of what may
+surprise, or wrong, with what to do; the exit code is 1 where something is wrong. Not on a terminal, its fields are
+separated by tabs: grade, thing, what was found, what to do.
 """
 LS = """\
 examples:
@@ -322,6 +334,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.status import status
 
             return status(options)
+        case "doctor":
+            from s3d.cli.doctor import doctor
+
+            return doctor(options)
         case "queue":
             from s3d.cli.queue import queue
 
@@ -396,6 +412,12 @@ def parser() -> Parser:
 
     command = add("status", "show how the gateway, a bucket or an object is doing", epilog=STATUS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/KEY]", help="what to look at")
+    command.add_argument("-w", "--watch", action="store_true", help="look every 2 s, until Ctrl-C")
+    add_json(command)
+
+    command = add("doctor", "try what s3d needs, and say what to do", epilog=DOCTOR)
+    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket that it is to be for")
+    command.add_argument("--write", action="store_true", help="put an object into the bucket, and delete it")
     add_json(command)
 
     command = add("ls", "list the buckets, or the keys of one", epilog=LS)

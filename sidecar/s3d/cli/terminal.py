@@ -67,6 +67,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def clear() -> None:
+    """Begin at the top of an empty terminal."""
+    sys.stdout.write("\x1b[H\x1b[2J\x1b[3J" if os.environ.get("TERM") != "dumb" else "\n")
+
+
 def print_fields(*fields: object) -> None:
     """Print one record for a program."""
     sys.stdout.write("\t".join(printable(str(field)) for field in fields) + "\n")

@@ -24,6 +24,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from s3d import spans
 from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
 from s3d.bounded import BoundedMap
 from s3d.client import DOCUMENT_LIMIT
@@ -247,9 +248,17 @@ class Remote:
             target = self._target(call.bucket, path)
             upload = Upload(body) if body is not None else None
             expects = self._expects and upload is not None and (upload.body.length or 0) >= EXPECT_FROM
-            response = await self._exchange(
-                client, call, method, target, query, headers, upload, payload_hash, expects=expects
-            )
+            about = {spans.METHOD: method, spans.SERVER: target.host, spans.BUCKET: call.bucket, spans.KEY: call.key}
+            with spans.child(call.operation or method, about) as span:
+                response = await self._exchange(
+                    client, call, method, target, query, headers, upload, payload_hash, expects=expects
+                )
+                if span is not None:
+                    answered: dict[str, spans.Value] = {
+                        spans.STATUS: response.status,
+                        spans.REQUEST_ID: response.headers.get("x-amz-request-id", ""),
+                    }
+                    span.tell(answered, failed=response.status >= 400)
             if isinstance(response, Reply):
                 return response
             download = Download(response, upload, self.health)
