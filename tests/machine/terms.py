@@ -120,6 +120,8 @@ class Termed(Kept):
             return
         self.model.put(key, thing(b"of the sync", number))
         self.conflicts.add(key)
+        # It is kept back: a write of anybody's takes its place (Q-2a).
+        self.newest.pop(key, None)
         self.deliver(key)
         there = self.onion.run(self._at_remote(key))
         if there is None or there.number != foreign:

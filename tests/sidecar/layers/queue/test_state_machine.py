@@ -21,8 +21,8 @@ from s3d.settings import Remote as RemoteSettings
 from tests import cache_mutants
 from tests.crashes import Disk
 from tests.fakes.fake import Fake
-from tests.machine.play import play
-from tests.machine.world import CACHED, COUNTED, World
+from tests.machine.play import Gateway, play
+from tests.machine.world import CACHED, COUNTED, IDENTITIES, World
 from tests.model import Wrong
 from tests.moves import Watch
 from tests.mutants import AMONG_IDENTITIES, MUTANTS
@@ -98,6 +98,19 @@ def test_the_onion_keeps_what_it_owes_with_a_read_cache(world: World) -> None:
     for seed in seeds(ROUNDS):
         play(world, STEPS if SOAK_HOURS else FEWER_STEPS, seed)
     assert [name for name in CACHED if not world.answered[name]] == []
+
+
+@pytest.mark.semantics("Q-2a", "Q-18b")
+def test_what_is_parked_in_a_conflict_is_superseded_by_anothers_write(world: World) -> None:
+    machine = type("Gateway", (Gateway,), {"world": world})()
+    try:
+        machine.come_in(0, shared=True)
+        machine.chance = None
+        machine.park("c")
+        machine.put_bytes("c", b"of another", "", IDENTITIES[1])
+    finally:
+        machine.teardown()
+    assert world.answered["conflict"] == 1
 
 
 @pytest.mark.remote
