@@ -239,6 +239,11 @@ class Daemon:
         """Drop what is in the read cache. Raises S3Error where there is none, and StoreFailed."""
         return await self._there().discard(chosen.bucket, chosen.prefix)
 
+    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Compare a page of what is in the read cache with its checksums. Raises S3Error where there is none, and
+        StoreFailed."""
+        return await self._there().verify(chosen.bucket, chosen.prefix, chosen.after, chosen.block)
+
     def _there(self) -> Cache:
         if self._cache is None:
             raise S3Error("NoSuchCache", "The read cache is off", status=404, hint="S3D_READ_CACHE=true turns it on")

@@ -122,6 +122,10 @@ class Told:
     def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
         return [{"id": 1, "bucket": chosen.bucket, "key": chosen.prefix}]
 
+    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"entries": 1, "blocks": 2, "bytes": 3, "damaged": [], "after": 1, "block": 0, "done": True}
+
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"entries": 1, "bytes": 2}
@@ -465,7 +469,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/cache/verify"]
 
 
 @pytest.mark.semantics("A-7")

@@ -190,6 +190,8 @@ class Chosen:
     """Only those behind this one (the next page)."""
     upto: int | None = None
     """flush: the newest change that is waited for; None: the newest there is."""
+    block: int = 0
+    """cache verify: the first block to look at of what is behind `after`."""
 
 
 class Reports(Protocol):
@@ -239,6 +241,9 @@ class Reports(Protocol):
 
     def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of what is in the read cache."""
+
+    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Compare a page of what is in the read cache with its checksums: what was looked at, and what was damaged."""
 
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         """Drop what is in the read cache: how much."""

@@ -36,6 +36,7 @@ def handler(
         "/flush": reports.flush,
         "/prestop": reports.prestop,
         "/cache/drop": reports.drop_cached,
+        "/cache/verify": reports.verify_cached,
     }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -144,7 +145,8 @@ async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> w
 
 def choose(query: str) -> Chosen:
     """Read which changes a request is about. Raises S3Error (400)."""
-    names: dict[str, Callable[[str], Any]] = {"bucket": str, "prefix": str, "seq": int, "after": int, "upto": int}
+    names: dict[str, Callable[[str], Any]] = {"bucket": str, "prefix": str}
+    names |= dict.fromkeys(("seq", "after", "upto", "block"), int)
     try:
         given = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=5)
         chosen = Chosen(**{name: names[name](values[-1]) for name, values in given.items()})
