@@ -34,6 +34,7 @@ examples:
   s3d get holiday/2026/a.jpg > a.jpg       read it back
   s3d status                               is the remote there, and what is still to be delivered?
   s3d doctor                               what is not as it should be, and what to do
+  s3d ui                                   the same as a page for a browser, and what can be done about it
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
   s3d cache stat                           how much is kept of what was read
@@ -76,6 +77,15 @@ examples:
 It reads the settings from the environment as `s3d run` does, and needs no daemon. Each line is ok, a note of what may
 surprise, or wrong, with what to do; the exit code is 1 where something is wrong. Not on a terminal, its fields are
 separated by tabs: grade, thing, what was found, what to do.
+"""
+UI = """\
+examples:
+  s3d ui                           serve the status page, and print its address
+  s3d ui --port 33335              on this port, for `kubectl port-forward POD 33335`
+
+The page shows what `s3d status`, `s3d queue list` and `s3d cache ls` show, and a day of counts; what waits for a
+person can be tried again or discarded there. It is served on 127.0.0.1 to whoever has the printed address, which
+changes with each run. It asks the daemon over the socket in S3D_LOCAL_DIR, and ends with Ctrl-C.
 """
 LS = """\
 examples:
@@ -338,6 +348,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.doctor import doctor
 
             return doctor(options)
+        case "ui":
+            from s3d.cli.ui.server import ui
+
+            return ui(options)
         case "queue":
             from s3d.cli.queue import queue
 
@@ -419,6 +433,9 @@ def parser() -> Parser:
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket that it is to be for")
     command.add_argument("--write", action="store_true", help="put an object into the bucket, and delete it")
     add_json(command)
+
+    command = add("ui", "serve the status page for a browser", epilog=UI)
+    command.add_argument("--port", type=int, default=0, metavar="N", help="where (default: a port that is free)")
 
     command = add("ls", "list the buckets, or the keys of one", epilog=LS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="where to look")
