@@ -201,6 +201,14 @@ examples:
 It holds until the daemon ends, or until S3D_LOG_LEVEL changes in its settings.json. What is asked is asked over
 the socket in S3D_LOCAL_DIR, where the daemon runs.
 """
+COMPLETION = """\
+examples:
+  eval "$(s3d completion bash)"                                   in ~/.bashrc
+  eval "$(s3d completion zsh)"                                    in ~/.zshrc
+  s3d completion fish > ~/.config/fish/completions/s3d.fish
+
+Buckets and keys are those of the door at S3D_ENDPOINT, as far as it answers within two seconds.
+"""
 RUN = """\
 examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
@@ -309,6 +317,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
     commands = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from s3d.cli.completion import complete
+
+        complete(commands)
     options = commands.parse_args(argv)
     if not options.command:
         commands.print_help(sys.stderr)
@@ -380,6 +392,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import log_level
 
             return log_level(options.level)
+        case "completion":
+            from s3d.cli.completion import completion
+
+            return completion(options)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -544,6 +560,9 @@ def parser() -> Parser:
     summary = "set the lowest level that is logged"
     choice = actions.add_parser("level", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=LOG)
     choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
+
+    command = add("completion", "print what has a shell complete commands, buckets and keys", epilog=COMPLETION)
+    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")
