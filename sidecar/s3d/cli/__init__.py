@@ -78,6 +78,15 @@ It reads the settings from the environment as `s3d run` does, and needs no daemo
 surprise, or wrong, with what to do; the exit code is 1 where something is wrong. Not on a terminal, its fields are
 separated by tabs: grade, thing, what was found, what to do.
 """
+TRACE = """\
+examples:
+  s3d trace 7                      when it was accepted, by which requests, how often it was tried, what it waits for
+  s3d trace 7 --json | jq -r .requests[]
+
+Requests that were recorded (docs/TELEMETRY.md) are named by trace and span, as the collector has them; the push links
+to them. What is delivered is pending no more, and is found at the collector only. Not on a terminal, a line is: name
+and value, separated by a tab.
+"""
 UI = """\
 examples:
   s3d ui                           serve the status page, and print its address
@@ -360,6 +369,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.doctor import doctor
 
             return doctor(options)
+        case "trace":
+            from s3d.cli.trace import trace
+
+            return trace(options)
         case "ui":
             from s3d.cli.ui.server import ui
 
@@ -448,6 +461,10 @@ def parser() -> Parser:
     command = add("doctor", "try what s3d needs, and say what to do", epilog=DOCTOR)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket that it is to be for")
     command.add_argument("--write", action="store_true", help="put an object into the bucket, and delete it")
+    add_json(command)
+
+    command = add("trace", "show what has become of one pending change", epilog=TRACE)
+    command.add_argument("seq", type=int, metavar="N", help="its number, as `s3d status` and `s3d queue list` show it")
     add_json(command)
 
     command = add("ui", "serve the status page for a browser", epilog=UI)
