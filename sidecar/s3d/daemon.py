@@ -46,6 +46,7 @@ from s3d.door.keys import DoorKeys, open_keys
 from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
+from s3d.history import History, Sample
 from s3d.layers import remote
 from s3d.layers.cache import Cache, open_cache
 from s3d.layers.cache import forget as forget_cache
@@ -108,8 +109,10 @@ class Daemon:
         watched: Sequence[Watched[Any]] = (),
         cache: Cache | None = None,
         names: Names | None = None,
+        history: History | None = None,
     ) -> None:
         """Take the parts that know."""
+        self._history = history
         self._keys = keys
         self._watched = watched
         self._settings = settings
@@ -202,6 +205,14 @@ class Daemon:
     def tried(self) -> list[TriedStatus]:
         """Changes that were tried again and again."""
         return cast(list[TriedStatus], self._queue.tried()) if self._queue else []
+
+    def under_way(self) -> list[dict[str, Any]]:
+        """The oldest changes that are to be pushed."""
+        return self._queue.under_way() if self._queue else []
+
+    def history(self) -> list[Sample]:
+        """The counts of the last day."""
+        return self._history.samples() if self._history else []
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""
@@ -362,12 +373,13 @@ async def run(
                 )
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names)
+        history = History(metrics, partial(pending_now, queue))
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         sending: Look | None = None
         if telemetry is not None:
             sending = partial(telemetry.send_metrics, partial(show, daemon, metrics))
-        async with background(queue, cache, names, watched, metrics, sending):
+        async with background(queue, cache, names, watched, metrics, history, sending):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -451,6 +463,7 @@ async def background(
     names: Names | None,
     watched: Sequence[Watched[Any]],
     metrics: Metrics,
+    history: History,
     sending: Look | None = None,
 ) -> AsyncIterator[None]:
     """Run what runs for life."""
@@ -462,6 +475,7 @@ async def background(
             running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
         if sending is not None:
             running.append(tasks.create_task(for_ever("metrics by OTLP", sending, metrics)))
+        running.append(tasks.create_task(for_ever("the counts of a day", history.look, metrics)))
         running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
             running += [
@@ -487,6 +501,15 @@ async def remembering(
     opened = open_names(near, settings.read_cache, settings.cache_dir, far.endpoint, far.health, metrics)
     async with opened as names:
         yield names
+
+
+def pending_now(queue: Queue | None) -> tuple[int, int]:
+    """Changes and bytes that are pending; none where that cannot be read just now."""
+    with contextlib.suppress(S3DError):
+        if queue is not None:
+            pending = queue.pending()
+            return pending["changes"], pending["bytes"]
+    return 0, 0
 
 
 def forget_elsewhere(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Telemetry of the real daemon, as a real collector receives it."""
 
 import http.server
+import json
 import math
 import socket
 import subprocess
@@ -83,12 +84,18 @@ def test_a_put_and_its_push_after_a_restart_are_one_story(
     relayed.set(mode="refuse")
     put_traced(daemon, bucket, "k")
     eventually(lambda: bool(of_kind(receiver, SERVER, "PutObject")))
+    (change,) = daemon.ask("/queue/under-way")["changes"]
+    told_of = json.loads(daemon.cli("trace", str(change["seq"]), "--json").stdout)
     daemon.kill()
     relayed.set(mode="pass")
     daemon.start()
     eventually(lambda: bool(delivered(receiver, bucket, TRACE)))
 
     (request,) = of_kind(receiver, SERVER, "PutObject")
+    assert told_of["requests"] == [f"00-{TRACE}-{request['spanId']}-01"]
+    gone = daemon.cli("trace", str(change["seq"]))
+    assert gone.returncode == 1
+    assert b"No pending change has the number" in gone.stderr
     assert (request["traceId"], request["parentSpanId"]) == (TRACE, PARENT)
     assert [event["name"] for event in request["events"]] == ["queued", "received", "committed"]
     told = request["attributes"]

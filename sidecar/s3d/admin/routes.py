@@ -18,6 +18,7 @@ from s3d import targets
 from s3d.admin.gauges import show
 from s3d.admin.reports import Chosen, Reports
 from s3d.errors import S3DError, S3Error
+from s3d.history import INTERVAL
 from s3d.metrics import Metrics
 
 SOCKET_NAME = "s3d.sock"
@@ -61,6 +62,10 @@ def handler(
                 return finish(log_level(reports, query))
             case "/queue" if shows_keys:
                 return finish(await asked(query, partial(list_kept, reports)))
+            case "/queue/under-way" if shows_keys:
+                return finish(await asked("", partial(list_under_way, reports)))
+            case "/history" if shows_keys:
+                return finish(answer(200, {"interval_seconds": INTERVAL, "samples": reports.history()}))
             case "/queue/why" if shows_keys:
                 return finish(await asked(query, partial(explain, reports)))
             case "/cache" if shows_keys:
@@ -99,6 +104,11 @@ async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Re
 async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """A page of what waits for a person."""
     return {"changes": reports.kept(chosen)}
+
+
+async def list_under_way(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """The oldest changes that are to be pushed."""
+    return {"changes": reports.under_way()}
 
 
 async def explain(reports: Reports, chosen: Chosen) -> dict[str, Any]:

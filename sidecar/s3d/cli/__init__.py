@@ -34,6 +34,7 @@ examples:
   s3d get holiday/2026/a.jpg > a.jpg       read it back
   s3d status                               is the remote there, and what is still to be delivered?
   s3d doctor                               what is not as it should be, and what to do
+  s3d ui                                   the same as a page for a browser, and what can be done about it
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
   s3d cache stat                           how much is kept of what was read
@@ -76,6 +77,24 @@ examples:
 It reads the settings from the environment as `s3d run` does, and needs no daemon. Each line is ok, a note of what may
 surprise, or wrong, with what to do; the exit code is 1 where something is wrong. Not on a terminal, its fields are
 separated by tabs: grade, thing, what was found, what to do.
+"""
+TRACE = """\
+examples:
+  s3d trace 7                      when it was accepted, by which requests, how often it was tried, what it waits for
+  s3d trace 7 --json | jq -r .requests[]
+
+Requests that were recorded (docs/TELEMETRY.md) are named by trace and span, as the collector has them; the push links
+to them. What is delivered is pending no more, and is found at the collector only. Not on a terminal, a line is: name
+and value, separated by a tab.
+"""
+UI = """\
+examples:
+  s3d ui                           serve the status page, and print its address
+  s3d ui --port 33335              on this port, for `kubectl port-forward POD 33335`
+
+The page shows what `s3d status`, `s3d queue list` and `s3d cache ls` show, and a day of counts; what waits for a
+person can be tried again or discarded there. It is served on 127.0.0.1 to whoever has the printed address, which
+changes with each run. It asks the daemon over the socket in S3D_LOCAL_DIR, and ends with Ctrl-C.
 """
 LS = """\
 examples:
@@ -198,6 +217,14 @@ examples:
 It holds until the daemon ends, or until S3D_LOG_LEVEL changes in its settings.json. What is asked is asked over
 the socket in S3D_LOCAL_DIR, where the daemon runs.
 """
+COMPLETION = """\
+examples:
+  eval "$(s3d completion bash)"                                   in ~/.bashrc
+  eval "$(s3d completion zsh)"                                    in ~/.zshrc
+  s3d completion fish > ~/.config/fish/completions/s3d.fish
+
+Buckets and keys are those of the door at S3D_ENDPOINT, as far as it answers within two seconds.
+"""
 RUN = """\
 examples:
   S3_ENDPOINT=http://127.0.0.1:9000 s3d run
@@ -308,6 +335,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
     commands = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from s3d.cli.completion import complete
+
+        complete(commands)
     options = commands.parse_args(argv)
     if not options.command:
         commands.print_help(sys.stderr)
@@ -347,6 +378,14 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.doctor import doctor
 
             return doctor(options)
+        case "trace":
+            from s3d.cli.trace import trace
+
+            return trace(options)
+        case "ui":
+            from s3d.cli.ui.server import ui
+
+            return ui(options)
         case "queue":
             from s3d.cli.queue import queue
 
@@ -375,6 +414,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import log_level
 
             return log_level(options.level)
+        case "completion":
+            from s3d.cli.completion import completion
+
+            return completion(options)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -428,6 +471,13 @@ def parser() -> Parser:
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket that it is to be for")
     command.add_argument("--write", action="store_true", help="put an object into the bucket, and delete it")
     add_json(command)
+
+    command = add("trace", "show what has become of one pending change", epilog=TRACE)
+    command.add_argument("seq", type=int, metavar="N", help="its number, as `s3d status` and `s3d queue list` show it")
+    add_json(command)
+
+    command = add("ui", "serve the status page for a browser", epilog=UI)
+    command.add_argument("--port", type=int, default=0, metavar="N", help="where (default: a port that is free)")
 
     command = add("ls", "list the buckets, or the keys of one", epilog=LS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="where to look")
@@ -551,6 +601,9 @@ def parser() -> Parser:
     summary = "set the lowest level that is logged"
     choice = actions.add_parser("level", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=LOG)
     choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
+
+    command = add("completion", "print what has a shell complete commands, buckets and keys", epilog=COMPLETION)
+    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")

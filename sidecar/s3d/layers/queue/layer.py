@@ -261,6 +261,10 @@ class Queue:
         """Changes that were tried again and again."""
         return status.tried(self._context.db)
 
+    def under_way(self) -> list[dict[str, Any]]:
+        """The oldest changes that are to be pushed."""
+        return status.under_way(self._context.db, self._context.clock)
+
     # What waits for a person, and what a person asks for.
 
     def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
