@@ -29,6 +29,7 @@ ANY = "?"
 FIELDS = soundness.FIELDS
 WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 SQL = queries.load("changes")
+ENCODE = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 def written(members: Mapping[str, str]) -> str:
     """The column `members` of a row."""
-    return json.dumps(dict(members)) if members else "{}"
+    return ENCODE(dict(members)) if members else "{}"
 
 
 def written_removed(content: Content) -> str:
@@ -128,6 +129,10 @@ class New:
     origin: str = ""
     consent: verdicts.Consent | None = None
     """The policy that has let it leave already (F-3j)."""
+    rule: str = ""
+    """Once it is queued: the rule that holds it, "" where none does."""
+    is_unasked: bool = False
+    """Once it is queued: whether the policy is still to be asked about it."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> int:
@@ -144,6 +149,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     judged = verdicts.GIVEN if rule else verdicts.first(db, new.op)
     if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
         judged = verdicts.GIVEN
+    new.rule, new.is_unasked = rule, judged == verdicts.UNASKED
     dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
@@ -167,7 +173,8 @@ def enqueue(db: apsw.Connection, new: New) -> int:
             late.append(late_writes)
     _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, removes)
     seq = db.last_insert_rowid()
-    order.move(db, gone, seq)
+    if gone:
+        order.move(db, gone, seq)
     return seq
 
 
