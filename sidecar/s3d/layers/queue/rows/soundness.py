@@ -278,6 +278,14 @@ def fields(columns: Columns) -> str:
 
 def values_of(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
     """The values of a row of `fields`, and what is wrong with it, a column each."""
+    try:
+        return [reads(value) for (_, reads, _), value in zip(columns, row, strict=False)], []
+    except Unsound:
+        # As few rows are: each of its columns says what is wrong with it.
+        return _by_column(columns, row)
+
+
+def _by_column(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
     values: list[Any] = []
     complaints: list[str] = []
     for (column, reads, instead), value in zip(columns, row, strict=False):
