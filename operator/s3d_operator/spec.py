@@ -32,6 +32,7 @@ from s3d_operator.schema import (
     help_of,
 )
 from s3d_operator.selector import LabelSelector
+from s3d_operator.telemetry_spec import Telemetry
 
 # Rules of a filter: the API server has to know a bound.
 MAX_RULES = 256
@@ -410,6 +411,9 @@ class S3GatewaySpec(Resource):
         description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
     )
     opa: Opa | None = Field(default=None, description="A policy that says what may leave. Unset: nobody is asked.")
+    telemetry: Telemetry | None = Field(
+        default=None, description="A collector of OpenTelemetry. Unset: nothing is recorded or sent."
+    )
     tls: Tls | None = Field(
         default=None, description="TLS between a pod's containers and its gateway. Unset: plain HTTP."
     )

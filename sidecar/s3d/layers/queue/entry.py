@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from s3d import spans
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.filters import match
@@ -107,6 +108,7 @@ async def serve(context: Context, write: Write) -> Reply:
         decision, known = await settle(context, write, known)
         match decision.fate:
             case Fate.QUEUE:
+                spans.event("queued")
                 return await write.take()
             case Fate.REFUSE:
                 return write.refuse(decision)

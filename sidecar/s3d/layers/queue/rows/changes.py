@@ -6,7 +6,7 @@ may still arrive) and `lookups` (what is shown). A change makes only the moves o
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 NO_LATE_WRITES = "[]"
 """The column `late_writes` where nothing of the key may still arrive."""
+MAX_TRACES = 4
+"""Requests that the column `trace` names at most: the newest."""
 ANY = "?"
 """In `late_writes`: a write that was sent through and of which nobody knows the ETag."""
 FIELDS = soundness.FIELDS
@@ -70,6 +72,8 @@ class Change:
     """Which part of s3d made it; "": a client."""
     removes: Content = UNKNOWN
     """Of a delete: what the last put of its key said."""
+    trace: str = ""
+    """The recorded requests that queued it, each as a traceparent, with blanks between."""
     inline: bytes | None = None
     damage: str = ""
     """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
@@ -129,6 +133,8 @@ class New:
     origin: str = ""
     consent: verdicts.Consent | None = None
     """The policy that has let it leave already (F-3j)."""
+    trace: str = ""
+    """The request that queues it, as a traceparent, where it is recorded."""
     rule: str = ""
     """Once it is queued: the rule that holds it, "" where none does."""
     is_unasked: bool = False
@@ -159,11 +165,12 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     late: list[str | bytes] = []
     seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
     if new.expects is not None:
-        pending = [(op, state, etag) for _, _, op, state, _, _, etag, _ in older]
+        pending = [(op, state, etag) for _, _, op, state, _, _, etag, *_ in older]
         # Nobody knows better what is at the remote than its maker, where nothing is pending; it is compared there.
         seen = seen if order.check(new.expects, new.base, pending) else new.expects
     gone: list[int] = []
-    for seq, since, op, state, late_writes, base, *_ in older:
+    traces: list[str] = []
+    for seq, since, op, state, late_writes, base, _, trace, _ in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
         if state == State.WAITING and op != Op.THROUGH and seq > between and not new.ordered:
@@ -171,7 +178,9 @@ def enqueue(db: apsw.Connection, new: New) -> int:
             gone.append(seq)
             dropped.append(since)
             late.append(late_writes)
-    _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, removes)
+            traces += traces_of(trace)
+    traces += traces_of(new.trace.encode())
+    _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, traces, removes)
     seq = db.last_insert_rowid()
     if gone:
         order.move(db, gone, seq)
@@ -187,6 +196,7 @@ def _insert(
     late_writes: str = NO_LATE_WRITES,
     base: str | None = None,
     after: int | None = None,
+    traces: Sequence[str] = (),
     removes: Content = UNKNOWN,
 ) -> None:
     db.execute(
@@ -215,10 +225,16 @@ def _insert(
             new.conflict,
             new.always,
             new.origin,
+            " ".join(traces[-MAX_TRACES:]),
             judged,
             written_removed(removes),
         ),
     )
+
+
+def traces_of(column: bytes) -> list[str]:
+    """The requests in the column `trace`. Where it cannot be read, the row says so itself when it is claimed."""
+    return column.decode("ascii", "replace").split()
 
 
 def held_now(db: Database, new: New) -> Held:
@@ -249,7 +265,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
             return True
         if op == Op.PUT:
             if state in CLAIMED:
-                _insert(db, new, "", verdicts.GIVEN, None, base=new.base)
+                _insert(db, new, "", verdicts.GIVEN, None, base=new.base, traces=traces_of(new.trace.encode()))
             else:
                 fold(db, seq, new.members[TAGGING])
                 judge_hold(db, seq, new.next_at)

@@ -245,12 +245,13 @@ CHANGE: Columns = (
     ("always", few(truth), False),
     ("origin", few(text), ""),
     ("removes", few(removed_of), UNKNOWN),
+    ("trace", few(text), ""),
     ("since", few(count_or_none), None),
     ("ordered", few(count), 0),
     ("late_writes", late_writes_of, []),
     ("judged", few(verdict), 0),
 )
-OF_A_CHANGE = 26
+OF_A_CHANGE = 27
 """So many of them are a Change; the others are of the table's own."""
 BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
 FILE, UPLOAD, QUEUED_AT = 14, 18, 20
@@ -259,7 +260,7 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
     "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags "
-    "removes".split()
+    "removes trace".split()
 )
 """Columns of a text, of whatever table."""
 

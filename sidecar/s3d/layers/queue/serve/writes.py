@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
+from s3d import spans
 from s3d.api import NO_TERMS, Call, Headers, Reply
 from s3d.clock import Clock
 from s3d.errors import S3Error, slow_down
@@ -95,6 +96,7 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
     async with context.capacity.take(row, 0 if room else size) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
+        spans.event("received")
         etag = md5.hexdigest()
         allowlist.add_checksums(members, body.digests)
         try:
@@ -170,6 +172,7 @@ def new(context: Context, call: Call, op: Op, **what: Any) -> New:
         if terms.after is not None:
             seen = context.facts.seen_etags.of(*terms.after[:2])
             what["after"] = order.Named(*terms.after, seen=seen)
+    what.setdefault("trace", spans.traceparent())
     what.setdefault("acked_at", context.clock.wall())
     what.setdefault("ordered", context.facts.buckets.ordered(bucket))
     what.setdefault("base", context.facts.seen_etags.of(bucket, key))
@@ -233,6 +236,7 @@ async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Co
             await _commit(context, news, first)
         except Unjudged:
             raise too_many_held("the policy, which is asked about something else by now,") from None
+    spans.event("committed")
     context.wake()
     for one in news:
         context.feed.publish(one.bucket, one.key, order.shown_by(one.op, one.etag), Why.ACKNOWLEDGED)

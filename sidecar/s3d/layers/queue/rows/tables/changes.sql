@@ -30,6 +30,7 @@ CREATE TABLE change (
     conflict   TEXT NOT NULL DEFAULT '',          -- Park or Overwrite: what becomes of it where somebody else wrote the key; '': as the settings say
     always     INTEGER NOT NULL DEFAULT 0,        -- 1: it is pushed on condition however short it waited
     origin     TEXT NOT NULL DEFAULT '',          -- which part of s3d made it: sync:NAME, mount; '': a client
+    trace      TEXT NOT NULL DEFAULT '',          -- traceparent of each recorded request that it is to deliver, with blanks between; '': none
     judged     INTEGER NOT NULL DEFAULT 1,        -- 0: the policy has not said yet whether it may leave; 1: it may, or nobody is asked; 2: it may not; 3: it might not, and is asked about anew (F-3)
     removes    TEXT NOT NULL DEFAULT ''           -- delete: JSON of what the last put of its key said, members and size; '': not known (F-5b)
 );
