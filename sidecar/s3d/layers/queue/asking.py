@@ -110,8 +110,9 @@ class Asking:
         self._probed = 0
 
     def wake(self) -> None:
-        """Say that there may be something to ask about."""
-        self._woken.set()
+        """Say that there may be something to ask about, where anybody is to be asked."""
+        if self._ask is not None and self._settings.opa.url:
+            self._woken.set()
 
     @property
     def wanted(self) -> str:

@@ -168,12 +168,6 @@ def said(db: Database, seq: int) -> str:
     return "lets it leave" if rows[0][0] == GIVEN else "holds it" if rows[0][0] in SAID_NO else "has not decided"
 
 
-def kept_by(db: apsw.Connection, seq: int) -> tuple[str, bool]:
-    """The rule by which a change is held, "" where it is not, and whether the policy is still to be asked about it."""
-    rows = db.execute(SQL["kept_by"], (seq,)).fetchall()
-    return str(rows[0][0]), rows[0][1] == UNASKED
-
-
 def waiting(db: apsw.Connection) -> tuple[int, int]:
     """How many changes wait for a verdict, and their bytes."""
     rows: list[tuple[Any, ...]] = db.execute(SQL["waiting"]).fetchall()
