@@ -2,7 +2,7 @@
 
 Each is something that looks like what a person may have done, and much more often is a volume that is not mounted, a
 restore of a backup or a program that went wrong. A halted folder deletes nothing and replaces nothing on either side,
-until a person says what was meant.
+until a person says what was meant, or until it is gone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,7 @@ class Halt(StrEnum):
 
     MARKER_MISSING = "MarkerMissing"
     OTHER_FOLDER = "OtherFolder"
+    OTHER_REMOTE = "OtherRemote"
     FOLDER_EMPTY = "FolderEmpty"
     REMOTE_EMPTY = "RemoteEmpty"
     REMOTE_ROLLED_BACK = "RemoteRolledBack"
@@ -29,6 +30,7 @@ class Halt(StrEnum):
 MEANING: Mapping[Halt, str] = {
     Halt.MARKER_MISSING: "the folder's marker is gone, so it may be another volume, or none",
     Halt.OTHER_FOLDER: "the marker in the folder is that of another one",
+    Halt.OTHER_REMOTE: "the folder was synced with another bucket, prefix or endpoint before",
     Halt.FOLDER_EMPTY: "every file is gone from the folder at once",
     Halt.REMOTE_EMPTY: "every object is gone from the remote at once",
     Halt.REMOTE_ROLLED_BACK: "many objects have gone back to what they were before, as after a restore",

@@ -1,0 +1,183 @@
+"""What is done in the folder: a pull and a drop, each said on disk before it is done (SEMANTICS S-3).
+
+What loses its name is never deleted. It is looked at where it is then: the base goes to the trash, and anything else is
+somebody's work that nobody has seen, which becomes a conflict copy or goes back. A process that ends in between finds
+what it was about in the table, and the file in the stage tells how far it had come.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_hex
+
+from s3d.client import Answer
+from s3d.errors import S3DError
+from s3d.store.db import Database
+from s3d.sync import memory
+from s3d.sync.memory import Act, Trashed
+from s3d.sync.plan import Action
+from s3d.sync.root import DRAFT, Blocked, Root, content_of
+from s3d.sync.trees import Content
+
+Hasher = Callable[[bytes], None]
+UNKNOWN = "?"
+"""The path of what lay in the stage and belonged to nothing."""
+
+
+class Torn(S3DError):
+    """A download is not what the remote said that it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """A folder's own side."""
+
+    root: Root
+    db: Database
+    on_conflict: Callable[[str], None]
+    """Told of each conflict copy, by the path that it is of."""
+
+    async def pull(self, action: Action, answer: Answer) -> None:
+        """Give a path what was downloaded. Raises Torn, Blocked, OSError and what the body raises; the path is as it
+        was then."""
+        name, content = await self._download(answer)
+        now = await asyncio.to_thread(self._content_at, action.path)
+        if now and now.is_same(content):
+            # Both sides have it already: nothing is written over the same bytes.
+            await asyncio.to_thread(self.root.drop_staged, name)
+            await self.db.write(memory.know(action.path, action.expects, content))
+            return
+        act = Act(name, action.path, action.expects, content, action.content.sha256 if action.content else None)
+        await self.db.write(memory.begin(act))
+        try:
+            is_displaced = await asyncio.to_thread(self.root.swap, name, action.path)
+        except Blocked:
+            await asyncio.to_thread(self.root.drop_staged, name)
+            await self.db.write(memory.end(act, base=False))
+            raise
+        trashed = await asyncio.to_thread(self._put_away, act) if is_displaced else None
+        await self.db.write(memory.end(act, trashed=trashed))
+
+    async def drop(self, action: Action) -> bool:
+        """Move a file to the trash, if it is the base; False where it is not."""
+        assert action.content
+        act = Act(token_hex(8), action.path, "", None, action.content.sha256)
+        await self.db.write(memory.begin(act))
+        try:
+            await asyncio.to_thread(self.root.take_as, act.id, action.path)
+        except (FileNotFoundError, Blocked):
+            await self.db.write(memory.end(act, base=False))
+            return False
+        trashed = await asyncio.to_thread(self._put_away, act)
+        await self.db.write(memory.end(act, trashed=trashed, base=trashed is not None))
+        if trashed:
+            await asyncio.to_thread(self.root.prune, action.path)
+        return trashed is not None
+
+    async def keep(self, path: str, answer: Answer) -> None:
+        """Put what was downloaded into the trash, before it is replaced at the remote."""
+        name, content = await self._download(answer)
+        await asyncio.to_thread(self.root.to_trash, name)
+        await self.db.write(memory.put_in_trash(Trashed(name, path, content.size, time.time())))
+
+    async def recover(self) -> None:
+        """Finish or undo what a process before has begun."""
+        for act in memory.acts(self.db):
+            found = await asyncio.to_thread(self.root.staged_content, act.id)
+            if found is None:
+                # It is done, or a drop was never begun: the next walk tells which.
+                is_trashed = act.id in await asyncio.to_thread(self.root.trash)
+                kept = Trashed(act.id, act.path, 0, time.time()) if is_trashed else None
+                await self.db.write(memory.end(act, trashed=kept, base=act.new is not None or is_trashed))
+            elif act.new and found.is_same(act.new):
+                await asyncio.to_thread(self.root.drop_staged, act.id)
+                await self.db.write(memory.end(act, base=False))
+            else:
+                trashed = await asyncio.to_thread(self._put_away, act)
+                await self.db.write(memory.end(act, trashed=trashed, base=act.new is not None or trashed is not None))
+        for name in await asyncio.to_thread(self.root.staged):
+            if name.endswith(DRAFT):
+                await asyncio.to_thread(self.root.abandon, name.removesuffix(DRAFT))
+            else:
+                await asyncio.to_thread(self.root.to_trash, name)
+                await self.db.write(memory.put_in_trash(Trashed(name, UNKNOWN, 0, time.time())))
+
+    async def empty_trash(self, before: float) -> None:
+        """Delete what has been in the trash since before a time."""
+        for one in memory.trash(self.db):
+            if one.at < before:
+                await asyncio.to_thread(self.root.empty_trash, one.id)
+                await self.db.write(memory.untrash(one.id))
+
+    def _content_at(self, path: str) -> Content | None:
+        fd = self.root.open_file(path)
+        if fd is None:
+            return None
+        try:
+            return content_of(fd)
+        finally:
+            os.close(fd)
+
+    def _put_away(self, act: Act) -> Trashed | None:
+        """Look at what is in the stage, and put it where it belongs. What goes to the trash is returned."""
+        found = self.root.staged_content(act.id)
+        if found is None:
+            return None
+        if act.new and found.is_same(act.new):
+            self.root.drop_staged(act.id)
+            return None
+        if found.sha256 == act.old:
+            self.root.to_trash(act.id)
+            return Trashed(act.id, act.path, found.size, time.time())
+        if act.new is None and self.root.give_back(act.id, act.path):
+            return None
+        self.root.keep_copy(act.id, act.path, found)
+        self.on_conflict(act.path)
+        return None
+
+    async def _download(self, answer: Answer) -> tuple[str, Content]:
+        """Write a body into the stage, whole, verified and synced; say under which id and what it holds."""
+        body = answer.body
+        assert body is not None
+        name, fd = await asyncio.to_thread(self.root.draft)
+        sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+        is_whole = False
+        try:
+            async for block in body.chunks():
+                await asyncio.to_thread(_take, fd, block, (sha256.update, md5.update))
+                size += len(block)
+            content = Content(sha256.digest(), md5.hexdigest(), size)
+            if body.length not in (None, size):
+                raise Torn(f"A download has {size} bytes instead of {body.length}")
+            await asyncio.to_thread(_dress, fd, answer)
+            await asyncio.to_thread(self.root.finish, name, fd)
+            is_whole = True
+        finally:
+            await body.aclose()
+            await asyncio.to_thread(os.close, fd)
+            if not is_whole:
+                await asyncio.to_thread(self.root.abandon, name)
+        return name, content
+
+
+def _take(fd: int, block: bytes, hashers: tuple[Hasher, Hasher]) -> None:
+    for update in hashers:
+        update(block)
+    rest = memoryview(block)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _dress(fd: int, answer: Answer) -> None:
+    """Give a file the time and the mode that were uploaded with it."""
+    with suppress(ValueError, OverflowError, OSError):
+        seconds, _, rest = answer.headers.get("x-amz-meta-mtime", "").partition(".")
+        at = int(seconds) * 10**9 + int(f"{rest[:9]:0<9}")
+        os.utime(fd, ns=(at, at))
+    if answer.headers.get("x-amz-meta-s3d-mode") == "x":
+        mode = os.fstat(fd).st_mode
+        os.fchmod(fd, mode | (mode & 0o444) >> 2)

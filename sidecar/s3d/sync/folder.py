@@ -1,0 +1,377 @@
+"""One sync folder's life: rounds, each of which looks at both sides, plans, and does what is planned.
+
+A round trusts nothing that an earlier one has seen but the base. So whatever wakes it (a change in the folder, in the
+gateway, or the time) only says when to look, and a wake-up that is lost costs time and nothing else. What halts a
+folder is judged anew each time: it goes on by itself once the reason is gone (SEMANTICS S-2, S-5).
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Protocol
+
+from s3d.clock import tick
+from s3d.errors import S3DError, S3Error, Unavailable
+from s3d.metrics import Metrics
+from s3d.store.db import Database
+from s3d.store.failures import StoreFailed
+from s3d.sync import guards, memory
+from s3d.sync.acts import Acts
+from s3d.sync.doing import Doing, Outcome
+from s3d.sync.guards import MEANING, Halt, Limits, tally
+from s3d.sync.moves import paired
+from s3d.sync.objects import Objects
+from s3d.sync.plan import Action, Direction, Do, Rules
+from s3d.sync.root import Root, Stamp
+from s3d.sync.trees import Content
+from s3d.sync.walk import Walk
+
+log = logging.getLogger(__name__)
+AS_NEW = (
+    "see that the right volume is there; where it is, `s3d sync resume --as-new` compares both sides as two that never "
+    "met: nothing is deleted, and what differs is kept twice"
+)
+ACCEPT = (
+    "put back what is missing, or where it is meant, say `s3d sync resume --accept-deletes`; `--as-new` brings back "
+    "what one side has still"
+)
+
+PAGE = 64
+"""Files that are read before what they hold is written down."""
+SOON = 1.0
+"""Seconds until the next round where something changed while this one ran."""
+SHOWN = 100
+CONFLICTS = {"Conflict", "Discarded"}
+"""Codes of own changes that were parked since somebody else wrote the key, or the one that they waited for."""
+HINTS: Mapping[Halt, str] = {
+    Halt.MARKER_MISSING: AS_NEW,
+    Halt.OTHER_FOLDER: AS_NEW,
+    Halt.OTHER_REMOTE: AS_NEW,
+    Halt.FOLDER_EMPTY: ACCEPT,
+    Halt.REMOTE_EMPTY: ACCEPT,
+    Halt.REMOTE_ROLLED_BACK: ACCEPT,
+    Halt.MASS_DELETE: ACCEPT,
+}
+
+
+class State(StrEnum):
+    """How a folder is doing."""
+
+    STARTING = "starting"
+    QUIET = "quiet"
+    """Both sides are equal, but for what is left alone."""
+    WORKING = "working"
+    WAITING = "waiting"
+    """For the remote, for the local dir, or for a file that is being written."""
+    PAUSED = "paused"
+    HALTED = "halted"
+    """Until the reason is gone, or a person says what was meant."""
+
+
+class Changes(Protocol):
+    """The write queue, so far as a folder looks into it."""
+
+    def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
+        """Changes that wait for a person, a page behind a number."""
+
+    async def discard(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+        """Drop one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a folder is kept."""
+
+    path: Path
+    endpoint: str
+    direction: Direction
+    leaves_out: Callable[[str, int], str]
+    limits: Limits
+    poll: float
+    stable_for: float
+    trash_for: float
+
+
+class Folder:
+    """A folder and a prefix that are kept equal."""
+
+    def __init__(self, objects: Objects, db: Database, changes: Changes, options: Options, metrics: Metrics) -> None:
+        """Take the remote's side, what is known, the queue and the settings."""
+        self._objects = objects
+        self._db = db
+        self._changes = changes
+        self._options = options
+        self._metrics = metrics
+        self._root: Root | None = None
+        self._acts: Acts | None = None
+        self._busy = asyncio.Lock()
+        self.wake = asyncio.Event()
+        self.state = State.STARTING
+        self.reason = ""
+        self.halt: Halt | None = None
+        self.since = time.time()
+        self.unsent = 0
+        self.conflicts = 0
+        self.odd: list[str] = []
+        self.directories: list[str] = []
+        self._failed: dict[str, str] = {}
+        self._round = 0
+        self._soon = False
+        self._ended_at: float | None = None
+
+    async def look(self) -> None:
+        """Make a round, and rest until something wakes it or its time has come."""
+        self.wake.clear()
+        await self.round()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SOON if self._soon else self._options.poll):
+                await self.wake.wait()
+
+    async def round(self) -> None:
+        """Look at both sides and make them equal. What a disk or the remote does not give is waited for."""
+        async with self._busy:
+            self._soon = False
+            try:
+                await self._make_round()
+            except (S3Error, StoreFailed, OSError) as error:
+                said = error.message if isinstance(error, S3DError) else (error.strerror or str(error))
+                self._say(State.WAITING, said)
+            self._ended_at = tick()
+            self._measure()
+
+    async def _make_round(self) -> None:
+        if memory.fact(self._db, "paused"):
+            self._say(State.PAUSED)
+            return
+        if await self._is_halted(await self._open()):
+            self.close()
+            return
+        assert self._root
+        assert self._acts
+        await self._take_back()
+        self._round += 1
+        walk = Walk(self._root)
+        await self._db.write(memory.walk(walk, self._round))
+        self.odd = walk.odd[:SHOWN]
+        # A volume that went away during the walk has shown an empty folder.
+        if await self._is_halted(await self._open()):
+            self.close()
+            return
+        await self._read()
+        there_is_whole, why = await self._list()
+        rules = Rules(
+            self._options.direction, self._objects.prefix, walk.is_whole, there_is_whole, self._options.leaves_out
+        )
+        actions, files = await self._db.write(memory.planned(rules, self._round))
+        actions = paired([one for one in actions if one.do is not Do.LEAVE])
+        if not memory.fact(self._db, "accepts") and await self._is_halted(
+            guards.halt(tally(actions, files), self._options.limits)
+        ):
+            self.unsent = _unsent(actions)
+            return
+        doing = Doing(self._root, self._acts, self._objects, self._db, self._metrics)
+        self._say(State.WORKING if actions else self.state, "" if actions else self.reason, self.halt)
+        outcome = await doing.do(actions)
+        await self._db.write(memory.keep_fact("accepts", ""))
+        await self._acts.empty_trash(time.time() - self._options.trash_for)
+        self._tell(actions, outcome, why)
+
+    def _tell(self, actions: Sequence[Action], outcome: Outcome, why: str) -> None:
+        self._failed = outcome.failed
+        self.unsent = _unsent(one for one in actions if one.path not in outcome.done)
+        unread = bool(memory.unread(self._db, "", 1))
+        self._soon = self._soon or bool(outcome.again) or unread or bool(outcome.done)
+        if why or outcome.failed:
+            self._say(State.WAITING, why or next(iter(outcome.failed.values())))
+        elif outcome.again or unread:
+            self._say(State.WORKING)
+        else:
+            self._say(State.QUIET)
+
+    def _say(self, state: State, reason: str = "", halt: Halt | None = None) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.since = time.time()
+            tell = log.warning if state in (State.WAITING, State.HALTED) else log.info
+            tell("the sync folder %s is %s%s", self._objects.name, state, f": {reason}" if reason else "")
+        self.state, self.reason, self.halt = state, reason, halt
+
+    async def _is_halted(self, halt: Halt | None) -> bool:
+        if halt is not None:
+            self._say(State.HALTED, MEANING[halt], halt)
+        return halt is not None
+
+    # The folder.
+
+    async def _open(self) -> Halt | None:
+        """See that the folder is the one that is meant; open it where it is not open. Raises OSError."""
+        if self._root and not await asyncio.to_thread(self._root.is_in_place):
+            self.close()
+        if self._root is None:
+            self._root = await asyncio.to_thread(Root, self._options.path)
+            self._acts = None
+        remote = f"{self._options.endpoint} {self._objects.bucket}/{self._objects.prefix}"
+        expected, found = memory.fact(self._db, "marker"), await asyncio.to_thread(self._root.marker)
+        if memory.has_base(self._db):
+            if memory.fact(self._db, "remote") != remote:
+                return Halt.OTHER_REMOTE
+            if found is None:
+                return Halt.MARKER_MISSING
+        if found is not None and (found.get("id") != expected if expected else found.get("remote") != remote):
+            return Halt.OTHER_FOLDER
+        if self._acts is None:
+            await asyncio.to_thread(self._root.prepare)
+            if not await asyncio.to_thread(self._root.can_exchange):
+                raise OSError(0, "the file system of the folder cannot exchange two names (renameat2)")
+            marker = found["id"] if found and found.get("id") else expected or token_hex(16)
+            await self._db.write(memory.keep_fact("marker", marker))
+            await self._db.write(memory.keep_fact("remote", remote))
+            if found is None:
+                await asyncio.to_thread(self._root.mark, {"id": marker, "remote": remote})
+            self._acts = Acts(self._root, self._db, self._count_conflict)
+            await self._acts.recover()
+        elif found is None:
+            # The marker went, and nothing was ever in common: begin anew.
+            self.close()
+            return await self._open()
+        return None
+
+    async def _read(self) -> None:
+        """Read what has changed, as far as nobody has written to it for a while."""
+        assert self._root
+        after = ""
+        while page := memory.unread(self._db, after, PAGE):
+            after = page[-1][0]
+            still = [(path, stamp) for path, stamp in page if self._is_at_rest(stamp)]
+            read = await asyncio.to_thread(_hashed, self._root, still)
+            await self._db.write(memory.read_as(read))
+
+    def _is_at_rest(self, stamp: Stamp) -> bool:
+        # A time that is far ahead is a clock that was set: it says nothing, and the second read decides (S-8).
+        return abs(time.time() - stamp.ctime_ns / 1e9) >= self._options.stable_for
+
+    def _count_conflict(self, path: str) -> None:
+        self.conflicts += 1
+        self._metrics.sync_conflicts.inc()
+        log.warning(
+            "the sync folder %s keeps both versions of a file that was changed on both sides", self._objects.name
+        )
+
+    # The remote.
+
+    async def _list(self) -> tuple[bool, str]:
+        """List the remote: whether what is missing is gone, and why not. Raises S3Error but for a remote that is away:
+        then what is here is sent by what is known."""
+        is_whole = True
+        try:
+            async for page in self._objects.pages():
+                is_whole = is_whole and page.is_known
+                await self._db.write(memory.listed(page.objects, self._round))
+        except Unavailable as error:
+            return False, error.message
+        return is_whole, ""
+
+    async def _take_back(self) -> None:
+        """Look at own changes that the remote refused since somebody else wrote the key. What was sent is here still:
+        without base and without the change, both sides are compared as two that never met (S-1)."""
+        after = 0
+        while page := self._changes.kept(self._objects.bucket, self._objects.prefix, None, after):
+            after = page[-1]["seq"]
+            for change in page:
+                is_ours = change["origin"] == f"sync:{self._objects.name}" and change["state"] == "parked"
+                if is_ours and change["code"] in CONFLICTS:
+                    await self._db.write(memory.forget(change["key"].removeprefix(self._objects.prefix)))
+                    await self._changes.discard(change["bucket"], "", change["seq"])
+
+    # What a person says.
+
+    async def pause(self, *, paused: bool) -> None:
+        """Make no rounds until this is taken back; a round that runs ends first."""
+        await self._db.write(memory.keep_fact("paused", "1" if paused else ""))
+        async with self._busy:
+            if paused:
+                self._say(State.PAUSED)
+        self.wake.set()
+
+    async def resume(self, *, as_new: bool, accepts: bool) -> None:
+        """Go on. `as_new`: forget what both sides had, so that nothing is deleted and what differs is kept twice.
+        `accepts`: what the next plan deletes and replaces is meant."""
+        async with self._busy:
+            await self._db.write(memory.keep_fact("paused", ""))
+            if as_new:
+                await self._db.write(memory.forget_base)
+                await self._db.write(memory.keep_fact("marker", ""))
+                await self._db.write(memory.keep_fact("remote", ""))
+                self.close()
+                await asyncio.to_thread(_unmark, self._options.path)
+            if accepts:
+                await self._db.write(memory.keep_fact("accepts", "1"))
+        self.wake.set()
+
+    def status(self) -> dict[str, Any]:
+        """The folder in counts and reasons, without names."""
+        files, alone, trashed = memory.counts(self._db)
+        return {
+            "name": self._objects.name,
+            "state": self.state,
+            "since": self.since,
+            "reason": self.reason,
+            "halt": self.halt or "",
+            "hint": HINTS.get(self.halt, "") if self.halt else "",
+            "files": files,
+            "unsent": self.unsent,
+            "left_alone": alone + len(self.odd),
+            "failed": len(self._failed),
+            "conflicts": self.conflicts,
+            "trash": trashed,
+        }
+
+    def left_alone(self) -> list[dict[str, str]]:
+        """Names that are left alone or could not be done, and why."""
+        odd = [(name, "the name is not UTF-8") for name in self.odd]
+        rows = [*self._failed.items(), *odd, *memory.left_alone(self._db, SHOWN)]
+        return [{"path": path, "reason": reason} for path, reason in rows]
+
+    def trash(self) -> list[dict[str, Any]]:
+        """What is in the trash."""
+        return [{"id": one.id, "path": one.path, "size": one.size, "at": one.at} for one in memory.trash(self._db)]
+
+    def _measure(self) -> None:
+        files, alone, _ = memory.counts(self._db)
+        self._metrics.sync_files.set(files)
+        self._metrics.sync_left_alone.set(alone)
+        self._metrics.sync_unsent.set(self.unsent)
+        self._metrics.sync_halted.set(self.state is State.HALTED)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._root:
+            self._root.close()
+        self._root = self._acts = None
+
+
+def _hashed(root: Root, files: Iterable[tuple[str, Stamp]]) -> list[tuple[str, Stamp, Content]]:
+    """Read files that have a stamp. What cannot be read is left out: it stays unread, and is left alone."""
+    found = []
+    for path, stamp in files:
+        with contextlib.suppress(OSError):
+            if (content := root.hash(path, stamp)) is not None:
+                found.append((path, stamp, content))
+    return found
+
+
+def _unmark(path: Path) -> None:
+    root = Root(path)
+    try:
+        root.unmark()
+    finally:
+        root.close()
+
+
+def _unsent(actions: Iterable[Action]) -> int:
+    return sum(action.do in (Do.PUSH, Do.DROP_THERE) for action in actions)

@@ -1,0 +1,95 @@
+"""The names in a folder, in the order of their paths, with one directory at a time in memory. It blocks.
+
+No link is followed, and no other file system is entered (SEMANTICS S-7). What cannot be entered or read is OPAQUE:
+nobody knows what is below it.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from s3d.sync.names import OWN
+from s3d.sync.root import NOT_THERE, OPEN_DIRECTORY, Root, Stamp, stamp_of
+from s3d.sync.trees import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A name in the folder."""
+
+    path: str
+    kind: Kind
+    stamp: Stamp | None = None
+    """Of a file."""
+
+
+@dataclass(slots=True)
+class Walk:
+    """One walk, and what was met on it."""
+
+    root: Root
+    is_whole: bool = True
+    """Whether nothing moved away while it was looked at: a directory that did may have taken its names to where the
+    walk had been before."""
+    odd: list[str] = field(default_factory=list)
+    """Names that are no UTF-8, as they can be shown. No key can be called so."""
+
+    def names(self) -> Iterator[Found]:
+        """Walk. Raises OSError where the folder itself cannot be read."""
+        fd = os.dup(self.root.fd)
+        try:
+            os.lseek(fd, 0, os.SEEK_SET)
+            yield from self._below(fd, "")
+        finally:
+            os.close(fd)
+
+    def _below(self, fd: int, above: str) -> Iterator[Found]:
+        """What is in a directory. A name sorts as it is, and what is below it as with its slash: `a`, `a-`, `a/b`."""
+        for name in self._sorted(fd, is_top=not above):
+            path = above + name
+            if not name.endswith("/"):
+                found = self._look(fd, name, path)
+                if found:
+                    yield found
+                continue
+            try:
+                below = os.open(name[:-1], OPEN_DIRECTORY, dir_fd=fd)
+            except OSError as error:
+                if error.errno in NOT_THERE:
+                    self.is_whole = False
+                # Where it cannot be read, its own entry has said so.
+                continue
+            try:
+                if os.fstat(below).st_dev == self.root.device:
+                    yield from self._below(below, path)
+            finally:
+                os.close(below)
+
+    def _sorted(self, fd: int, *, is_top: bool) -> list[str]:
+        names = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                try:
+                    entry.name.encode()
+                except UnicodeEncodeError:
+                    self.odd.append(os.fsencode(entry.name).decode(errors="backslashreplace"))
+                    continue
+                if is_top and entry.name == OWN:
+                    continue
+                names.append(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name + "/")
+        return sorted(names)
+
+    def _look(self, fd: int, name: str, path: str) -> Found | None:
+        try:
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISREG(found.st_mode):
+            return Found(path, Kind.FILE, stamp_of(found))
+        if stat.S_ISDIR(found.st_mode) and found.st_dev == self.root.device:
+            can_be_read = os.access(name, os.R_OK | os.X_OK, dir_fd=fd, effective_ids=True, follow_symlinks=True)
+            return Found(path, Kind.DIRECTORY if can_be_read else Kind.OPAQUE)
+        return Found(path, Kind.OPAQUE)
