@@ -33,6 +33,7 @@ from s3d.admin.reports import (
     ObjectStatus,
     Pending,
     Status,
+    SyncStatus,
     TriedStatus,
 )
 from s3d.admin.server import serve as serve_admin
@@ -55,6 +56,7 @@ from s3d.metrics import Metrics
 from s3d.problems import Problem
 from s3d.settings import Settings
 from s3d.store.lock import LockFile, lock_dir, make_private
+from s3d.sync import Folder, open_folder
 from s3d.watched import Watched
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ class Daemon:
         watched: Sequence[Watched[Any]] = (),
         cache: Cache | None = None,
         names: Names | None = None,
+        folder: Folder | None = None,
     ) -> None:
         """Take the parts that know."""
         self._keys = keys
@@ -106,6 +109,7 @@ class Daemon:
         self._queue = queue
         self._cache = cache
         self._names = names
+        self._folder = folder
         self._tls = tls
         self._started_at = tick()
         self.listening = False
@@ -128,6 +132,8 @@ class Daemon:
             with contextlib.suppress(S3DError):
                 found += problems.of_changes(queue.states(), queue.pending()["oldest_age_seconds"])
                 found += problems.of_queue(queue.paused_lanes(), queue.fullness())
+        if self._folder is not None:
+            found += problems.of_sync(self._folder.reason if self._folder.halt else "")
         if self._tls is not None:
             found += problems.of_certificate(self._tls.expires_at - time.time())
         order = [*problems.KINDS]
@@ -169,6 +175,7 @@ class Daemon:
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
             "read_cache": cast(CacheStatus, self._cache.status()) if self._cache else None,
+            "sync_folder": cast(SyncStatus, self._folder.status()) if self._folder else None,
             "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
         }
 
@@ -227,6 +234,34 @@ class Daemon:
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         """Drop what is in the read cache. Raises S3Error where there is none, and StoreFailed."""
         return await self._there().discard(chosen.bucket, chosen.prefix)
+
+    def sync_lists(self) -> dict[str, Any]:
+        """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+        folder = self._synced()
+        return {"left": folder.left_alone(), "trash": folder.trash()}
+
+    async def sync(self, what: str) -> dict[str, Any]:
+        """Have the sync folder do something. Raises S3Error."""
+        folder = self._synced()
+        match what:
+            case "now":
+                folder.wake.set()
+            case "pause":
+                await folder.pause()
+            case "resume" | "as-new" | "accept-deletes":
+                await folder.resume(as_new=what == "as-new", accepts=what == "accept-deletes")
+            case _:
+                raise S3Error("InvalidRequest", f"There is nothing called {what[:40]!r} to do", status=400)
+        return dict(folder.status())
+
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+        """Give back a file of the sync folder's trash. Raises S3Error."""
+        return {"path": await self._synced().restore(id)}
+
+    def _synced(self) -> Folder:
+        if self._folder is None:
+            raise S3Error("NoSuchFolder", "There is no sync folder", status=404, hint="S3D_SYNC_FOLDER=true makes one")
+        return self._folder
 
     def _there(self) -> Cache:
         if self._cache is None:
@@ -339,9 +374,12 @@ async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> i
                 )
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names)
+        folder: Folder | None = None
+        if settings.sync_folder.enabled and queue is not None and serves:
+            folder = await parts.enter_async_context(open_folder(settings, queue, queue, far.endpoint, metrics))
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, folder)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
-        async with background(queue, cache, names, watched, metrics):
+        async with background(queue, cache, names, folder, watched, metrics):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -361,7 +399,10 @@ async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> i
                 deadline, server.patience = time.monotonic() + seconds, seconds / 2
                 changes = daemon.status()["pending"]["changes"]
                 log.info("stopping: %d changes are pending, and %.0f s left", changes, seconds)
-            return await drain(settings, daemon, queue, deadline)
+            if folder is not None:
+                await folder.finish(deadline - time.monotonic())
+            code = await drain(settings, daemon, queue, deadline)
+            return LEFT_BEHIND if folder is not None and folder.unsent else code
 
 
 async def deliver(queue: Queue | None, stop: asyncio.Event, locks: Sequence[LockFile]) -> None:
@@ -419,7 +460,12 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 @contextlib.asynccontextmanager
 async def background(
-    queue: Queue | None, cache: Cache | None, names: Names | None, watched: Sequence[Watched[Any]], metrics: Metrics
+    queue: Queue | None,
+    cache: Cache | None,
+    names: Names | None,
+    folder: Folder | None,
+    watched: Sequence[Watched[Any]],
+    metrics: Metrics,
 ) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
@@ -428,6 +474,9 @@ async def background(
             running.append(tasks.create_task(cache.run()))
         if names is not None:
             running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
+        if folder is not None and queue is not None:
+            running.append(tasks.create_task(for_ever("the sync folder", folder.look, metrics)))
+            running.append(tasks.create_task(folder.follow(queue.feed.follow())))
         running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
             running += [

@@ -328,8 +328,7 @@ class Metrics:
         )
         self.sync_actions = table.counter(
             "s3d_sync_actions_total",
-            "What the sync folder has done: push, pull, drop-here, drop-there, adopt (both sides were equal), "
-            "forget.",
+            "What the sync folder has done: push, pull, drop-here, drop-there, adopt (both sides were equal), forget.",
             ("action",),
         )
         self.cache_names = table.gauge(

@@ -79,6 +79,7 @@ class Told:
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,
             "tls": None,
+            "sync_folder": None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -114,6 +115,15 @@ class Told:
     async def discard(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"changes": 2}
+
+    def sync_lists(self) -> dict[str, Any]:
+        return {"left": [{"path": SECRET, "reason": ""}], "trash": []}
+
+    async def sync(self, what: str) -> dict[str, Any]:
+        return {"what": what}
+
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+        return {"id": id}
 
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)

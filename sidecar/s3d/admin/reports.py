@@ -79,6 +79,29 @@ class CacheStatus(TypedDict):
     """Whether its index can be used just now. It is begun anew by itself."""
 
 
+class SyncStatus(TypedDict):
+    """The sync folder in counts and reasons."""
+
+    state: str
+    """starting, quiet, working, waiting, paused or halted."""
+    since: float
+    """Unix time of the latest change of state."""
+    reason: str
+    """What is waited for, or why the folder is halted."""
+    halt: str
+    """The name of the reason for which it is halted; "" while it is not."""
+    hint: str
+    files: int
+    """That both sides have."""
+    unsent: int
+    """Files of which something has still to go into the queue."""
+    left_alone: int
+    failed: int
+    conflicts: int
+    """Since the start."""
+    trash: int
+
+
 class ProblemStatus(TypedDict):
     """Something that is wrong now (problems.py)."""
 
@@ -108,6 +131,8 @@ class Status(TypedDict):
     files: dict[str, FileStatus]
     draining: bool
     read_cache: CacheStatus | None
+    """None where there is none."""
+    sync_folder: SyncStatus | None
     """None where there is none."""
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
@@ -248,3 +273,12 @@ class Reports(Protocol):
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""
+
+    def sync_lists(self) -> dict[str, Any]:
+        """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+
+    async def sync(self, what: str) -> dict[str, Any]:
+        """Have the sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""
+
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+        """Give back a file of the sync folder's trash. Raises S3Error."""

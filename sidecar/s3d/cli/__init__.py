@@ -128,6 +128,20 @@ examples:
 Not on a terminal, a line of `ls` is: BUCKET/KEY, size in bytes, bytes on the disk, ETag, and when the remote
 last confirmed it (Unix time), separated by tabs. It is asked over the socket in S3D_LOCAL_DIR.
 """
+SYNC = """\
+examples:
+  s3d sync status                             whether both sides are equal, and what is in the way
+  s3d sync now                                look at both sides at once
+  s3d sync left                               names that are left alone or could not be synced, and why
+  s3d sync pause                              stop, over restarts too, until `s3d sync resume`
+  s3d sync resume --accept-deletes            what was deleted is meant: go on
+  s3d sync resume --as-new                    delete nothing: compare both sides as two that never met
+  s3d sync trash                              what was replaced or deleted in the folder
+  s3d sync restore 0123456789abcdef           put it back under its name
+
+The exit code of `status` is 3 while the folder is halted. Not on a terminal, a line of `left` is a path and a reason,
+and one of `trash` is an id, a path, a size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
+"""
 FLUSH = """\
 examples:
   s3d flush                                   wait until everything that is pending now is delivered
@@ -197,6 +211,15 @@ CACHE_ACTIONS = {
     "stat": "show how much is cached",
     "ls": "list what is cached",
     "drop": "drop what is cached",
+}
+SYNC_ACTIONS = {
+    "status": "show how the folder is doing",
+    "now": "look at both sides at once",
+    "pause": "stop, until it is resumed",
+    "resume": "go on after a pause or a halt",
+    "left": "list what is left alone, and why",
+    "trash": "list what was replaced or deleted in the folder",
+    "restore": "put a file of the trash back",
 }
 QUEUE_ACTIONS = {
     "list": "show what waits for a person",
@@ -329,6 +352,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.cache import cache
 
             return cache(options)
+        case "sync":
+            from s3d.cli.sync import sync
+
+            return sync(options)
         case "flush":
             from s3d.cli.queue import flush
 
@@ -457,6 +484,18 @@ def parser() -> Parser:
             choice.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
         if action == "drop":
             choice.add_argument("--all", action="store_true", help="all of it")
+        add_json(choice)
+
+    command = add("sync", "show, pause or resume the sync folder, and its trash", epilog=SYNC)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in SYNC_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action == "resume":
+            meant = choice.add_mutually_exclusive_group()
+            meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")
+            meant.add_argument("--accept-deletes", action="store_true", help="do the next plan, whatever it deletes")
+        if action == "restore":
+            choice.add_argument("id", metavar="ID", help="its id, as `trash` shows it")
         add_json(choice)
 
     command = add("key", "make, list, rotate or test the access keys of the S3 door", epilog=KEY)

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 
 from s3d.client import Answer
 from s3d.errors import S3DError
 from s3d.store.db import Database
+from s3d.store.threads import OpenFile
 from s3d.sync import memory
 from s3d.sync.memory import Act, Trashed
 from s3d.sync.plan import Action
@@ -45,21 +47,21 @@ class Acts:
         """Give a path what was downloaded. Raises Torn, Blocked, OSError and what the body raises; the path is as it
         was then."""
         name, content = await self._download(answer)
-        now = await asyncio.to_thread(self._content_at, action.path)
+        now = await self.root.run(self._content_at, action.path)
         if now and now.is_same(content):
             # Both sides have it already: nothing is written over the same bytes.
-            await asyncio.to_thread(self.root.drop_staged, name)
+            await self.root.run(self.root.drop_staged, name)
             await self.db.write(memory.know(action.path, action.expects, content))
             return
         act = Act(name, action.path, action.expects, content, action.content.sha256 if action.content else None)
         await self.db.write(memory.begin(act))
         try:
-            is_displaced = await asyncio.to_thread(self.root.swap, name, action.path)
+            is_displaced = await self.root.run(self.root.swap, name, action.path)
         except Blocked:
-            await asyncio.to_thread(self.root.drop_staged, name)
+            await self.root.run(self.root.drop_staged, name)
             await self.db.write(memory.end(act, base=False))
             raise
-        trashed = await asyncio.to_thread(self._put_away, act) if is_displaced else None
+        trashed = await self.root.run(self._put_away, act) if is_displaced else None
         await self.db.write(memory.end(act, trashed=trashed))
 
     async def drop(self, action: Action) -> bool:
@@ -68,49 +70,49 @@ class Acts:
         act = Act(token_hex(8), action.path, "", None, action.content.sha256)
         await self.db.write(memory.begin(act))
         try:
-            await asyncio.to_thread(self.root.take_as, act.id, action.path)
+            await self.root.run(self.root.take_as, act.id, action.path)
         except (FileNotFoundError, Blocked):
             await self.db.write(memory.end(act, base=False))
             return False
-        trashed = await asyncio.to_thread(self._put_away, act)
+        trashed = await self.root.run(self._put_away, act)
         await self.db.write(memory.end(act, trashed=trashed, base=trashed is not None))
         if trashed:
-            await asyncio.to_thread(self.root.prune, action.path)
+            await self.root.run(self.root.prune, action.path)
         return trashed is not None
 
     async def keep(self, path: str, answer: Answer) -> None:
         """Put what was downloaded into the trash, before it is replaced at the remote."""
         name, content = await self._download(answer)
-        await asyncio.to_thread(self.root.to_trash, name)
+        await self.root.run(self.root.to_trash, name)
         await self.db.write(memory.put_in_trash(Trashed(name, path, content.size, time.time())))
 
     async def recover(self) -> None:
         """Finish or undo what a process before has begun."""
         for act in memory.acts(self.db):
-            found = await asyncio.to_thread(self.root.staged_content, act.id)
+            found = await self.root.run(self.root.staged_content, act.id)
             if found is None:
                 # It is done, or a drop was never begun: the next walk tells which.
-                is_trashed = act.id in await asyncio.to_thread(self.root.trash)
+                is_trashed = act.id in await self.root.run(self.root.trash)
                 kept = Trashed(act.id, act.path, 0, time.time()) if is_trashed else None
                 await self.db.write(memory.end(act, trashed=kept, base=act.new is not None or is_trashed))
             elif act.new and found.is_same(act.new):
-                await asyncio.to_thread(self.root.drop_staged, act.id)
+                await self.root.run(self.root.drop_staged, act.id)
                 await self.db.write(memory.end(act, base=False))
             else:
-                trashed = await asyncio.to_thread(self._put_away, act)
+                trashed = await self.root.run(self._put_away, act)
                 await self.db.write(memory.end(act, trashed=trashed, base=act.new is not None or trashed is not None))
-        for name in await asyncio.to_thread(self.root.staged):
+        for name in await self.root.run(self.root.staged):
             if name.endswith(DRAFT):
-                await asyncio.to_thread(self.root.abandon, name.removesuffix(DRAFT))
+                await self.root.run(self.root.abandon, name.removesuffix(DRAFT))
             else:
-                await asyncio.to_thread(self.root.to_trash, name)
+                await self.root.run(self.root.to_trash, name)
                 await self.db.write(memory.put_in_trash(Trashed(name, UNKNOWN, 0, time.time())))
 
     async def empty_trash(self, before: float) -> None:
         """Delete what has been in the trash since before a time."""
         for one in memory.trash(self.db):
             if one.at < before:
-                await asyncio.to_thread(self.root.empty_trash, one.id)
+                await self.root.run(self.root.empty_trash, one.id)
                 await self.db.write(memory.untrash(one.id))
 
     def _content_at(self, path: str) -> Content | None:
@@ -143,24 +145,23 @@ class Acts:
         """Write a body into the stage, whole, verified and synced; say under which id and what it holds."""
         body = answer.body
         assert body is not None
-        name, fd = await asyncio.to_thread(self.root.draft)
+        name, fd = await self.root.run(self.root.draft)
+        file = OpenFile(fd, self.root.threads)
         sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
         is_whole = False
         try:
             async for block in body.chunks():
-                await asyncio.to_thread(_take, fd, block, (sha256.update, md5.update))
+                await asyncio.shield(file.start(_take, block, (sha256.update, md5.update)))
                 size += len(block)
-            content = Content(sha256.digest(), md5.hexdigest(), size)
             if body.length not in (None, size):
                 raise Torn(f"A download has {size} bytes instead of {body.length}")
-            await asyncio.to_thread(_dress, fd, answer)
-            await asyncio.to_thread(self.root.finish, name, fd)
+            await asyncio.shield(file.start(_dress, answer))
+            await asyncio.shield(file.start(partial(_finish, self.root, name)))
             is_whole = True
         finally:
+            file.close(None if is_whole else partial(self.root.abandon, name))
             await body.aclose()
-            await asyncio.to_thread(os.close, fd)
-            if not is_whole:
-                await asyncio.to_thread(self.root.abandon, name)
+        content = Content(sha256.digest(), md5.hexdigest(), size)
         return name, content
 
 
@@ -170,6 +171,10 @@ def _take(fd: int, block: bytes, hashers: tuple[Hasher, Hasher]) -> None:
     rest = memoryview(block)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _finish(root: Root, name: str, fd: int) -> None:
+    root.finish(name, fd)
 
 
 def _dress(fd: int, answer: Answer) -> None:

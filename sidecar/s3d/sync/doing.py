@@ -108,7 +108,7 @@ class Doing:
 
     async def drop_there(self, action: Action, outcome: Outcome) -> str | None:
         """Delete an object, unless its name has a file again."""
-        if await asyncio.to_thread(self.root.is_file, action.path):
+        if await self.root.run(self.root.is_file, action.path):
             return None
         after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
         await self.objects.delete(action.path, action.expects, after)

@@ -16,8 +16,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
-from s3d.clock import tick
 from s3d.errors import S3DError, S3Error, Unavailable
+from s3d.feed import Event, Follower
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
@@ -123,7 +123,7 @@ class Folder:
         self._failed: dict[str, str] = {}
         self._round = 0
         self._soon = False
-        self._ended_at: float | None = None
+        self._ends = False
 
     async def look(self) -> None:
         """Make a round, and rest until something wakes it or its time has come."""
@@ -142,7 +142,6 @@ class Folder:
             except (S3Error, StoreFailed, OSError) as error:
                 said = error.message if isinstance(error, S3DError) else (error.strerror or str(error))
                 self._say(State.WAITING, said)
-            self._ended_at = tick()
             self._measure()
 
     async def _make_round(self) -> None:
@@ -150,7 +149,7 @@ class Folder:
             self._say(State.PAUSED)
             return
         if await self._is_halted(await self._open()):
-            self.close()
+            await self._close()
             return
         assert self._root
         assert self._acts
@@ -161,7 +160,7 @@ class Folder:
         self.odd = walk.odd[:SHOWN]
         # A volume that went away during the walk has shown an empty folder.
         if await self._is_halted(await self._open()):
-            self.close()
+            await self._close()
             return
         await self._read()
         there_is_whole, why = await self._list()
@@ -210,13 +209,13 @@ class Folder:
 
     async def _open(self) -> Halt | None:
         """See that the folder is the one that is meant; open it where it is not open. Raises OSError."""
-        if self._root and not await asyncio.to_thread(self._root.is_in_place):
-            self.close()
+        if self._root and not await self._root.run(self._root.is_in_place):
+            await self._close()
         if self._root is None:
             self._root = await asyncio.to_thread(Root, self._options.path)
             self._acts = None
         remote = f"{self._options.endpoint} {self._objects.bucket}/{self._objects.prefix}"
-        expected, found = memory.fact(self._db, "marker"), await asyncio.to_thread(self._root.marker)
+        expected, found = memory.fact(self._db, "marker"), await self._root.run(self._root.marker)
         if memory.has_base(self._db):
             if memory.fact(self._db, "remote") != remote:
                 return Halt.OTHER_REMOTE
@@ -225,19 +224,19 @@ class Folder:
         if found is not None and (found.get("id") != expected if expected else found.get("remote") != remote):
             return Halt.OTHER_FOLDER
         if self._acts is None:
-            await asyncio.to_thread(self._root.prepare)
-            if not await asyncio.to_thread(self._root.can_exchange):
+            await self._root.run(self._root.prepare)
+            if not await self._root.run(self._root.can_exchange):
                 raise OSError(0, "the file system of the folder cannot exchange two names (renameat2)")
             marker = found["id"] if found and found.get("id") else expected or token_hex(16)
             await self._db.write(memory.keep_fact("marker", marker))
             await self._db.write(memory.keep_fact("remote", remote))
             if found is None:
-                await asyncio.to_thread(self._root.mark, {"id": marker, "remote": remote})
+                await self._root.run(self._root.mark, {"id": marker, "remote": remote})
             self._acts = Acts(self._root, self._db, self._count_conflict)
             await self._acts.recover()
         elif found is None:
             # The marker went, and nothing was ever in common: begin anew.
-            self.close()
+            await self._close()
             return await self._open()
         return None
 
@@ -248,10 +247,12 @@ class Folder:
         while page := memory.unread(self._db, after, PAGE):
             after = page[-1][0]
             still = [(path, stamp) for path, stamp in page if self._is_at_rest(stamp)]
-            read = await asyncio.to_thread(_hashed, self._root, still)
+            read = await self._root.run(_hashed, self._root, still)
             await self._db.write(memory.read_as(read))
 
     def _is_at_rest(self, stamp: Stamp) -> bool:
+        if self._ends:
+            return True
         # A time that is far ahead is a clock that was set: it says nothing, and the second read decides (S-8).
         return abs(time.time() - stamp.ctime_ns / 1e9) >= self._options.stable_for
 
@@ -290,13 +291,11 @@ class Folder:
 
     # What a person says.
 
-    async def pause(self, *, paused: bool) -> None:
-        """Make no rounds until this is taken back; a round that runs ends first."""
-        await self._db.write(memory.keep_fact("paused", "1" if paused else ""))
+    async def pause(self) -> None:
+        """Make no rounds until `resume`, over restarts too; a round that runs ends first."""
+        await self._db.write(memory.keep_fact("paused", "1"))
         async with self._busy:
-            if paused:
-                self._say(State.PAUSED)
-        self.wake.set()
+            self._say(State.PAUSED)
 
     async def resume(self, *, as_new: bool, accepts: bool) -> None:
         """Go on. `as_new`: forget what both sides had, so that nothing is deleted and what differs is kept twice.
@@ -307,17 +306,52 @@ class Folder:
                 await self._db.write(memory.forget_base)
                 await self._db.write(memory.keep_fact("marker", ""))
                 await self._db.write(memory.keep_fact("remote", ""))
-                self.close()
+                await self._close()
                 await asyncio.to_thread(_unmark, self._options.path)
             if accepts:
                 await self._db.write(memory.keep_fact("accepts", "1"))
+            self._say(State.STARTING)
         self.wake.set()
+
+    async def restore(self, id: str) -> str:  # noqa: A002 (it is what the trash calls it)
+        """Give back what is in the trash and return its path. Raises S3Error where it is not, or its path is taken."""
+        one = next((one for one in memory.trash(self._db) if one.id == id), None)
+        if one is None or self._root is None:
+            raise S3Error("NoSuchFile", "There is no such file in the trash", status=404)
+        async with self._busy:
+            if not await self._root.run(self._root.restore, one.id, one.path):
+                raise S3Error("FileExists", "There is a file at its place", status=409, hint="move that one first")
+            await self._db.write(memory.untrash(one.id))
+        self.wake.set()
+        return one.path
+
+    async def finish(self, seconds: float) -> None:
+        """The daemon ends: hand over what is not sent yet, whatever was written to just now (S-9)."""
+        self._ends = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self.round()
+        if self.unsent:
+            log.warning("the sync folder %s has %d files that are not sent", self._objects.name, self.unsent)
+
+    async def follow(self, events: Follower) -> None:
+        """Wake up for what somebody else writes through the gateway."""
+        while True:
+            news = await events.take()
+            if news.missed or any(self._is_news(event) for event in news.events):
+                self.wake.set()
+
+    def _is_news(self, event: Event) -> bool:
+        if event.bucket != self._objects.bucket or not event.key.startswith(self._objects.prefix):
+            return False
+        return (
+            event.etag is None or memory.etag_of(self._db, event.key.removeprefix(self._objects.prefix)) != event.etag
+        )
 
     def status(self) -> dict[str, Any]:
         """The folder in counts and reasons, without names."""
         files, alone, trashed = memory.counts(self._db)
         return {
-            "name": self._objects.name,
             "state": self.state,
             "since": self.since,
             "reason": self.reason,
@@ -348,11 +382,16 @@ class Folder:
         self._metrics.sync_unsent.set(self.unsent)
         self._metrics.sync_halted.set(self.state is State.HALTED)
 
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._root:
-            self._root.close()
-        self._root = self._acts = None
+    async def aclose(self) -> None:
+        """Let go of the folder, once no round runs."""
+        async with self._busy:
+            await self._close()
+
+    async def _close(self) -> None:
+        """Let go of the folder on its disk; the next round opens it again."""
+        root, self._root, self._acts = self._root, None, None
+        if root is not None:
+            await asyncio.to_thread(root.close)
 
 
 def _hashed(root: Root, files: Iterable[tuple[str, Stamp]]) -> list[tuple[str, Stamp, Content]]:

@@ -192,6 +192,12 @@ def forget(path: str) -> Callable[[apsw.Connection], None]:
     return apply
 
 
+def etag_of(db: Database, path: str) -> str:
+    """The ETag that both sides had of a path last; "" for none."""
+    rows = db.read("SELECT etag FROM base WHERE path = ?", (path,))
+    return str(rows[0][0]) if rows else ""
+
+
 def has_base(db: Database) -> bool:
     """Whether both sides have ever met."""
     return bool(db.read("SELECT 1 FROM base LIMIT 1"))

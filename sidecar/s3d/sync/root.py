@@ -4,24 +4,32 @@ folder and never through a link, so that nothing outside of it is read or writte
 A file takes a name in one step, in whole: it is written in `.s3d/stage`, synced, and exchanged with what has the name
 (S-3). Nothing is ever deleted or overwritten here: what loses its name is in the stage then, and is looked at there.
 
-Everything in here blocks and raises OSError.
+Everything in here blocks and raises OSError, and is done in threads of the folder's own: a thread cannot be cancelled,
+and no descriptor is closed before the last of them is done with it.
 """
 
+import asyncio
 import ctypes
 import hashlib
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENOTSUP, EXDEV
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from s3d.sync.names import OWN, conflict_copy
 from s3d.sync.trees import Content
 
+T = TypeVar("T")
+
+THREADS = 6
 STAGE, TRASH, MARKER = "stage", "trash", "folder.json"
 DRAFT = ".part"
 """The ending of a file in the stage that is not whole yet."""
@@ -63,6 +71,11 @@ class Root:
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.device = os.fstat(self.fd).st_dev
         self._own: dict[str, int] = {}
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-sync")
+
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do something that blocks in one of the folder's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *arguments))
 
     def prepare(self) -> None:
         """Make s3d's own directory in it, where it is not there yet. Raises Blocked."""
@@ -71,7 +84,8 @@ class Root:
                 self._own[name] = self.directory([OWN, name], make=True)
 
     def close(self) -> None:
-        """Let go of it. Safe to call twice."""
+        """Let go of it, when its threads are done. Safe to call twice."""
+        self.threads.shutdown()
         for fd in (*self._own.values(), self.fd):
             if fd >= 0:
                 os.close(fd)

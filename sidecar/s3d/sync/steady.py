@@ -7,10 +7,11 @@ being written: the walk's look was the first, and this is the second (SEMANTICS 
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from s3d.api import Body
 from s3d.errors import S3DError
+from s3d.store.threads import OpenFile
 from s3d.sync.root import BLOCK, Root, stamp_of
 from s3d.sync.trees import Content
 
@@ -22,9 +23,9 @@ class FileChanged(S3DError):
 class SteadyBody(Body):
     """An open file that must hold what was planned."""
 
-    def __init__(self, fd: int, content: Content) -> None:
+    def __init__(self, file: OpenFile, content: Content) -> None:
         """Take over an open file."""
-        self._fd = fd
+        self._file = file
         self._content = content
 
     @property
@@ -38,11 +39,10 @@ class SteadyBody(Body):
             raise ValueError("a file of the folder is read in whole")
         before = await self.stat()
         digest, at, held = hashlib.sha256(), 0, b""
-        while block := await asyncio.to_thread(os.pread, self._fd, BLOCK, at):
+        while block := await asyncio.shield(self._file.start(_read, at, digest.update)):
             at += len(block)
             if at > self._content.size:
                 break
-            await asyncio.to_thread(digest.update, block)
             if held:
                 yield held
             held = block
@@ -55,18 +55,22 @@ class SteadyBody(Body):
 
     async def stat(self) -> os.stat_result:
         """What the file is like."""
-        return await asyncio.to_thread(os.fstat, self._fd)
+        return await asyncio.shield(self._file.start(os.fstat))
 
     async def aclose(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            await asyncio.to_thread(os.close, fd)
+        """Close the file, once no thread reads it any more."""
+        self._file.close()
 
 
 async def open_steady(root: Root, path: str, content: Content) -> SteadyBody:
     """A file of the folder. Raises FileChanged where it is gone."""
-    fd = await asyncio.to_thread(root.open_file, path)
+    fd = await root.run(root.open_file, path)
     if fd is None:
         raise FileChanged("A file is gone before it could be read")
-    return SteadyBody(fd, content)
+    return SteadyBody(OpenFile(fd, root.threads), content)
+
+
+def _read(fd: int, at: int, update: Callable[[bytes], None]) -> bytes:
+    block = os.pread(fd, BLOCK, at)
+    update(block)
+    return block

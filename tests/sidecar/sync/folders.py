@@ -137,5 +137,5 @@ async def opened(directory: Path, queue: Queue, **said: object) -> AsyncIterator
     try:
         yield World(path, Store(queue), queue, folder, db)
     finally:
-        folder.close()
+        await folder.aclose()
         await db.close()

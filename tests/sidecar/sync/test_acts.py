@@ -58,7 +58,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     conflicts: list[str] = []
     yield Place(path, root, db, Acts(root, db, conflicts.append), conflicts)
     await db.close()
-    root.close()
+    await off_loop(root.close)
 
 
 def answer(data: str) -> Answer:
@@ -173,6 +173,8 @@ async def test_a_download_that_ends_early_leaves_nothing(place: Place) -> None:
     cut = Answer(200, CIMultiDict(), body=Short(b"half"))
     with pytest.raises(Exception, match="bytes instead of"):
         await place.acts.pull(pull("whole"), cut)
+    # What a thread has begun, it ends.
+    await off_loop(place.root.close)
     assert place.kept() == set()
 
 
@@ -242,9 +244,7 @@ async def test_a_file_that_is_written_to_while_it_is_sent_is_not_sent_in_whole(p
 @pytest.mark.parametrize("now", ["short", "planned and more", "plannee", ""])
 async def test_another_content_than_was_planned_is_not_sent(place: Place, now: str) -> None:
     (place.path / "a").write_text(now)
-    fd = await off_loop(place.root.open_file, "a")
-    assert fd is not None
-    body = SteadyBody(fd, content("planned"))
+    body = await open_steady(place.root, "a", content("planned"))
     with pytest.raises(FileChanged):
         assert [block async for block in body.chunks()]
     await body.aclose()

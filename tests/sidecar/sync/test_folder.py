@@ -237,7 +237,7 @@ async def test_names_that_cannot_be_on_both_sides_are_told_and_left_alone(tmp_pa
 
 async def test_a_paused_folder_does_nothing(tmp_path: Path) -> None:
     async with synced(tmp_path) as world:
-        await world.folder.pause(paused=True)
+        await world.folder.pause()
         world.write("a", b"x")
         await world.rounds()
         assert (world.folder.state, await world.foreign.there()) == (State.PAUSED, {})
