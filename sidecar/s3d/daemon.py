@@ -245,7 +245,7 @@ class Daemon:
         folder = self._synced()
         match what:
             case "now":
-                folder.wake.set()
+                folder.wake()
             case "pause":
                 await folder.pause()
             case "resume" | "as-new" | "accept-deletes":
@@ -476,6 +476,7 @@ async def background(
             running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
         if folder is not None and queue is not None:
             running.append(tasks.create_task(for_ever("the sync folder", folder.look, metrics)))
+            running.append(tasks.create_task(folder.watch()))
             running.append(tasks.create_task(folder.follow(queue.feed.follow())))
         running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:

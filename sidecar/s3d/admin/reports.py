@@ -91,6 +91,8 @@ class SyncStatus(TypedDict):
     halt: str
     """The name of the reason for which it is halted; "" while it is not."""
     hint: str
+    watches: bool
+    """Whether changes in the folder are seen at once; else they are when it is looked at."""
     files: int
     """That both sides have."""
     unsent: int

@@ -112,7 +112,7 @@ class Doing:
             return None
         after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
         await self.objects.delete(action.path, action.expects, after)
-        await self.db.write(memory.forget(action.path))
+        await self.db.write(memory.deleted(action.path))
         return ""
 
     async def adopt(self, action: Action, _: Outcome) -> str | None:

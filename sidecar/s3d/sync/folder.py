@@ -8,14 +8,17 @@ folder is judged anew each time: it goes on by itself once the reason is gone (S
 import asyncio
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
+from s3d.clock import tick
 from s3d.errors import S3DError, S3Error, Unavailable
 from s3d.feed import Event, Follower
 from s3d.metrics import Metrics
@@ -31,33 +34,19 @@ from s3d.sync.plan import Action, Direction, Do, Rules
 from s3d.sync.root import Root, Stamp
 from s3d.sync.trees import Content
 from s3d.sync.walk import Walk
+from s3d.sync.watch import Watch
 
 log = logging.getLogger(__name__)
-AS_NEW = (
-    "see that the right volume is there; where it is, `s3d sync resume --as-new` compares both sides as two that never "
-    "met: nothing is deleted, and what differs is kept twice"
-)
-ACCEPT = (
-    "put back what is missing, or where it is meant, say `s3d sync resume --accept-deletes`; `--as-new` brings back "
-    "what one side has still"
-)
 
 PAGE = 64
 """Files that are read before what they hold is written down."""
+GATHER = 0.1
+"""Seconds in which events are gathered."""
 SOON = 1.0
 """Seconds until the next round where something changed while this one ran."""
 SHOWN = 100
 CONFLICTS = {"Conflict", "Discarded"}
 """Codes of own changes that were parked since somebody else wrote the key, or the one that they waited for."""
-HINTS: Mapping[Halt, str] = {
-    Halt.MARKER_MISSING: AS_NEW,
-    Halt.OTHER_FOLDER: AS_NEW,
-    Halt.OTHER_REMOTE: AS_NEW,
-    Halt.FOLDER_EMPTY: ACCEPT,
-    Halt.REMOTE_EMPTY: ACCEPT,
-    Halt.REMOTE_ROLLED_BACK: ACCEPT,
-    Halt.MASS_DELETE: ACCEPT,
-}
 
 
 class State(StrEnum):
@@ -111,7 +100,9 @@ class Folder:
         self._root: Root | None = None
         self._acts: Acts | None = None
         self._busy = asyncio.Lock()
-        self.wake = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._listed_at = -math.inf
+        self._watch: Watch | None = None
         self.state = State.STARTING
         self.reason = ""
         self.halt: Halt | None = None
@@ -127,11 +118,23 @@ class Folder:
 
     async def look(self) -> None:
         """Make a round, and rest until something wakes it or its time has come."""
-        self.wake.clear()
+        self._woken.clear()
         await self.round()
+        rest = self._options.poll
+        if self.state in (State.QUIET, State.WORKING):
+            # Rounds that were made for the folder's own sake do not put off the next listing.
+            rest = max(min(SOON, rest), self._listed_at + rest - tick())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SOON if self._soon else self._options.poll):
-                await self.wake.wait()
+            async with asyncio.timeout(SOON if self._soon else rest):
+                await self._woken.wait()
+                # What comes in a burst is looked at once.
+                await asyncio.sleep(GATHER)
+
+    def wake(self, *, lists: bool = True) -> None:
+        """Have a round made soon; without `lists` by what is known of the remote, if that is not old."""
+        if lists:
+            self._listed_at = -math.inf
+        self._woken.set()
 
     async def round(self) -> None:
         """Look at both sides and make them equal. What a disk or the remote does not give is waited for."""
@@ -155,7 +158,7 @@ class Folder:
         assert self._acts
         await self._take_back()
         self._round += 1
-        walk = Walk(self._root)
+        walk = Walk(self._root, self._watch.cover) if self._watch else Walk(self._root)
         await self._db.write(memory.walk(walk, self._round))
         self.odd = walk.odd[:SHOWN]
         # A volume that went away during the walk has shown an empty folder.
@@ -167,7 +170,7 @@ class Folder:
         rules = Rules(
             self._options.direction, self._objects.prefix, walk.is_whole, there_is_whole, self._options.leaves_out
         )
-        actions, files = await self._db.write(memory.planned(rules, self._round))
+        actions, files = await self._db.write(memory.planned(rules))
         actions = paired([one for one in actions if one.do is not Do.LEAVE])
         if not memory.fact(self._db, "accepts") and await self._is_halted(
             guards.halt(tally(actions, files), self._options.limits)
@@ -183,6 +186,8 @@ class Folder:
 
     def _tell(self, actions: Sequence[Action], outcome: Outcome, why: str) -> None:
         self._failed = outcome.failed
+        if outcome.again:
+            self._listed_at = -math.inf
         self.unsent = _unsent(one for one in actions if one.path not in outcome.done)
         unread = bool(memory.unread(self._db, "", 1))
         self._soon = self._soon or bool(outcome.again) or unread or bool(outcome.done)
@@ -266,16 +271,22 @@ class Folder:
     # The remote.
 
     async def _list(self) -> tuple[bool, str]:
-        """List the remote: whether what is missing is gone, and why not. Raises S3Error but for a remote that is away:
-        then what is here is sent by what is known."""
-        is_whole = True
+        """List the remote, unless that was done just now: whether it is known, and why not. Raises S3Error but for a
+        remote that is away: then what is here is sent by what both sides had."""
+        if tick() - self._listed_at < self._options.poll:
+            return True, ""
+        began = tick()
+        await self._db.write(memory.begin_listing)
         try:
             async for page in self._objects.pages():
-                is_whole = is_whole and page.is_known
-                await self._db.write(memory.listed(page.objects, self._round))
+                if not page.is_known:
+                    return False, "the remote's listing is a remembered one"
+                await self._db.write(memory.listed(page.objects))
         except Unavailable as error:
             return False, error.message
-        return is_whole, ""
+        await self._db.write(memory.end_listing)
+        self._listed_at = began
+        return True, ""
 
     async def _take_back(self) -> None:
         """Look at own changes that the remote refused since somebody else wrote the key. What was sent is here still:
@@ -311,7 +322,7 @@ class Folder:
             if accepts:
                 await self._db.write(memory.keep_fact("accepts", "1"))
             self._say(State.STARTING)
-        self.wake.set()
+        self.wake()
 
     async def restore(self, id: str) -> str:  # noqa: A002 (it is what the trash calls it)
         """Give back what is in the trash and return its path. Raises S3Error where it is not, or its path is taken."""
@@ -322,7 +333,7 @@ class Folder:
             if not await self._root.run(self._root.restore, one.id, one.path):
                 raise S3Error("FileExists", "There is a file at its place", status=409, hint="move that one first")
             await self._db.write(memory.untrash(one.id))
-        self.wake.set()
+        self.wake()
         return one.path
 
     async def finish(self, seconds: float) -> None:
@@ -334,12 +345,21 @@ class Folder:
         if self.unsent:
             log.warning("the sync folder %s has %d files that are not sent", self._objects.name, self.unsent)
 
+    async def watch(self) -> None:
+        """Wake up for what happens in the folder."""
+        self._watch = Watch(partial(self.wake, lists=False))
+        try:
+            self._woken.set()
+            await self._watch.run()
+        finally:
+            self._watch.close()
+
     async def follow(self, events: Follower) -> None:
         """Wake up for what somebody else writes through the gateway."""
         while True:
             news = await events.take()
             if news.missed or any(self._is_news(event) for event in news.events):
-                self.wake.set()
+                self.wake()
 
     def _is_news(self, event: Event) -> bool:
         if event.bucket != self._objects.bucket or not event.key.startswith(self._objects.prefix):
@@ -356,7 +376,8 @@ class Folder:
             "since": self.since,
             "reason": self.reason,
             "halt": self.halt or "",
-            "hint": HINTS.get(self.halt, "") if self.halt else "",
+            "hint": guards.HINTS[self.halt] if self.halt else "",
+            "watches": self._watch is not None and not self._watch.reason,
             "files": files,
             "unsent": self.unsent,
             "left_alone": alone + len(self.odd),

@@ -37,6 +37,25 @@ MEANING: Mapping[Halt, str] = {
     Halt.MASS_DELETE: "more files would be deleted at once than is allowed",
 }
 
+AS_NEW = (
+    "see that the right volume is there; where it is, `s3d sync resume --as-new` compares both sides as two that never "
+    "met: nothing is deleted, and what differs is kept twice"
+)
+ACCEPT = (
+    "put back what is missing, or where it is meant, say `s3d sync resume --accept-deletes`; `--as-new` brings back "
+    "what one side has still"
+)
+HINTS: Mapping[Halt, str] = {
+    Halt.MARKER_MISSING: AS_NEW,
+    Halt.OTHER_FOLDER: AS_NEW,
+    Halt.OTHER_REMOTE: AS_NEW,
+    Halt.FOLDER_EMPTY: ACCEPT,
+    Halt.REMOTE_EMPTY: ACCEPT,
+    Halt.REMOTE_ROLLED_BACK: ACCEPT,
+    Halt.MASS_DELETE: ACCEPT,
+}
+"""What a person can do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -56,14 +75,18 @@ class Tally:
     drops_here: int = 0
     """Deletes in the folder, without moves."""
     drops_there: int = 0
+    pushes: int = 0
+    pulls: int = 0
     moves: int = 0
     returned: int = 0
 
 
 def tally(actions: Iterable[Action], files: int) -> Tally:
     """Count a plan whose moves are named. A move is neither delete nor loss."""
-    here = there = moves = returned = 0
+    here = there = moves = pushes = pulls = returned = 0
     for action in actions:
+        pushes += action.do is Do.PUSH
+        pulls += action.do is Do.PULL
         if action.goes_to:
             moves += 1
         elif action.do is Do.DROP_HERE:
@@ -71,14 +94,14 @@ def tally(actions: Iterable[Action], files: int) -> Tally:
         elif action.do is Do.DROP_THERE:
             there += 1
         returned += action.returned
-    return Tally(files, here, there, moves, returned)
+    return Tally(files, here, there, pushes, pulls, moves, returned)
 
 
 def halt(counted: Tally, limits: Limits) -> Halt | None:
     """Why the plan must not be done; None where nothing speaks against it."""
-    if counted.files and counted.drops_there == counted.files:
+    if counted.files and counted.drops_there == counted.files and not counted.pushes:
         return Halt.FOLDER_EMPTY
-    if counted.files and counted.drops_here == counted.files:
+    if counted.files and counted.drops_here == counted.files and not counted.pulls:
         return Halt.REMOTE_EMPTY
     if _is_much(counted.returned, counted.files, limits):
         return Halt.REMOTE_ROLLED_BACK

@@ -125,25 +125,37 @@ def read_as(contents: Iterable[tuple[str, Stamp, Content]]) -> Callable[[apsw.Co
     return apply
 
 
-def listed(objects: Iterable[There], number: int) -> Callable[[apsw.Connection], None]:
-    """Take over a page of what the remote lists."""
-    rows = [(one.path, one.etag, one.size, number) for one in objects]
+def begin_listing(db: apsw.Connection) -> None:
+    """Nothing is listed yet."""
+    db.execute("DELETE FROM listing")
+
+
+def listed(objects: Iterable[There]) -> Callable[[apsw.Connection], None]:
+    """Take a page of what the remote lists."""
+    rows = [(one.path, one.etag, one.size) for one in objects]
 
     def apply(db: apsw.Connection) -> None:
-        db.executemany("INSERT OR REPLACE INTO there VALUES (?, ?, ?, ?)", rows)
+        db.executemany("INSERT OR REPLACE INTO listing VALUES (?, ?, ?)", rows)
 
     return apply
 
 
-def planned(rules: Rules, number: int) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
-    """Plan by the trees of a round: what is to be done, and how many files both sides have had."""
+def end_listing(db: apsw.Connection) -> None:
+    """The listing is whole: what it does not show is not there. One that breaks off never comes here (S-2)."""
+    db.execute("DELETE FROM there")
+    db.execute("INSERT INTO there SELECT * FROM listing")
+    db.execute("DELETE FROM listing")
+
+
+def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
+    """Plan by the trees: what is to be done, and how many files both sides have had. Where the rules say that the
+    remote is not known in whole, nothing of it is."""
 
     def apply(db: apsw.Connection) -> tuple[list[Action], int]:
-        actions = [*plan(_here(db), _there(db, number), _base(db), rules)]
+        actions = [*plan(_here(db), _there(db) if rules.there_is_whole else (), _base(db), rules)]
         db.execute("DELETE FROM left_alone")
         left = [(action.path, action.reason) for action in actions if action.reason]
         db.executemany("INSERT INTO left_alone VALUES (?, ?)", left)
-        db.execute("DELETE FROM there WHERE round <> ?", (number,))
         return actions, db.execute("SELECT count(*) FROM base").get
 
     return apply
@@ -154,8 +166,8 @@ def _here(db: apsw.Connection) -> Iterator[Here]:
         yield Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None)
 
 
-def _there(db: apsw.Connection, number: int) -> Iterator[There]:
-    for row in db.execute("SELECT path, etag, size FROM there WHERE round = ? ORDER BY path", (number,)):
+def _there(db: apsw.Connection) -> Iterator[There]:
+    for row in db.execute("SELECT path, etag, size FROM there ORDER BY path"):
         yield There(*row)
 
 
@@ -179,12 +191,23 @@ def know(path: str, etag: str, content: Content) -> Callable[[apsw.Connection], 
             "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?)",
             (path, etag, content.sha256, content.md5, content.size, " ".join(former)),
         )
+        db.execute("INSERT OR REPLACE INTO there VALUES (?, ?, ?)", (path, etag, content.size))
+
+    return apply
+
+
+def deleted(path: str) -> Callable[[apsw.Connection], None]:
+    """Neither side has it any more."""
+
+    def apply(db: apsw.Connection) -> None:
+        forget(path)(db)
+        db.execute("DELETE FROM there WHERE path = ?", (path,))
 
     return apply
 
 
 def forget(path: str) -> Callable[[apsw.Connection], None]:
-    """Neither side has it, or it concerns us no more."""
+    """Remember nothing that both sides had."""
 
     def apply(db: apsw.Connection) -> None:
         db.execute("DELETE FROM base WHERE path = ?", (path,))

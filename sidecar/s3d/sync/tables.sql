@@ -1,6 +1,6 @@
 -- What s3d knows of a sync folder.
 CREATE TABLE fact (
-    name TEXT PRIMARY KEY,  -- marker, remote, halted, paused, accepts, round
+    name TEXT PRIMARY KEY,  -- marker, remote, paused, accepts
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -29,12 +29,18 @@ CREATE TABLE here (
 ) WITHOUT ROWID;
 CREATE INDEX here_unread ON here (path) WHERE kind = 'file' AND sha256 IS NULL;
 
--- The remote as the last listing showed it.
+-- The remote as the last whole listing showed it, with what was done there since.
 CREATE TABLE there (
     path TEXT PRIMARY KEY,
     etag TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    round INTEGER NOT NULL
+    size INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- A listing that is under way, or broke off.
+CREATE TABLE listing (
+    path TEXT PRIMARY KEY,
+    etag TEXT NOT NULL,
+    size INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- What is about to be done in the folder: written before it is done, so that a start can redo or undo it.

@@ -6,7 +6,7 @@ nobody knows what is below it.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from s3d.sync.names import OWN
@@ -24,11 +24,17 @@ class Found:
     """Of a file."""
 
 
+def _enter(_: int) -> None:
+    """Nobody watches."""
+
+
 @dataclass(slots=True)
 class Walk:
     """One walk, and what was met on it."""
 
     root: Root
+    enter: Callable[[int], None] = _enter
+    """Told of each open directory before its names are read: what comes after that is an event."""
     is_whole: bool = True
     """Whether nothing moved away while it was looked at: a directory that did may have taken its names to where the
     walk had been before."""
@@ -67,6 +73,7 @@ class Walk:
                 os.close(below)
 
     def _sorted(self, fd: int, *, is_top: bool) -> list[str]:
+        self.enter(fd)
         names = []
         with os.scandir(fd) as entries:
             for entry in entries:

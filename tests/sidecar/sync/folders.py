@@ -66,11 +66,13 @@ class World:
 
     async def rounds(self, number: int = 3) -> None:
         for _ in range(number):
+            self.folder.wake()
             await self.folder.round()
 
     async def settle(self) -> None:
         """Rounds, with all that is queued delivered in between, until nothing is left to do."""
         for _ in range(12):
+            self.folder.wake()
             await self.folder.round()
             await until(lambda: not self.queue.pending()["changes"])
             if self.folder.state is State.QUIET and not self.folder._soon:

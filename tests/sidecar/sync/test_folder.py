@@ -1,14 +1,20 @@
 """A sync folder with real files, the queue and a store: both ways, conflicts, halts, links, and an away remote."""
 
+import asyncio
 import os
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
 
+from s3d.background import for_ever
+from s3d.metrics import Metrics
 from s3d.sync.folder import State
 from s3d.sync.guards import Halt, Limits
-from tests.queues import until
+from s3d.sync.watch import Watch
+from tests.callers import ask
+from tests.queues import BUCKET, until
 from tests.sidecar.sync.folders import synced
 
 
@@ -244,3 +250,51 @@ async def test_a_paused_folder_does_nothing(tmp_path: Path) -> None:
         await world.folder.resume(as_new=False, accepts=False)
         await world.settle()
         assert await world.foreign.there() == {"a": b"x"}
+
+
+async def test_what_changes_here_is_sent_without_listing_the_remote_anew(tmp_path: Path) -> None:
+    async with synced(tmp_path) as world:
+        await world.settle()
+        world.store.pages = 0
+        world.write("a", b"x")
+        await world.folder.round()
+        world.write("a", b"xy")
+        await world.folder.round()
+        (world.path / "a").unlink()
+        world.write("b", b"z")
+        await world.folder.round()
+        await until(lambda: not world.queue.pending()["changes"])
+        assert (await world.foreign.there(), world.store.pages) == ({"b": b"z"}, 0)
+        await world.settle()
+        assert world.store.pages > 0
+
+
+async def test_a_change_in_the_folder_wakes_it_and_so_does_one_by_the_door(tmp_path: Path) -> None:
+    """The next look at both sides would be in an hour."""
+    async with synced(tmp_path, poll=3600.0) as world, asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(for_ever("the folder", world.folder.look, Metrics())),
+            tasks.create_task(world.folder.watch()),
+            tasks.create_task(world.folder.follow(world.queue.feed.follow())),
+        ]
+        await until(lambda: world.folder.status()["state"] == "quiet" and world.folder.status()["watches"])
+        world.write("new/directory/a", b"x")
+        await until(lambda: world.folder.status()["files"] == 1)
+        world.write("new/directory/b", b"y")
+        await until(lambda: world.folder.status()["files"] == 2)
+        await ask(world.queue, "PutObject", {"Bucket": BUCKET, "Key": "p/c"}, b"by the door")
+        await until(lambda: world.here().get("c") == b"by the door")
+        for task in running:
+            task.cancel()
+
+
+async def test_without_watches_it_says_so_and_looks_at_the_folder_all_the_same(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        watch = Watch(lambda: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert watch.reason
+    await watch.run()
+    watch.cover(0)

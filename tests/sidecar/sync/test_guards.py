@@ -17,7 +17,7 @@ def test_a_renamed_directory_is_moves_and_no_deletes() -> None:
     seen = [one for name in names for one in there(name, f"old/{name}")]
     planned = paired([*plan(now, seen, was, Rules())])
     assert halt(tally(planned, len(was)), Limits()) is None
-    assert tally(planned, len(was)) == Tally(2000, moves=2000)
+    assert tally(planned, len(was)) == Tally(2000, pushes=2000, moves=2000)
     pushed = [action for action in planned if action.do is Do.PUSH]
     assert [(action.path, action.source, action.source_etag) for action in pushed] == [
         (f"new/{name}", f"old/{name}", content(name).md5) for name in names
@@ -53,7 +53,9 @@ def test_a_new_file_is_the_other_half_of_one_drop_only() -> None:
         (Tally(12, drops_there=FEW), None),
         (Tally(12, drops_there=FEW + 1), Halt.MASS_DELETE),
         (Tally(1, drops_there=1), Halt.FOLDER_EMPTY),
+        (Tally(1, drops_there=1, pushes=1), None),
         (Tally(5, drops_here=5), Halt.REMOTE_EMPTY),
+        (Tally(5, drops_here=5, pulls=1), None),
         (Tally(100_000, drops_there=1001), Halt.MASS_DELETE),
         (Tally(100, returned=60), Halt.REMOTE_ROLLED_BACK),
         (Tally(0), None),
