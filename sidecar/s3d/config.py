@@ -233,8 +233,8 @@ def check_sync(settings: Settings) -> None:
         return
     if said.dir is None or not said.bucket:
         raise ConfigError(
-            "the sync folder has no place",
-            hint="S3D_SYNC_FOLDER_DIR and S3D_SYNC_FOLDER_BUCKET say which two are equal",
+            "S3D_SYNC_FOLDER: it is not said which folder and which bucket",
+            hint="set S3D_SYNC_FOLDER_DIR and S3D_SYNC_FOLDER_BUCKET",
         )
     if not settings.write_queue.enabled:
         raise ConfigError(

@@ -46,7 +46,8 @@ class Acts:
     async def pull(self, action: Action, answer: Answer) -> None:
         """Give a path what was downloaded. Raises Torn, Blocked, OSError and what the body raises; the path is as it
         was then."""
-        name, content = await self._download(answer)
+        mode = await self.root.run(self.root.mode_of, action.path)
+        name, content = await self._download(answer, mode)
         now = await self.root.run(self._content_at, action.path)
         if now and now.is_same(content):
             # Both sides have it already: nothing is written over the same bytes.
@@ -91,10 +92,12 @@ class Acts:
         for act in memory.acts(self.db):
             found = await self.root.run(self.root.staged_content, act.id)
             if found is None:
-                # It is done, or a drop was never begun: the next walk tells which.
+                # It is done, or a drop was never begun. The base is only what the path is seen to have.
                 is_trashed = act.id in await self.root.run(self.root.trash)
                 kept = Trashed(act.id, act.path, 0, time.time()) if is_trashed else None
-                await self.db.write(memory.end(act, trashed=kept, base=act.new is not None or is_trashed))
+                now = await self.root.run(self._content_at, act.path)
+                is_done = bool(now and now.is_same(act.new)) if act.new else is_trashed
+                await self.db.write(memory.end(act, trashed=kept, base=is_done))
             elif act.new and found.is_same(act.new):
                 await self.root.run(self.root.drop_staged, act.id)
                 await self.db.write(memory.end(act, base=False))
@@ -141,8 +144,9 @@ class Acts:
         self.on_conflict(act.path)
         return None
 
-    async def _download(self, answer: Answer) -> tuple[str, Content]:
-        """Write a body into the stage, whole, verified and synced; say under which id and what it holds."""
+    async def _download(self, answer: Answer, mode: int | None = None) -> tuple[str, Content]:
+        """Write a body into the stage, whole, verified and synced; say under which id and what it holds. `mode` is that
+        of the file which it takes the place of."""
         body = answer.body
         assert body is not None
         name, fd = await self.root.run(self.root.draft)
@@ -155,7 +159,7 @@ class Acts:
                 size += len(block)
             if body.length not in (None, size):
                 raise Torn(f"A download has {size} bytes instead of {body.length}")
-            await asyncio.shield(file.start(_dress, answer))
+            await asyncio.shield(file.start(_dress, answer, mode))
             await asyncio.shield(file.start(partial(_finish, self.root, name)))
             is_whole = True
         finally:
@@ -177,12 +181,14 @@ def _finish(root: Root, name: str, fd: int) -> None:
     root.finish(name, fd)
 
 
-def _dress(fd: int, answer: Answer) -> None:
-    """Give a file the time and the mode that were uploaded with it."""
+def _dress(fd: int, answer: Answer, mode: int | None) -> None:
+    """Give a file the time that was uploaded with it, and the mode of the file before, or whether it is a program."""
     with suppress(ValueError, OverflowError, OSError):
         seconds, _, rest = answer.headers.get("x-amz-meta-mtime", "").partition(".")
         at = int(seconds) * 10**9 + int(f"{rest[:9]:0<9}")
         os.utime(fd, ns=(at, at))
-    if answer.headers.get("x-amz-meta-s3d-mode") == "x":
-        mode = os.fstat(fd).st_mode
-        os.fchmod(fd, mode | (mode & 0o444) >> 2)
+    if mode is not None:
+        os.fchmod(fd, mode)
+    elif answer.headers.get("x-amz-meta-s3d-mode") == "x":
+        now = os.fstat(fd).st_mode
+        os.fchmod(fd, now | (now & 0o444) >> 2)

@@ -189,11 +189,11 @@ class Folder:
         if outcome.again:
             self._listed_at = -math.inf
         self.unsent = _unsent(one for one in actions if one.path not in outcome.done)
-        unread = bool(memory.unread(self._db, "", 1))
-        self._soon = self._soon or bool(outcome.again) or unread or bool(outcome.done)
+        is_written_to = self._soon
+        self._soon = self._soon or bool(outcome.again) or bool(outcome.done)
         if why or outcome.failed:
             self._say(State.WAITING, why or next(iter(outcome.failed.values())))
-        elif outcome.again or unread:
+        elif outcome.again or is_written_to:
             self._say(State.WORKING)
         else:
             self._say(State.QUIET)
@@ -230,8 +230,8 @@ class Folder:
             return Halt.OTHER_FOLDER
         if self._acts is None:
             await self._root.run(self._root.prepare)
-            if not await self._root.run(self._root.can_exchange):
-                raise OSError(0, "the file system of the folder cannot exchange two names (renameat2)")
+            if why := await self._root.run(self._root.check):
+                raise OSError(0, why)
             marker = found["id"] if found and found.get("id") else expected or token_hex(16)
             await self._db.write(memory.keep_fact("marker", marker))
             await self._db.write(memory.keep_fact("remote", remote))
@@ -252,8 +252,9 @@ class Folder:
         while page := memory.unread(self._db, after, PAGE):
             after = page[-1][0]
             still = [(path, stamp) for path, stamp in page if self._is_at_rest(stamp)]
-            read = await self._root.run(_hashed, self._root, still)
-            await self._db.write(memory.read_as(read))
+            read, closed = await self._root.run(_hashed, self._root, still)
+            await self._db.write(memory.read_as(read, closed))
+            self._soon = self._soon or len(read) + len(closed) < len(page)
 
     def _is_at_rest(self, stamp: Stamp) -> bool:
         if self._ends:
@@ -415,14 +416,19 @@ class Folder:
             await asyncio.to_thread(root.close)
 
 
-def _hashed(root: Root, files: Iterable[tuple[str, Stamp]]) -> list[tuple[str, Stamp, Content]]:
-    """Read files that have a stamp. What cannot be read is left out: it stays unread, and is left alone."""
-    found = []
+def _hashed(root: Root, files: Iterable[tuple[str, Stamp]]) -> tuple[list[tuple[str, Stamp, Content]], list[str]]:
+    """Read files that have a stamp: what they hold, and which could not be read. What was written to meanwhile is in
+    neither."""
+    found, closed = [], []
     for path, stamp in files:
-        with contextlib.suppress(OSError):
-            if (content := root.hash(path, stamp)) is not None:
+        try:
+            content = root.hash(path, stamp)
+        except OSError:
+            closed.append(path)
+        else:
+            if content is not None:
                 found.append((path, stamp, content))
-    return found
+    return found, closed
 
 
 def _unmark(path: Path) -> None:

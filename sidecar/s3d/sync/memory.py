@@ -115,12 +115,13 @@ def unread(db: Database, after: str, number: int) -> list[tuple[str, Stamp]]:
     return [(path, Stamp(*stamp)) for path, *stamp in rows]
 
 
-def read_as(contents: Iterable[tuple[str, Stamp, Content]]) -> Callable[[apsw.Connection], None]:
-    """Keep what files with these stamps hold."""
+def read_as(contents: Iterable[tuple[str, Stamp, Content]], closed: Iterable[str]) -> Callable[[apsw.Connection], None]:
+    """Keep what files with these stamps hold. Nobody knows what those hold that could not be read."""
     rows = [(one.sha256, one.md5, path, stamp.ctime_ns, stamp.inode) for path, stamp, one in contents]
 
     def apply(db: apsw.Connection) -> None:
         db.executemany("UPDATE here SET sha256 = ?, md5 = ? WHERE path = ? AND ctime_ns = ? AND inode = ?", rows)
+        db.executemany("UPDATE here SET kind = 'opaque' WHERE path = ?", [(path,) for path in closed])
 
     return apply
 

@@ -156,6 +156,16 @@ class Root:
             os.close(fd)
         return fd is not None
 
+    def mode_of(self, path: str) -> int | None:
+        """The mode of a file; None where there is none."""
+        fd = self.open_file(path)
+        if fd is None:
+            return None
+        try:
+            return stat.S_IMODE(os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
+
     def hash(self, path: str, stamp: Stamp) -> Content | None:
         """The content of a file that has a stamp; None where it has another, before or after it was read (S-8)."""
         fd = self.open_file(path)
@@ -293,21 +303,24 @@ class Root:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._own[STAGE])
 
-    def can_exchange(self) -> bool:
-        """Whether the folder's file system can exchange two names."""
+    def check(self) -> str:
+        """Why the folder's file system cannot be used; "" where it can."""
         stage = self._own[STAGE]
         first, second = self.draft(), self.draft()
         try:
             rename(stage, first[0] + DRAFT, stage, second[0] + DRAFT, EXCHANGE)
+            os.stat(first[0] + DRAFT.upper(), dir_fd=stage)
+        except FileNotFoundError:
+            return ""
         except OSError as error:
             if error.errno in {EINVAL, ENOSYS, ENOTSUP}:
-                return False
+                return "the file system of the folder cannot exchange two names (renameat2)"
             raise
         finally:
             for name, fd in (first, second):
                 os.close(fd)
                 self.abandon(name)
-        return True
+        return "the file system of the folder tells no capital letters from small ones, and keys differ by them"
 
     # The trash.
 

@@ -268,3 +268,20 @@ async def test_the_trash_is_emptied_by_age(place: Place) -> None:
     await place.acts.empty_trash(2.0)
     assert place.trash() == {b"new"}
     assert [one.path for one in memory.trash(place.db)] == ["new"]
+
+
+async def test_a_file_keeps_its_mode_when_its_content_is_replaced(place: Place) -> None:
+    (place.path / "a").write_text("base")
+    (place.path / "a").chmod(0o600)
+    await place.acts.pull(pull("new", over="base"), answer("new"))
+    assert (place.path / "a").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.semantics("S-3")
+async def test_a_stage_that_somebody_has_emptied_makes_nobody_believe_that_a_pull_is_done(place: Place) -> None:
+    (place.path / "a").write_text("base")
+    await place.db.write(memory.begin(Act("gone", "a", "etag", content("new"), content("base").sha256)))
+    await place.acts.recover()
+    assert place.files() == {"a": b"base"}
+    assert not memory.has_base(place.db)
+    assert memory.acts(place.db) == []
