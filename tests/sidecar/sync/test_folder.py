@@ -48,6 +48,7 @@ async def test_edits_and_deletes_go_both_ways(tmp_path: Path) -> None:
         assert await world.foreign.there() == left
 
 
+@pytest.mark.semantics("S-1a")
 @pytest.mark.semantics("S-1")
 async def test_what_a_pull_replaces_or_deletes_is_in_the_trash(tmp_path: Path) -> None:
     async with synced(tmp_path) as world:
@@ -76,6 +77,7 @@ async def test_of_a_conflict_both_versions_are_on_both_sides(tmp_path: Path) -> 
         assert await world.foreign.there() == world.here()
 
 
+@pytest.mark.semantics("S-1b")
 @pytest.mark.semantics("S-1")
 async def test_an_edit_that_was_queued_while_the_remote_was_away_loses_nobodys_work(tmp_path: Path) -> None:
     """The remote is found changed at the push: the change is taken back, and both versions stay."""
@@ -111,6 +113,7 @@ async def test_a_delete_does_not_take_what_was_changed_meanwhile(tmp_path: Path)
         assert await world.foreign.there() == world.here()
 
 
+@pytest.mark.semantics("S-2a")
 @pytest.mark.semantics("S-2")
 @pytest.mark.parametrize("what", ["emptied", "no marker", "replaced", "gone"])
 async def test_a_folder_that_is_not_what_it_was_halts_and_deletes_nothing(tmp_path: Path, what: str) -> None:
@@ -176,6 +179,7 @@ async def test_a_listing_that_fails_or_breaks_off_deletes_nothing(tmp_path: Path
         assert world.store.pages > pages
 
 
+@pytest.mark.semantics("S-2a")
 @pytest.mark.semantics("S-2")
 async def test_an_emptied_or_rolled_back_remote_halts(tmp_path: Path) -> None:
     async with synced(tmp_path, limits=Limits(share=0.0)) as world:
