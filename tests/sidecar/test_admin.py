@@ -492,7 +492,17 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, p
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache"])
+@pytest.mark.parametrize("path, said", [("/sync/do", "what"), ("/sync/restore", "id")])
+async def test_what_the_sync_folder_is_told_is_a_post_over_the_socket(tmp_path: Path, path: str, said: str) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.tcp(path, "POST")).status == 405
+        assert (await client.unix(path)).status == 405
+        answer = await client.unix(f"{path}?{said}=x", "POST")
+        assert json.loads(answer.body) == {said: "x"}
+
+
+@pytest.mark.semantics("A-7")
+@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache", "/sync"])
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404
