@@ -332,7 +332,7 @@ class Metrics:
             ("action",),
         )
         self.cache_names = table.gauge(
-            "s3d_cache_remembered",
+            "s3d_cache_remembered_objects",
             "What is remembered for the time in which the remote is away, by kind: names of objects, or HEADs.",
             ("kind",),
         )

@@ -86,12 +86,8 @@ def newest(db: Database) -> int:
 
 def tally(db: Database) -> dict[str, tuple[int, int]]:
     """Changes and bytes by state. A count that is none is 0 until it is made anew (damage.py)."""
-    return {state: (whole(changes), whole(size)) for state, changes, size in db.read(SQL["tally"])}
-
-
-def whole(value: object) -> int:
-    """A count of the tables, which may hold anything."""
-    return value if isinstance(value, int) else 0
+    counted = soundness.count_leniently
+    return {state: (counted(changes), counted(size)) for state, changes, size in db.read(SQL["tally"])}
 
 
 def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:
