@@ -240,6 +240,10 @@ class Daemon:
         folder = self._synced()
         return {"left": folder.left_alone(), "trash": folder.trash()}
 
+    async def sync_diff(self) -> dict[str, Any]:
+        """What the sync folder would do now. Raises S3Error where there is none, or nobody can tell."""
+        return {"differences": await self._synced().differences()}
+
     async def sync(self, what: str) -> dict[str, Any]:
         """Have the sync folder do something. Raises S3Error."""
         folder = self._synced()

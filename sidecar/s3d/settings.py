@@ -551,7 +551,11 @@ class SyncFolder(Section):
         "S3D_SYNC_FOLDER_POLL", 10.0, "How long after a look at both sides the next one begins.", gt=0
     )
     stable_for: Duration = setting(
-        "S3D_SYNC_FOLDER_STABLE_FOR", 1.0, "A file is read when nobody has changed it for this long."
+        "S3D_SYNC_FOLDER_STABLE_FOR",
+        1.0,
+        "A file is read when nobody has changed it for this long: 100ms at least, since file systems tell no shorter "
+        "times from one another.",
+        ge=0.1,
     )
     max_delete: float = setting(
         "S3D_SYNC_FOLDER_MAX_DELETE",

@@ -116,6 +116,9 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 2}
 
+    async def sync_diff(self) -> dict[str, Any]:
+        return {"differences": []}
+
     def sync_lists(self) -> dict[str, Any]:
         return {"left": [{"path": SECRET, "reason": ""}], "trash": []}
 

@@ -19,7 +19,7 @@ def start(start_daemon: StartDaemon, remote: Remote, bucket: str, folder: Path, 
         "S3D_SYNC_FOLDER_BUCKET": bucket,
         "S3D_SYNC_FOLDER_PREFIX": "docs/",
         "S3D_SYNC_FOLDER_POLL": "200ms",
-        "S3D_SYNC_FOLDER_STABLE_FOR": "0",
+        "S3D_SYNC_FOLDER_STABLE_FOR": "100ms",
         "S3D_BUCKETS": bucket,
     }
     return start_daemon(remote, **(said | more))
@@ -57,6 +57,8 @@ def test_files_and_objects_go_both_ways_and_over_a_crash(
     eventually(lambda: here(folder) == both and there(remote, bucket) == both)
     daemon.client().put_object(Bucket=bucket, Key="docs/c", Body=b"by the door")
     eventually(lambda: here(folder).get("c") == b"by the door")
+    # Once it is known that both sides have it, what is deleted while the daemon is down is a delete.
+    eventually(lambda: state(daemon)["files"] == 3)
     daemon.kill()
     (folder / "a.txt").write_bytes(b"changed while it was down")
     (folder / "c").unlink()
@@ -78,14 +80,17 @@ def test_an_emptied_folder_halts_and_is_a_problem_until_a_person_says_what_was_m
     daemon = start(start_daemon, remote, bucket, folder)
     eventually(lambda: len(there(remote, bucket)) == 2)
     eventually(lambda: state(daemon)["state"] == "quiet")
+    # No look at the folder falls between the two.
+    assert daemon.cli("sync", "pause").returncode == 0
     for name in "ab":
         (folder / name).unlink()
+    assert daemon.cli("sync", "resume").returncode == 0
     eventually(lambda: state(daemon)["halt"] == "FolderEmpty")
     assert [one["name"] for one in daemon.status()["problems"]] == ["SyncHalted"]
     assert daemon.cli("sync", "status").returncode == 3
     assert len(there(remote, bucket)) == 2
     assert daemon.cli("sync", "resume", "--as-new").returncode == 0
-    eventually(lambda: here(folder) == {"a": b"a", "b": b"b"})
+    eventually(lambda: here(folder) == {"a": b"a", "b": b"b"} and state(daemon)["files"] == 2)
     (folder / "a").unlink()
     eventually(lambda: list(there(remote, bucket)) == ["b"])
     assert daemon.cli("sync", "status").returncode == 0
@@ -134,3 +139,30 @@ def test_a_pause_lasts_over_a_restart_and_an_end_sends_what_is_left(
     eventually(lambda: state(daemon)["state"] == "paused")
     assert daemon.cli("sync", "resume").returncode == 0
     eventually(lambda: "paused" in there(remote, bucket) and drained(daemon))
+
+
+def test_what_would_be_done_is_listed_and_waited_for(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a")
+    remote.client().put_object(Bucket=bucket, Key="docs/b", Body=b"b")
+    daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_POLL="1h")
+    assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
+    assert here(folder) == {"a": b"a", "b": b"b"}
+    assert daemon.cli("flush").returncode == 0
+    assert there(remote, bucket) == here(folder)
+    assert daemon.cli("sync", "pause").returncode == 0
+    refused = daemon.cli("sync", "wait")
+    assert refused.returncode not in (0, 3, 75)
+    assert b"paused" in refused.stderr
+    (folder / "a").unlink()
+    (folder / "c").write_bytes(b"c")
+    remote.client().put_object(Bucket=bucket, Key="docs/d", Body=b"d")
+    eventually(lambda: b"push\tc\t" in daemon.cli("sync", "diff").stdout)
+    said = [line.split("\t")[:2] for line in daemon.cli("sync", "diff").stdout.decode().splitlines()]
+    assert ["drop-there", "a"] in said
+    assert ["push", "c"] in said
+    assert ["pull", "d"] in said
+    assert set(there(remote, bucket)) == {"a", "b", "d"}

@@ -91,12 +91,16 @@ class SyncStatus(TypedDict):
     halt: str
     """The name of the reason for which it is halted; "" while it is not."""
     hint: str
+    began: int
+    """Rounds that have begun since the start."""
+    ended: int
+    """The number of the latest round that has ended: what it found is what both sides were like after it began."""
     watches: bool
     """Whether changes in the folder are seen at once; else they are when it is looked at."""
     files: int
     """That both sides have."""
     unsent: int
-    """Files of which something has still to go into the queue."""
+    """Files of which something has still to go into the queue, also those that are being written."""
     left_alone: int
     failed: int
     conflicts: int
@@ -278,6 +282,9 @@ class Reports(Protocol):
 
     def sync_lists(self) -> dict[str, Any]:
         """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+
+    async def sync_diff(self) -> dict[str, Any]:
+        """What the sync folder would do now. Raises S3Error where there is none, or nobody can tell."""
 
     async def sync(self, what: str) -> dict[str, Any]:
         """Have the sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""

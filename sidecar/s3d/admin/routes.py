@@ -69,6 +69,8 @@ def handler(
                 return finish(await asked(query, partial(list_cached, reports)))
             case "/sync" if shows_keys:
                 return finish(await asked("", partial(list_sync, reports)))
+            case "/sync/diff" if shows_keys:
+                return finish(await asked("", partial(diff_sync, reports)))
             case "/sync/do" | "/sync/restore" if shows_keys:
                 return finish(await do_sync(reports, path, query))
             case "/queue/body" if shows_keys:
@@ -120,6 +122,11 @@ async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
 async def list_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
     """What the sync folder leaves alone, and what is in its trash."""
     return reports.sync_lists()
+
+
+async def diff_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """What the sync folder would do now."""
+    return await reports.sync_diff()
 
 
 async def do_sync(reports: Reports, path: str, query: str) -> web.Response:

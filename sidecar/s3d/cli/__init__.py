@@ -132,6 +132,8 @@ SYNC = """\
 examples:
   s3d sync status                             whether both sides are equal, and what is in the way
   s3d sync now                                look at both sides at once
+  s3d sync diff                               what would be done now, a path a line
+  s3d sync wait --timeout 600                 look at both sides, and wait until they are equal
   s3d sync left                               names that are left alone or could not be synced, and why
   s3d sync pause                              stop, over restarts too, until `s3d sync resume`
   s3d sync resume --accept-deletes            what was deleted is meant: go on
@@ -139,8 +141,10 @@ examples:
   s3d sync trash                              what was replaced or deleted in the folder
   s3d sync restore 0123456789abcdef           put it back under its name
 
-The exit code of `status` is 3 while the folder is halted. Not on a terminal, a line of `left` is a path and a reason,
-and one of `trash` is an id, a path, a size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
+The exit code of `status` and `wait` is 3 while the folder is halted, and that of `wait` is 75 when its time is over.
+What is sent is in the write queue then: `s3d flush` waits for the remote. Not on a terminal, a line of `diff` is what
+is done, a path and what it is besides; one of `left` is a path and a reason, and one of `trash` is an id, a path, a
+size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
 """
 FLUSH = """\
 examples:
@@ -215,6 +219,8 @@ CACHE_ACTIONS = {
 SYNC_ACTIONS = {
     "status": "show how the folder is doing",
     "now": "look at both sides at once",
+    "diff": "list what would be done now",
+    "wait": "wait until both sides are equal",
     "pause": "stop, until it is resumed",
     "resume": "go on after a pause or a halt",
     "left": "list what is left alone, and why",
@@ -494,6 +500,8 @@ def parser() -> Parser:
             meant = choice.add_mutually_exclusive_group()
             meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")
             meant.add_argument("--accept-deletes", action="store_true", help="do the next plan, whatever it deletes")
+        if action == "wait":
+            choice.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
         if action == "restore":
             choice.add_argument("id", metavar="ID", help="its id, as `trash` shows it")
         add_json(choice)

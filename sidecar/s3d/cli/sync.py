@@ -1,6 +1,7 @@
 """`sync`: the sync folder, over the socket of the daemon."""
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from s3d.cli import terminal
-from s3d.cli.queue import request
+from s3d.cli.queue import FIRST_LOOK, LATER_LOOK, LEFT, request
 from s3d.cli.status import WRONG, fetch, flatten, read
 from s3d.errors import S3DError
 
@@ -25,6 +26,10 @@ def sync(options: argparse.Namespace) -> int:
             return show(said, options)
         case "left" | "trash":
             return show_lists(options)
+        case "diff":
+            return show_differences(options)
+        case "wait":
+            return wait(options)
         case "restore":
             query = urlencode({"id": options.id})
             path = str(read(request("POST", f"/sync/restore?{query}"))["path"])
@@ -71,6 +76,40 @@ def rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "conflicts", f"{said['conflicts']} since the start; both versions are on both sides"
     if said["trash"]:
         yield "trash", terminal.count(said["trash"], "file")
+
+
+def wait(options: argparse.Namespace) -> int:
+    """Wait for a round that begins from now on and finds both sides equal, with nothing that is still to be sent."""
+    began = time.monotonic()
+    said = read(request("POST", f"/sync/do?{urlencode({'what': 'now'})}"))
+    first, look = said["began"], FIRST_LOOK
+    while not (said["ended"] > first and said["state"] == "quiet" and not said["unsent"]):
+        if said["halt"] and said["ended"] > first:
+            return show(said, options)
+        if said["state"] == "paused":
+            raise S3DError("the sync folder is paused", hint="s3d sync resume")
+        left = math.inf if options.timeout is None else options.timeout - (time.monotonic() - began)
+        if left <= 0:
+            show(said, options)
+            return LEFT
+        time.sleep(min(look, left))
+        look = min(look * 2, LATER_LOOK)
+        said = fetch(None)["sync_folder"]
+    return show(said, options)
+
+
+def show_differences(options: argparse.Namespace) -> int:
+    """Print what would be done now, a line each."""
+    for one in read(request("GET", "/sync/diff"))["differences"]:
+        note = "conflict" if one["conflict"] else f"moved from {one['moved_from']}" if one["moved_from"] else ""
+        if options.json:
+            terminal.print_json(one)
+        elif terminal.is_terminal():
+            line = f"{one['do']:<10}  {terminal.printable(one['path'])}  {terminal.printable(note)}"
+            sys.stdout.write(f"{line.rstrip()}\n")
+        else:
+            terminal.print_fields(one["do"], one["path"], note)
+    return 0
 
 
 def show_lists(options: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ what it was about in the table, and the file in the stage tells how far it had c
 import asyncio
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ from functools import partial
 from secrets import token_hex
 
 from s3d.client import Answer
+from s3d.clock import Clock
 from s3d.errors import S3DError
 from s3d.store.db import Database
 from s3d.store.threads import OpenFile
 from s3d.sync import memory
+from s3d.sync.files import content_of
 from s3d.sync.memory import Act, Trashed
 from s3d.sync.plan import Action
-from s3d.sync.root import DRAFT, Blocked, Root, content_of
+from s3d.sync.root import DRAFT, Blocked, Root
 from s3d.sync.trees import Content
 
 Hasher = Callable[[bytes], None]
@@ -40,15 +41,21 @@ class Acts:
 
     root: Root
     db: Database
+    clock: Clock
+    """By which the trash is kept: nobody sets it."""
     on_conflict: Callable[[str], None]
     """Told of each conflict copy, by the path that it is of."""
 
     async def pull(self, action: Action, answer: Answer) -> None:
         """Give a path what was downloaded. Raises Torn, Blocked, OSError and what the body raises; the path is as it
-        was then."""
+        was then, and nothing is left in the stage."""
         mode = await self.root.run(self.root.mode_of, action.path)
         name, content = await self._download(answer, mode)
-        now = await self.root.run(self._content_at, action.path)
+        try:
+            now = await self.root.run(self._content_at, action.path)
+        except OSError:
+            await self.root.run(self.root.drop_staged, name)
+            raise
         if now and now.is_same(content):
             # Both sides have it already: nothing is written over the same bytes.
             await self.root.run(self.root.drop_staged, name)
@@ -58,23 +65,24 @@ class Acts:
         await self.db.write(memory.begin(act))
         try:
             is_displaced = await self.root.run(self.root.swap, name, action.path)
-        except Blocked:
-            await self.root.run(self.root.drop_staged, name)
-            await self.db.write(memory.end(act, base=False))
+        except OSError:
+            await self._settle(act)
             raise
         trashed = await self.root.run(self._put_away, act) if is_displaced else None
         await self.db.write(memory.end(act, trashed=trashed))
 
     async def drop(self, action: Action) -> bool:
-        """Move a file to the trash, if it is the base; False where it is not."""
+        """Move a file to the trash, if it is the base; False where it is not. Raises OSError; the file stays then."""
         assert action.content
         act = Act(token_hex(8), action.path, "", None, action.content.sha256)
         await self.db.write(memory.begin(act))
         try:
             await self.root.run(self.root.take_as, act.id, action.path)
-        except (FileNotFoundError, Blocked):
-            await self.db.write(memory.end(act, base=False))
-            return False
+        except OSError as error:
+            await self._settle(act)
+            if isinstance(error, FileNotFoundError | Blocked):
+                return False
+            raise
         trashed = await self.root.run(self._put_away, act)
         await self.db.write(memory.end(act, trashed=trashed, base=trashed is not None))
         if trashed:
@@ -85,31 +93,38 @@ class Acts:
         """Put what was downloaded into the trash, before it is replaced at the remote."""
         name, content = await self._download(answer)
         await self.root.run(self.root.to_trash, name)
-        await self.db.write(memory.put_in_trash(Trashed(name, path, content.size, time.time())))
+        await self.db.write(memory.put_in_trash(Trashed(name, path, content.size, self.clock.now())))
 
     async def recover(self) -> None:
-        """Finish or undo what a process before has begun."""
+        """Finish or undo what a process before has begun, while nothing else is done in the folder."""
         for act in memory.acts(self.db):
-            found = await self.root.run(self.root.staged_content, act.id)
-            if found is None:
-                # It is done, or a drop was never begun. The base is only what the path is seen to have.
-                is_trashed = act.id in await self.root.run(self.root.trash)
-                kept = Trashed(act.id, act.path, 0, time.time()) if is_trashed else None
-                now = await self.root.run(self._content_at, act.path)
-                is_done = bool(now and now.is_same(act.new)) if act.new else is_trashed
-                await self.db.write(memory.end(act, trashed=kept, base=is_done))
-            elif act.new and found.is_same(act.new):
-                await self.root.run(self.root.drop_staged, act.id)
-                await self.db.write(memory.end(act, base=False))
-            else:
-                trashed = await self.root.run(self._put_away, act)
-                await self.db.write(memory.end(act, trashed=trashed, base=act.new is not None or trashed is not None))
+            await self._settle(act)
         for name in await self.root.run(self.root.staged):
             if name.endswith(DRAFT):
                 await self.root.run(self.root.abandon, name.removesuffix(DRAFT))
             else:
                 await self.root.run(self.root.to_trash, name)
-                await self.db.write(memory.put_in_trash(Trashed(name, UNKNOWN, 0, time.time())))
+        known = {one.id for one in memory.trash(self.db)}
+        for name in await self.root.run(self.root.trash):
+            if name not in known:
+                await self.db.write(memory.put_in_trash(Trashed(name, UNKNOWN, 0, self.clock.now())))
+
+    async def _settle(self, act: Act) -> None:
+        """Finish or undo one act, by what is in the stage."""
+        found = await self.root.run(self.root.staged_content, act.id)
+        if found is None:
+            # It is done, or a drop was never begun. The base is only what the path is seen to have.
+            is_trashed = act.id in await self.root.run(self.root.trash)
+            kept = Trashed(act.id, act.path, 0, self.clock.now()) if is_trashed else None
+            now = await self.root.run(self._content_at, act.path) if act.new else None
+            is_done = bool(now and now.is_same(act.new)) if act.new else is_trashed
+            await self.db.write(memory.end(act, trashed=kept, base=is_done))
+        elif act.new and found.is_same(act.new):
+            await self.root.run(self.root.drop_staged, act.id)
+            await self.db.write(memory.end(act, base=False))
+        else:
+            trashed = await self.root.run(self._put_away, act)
+            await self.db.write(memory.end(act, trashed=trashed, base=act.new is not None or trashed is not None))
 
     async def empty_trash(self, before: float) -> None:
         """Delete what has been in the trash since before a time."""
@@ -137,7 +152,7 @@ class Acts:
             return None
         if found.sha256 == act.old:
             self.root.to_trash(act.id)
-            return Trashed(act.id, act.path, found.size, time.time())
+            return Trashed(act.id, act.path, found.size, self.clock.now())
         if act.new is None and self.root.give_back(act.id, act.path):
             return None
         self.root.keep_copy(act.id, act.path, found)
@@ -188,7 +203,8 @@ def _dress(fd: int, answer: Answer, mode: int | None) -> None:
         at = int(seconds) * 10**9 + int(f"{rest[:9]:0<9}")
         os.utime(fd, ns=(at, at))
     if mode is not None:
-        os.fchmod(fd, mode)
+        # Not the bits by which a program runs as its owner: what was downloaded is somebody else's.
+        os.fchmod(fd, mode & 0o777)
     elif answer.headers.get("x-amz-meta-s3d-mode") == "x":
         now = os.fstat(fd).st_mode
         os.fchmod(fd, now | (now & 0o444) >> 2)

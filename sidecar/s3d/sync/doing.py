@@ -13,9 +13,10 @@ from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.acts import Acts
+from s3d.sync.files import stamp_of
 from s3d.sync.objects import Objects
 from s3d.sync.plan import Action, Do
-from s3d.sync.root import Root, stamp_of
+from s3d.sync.root import Root
 from s3d.sync.steady import FileChanged, open_steady
 
 WORKERS = 4
@@ -99,6 +100,7 @@ class Doing:
 
     async def pull(self, action: Action, _: Outcome) -> str | None:
         """Download an object."""
+        await self.root.run(self.root.make_place, action.path)
         await self.acts.pull(action, await self.objects.get(action.path, action.expects))
         return action.expects
 
@@ -107,8 +109,8 @@ class Doing:
         return "" if await self.acts.drop(action) else None
 
     async def drop_there(self, action: Action, outcome: Outcome) -> str | None:
-        """Delete an object, unless its name has a file again."""
-        if await self.root.run(self.root.is_file, action.path):
+        """Delete an object, if it is still sure that its name has no file."""
+        if not await self.root.run(self.root.is_gone, action.path):
             return None
         after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
         await self.objects.delete(action.path, action.expects, after)

@@ -10,88 +10,75 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any
 
-from s3d.clock import tick
-from s3d.errors import S3DError, S3Error, Unavailable
+from s3d.clock import Clock, tick
+from s3d.errors import S3DError, S3Error
 from s3d.feed import Event, Follower
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
-from s3d.sync import guards, memory
+from s3d.sync import guards, memory, there
 from s3d.sync.acts import Acts
 from s3d.sync.doing import Doing, Outcome
-from s3d.sync.guards import MEANING, Halt, Limits, tally
+from s3d.sync.guards import MEANING, Halt, tally
 from s3d.sync.moves import paired
 from s3d.sync.objects import Objects
-from s3d.sync.plan import Action, Direction, Do, Rules
-from s3d.sync.root import Root, Stamp
-from s3d.sync.trees import Content
+from s3d.sync.options import Options
+from s3d.sync.plan import BEING_WRITTEN, Action, Direction, Do, Rules
+from s3d.sync.reading import read
+from s3d.sync.root import Root
+from s3d.sync.state import State
+from s3d.sync.there import Changes
 from s3d.sync.walk import Walk
 from s3d.sync.watch import Watch
 
 log = logging.getLogger(__name__)
 
-PAGE = 64
-"""Files that are read before what they hold is written down."""
 GATHER = 0.1
 """Seconds in which events are gathered."""
 SOON = 1.0
 """Seconds until the next round where something changed while this one ran."""
+LAST_ROUNDS = 5
+"""Rounds that the daemon makes when it ends, at most: a file that is written to all the time has no last version."""
 SHOWN = 100
-CONFLICTS = {"Conflict", "Discarded"}
-"""Codes of own changes that were parked since somebody else wrote the key, or the one that they waited for."""
-
-
-class State(StrEnum):
-    """How a folder is doing."""
-
-    STARTING = "starting"
-    QUIET = "quiet"
-    """Both sides are equal, but for what is left alone."""
-    WORKING = "working"
-    WAITING = "waiting"
-    """For the remote, for the local dir, or for a file that is being written."""
-    PAUSED = "paused"
-    HALTED = "halted"
-    """Until the reason is gone, or a person says what was meant."""
-
-
-class Changes(Protocol):
-    """The write queue, so far as a folder looks into it."""
-
-    def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
-        """Changes that wait for a person, a page behind a number."""
-
-    async def discard(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
-        """Drop one of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How a folder is kept."""
+class Seen:
+    """What a look at both sides has found to be done."""
 
-    path: Path
-    endpoint: str
-    direction: Direction
-    leaves_out: Callable[[str, int], str]
-    limits: Limits
-    poll: float
-    stable_for: float
-    trash_for: float
+    actions: list[Action]
+    """With the moves named."""
+    files: int
+    """That both sides have had."""
+    written: int
+    """Files that are being written."""
+    why: str
+    """Why the remote is not known; "" where it is."""
+    refusal: S3Error | None
+    """The answer of a remote that refuses its listing."""
 
 
 class Folder:
     """A folder and a prefix that are kept equal."""
 
-    def __init__(self, objects: Objects, db: Database, changes: Changes, options: Options, metrics: Metrics) -> None:
-        """Take the remote's side, what is known, the queue and the settings."""
+    def __init__(
+        self,
+        objects: Objects,
+        db: Database,
+        changes: Changes,
+        options: Options,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """Take the remote's side, what is known, the queue, the settings and the clock of the trash."""
+        self._clock = clock
         self._objects = objects
         self._db = db
         self._changes = changes
@@ -108,11 +95,11 @@ class Folder:
         self.halt: Halt | None = None
         self.since = time.time()
         self.unsent = 0
+        self.began = self.ended = 0
         self.conflicts = 0
         self.odd: list[str] = []
         self.directories: list[str] = []
         self._failed: dict[str, str] = {}
-        self._round = 0
         self._soon = False
         self._ends = False
 
@@ -125,7 +112,7 @@ class Folder:
             # Rounds that were made for the folder's own sake do not put off the next listing.
             rest = max(min(SOON, rest), self._listed_at + rest - tick())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SOON if self._soon else rest):
+            async with asyncio.timeout(SOON if self._soon and self.state is not State.WAITING else rest):
                 await self._woken.wait()
                 # What comes in a burst is looked at once.
                 await asyncio.sleep(GATHER)
@@ -140,55 +127,82 @@ class Folder:
         """Look at both sides and make them equal. What a disk or the remote does not give is waited for."""
         async with self._busy:
             self._soon = False
+            self.began += 1
             try:
                 await self._make_round()
             except (S3Error, StoreFailed, OSError) as error:
                 said = error.message if isinstance(error, S3DError) else (error.strerror or str(error))
                 self._say(State.WAITING, said)
+            self.ended = self.began
             self._measure()
 
     async def _make_round(self) -> None:
         if memory.fact(self._db, "paused"):
             self._say(State.PAUSED)
             return
-        if await self._is_halted(await self._open()):
+        seen = await self._see()
+        if seen is None:
             await self._close()
             return
         assert self._root
         assert self._acts
-        await self._take_back()
-        self._round += 1
-        walk = Walk(self._root, self._watch.cover) if self._watch else Walk(self._root)
-        await self._db.write(memory.walk(walk, self._round))
-        self.odd = walk.odd[:SHOWN]
-        # A volume that went away during the walk has shown an empty folder.
-        if await self._is_halted(await self._open()):
-            await self._close()
-            return
-        await self._read()
-        there_is_whole, why = await self._list()
-        rules = Rules(
-            self._options.direction, self._objects.prefix, walk.is_whole, there_is_whole, self._options.leaves_out
-        )
-        actions, files = await self._db.write(memory.planned(rules))
-        actions = paired([one for one in actions if one.do is not Do.LEAVE])
-        if not memory.fact(self._db, "accepts") and await self._is_halted(
-            guards.halt(tally(actions, files), self._options.limits)
+        actions = seen.actions
+        self.unsent = _unsent(actions) + seen.written
+        if seen.refusal:
+            raise seen.refusal
+        if not memory.fact(self._db, "accepts") and self._is_halted(
+            guards.halt(tally(actions, seen.files), self._options.limits)
         ):
-            self.unsent = _unsent(actions)
             return
+        conflicts = self.conflicts
         doing = Doing(self._root, self._acts, self._objects, self._db, self._metrics)
         self._say(State.WORKING if actions else self.state, "" if actions else self.reason, self.halt)
         outcome = await doing.do(actions)
         await self._db.write(memory.keep_fact("accepts", ""))
-        await self._acts.empty_trash(time.time() - self._options.trash_for)
-        self._tell(actions, outcome, why)
+        await self._acts.empty_trash(self._clock.now() - self._options.trash_for)
+        copies = self.conflicts - conflicts if self._options.direction is not Direction.PULL else 0
+        self._tell(actions, outcome, seen.why, seen.written + copies)
 
-    def _tell(self, actions: Sequence[Action], outcome: Outcome, why: str) -> None:
+    async def _see(self) -> Seen | None:
+        """Look at both sides, and plan; None where the folder is not the one that is meant. Raises OSError, StoreFailed
+        and S3Error."""
+        if self._is_halted(await self._open()):
+            return None
+        assert self._root
+        assert self._acts
+        if memory.acts(self._db):
+            # A disk that failed has left them.
+            await self._acts.recover()
+        if await there.take_back(self._changes, self._objects, self._db):
+            # What was listed before shows them as if they had been delivered.
+            self._listed_at = -math.inf
+        walk = Walk(self._root, self._watch.cover) if self._watch else Walk(self._root)
+        number = await self._db.write(memory.walk(walk))
+        self.odd = walk.odd[:SHOWN]
+        # A volume that went away during the walk has shown an empty folder.
+        if self._is_halted(await self._open()):
+            return None
+        self._soon = not await read(self._root, self._db, number, 0.0 if self._ends else self._options.stable_for)
+        await self._db.write(memory.vanish(number))
+        refusal: S3Error | None = None
+        try:
+            there_is_whole, why = await self._list()
+        except S3Error as error:
+            # A remote that refuses the listing is sent nothing; but what it has not got is counted.
+            there_is_whole, why, refusal = False, error.message, error
+        rules = Rules(
+            self._options.direction, self._objects.prefix, walk.is_whole, there_is_whole, self._options.leaves_out
+        )
+        actions, files = await self._db.write(memory.planned(rules))
+        written = sum(one.reason == BEING_WRITTEN for one in actions)
+        return Seen(paired([one for one in actions if one.do is not Do.LEAVE]), files, written, why, refusal)
+
+    def _tell(self, actions: Sequence[Action], outcome: Outcome, why: str, more: int) -> None:
+        """Say how a round went; `more` files are not sent which were not planned."""
         self._failed = outcome.failed
         if outcome.again:
             self._listed_at = -math.inf
-        self.unsent = _unsent(one for one in actions if one.path not in outcome.done)
+        self.unsent = _unsent(one for one in actions if one.path not in outcome.done) + more
         is_written_to = self._soon
         self._soon = self._soon or bool(outcome.again) or bool(outcome.done)
         if why or outcome.failed:
@@ -205,7 +219,7 @@ class Folder:
             tell("the sync folder %s is %s%s", self._objects.name, state, f": {reason}" if reason else "")
         self.state, self.reason, self.halt = state, reason, halt
 
-    async def _is_halted(self, halt: Halt | None) -> bool:
+    def _is_halted(self, halt: Halt | None) -> bool:
         if halt is not None:
             self._say(State.HALTED, MEANING[halt], halt)
         return halt is not None
@@ -237,30 +251,14 @@ class Folder:
             await self._db.write(memory.keep_fact("remote", remote))
             if found is None:
                 await self._root.run(self._root.mark, {"id": marker, "remote": remote})
-            self._acts = Acts(self._root, self._db, self._count_conflict)
+            await self._db.write(memory.keep_clock(self._clock))
+            self._acts = Acts(self._root, self._db, self._clock, self._count_conflict)
             await self._acts.recover()
         elif found is None:
             # The marker went, and nothing was ever in common: begin anew.
             await self._close()
             return await self._open()
         return None
-
-    async def _read(self) -> None:
-        """Read what has changed, as far as nobody has written to it for a while."""
-        assert self._root
-        after = ""
-        while page := memory.unread(self._db, after, PAGE):
-            after = page[-1][0]
-            still = [(path, stamp) for path, stamp in page if self._is_at_rest(stamp)]
-            read, closed = await self._root.run(_hashed, self._root, still)
-            await self._db.write(memory.read_as(read, closed))
-            self._soon = self._soon or len(read) + len(closed) < len(page)
-
-    def _is_at_rest(self, stamp: Stamp) -> bool:
-        if self._ends:
-            return True
-        # A time that is far ahead is a clock that was set: it says nothing, and the second read decides (S-8).
-        return abs(time.time() - stamp.ctime_ns / 1e9) >= self._options.stable_for
 
     def _count_conflict(self, path: str) -> None:
         self.conflicts += 1
@@ -269,37 +267,19 @@ class Folder:
             "the sync folder %s keeps both versions of a file that was changed on both sides", self._objects.name
         )
 
-    # The remote.
-
     async def _list(self) -> tuple[bool, str]:
-        """List the remote, unless that was done just now: whether it is known, and why not. Raises S3Error but for a
-        remote that is away: then what is here is sent by what both sides had."""
+        """List the remote, unless that was done just now: whether it is known, and why not. Raises S3Error."""
         if tick() - self._listed_at < self._options.poll:
             return True, ""
-        began = tick()
-        await self._db.write(memory.begin_listing)
+        # Who wakes the folder meanwhile has it listed again.
+        self._listed_at, before = tick(), self._listed_at
+        why = "it broke off"
         try:
-            async for page in self._objects.pages():
-                if not page.is_known:
-                    return False, "the remote's listing is a remembered one"
-                await self._db.write(memory.listed(page.objects))
-        except Unavailable as error:
-            return False, error.message
-        await self._db.write(memory.end_listing)
-        self._listed_at = began
-        return True, ""
-
-    async def _take_back(self) -> None:
-        """Look at own changes that the remote refused since somebody else wrote the key. What was sent is here still:
-        without base and without the change, both sides are compared as two that never met (S-1)."""
-        after = 0
-        while page := self._changes.kept(self._objects.bucket, self._objects.prefix, None, after):
-            after = page[-1]["seq"]
-            for change in page:
-                is_ours = change["origin"] == f"sync:{self._objects.name}" and change["state"] == "parked"
-                if is_ours and change["code"] in CONFLICTS:
-                    await self._db.write(memory.forget(change["key"].removeprefix(self._objects.prefix)))
-                    await self._changes.discard(change["bucket"], "", change["seq"])
+            why = await there.listed(self._objects, self._db)
+        finally:
+            if why:
+                self._listed_at = min(before, self._listed_at)
+        return not why, why
 
     # What a person says.
 
@@ -313,36 +293,70 @@ class Folder:
         """Go on. `as_new`: forget what both sides had, so that nothing is deleted and what differs is kept twice.
         `accepts`: what the next plan deletes and replaces is meant."""
         async with self._busy:
-            await self._db.write(memory.keep_fact("paused", ""))
             if as_new:
-                await self._db.write(memory.forget_base)
+                await self._close()
+                try:
+                    await asyncio.to_thread(_unmark, self._options.path)
+                except OSError as error:
+                    raise S3Error("NoSuchFolder", f"The folder: {error.strerror}", status=409) from error
                 await self._db.write(memory.keep_fact("marker", ""))
                 await self._db.write(memory.keep_fact("remote", ""))
-                await self._close()
-                await asyncio.to_thread(_unmark, self._options.path)
+                await self._db.write(memory.forget_base)
+            await self._db.write(memory.keep_fact("paused", ""))
             if accepts:
                 await self._db.write(memory.keep_fact("accepts", "1"))
             self._say(State.STARTING)
         self.wake()
 
+    async def differences(self) -> list[dict[str, Any]]:
+        """What a round would do now. Raises S3Error where nobody can tell."""
+        async with self._busy:
+            self._listed_at = -math.inf
+            try:
+                seen = await self._see()
+            except OSError as error:
+                raise S3Error("NoSuchFolder", f"The folder: {error.strerror}", status=409) from error
+            if seen is None:
+                await self._close()
+                raise S3Error("Halted", self.reason, status=409, hint="`s3d sync status` says what to do")
+        if seen.refusal:
+            raise seen.refusal
+        return [
+            {"path": one.path, "do": one.do, "conflict": one.is_conflict, "moved_from": one.source}
+            for one in seen.actions
+        ]
+
     async def restore(self, id: str) -> str:  # noqa: A002 (it is what the trash calls it)
         """Give back what is in the trash and return its path. Raises S3Error where it is not, or its path is taken."""
         one = next((one for one in memory.trash(self._db) if one.id == id), None)
-        if one is None or self._root is None:
+        if one is None:
             raise S3Error("NoSuchFile", "There is no such file in the trash", status=404)
         async with self._busy:
-            if not await self._root.run(self._root.restore, one.id, one.path):
+            if self._root is None:
+                raise S3Error("NoSuchFolder", "The folder is not there", status=409, hint="`s3d sync status` says why")
+            try:
+                is_back = await self._root.run(self._root.restore, one.id, one.path)
+            except OSError as error:
+                raise S3Error("NoSuchFile", f"It cannot be put back: {error.strerror}", status=409) from error
+            if not is_back:
                 raise S3Error("FileExists", "There is a file at its place", status=409, hint="move that one first")
             await self._db.write(memory.untrash(one.id))
         self.wake()
         return one.path
 
     async def finish(self, seconds: float) -> None:
-        """The daemon ends: hand over what is not sent yet, whatever was written to just now (S-9)."""
+        """The daemon ends: hand over what is not sent yet, whatever was written to just now (S-9). A round may make
+        conflict copies, which the next one sends."""
         self._ends = True
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(max(0.0, seconds)):
-                await self.round()
+                for _ in range(LAST_ROUNDS):
+                    await self.round()
+                    if not self._soon:
+                        break
+        except TimeoutError:
+            # Nobody has looked at all of it.
+            self.unsent = max(1, self.unsent)
         if self.unsent:
             log.warning("the sync folder %s has %d files that are not sent", self._objects.name, self.unsent)
 
@@ -376,6 +390,8 @@ class Folder:
             "state": self.state,
             "since": self.since,
             "reason": self.reason,
+            "began": self.began,
+            "ended": self.ended,
             "halt": self.halt or "",
             "hint": guards.HINTS[self.halt] if self.halt else "",
             "watches": self._watch is not None and not self._watch.reason,
@@ -395,7 +411,8 @@ class Folder:
 
     def trash(self) -> list[dict[str, Any]]:
         """What is in the trash."""
-        return [{"id": one.id, "path": one.path, "size": one.size, "at": one.at} for one in memory.trash(self._db)]
+        kept = [(one, self._clock.wall_of(one.at)) for one in memory.trash(self._db)]
+        return [{"id": one.id, "path": one.path, "size": one.size, "at": at} for one, at in kept]
 
     def _measure(self) -> None:
         files, alone, _ = memory.counts(self._db)
@@ -414,21 +431,6 @@ class Folder:
         root, self._root, self._acts = self._root, None, None
         if root is not None:
             await asyncio.to_thread(root.close)
-
-
-def _hashed(root: Root, files: Iterable[tuple[str, Stamp]]) -> tuple[list[tuple[str, Stamp, Content]], list[str]]:
-    """Read files that have a stamp: what they hold, and which could not be read. What was written to meanwhile is in
-    neither."""
-    found, closed = [], []
-    for path, stamp in files:
-        try:
-            content = root.hash(path, stamp)
-        except OSError:
-            closed.append(path)
-        else:
-            if content is not None:
-                found.append((path, stamp, content))
-    return found, closed
 
 
 def _unmark(path: Path) -> None:

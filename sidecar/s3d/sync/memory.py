@@ -11,10 +11,11 @@ from importlib import resources
 
 import apsw
 
+from s3d.clock import Clock, Kept, Machine, resume
 from s3d.store.db import Database
 from s3d.store.opening import Schema
+from s3d.sync.files import Stamp
 from s3d.sync.plan import Action, Rules, plan
-from s3d.sync.root import Stamp
 from s3d.sync.trees import Base, Content, Here, Kind, There
 from s3d.sync.walk import Walk
 
@@ -46,6 +47,7 @@ class Trashed:
     path: str
     size: int
     at: float
+    """By the clock of the trash."""
 
 
 # Facts.
@@ -69,6 +71,23 @@ def keep_fact(name: str, value: str) -> Callable[[apsw.Connection], None]:
     return apply
 
 
+def clock(db: Database, machine: Machine) -> Clock:
+    """The clock of the trash, where the last process left it."""
+    boot, ahead, seen = (fact(db, name) for name in ("boot", "ahead", "seen"))
+    kept = Kept(boot, float(ahead), float(seen)) if ahead and seen else None
+    return resume(machine, kept, max((one.at for one in trash(db)), default=0.0))
+
+
+def keep_clock(clock: Clock) -> Callable[[apsw.Connection], None]:
+    """Have the next process go on with the clock."""
+
+    def apply(db: apsw.Connection) -> None:
+        for name, value in (("boot", clock.boot), ("ahead", repr(clock.ahead)), ("seen", repr(clock.now()))):
+            keep_fact(name, value)(db)
+
+    return apply
+
+
 def forget_base(db: apsw.Connection) -> None:
     """Both sides are as two that never met."""
     db.execute("DELETE FROM base")
@@ -77,20 +96,30 @@ def forget_base(db: apsw.Connection) -> None:
 # The trees.
 
 
-def walk(found: Walk, number: int) -> Callable[[apsw.Connection], int]:
-    """Take over what is in the folder. A file with the stamp that it had keeps the content that was read of it.
-
-    Returns how many files there are. What a walk does not see is gone, unless the walk was not whole.
-    """
+def walk(found: Walk) -> Callable[[apsw.Connection], int]:
+    """Take over what is in the folder, and return the walk's number. A file with the stamp that it had keeps the
+    content that was read of it. What was not seen stays until `vanish`."""
 
     def apply(db: apsw.Connection) -> int:
-        files = 0
+        number = db.execute("SELECT ifnull(max(round), 0) + 1 FROM here").get
         for name in found.names():
-            files += name.kind is Kind.FILE
             stamp = name.stamp or NO_STAMP
             db.execute(SEE, (name.path, name.kind, *_of(stamp), number))
-        db.execute("DELETE FROM here WHERE round <> ?", (number,))
-        return files
+        return int(number)
+
+    return apply
+
+
+def vanish(number: int) -> Callable[[apsw.Connection], None]:
+    """What a walk did not see is gone, when it is known what is new: a file that has moved is read under its new name
+    first, so that its old name goes when the new one has it (S-5), and by no plan before."""
+
+    def apply(db: apsw.Connection) -> None:
+        db.execute(
+            "DELETE FROM here WHERE round <> ?1 AND (inode, size, mtime_ns) NOT IN (SELECT inode, size, mtime_ns "
+            "FROM here WHERE kind = 'file' AND sha256 IS NULL AND round = ?1)",
+            (number,),
+        )
 
     return apply
 
@@ -105,12 +134,12 @@ ON CONFLICT (path) DO UPDATE SET
 """
 
 
-def unread(db: Database, after: str, number: int) -> list[tuple[str, Stamp]]:
-    """Files that nobody has read since they changed, a page of them behind a path."""
+def unread(db: Database, number: int, after: str, limit: int) -> list[tuple[str, Stamp]]:
+    """Files of a walk that nobody has read since they changed, a page of them behind a path."""
     rows = db.read(
         "SELECT path, size, mtime_ns, ctime_ns, inode, mode FROM here "
-        "WHERE kind = 'file' AND sha256 IS NULL AND path > ? ORDER BY path LIMIT ?",
-        (after, number),
+        "WHERE kind = 'file' AND sha256 IS NULL AND round = ? AND path > ? ORDER BY path LIMIT ?",
+        (number, after, limit),
     )
     return [(path, Stamp(*stamp)) for path, *stamp in rows]
 

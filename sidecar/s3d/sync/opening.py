@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator
 
 from s3d.api import S3
 from s3d.client import Client
+from s3d.clock import MACHINE
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.db import Database
 from s3d.store.lock import make_private
 from s3d.sync import memory
-from s3d.sync.folder import Changes, Folder, Options
+from s3d.sync.folder import Folder
 from s3d.sync.guards import Limits
 from s3d.sync.objects import Objects
+from s3d.sync.options import Options
 from s3d.sync.plan import Direction
 from s3d.sync.scope import scope
+from s3d.sync.there import Changes
 
 NAME = "folder"
 """By which the changes of the folder are told from those of others."""
@@ -41,7 +44,9 @@ async def open_folder(
         said.stable_for,
         said.trash_for,
     )
-    folder = Folder(Objects(Client(s3, origin="sync"), said.bucket, said.prefix, NAME), db, changes, options, metrics)
+    objects = Objects(Client(s3, origin="sync"), said.bucket, said.prefix, NAME)
+    clock = await asyncio.to_thread(memory.clock, db, MACHINE)
+    folder = Folder(objects, db, changes, options, metrics, clock)
     try:
         yield folder
     finally:

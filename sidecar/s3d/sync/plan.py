@@ -22,6 +22,9 @@ from enum import StrEnum
 from s3d.sync.names import why_not
 from s3d.sync.trees import Base, Content, Here, Kind, Row, There, side_by_side
 
+BEING_WRITTEN = "it is being written"
+"""The reason for which a file is left alone that will be sent when it is at rest."""
+
 
 class Do(StrEnum):
     """What is to be done with a path."""
@@ -149,7 +152,7 @@ def _unknown(row: Row, blocked: Kind | None) -> str:
     if row.here and row.here.kind is Kind.OPAQUE:
         return "it is no regular file here, or cannot be read"
     if row.here and row.here.kind is Kind.FILE and row.here.content is None:
-        return "it is being written"
+        return BEING_WRITTEN
     return ""
 
 

@@ -10,7 +10,7 @@ and no descriptor is closed before the last of them is done with it.
 
 import asyncio
 import ctypes
-import hashlib
+import fcntl
 import json
 import os
 import secrets
@@ -18,44 +18,26 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from errno import EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENOTSUP, EXDEV
+from errno import EACCES, EAGAIN, EEXIST, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENOTSUP, EXDEV
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from s3d.sync.files import BLOCK, Stamp, content_of, open_regular, stamp_of
 from s3d.sync.names import OWN, conflict_copy
 from s3d.sync.trees import Content
 
 T = TypeVar("T")
 
 THREADS = 6
-STAGE, TRASH, MARKER = "stage", "trash", "folder.json"
+STAGE, TRASH, MARKER, LOCK = "stage", "trash", "folder.json", "lock"
 DRAFT = ".part"
 """The ending of a file in the stage that is not whole yet."""
-BLOCK = 1 << 20
 NO_REPLACE, EXCHANGE = 1, 2
 """Flags of renameat2(2)."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 NOT_THERE = {ENOENT, ENOTDIR, ELOOP}
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What changes when a file is written to, or another takes its name. Nobody can set the ctime."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-    mode: int
-
-
-def stamp_of(found: os.stat_result) -> Stamp:
-    """The stamp of a file that was looked at."""
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, stat.S_IMODE(found.st_mode))
 
 
 class Blocked(OSError):
@@ -78,10 +60,23 @@ class Root:
         return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *arguments))
 
     def prepare(self) -> None:
-        """Make s3d's own directory in it, where it is not there yet. Raises Blocked."""
+        """Make s3d's own directory in it, where it is not there yet, and keep other gateways out: what one has in the
+        stage is the other's rubbish. Raises Blocked, and OSError where another one uses the folder."""
         for name in (STAGE, TRASH):
             if name not in self._own:
                 self._own[name] = self.directory([OWN, name], make=True)
+        if LOCK not in self._own:
+            self._own[LOCK] = self._lock()
+
+    def _lock(self) -> int:
+        with self.parent(f"{OWN}/{LOCK}") as (directory, name):
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise OSError(EAGAIN, "another s3d uses the folder") from error
+        return fd
 
     def close(self) -> None:
         """Let go of it, when its threads are done. Safe to call twice."""
@@ -149,12 +144,29 @@ class Root:
                 return None
             raise
 
-    def is_file(self, path: str) -> bool:
-        """Whether a regular file has a name."""
-        fd = self.open_file(path)
-        if fd is not None:
-            os.close(fd)
-        return fd is not None
+    def is_gone(self, path: str) -> bool:
+        """Whether it is sure that no file has a path: not where a link or another file system is above it."""
+        parts = path.split("/")
+        for number in range(1, len(parts) + 1):
+            try:
+                with self.parent("/".join(parts[:number])) as (directory, name):
+                    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                return True
+            except Blocked:
+                return False
+            if stat.S_ISREG(mode):
+                return number < len(parts)
+            if not stat.S_ISDIR(mode):
+                return False
+        return True
+
+    def make_place(self, path: str) -> None:
+        """Make the directories of a path, and see that a file can get a name there: nothing is downloaded in vain.
+        Raises Blocked and PermissionError."""
+        with self.parent(path, make=True) as (directory, _):
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
+                raise PermissionError(EACCES, "its directory cannot be written to")
 
     def mode_of(self, path: str) -> int | None:
         """The mode of a file; None where there is none."""
@@ -240,8 +252,12 @@ class Root:
 
     def _look(self, name: str, directory: int, last: str) -> None:
         """Only files are displaced: something else has come between the look and the exchange, and goes back."""
-        if not stat.S_ISREG(os.stat(name, dir_fd=self._own[STAGE], follow_symlinks=False).st_mode):
-            rename(self._own[STAGE], name, directory, last, EXCHANGE)
+        stage = self._own[STAGE]
+        if not stat.S_ISREG(os.stat(name, dir_fd=stage, follow_symlinks=False).st_mode):
+            try:
+                rename(stage, name, directory, last, EXCHANGE)
+            except FileNotFoundError:
+                rename(stage, name, directory, last, NO_REPLACE)
             raise Blocked(EEXIST, "it is no regular file")
 
     def take(self, path: str) -> str:
@@ -326,7 +342,8 @@ class Root:
 
     def trash(self) -> list[str]:
         """The ids of what is in the trash."""
-        return _names_in(self._own[TRASH])
+        with os.scandir(self._own[TRASH]) as entries:
+            return sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
 
     def empty_trash(self, name: str) -> None:
         """Delete one file of it for good."""
@@ -389,30 +406,6 @@ class Root:
                 os.unlink(last, dir_fd=directory)
         except FileNotFoundError:
             return
-
-
-def open_regular(directory: int, name: str) -> int | None:
-    """Open a regular file; None for anything else."""
-    try:
-        fd = os.open(name, OPEN_FILE, dir_fd=directory)
-    except OSError as error:
-        if error.errno == ELOOP:
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    return None
-
-
-def content_of(fd: int) -> Content:
-    """Hash an open file from its start."""
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    while block := os.pread(fd, BLOCK, size):
-        sha256.update(block)
-        md5.update(block)
-        size += len(block)
-    return Content(sha256.digest(), md5.hexdigest(), size)
 
 
 def rename(from_directory: int, name: str, to_directory: int, to: str, flags: int) -> None:

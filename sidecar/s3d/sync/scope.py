@@ -12,7 +12,9 @@ from s3d.filters.rule import Rules
 IGNORED = (
     *("*.sw[a-z]", "4913", "*~", ".#*", "#*#"),  # vim and emacs
     *("~$*", ".~lock.*#"),  # offices
-    *("*.part", "*.crdownload", ".sed??????", ".*.??????"),  # downloads, sed -i, rsync
+    *("*.part", "*.crdownload", ".sed??????"),  # downloads, sed -i
+    # rsync: six letters and digits, of which one at least is no small letter (`.env.sample` is nobody's temporary file)
+    *(f".*.{'[0-9A-Za-z]' * at}[0-9A-Z]{'[0-9A-Za-z]' * (5 - at)}" for at in range(6)),
     *(".nfs*", ".fuse_hidden*", ".DS_Store", "Thumbs.db", "desktop.ini"),  # file systems and desktops
 )
 """Names that programs give to files which are not there for others."""

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from s3d.api import Body
 from s3d.errors import S3DError
 from s3d.store.threads import OpenFile
-from s3d.sync.root import BLOCK, Root, stamp_of
+from s3d.sync.files import BLOCK, stamp_of
+from s3d.sync.root import Root
 from s3d.sync.trees import Content
 
 

@@ -1,6 +1,6 @@
 -- What s3d knows of a sync folder.
 CREATE TABLE fact (
-    name TEXT PRIMARY KEY,  -- marker, remote, paused, accepts
+    name TEXT PRIMARY KEY,  -- marker, remote, paused, accepts; boot, ahead, seen: the clock of the trash
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -59,7 +59,7 @@ CREATE TABLE trash (
     id TEXT PRIMARY KEY,     -- of the file in the trash
     path TEXT NOT NULL,
     size INTEGER NOT NULL,
-    at REAL NOT NULL         -- Unix time
+    at REAL NOT NULL         -- by the clock of the trash, which reads like Unix time
 ) WITHOUT ROWID;
 
 -- What the last plan left alone.

@@ -9,8 +9,9 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from s3d.sync.files import Stamp, stamp_of
 from s3d.sync.names import OWN
-from s3d.sync.root import NOT_THERE, OPEN_DIRECTORY, Root, Stamp, stamp_of
+from s3d.sync.root import OPEN_DIRECTORY, Root
 from s3d.sync.trees import Kind
 
 
@@ -36,8 +37,9 @@ class Walk:
     enter: Callable[[int], None] = _enter
     """Told of each open directory before its names are read: what comes after that is an event."""
     is_whole: bool = True
-    """Whether nothing moved away while it was looked at: a directory that did may have taken its names to where the
-    walk had been before."""
+    """Whether each directory was looked into, or its own entry says that nobody can. One that moved away may have taken
+    its names to where the walk had been before; one that could not be opened (no descriptor is left, the disk fails,
+    something is mounted there just now) has names that nobody saw."""
     odd: list[str] = field(default_factory=list)
     """Names that are no UTF-8, as they can be shown. No key can be called so."""
 
@@ -52,23 +54,32 @@ class Walk:
 
     def _below(self, fd: int, above: str) -> Iterator[Found]:
         """What is in a directory. A name sorts as it is, and what is below it as with its slash: `a`, `a-`, `a/b`."""
-        for name in self._sorted(fd, is_top=not above):
+        opaque: set[str] = set()
+        names = self._sorted(fd, is_top=not above)
+        listed = {name for name in names if name.endswith("/")}
+        for name in names:
             path = above + name
             if not name.endswith("/"):
                 found = self._look(fd, name, path)
                 if found:
                     yield found
+                if found and found.kind is Kind.OPAQUE:
+                    opaque.add(name + "/")
+                elif found and found.kind is Kind.DIRECTORY and name + "/" not in listed:
+                    # It has become one since the names were read.
+                    self.is_whole = False
                 continue
             try:
                 below = os.open(name[:-1], OPEN_DIRECTORY, dir_fd=fd)
-            except OSError as error:
-                if error.errno in NOT_THERE:
-                    self.is_whole = False
-                # Where it cannot be read, its own entry has said so.
+            except OSError:
+                # Where nobody can read it, its own entry has said so.
+                self.is_whole = self.is_whole and name in opaque
                 continue
             try:
                 if os.fstat(below).st_dev == self.root.device:
                     yield from self._below(below, path)
+                else:
+                    self.is_whole = self.is_whole and name in opaque
             finally:
                 os.close(below)
 

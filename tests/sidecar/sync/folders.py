@@ -8,16 +8,19 @@ from pathlib import Path
 
 from s3d.api import S3, Call, Reply
 from s3d.client import Client
+from s3d.clock import MACHINE, Machine
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.judge import Judge
 from s3d.layers.queue import Queue
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.sync import memory
-from s3d.sync.folder import Folder, Options, State
+from s3d.sync.folder import Folder
 from s3d.sync.guards import Limits
 from s3d.sync.objects import Objects
+from s3d.sync.options import Options
 from s3d.sync.plan import Direction, in_scope
+from s3d.sync.state import State
 from tests.callers import ask
 from tests.fakes.fake import Fake
 from tests.queues import BUCKET, at_work, until
@@ -27,17 +30,19 @@ PREFIX = "p/"
 
 @dataclass
 class Store:
-    """A store that can be away, or refuse its listing from a page on; it counts what it is asked to change."""
+    """A store that can be away, for writes or for all, or refuse its listing from a page on; it counts what it is asked
+    to change."""
 
     s3: S3
     away: bool = False
+    refuses_writes: bool = False
     refuses_listing: str = ""
     pages: int = 0
     refuses_from: int = 0
     writes: list[tuple[str, str]] = field(default_factory=list)
 
     async def __call__(self, call: Call) -> Reply:
-        if self.away:
+        if self.away or (self.refuses_writes and call.operation == "PutObject"):
             if call.body is not None:
                 await call.body.aclose()
             raise Unavailable("it is away")
@@ -135,7 +140,11 @@ async def opened(directory: Path, queue: Queue, **said: object) -> AsyncIterator
     path = directory / "folder"
     db = await asyncio.to_thread(Database.open, directory / memory.NAME, memory.SCHEMA)
     objects = Objects(Client(queue, origin="sync"), BUCKET, PREFIX, "docs")
-    folder = Folder(objects, db, queue, replace(options(path), **said), Metrics())  # type: ignore[arg-type]  # by name
+    machine = said.pop("machine", MACHINE)
+    assert isinstance(machine, Machine)
+    kept = replace(options(path), **said)  # type: ignore[arg-type]  # by name
+    clock = await asyncio.to_thread(memory.clock, db, machine)
+    folder = Folder(objects, db, queue, kept, Metrics(), clock)
     try:
         yield World(path, Store(queue), queue, folder, db)
     finally:

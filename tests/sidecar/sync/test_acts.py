@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from s3d.api import BytesBody
 from s3d.client import Answer
+from s3d.clock import MACHINE, Clock
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.acts import Acts
@@ -42,7 +43,7 @@ class Place:
 
     def kept(self) -> set[bytes]:
         """All contents that are anywhere in the folder, or in s3d's own directory."""
-        return {one.read_bytes() for one in self.path.rglob("*") if one.is_file()}
+        return {one.read_bytes() for one in self.path.rglob("*") if one.is_file() and one.name != "lock"}
 
     def trash(self) -> set[bytes]:
         return {one.read_bytes() for one in (self.path / ".s3d" / "trash").iterdir()}
@@ -56,7 +57,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     await off_loop(root.prepare)
     db = await asyncio.to_thread(Database.open, tmp_path / memory.NAME, memory.SCHEMA)
     conflicts: list[str] = []
-    yield Place(path, root, db, Acts(root, db, conflicts.append), conflicts)
+    yield Place(path, root, db, Acts(root, db, Clock(MACHINE, "", 0.0), conflicts.append), conflicts)
     await db.close()
     await off_loop(root.close)
 
@@ -98,7 +99,7 @@ async def test_a_pull_that_is_cut_off_is_redone_or_undone(place: Place, last: st
     for step in steps[: max(0, STEPS.index(last) - 1)]:
         await off_loop(step)
         assert place.files()["a"].decode() in (here, "new")
-    await Acts(place.root, place.db, place.conflicts.append).recover()
+    await Acts(place.root, place.db, place.acts.clock, place.conflicts.append).recover()
     files = place.files()
     is_swapped = last in ("swap", "away")
     assert files.get("a", b"").decode() == ("new" if is_swapped else here)
@@ -162,6 +163,42 @@ async def test_a_pull_of_what_is_here_writes_nothing(place: Place) -> None:
     assert (place.path / "a").stat().st_ino == before
     assert place.trash() == set()
     assert memory.has_base(place.db)
+
+
+async def test_a_name_that_cannot_be_given_leaves_nothing_behind(place: Place) -> None:
+    """Each round would leave another download, until the disk is full."""
+    long = "n" * 300
+    with pytest.raises(OSError, match="too long"):
+        await place.acts.pull(Action(long, Do.PULL, content("new").md5, None, 3), answer("new"))
+    with pytest.raises(OSError, match="too long"):
+        await place.acts.drop(Action(long, Do.DROP_HERE, "e", content("base")))
+    assert (place.kept(), memory.acts(place.db)) == (set(), [])
+
+
+async def test_what_was_downloaded_runs_as_nobodys_but_its_user(place: Place) -> None:
+    """It takes the place of a program that runs as its owner, and must not do so itself."""
+    (place.path / "a").write_text("base")
+    (place.path / "a").chmod(0o4755)
+    await place.acts.pull(pull("new", over="base"), answer("new"))
+    assert (place.path / "a").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.semantics("S-2")
+@pytest.mark.parametrize(
+    ("made", "is_gone"),
+    [("nothing", True), ("file", False), ("link", False), ("file above", True), ("link above", False)],
+)
+async def test_a_name_is_gone_where_that_is_sure(place: Place, tmp_path: Path, made: str, is_gone: bool) -> None:
+    """At the remote nothing is deleted by a name that only cannot be reached."""
+    (tmp_path / "outside").mkdir()
+    if "above" not in made:
+        (place.path / "d").mkdir()
+    name = place.path / "d" if "above" in made else place.path / "d" / "x"
+    if made.startswith("file"):
+        name.write_text("x")
+    elif made.startswith("link"):
+        name.symlink_to(tmp_path / "outside")
+    assert await off_loop(place.root.is_gone, "d/x") is is_gone
 
 
 async def test_a_download_that_ends_early_leaves_nothing(place: Place) -> None:

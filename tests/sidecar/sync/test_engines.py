@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from s3d.layers.judge import Judge
 from s3d.layers.queue import Queue
-from s3d.sync.folder import State
 from s3d.sync.guards import Limits
+from s3d.sync.state import State
 from tests.callers import ask
 from tests.fakes.fake import Fake
 from tests.queues import BUCKET, at_work, until

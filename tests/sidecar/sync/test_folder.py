@@ -10,8 +10,8 @@ import pytest
 
 from s3d.background import for_ever
 from s3d.metrics import Metrics
-from s3d.sync.folder import State
 from s3d.sync.guards import Halt, Limits
+from s3d.sync.state import State
 from s3d.sync.watch import Watch
 from tests.callers import ask
 from tests.queues import BUCKET, until
