@@ -33,6 +33,8 @@ CASES: list[tuple[str, Iterable[Problem]]] = [
     ("IdentityFails", problems.of_remote("reachable", "found", "", {"team": "missing", "other": "found"})),
     ("", problems.of_remote("reachable", "not required", "", {"team": "unknown"})),
     ("FileRefused", problems.of_files({"access_keys": "entry 1: no id", "settings": ""})),
+    ("SyncHalted", problems.of_sync("every file is gone from the folder at once")),
+    ("", problems.of_sync("")),
     ("CertificateExpires", problems.of_certificate(-1.0)),
     ("CertificateExpires", problems.of_certificate(6 * 86400.0)),
     ("", problems.of_certificate(8 * 86400.0)),

@@ -44,7 +44,8 @@ def handler(
         # As sent: a key that a URL library has normalised is another key.
         _, path, query = targets.split(request.raw_path)
         change = changing.get(path) if shows_keys else None
-        allowed = ("POST",) if change or (shows_keys and path == "/log") else ("GET", "HEAD")
+        posts = change or (shows_keys and path in ("/log", "/sync/do", "/sync/restore"))
+        allowed = ("POST",) if posts else ("GET", "HEAD")
         if request.method not in allowed:
             return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow=", ".join(allowed)))
         if change:
@@ -70,6 +71,12 @@ def handler(
                 return finish(await asked(query, partial(explain, reports)))
             case "/cache" if shows_keys:
                 return finish(await asked(query, partial(list_cached, reports)))
+            case "/sync" if shows_keys:
+                return finish(await asked("", partial(list_sync, reports)))
+            case "/sync/diff" if shows_keys:
+                return finish(await asked("", partial(diff_sync, reports)))
+            case "/sync/do" | "/sync/restore" if shows_keys:
+                return finish(await do_sync(reports, path, query))
             case "/queue/body" if shows_keys:
                 return await send_body(request, reports, query)
             case _:
@@ -119,6 +126,27 @@ async def explain(reports: Reports, chosen: Chosen) -> dict[str, Any]:
 async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """A page of what is in the read cache."""
     return {"entries": reports.cached(chosen)}
+
+
+async def list_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """What the sync folder leaves alone, and what is in its trash."""
+    return reports.sync_lists()
+
+
+async def diff_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """What the sync folder would do now."""
+    return await reports.sync_diff()
+
+
+async def do_sync(reports: Reports, path: str, query: str) -> web.Response:
+    """Have the sync folder do something, or give back a file of its trash."""
+    said = {name: values[-1] for name, values in parse_qs(query).items()}
+    try:
+        if path == "/sync/restore":
+            return answer(200, await reports.sync_restore(said.get("id", "")))
+        return answer(200, await reports.sync(said.get("what", "")))
+    except S3DError as error:
+        return refused(error)
 
 
 async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:

@@ -166,6 +166,24 @@ damaged blocks; where there are any, they are dropped, named on stderr, and the 
 through the S3 door, with the key that the other commands sign with. The rest is asked over the socket in
 S3D_LOCAL_DIR.
 """
+SYNC = """\
+examples:
+  s3d sync status                             whether both sides are equal, and what is in the way
+  s3d sync now                                look at both sides at once
+  s3d sync diff                               what would be done now, a path a line
+  s3d sync wait --timeout 600                 look at both sides, and wait until they are equal
+  s3d sync left                               names that are left alone or could not be synced, and why
+  s3d sync pause                              stop, over restarts too, until `s3d sync resume`
+  s3d sync resume --accept-deletes            what was deleted is meant: go on
+  s3d sync resume --as-new                    delete nothing: compare both sides as two that never met
+  s3d sync trash                              what was replaced or deleted in the folder
+  s3d sync restore 0123456789abcdef           put it back under its name
+
+The exit code of `status` and `wait` is 3 while the folder is halted, and that of `wait` is 75 when its time is over.
+What is sent is in the write queue then: `s3d flush` waits for the remote. Not on a terminal, a line of `diff` is what
+is done, a path and what it is besides; one of `left` is a path and a reason, and one of `trash` is an id, a path, a
+size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
+"""
 FLUSH = """\
 examples:
   s3d flush                                   wait until everything that is pending now is delivered
@@ -246,6 +264,17 @@ CACHE_ACTIONS = {
     "warm": "read what is not cached yet",
     "verify": "compare what is cached with its checksums, and drop what is damaged",
     "drop": "drop what is cached",
+}
+SYNC_ACTIONS = {
+    "status": "show how the folder is doing",
+    "now": "look at both sides at once",
+    "diff": "list what would be done now",
+    "wait": "wait until both sides are equal",
+    "pause": "stop, until it is resumed",
+    "resume": "go on after a pause or a halt",
+    "left": "list what is left alone, and why",
+    "trash": "list what was replaced or deleted in the folder",
+    "restore": "put a file of the trash back",
 }
 QUEUE_ACTIONS = {
     "list": "show what waits for a person",
@@ -394,6 +423,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.cache import cache
 
             return cache(options)
+        case "sync":
+            from s3d.cli.sync import sync
+
+            return sync(options)
         case "flush":
             from s3d.cli.queue import flush
 
@@ -554,6 +587,20 @@ def parser() -> Parser:
             )
         if action == "drop":
             choice.add_argument("--all", action="store_true", help="all of it")
+        add_json(choice)
+
+    command = add("sync", "show, pause or resume the sync folder, and its trash", epilog=SYNC)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in SYNC_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action == "resume":
+            meant = choice.add_mutually_exclusive_group()
+            meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")
+            meant.add_argument("--accept-deletes", action="store_true", help="do the next plan, whatever it deletes")
+        if action == "wait":
+            choice.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
+        if action == "restore":
+            choice.add_argument("id", metavar="ID", help="its id, as `trash` shows it")
         add_json(choice)
 
     command = add("key", "make, list, rotate or test the access keys of the S3 door", epilog=KEY)
