@@ -153,6 +153,14 @@ def give(db: apsw.Connection, asked: Asked, answer: Answer, *, is_open: bool, no
     return True
 
 
+def give_up(db: apsw.Connection, answer: Answer, limit: int, *, is_open: bool) -> list[str]:
+    """Treat the oldest changes of which nobody has been asked as asked, since nobody answers: the buckets of them, each
+    as often as it has one. What they say does not matter, and is not read."""
+    if is_open:
+        return [str(bucket) for (bucket,) in db.execute(SQL["allow_unasked"], (limit,)).fetchall()]
+    return [str(bucket) for (bucket,) in db.execute(SQL["hold_unasked"], (rule_of(answer), limit)).fetchall()]
+
+
 def rule_of(answer: Answer) -> str:
     """The rule by which an answer holds a change, in words."""
     if answer.verdict is Verdict.DENY:
