@@ -47,6 +47,7 @@ BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'park
     SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
     AND newer.identity = change.identity AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
 """What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
+EXPECTING = """SELECT 1 FROM change WHERE key = ? AND late_writes LIKE '%"?"%'"""
 POLICY = "http://policy.test"
 LEFT = Unavailable("the client left")
 REVOKED = Unavailable("the remote refuses the keys")
@@ -232,6 +233,11 @@ class Onion:
             return table.execute(BROKEN).fetchall()
         finally:
             table.close()
+
+    def expects_anything(self, key: str) -> bool:
+        """Whether a write of this gateway may still arrive at a key of which nobody knows the ETag: then it takes
+        what somebody else writes there for its own (Q-3d)."""
+        return bool(self.queue._context.db.read(EXPECTING, (key,)))
 
     async def breathe(self) -> None:
         """Let what runs in the background go on for a moment."""

@@ -106,7 +106,7 @@ class Termed(Kept):
         """Somebody else writes a key before what is always compared is pushed: both are kept (Q-18b)."""
         self.deliver(key)
         states = self.model.states(key)
-        if self.held or self.pending(key) or len(states) > 1:
+        if self.held or self.pending(key) or len(states) > 1 or self.onion.expects_anything(key):
             return
         self.step("conflict")
         before, number, foreign = next(iter(states)), self.number(), self.number()

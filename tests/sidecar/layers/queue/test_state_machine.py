@@ -95,9 +95,14 @@ def test_the_onion_keeps_what_it_owes(world: World) -> None:
 @pytest.mark.semantics("C-1", "C-2", "C-3", "C-4", "C-8", "C-9", "C-9a", "C-11", "C-12", "R-2a")
 def test_the_onion_keeps_what_it_owes_with_a_read_cache(world: World) -> None:
     world.cache, world.shared = True, None if SOAK_HOURS else False
-    for seed in seeds(ROUNDS):
-        play(world, STEPS if SOAK_HOURS else FEWER_STEPS, seed)
-    assert [name for name in CACHED if not world.answered[name]] == []
+
+    def missing() -> list[str]:
+        return [name for name in CACHED if not world.answered[name]]
+
+    for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
+        if number < ROUNDS or missing():
+            play(world, STEPS if SOAK_HOURS else FEWER_STEPS, seed)
+    assert missing() == []
 
 
 @pytest.mark.semantics("Q-2a", "Q-18b")
