@@ -46,7 +46,10 @@ def ask(*words: str, given: Object | None = None) -> Answer:
     """Run kubectl, with an object on its standard input; it may fail."""
     command = ["kubectl", *words, *(["-f", "-"] if given else [])]
     text = json.dumps(given) if given else None
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+    # What an app prints may be any bytes.
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, errors="replace", check=False, timeout=300
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
