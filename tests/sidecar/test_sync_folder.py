@@ -8,6 +8,7 @@ import pytest
 
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
+from tests.sidecar.sync.folders import files_of
 
 pytestmark = pytest.mark.remote
 
@@ -35,11 +36,6 @@ def there(remote: Remote, bucket: str) -> dict[str, bytes]:
     return found
 
 
-def here(folder: Path) -> dict[str, bytes]:
-    found = [one for one in folder.rglob("*") if one.is_file() and ".s3d" not in one.parts]
-    return {str(one.relative_to(folder)): one.read_bytes() for one in found}
-
-
 def state(daemon: Daemon) -> dict[str, Any]:
     return dict(daemon.status()["sync_folder"])
 
@@ -54,9 +50,9 @@ def test_files_and_objects_go_both_ways_and_over_a_crash(
     remote.client().put_object(Bucket=bucket, Key="docs/d/b", Body=b"from there")
     daemon = start(start_daemon, remote, bucket, folder)
     both = {"a.txt": b"from here", "d/b": b"from there"}
-    eventually(lambda: here(folder) == both and there(remote, bucket) == both)
+    eventually(lambda: files_of(folder) == both and there(remote, bucket) == both)
     daemon.client().put_object(Bucket=bucket, Key="docs/c", Body=b"by the door")
-    eventually(lambda: here(folder).get("c") == b"by the door")
+    eventually(lambda: files_of(folder).get("c") == b"by the door")
     # Once it is known that both sides have it, what is deleted while the daemon is down is a delete.
     eventually(lambda: state(daemon)["files"] == 3)
     daemon.kill()
@@ -64,7 +60,7 @@ def test_files_and_objects_go_both_ways_and_over_a_crash(
     (folder / "c").unlink()
     daemon.start()
     both = {"a.txt": b"changed while it was down", "d/b": b"from there"}
-    eventually(lambda: here(folder) == both and there(remote, bucket) == both)
+    eventually(lambda: files_of(folder) == both and there(remote, bucket) == both)
     eventually(lambda: state(daemon)["state"] == "quiet")
     assert state(daemon)["files"] == 2
 
@@ -90,7 +86,7 @@ def test_an_emptied_folder_halts_and_is_a_problem_until_a_person_says_what_was_m
     assert daemon.cli("sync", "status").returncode == 3
     assert len(there(remote, bucket)) == 2
     assert daemon.cli("sync", "resume", "--as-new").returncode == 0
-    eventually(lambda: here(folder) == {"a": b"a", "b": b"b"} and state(daemon)["files"] == 2)
+    eventually(lambda: files_of(folder) == {"a": b"a", "b": b"b"} and state(daemon)["files"] == 2)
     (folder / "a").unlink()
     eventually(lambda: list(there(remote, bucket)) == ["b"])
     assert daemon.cli("sync", "status").returncode == 0
@@ -110,7 +106,7 @@ def test_the_trash_and_what_is_left_alone_are_listed_and_a_file_comes_back(
     eventually(lambda: len(there(remote, bucket)) == 3)
     eventually(lambda: state(daemon)["state"] == "quiet" and state(daemon)["files"] == 2)
     remote.client().delete_object(Bucket=bucket, Key="docs/a")
-    eventually(lambda: "a" not in here(folder))
+    eventually(lambda: "a" not in files_of(folder))
     eventually(lambda: state(daemon)["trash"] == 1)
     left = daemon.cli("sync", "left").stdout.decode().splitlines()
     assert [line.split("\t")[0] for line in left] == ["link"]
@@ -150,9 +146,9 @@ def test_what_would_be_done_is_listed_and_waited_for(
     remote.client().put_object(Bucket=bucket, Key="docs/b", Body=b"b")
     daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_POLL="1h")
     assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
-    assert here(folder) == {"a": b"a", "b": b"b"}
+    assert files_of(folder) == {"a": b"a", "b": b"b"}
     assert daemon.cli("flush").returncode == 0
-    assert there(remote, bucket) == here(folder)
+    assert there(remote, bucket) == files_of(folder)
     assert daemon.cli("sync", "pause").returncode == 0
     refused = daemon.cli("sync", "wait")
     assert refused.returncode not in (0, 3, 75)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,17 @@ from tests.fakes.fake import Fake
 from tests.queues import BUCKET, at_work, until
 
 PREFIX = "p/"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The files of a folder by their paths; what goes while it is looked at is not there."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if path.is_file() and ".s3d" not in path.parts:
+                with contextlib.suppress(FileNotFoundError):
+                    found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
 
 
 @dataclass
@@ -85,8 +97,7 @@ class World:
         raise AssertionError(f"it does not come to rest: {self.folder.status()} {self.folder.left_alone()}")
 
     def here(self) -> dict[str, bytes]:
-        found = [one for one in self.path.rglob("*") if one.is_file() and ".s3d" not in one.parts]
-        return {str(one.relative_to(self.path)): one.read_bytes() for one in found}
+        return files_of(self.path)
 
     def write(self, path: str, data: bytes) -> None:
         (self.path / path).parent.mkdir(parents=True, exist_ok=True)

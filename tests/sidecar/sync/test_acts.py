@@ -21,6 +21,7 @@ from s3d.sync.plan import Action, Do
 from s3d.sync.root import Blocked, Root
 from s3d.sync.steady import FileChanged, SteadyBody, open_steady
 from s3d.sync.walk import Walk
+from tests.sidecar.sync.folders import files_of
 from tests.sidecar.sync.test_plan import content
 
 off_loop = asyncio.to_thread
@@ -38,8 +39,7 @@ class Place:
     conflicts: list[str]
 
     def files(self) -> dict[str, bytes]:
-        found = [one for one in self.path.rglob("*") if one.is_file() and ".s3d" not in one.parts]
-        return {str(one.relative_to(self.path)): one.read_bytes() for one in found}
+        return files_of(self.path)
 
     def kept(self) -> set[bytes]:
         """All contents that are anywhere in the folder, or in s3d's own directory."""
