@@ -285,7 +285,7 @@ class Daemon:
                 raise S3Error("InvalidRequest", f"There is nothing called {what[:40]!r} to do", status=400)
         return dict(folder.status())
 
-    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
         """Give back a file of the sync folder's trash. Raises S3Error."""
         return {"path": await self._synced().restore(id)}
 

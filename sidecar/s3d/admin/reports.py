@@ -301,5 +301,5 @@ class Reports(Protocol):
     async def sync(self, what: str) -> dict[str, Any]:
         """Have the sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""
 
-    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
         """Give back a file of the sync folder's trash. Raises S3Error."""

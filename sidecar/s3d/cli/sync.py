@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from s3d.cli import terminal
 from s3d.cli.queue import FIRST_LOOK, LATER_LOOK, LEFT, request
-from s3d.cli.status import WRONG, fetch, flatten, read
+from s3d.cli.status import WRONG, fetch, print_answer, read
 from s3d.errors import S3DError
 
 COLOURS = {"quiet": "green", "waiting": "yellow", "paused": "yellow", "halted": "red"}
@@ -51,13 +51,7 @@ def wanted(options: argparse.Namespace) -> str:
 
 def show(said: dict[str, Any], options: argparse.Namespace) -> int:
     """Print how the folder is doing; the exit code says whether it is halted."""
-    if options.json:
-        terminal.print_json(said)
-    elif terminal.is_terminal():
-        terminal.print_rows(rows(said))
-    else:
-        for name, value in flatten(said):
-            terminal.print_fields(name, value)
+    print_answer(said, rows, as_json=options.json)
     return WRONG if said["halt"] else 0
 
 
