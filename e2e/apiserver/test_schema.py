@@ -170,6 +170,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "volume.ephemeral.size has to be at least writeQueue.maxSize, readCache.maxSize and 512Mi together",
     ),
     ({"readCache": {"maxSize": "1023Ki"}}, "readCache.maxSize is below 1Mi"),
+    ({"readCache": {"pinRate": "0"}}, "readCache.pinRate is 0"),
     (
         {"opa": {"url": "http://opa:8181", "tokenSecretRef": {"name": "opa-token"}}},
         "opa.caBundle and opa.tokenSecretRef are for a url that begins with https://",

@@ -144,6 +144,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_READ_CACHE_FRESH_FOR": cache.fresh_seconds if cache else None,
         "S3D_READ_CACHE_MAX_STALE": cache.max_stale_seconds if cache else None,
         "S3D_READ_CACHE_VALIDATE_TIMEOUT": cache.validate_timeout_seconds if cache else None,
+        "S3D_READ_CACHE_PIN_RATE": cache.pin_rate if cache else None,
         # Said where there is none, too: so a running daemon learns that it was removed.
         "S3D_OPA_URL": spec.opa.url if spec.opa else "",
         "S3D_OPA_PATH": spec.opa.path if spec.opa else None,
@@ -234,6 +235,7 @@ FIELDS = {
     "S3D_READ_CACHE_FRESH_FOR": "spec.readCache.freshSeconds",
     "S3D_READ_CACHE_MAX_STALE": "spec.readCache.maxStaleSeconds",
     "S3D_READ_CACHE_VALIDATE_TIMEOUT": "spec.readCache.validateTimeoutSeconds",
+    "S3D_READ_CACHE_PIN_RATE": "spec.readCache.pinRate",
     "S3D_OPA_URL": "spec.opa.url",
     "S3D_OPA_PATH": "spec.opa.path",
     "S3D_OPA_TIMEOUT": "spec.opa.timeoutSeconds",

@@ -248,11 +248,16 @@ class ReadCache(Resource):
     validate_timeout_seconds: int = Field(
         default=1, description=help_of(ReadCacheSettings, "validate_timeout"), ge=1, le=120
     )
+    pin_rate: Size = Field(default="50Mi", description=help_of(ReadCacheSettings, "pin_rate"))
 
     rules: ClassVar = (
         Rule(
             compare("self.maxSize", ">=", "'1Mi'"),
             "readCache.maxSize is below 1Mi: nothing would be cached; enabled: false switches it off",
+        ),
+        Rule(
+            compare("self.pinRate", ">=", "'1'"),
+            "readCache.pinRate is 0: it says how many bytes a second are fetched of pinned objects",
         ),
     )
 

@@ -303,6 +303,12 @@ class Metrics:
         )
         self.cache_bytes = table.gauge("s3d_cache_bytes", "Bytes of the disk that the cache takes.")
         self.cache_entries = table.gauge("s3d_cache_objects", "Objects in the cache.")
+        self.cache_pins = table.gauge(
+            "s3d_cache_pinned_objects",
+            "Names whose objects are pinned (tag s3d.cache=pin): kept (cached whole), waiting (about to be fetched), "
+            "or over (left out, since there is no room for it in the half that is for pinned objects).",
+            ("state",),
+        )
         self.cache_evictions = table.counter(
             "s3d_cache_evictions_total",
             "Objects dropped from the cache, by reason: limit, age, disk (others needed the room), filter, "

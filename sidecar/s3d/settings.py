@@ -515,6 +515,13 @@ class ReadCache(Section):
         reloads=True,
         ge=0,
     )
+    pin_rate: Bytes = setting(
+        "S3D_READ_CACHE_PIN_RATE",
+        "50Mi",
+        "Bytes a second, on average, that are fetched of objects with the tag s3d.cache=pin before anybody reads them.",
+        reloads=True,
+        ge=1,
+    )
     validate_timeout: Duration = setting(
         "S3D_READ_CACHE_VALIDATE_TIMEOUT",
         1.0,

@@ -75,7 +75,7 @@ class Told:
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
             "keeps_push_filter": False,
-            "read_cache": {"entries": 4, "bytes": 5, "usable": True},
+            "read_cache": {"entries": 4, "bytes": 5, "usable": True, "pins": {"kept": 1, "waiting": 0, "over": 0}},
             "access_keys": 2,
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,

@@ -78,6 +78,8 @@ class CacheStatus(TypedDict):
     """What the disk gave for them."""
     usable: bool
     """Whether its index can be used just now. It is begun anew by itself."""
+    pins: dict[str, int]
+    """Names of pinned objects: `kept` are cached whole, `waiting` are about to be, `over` find no room."""
 
 
 class SyncStatus(TypedDict):

@@ -38,8 +38,10 @@ def stat(options: argparse.Namespace) -> int:
         usable = "" if said["usable"] else ", and it cannot be used just now: see the log"
         count = terminal.count(said["entries"], "object")
         sys.stdout.write(f"{count}, {terminal.show_size(said['bytes'])} of the disk{usable}\n")
+        if any(said["pins"].values()):
+            sys.stdout.write("pinned: " + ", ".join(f"{count} {state}" for state, count in said["pins"].items()) + "\n")
     else:
-        terminal.print_fields(said["entries"], said["bytes"])
+        terminal.print_fields(said["entries"], said["bytes"], *said["pins"].values())
     return 0
 
 
@@ -52,9 +54,11 @@ def show(options: argparse.Namespace) -> int:
         elif terminal.is_terminal():
             age = terminal.show_age(max(0.0, time.time() - entry["validated"]))
             size = terminal.show_size(entry["length"])
-            sys.stdout.write(f"{terminal.printable(name)}  {size}, confirmed {age} ago\n")
+            stays = ", pinned" if entry["pinned"] else ""
+            sys.stdout.write(f"{terminal.printable(name)}  {size}, confirmed {age} ago{stays}\n")
         else:
-            terminal.print_fields(name, entry["length"], entry["bytes"], entry["etag"], entry["validated"])
+            stays = "pinned" if entry["pinned"] else ""
+            terminal.print_fields(name, entry["length"], entry["bytes"], entry["etag"], entry["validated"], stays)
     return 0
 
 

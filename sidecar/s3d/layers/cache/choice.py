@@ -19,13 +19,12 @@ from s3d.errors import S3Error
 from s3d.filters.match import Subject, Truth, Values, decide
 from s3d.filters.rule import Member
 from s3d.layers.cache.changes import Changes
-from s3d.layers.cache.rows.entries import Spot, Tags
+from s3d.layers.cache.rows.entries import PIN, TAG, Spot, Tags
 from s3d.protocol.headers import METADATA, TAG_COUNT, TAGGING
 from s3d.settings import ReadCache
 
-TAG = "s3d.cache"
-"""The tag by which an object is cached (true), or is not (false), whatever the filter says."""
-SAID = {"true": Truth.YES, "false": Truth.NO}
+SAID = {"true": Truth.YES, PIN: Truth.YES, "false": Truth.NO}
+"""What the values of the tag mean."""
 OF_OBJECTS = 3600.0
 """Seconds for which tags of an object are taken for what they were, while there are as many."""
 OF_BUCKETS = 300.0

@@ -19,8 +19,8 @@ from s3d.layers.cache.copies import Copies, Copy
 from s3d.layers.cache.fill import Changed, Fill
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.room import Room
-from s3d.layers.cache.rows import entries
-from s3d.layers.cache.rows.entries import New
+from s3d.layers.cache.rows import entries, pins
+from s3d.layers.cache.rows.entries import New, Spot
 from s3d.metrics import Metrics
 from s3d.store.blocks import BLOCK
 from s3d.store.failures import StoreFailed
@@ -50,13 +50,18 @@ class Fills:
         self._changes = changes
         self._room = room
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Spot] = {}
 
     async def close(self) -> None:
         """End what is under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def ended(self, spot: Spot) -> None:
+        """Wait until what is under way of a spot just now has come, and is written or not."""
+        if running := [task for task, filled in self._tasks.items() if filled == spot]:
+            await asyncio.wait(running)
 
     async def whole(self, call: Call, copy: Copy, body: Body, era: contextlib.ExitStack, sound: Era) -> None:
         """Fill a new copy by the answer to a read of the whole object. Raises NoRoom and StoreFailed; else it takes
@@ -134,8 +139,8 @@ class Fills:
         copy.fills += fills
         copy.users += 1
         task = asyncio.ensure_future(self._run(call, copy, fills, answer, era, sound))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = copy.spot
+        task.add_done_callback(self._tasks.pop)
 
     async def _run(
         self,
@@ -230,7 +235,7 @@ class Fills:
                     blocks[number] = 0
         new = New(
             *(copy.etag, copy.length, copy.file.name, blocks.tobytes(), size),
-            *(copy.head, copy.validated, dict(copy.granted), copy.tags),
+            *(copy.head, copy.validated, dict(copy.granted), copy.tags, next(iter(copy.granted), "")),
         )
         used = self._index.clock.now()
 
@@ -238,7 +243,9 @@ class Fills:
             if not sound.sound or copy.void:
                 return None
             if copy.row is None:
-                return entries.put(db, copy.spot, new, used)
+                put = entries.put(db, copy.spot, new, used)
+                pins.follow(db, copy.spot, new.tags, new.identity)
+                return put
             return (copy.row, 1, copy.written) if entries.grow(db, copy.row, new) else None
 
         kept = await self._index.write(apply)

@@ -22,7 +22,7 @@ from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.room import Room
-from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows import entries, pins
 from s3d.layers.cache.rows.entries import New, Spot
 from s3d.metrics import Metrics
 from s3d.store.blocks import BLOCK, Blocks
@@ -71,7 +71,7 @@ class HandedOver:
         wanted, tags = False, None
         if size and requests.may_be_kept(CIMultiDict(delivered.headers)):
             wanted, tags = self._choice.wants_delivered(delivered, size)
-        new = New(etag, size, "", b"", 0, None, self._index.clock.now(), {}, tags)
+        new = New(etag, size, "", b"", 0, None, self._index.clock.now(), {}, tags, delivered.identity)
         era = contextlib.ExitStack()
         sound = era.enter_context(self._changes.era(spot.bucket, spot.key))
         if wanted and not isinstance(body, FileBody | BytesBody) and len(self._tasks) < MAX_COPIED:
@@ -125,7 +125,15 @@ class HandedOver:
             taken = await file.size()
             whole = replace(new, file=file.name, blocks=blocks.tobytes(), bytes=taken)
             now = self._index.clock.now()
-            kept = await self._index.write(lambda db: entries.put(db, spot, whole, now) if era.sound else None)
+
+            def apply(db: entries.Tables) -> tuple[int, int, int] | None:
+                if not era.sound:
+                    return None
+                put = entries.put(db, spot, whole, now)
+                pins.follow(db, spot, whole.tags, whole.identity)
+                return put
+
+            kept = await self._index.write(apply)
         finally:
             file.close()
             if kept is None:

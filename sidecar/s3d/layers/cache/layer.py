@@ -18,6 +18,7 @@ from s3d.background import for_ever
 from s3d.errors import Unavailable
 from s3d.filters.match import Truth
 from s3d.layers.cache import requests
+from s3d.layers.cache.ahead import Ahead
 from s3d.layers.cache.changes import Changes
 from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies
@@ -68,6 +69,7 @@ class Cache:
         )
         self._handed = HandedOver(index, blocks, self._copies, self._changes, self._choice, self.room, metrics)
         self._verification = Verification(index, blocks, self._copies, self._fills, metrics)
+        self._ahead = Ahead(self, inner, index, self.room, self._fills, limits, metrics)
         self._looks = 0
         self._judged_by: str | None = None
         """The filter that all entries were judged by; None: it is not looked up yet."""
@@ -98,7 +100,10 @@ class Cache:
                 raise Unavailable(
                     f"What is cached of bucket {bucket} cannot be dropped: {error.message}", hint=error.hint
                 ) from error
-            return await self._inner(call)
+            reply = await self._inner(call)
+            if key and reply.status < 300:
+                await self._ahead.follow(call)
+            return reply
 
     async def drop(self, bucket: str, key: str) -> None:
         """Drop a key, or a bucket where `key` is "", for good. Raises StoreFailed."""
@@ -187,15 +192,25 @@ class Cache:
             await self.sweep()
         except StoreFailed as error:
             log.warning("what a crash has left in the read cache cannot be deleted: %s", error)
-        await for_ever("the read cache", self.look, self._metrics)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(for_ever("the read cache", self.look, self._metrics))
+            tasks.create_task(for_ever("what is pinned", self._ahead.look, self._metrics))
 
     def _show(self) -> None:
         self._metrics.cache_entries.set(self.room.files)
         self._metrics.cache_bytes.set(self.room.bytes)
+        if not self._looks % NOTED_INTERVAL:
+            self._ahead.show()
 
     def status(self) -> dict[str, Any]:
         """The cache in counts."""
-        return {"entries": self.room.files, "bytes": self.room.bytes, "usable": self._index.is_open}
+        usable = self._index.is_open
+        return {
+            "entries": self.room.files,
+            "bytes": self.room.bytes,
+            "usable": usable,
+            "pins": dict(self._ahead.counts()),
+        }
 
     def listed(self, bucket: str, prefix: str, after: int) -> list[dict[str, Any]]:
         """A page of what is cached, in the order in which it came. Times are Unix times."""
@@ -205,6 +220,7 @@ class Cache:
         for one in page:
             for name in ("validated", "used"):
                 one[name] = clock.wall_of(one[name])
+            one["pinned"] = bool(one["pinned"])
         return page
 
     async def discard(self, bucket: str, prefix: str) -> dict[str, Any]:

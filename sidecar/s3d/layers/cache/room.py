@@ -10,7 +10,8 @@ import math
 from functools import partial
 
 from s3d.layers.cache.index import Index
-from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows import entries, pins
+from s3d.layers.cache.rows.entries import Entry
 from s3d.metrics import Metrics
 from s3d.settings import ReadCache
 from s3d.store.blocks import Blocks
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 SLACK = 10
 """One in so many bytes and entries is freed beyond what is needed."""
 DELETED_TOGETHER = 256
+PINNED_SHARE = 2
+"""What is pinned stays while it takes no more than one in so many bytes and files of the limits."""
 
 
 class Room:
@@ -37,14 +40,38 @@ class Room:
         self._deleting = asyncio.Lock()
         self._coming = 0
         self.files, self.bytes = 0, 0
+        self.pinned = 0, 0
+        """How many of the entries are pinned, and their bytes: as of the latest look."""
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        """Bytes and files that pinned objects may take, and stay."""
+        return self._limits.max_size // PINNED_SHARE, self._limits.max_files // PINNED_SHARE
 
     def count(self) -> None:
         """Count what is in the index."""
         self.files, self.bytes = self._index.read(entries.totals, (0, 0))
+        self.count_pinned()
+
+    def count_pinned(self) -> None:
+        """Count what is pinned in the index."""
+        self.pinned = self._index.read(pins.taken, (0, 0))
+
+    async def may_pin(self, length: int, here: Entry | None) -> bool:
+        """Whether there is room for an object that is pinned, of which something may be here. Raises StoreFailed."""
+        self.count_pinned()
+        files, pinned = self.pinned
+        share, most = self._share
+        others = self.bytes - pinned
+        if here is not None and here.pinned:
+            files, pinned = files - 1, pinned - here.bytes
+        missing = length - (here.bytes if here else 0)
+        free = await self._blocks.free() - self._kept_free - self._coming
+        return pinned + length <= share and files < most and missing <= free + others
 
     async def take(self, size: int, files: int = 0) -> bool:
         """Reserve room for what is about to come; whether there is any."""
-        if size > self._limits.max_size or not self._index.is_open:
+        if not self._index.is_open or size > self._limits.max_size - min(self.pinned[1], self._share[0]):
             return False
         async with self._lock:
             try:
@@ -107,7 +134,8 @@ class Room:
         size = size + self._limits.max_size // SLACK if size > 0 else 0
         files = files + math.ceil(self._limits.max_files / SLACK) if files > 0 else 0
         await self._index.flush()
-        self.went(await self._index.write(lambda db: entries.evict(db, size, files)), why)
+        share = None if why == "disk" else self._share
+        self.went(await self._index.write(lambda db: entries.evict(db, size, files, share)), why)
 
     def went(self, went: tuple[int, int], why: str) -> None:
         """Note entries and bytes that were dropped, and why."""

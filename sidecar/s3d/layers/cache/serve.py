@@ -22,7 +22,7 @@ from s3d.layers.cache.fill import Changed
 from s3d.layers.cache.fills import Fills, NoRoom
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.reader import Reader
-from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows import entries, pins
 from s3d.layers.cache.rows.entries import Spot, Tags
 from s3d.layers.cache.validate import Shown, Validations
 from s3d.metrics import Metrics
@@ -164,7 +164,7 @@ class Serving:
             if not self._choice.is_personal:
                 await self._fills.drop(copy)
             return None
-        await self._note_tags(copy, tags)
+        await self._note_tags(call, copy, tags)
         head = reply.headers.copy()
         self._note(call, copy, head, at)
         answer = Reply(reply.status, head, source="cache", validated=True)
@@ -290,13 +290,20 @@ class Serving:
         if not self._choice.is_personal:
             self._not_cached[spot] = tick() + NOT_CACHED_FOR
 
-    async def _note_tags(self, copy: Copy, tags: Tags) -> None:
+    async def _note_tags(self, call: Call, copy: Copy, tags: Tags) -> None:
         if tags is None or tags == copy.tags:
             return
-        copy.tags, row = tags, copy.row
-        if row is not None and not copy.void:
-            with contextlib.suppress(StoreFailed):
-                await self._index.write(lambda db: entries.retag(db, row, tags))
+        copy.tags = tags
+        if copy.row is None or copy.void:
+            return
+        row = copy.row
+
+        def apply(db: entries.Tables) -> None:
+            entries.retag(db, row, tags)
+            pins.follow(db, copy.spot, tags, call.identity)
+
+        with contextlib.suppress(StoreFailed):
+            await self._index.write(apply)
 
     # From the remote.
 

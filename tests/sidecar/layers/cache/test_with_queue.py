@@ -80,6 +80,18 @@ async def test_what_was_delivered_is_read_without_a_fetch(tmp_path: Path, size: 
         assert how(await there.get("k")) == "STALE"
 
 
+@pytest.mark.semantics("C-7a", "C-8")
+async def test_what_is_pinned_and_was_delivered_can_be_read_while_the_remote_is_away(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        await put(queue, "k", b"the first of its kind is written through", Tagging="s3d.cache=pin")
+        await put(queue, "k", pattern(BLOCK), Tagging="s3d.cache=pin")
+        await until(lambda: there.cache.status()["pins"]["kept"] == 1)
+        far.away = True
+        answer = await there.get("k")
+        assert (how(answer), answer.data) == ("STALE", pattern(BLOCK))
+
+
 @pytest.mark.semantics("C-8")
 async def test_a_file_is_handed_over_by_link(tmp_path: Path) -> None:
     far = Far()

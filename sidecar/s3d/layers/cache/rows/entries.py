@@ -1,8 +1,10 @@
 """All SQL of the index. What is read here runs on the loop, by an index; what is written is given a connection."""
 
+import heapq
+import itertools
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -14,13 +16,17 @@ from s3d.api import Headers
 from s3d.store.db import Database
 from s3d.store.opening import Schema
 
-SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
+SCHEMA = Schema(version=2, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
 Tables = apsw.Connection
-COLUMNS = "id, etag, length, file, blocks, bytes, head, validated, tags"
+COLUMNS = "id, etag, length, file, blocks, bytes, head, validated, tags, pinned"
 BELOW = "id > ? AND (? = '' OR bucket = ?) AND substr(key, 1, length(?)) = ?"
 """Which entries a person means: those behind one of them, of a bucket (or all), and below a prefix."""
 Tags = Mapping[str, str] | None
 """Tags of an object or a bucket; None: nobody said them."""
+TAG = "s3d.cache"
+"""The tag by which an object is cached (true, or pin), or is not (false), whatever the filter says."""
+PIN = "pin"
+"""Its value for an object that stays."""
 LISTED = 200
 """Most entries in a page of a list."""
 
@@ -47,6 +53,7 @@ class Entry:
     head: Headers | None
     validated: float
     tags: Tags
+    pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,13 @@ class New:
     validated: float
     granted: Mapping[str, float]
     tags: Tags
+    identity: str
+    """For whom it came."""
+
+
+def is_pinned(tags: Tags) -> bool:
+    """Whether the tags of an object say that it stays."""
+    return tags is not None and tags.get(TAG) == PIN
 
 
 def find(db: Database, spot: Spot) -> Entry | None:
@@ -76,9 +90,9 @@ def find(db: Database, spot: Spot) -> Entry | None:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    number, etag, length, file, blocks, size, head, validated, tags = row
+    number, etag, length, file, blocks, size, head, validated, tags, pinned = row
     read = None if tags is None else json.loads(tags)
-    return Entry(number, etag, length, file, array("Q", blocks), size, loaded(head), validated, read)
+    return Entry(number, etag, length, file, array("Q", blocks), size, loaded(head), validated, read, bool(pinned))
 
 
 def is_cached(db: Database, bucket: str, key: str) -> bool:
@@ -102,7 +116,8 @@ def totals(db: Database) -> tuple[int, int]:
 
 def newest(db: Database) -> float:
     """The newest time in the index."""
-    return float(db.read("SELECT ifnull(max(used), 0) FROM entry")[0][0])
+    of_each = "SELECT max(used) AS used FROM entry WHERE pinned = "
+    return float(db.read(f"SELECT ifnull(max(used), 0) FROM ({of_each}0 UNION ALL {of_each}1)")[0][0])
 
 
 def meta(db: Database) -> dict[str, str]:
@@ -139,7 +154,7 @@ def next_of(db: Database, bucket: str, prefix: str, after: int) -> tuple[Spot, E
 
 def listed(db: Database, bucket: str, prefix: str, after: int) -> list[dict[str, object]]:
     """A page of the entries, in the order in which they came, behind one of them."""
-    names = ("id", "bucket", "key", "version", "etag", "length", "bytes", "validated", "used")
+    names = ("id", "bucket", "key", "version", "etag", "length", "bytes", "validated", "used", "pinned")
     rows = db.read(
         f"SELECT {', '.join(names)} FROM entry WHERE {BELOW} ORDER BY id LIMIT ?",
         (after, bucket, bucket, prefix, prefix, LISTED),
@@ -230,20 +245,44 @@ def drop_files(db: apsw.Connection, files: Sequence[str]) -> tuple[int, int]:
 
 
 def drop_unused(db: apsw.Connection, before: float) -> tuple[int, int]:
-    """Drop what was last read before a time."""
-    return _drop(db, "used < ?", (before,))
+    """Drop what was last read before a time, and is not pinned."""
+    return _drop(db, "pinned = 0 AND used < ?", (before,))
 
 
-def evict(db: apsw.Connection, size: int, files: int) -> tuple[int, int]:
-    """Drop what was not read for the longest time until so many bytes and files are free; how many, and their bytes."""
+def evict(db: apsw.Connection, size: int, files: int, share: tuple[int, int] | None) -> tuple[int, int]:
+    """Drop what was not read for the longest time until so many bytes and files are free; how many, and their bytes.
+
+    What is pinned stays while it takes no more than its share (bytes, files); beyond that it is as any other. Without a
+    share it goes too, as the last.
+    """
     count, freed, last = 0, 0, []
-    for number, taken in db.execute("SELECT id, bytes FROM entry ORDER BY used"):
+    over_size, over_files = _beyond(db, share) if share is not None else (0, 0)
+    for pinned, number, taken in _by_use(db, together=over_size > 0 or over_files > 0):
         if freed >= size and count >= files:
             break
+        if pinned and share is not None:
+            if over_size <= 0 and over_files <= 0:
+                continue
+            over_size, over_files = over_size - taken, over_files - 1
         count, freed = count + 1, freed + taken
         last.append((number,))
     db.executemany("DELETE FROM entry WHERE id = ?", last)
     return count, freed
+
+
+def _beyond(db: apsw.Connection, share: tuple[int, int]) -> tuple[int, int]:
+    """Bytes and files that are pinned beyond a share; negative within it."""
+    files, size = db.execute("SELECT count(*), ifnull(sum(bytes), 0) FROM entry WHERE pinned = 1").get
+    return size - share[0], files - share[1]
+
+
+def _by_use(db: apsw.Connection, *, together: bool) -> Iterable[tuple[int, int, int]]:
+    """The entries, the one that was not read for the longest time first: whether it is pinned, number and bytes.
+    Pinned ones come after all others, unless they are to come together."""
+    each = "SELECT used, pinned, id, bytes FROM entry WHERE pinned = ? ORDER BY used"
+    loose, pinned = db.execute(each, (0,)), db.execute(each, (1,))
+    for _, *entry in heapq.merge(loose, pinned) if together else itertools.chain(loose, pinned):
+        yield entry[0], entry[1], entry[2]
 
 
 def _drop(db: apsw.Connection, where: str, values: tuple[object, ...]) -> tuple[int, int]:

@@ -13,10 +13,11 @@ CREATE TABLE entry (
     validated REAL NOT NULL, -- when the remote last said that it is this version (steady clock)
     used REAL NOT NULL,      -- when it was last read, a little coarse (steady clock)
     tags TEXT,               -- the tags of the object, as JSON; NULL: nobody asked for them
+    pinned INTEGER NOT NULL DEFAULT 0, -- 1: it stays; what is pinned takes no more than its share
     UNIQUE (bucket, key, version)
 );
 -- What goes first, and how much there is in all, is told without a look at the rows.
-CREATE INDEX entry_used ON entry (used, bytes);
+CREATE INDEX entry_used ON entry (pinned, used, bytes);
 CREATE INDEX entry_file ON entry (file);
 
 -- To whom the remote has given an object, and when last (steady clock).
@@ -27,12 +28,29 @@ CREATE TABLE granted (
     PRIMARY KEY (entry, identity)
 ) WITHOUT ROWID;
 
+-- Names whose objects stay, and are fetched before somebody reads them.
+CREATE TABLE pin (
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    identity TEXT NOT NULL,                 -- as whom it is read
+    state TEXT NOT NULL DEFAULT 'waiting',
+    due REAL NOT NULL DEFAULT 0,            -- when it is looked at next (steady clock)
+    serial INTEGER NOT NULL DEFAULT 0,      -- grows with all that happens to the name
+    PRIMARY KEY (bucket, key)
+) WITHOUT ROWID;
+CREATE INDEX pin_due ON pin (due, state);
+
 -- Files to delete.
 CREATE TABLE garbage (file TEXT PRIMARY KEY) WITHOUT ROWID;
 
 CREATE TRIGGER entry_gone AFTER DELETE ON entry BEGIN
     DELETE FROM granted WHERE entry = OLD.id;
     INSERT OR IGNORE INTO garbage VALUES (OLD.file);
+END;
+
+-- What went, and is pinned, is looked at again.
+CREATE TRIGGER pinned_gone AFTER DELETE ON entry WHEN OLD.pinned BEGIN
+    UPDATE pin SET state = 'waiting', due = 0, serial = serial + 1 WHERE bucket = OLD.bucket AND key = OLD.key;
 END;
 
 -- Whose objects these are (remote), the steady clock (boot, ahead), and the filter that they were judged by (filter).
