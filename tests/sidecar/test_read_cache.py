@@ -1,11 +1,13 @@
 """The read cache of a daemon in front of real stores."""
 
+import io
 import json
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
@@ -13,6 +15,7 @@ from tests.remotes import Remote
 pytestmark = pytest.mark.remote
 
 DATA = bytes(range(256)) * 12_000
+IN_PARTS = TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20)
 
 
 def read(daemon: Daemon, bucket: str, **asked: Any) -> tuple[str, bytes, dict[str, Any]]:
@@ -131,16 +134,49 @@ def test_what_is_cached_is_read_after_a_restart_without_the_store(
     remote.client().put_object(Bucket=bucket, Key="k", Body=DATA)
     assert read(daemon, bucket)[1] == DATA
     eventually(lambda: cached(daemon) == 1)
-    daemon.kill()
-    # Nobody listens there; the index is of the endpoint that it was made for.
-    daemon.settings["HTTP_PROXY"] = "http://127.0.0.1:9"
-    daemon.settings["NO_PROXY"] = ""
-    daemon.start()
+    send_nowhere(daemon)
     how, data, answer = read(daemon, bucket)
     assert (how, data) == ("STALE", DATA)
     assert int(answer["ResponseMetadata"]["HTTPHeaders"]["age"]) >= 0
     with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=5) as page:
         assert b's3d_cache_requests_total{result="stale"} 1.0' in page.read()
+
+
+@pytest.mark.semantics("C-7b")
+@pytest.mark.parametrize("queued", ["true", "false"])
+def test_what_is_pinned_is_read_by_nobody_before_the_store_goes_away(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, queued: str
+) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket, S3D_WRITE_QUEUE=queued)
+    through, tagging = daemon.client(), {"TagSet": [{"Key": "s3d.cache", "Value": "pin"}]}
+    through.put_object(Bucket=bucket, Key="k", Body=DATA, Tagging="s3d.cache=pin")
+    remote.client().put_object(Bucket=bucket, Key="tagged", Body=DATA)
+    through.put_object_tagging(Bucket=bucket, Key="tagged", Tagging=tagging)
+    through.upload_fileobj(io.BytesIO(bytes(6 << 20)), bucket, "parts", {"Tagging": "s3d.cache=pin"}, Config=IN_PARTS)
+    through.put_object(Bucket=bucket, Key="other", Body=DATA)
+    eventually(lambda: drained(daemon) and kept(daemon) == 3)
+    assert daemon.cli("cache", "stat").stdout.decode().split()[2:] == ["3", "0", "0"]
+    lines = [line.split("\t") for line in daemon.cli("cache", "ls").stdout.decode().splitlines()]
+    assert {name for name, *_, stays in lines if stays == "pinned"} == {
+        f"{bucket}/{k}" for k in ("k", "tagged", "parts")
+    }
+    send_nowhere(daemon)
+    for key, data in ("k", DATA), ("tagged", DATA), ("parts", bytes(6 << 20)):
+        answer = daemon.client().get_object(Bucket=bucket, Key=key)
+        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-cache"] == "STALE"
+        assert answer["Body"].read() == data
+
+
+def send_nowhere(daemon: Daemon) -> None:
+    """Start a daemon again without its remote: nobody listens where it sends what is for that endpoint."""
+    daemon.kill()
+    daemon.settings |= {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
+    daemon.start()
+
+
+def kept(daemon: Daemon) -> int:
+    """Names that are pinned, and cached whole."""
+    return int(daemon.status()["read_cache"]["pins"]["kept"])
 
 
 @pytest.mark.semantics("C-11a", "C-10f")
