@@ -75,7 +75,7 @@ class Told:
             "states": {"waiting": 2, "parked": 1},
             "paused_lanes": 1,
             "keeps_push_filter": False,
-            "read_cache": {"entries": 4, "bytes": 5, "usable": True},
+            "read_cache": {"entries": 4, "bytes": 5, "usable": True, "decided": True},
             "access_keys": 2,
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,

@@ -37,7 +37,8 @@ def stat(options: argparse.Namespace) -> int:
     elif terminal.is_terminal():
         usable = "" if said["usable"] else ", and it cannot be used just now: see the log"
         count = terminal.count(said["entries"], "object")
-        sys.stdout.write(f"{count}, {terminal.show_size(said['bytes'])} of the disk{usable}\n")
+        decided = "" if said["decided"] else ", and the policy does not decide what it may keep: see the log"
+        sys.stdout.write(f"{count}, {terminal.show_size(said['bytes'])} of the disk{usable}{decided}\n")
     else:
         terminal.print_fields(said["entries"], said["bytes"])
     return 0

@@ -44,8 +44,11 @@ DENIED_REST = 60.0
 """Seconds between two looks at what the policy holds."""
 
 
-VARIABLES = {setting_name(field): name for name, field in Opa.model_fields.items() if reloads(field)}
-"""The settings that say which policy is asked, and how."""
+OF_THE_CACHE = {"cache_path", "fail_cache"}
+VARIABLES = {
+    setting_name(field): name for name, field in Opa.model_fields.items() if reloads(field) and name not in OF_THE_CACHE
+}
+"""The settings that say which policy is asked what may leave, and how: another one is asked about everything again."""
 Told = Callable[[str], None]
 
 
