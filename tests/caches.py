@@ -9,12 +9,13 @@ from typing import Any
 
 from multidict import CIMultiDict
 
+from s3d import opa
 from s3d.api import Body, BytesBody, Call, Outcome, Reply
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.cache import Cache, open_cache
 from s3d.metrics import Metrics
 from s3d.protocol import encode
-from s3d.settings import Gateway, ReadCache, Settings, WriteQueue
+from s3d.settings import Gateway, Opa, ReadCache, Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.fakes.fake import Fake
 
@@ -150,17 +151,23 @@ class Cached:
 
 
 @contextlib.asynccontextmanager
-async def cached(directory: Path, far: Far, *, runs: bool = False, **limits: Any) -> AsyncIterator[Cached]:
-    """Open a cache, with what runs for life where that is asked for."""
+async def cached(
+    directory: Path, far: Far, *, runs: bool = False, policy: Opa | None = None, **limits: Any
+) -> AsyncIterator[Cached]:
+    """Open a cache, with what runs for life, and with a policy, where that is asked for."""
     if BUCKET not in far.fake.buckets:
         await ask(far.fake, "CreateBucket", {"Bucket": BUCKET})
     settings = Settings(
         gateway=Gateway(local_dir=directory),
         write_queue=WriteQueue(enabled=False),
         read_cache=ReadCache(enabled=True, **limits),
+        opa=policy or Opa(),
     )
     metrics = Metrics()
-    async with open_cache(settings, far, REMOTE, metrics) as cache:
+    async with (
+        opa.connect(settings.opa, metrics) as asked,
+        open_cache(settings, far, REMOTE, metrics, asked.for_cache) as cache,
+    ):
         life = asyncio.gather(cache.run()) if runs else None
         try:
             yield Cached(cache, far, settings, metrics)

@@ -103,6 +103,8 @@ class Scripted:
         """The result for an input."""
         self.asked: list[dict[str, Any]] = []
         self.hangs = False
+        self.hangs_up = False
+        """Whether it ends each connection without a word."""
         self.answers = asyncio.Event()
         """Set where a hanging one answers again."""
 
@@ -110,11 +112,13 @@ class Scripted:
         """Answer as OPA does."""
         question = (await request.json())["input"]
         self.asked.append(question)
+        if self.hangs_up and request.transport is not None:
+            request.transport.close()
         if self.hangs:
             await self.answers.wait()
         return web.json_response(text=json.dumps({"result": self.says(question), "decision_id": f"d{len(self.asked)}"}))
 
     def heal(self) -> None:
         """Answer from now on, also to those who wait."""
-        self.hangs = False
+        self.hangs = self.hangs_up = False
         self.answers.set()

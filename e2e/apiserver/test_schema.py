@@ -77,6 +77,8 @@ FULL: dict[str, Any] = {
         "path": "a/b",
         "timeoutSeconds": 2,
         "failMode": "Open",
+        "cachePath": "a/cache",
+        "cacheFailMode": "Closed",
         "caBundle": {"configMapRef": {"name": "opa-ca", "key": "bundle.pem"}},
         "tokenSecretRef": {"name": "opa-token", "key": "mine"},
     },
@@ -174,6 +176,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"opa": {"url": "http://opa:8181", "tokenSecretRef": {"name": "opa-token"}}},
         "opa.caBundle and opa.tokenSecretRef are for a url that begins with https://",
+    ),
+    (
+        {"opa": {"url": "http://opa:8181", "cacheFailMode": "Closed"}},
+        "opa.cacheFailMode Closed needs opa.cachePath: the rule that is asked what the cache may keep",
     ),
     (
         {"telemetry": {"endpoint": "http://collector:4318", "caBundle": {"configMapRef": {"name": "collector-ca"}}}},

@@ -150,6 +150,8 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_OPA_PATH": spec.opa.path if spec.opa else None,
         "S3D_OPA_TIMEOUT": spec.opa.timeout_seconds if spec.opa else None,
         "S3D_OPA_FAIL_UPLOAD": spec.opa.fail_mode.lower() if spec.opa else None,
+        "S3D_OPA_CACHE_PATH": (spec.opa.cache_path or "") if spec.opa else None,
+        "S3D_OPA_FAIL_CACHE": spec.opa.cache_fail_mode.lower() if spec.opa else None,
         "S3D_OPA_CA": f"{mounted.OPA_DIR}/{mounted.CA_FILE}" if spec.opa and spec.opa.ca_bundle else None,
         "S3D_OPA_TOKEN_FILE": f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
         if spec.opa and spec.opa.token_secret_ref
@@ -240,6 +242,8 @@ FIELDS = {
     "S3D_OPA_PATH": "spec.opa.path",
     "S3D_OPA_TIMEOUT": "spec.opa.timeoutSeconds",
     "S3D_OPA_FAIL_UPLOAD": "spec.opa.failMode",
+    "S3D_OPA_CACHE_PATH": "spec.opa.cachePath",
+    "S3D_OPA_FAIL_CACHE": "spec.opa.cacheFailMode",
     "S3D_OPA_CA": "spec.opa.caBundle",
     "S3D_OPA_TOKEN_FILE": "spec.opa.tokenSecretRef",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "spec.telemetry.endpoint",

@@ -218,7 +218,13 @@ def check_room(settings: Settings) -> None:
 
 
 def check_opa(opa: Opa) -> None:
-    """Refuse a token that would go over a network in clear. Raises ConfigError."""
+    """Refuse a token that would go over a network in clear, and a fail mode of what nobody is asked. Raises
+    ConfigError."""
+    if opa.fail_cache == "closed" and not opa.cache_path:
+        raise ConfigError(
+            "S3D_OPA_FAIL_CACHE is closed, and no policy is asked what the read cache may keep",
+            hint="name its rule in S3D_OPA_CACHE_PATH, such as s3d/cache, or leave the fail mode out",
+        )
     there = urlsplit(opa.url or "")
     if opa.token_file is not None and there.scheme == "http" and not is_loopback(there.hostname or ""):
         raise ConfigError(

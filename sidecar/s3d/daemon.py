@@ -391,7 +391,8 @@ async def run(
         near: S3 = far
         cache: Cache | None = None
         if settings.read_cache.enabled:
-            near = cache = await parts.enter_async_context(open_cache(settings, far, far.endpoint, metrics))
+            opened = open_cache(settings, far, far.endpoint, metrics, policy.for_cache)
+            near = cache = await parts.enter_async_context(opened)
         names = await parts.enter_async_context(remembering(settings, near, far, metrics))
         near = names or near
         inner: S3 = without_queue(near)

@@ -311,7 +311,7 @@ class Metrics:
         )
         self.cache_evictions = table.counter(
             "s3d_cache_evictions_total",
-            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room), filter, "
+            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room), filter, policy, "
             "damaged (its file is gone) or changed.",
             ("why",),
         )

@@ -84,9 +84,16 @@ class Opa:
         return "the token and the certificates"
 
     async def __call__(self, question: Question) -> Answer:
-        """The answer to a question. It never fails: what goes wrong is no decision."""
+        """What the policy says of what is to leave. It never fails: what goes wrong is no decision."""
+        return await self._decide(self._settings.path, question)
+
+    async def for_cache(self, question: Question) -> Answer:
+        """The same of what the read cache is to keep, by a rule of its own."""
+        return await self._decide(self._settings.cache_path or "", question)
+
+    async def _decide(self, path: str, question: Question) -> Answer:
         settings = self._settings
-        asked = (settings.url or "", settings.path, question)
+        asked = (settings.url or "", path, question)
         known = self._known.get(asked)
         if known is not None and time.monotonic() < known[0]:
             return known[1]

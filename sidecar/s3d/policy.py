@@ -26,6 +26,8 @@ class Operation(StrEnum):
     PUT = "put"
     """It is made, whole or of parts."""
     DELETE = "delete"
+    CACHE = "cache"
+    """A copy of it is kept and answers reads."""
 
 
 class Verdict(StrEnum):

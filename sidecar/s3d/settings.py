@@ -596,7 +596,7 @@ class SyncFolder(Section):
 
 
 class Opa(Section):
-    """The policy that is asked what may leave."""
+    """The policy that is asked what may leave, and what the read cache may keep."""
 
     title = "Open Policy Agent"
     url: str | None = setting(
@@ -620,6 +620,20 @@ class Opa(Section):
         "S3D_OPA_FAIL_UPLOAD",
         "closed",
         "What becomes of a change of which there is no decision: closed holds it and asks again, open pushes it.",
+        reloads=True,
+    )
+    cache_path: str | None = setting(
+        "S3D_OPA_CACHE_PATH",
+        None,
+        "Path of the rule that is asked what the read cache may keep, below /v1/data/, such as s3d/cache. Unset: "
+        "nobody is asked about that.",
+        reloads=True,
+    )
+    fail_cache: Literal["open", "closed"] = setting(
+        "S3D_OPA_FAIL_CACHE",
+        "open",
+        "What the read cache does with an object of which there is no decision: open keeps it and answers from it, "
+        "closed does neither, and what is there already stays for a decision.",
         reloads=True,
     )
     ca: Path | None = setting(
@@ -653,6 +667,12 @@ class Opa(Section):
         if not re.fullmatch(r"[A-Za-z_][\w-]*(/[A-Za-z_][\w-]*)*", value, re.ASCII):
             raise ValueError("it is not the path of a rule, such as s3d/allow")
         return value
+
+    @field_validator("cache_path")
+    @classmethod
+    def check_cache_path(cls, value: str | None) -> str | None:
+        """The same of the rule for the read cache; an empty value is an unset one."""
+        return cls.check_path(value) if value else None
 
 
 class Telemetry(Section):

@@ -42,6 +42,7 @@ FULL = {
     "cors": {"origins": ["https://*.example", "null"], "methods": ["GET", "PUT"], "headers": ["x-amz-*"]}
     | {"expose": ["ETag"], "maxAgeSeconds": 60},
     "opa": {"url": "https://opa.opa.svc:8181", "path": "a/b", "timeoutSeconds": 2, "failMode": "Open"}
+    | {"cachePath": "a/cache", "cacheFailMode": "Closed"}
     | {"caBundle": {"configMapRef": {"name": "opa-ca"}}, "tokenSecretRef": {"name": "opa-token"}},
     "telemetry": {"endpoint": "https://collector.monitoring.svc:4318", "metrics": False, "logs": True, "keys": True}
     | {"sampler": {"type": "TraceIDRatio", "ratio": "0.25"}, "headersSecretRef": {"name": "collector"}}
@@ -114,6 +115,7 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert loaded(LEAST).gateway.access_keys_file is loaded(LEAST).gateway.app_credentials_file is None
     assert (settings.opa.url, settings.opa.path) == ("https://opa.opa.svc:8181", "a/b")
     assert (settings.opa.timeout, settings.opa.fail_upload) == (2, "open")
+    assert (settings.opa.cache_path, settings.opa.fail_cache) == ("a/cache", "closed")
     assert str(settings.opa.ca) == f"{mounted.OPA_DIR}/{mounted.CA_FILE}"
     assert str(settings.opa.token_file) == f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
     assert loaded(LEAST).opa == Opa()

@@ -174,6 +174,17 @@ async def test_a_decision_is_remembered_by_its_question_its_rule_and_its_opa() -
         assert (await client(PUT)).decision == "d3"
 
 
+@pytest.mark.semantics("F-3h")
+async def test_a_real_opa_is_asked_about_the_cache_by_a_rule_of_its_own(tmp_path: Path) -> None:
+    rego = ALLOW + '\ndefault cache := false\n\ncache if input.operation == "cache"\n'
+    with agent(tmp_path, rego) as there:
+        settings = Opa(url=there.url, path="s3d/nothing", cache_path="s3d/cache", timeout=10.0)
+        async with opa.connect(settings, Metrics()) as client:
+            assert (await client.for_cache(policy.question(Operation.CACHE, SUBJECT))).verdict is Verdict.ALLOW
+            assert (await client.for_cache(PUT)).verdict is Verdict.DENY
+            assert (await client(PUT)).verdict is Verdict.NONE
+
+
 async def test_the_id_of_a_decision_is_bounded() -> None:
     long = "x" * 5000
     async with answering(says(f'{{"result": false, "decision_id": "{long}"}}')) as url:
@@ -211,7 +222,7 @@ def test_the_policy_in_the_document_passes_its_own_tests(tmp_path: Path) -> None
         timeout=60,
         check=False,
     )
-    assert (done.returncode, "PASS: 5/5" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "PASS: 9/9" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 WRONG = {
@@ -219,6 +230,8 @@ WRONG = {
     "S3D_OPA_PATH": ["/s3d/allow", "s3d//allow", "../s3d", "s3d/allow?x", "", "s3d.allow"],
     "S3D_OPA_TIMEOUT": ["0", "-1"],
     "S3D_OPA_FAIL_UPLOAD": ["Closed", "no"],
+    "S3D_OPA_CACHE_PATH": ["/s3d/cache", "s3d.cache"],
+    "S3D_OPA_FAIL_CACHE": ["Open", "closed"],
 }
 
 

@@ -114,3 +114,20 @@ def test_what_is_held_and_what_nobody_has_judged_shows_in_status_command_and_met
         assert "s3d_queue_unjudged_changes 1.0" in measured
         assert 's3d_queue_pending_changes{state="held"} 1.0' in measured
         assert f"s3d_queue_kept_bytes {float(pending['kept_bytes'])}" in measured
+
+
+@pytest.mark.semantics("F-3h", "F-3k")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_the_read_cache_keeps_what_a_rule_of_the_policy_says(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    rego = ALLOW + '\ndefault cache := false\n\ncache if input.tags.class != "secret"\n'
+    with agent(tmp_path, rego) as policy:
+        daemon = start_daemon(remote, S3D_OPA_URL=policy.url, S3D_OPA_CACHE_PATH="s3d/cache", S3D_READ_CACHE="true")
+        for key, tags in (("public", "class=open"), ("private", "class=secret")):
+            remote.client().put_object(Bucket=bucket, Key=key, Body=b"12345", Tagging=tags)
+            for _ in range(2):
+                daemon.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        eventually(lambda: daemon.status()["read_cache"]["entries"] == 1)
+        assert daemon.status()["read_cache"]["decided"]
+        assert "public" in daemon.cli("cache", "ls").stdout.decode()

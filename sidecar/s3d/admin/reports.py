@@ -78,6 +78,8 @@ class CacheStatus(TypedDict):
     """What the disk gave for them."""
     usable: bool
     """Whether its index can be used just now. It is begun anew by itself."""
+    decided: bool
+    """False while a policy is asked what may be kept, and comes to no decision."""
     pins: dict[str, int]
     """Names of pinned objects: `kept` are cached whole, `waiting` are about to be, `over` find no room."""
 

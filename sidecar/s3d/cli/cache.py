@@ -37,7 +37,8 @@ def stat(options: argparse.Namespace) -> int:
     elif terminal.is_terminal():
         usable = "" if said["usable"] else ", and it cannot be used just now: see the log"
         count = terminal.count(said["entries"], "object")
-        sys.stdout.write(f"{count}, {terminal.show_size(said['bytes'])} of the disk{usable}\n")
+        decided = "" if said["decided"] else ", and the policy does not decide what it may keep: see the log"
+        sys.stdout.write(f"{count}, {terminal.show_size(said['bytes'])} of the disk{usable}{decided}\n")
         if any(said["pins"].values()):
             sys.stdout.write("pinned: " + ", ".join(f"{count} {state}" for state, count in said["pins"].items()) + "\n")
     else:

@@ -1,11 +1,13 @@
-"""Which objects are cached: the tag s3d.cache of an object says it, else the filter (SEMANTICS F-6).
+"""Which objects are cached: the tag s3d.cache of an object says it, else the filter (SEMANTICS F-6); then the policy.
 
 The filter is told what the remote's answer says of an object, and who reads it. Tags are asked for where the answer
 says that the object has some, or where a rule wants them and nothing else decides. What stays unknown is not cached.
+A policy is asked about what these let be cached (F-3h), and is told the tags in any case, where they can be had.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +21,9 @@ from s3d.errors import S3Error
 from s3d.filters.match import Subject, Truth, Values, decide
 from s3d.filters.rule import Member
 from s3d.layers.cache.changes import Changes
+from s3d.layers.cache.consent import Consent
 from s3d.layers.cache.rows.entries import PIN, TAG, Spot, Tags
+from s3d.policy import Verdict
 from s3d.protocol.headers import METADATA, TAG_COUNT, TAGGING
 from s3d.settings import ReadCache
 
@@ -34,6 +38,17 @@ NO_TAGS = frozenset(["NoSuchTagSet", "MethodNotAllowed", "NotImplemented"])
 """What a store says where there are no tags, or that has no such notion."""
 
 
+class Wish(Enum):
+    """What is to become of an object that is read."""
+
+    KEEP = auto()
+    """It is kept, and answered from the cache."""
+    PASS = auto()
+    """This read passes the cache. What is kept stays: it may be for somebody else, or for later."""
+    DROP = auto()
+    """Nothing of it is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What was said when tags were asked for."""
@@ -46,11 +61,12 @@ class Asked:
 class Choice:
     """What judges objects."""
 
-    def __init__(self, inner: S3, changes: Changes, limits: ReadCache) -> None:
-        """Take who is asked for tags."""
+    def __init__(self, inner: S3, changes: Changes, limits: ReadCache, consent: Consent) -> None:
+        """Take who is asked for tags, and for consent."""
         self._client = Client(inner)
         self._changes = changes
         self._limits = limits
+        self._consent = consent
         self._of_objects: BoundedMap[tuple[str, str], dict[str, Asked]] = BoundedMap(MAX_REMEMBERED)
         """By version."""
         self._of_buckets: BoundedMap[str, Asked] = BoundedMap(MAX_REMEMBERED)
@@ -62,7 +78,7 @@ class Choice:
 
     @property
     def is_personal(self) -> bool:
-        """Whether it looks at who asks."""
+        """Whether the filter looks at who asks."""
         return self._limits.filter.asks_for(Member.IDENTITY)
 
     def leaves_out(self, call: Call) -> bool:
@@ -75,14 +91,34 @@ class Choice:
         asked = self._of_buckets.get(spot.bucket)
         return self._judge(spot, identity, headers, length, tags, asked.tags if asked else None)
 
-    async def wants(self, call: Call, spot: Spot, headers: AnyHeaders, length: int) -> tuple[bool, Tags]:
-        """Whether an object is cached, of which an answer to a read has these headers; and its tags, where they were
+    async def may_answer(self, spot: Spot, identity: str, headers: AnyHeaders | None, length: int, tags: Tags) -> bool:
+        """Whether an object that is cached may be answered without asking the remote."""
+        if self.of_kept(spot, identity, headers, length, tags) is Truth.NO:
+            return False
+        return await self._consent.allows(told(spot, headers, length, tags))
+
+    async def wants(self, call: Call, spot: Spot, headers: AnyHeaders, length: int) -> tuple[Wish, Tags]:
+        """What becomes of an object of which an answer to a read has these headers; and its tags, where they were
         asked for."""
+        truth, tags = await self._filtered(call, spot, headers, length)
+        if truth is not Truth.YES:
+            return Wish.PASS if self.is_personal else Wish.DROP, tags
+        if not self._consent.is_asked_for:
+            return Wish.KEEP, tags
+        if tags is None:
+            tags = await self._tags_of(call, spot, 0)
+        verdict = await self._consent.verdict(told(spot, headers, length, tags))
+        if verdict is Verdict.DENY:
+            return Wish.DROP, tags
+        return Wish.KEEP if self._consent.lets(verdict) else Wish.PASS, tags
+
+    async def _filtered(self, call: Call, spot: Spot, headers: AnyHeaders, length: int) -> tuple[Truth, Tags]:
+        """What tags and the filter say."""
         said = headers.get(TAG_COUNT, "")
         number = int(said) if said.isdigit() else 0
         tags = await self._tags_of(call, spot, number) if number else None
         if number and tags is None:
-            return False, None
+            return Truth.UNKNOWN, None
         truth = self._judge(spot, call.identity, headers, length, tags, None)
         if truth is Truth.UNKNOWN and tags is None and self._limits.filter.asks_for(Member.TAG):
             tags = await self._tags_of(call, spot, number)
@@ -90,15 +126,17 @@ class Choice:
         if truth is Truth.UNKNOWN and self._limits.filter.asks_for(Member.BUCKET_TAG):
             of_bucket = await self._tags_of_bucket(call)
             truth = self._judge(spot, call.identity, headers, length, tags, of_bucket)
-        return truth is Truth.YES, tags
+        return truth, tags
 
-    def wants_delivered(self, delivered: Delivered, length: int) -> tuple[bool, Tags]:
-        """The same of what the queue has delivered, which says itself what it is. Nobody is asked."""
+    async def wants_delivered(self, delivered: Delivered, length: int) -> tuple[bool, Tags]:
+        """Whether what the queue has delivered is kept. It says itself what it is: no tags are asked for."""
         members = delivered.members
         tags = dict(parse_qsl(members.get(TAGGING, ""), keep_blank_values=True))
         headers = CIMultiDict((name, value) for name, value in members.items() if name != TAGGING)
         spot = Spot(delivered.bucket, delivered.key)
-        return self.of_kept(spot, delivered.identity, headers, length, tags) is Truth.YES, tags
+        if self.of_kept(spot, delivered.identity, headers, length, tags) is not Truth.YES:
+            return False, tags
+        return await self._consent.allows(told(spot, headers, length, tags)), tags
 
     def forget(self, bucket: str, key: str) -> None:
         """Forget the tags of a key that is being changed; of a bucket and of all objects where `key` is ""."""
@@ -156,6 +194,13 @@ class Choice:
         except S3Error as error:
             return {} if error.code in NO_TAGS else None
         return {tag["Key"]: tag["Value"] for tag in answer.result.get("TagSet", ())}
+
+
+def told(spot: Spot, headers: AnyHeaders | None, length: int, tags: Tags) -> Subject:
+    """What a policy is told of an object. Its length is known in any case."""
+    described, metadata = _described(headers, length)
+    described = {"content-length": str(length)} if described is None else described
+    return Subject(spot.bucket, spot.key, None, tags, described, metadata, None)
 
 
 def _described(headers: AnyHeaders | None, length: int) -> tuple[Values, Values]:

@@ -68,25 +68,23 @@ class HandedOver:
         """Take a body over, where it may be cached and there is room, and close it in the end. Raises StoreFailed."""
         size = body.length or 0
         spot, etag = Spot(delivered.bucket, delivered.key), delivered.headers.get("ETag", "")
-        wanted, tags = False, None
-        if size and requests.may_be_kept(CIMultiDict(delivered.headers)):
-            wanted, tags = self._choice.wants_delivered(delivered, size)
-        new = New(etag, size, "", b"", 0, None, self._index.clock.now(), {}, tags, delivered.identity)
-        era = contextlib.ExitStack()
-        sound = era.enter_context(self._changes.era(spot.bucket, spot.key))
-        if wanted and not isinstance(body, FileBody | BytesBody) and len(self._tasks) < MAX_COPIED:
-            task = asyncio.ensure_future(self._copy(spot, new, body, era, sound))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            return
-        with era:
-            try:
-                if wanted and isinstance(body, FileBody | BytesBody):
-                    await self._take(spot, new, body, sound)
-            finally:
-                await body.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(body.aclose)
+            sound = stack.enter_context(self._changes.era(spot.bucket, spot.key))
+            if not size or not requests.may_be_kept(CIMultiDict(delivered.headers)):
+                return
+            wanted, tags = await self._choice.wants_delivered(delivered, size)
+            if not wanted:
+                return
+            new = New(etag, size, "", b"", 0, None, self._index.clock.now(), {}, tags, delivered.identity)
+            if isinstance(body, FileBody | BytesBody):
+                await self._take(spot, new, body, sound)
+            elif len(self._tasks) < MAX_COPIED:
+                task = asyncio.ensure_future(self._copy(spot, new, body, stack.pop_all(), sound))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _copy(self, spot: Spot, new: New, body: Body, era: contextlib.ExitStack, sound: Era) -> None:
+    async def _copy(self, spot: Spot, new: New, body: Body, stack: contextlib.AsyncExitStack, sound: Era) -> None:
         """Take over what is in several files, when its turn has come. A change since then has it thrown away."""
         try:
             async with self._turn:
@@ -98,8 +96,7 @@ class HandedOver:
             log.exception("a bug: %s/%s is not handed to the read cache", spot.bucket, spot.key)
             self._metrics.background_failures.labels("the hand-over to the read cache").inc()
         finally:
-            era.close()
-            await body.aclose()
+            await stack.aclose()
 
     async def _take(self, spot: Spot, new: New, body: Body, era: Era) -> None:
         if not await self._room.take(new.length, 1):

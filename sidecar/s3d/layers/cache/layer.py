@@ -19,8 +19,10 @@ from s3d.errors import Unavailable
 from s3d.filters.match import Truth
 from s3d.layers.cache import requests
 from s3d.layers.cache.ahead import Ahead
+from s3d.layers.cache.asking import Asking
 from s3d.layers.cache.changes import Changes
 from s3d.layers.cache.choice import Choice
+from s3d.layers.cache.consent import Consent
 from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fills import Fills
 from s3d.layers.cache.handed import HandedOver
@@ -32,6 +34,7 @@ from s3d.layers.cache.serve import Serving
 from s3d.layers.cache.validate import Validations
 from s3d.layers.cache.verify import Verification
 from s3d.metrics import Metrics
+from s3d.policy import Ask
 from s3d.settings import Settings
 from s3d.store.blocks import Blocks
 from s3d.store.failures import StoreFailed, store_error
@@ -50,8 +53,11 @@ NOTED_INTERVAL = 10
 class Cache:
     """The cache in front of a remote."""
 
-    def __init__(self, inner: S3, index: Index, blocks: Blocks, settings: Settings, metrics: Metrics) -> None:
-        """Take what is inside, and where it keeps what it has read; `open_cache` is the way in."""
+    def __init__(
+        self, inner: S3, index: Index, blocks: Blocks, settings: Settings, metrics: Metrics, ask: Ask | None
+    ) -> None:
+        """Take what is inside, where it keeps what it has read, and who is asked what it may keep; `open_cache` is the
+        way in."""
         limits = settings.read_cache
         kept_free = 2 * settings.write_queue.ballast if settings.write_queue.enabled else 0
         self._inner = inner
@@ -59,7 +65,8 @@ class Cache:
         self._blocks = blocks
         self._metrics = metrics
         self._changes = Changes()
-        self._choice = Choice(inner, self._changes, limits)
+        self._consent = Consent(ask, settings.opa)
+        self._choice = Choice(inner, self._changes, limits, self._consent)
         self.room = Room(index, blocks, limits, metrics, kept_free)
         self._copies = Copies(index, blocks, self.room)
         self._fills = Fills(inner, index, self._copies, self._changes, self.room, metrics)
@@ -68,6 +75,7 @@ class Cache:
             inner, index, self._copies, self._changes, self._choice, self._fills, self._validations, limits, metrics
         )
         self._handed = HandedOver(index, blocks, self._copies, self._changes, self._choice, self.room, metrics)
+        self._asking = Asking(index, self._copies, self._consent, self.room)
         self._verification = Verification(index, blocks, self._copies, self._fills, metrics)
         self._ahead = Ahead(self, inner, index, self.room, self._fills, limits, metrics)
         self._looks = 0
@@ -195,6 +203,7 @@ class Cache:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(for_ever("the read cache", self.look, self._metrics))
             tasks.create_task(for_ever("what is pinned", self._ahead.look, self._metrics))
+            tasks.create_task(for_ever("what the policy says of the read cache", self._asking.look, self._metrics))
 
     def _show(self) -> None:
         self._metrics.cache_entries.set(self.room.files)
@@ -204,11 +213,11 @@ class Cache:
 
     def status(self) -> dict[str, Any]:
         """The cache in counts."""
-        usable = self._index.is_open
         return {
             "entries": self.room.files,
             "bytes": self.room.bytes,
-            "usable": usable,
+            "usable": self._index.is_open,
+            "decided": self._consent.decides or not self._consent.is_asked_for,
             "pins": dict(self._ahead.counts()),
         }
 
@@ -255,9 +264,11 @@ def forget(directory: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_cache(settings: Settings, inner: S3, remote: str, metrics: Metrics) -> AsyncIterator[Cache]:
-    """Open the cache in front of a remote. What is wrong with its files is no reason not to start; a directory that
-    cannot be made is. Raises StoreFailed."""
+async def open_cache(
+    settings: Settings, inner: S3, remote: str, metrics: Metrics, ask: Ask | None = None
+) -> AsyncIterator[Cache]:
+    """Open the cache in front of a remote; a policy may be asked what is kept. What is wrong with its files is no
+    reason not to start; a directory that cannot be made is. Raises StoreFailed."""
     directory = settings.cache_dir
     await asyncio.to_thread(make_private, directory)
     try:
@@ -266,7 +277,7 @@ async def open_cache(settings: Settings, inner: S3, remote: str, metrics: Metric
         raise store_error(error, f"{directory} cannot be used") from error
     index = await asyncio.to_thread(Index, directory / INDEX, remote)
     await index.open()
-    cache = Cache(inner, index, blocks, settings, metrics)
+    cache = Cache(inner, index, blocks, settings, metrics, ask)
     try:
         yield cache
     finally:

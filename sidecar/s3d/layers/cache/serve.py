@@ -13,10 +13,9 @@ from s3d.api import S3, Call, Headers, Outcome, Reply
 from s3d.bounded import BoundedMap
 from s3d.clock import tick
 from s3d.errors import S3Error, Unavailable
-from s3d.filters.match import Truth
 from s3d.layers.cache import requests
 from s3d.layers.cache.changes import Changes, Era
-from s3d.layers.cache.choice import Choice
+from s3d.layers.cache.choice import Choice, Wish
 from s3d.layers.cache.copies import Copies, Copy
 from s3d.layers.cache.fill import Changed
 from s3d.layers.cache.fills import Fills, NoRoom
@@ -102,7 +101,7 @@ class Serving:
             age = self._age(copy, call.identity)
             if copy.head is None or age is None or age > self._limits.max_stale or not requests.is_understood(call):
                 return None
-            if self._is_left_out(call, copy):
+            if not await self._may_answer(call, copy):
                 return None
             reply, stretch = self._answered(call, copy, copy.head)
             if reply.status in (200, 206):
@@ -158,11 +157,11 @@ class Serving:
             return None
         if reply.status == 304:
             return marked(Reply(304, reply.headers.copy(), source="cache", validated=True), "REVALIDATED", 0)
-        wanted, tags = await self._choice.wants(call, copy.spot, reply.headers, copy.length)
-        if not wanted:
+        wish, tags = await self._choice.wants(call, copy.spot, reply.headers, copy.length)
+        if wish is Wish.DROP:
             self._note_left_out(copy.spot)
-            if not self._choice.is_personal:
-                await self._fills.drop(copy)
+            await self._fills.drop(copy)
+        if wish is not Wish.KEEP:
             return None
         await self._note_tags(call, copy, tags)
         head = reply.headers.copy()
@@ -237,7 +236,9 @@ class Serving:
 
     async def _unasked(self, call: Call, copy: Copy, how: str, age: float) -> Reply | None:
         """Answer from a copy alone; None where that needs the remote."""
-        if copy.void or copy.head is None or not requests.is_understood(call) or self._is_left_out(call, copy):
+        if copy.void or copy.head is None or not requests.is_understood(call):
+            return None
+        if not await self._may_answer(call, copy) or copy.void:
             return None
         reply, stretch = self._answered(call, copy, copy.head)
         if reply.status in (200, 206):
@@ -269,15 +270,14 @@ class Serving:
         if copy.row is not None and not copy.void:
             self._index.note(copy.row, call.identity, at, kept if changed else None)
 
-    # By the filter.
+    # By the filter and the policy.
 
-    def _is_left_out(self, call: Call, copy: Copy) -> bool:
-        """Whether the filter leaves a copy out by now."""
-        said = self._choice.of_kept(copy.spot, call.identity, copy.head, copy.length, copy.tags)
-        return said is Truth.NO
+    async def _may_answer(self, call: Call, copy: Copy) -> bool:
+        """Whether a copy may still be answered without asking the remote."""
+        return await self._choice.may_answer(copy.spot, call.identity, copy.head, copy.length, copy.tags)
 
-    async def _wants(self, call: Call, spot: Spot, reply: Reply, length: int) -> tuple[bool, Tags]:
-        """Whether what the remote has just begun to give is cached, and its tags."""
+    async def _wants(self, call: Call, spot: Spot, reply: Reply, length: int) -> tuple[Wish, Tags]:
+        """What becomes of what the remote has just begun to give, and its tags."""
         try:
             return await self._choice.wants(call, spot, reply.headers, length)
         except BaseException:
@@ -286,9 +286,8 @@ class Serving:
             raise
 
     def _note_left_out(self, spot: Spot) -> None:
-        """Let nobody wait for another's read of what is not cached, unless it may be for somebody else."""
-        if not self._choice.is_personal:
-            self._not_cached[spot] = tick() + NOT_CACHED_FOR
+        """Let nobody wait for another's read of what is not cached."""
+        self._not_cached[spot] = tick() + NOT_CACHED_FOR
 
     async def _note_tags(self, call: Call, copy: Copy, tags: Tags) -> None:
         if tags is None or tags == copy.tags:
@@ -320,9 +319,10 @@ class Serving:
         if not requests.may_be_kept(headers) or stretch[2] > MAX_LENGTH:
             self._not_cached[spot] = tick() + NOT_CACHED_FOR
             return None
-        wanted, _ = await self._choice.wants(call, spot, headers, stretch[2])
-        if not wanted:
+        wish, _ = await self._choice.wants(call, spot, headers, stretch[2])
+        if wish is Wish.DROP:
             self._note_left_out(spot)
+        if wish is not Wish.KEEP:
             return None
         copy = await self._copies.find(spot)
         try:
@@ -361,10 +361,10 @@ class Serving:
                     return reply
                 if not era.sound:
                     return reply
-                wanted, tags = await self._wants(call, spot, reply, length)
-                if wanted:
+                wish, tags = await self._wants(call, spot, reply, length)
+                if wish is Wish.KEEP:
                     await self._fill(call, spot, reply, tags, stack, era, at)
-                else:
+                elif wish is Wish.DROP:
                     self._note_left_out(spot)
                 return reply
         finally:

@@ -44,8 +44,11 @@ DENIED_REST = 60.0
 """Seconds between two looks at what the policy holds."""
 
 
-VARIABLES = {setting_name(field): name for name, field in Opa.model_fields.items() if reloads(field)}
-"""The settings that say which policy is asked, and how."""
+OF_THE_CACHE = {"cache_path", "fail_cache"}
+VARIABLES = {
+    setting_name(field): name for name, field in Opa.model_fields.items() if reloads(field) and name not in OF_THE_CACHE
+}
+"""The settings that say which policy is asked what may leave, and how: another one is asked about everything again."""
 Told = Callable[[str], None]
 
 
@@ -105,7 +108,8 @@ class Asking:
         self._woken = asyncio.Event()
         self._undecided = Look(verdicts.undecided, REST)
         self._denied = Look(verdicts.denied, DENIED_REST)
-        self._is_reached = True
+        self._silence: Answer | None = None
+        """What came of the latest questions, where nobody has answered."""
         self._probe_at = 0.0
         self._probed = 0
 
@@ -145,7 +149,7 @@ class Asking:
         except StoreFailed as error:
             log.error("what the policy says cannot be kept: %s", error)
             await asyncio.sleep(REST)
-        if not self._is_reached:
+        if self._silence is not None:
             await asyncio.sleep(REST)
             return
         with suppress(TimeoutError):
@@ -156,7 +160,7 @@ class Asking:
         """Ask until nothing is left that it is time for, or nobody answers."""
         while True:
             batch: list[Asked] = []
-            if self._is_reached:
+            if self._silence is None:
                 batch = verdicts.unasked(self._db, BATCH) or verdicts.denied_anew(self._db, BATCH)
                 batch = batch or self._undecided.batch(self._db) or self._denied.batch(self._db)
             is_probe = not batch
@@ -164,16 +168,19 @@ class Asking:
             if not batch:
                 return
             given = await self._answers(batch)
-            is_reached = any(one.answer.is_reached for one in given)
+            silence = None if any(one.answer.is_reached for one in given) else given[-1].answer
             if not is_probe:
                 await self._keep(given)
             elif any(one.answer.verdict is not Verdict.NONE for one in given):
                 # They are asked about once more in their turn, so that the oldest leaves first.
+                if self._silence is not None and self._settings.opa.fail_upload == "closed":
+                    # What was queued since takes its place behind them.
+                    await self._without_answer(self._silence)
                 self._undecided.restart()
                 self._denied.restart()
-            self._reached(is_reached)
-            if not is_reached:
-                await self._without_answer(given[-1].answer)
+            self._note(silence)
+            if silence is not None:
+                await self._without_answer(silence)
                 return
 
     def _probes(self) -> list[Asked]:
@@ -187,9 +194,10 @@ class Asking:
             self._db, 0, SIDE_BY_SIDE
         )
         self._probed = found[-1].seq if found else 0
-        if not self._is_reached and not found:
+        if self._silence is not None and not found:
             found = verdicts.unasked(self._db, SIDE_BY_SIDE)
-            self._reached(not found)
+            if not found:
+                self._note(None)
         return found
 
     async def _answers(self, batch: list[Asked]) -> list[Given]:
@@ -235,12 +243,13 @@ class Asking:
             for bucket in set(some):
                 self._told(bucket)
 
-    def _reached(self, answered: bool) -> None:
-        if self._is_reached and not answered:
+    def _note(self, silence: Answer | None) -> None:
+        """Note whether somebody answers."""
+        if self._silence is None and silence is not None:
             log.error("the policy does not answer, and there is no decision about what waits")
-        elif answered and not self._is_reached:
+        elif silence is None and self._silence is not None:
             log.info("the policy answers again")
-        self._is_reached = answered
+        self._silence = silence
 
 
 def _is_vain(given: list[Given]) -> bool:

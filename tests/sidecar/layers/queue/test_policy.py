@@ -20,6 +20,9 @@ from tests.stores import Odd, Store
 
 __all__ = ["quick"]
 
+REST = asking.REST
+"""As it is outside of these tests."""
+
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -116,6 +119,33 @@ async def test_while_the_policy_hangs_puts_are_answered_and_nothing_leaves_and_t
         await until(lambda: len(there(store)) == len(keys))
         assert sent(store) == keys
         assert here.queue.pending()["unjudged"] == 0
+
+
+@pytest.mark.semantics("F-3m")
+async def test_what_was_queued_last_before_the_policy_is_back_leaves_last(tmp_path: Path) -> None:
+    policy = Scripted()
+    policy.hangs_up = True
+    keys = [f"k{number:03}" for number in range(40)]
+    async with Store() as store, governed(tmp_path, store, policy, workers=1) as here:
+        for key in keys[:20]:
+            await put(here, key)
+        await until(lambda: here.queue.states()["held"] == 20)
+        # The next try goes on until the policy answers: what is queued meanwhile is not asked about.
+        policy.hangs_up, policy.hangs, seen = False, True, len(policy.asked)
+        await until(lambda: len(policy.asked) > seen)
+        for key in keys[20:]:
+            await put(here, key)
+        assert (here.queue.states()["held"], here.queue.states()["waiting"]) == (20, 20)
+        assert sent(store) == []
+        policy.heal()
+        await until(lambda: len(there(store)) == len(keys))
+        assert sent(store) == keys
+
+
+@pytest.mark.semantics("F-3m")
+def test_a_policy_that_is_back_is_asked_soon_enough_that_all_may_leave_in_five_seconds() -> None:
+    # The last try in vain, and the rest behind it; what is left of the five seconds is for the questions.
+    assert Opa().timeout + REST <= 1.5
 
 
 @pytest.mark.semantics("F-3b")

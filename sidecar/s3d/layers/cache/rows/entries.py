@@ -135,11 +135,9 @@ def garbage(db: Database, most: int) -> list[str]:
     return [file for (file,) in db.read("SELECT file FROM garbage LIMIT ?", (most,))]
 
 
-def some(db: Database, after: int) -> list[tuple[Spot, Entry]]:
+def some(db: Database, after: int, most: int = LISTED) -> list[tuple[Spot, Entry]]:
     """Some entries behind one of them, in the order in which they came. Raises StoreFailed."""
-    rows = db.read(
-        f"SELECT bucket, key, version, {COLUMNS} FROM entry WHERE id > ? ORDER BY id LIMIT ?", (after, LISTED)
-    )
+    rows = db.read(f"SELECT bucket, key, version, {COLUMNS} FROM entry WHERE id > ? ORDER BY id LIMIT ?", (after, most))
     return [(Spot(*row[:3]), _entry(row[3:])) for row in rows]
 
 
