@@ -279,6 +279,10 @@ async def open_cache(
     await index.open()
     cache = Cache(inner, index, blocks, settings, metrics, ask)
     try:
+        if not cache.room.files:
+            # There is nothing to judge anew, and what comes is judged by the filter of now.
+            with contextlib.suppress(StoreFailed):
+                await cache.rejudge()
         yield cache
     finally:
         await cache.close()

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
+from s3d.api import BytesBody, Delivered
 from s3d.errors import S3Error
 from s3d.layers.cache import open_cache
 from s3d.layers.health import Health
@@ -17,7 +19,7 @@ from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
 from s3d.settings import Gateway, ReadCache, Remote, Settings
 from s3d.store.blocks import BLOCK
-from tests.caches import BUCKET, Cached, Far, how
+from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.callers import ask
 from tests.contracts import pattern
 from tests.queues import until
@@ -144,6 +146,16 @@ async def upload(queue: Queue, key: str, *parts: bytes) -> None:
 
 
 PARTS = pattern(5 * BLOCK + 7), pattern(5 * BLOCK + 1), b"end"
+
+
+@pytest.mark.semantics("F-6")
+async def test_what_is_handed_over_before_the_first_look_is_judged_once(tmp_path: Path) -> None:
+    async with cached(tmp_path, Far(), filter=f"{BUCKET}/*[hdr:content-type=video/*]") as there:
+        delivered = Delivered(BUCKET, "k", "", {"content-type": "video/mp4"}, CIMultiDict(ETag='"etag"'))
+        await there.cache.hand_over(delivered, BytesBody(b"data"))
+        # Of what nobody has read since, only the request that wrote it told its headers.
+        await there.cache.rejudge()
+        assert there.cache.status()["entries"] == 1
 
 
 @pytest.mark.semantics("C-8a")
