@@ -366,6 +366,12 @@ class Metrics:
             ("look",),
         )
 
+        self.mount_requests = table.counter(
+            "s3d_mount_requests_total",
+            "Requests of the kernel to the mount, by operation and result: ok, or the name of the errno.",
+            ("operation", "result"),
+        )
+
         self.tls_expiry = table.gauge(
             "s3d_tls_certificate_expiry_timestamp_seconds",
             "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",

@@ -21,6 +21,7 @@ REMOTE_REFUSES, REMOTE_AWAY, WRONG_ENDPOINT = "RemoteRefuses", "RemoteAway", "Wr
 KEYS_MISSING, KEYS_REFUSED, IDENTITY_FAILS = "CredentialsMissing", "CredentialsRefused", "IdentityFails"
 LOCAL_DIR_FAILS, DISK_FULL, QUEUE_NEARLY_FULL = "LocalDirFails", "DiskFull", "QueueNearlyFull"
 CERTIFICATE_EXPIRES, FILE_REFUSED = "CertificateExpires", "FileRefused"
+FILES_UNPUBLISHED, MOUNT_GONE = "FilesUnpublished", "MountGone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ KINDS: Mapping[str, Kind] = {
     CHANGES_PARKED: Kind("data", "`s3d queue list` shows which they are and why; retry, or export and discard them"),
     CHANGES_DAMAGED: Kind("data", "`s3d queue list` shows them; put the objects again, then discard them"),
     CHANGES_OLD: Kind("data", "see what else is wrong; what is not delivered when its volume goes is lost"),
+    FILES_UNPUBLISHED: Kind(
+        "data", "`s3d mount status` shows them and why; they are tried again, and `s3d mount recover` copies them"
+    ),
     REMOTE_REFUSES: Kind("data", "`s3d status` shows the bucket and the error: keys, permissions, quota, or no bucket"),
     WRONG_ENDPOINT: Kind("service", "check the scheme, host, port and path of S3_ENDPOINT"),
     KEYS_MISSING: Kind(
@@ -51,6 +55,7 @@ KINDS: Mapping[str, Kind] = {
         "service", "see what keeps deliveries back, or raise S3D_WRITE_QUEUE_MAX_SIZE or _MAX_FILES"
     ),
     CERTIFICATE_EXPIRES: Kind("service", "renew the certificate of the S3 door; it is taken over without a restart"),
+    MOUNT_GONE: Kind("service", "somebody has unmounted it; a restart of s3d mounts it again"),
     FILE_REFUSED: Kind("service", "mend the file; the last good content is used until then"),
 }
 """All there are, the gravest first."""
@@ -123,6 +128,14 @@ def of_files(errors: Mapping[str, str]) -> Iterator[Problem]:
     for name, error in errors.items():
         if error:
             yield Problem(FILE_REFUSED, f"the new {name.replace('_', ' ')} cannot be used: {error}")
+
+
+def of_mount(*, mounted: bool, failing: int) -> Iterator[Problem]:
+    """What is wrong with the mount: whether it is there, and how many files could not become objects."""
+    if failing:
+        yield Problem(FILES_UNPUBLISHED, f"{amount(failing, 'file')} of the mount could not become an object")
+    if not mounted:
+        yield Problem(MOUNT_GONE, "the mount has gone")
 
 
 def of_certificate(seconds_left: float) -> Iterator[Problem]:

@@ -79,6 +79,7 @@ class Told:
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,
             "tls": None,
+            "mount": None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -125,6 +126,13 @@ class Told:
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"entries": 1, "bytes": 2}
+
+    def unpublished(self, chosen: Chosen) -> list[dict[str, Any]]:
+        return [{"key": SECRET}]
+
+    async def publish(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"published": 1, "left": []}
 
     def set_log_level(self, level: str) -> dict[str, Any]:
         if level == "loud":
@@ -465,7 +473,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/mount/publish"]
 
 
 @pytest.mark.semantics("A-7")
@@ -482,7 +490,7 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, p
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache"])
+@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache", "/mount"])
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404

@@ -38,6 +38,7 @@ def handler(
         "/flush": reports.flush,
         "/prestop": reports.prestop,
         "/cache/drop": reports.drop_cached,
+        "/mount/publish": reports.publish,
     }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -66,6 +67,8 @@ def handler(
                 return finish(await asked(query, partial(explain, reports)))
             case "/cache" if shows_keys:
                 return finish(await asked(query, partial(list_cached, reports)))
+            case "/mount" if shows_keys:
+                return finish(await asked(query, partial(list_unpublished, reports)))
             case "/queue/body" if shows_keys:
                 return await send_body(request, reports, query)
             case _:
@@ -110,6 +113,11 @@ async def explain(reports: Reports, chosen: Chosen) -> dict[str, Any]:
 async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """A page of what is in the read cache."""
     return {"entries": reports.cached(chosen)}
+
+
+async def list_unpublished(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """What was written to the mount and is no object yet."""
+    return {"files": reports.unpublished(chosen)}
 
 
 async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:
