@@ -84,7 +84,9 @@ class Mount:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._files.closed(), PATIENCE)
         if not serving.done():
-            pyfuse3.terminate()
+            # A request that has just come wakes the reader as well, and pyfuse3 cannot wake it twice.
+            with contextlib.suppress(asyncio.InvalidStateError):
+                pyfuse3.terminate()
         await asyncio.wait({serving})
         looking.cancel()
         await asyncio.to_thread(pyfuse3.close, unmount=False)
