@@ -75,7 +75,7 @@ clean: ## removes the virtual environments (the cache stays)
 
 # Exit code 3 says that this machine cannot have a part; its tests are skipped then, each with the reason.
 servers:
-	@e2e/cluster/tools.sh versitygw minio || [ $$? = 3 ]
+	@e2e/cluster/tools.sh versitygw minio opa || [ $$? = 3 ]
 
 # The browser that uses a gateway.
 chromium:

@@ -48,7 +48,7 @@ async def test_a_round_writes_a_status_that_the_schema_takes_and_a_second_one_no
     first = await request(kube, "GET", f"{GATEWAYS}/default")
     await reconciler.round(datetime.now(UTC))
     assert await request(kube, "GET", f"{GATEWAYS}/default") == first
-    assert len(first["status"]["conditions"]) == 6
+    assert len(first["status"]["conditions"]) == 7
     assert first["status"]["pods"]["injected"] == 0
     assert "finalizers" not in first["metadata"]
     assert "annotations" not in first["metadata"]

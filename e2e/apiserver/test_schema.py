@@ -58,6 +58,26 @@ FULL: dict[str, Any] = {
         "unverifiedWrites": "Reject",
         "conflict": "Park",
         "conflictCheckAfterSeconds": 7,
+        "filter": ["photos", "!photos/'tmp, x'/*"],
+        "pushFilter": ["!photos[tag:team=red]"],
+    },
+    "readCache": {
+        "enabled": True,
+        "maxSize": "2Gi",
+        "maxFiles": 8,
+        "maxNames": 9,
+        "maxAgeSeconds": 86_400,
+        "freshSeconds": 5,
+        "maxStaleSeconds": 3600,
+        "validateTimeoutSeconds": 2,
+    },
+    "opa": {
+        "url": "https://opa.opa.svc:8181",
+        "path": "a/b",
+        "timeoutSeconds": 2,
+        "failMode": "Open",
+        "caBundle": {"configMapRef": {"name": "opa-ca", "key": "bundle.pem"}},
+        "tokenSecretRef": {"name": "opa-token", "key": "mine"},
     },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
     "access": {"keysSecretRef": {"name": "door-keys", "key": "mine.json"}},
@@ -81,7 +101,10 @@ FULL: dict[str, Any] = {
         "quality": "Guaranteed",
     },
     "logLevel": "Debug",
+    "accessLog": "Errors",
 }
+CACHED = {"enabled": True, "maxSize": "3Gi"}
+UNQUEUED = {"writeQueue": {"enabled": False}}
 GUARANTEED = {"quality": "Guaranteed", "limits": {"memory": "256Mi"}}
 CREDENTIALS = "credentials: give exactly one of secretRef, webIdentity, podIdentity and anonymous"
 VOLUME = "volume: give exactly one of emptyDir, persistentVolumeClaim and ephemeral"
@@ -118,6 +141,27 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"writeQueue": {"maxSize": 3 << 30}, "volume": {"ephemeral": {"size": "3Gi"}}},
         "volume.ephemeral.size has to be at least writeQueue.maxSize and 512Mi",
+    ),
+    (
+        UNQUEUED | {"readCache": CACHED, "volume": {"emptyDir": {"sizeLimit": "3Gi"}}},
+        "volume.emptyDir.sizeLimit has to be at least readCache.maxSize and 512Mi",
+    ),
+    (
+        UNQUEUED | {"readCache": CACHED, "volume": {"ephemeral": {"size": "3Gi"}}},
+        "volume.ephemeral.size has to be at least readCache.maxSize and 512Mi",
+    ),
+    (
+        {"readCache": CACHED, "volume": {"emptyDir": {"sizeLimit": "4Gi"}}},
+        "volume.emptyDir.sizeLimit has to be at least writeQueue.maxSize, readCache.maxSize and 512Mi together",
+    ),
+    (
+        {"readCache": CACHED, "volume": {"ephemeral": {"size": "4Gi"}}},
+        "volume.ephemeral.size has to be at least writeQueue.maxSize, readCache.maxSize and 512Mi together",
+    ),
+    ({"readCache": {"maxSize": "1023Ki"}}, "readCache.maxSize is below 1Mi"),
+    (
+        {"opa": {"url": "http://opa:8181", "tokenSecretRef": {"name": "opa-token"}}},
+        "opa.caBundle and opa.tokenSecretRef are for a url that begins with https://",
     ),
     (
         {"appCredentials": "Dummy", "access": {"keysSecretRef": {"name": "door-keys"}}},
@@ -182,6 +226,7 @@ IN_WORDS: list[tuple[dict[str, Any], str]] = [
     ({"remote": {"credentials": {"webIdentity": {"roleARN": "photos"}}}}, schema.ROLE_PATTERN),
     ({"buckets": [{"name": "a/b"}]}, schema.BUCKET_PATTERN),
     ({"writeQueue": {"maxSize": "10GB"}}, schema.SIZE_PATTERN),
+    ({"opa": {"url": "http://opa:8181", "path": "s3d.allow"}}, schema.POLICY_PATTERN),
     ({"resources": {"limits": {"memory": "lots"}}}, schema.SIZE_PATTERN),
     ({"resources": {"limits": {"cpu": "half"}}}, schema.CPU_PATTERN),
     ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, schema.LABEL_PATTERN),

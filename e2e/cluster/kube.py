@@ -23,6 +23,8 @@ REMOTE = "s3d-remote"
 ENDPOINT = f"http://remote.{REMOTE}:9000"
 ACCESS_KEY, SECRET_KEY = "versitygw", "versitygwsecret"
 APP = "app"
+WRONG = 3
+"""What `s3d status` ends with while something is wrong."""
 SECONDS = 90
 """How long anything may take that should not take long."""
 
@@ -226,9 +228,10 @@ def remote_objects() -> Iterator[Object]:
 
 
 def pending(namespace: str) -> Object:
-    """What the sidecar of the test's pod says is pending."""
-    said = kubectl("-n", namespace, "exec", APP, "-c", "s3d", "--", "s3d", "status", "--json")
-    counts: Object = json.loads(said)["pending"]
+    """What the sidecar of the test's pod says is pending, whether or not something is wrong."""
+    said = ask("-n", namespace, "exec", APP, "-c", "s3d", "--", "s3d", "status", "--json")
+    assert said.code in (0, WRONG), said.err
+    counts: Object = json.loads(said.out)["pending"]
     return counts
 
 

@@ -9,12 +9,13 @@ import asyncio
 import builtins
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
 
+from s3d import problems
 from s3d.problems import KINDS
 from s3d_operator import build
 from s3d_operator.gateway_status import LastPod
@@ -255,7 +256,7 @@ class Report:
                 oldest=None if oldest is None else min(count(oldest), MAX_SECONDS),
                 remote=str(remote["state"])[:32],
                 credentials=str(remote.get("credentials", "unknown"))[:32],
-                problems=frozenset(KINDS.keys() & {str(problem["name"]) for problem in said["problems"]}),
+                problems=frozenset(problems_of(said)),
                 without_keys=tuple(
                     each["name"]
                     for each in remote.get("identities", [])
@@ -267,6 +268,18 @@ class Report:
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None
+
+
+def problems_of(said: dict[str, Any]) -> Iterator[str]:
+    """The names of what a gateway says is wrong. One of an earlier release names nothing: it is judged here by what it
+    says of its remote."""
+    if "problems" in said:
+        yield from KINDS.keys() & {str(problem["name"]) for problem in said["problems"]}
+        return
+    remote = said["remote"]
+    state, credentials, refusal = (str(remote.get(name, "")) for name in ("state", "credentials", "refusal"))
+    yield from (problem.name for problem in problems.of_remote(state, credentials, refusal, {}))
+    yield from (problem.name for problem in problems.of_queue(count(said.get("paused_lanes", 0)), 0.0))
 
 
 def count(value: Any) -> int:

@@ -231,6 +231,12 @@ class Connection(web.RequestHandler):
             self.transport.abort()
 
 
+def of_request(request: web.BaseRequest) -> Connection:
+    """The connection that a request came over."""
+    connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
+    return connection
+
+
 def size_of(message: tuple[Any, Any]) -> int:
     """Bytes of a head that was read, but for what stands between its parts."""
     head = message[0]

@@ -77,6 +77,9 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False).translate(IN_JSON)
 
 
+STDERR = 2
+
+
 class Handler(logging.Handler):
     """Puts entries into the journal."""
 
@@ -84,7 +87,7 @@ class Handler(logging.Handler):
         """Take how an entry is written, and who counts those that are dropped, by the reason."""
         super().__init__()
         self.setFormatter(formatter)
-        self.journal = Journal(sys.stderr.fileno(), self._missing, dropped)
+        self.journal = Journal(descriptor(), self._missing, dropped)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take an entry."""
@@ -100,6 +103,14 @@ class Handler(logging.Handler):
     def _missing(self, number: int) -> bytes:
         text = f"{number} entries of the log are missing here: they came faster than they were read"
         return self._line(entry(logging.WARNING, text))
+
+
+def descriptor() -> int:
+    """Where the log goes: to stderr, also where Python has none, or somebody has put something else in its place."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return STDERR
 
 
 def entry(level: int, text: str) -> logging.LogRecord:

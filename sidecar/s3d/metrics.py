@@ -318,7 +318,7 @@ class Metrics:
             "s3d_cache_corrupt_blocks_total", "Cached blocks that were damaged on the disk, and were fetched again."
         )
         self.cache_names = table.gauge(
-            "s3d_cache_remembered",
+            "s3d_cache_remembered_objects",
             "What is remembered for the time in which the remote is away, by kind: names of objects, or HEADs.",
             ("kind",),
         )

@@ -167,6 +167,23 @@ def test_a_pod_says_where_its_gateway_is_found_and_which_containers_are_not_sent
     assert read_pod(raw).goes_past == ("other",)
 
 
+@pytest.mark.parametrize(
+    ("remote", "lanes", "found"),
+    [
+        ({"state": "away", "credentials": "found"}, 0, {"RemoteAway"}),
+        ({"state": "reachable", "credentials": "refused", "refusal": "InvalidAccessKeyId"}, 0, {"CredentialsRefused"}),
+        ({"state": "reachable", "credentials": "found"}, 2, {"RemoteRefuses"}),
+        ({"state": "reachable"}, 0, set()),
+    ],
+)
+def test_a_gateway_of_an_earlier_release_is_judged_by_what_it_says(
+    remote: dict[str, str], lanes: int, found: set[str]
+) -> None:
+    said = {name: value for name, value in SAID.items() if name != "problems"}
+    said |= {"remote": remote, "paused_lanes": lanes}
+    assert Report.read(json.dumps(said).encode()).problems == found
+
+
 def test_what_a_pod_says_of_identities_is_who_has_no_keys_by_names_that_can_be_shown() -> None:
     states = {"etl": "refused", "report": "found", "late": "missing", "idle": "unknown", "no name\n": "failing"}
     identities = [{"name": name, "credentials": state, "refusal": ""} for name, state in states.items()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from s3d_operator import names
-from s3d_operator.build import config_map, reloaded
+from s3d_operator.build import FIELDS, config_map, reloaded
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
 from s3d_operator.reasons import Reason
 from tests.operator.goldens import gateway
@@ -47,6 +47,6 @@ def test_what_reloads_is_listed() -> None:
     spec = gateway(ANONYMOUS).spec
     assert spec
     for setting in reloaded(spec):
-        words = setting.removeprefix("S3D_WRITE_QUEUE_").removeprefix("S3D_").lower().split("_")
-        assert words[0] + "".join(word.capitalize() for word in words[1:]) in PAGE, setting
+        section, _, field = FIELDS[setting].removeprefix("spec.").rpartition(".")
+        assert f"`{field}`" in PAGE or f"`{section}.{field}`" in PAGE, setting
     assert f"`{config_map('NAME')}`" in PAGE

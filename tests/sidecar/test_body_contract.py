@@ -21,10 +21,12 @@ from s3d.api import Body, BytesBody
 from s3d.client import Client
 from s3d.connections import Bounds
 from s3d.door.callers import Looked, Resumed
+from s3d.door.exchange import Accounts
 from s3d.door.request_body import RequestBody
 from s3d.door.server import Server
 from s3d.layers.cache.reader import Reader
 from s3d.layers.cache.rows.entries import Spot
+from s3d.layers.names.layer import Document
 from s3d.layers.queue import Queue, parked
 from s3d.layers.queue.multipart.concatenated import ConcatenatedBody
 from s3d.layers.queue.remote_facts.probing import Watched
@@ -37,7 +39,7 @@ from s3d.layers.remote import connect
 from s3d.layers.transfers import Download
 from s3d.metrics import Metrics
 from s3d.protocol import checksums, chunked, forms
-from s3d.settings import Remote
+from s3d.settings import Gateway, Remote
 from s3d.store.bodies import Bodies
 from s3d.store.file_body import FileBody
 from tests.caches import Far, cached
@@ -152,6 +154,9 @@ class Makers:
         form.file.length = form.file.presumed(len(document))
         return form.file
 
+    async def document(self, data: bytes) -> Body:
+        return Document(data, {})
+
     async def looked(self, data: bytes) -> Body:
         return Looked(Streamed(data))
 
@@ -179,6 +184,7 @@ class Makers:
         """The address of a server."""
         server = Server(handle, lingering_time=0.0)
         server.bounds = Bounds(PATIENCE, PATIENCE)
+        server.accounts = Accounts(Metrics(), Gateway())
         runner = web.ServerRunner(server)
         await runner.setup()
         self._life.push_async_callback(runner.cleanup)
@@ -222,6 +228,7 @@ class Makers:
 
 MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     BytesBody: Makers.in_memory,
+    Document: Makers.document,
     FileBody: Makers.file,
     ConcatenatedBody: Makers.joined,
     RangeBody: Makers.stretch,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from s3d.cli import terminal
-from s3d.cli.queue import choice, request
+from s3d.cli.queue import choice, paged, request
 from s3d.cli.status import fetch, read
 from s3d.errors import ConfigError, S3DError
 
@@ -49,14 +49,8 @@ def show(options: argparse.Namespace) -> int:
 
 
 def listed(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield what is cached, page by page."""
-    after = 0
-    while True:
-        page = read(request("GET", f"/cache?{choice(options, after=after)}"))["entries"]
-        yield from page
-        if not page:
-            return
-        after = page[-1]["id"]
+    """Yield what is cached."""
+    return paged(options, "/cache", "entries", "id")
 
 
 def drop(options: argparse.Namespace) -> int:

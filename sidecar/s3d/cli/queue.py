@@ -203,14 +203,16 @@ def receive(seq: int, file: IO[bytes]) -> int:
 
 
 def kept(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the changes that the command line names, page by page."""
+    """Yield the changes that the command line names."""
+    return paged(options, "/queue", "changes", "seq")
+
+
+def paged(options: argparse.Namespace, path: str, rows: str, number: str) -> Iterator[dict[str, Any]]:
+    """Yield what the daemon lists at a path, page by page: `rows` of a page, each with its `number`."""
     after = 0
-    while True:
-        page = read(request("GET", f"/queue?{choice(options, after=after)}"))["changes"]
+    while page := read(request("GET", f"{path}?{choice(options, after=after)}"))[rows]:
         yield from page
-        if not page:
-            return
-        after = page[-1]["seq"]
+        after = page[-1][number]
 
 
 def choice(options: argparse.Namespace, **more: object) -> str:

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from s3d import targets
+from s3d import connections, targets
 from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
-from s3d.connections import LINGER, Connection
+from s3d.connections import LINGER
 from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.exchange import Accounts, Exchange
@@ -72,11 +72,10 @@ class Door:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
         authority, path, query = targets.split(request.raw_path)
         exchange = Exchange(f"{self._run}{next(self._count):08X}", request.method, path)
         response: web.StreamResponse | None = None
-        with connection.answering():
+        with connections.of_request(request).answering():
             try:
                 response = await self._answer(request, exchange, authority, query)
             finally:
@@ -164,8 +163,7 @@ class Door:
             return GATEWAY, body
         caller, source = await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
         if caller.key.id:
-            connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
-            connection.authenticated()
+            connections.of_request(request).authenticated()
         else:
             # A page that signs may come from anywhere.
             self._browsers.check(wire, page)

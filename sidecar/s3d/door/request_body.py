@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import hdrs, web
 
+from s3d import connections
 from s3d.api import Body
-from s3d.connections import Connection
 from s3d.errors import S3Error
 
 
@@ -18,7 +18,7 @@ class RequestBody(Body):
     def __init__(self, request: web.BaseRequest) -> None:
         """Take the request; nothing is read yet."""
         self._request = request
-        self._connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
+        self._connection = connections.of_request(request)
         self.length = request.content_length
         self.started = False
 

@@ -17,6 +17,7 @@ from s3d import config
 from s3d.api import MAX_HEADERS, Headers
 from s3d.background import for_ever
 from s3d.connections import LINGER, Bounds, Connection
+from s3d.door.exchange import Accounts
 from s3d.door.handler import Door
 from s3d.door.response import NAME, XML, Response
 from s3d.door.tls import Tls
@@ -50,11 +51,11 @@ class Client(Connection):
         self.data_received(b"")
         return served
 
-    door: Door
+    accounts: Accounts
 
     def too_long(self) -> bytes:
         """The answer to a head that is too long."""
-        self.door.accounts.refused(400)
+        self.accounts.refused(400)
         error = S3Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum allowed size")
         request_id = secrets.token_hex(8).upper()
         document = encode.identified(encode.error(error), request_id=request_id, host_id="", resource="")
@@ -67,7 +68,7 @@ class Client(Connection):
         """Answer a malformed request, or a handler that failed."""
         if self.transport is None or request.writer.output_size > 0:
             raise ConnectionError("the response is under way already")
-        self.door.accounts.refused(status)
+        self.accounts.refused(status)
         code = "InternalError" if status >= 500 else "InvalidRequest"
         error = S3Error(code, message or "The request is not valid HTTP", status=status)
         request_id = secrets.token_hex(8).upper()
@@ -81,7 +82,7 @@ class Client(Connection):
 class Server(web.Server):
     """aiohttp's low-level server, with our connections."""
 
-    door: Door
+    accounts: Accounts
     bounds: Bounds
     patience = float("inf")
     """Seconds that running requests get at the end, at most; may be set until then."""
@@ -94,7 +95,7 @@ class Server(web.Server):
     def __call__(self) -> Client:
         """Make the protocol of one connection."""
         client = Client(self, self.bounds, loop=self._loop, **self._kwargs)
-        client.door = self.door
+        client.accounts = self.accounts
         return client
 
     async def accept(self, listening: socket.socket, tls: Tls) -> None:
@@ -130,7 +131,7 @@ class Server(web.Server):
         except OSError as error:
             # No TLS, other versions of it, no certificate, or it has left: the client is told what TLS has words for.
             log.debug("a TLS handshake failed: %s", error)
-            self.door.accounts.handshake_failed()
+            self.accounts.handshake_failed()
             self.bounds.remove(client)
         except Exception:
             log.exception("a bug: a TLS handshake failed")
@@ -159,7 +160,7 @@ async def listen(
         "max_headers": MAX_HEADERS,
     }
     server = Server(door.handle, **options)
-    server.door = door
+    server.accounts = door.accounts
     server.bounds = Bounds(settings.client_timeout, settings.reader_timeout, asks_for_keys=asks_for_keys)
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain / 2)
     await runner.setup()

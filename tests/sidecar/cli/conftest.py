@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import secrets
 import socket
@@ -43,7 +44,20 @@ Cli = Callable[..., Ran]
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path) -> Cli:
+def own_log() -> Iterator[None]:
+    """What a command does to the log is over with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def cli(
+    own_log: None, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> Cli:
     """Call the command: `cli("put", "-", "bucket/key", stdin=b"...", S3D_ENDPOINT=...)`."""
     for name in [name for name in os.environ if name.startswith(("S3D_", "S3_", "AWS_"))]:
         monkeypatch.delenv(name)

@@ -138,6 +138,23 @@ async def test_a_write_that_the_disk_has_no_room_for_is_given_that_of_the_cache(
         assert (asked, there.cache.status()["entries"]) == ([BLOCK, BLOCK], 0)
 
 
+@pytest.mark.semantics("C-9a", "C-2")
+async def test_what_was_noted_of_one_object_is_never_taken_for_that_of_a_later_one(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        await far.put("gone", b"another object", Metadata={"n": "gone"})
+        for _ in range(2):
+            await there.get("gone")
+            await there.quiet()
+        await ask(far.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "gone"})
+        assert isinstance(await there.ask("GetObject", "gone"), S3Error)
+        await put(queue, "k", b"data")
+        assert there.cache.status()["entries"] == 1
+        # The remote has given nobody the new one.
+        far.away = True
+        assert isinstance(await there.ask("GetObject", "k"), S3Error)
+
+
 def _free_of(there: Cached) -> Callable[[], Awaitable[int]]:
     """The room of a disk that only the cache fills."""
 

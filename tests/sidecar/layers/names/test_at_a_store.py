@@ -32,7 +32,7 @@ def is_remembered(daemon: Daemon, kind: str, count: int) -> bool:
     daemon.status()
     with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    return f's3d_cache_remembered{{kind="{kind}"}} {float(count)}' in text
+    return f's3d_cache_remembered_objects{{kind="{kind}"}} {float(count)}' in text
 
 
 @pytest.mark.semantics("C-10d")

@@ -1,6 +1,6 @@
 -- One version of one object.
 CREATE TABLE entry (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never the number of one that is gone: what is noted of that may be written yet
     bucket TEXT NOT NULL,
     key TEXT NOT NULL,
     version TEXT NOT NULL,   -- the version that requests name; '' for none

@@ -85,8 +85,9 @@ def newest(db: Database) -> int:
 
 
 def tally(db: Database) -> dict[str, tuple[int, int]]:
-    """Changes and bytes by state."""
-    return {state: (changes, size) for state, changes, size in db.read(SQL["tally"])}
+    """Changes and bytes by state. A count that is none is 0 until it is made anew (damage.py)."""
+    counted = soundness.count_leniently
+    return {state: (counted(changes), counted(size)) for state, changes, size in db.read(SQL["tally"])}
 
 
 def bucket_tally(db: Database, bucket: str) -> tuple[int, int]:

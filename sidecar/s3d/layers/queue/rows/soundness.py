@@ -111,6 +111,14 @@ def count_or_none(value: Any) -> int | None:
     return None if value is None else count(value)
 
 
+def count_leniently(value: Any) -> int:
+    """A number; 0 where what is there is none."""
+    try:
+        return count(value)
+    except Unsound:
+        return 0
+
+
 def moment(value: Any) -> float:
     """A Unix time. One that is too far ahead is a time, which `times` mends (D-10)."""
     if isinstance(value, float) and 0.0 <= value <= LATEST:
