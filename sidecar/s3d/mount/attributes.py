@@ -1,7 +1,8 @@
 """What stat(2) and statvfs(2) show. Only this module and those that talk to the kernel know pyfuse3.
 
-Nothing is remembered by the kernel: it asks each time, and so a change by the S3 door shows at once. Time and the bit
-that lets a file be executed are the object's own; owner and the other bits are the mount's.
+The kernel remembers no file: it asks each time, and so a change by the S3 door shows at once. A directory it takes to be
+there for a second, since each path leads through several. Time and the bit that lets a file be executed are the object's
+own; owner and the other bits are the mount's.
 """
 
 import stat
@@ -13,6 +14,8 @@ from s3d.mount.tree import Node
 from s3d.mount.views import File
 from s3d.settings import FuseMount
 
+DIRECTORY_SECONDS = 1.0
+"""How long a directory that was looked up is taken to be there."""
 BLOCK = 4096
 """Bytes of a block in statvfs(2), and the unit in which programs write best."""
 SECTOR = 512
@@ -29,6 +32,7 @@ def of(node: Node, settings: FuseMount) -> pyfuse3.EntryAttributes:
     entry.st_nlink = 1
     entry.st_blksize = BLOCK
     if node.session is None and not isinstance(node.what, File):
+        entry.entry_timeout = entry.attr_timeout = DIRECTORY_SECONDS
         entry.st_mode = stat.S_IFDIR | 0o755
         return entry
     file = file_of(node)
