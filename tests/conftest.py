@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.daemons import daemon, start_daemon
 from tests.gateways import quick
-from tests.mounts import mount, mounted
+from tests.mounts import mount, mount_dir, mounted
 from tests.moves import moves
 from tests.refusals import refusing
 from tests.relays import away, relay
@@ -31,6 +31,7 @@ __all__ = [
     "minio",
     "moto",
     "mount",
+    "mount_dir",
     "mounted",
     "moves",
     "quick",

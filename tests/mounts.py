@@ -1,9 +1,12 @@
 """A real mount: the real daemon mounts a new bucket of a real remote, and plain system calls use it."""
 
+import ctypes
 import errno
 import importlib.util
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,19 @@ import pytest
 
 from tests.daemons import Daemon, StartDaemon
 from tests.remotes import Remote
+
+CAP_SYS_ADMIN = 1 << 21
+"""The capability to mount."""
+MNT_FORCE, MNT_DETACH = 1, 2
+"""Flags of umount2(2): whoever waits gets an error; whoever uses it may go on."""
+MARGIN = 15.0
+"""Seconds before the time-out of a test at which its mount ends."""
+WATCH = f"""
+import ctypes, sys, time
+time.sleep(float(sys.argv[1]))
+ctypes.CDLL(None).umount2(sys.argv[2].encode(), {MNT_FORCE | MNT_DETACH})
+"""
+"""Ends a mount after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +79,60 @@ def errno_of(work: Callable[[], object]) -> str:
 
 def require_mount() -> None:
     """Skip the test where nothing can be mounted."""
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid() != 0:
-        pytest.skip("no /dev/fuse here, or not root: nothing can be mounted")
+    if missing := what_is_missing():
+        pytest.skip(f"nothing can be mounted here: {missing}")
+
+
+def what_is_missing() -> str:
+    """What a mount needs and this machine does not have; "" where nothing is."""
     if importlib.util.find_spec("pyfuse3") is None:
-        pytest.skip("no pyfuse3 here; requirements-fuse.txt names it (Debian: libfuse3-dev, pkg-config, gcc)")
+        return "there is no pyfuse3 (make .venv installs it where root has apt, or libfuse3-dev and gcc are there)"
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return f"/dev/fuse: {error.strerror}"
+    (capabilities,) = re.findall(r"^CapEff:\s*(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return "" if int(capabilities, 16) & CAP_SYS_ADMIN else "only root may, and a container has to be let"
+
+
+def end(directory: Path) -> None:
+    """End a mount, with all that waits for it; one that is gone is fine."""
+    ctypes.CDLL(None).umount2(os.fsencode(directory), MNT_FORCE | MNT_DETACH)
 
 
 @pytest.fixture
-def mount(start_daemon: StartDaemon, tmp_path: Path) -> Iterator[Callable[..., Mounted]]:
-    """Mount a bucket of a remote: `mount(remote, bucket, S3D_AWAY_AFTER="1s")`."""
+def mount_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Where the test may mount. Nothing is mounted there afterwards.
+
+    A signal does not end a system call that waits for a mount, so no time-out of a test does. A process of its own ends
+    the mount before that.
+    """
     require_mount()
+    directory = tmp_path / "mnt"
+    seconds = float(request.config.getini("timeout")) - MARGIN
+    watch = subprocess.Popen([sys.executable, "-S", "-c", WATCH, str(seconds), str(directory)])
+    yield directory
+    end(directory)
+    watch.kill()
+    watch.wait()
+
+
+@pytest.fixture
+def mount(start_daemon: StartDaemon, mount_dir: Path) -> Iterator[Callable[..., Mounted]]:
+    """Mount a bucket of a remote: `mount(remote, bucket, S3D_AWAY_AFTER="1s")`."""
     there: list[Mounted] = []
-    top = tmp_path / "mnt"
 
     def mount_one(remote: Remote, bucket: str, **settings: str) -> Mounted:
-        place = {"S3D_FUSE_MOUNT": "true", "S3D_FUSE_MOUNT_DIR": str(top), "S3D_BUCKETS": bucket}
-        mounted = Mounted(start_daemon(remote, **place, **settings), bucket, top)
+        place = {"S3D_FUSE_MOUNT": "true", "S3D_FUSE_MOUNT_DIR": str(mount_dir), "S3D_BUCKETS": bucket}
+        mounted = Mounted(start_daemon(remote, **place, **settings), bucket, mount_dir)
         there.append(mounted)
         mounted.daemon.warm(bucket)
         return mounted
 
     yield mount_one
+    end(mount_dir)
     for mounted in there:
         mounted.daemon.kill()
-    subprocess.run(["umount", "-l", top], check=False, capture_output=True)
 
 
 @pytest.fixture
