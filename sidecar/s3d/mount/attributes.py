@@ -1,8 +1,8 @@
 """What stat(2) and statvfs(2) show. Only this module and those that talk to the kernel know pyfuse3.
 
-The kernel remembers no file: it asks each time, and so a change by the S3 door shows at once. A directory it takes to be
-there for a second, since each path leads through several. Time and the bit that lets a file be executed are the object's
-own; owner and the other bits are the mount's.
+The kernel remembers no file: it asks each time, and so a change by the S3 door shows at once. A directory it takes to
+be there for a second, since each path leads through several. Time and the bit that lets a file be executed are the
+object's own; owner and the other bits are the mount's.
 """
 
 import stat
