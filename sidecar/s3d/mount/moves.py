@@ -57,7 +57,11 @@ class Moves:
         session = node.session if node is not None else None
         if node is not None and session is not None and session.dirty:
             return node
+        etag = session.etag if session is not None else ""
         what = await self._views.look(bucket, key)
+        if session is not None and self._files.written(bucket, key) is node and (session.dirty or session.etag != etag):
+            # It was written, or became another object, while the S3 was asked: the answer is of before.
+            return node
         if what is None and self._is_written_below(bucket, key + "/"):
             what = Directory(bucket, key + "/")
         if node is not None and session is not None:

@@ -3,11 +3,12 @@
 import mmap
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.daemons import StartDaemon
+from tests.daemons import ROOT, StartDaemon
 from tests.mounts import Mounted, errno_of, require_mount
 from tests.remotes import Remote
 
@@ -80,6 +81,28 @@ def test_a_descriptor_that_was_duplicated_makes_an_object_at_each_close(mounted:
     assert mounted.get("f") == b"one two"
     (mounted.dir / "empty").touch()
     assert mounted.get("empty") == b""
+
+
+@pytest.mark.semantics("M-2")
+def test_who_looks_while_an_object_is_made_finds_the_file_that_is_written(mounted: Mounted) -> None:
+    path, over = mounted.dir / "f", threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            path.stat()
+
+    looking = threading.Thread(target=look)
+    with path.open("wb", buffering=0) as file:
+        looking.start()
+        try:
+            for number in range(30):
+                file.write(b"line\n")
+                os.close(os.dup(file.fileno()))
+                assert path.stat().st_ino == os.fstat(file.fileno()).st_ino, number
+        finally:
+            over.set()
+            looking.join()
+    assert mounted.get("f") == b"line\n" * 30
 
 
 @pytest.mark.semantics("M-2a")
@@ -171,6 +194,17 @@ def test_a_mount_that_is_read_only_changes_nothing(mounted: Mounted) -> None:
     assert errno_of(lambda: (mounted.dir / "f").write_bytes(b"other")) == "EROFS"
     assert errno_of((mounted.dir / "f").unlink) == "EROFS"
     assert mounted.get("f") == b"data"
+
+
+@pytest.mark.semantics("M-5")
+def test_without_what_it_needs_a_mount_is_refused(remote: Remote, start_daemon: StartDaemon, tmp_path: Path) -> None:
+    (tmp_path / "pyfuse3.py").write_text("raise ImportError('pyfuse3 was not installed')")
+    without = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'sidecar'}"}
+    place = {"S3D_FUSE_MOUNT": "true", "S3D_FUSE_MOUNT_DIR": str(tmp_path / "mnt")}
+    daemon = start_daemon(remote, ready=False, **place, **without)
+    assert daemon.process.wait(60) == 2
+    assert "pip install 's3d[fuse]'" in daemon.output()
+    assert "Traceback" not in daemon.output()
 
 
 @pytest.mark.semantics("M-5")
