@@ -92,7 +92,7 @@ def what_is_missing() -> str:
     except OSError as error:
         return f"/dev/fuse: {error.strerror}"
     (capabilities,) = re.findall(r"^CapEff:\s*(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return "" if int(capabilities, 16) & CAP_SYS_ADMIN else "only root may, and a container has to be let"
+    return "" if int(capabilities, 16) & CAP_SYS_ADMIN else "this process may not mount (CAP_SYS_ADMIN)"
 
 
 def end(directory: Path) -> None:
