@@ -371,6 +371,13 @@ class Metrics:
             "Requests of the kernel to the mount, by operation and result: ok, or the name of the errno.",
             ("operation", "result"),
         )
+        self.mount_open = table.gauge("s3d_mount_open_files", "Files of the mount that programs have open.")
+        self.mount_unpublished = table.gauge(
+            "s3d_mount_unpublished_files", "Files of the mount of which something is no object yet."
+        )
+        self.mount_staged = table.gauge(
+            "s3d_mount_staged_bytes", "Bytes of the files of the mount that are being written, or are no objects yet."
+        )
 
         self.tls_expiry = table.gauge(
             "s3d_tls_certificate_expiry_timestamp_seconds",
