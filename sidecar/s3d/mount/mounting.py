@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,15 @@ class Mount:
         """Serve it, and look after what was written, as tasks of a group."""
         self._running = [
             tasks.create_task(self._serve()),
-            tasks.create_task(for_ever("files of the mount", self._files.publish_due, metrics)),
+            tasks.create_task(for_ever("files of the mount", partial(self._look_after, metrics), metrics)),
         ]
+
+    async def _look_after(self, metrics: Metrics) -> None:
+        """Show how it is, and publish what is due."""
+        metrics.mount_open.set(len(self._files))
+        metrics.mount_unpublished.set(sum(1 for _ in self._sessions.unpublished()))
+        metrics.mount_staged.set(self._sessions.bytes)
+        await self._files.publish_due()
 
     async def _serve(self) -> None:
         """Answer the kernel until the mount is gone."""
@@ -192,7 +200,8 @@ def is_stale(path: Path) -> bool:
     """Whether a mount is there that nobody serves any more. A look from outside, which cannot hang us."""
     try:
         looked = subprocess.run(
-            ["stat", "--", str(path)],
+            # Of the file system: the kernel may still remember what the directory is.
+            ["stat", "--file-system", "--", str(path)],
             capture_output=True,
             timeout=LOOK_SECONDS,
             check=False,

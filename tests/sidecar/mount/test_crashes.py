@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,12 @@ def kill(daemon: Daemon, *open_files: BinaryIO) -> None:
         assert errno_of(file.close) in ("", "ENOTCONN", "ECONNABORTED")
 
 
+def metrics_of(daemon: Daemon) -> str:
+    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=30) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
 @pytest.mark.semantics("M-1", "M-1a", "M-5")
 def test_after_kill_9_what_was_closed_or_synced_is_an_object(mounted: Mounted) -> None:
     (mounted.dir / "closed").write_bytes(b"closed")
@@ -44,7 +51,7 @@ def test_after_kill_9_what_was_closed_or_synced_is_an_object(mounted: Mounted) -
     (mounted.dir / "synced").rename(mounted.dir / "renamed")
     assert mounted.keys() == ["appended", "closed"]
     kill(mounted.daemon, *files)
-    assert errno_of(mounted.dir.stat) == "ENOTCONN"
+    assert errno_of(mounted.names) == "ENOTCONN"
     lines = mounted.daemon.cli("mount", "recover", "-o", str(mounted.top.parent)).stdout.decode().splitlines()
     copies = {line.split("\t")[1]: Path(line.split("\t")[0]).read_bytes() for line in lines}
     assert copies == {f"{mounted.bucket}/renamed": b"synced", f"{mounted.bucket}/appended": b"old new"}
@@ -109,6 +116,7 @@ def test_a_file_that_cannot_become_an_object_says_so_at_close_and_is_tried_again
     assert errno_of(lambda: os.close(file)) == "EIO"
     eventually(lambda: "FilesUnpublished" in [one["name"] for one in mounted.daemon.status()["problems"]])
     assert b"ServiceUnavailable" in mounted.daemon.cli("mount", "status").stdout
+    eventually(lambda: "s3d_mount_unpublished_files 1.0\n" in metrics_of(mounted.daemon))
     relayed.set(mode="pass")
     eventually(lambda: mounted.daemon.cli("mount", "publish").returncode == 0)
     assert mounted.get("f") == (mounted.dir / "f").read_bytes() == b"data"
