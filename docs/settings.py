@@ -75,8 +75,10 @@ def lines() -> Iterator[str]:
         yield "|---|---|---|---|"
         for field in section.model_fields.values():
             computed = field.default is PydanticUndefined
-            default = "`~/.local/state/s3d`" if computed else shown(field.default)
             value = kind(field.annotation, tuple(field.metadata))
+            default = "`~/.local/state/s3d`" if computed else shown(field.default)
+            if value == "number":
+                default = f"`{field.default}`"
             text = f"{field.description}{' *Reloads.*' * reloads(field)}"
             yield f"| `{setting_name(field)}` | {value} | {default} | {text} |"
         yield ""

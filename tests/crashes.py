@@ -66,6 +66,17 @@ class Disk:
         kept = (target / "bodies").stat()
         self._names[kept.st_dev, kept.st_ino] = {path.name for path in (target / "bodies").iterdir()}
 
+    def copy_cache(self, source: Path, target: Path, *, power_cut: bool) -> None:
+        """The same of the directory of a read cache: no name is synced there, and no block."""
+        (target / "blocks").mkdir(parents=True)
+        for name in ("cache.db-wal", "cache.db"):
+            if (source / name).exists():
+                shutil.copyfile(source / name, target / name)
+        for directory in (source / "blocks").iterdir():
+            (target / "blocks" / directory.name).mkdir()
+            for path in directory.iterdir():
+                self._copy_body(path, target / "blocks" / directory.name / path.name, power_cut=power_cut)
+
     def _copy_body(self, source: Path, target: Path, *, power_cut: bool) -> None:
         if source.is_dir():
             shutil.copytree(source, target)

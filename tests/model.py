@@ -55,6 +55,8 @@ class Model:
     uploads: list[Upload] = field(default_factory=list)
     asking: str = ""
     """The identity that asks now."""
+    past: dict[str, frozenset[State]] = field(default_factory=dict)
+    """By key what somebody else has replaced: a cache that does not ask may still show it."""
     writers: dict[str, str | None] = field(default_factory=dict)
     """By key who made the newest acknowledged change; None where nobody can say."""
 
@@ -77,12 +79,20 @@ class Model:
         """A change of what is there was acknowledged."""
         self.put(key, *(how(state) for state in self.states(key) if state is not None))
 
-    def see(self, key: str, matches: Callable[[State], bool], what: object) -> None:
-        """A read showed something: it must be allowed, and nothing else is from now on."""
-        fitting = frozenset(state for state in self.states(key) if matches(state))
+    def overwrite(self, key: str, state: State) -> None:
+        """Somebody else has written a key."""
+        self.past[key] = self.past.get(key, frozenset()) | self.states(key)
+        self.put(key, state)
+
+    def see(self, key: str, matches: Callable[[State], bool], what: object, *, asked: bool = True) -> None:
+        """A read showed something: it must be allowed, and nothing else is from now on. What was shown without asking
+        may be what somebody else has replaced, and says nothing of what is there."""
+        allowed = self.states(key) if asked else self.states(key) | self.past.get(key, frozenset())
+        fitting = frozenset(state for state in allowed if matches(state))
         if not fitting:
-            raise Wrong(f"{key!r} shows {what}, not one of {sorted(map(shown, self.states(key)))}")
-        self.may[key] = fitting
+            raise Wrong(f"{key!r} shows {what}, not one of {sorted(map(shown, allowed))}")
+        if asked:
+            self.may[key] = fitting
 
 
 def shown(state: State) -> str:

@@ -16,7 +16,7 @@ from s3d.layers.judge import Judge
 from s3d.layers.queue import layer, turns
 from s3d.layers.queue.push import change_body, send
 from s3d.layers.queue.push.change_body import open_change
-from s3d.layers.queue.rows import changes, lookups, order, schema, transitions
+from s3d.layers.queue.rows import changes, holds, lookups, order, schema, transitions, verdicts
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.serve import listing, reads
 from s3d.protocol import answers, listings
@@ -275,7 +275,30 @@ def anothers_object_shown(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reads, "get", get)
 
 
+def filter_ignored(patch: pytest.MonkeyPatch) -> None:
+    """What the push filter does not take in leaves all the same (F-4a)."""
+    patch.setattr(holds, "filtered", lambda *_: "")
+
+
+def pushed_unjudged(patch: pytest.MonkeyPatch) -> None:
+    """What is queued leaves before the policy has said anything of it (F-3a)."""
+    patch.setattr(verdicts, "first", lambda *_: verdicts.GIVEN)
+
+
+def no_decision_lets_leave(patch: pytest.MonkeyPatch) -> None:
+    """Where the policy comes to no decision a change leaves, though the settings say that it is held (F-3b)."""
+    real = verdicts.give
+
+    def give(db: Any, asked: Any, answer: Any, *, is_open: bool, now: float) -> bool:
+        return real(db, asked, answer, is_open=True, now=now)
+
+    patch.setattr(verdicts, "give", give)
+
+
 MUTANTS = (
+    filter_ignored,
+    pushed_unjudged,
+    no_decision_lets_leave,
     order_ignored,
     expectation_ignored,
     conflicts_by_the_settings_alone,

@@ -17,11 +17,14 @@ import apsw
 from s3d import config
 from s3d.api import NO_TERMS, S3, Call, Terms, read_all
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.cache import Cache, open_cache
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
-from s3d.layers.queue.rows import order
+from s3d.layers.queue.rows import order, verdicts
 from s3d.metrics import Metrics
-from s3d.settings import Gateway, Remote, Settings, WriteQueue
+from s3d.policy import Answer as Said
+from s3d.policy import Question, Verdict
+from s3d.settings import Gateway, Opa, ReadCache, Remote, Settings, WriteQueue
 from tests.callers import Answer, ask
 from tests.crashes import Disk
 from tests.fakes.flaky import Flaky, Journal
@@ -44,6 +47,7 @@ BROKEN = """SELECT seq, key, op, state FROM change WHERE state IN ('held', 'park
     SELECT 1 FROM change AS newer WHERE newer.bucket = change.bucket AND newer.key = change.key
     AND newer.identity = change.identity AND newer.seq > change.seq AND newer.op IN ('put', 'delete', 'complete'))"""
 """What must never be in the table (Q-9b): something that is kept back behind a newer acknowledged change of its key."""
+POLICY = "http://policy.test"
 LEFT = Unavailable("the client left")
 REVOKED = Unavailable("the remote refuses the keys")
 """In the place of the remote's own refusal, where the keys of who asks are revoked."""
@@ -52,8 +56,20 @@ REVOKED = Unavailable("the remote refuses the keys")
 class Onion:
     """A gateway without its door, life after life, in front of one remote."""
 
-    def __init__(self, root: Path, remote: S3, disk: Disk, loop: asyncio.AbstractEventLoop, bucket: str) -> None:
-        """Take an empty directory, and a bucket that plain writes are vouched for; `start` begins the first life."""
+    def __init__(
+        self,
+        root: Path,
+        remote: S3,
+        disk: Disk,
+        loop: asyncio.AbstractEventLoop,
+        bucket: str,
+        *,
+        cache: bool = False,
+    ) -> None:
+        """Take an empty directory, and a bucket that plain writes are vouched for; `start` begins the first life. With
+        `cache` there is a read cache behind the queue."""
+        self.limits = ReadCache(enabled=cache, validate_timeout=PATIENT)
+        """Those of the cache, over all lives."""
         self._root = root
         self._bucket = bucket
         self._remote = remote
@@ -63,11 +79,14 @@ class Onion:
         self._names = itertools.count(1)
         self.journal = Journal()
         self.directory = root / "life-0"
+        self._push_filter = ""
+        self._policy = ""
         self.queue: Queue
+        self.cache: Cache | None = None
         self.flaky: Flaky
         self._settings: Settings
         self._stack: contextlib.AsyncExitStack
-        self._pushing: asyncio.Task[None]
+        self._working: list[asyncio.Task[None]]
 
     def run(self, what: Awaitable[T]) -> T:
         """Let the loop run until something is done."""
@@ -78,14 +97,54 @@ class Onion:
         self._settings = settings = Settings(
             gateway=Gateway(local_dir=self.directory),
             remote=Remote(buckets=(self._bucket,)),
-            write_queue=WriteQueue(dir=self.directory / "queue", versioned="Queue"),
+            write_queue=WriteQueue(dir=self.directory / "queue", versioned="Queue", push_filter=self._push_filter),
+            opa=Opa(url=POLICY if self._policy else "", path=f"s3d/{self._policy or Verdict.ALLOW}"),
+            read_cache=self.limits,
         )
         health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)
         self._stack = contextlib.AsyncExitStack()
-        opened = open_queue(settings, self.flaky, health, "http://remote.test", "us-east-1", Metrics())
+        metrics, endpoint = Metrics(), "http://remote.test"
+        near: S3 = self.flaky
+        self.cache = cache = None
+        if self.limits.enabled:
+            near = self.cache = cache = await self._stack.enter_async_context(
+                open_cache(settings, near, endpoint, metrics)
+            )
+        opened = open_queue(
+            settings,
+            near,
+            health,
+            endpoint,
+            "us-east-1",
+            metrics,
+            ask=self._decide,
+            shed=cache.room.shed if cache else None,
+            hand_over=cache.hand_over if cache else None,
+        )
         self.queue = await self._stack.enter_async_context(opened)
-        self._pushing = self.loop.create_task(self.queue.pusher.run())
+        lives = [self.queue.pusher.run()] + ([cache.run()] if cache else [])
+        self._working = [self.loop.create_task(life) for life in lives]
+
+    def govern(self, push_filter: str, policy: str) -> None:
+        """Put other rules in force: a push filter, and what a policy answers, "" where there is none."""
+        self._push_filter, self._policy = push_filter, policy
+        named = {"S3D_OPA_URL": POLICY if policy else "", "S3D_OPA_PATH": f"s3d/{policy or Verdict.ALLOW}"}
+        config.reload(self._settings, {"S3D_WRITE_QUEUE_PUSH_FILTER": push_filter, **named})
+        self.run(self._governed())
+
+    async def _governed(self) -> None:
+        """Wait until the rules of the settings are in force, and what waits is judged by them."""
+        asking, db = self.queue.asking, self.queue._context.db
+        while verdicts.in_force(db) != asking.wanted:
+            asking.wake()
+            await asyncio.sleep(0.0005)
+        await self.queue.judging.look()
+        asking.wake()
+
+    async def _decide(self, question: Question) -> Said:
+        """Answer as the policy of the settings."""
+        return Said(Verdict(self._settings.opa.path.removeprefix("s3d/")), "d1", "a policy of the tests")
 
     async def _probe(self) -> None:
         """The test says when the remote is back."""
@@ -93,9 +152,9 @@ class Onion:
     async def end(self) -> None:
         """Throw a life away."""
         self.flaky.dead = True
-        self._pushing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._pushing
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
         await self._stack.aclose()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -103,6 +162,8 @@ class Onion:
         """End the life at this very instant and begin the next on what it leaves."""
         after = self._root / f"life-{next(self._lives)}"
         self._disk.copy(self.directory / "queue", after / "queue", power_cut=power_cut)
+        if self.limits.enabled:
+            self._disk.copy_cache(self.directory / "cache", after / "cache", power_cut=power_cut)
 
         async def next_life() -> None:
             late, revoked = self.flaky.late, self.flaky.revoked
@@ -177,6 +238,11 @@ class Onion:
         for _ in range(2):
             await asyncio.sleep(0.0005)
 
+    async def filled(self) -> None:
+        """Let what the cache reads just now come to its end."""
+        while self.cache is not None and (tasks := self.cache._fills._tasks):
+            await asyncio.wait(set(tasks))
+
     async def quiet(self, bucket: str, key: str) -> None:
         """Let what is on its way of a key be delivered, where nothing hinders it."""
         for _ in range(100):
@@ -224,8 +290,12 @@ class Onion:
             shown = ""
         return shown != ("" if call.operation == "DeleteObject" else md5(await read_all(call.body, 64 << 20)))
 
+    def reload(self, values: dict[str, Any]) -> None:
+        """Change settings while it runs; those of the cache hold for all lives."""
+        config.reload(self._settings, values)
+
     def _look(self, window: float) -> None:
-        config.reload(self._settings, {"S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": window})
+        self.reload({"S3D_WRITE_QUEUE_LATE_WRITE_WINDOW": window})
 
     def _unfinished(self) -> int:
         """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other.

@@ -62,6 +62,15 @@ def test_the_operating_guide_names_every_queue_command(action: str) -> None:
     assert f"    s3d queue {action} " in (ROOT / "docs" / "OPERATING.md").read_text(encoding="utf-8")
 
 
+def test_each_alert_has_a_section() -> None:
+    rules = (ROOT / "charts" / "s3d" / "templates" / "alerts.yaml").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "ALERTS.md").read_text(encoding="utf-8")
+    sections = page.split("\n## ")[1:]
+    assert sorted(section.partition("\n")[0] for section in sections) == sorted(re.findall(r"- alert: (\w+)", rules))
+    for section in sections:
+        assert [word for word in ("**Means**", "**Check**", "**Cure**") if word not in section] == []
+
+
 def test_the_operating_guide_names_metrics_that_are_there() -> None:
     guide = (ROOT / "docs" / "OPERATING.md").read_text(encoding="utf-8")
     source = (ROOT / "sidecar" / "s3d" / "metrics.py").read_text(encoding="utf-8")

@@ -36,7 +36,8 @@ def plain(server: Access) -> Iterator[Kubectl]:
         kubectl("create", "namespace", namespace)
     kubectl("label", "namespace", "whole", "s3d.dev/injection=enabled")
     kubectl("apply", "--server-side", "--filename", str(INSTALL))
-    kubectl("delete", "mutatingwebhookconfiguration", "s3d")
+    for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
+        kubectl("delete", kind, "s3d")
     yield kubectl
     uninstall(kubectl)
 
@@ -149,18 +150,21 @@ def test_the_operators_account_writes_config_maps_of_gateways_alone(plain: Kubec
     assert "S3Gateways alone" not in written(plain, made), "others are not judged"
 
 
-def test_the_operators_account_changes_nothing_of_the_configuration_but_the_ca(plain: Kubectl) -> None:
-    (whole,) = (raw for raw in OBJECTS if raw["kind"] == "MutatingWebhookConfiguration")
-    # It asks about no pod here: the policies are tried alone.
+@pytest.mark.parametrize("does", ["Mutating", "Validating"])
+def test_the_operators_account_changes_nothing_of_a_configuration_but_the_ca(plain: Kubectl, does: str) -> None:
+    kind = f"{does}WebhookConfiguration"
+    (whole,) = (raw for raw in OBJECTS if raw["kind"] == kind)
+    # It asks about nobody here: the policies are tried alone.
     made = json.loads(json.dumps(whole))
     for entry in made["webhooks"]:
-        entry["matchConditions"] = [{"name": "never", "expression": "false"}]
-    plain("apply", "--server-side", given=made)
+        entry |= {"matchConditions": [{"name": "never", "expression": "false"}], "failurePolicy": "Fail"}
+        entry |= {"namespaceSelector": {"matchLabels": {"a": "b"}}, "objectSelector": {"matchLabels": {"a": "b"}}}
+    plain("apply", "--server-side", "--force-conflicts", given=made)
     try:
 
         def patched(*operations: dict[str, Any]) -> str:
             change = ("--type=json", "--patch", json.dumps(operations), "--dry-run=server", OPERATOR)
-            return plain.run("patch", "mutatingwebhookconfiguration", "s3d", *change).stderr
+            return plain.run("patch", kind.lower(), "s3d", *change).stderr
 
         at = "/webhooks/0"
         url = {"op": "replace", "path": f"{at}/clientConfig", "value": {"url": "https://evil.example"}}
@@ -170,17 +174,18 @@ def test_the_operators_account_changes_nothing_of_the_configuration_but_the_ca(p
             {"op": "remove", "path": f"{at}/objectSelector"},
             {"op": "replace", "path": f"{at}/namespaceSelector", "value": {}},
             {"op": "replace", "path": f"{at}/failurePolicy", "value": "Ignore"},
+            {"op": "replace", "path": f"{at}/timeoutSeconds", "value": 30},
             {"op": "remove", "path": f"{at}/matchConditions"},
             {"op": "replace", "path": f"{at}/clientConfig/service/namespace", "value": "shop"},
-            {"op": "remove", "path": "/webhooks/1"},
+            {"op": "remove", "path": "/webhooks/0"},
         ):
-            assert "caBundle of the webhook's configuration, and nothing else" in patched(operation), operation
+            assert "caBundle of the webhook's configurations, and nothing else" in patched(operation), operation
         ca = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K"
         said = patched({"op": "add", "path": f"{at}/clientConfig/caBundle", "value": ca})
         assert "nothing else" not in said
         assert "forbidden" not in said.lower()
     finally:
-        plain("delete", "mutatingwebhookconfiguration", "s3d")
+        plain("delete", kind.lower(), "s3d")
 
 
 @pytest.mark.checklist(22)
@@ -201,8 +206,8 @@ def test_what_was_applied_goes_by_its_labels_and_the_definitions_and_gateways_st
     gone = plain("delete", *words, "--dry-run=server", "--output", "name").splitlines()
     assert not [name for name in gone if name.startswith(("customresourcedefinition", "namespace/"))]
     ours = [raw for raw in OBJECTS if raw["kind"] not in {"CustomResourceDefinition", "Namespace"}]
-    # The fixture has taken the webhook's configuration away.
-    assert len(gone) == len(ours) - 1
+    # The fixture has taken the webhook's configurations away.
+    assert len(gone) == len(ours) - 2
 
 
 @pytest.mark.checklist(64)

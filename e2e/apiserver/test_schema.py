@@ -79,6 +79,16 @@ FULL: dict[str, Any] = {
         "caBundle": {"configMapRef": {"name": "opa-ca", "key": "bundle.pem"}},
         "tokenSecretRef": {"name": "opa-token", "key": "mine"},
     },
+    "telemetry": {
+        "endpoint": "https://collector.monitoring.svc:4318",
+        "traces": False,
+        "metrics": False,
+        "logs": True,
+        "keys": True,
+        "sampler": {"type": "TraceIDRatio", "ratio": "0.25"},
+        "caBundle": {"configMapRef": {"name": "collector-ca", "key": "bundle.pem"}},
+        "headersSecretRef": {"name": "collector", "key": "mine"},
+    },
     "volume": {"ephemeral": {"storageClassName": "fast", "size": "5Gi"}},
     "access": {"keysSecretRef": {"name": "door-keys", "key": "mine.json"}},
     "tls": {
@@ -164,6 +174,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "opa.caBundle and opa.tokenSecretRef are for a url that begins with https://",
     ),
     (
+        {"telemetry": {"endpoint": "http://collector:4318", "caBundle": {"configMapRef": {"name": "collector-ca"}}}},
+        "telemetry.caBundle is for an endpoint that begins with https://",
+    ),
+    (
         {"appCredentials": "Dummy", "access": {"keysSecretRef": {"name": "door-keys"}}},
         "appCredentials: Dummy keys sign nothing that access.keysSecretRef lets in",
     ),
@@ -227,6 +241,7 @@ IN_WORDS: list[tuple[dict[str, Any], str]] = [
     ({"buckets": [{"name": "a/b"}]}, schema.BUCKET_PATTERN),
     ({"writeQueue": {"maxSize": "10GB"}}, schema.SIZE_PATTERN),
     ({"opa": {"url": "http://opa:8181", "path": "s3d.allow"}}, schema.POLICY_PATTERN),
+    ({"telemetry": {"endpoint": "http://collector:4318", "sampler": {"ratio": "1.5"}}}, schema.RATIO_PATTERN),
     ({"resources": {"limits": {"memory": "lots"}}}, schema.SIZE_PATTERN),
     ({"resources": {"limits": {"cpu": "half"}}}, schema.CPU_PATTERN),
     ({"volume": {"persistentVolumeClaim": {"template": "a.b"}}}, schema.LABEL_PATTERN),

@@ -27,6 +27,7 @@ from e2e.bench import backlog, loads
 from e2e.bench.loads import BUCKET, Result
 from e2e.bench.servers import Place, Server
 from e2e.bench.table import Row, at_least, at_most, markdown, missing
+from tests.collectors import collector
 from tests.daemons import ROOT
 from tests.processes import NotStarted
 from tests.remotes import cache_dir
@@ -124,6 +125,40 @@ def small(run: Run) -> None:
     run.add(at_most("CPU of such a GET", "ms", used, beside, {"bare": CPU_OF_GET}))
     beside = {p.name: mega(p.memory("VmHWM")) for p in (bare, *peers)}
     run.add(at_most("resident, most under these loads", "MB", mega(s3d.memory("VmHWM")), beside, {"": 100}))
+
+
+def telemetry(run: Run) -> None:
+    """What telemetry takes of the processor for a durable PUT, sent to a real collector."""
+    place = run.place
+    remote = need(place.versitygw(), "versitygw")
+    remote.client.create_bucket(Bucket=BUCKET)
+    if not (cache_dir() / "bin" / "otelcol").exists():
+        raise RuntimeError("there is no otelcol: e2e/cluster/tools.sh otelcol builds it")
+    with collector(place.new("collector")) as there:
+        to = {"OTEL_EXPORTER_OTLP_ENDPOINT": there.url, "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
+        kinds = {
+            "off": {},
+            "metrics": {**to, "OTEL_TRACES_EXPORTER": "none"},
+            "traces of 1 %": {**to, "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+            "traces of all": {**to, "OTEL_TRACES_SAMPLER": "always_on"},
+        }
+        servers = [place.s3d(remote, None, name, **HELD, **settings) for name, settings in kinds.items()]
+        keys = [f"k/{number:05}" for number in range(KEYS)]
+        turns: dict[str, list[Result]] = {name: [] for name in kinds}
+        for server in servers:
+            fill(server, keys)
+            (place.directory / server.name).write_text("\n".join(loads.presign(server, "put_object", keys)))
+        for turn in range(run.rounds + 1):
+            for server in servers:
+                result = loads.run(server, place.directory / server.name, 16, run.seconds)
+                # The first turn warms up.
+                turns[server.name] += [result] if turn else []
+        used = {name: middle(results).cpu * 1000 for name, results in turns.items()}
+        idle = {server.name: mega(server.idle) for server in servers}
+    off = {"off": used["off"]}
+    for name, most in (("metrics", 1.01), ("traces of 1 %", 1.01), ("traces of all", 1.05)):
+        run.add(at_most(f"CPU of a durable PUT with {name} by OTLP", "ms", used[name], off, {"off": most}))
+    run.add(at_most("resident, idle, with OpenTelemetry", "MB", idle["traces of all"], {"off": idle["off"]}, {}))
 
 
 def listing(run: Run) -> None:
@@ -284,7 +319,7 @@ def many(run: Run) -> None:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (small, listing, large, forwarded, drain, cli, many)
+    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many)
 }
 
 

@@ -17,7 +17,10 @@ from tests.remotes import Remote
 
 TRIED = f"{SYSTEM}-s3d-test"
 """The namespace of `helm test`."""
-BLOCKING = ("mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings")
+BLOCKING = tuple(
+    "mutatingwebhookconfigurations validatingwebhookconfigurations"
+    " validatingadmissionpolicies validatingadmissionpolicybindings".split()
+)
 MEANWHILE = ('service "s3d-webhook" not found', "has no container s3d with restartPolicy Always")
 """What a pod that asks is told in that moment; docs/KUBERNETES.md says so."""
 PAUSE_SECONDS = 0.05

@@ -14,6 +14,15 @@ opa         github.com/open-policy-agent/opa            $OPA_VERSION
 versitygw   github.com/versity/versitygw/cmd/versitygw  $VERSITYGW_VERSION
 minio       github.com/minio/minio                      $MINIO_VERSION
 rclone      github.com/rclone/rclone                    $RCLONE_VERSION
+otelcol     .                                           $OTELCOL_VERSION
+"
+# What the collector beside this script is made of; the others bring their own.
+modules="
+go.opentelemetry.io/collector/otelcol@$OTELCOL_VERSION
+go.opentelemetry.io/collector/receiver/otlpreceiver@$OTELCOL_VERSION
+go.opentelemetry.io/collector/confmap/provider/fileprovider@$OTELCOL_STABLE_VERSION
+go.opentelemetry.io/collector/service/telemetry/otelconftelemetry@$OTELCOL_VERSION
+github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter@$OTELCOL_CONTRIB_VERSION
 "
 
 [ $# -gt 0 ] || set -- kind helm kubeconform
@@ -34,7 +43,13 @@ for name; do
     (
       cd "$tmp"
       go mod init "s3d-e2e/$name"
-      go get "$package@$version"
+      if [ "$package" = . ]; then
+        cp "$here/$name/"*.go .
+        # shellcheck disable=SC2086 # a module a word
+        go get $modules
+      else
+        go get "$package@$version"
+      fi
       go build -trimpath -ldflags '-s -w' -o "$name" "$package"
     ) 2>"$cache/tool-$name.log" || { tail -n 20 "$cache/tool-$name.log" >&2; exit 1; }
     mkdir -p "$dir"

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     reconcile.add_argument("--service", default="s3d-webhook", help="Service of the webhook (%(default)s)")
     reconcile.add_argument(
-        "--configuration", default="s3d", help="MutatingWebhookConfiguration that gets the CA (%(default)s)"
+        "--configuration", default="s3d", help="webhook configurations that get the CA, one of each kind (%(default)s)"
     )
     reconcile.add_argument(
         "--no-certificate",

@@ -17,6 +17,7 @@ from s3d.settings import check_http_url, reloadable
 from s3d_operator import mounted
 from s3d_operator.schema import Cpu, Size
 from s3d_operator.spec import S3GatewaySpec
+from s3d_operator.telemetry_spec import SAMPLERS
 
 NAME = "s3d"
 DOOR_PORT = 33333
@@ -135,6 +136,7 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_WRITE_QUEUE_PUSH_FILTER": list(queue.push_filter),
         "S3D_WRITE_QUEUE_WORKERS": queue.workers,
         "S3D_READ_CACHE": True if cache else None,
+        "S3D_READ_CACHE_FILTER": list(cache.filter) if cache else None,
         "S3D_READ_CACHE_MAX_SIZE": cache.max_size if cache else None,
         "S3D_READ_CACHE_MAX_FILES": cache.max_files if cache else None,
         "S3D_READ_CACHE_MAX_NAMES": cache.max_names if cache else None,
@@ -151,8 +153,26 @@ def settings(spec: S3GatewaySpec, *, grace_seconds: int, overrides: Overrides = 
         "S3D_OPA_TOKEN_FILE": f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
         if spec.opa and spec.opa.token_secret_ref
         else None,
+        **telemetry_settings(spec),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def telemetry_settings(spec: S3GatewaySpec) -> dict[str, Any]:
+    """The settings of telemetry; None for those that are not set."""
+    if (telemetry := spec.telemetry) is None:
+        return {}
+    signals = {"TRACES": telemetry.traces, "METRICS": telemetry.metrics, "LOGS": telemetry.logs}
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": telemetry.endpoint,
+        **{f"OTEL_{signal}_EXPORTER": "otlp" if is_sent else "none" for signal, is_sent in signals.items()},
+        "OTEL_TRACES_SAMPLER": SAMPLERS[telemetry.sampler.type],
+        "OTEL_TRACES_SAMPLER_ARG": telemetry.sampler.ratio,
+        "S3D_OTEL_KEYS": telemetry.keys or None,
+        "S3D_OTEL_HEADERS_FILE": (
+            f"{mounted.OTEL_DIR}/{mounted.HEADERS_FILE}" if telemetry.headers_secret_ref else None
+        ),
+    }
 
 
 def listed(names: Sequence[str]) -> str | None:
@@ -206,6 +226,7 @@ FIELDS = {
     "S3D_WRITE_QUEUE_PUSH_FILTER": "spec.writeQueue.pushFilter",
     "S3D_WRITE_QUEUE_WORKERS": "spec.writeQueue.workers",
     "S3D_READ_CACHE": "spec.readCache.enabled",
+    "S3D_READ_CACHE_FILTER": "spec.readCache.filter",
     "S3D_READ_CACHE_MAX_SIZE": "spec.readCache.maxSize",
     "S3D_READ_CACHE_MAX_FILES": "spec.readCache.maxFiles",
     "S3D_READ_CACHE_MAX_NAMES": "spec.readCache.maxNames",
@@ -219,6 +240,14 @@ FIELDS = {
     "S3D_OPA_FAIL_UPLOAD": "spec.opa.failMode",
     "S3D_OPA_CA": "spec.opa.caBundle",
     "S3D_OPA_TOKEN_FILE": "spec.opa.tokenSecretRef",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "spec.telemetry.endpoint",
+    "OTEL_TRACES_EXPORTER": "spec.telemetry.traces",
+    "OTEL_METRICS_EXPORTER": "spec.telemetry.metrics",
+    "OTEL_LOGS_EXPORTER": "spec.telemetry.logs",
+    "OTEL_TRACES_SAMPLER": "spec.telemetry.sampler.type",
+    "OTEL_TRACES_SAMPLER_ARG": "spec.telemetry.sampler.ratio",
+    "S3D_OTEL_KEYS": "spec.telemetry.keys",
+    "S3D_OTEL_HEADERS_FILE": "spec.telemetry.headersSecretRef",
 }
 
 
@@ -275,7 +304,8 @@ def config_hash(spec: S3GatewaySpec, image: Image | None) -> str:
     """
     fixed = {name: value for name, value in settings(spec, grace_seconds=0).items() if name not in reloadable()}
     rest = spec.model_dump(mode="json", include={"remote", "volume", "access", "tls", "app_credentials", "resources"})
-    parts = [fixed, rest, *([image.name] if image else [])]
+    telemetry = [spec.telemetry.model_dump(mode="json")] if spec.telemetry else []
+    parts = [fixed, rest, *telemetry, *([image.name] if image else [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -328,6 +358,7 @@ def sidecar(
             *({"name": name, "value": value} for name, value in endpoint_environment(spec).items()),
             *({"name": name, "value": value} for name, value in identity_environment(spec).items()),
             *({"name": name, "value": value} for name, value in trust_environment(spec).items()),
+            *telemetry_environment(spec),
         ],
         "ports": [{"name": "s3d-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         # Called when the pod is deleted, at the same time as the app's hooks; SIGTERM comes after the app has ended.
@@ -391,6 +422,21 @@ def identity_environment(spec: S3GatewaySpec) -> Object:
 def trust_environment(spec: S3GatewaySpec) -> Object:
     """Whom the daemon and the AWS SDK trust when they ask the remote and its token service."""
     return {"AWS_CA_BUNDLE": f"{mounted.CA_DIR}/{mounted.CA_FILE}"} if spec.remote.ca_bundle else {}
+
+
+def telemetry_environment(spec: S3GatewaySpec) -> list[Object]:
+    """What OpenTelemetry's SDK reads itself: in whose name it sends, and whom it trusts."""
+    telemetry = spec.telemetry
+    if telemetry is None:
+        return []
+    said = {"K8S_NAMESPACE_NAME": "metadata.namespace", "K8S_POD_NAME": "metadata.name"}
+    names = ",".join(f"{name.lower().replace('_', '.')}=$({name})" for name in said)
+    trusted = f"{mounted.OTEL_DIR}/{mounted.CA_FILE}"
+    return [
+        *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in said.items()),
+        {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": names},
+        *([{"name": "OTEL_EXPORTER_OTLP_CERTIFICATE", "value": trusted}] if telemetry.ca_bundle else []),
+    ]
 
 
 def probe(path: str, *, period: int, failures: int) -> Object:

@@ -83,12 +83,16 @@ CLAIMS = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 PODS = Kind("v1", "Pod", "pods")
 SECRETS = Kind("v1", "Secret", "secrets")
 JOBS = Kind("batch/v1", "Job", "jobs")
-WEBHOOK_CONFIGURATIONS = Kind(
-    "admissionregistration.k8s.io/v1",
-    "MutatingWebhookConfiguration",
-    "mutatingwebhookconfigurations",
-    is_namespaced=False,
+WEBHOOK_CONFIGURATIONS = tuple(
+    Kind(
+        "admissionregistration.k8s.io/v1",
+        f"{does}WebhookConfiguration",
+        f"{does.lower()}webhookconfigurations",
+        is_namespaced=False,
+    )
+    for does in ("Mutating", "Validating")
 )
+"""Those that send pods and gateways to the webhook. Both have one name, and one certificate."""
 
 
 class Kube:

@@ -34,6 +34,12 @@ class WebhookMetrics:
             ("opt_in", "result", "reason"),
             registry=self.registry,
         )
+        self.gateways = Counter(
+            "s3d_webhook_gateway_reviews",
+            "Reviews of S3Gateways that somebody writes. result: accepted, refused, error.",
+            ("result",),
+            registry=self.registry,
+        )
         self.duration = Histogram(
             "s3d_webhook_admission_duration_seconds",
             "Time to answer a review.",

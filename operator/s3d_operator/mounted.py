@@ -26,7 +26,9 @@ APP, APP_DIR, APP_FILE = "s3d-app", "/var/run/secrets/s3d.dev/app", "credentials
 """Where the sidecar writes the access key of its pod, and where the app's containers read it."""
 OPA, OPA_DIR, TOKEN_FILE = "s3d-opa", "/etc/s3d/opa", "token"
 """What the policy is asked with."""
-ALL = frozenset({CA, IDENTITY, IDENTITIES, KEYS, TLS, TRUST, APP, OPA})
+OTEL, OTEL_DIR, HEADERS_FILE = "s3d-otel", "/etc/s3d/otel", "headers"
+"""What the collector of telemetry is sent it with."""
+ALL = frozenset({CA, IDENTITY, IDENTITIES, KEYS, TLS, TRUST, APP, OPA, OTEL})
 OF_THE_DOOR = frozenset({KEYS, TLS, TRUST, APP})
 """What the S3 door needs, and a drain job does not, which has none."""
 SECRET_MODE = 0o440
@@ -60,6 +62,8 @@ def volumes(spec: S3GatewaySpec) -> list[Object]:
             out.append({"name": TRUST, "secret": {"secretName": spec.tls.secret_name, "items": [item]}})
     if sources := opa_sources(spec):
         out.append({"name": OPA, "projected": {"sources": sources, "defaultMode": SECRET_MODE}})
+    if sources := otel_sources(spec):
+        out.append({"name": OTEL, "projected": {"sources": sources, "defaultMode": SECRET_MODE}})
     if spec.app_credentials == "Generated":
         out.append({"name": APP, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
     return out
@@ -87,6 +91,7 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
         TRUST: TRUST_DIR,
         APP: APP_DIR,
         OPA: OPA_DIR,
+        OTEL: OTEL_DIR,
     }
     names = [volume["name"] for volume in volumes(spec)]
     return [{"name": name, "mountPath": places[name], **({} if name == APP else {"readOnly": True})} for name in names]
@@ -94,7 +99,7 @@ def mounts(spec: S3GatewaySpec) -> list[Object]:
 
 def has_private(spec: S3GatewaySpec) -> bool:
     """Whether the sidecar has files that root's group may read, and nobody else."""
-    return bool(spec.access or spec.tls or spec.remote.identities or opa_sources(spec))
+    return bool(spec.access or spec.tls or spec.remote.identities or opa_sources(spec) or otel_sources(spec))
 
 
 def identity_sources(spec: S3GatewaySpec) -> list[Object]:
@@ -139,4 +144,15 @@ def opa_sources(spec: S3GatewaySpec) -> list[Object]:
         out.append({"configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
     if spec.opa and (token := spec.opa.token_secret_ref):
         out.append({"secret": {"name": token.name, "items": [{"key": token.key, "path": TOKEN_FILE}]}})
+    return out
+
+
+def otel_sources(spec: S3GatewaySpec) -> list[Object]:
+    """What the volume of telemetry is projected from: whom to trust, and the headers."""
+    out: list[Object] = []
+    if spec.telemetry and (bundle := spec.telemetry.ca_bundle):
+        item = {"key": bundle.config_map_ref.key, "path": CA_FILE}
+        out.append({"configMap": {"name": bundle.config_map_ref.name, "items": [item]}})
+    if spec.telemetry and (headers := spec.telemetry.headers_secret_ref):
+        out.append({"secret": {"name": headers.name, "items": [{"key": headers.key, "path": HEADERS_FILE}]}})
     return out

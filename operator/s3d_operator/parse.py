@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from s3d.errors import ConfigError
 from s3d_operator.spec import S3GatewaySpec
@@ -25,10 +26,15 @@ def parse_gateway(raw: dict[str, Any]) -> tuple[S3GatewaySpec, list[str]]:
     ignored = [e for e in found if e["type"] == "extra_forbidden" and not is_written(raw, ("spec", *e["loc"]))]
     if problems := [e for e in found if e not in ignored]:
         raise ConfigError(
-            "; ".join(f"{field_of(e['loc'])}: {e['msg']}" for e in problems),
+            said_of(problems),
             hint="the CustomResourceDefinition and the operator are of different versions; upgrade both",
         )
     return S3GatewaySpec.model_validate(spec, extra="ignore"), [field_of(e["loc"]) for e in ignored]
+
+
+def said_of(errors: list[ErrorDetails]) -> str:
+    """What is wrong with a spec, field by field."""
+    return "; ".join(f"{field_of(error['loc'])}: {error['msg']}" for error in errors)
 
 
 def field_of(place: tuple[int | str, ...]) -> str:

@@ -41,6 +41,13 @@ class TokenSecret(Resource):
     key: str = key_in_it("token")
 
 
+class HeadersSecret(Resource):
+    """Headers of requests in a Secret."""
+
+    name: Name = Field(description="Name of the Secret.")
+    key: str = key_in_it("headers")
+
+
 class CaSecret(Resource):
     """Certificates of CAs in a Secret."""
 

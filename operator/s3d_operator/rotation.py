@@ -1,11 +1,12 @@
 """The rotation of the webhook's certificate: the next CA is believed before its leaf is served.
 
-Each look reads the Secret and the webhook configuration and does the one write that is due. What a look has to know is
-in these two objects, but for how long they have been as they are, which each process counts anew: where one is killed
+Each look reads the Secret and the webhook configurations and does the one step that is due. What a look has to know is
+in these objects, but for how long they have been as they are, which each process counts anew: where one is killed
 between two writes, the next goes on. The rule: a leaf is served only after its CA has been published for a while, and a
 CA goes only after nothing of it has been served for a while (docs/decisions/0010).
 
-The configuration is the chart's: nothing but `caBundle` is ever written to it.
+The configurations are the chart's: nothing but `caBundle` is ever written to them. A step that publishes a CA writes
+both; where it breaks off between them, the next look finds one without the CA, and publishes it anew.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from s3d_operator.certs import (
     new_secret,
     serves,
 )
-from s3d_operator.kube import SECRETS, WEBHOOK_CONFIGURATIONS, Kube, Object
+from s3d_operator.kube import SECRETS, WEBHOOK_CONFIGURATIONS, Kind, Kube, Object
 
 COMING = ("next.crt", "next.key", "next-ca.crt")
 FORMER = "former-ca.crt"
@@ -71,7 +72,7 @@ class SecretContents:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One write: some data of the Secret, None for what goes, or the bundle of every webhook of the configuration."""
+    """What is written: some data of the Secret, None for what goes, or the bundle of every webhook."""
 
     says: str
     data: dict[str, bytes | None] | None = None
@@ -162,7 +163,7 @@ def is_valid(authority: bytes, now: datetime) -> bool:
 
 
 class Keeper:
-    """One process that rotates: what it knows beside the two objects is since when they are as they are."""
+    """One process that rotates: what it knows beside the objects is since when they are as they are."""
 
     def __init__(self, kube: Kube, target: CertificateTarget, schedule: Schedule) -> None:
         self.kube, self.target, self.schedule = kube, target, schedule
@@ -171,10 +172,17 @@ class Keeper:
     async def advance(self) -> bool:
         """Look, and do what is due; whether there was anything. Raises ApiError where somebody else wrote meanwhile."""
         secret = await self.kube.get(SECRETS, self.target.secret, self.target.namespace)
-        configuration = await self.kube.get(WEBHOOK_CONFIGURATIONS, self.target.configuration)
+        configurations = [
+            (kind, found)
+            for kind in WEBHOOK_CONFIGURATIONS
+            if (found := await self.kube.get(kind, self.target.configuration))
+        ]
         kept = read_contents(secret) if secret else SecretContents()
-        webhooks = (configuration or {}).get("webhooks") or []
-        bundles = tuple(base64.b64decode(each["clientConfig"].get("caBundle") or "") for each in webhooks)
+        bundles = tuple(
+            base64.b64decode(each["clientConfig"].get("caBundle") or "")
+            for _, configuration in configurations
+            for each in configuration.get("webhooks") or []
+        )
         seen = Seen(kept, bundles, self.seconds("kept", kept), self.seconds("bundles", bundles))
         # The API server judges the leaf, so its clock counts and not ours.
         step = next_step(seen, self.target.hosts, self.schedule, self.kube.now)
@@ -182,17 +190,22 @@ class Keeper:
             return False
         if step.data is not None:
             await self.write_secret(secret, step.data)
-        if step.bundle is not None and configuration:
-            bundle = base64.b64encode(step.bundle).decode()
-            version = configuration["metadata"]["resourceVersion"]
-            operations: list[Object] = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
-            operations += [
-                {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
-                for index in range(len(webhooks))
-            ]
-            await self.kube.patch(WEBHOOK_CONFIGURATIONS, self.target.configuration, operations)
+        if step.bundle is not None:
+            for kind, configuration in configurations:
+                await self.publish(kind, configuration, step.bundle)
         log.info("certificate of the webhook: %s", step.says)
         return True
+
+    async def publish(self, kind: Kind, configuration: Object, authorities: bytes) -> None:
+        """Write CAs to every webhook of a configuration, where nobody else has written since it was read."""
+        bundle = base64.b64encode(authorities).decode()
+        version = configuration["metadata"]["resourceVersion"]
+        operations: list[Object] = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
+        operations += [
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
+            for index in range(len(configuration.get("webhooks") or []))
+        ]
+        await self.kube.patch(kind, self.target.configuration, operations)
 
     async def write_secret(self, secret: Object | None, data: dict[str, bytes | None]) -> None:
         """Write data of the Secret, where nobody else has written since it was read."""

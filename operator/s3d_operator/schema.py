@@ -76,6 +76,7 @@ KEY_PATTERN = r"^[A-Za-z0-9._-]+$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 POLICY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*$"
 HEADER_PATTERN = r"^[A-Za-z0-9-]+$"
+RATIO_PATTERN = r"^(0(\.[0-9]+)?|1(\.0+)?)$"
 WILDCARD_PATTERN = r"^[A-Za-z0-9.:/_-]*[*]?[A-Za-z0-9.:/_-]*$"
 # What a person reads where a value does not match.
 MESSAGES = {
@@ -87,6 +88,7 @@ MESSAGES = {
     REGION_PATTERN: "a region is of letters, digits and -, such as eu-central-1",
     BUCKET_PATTERN: "a bucket's name is of 3 to 63 letters, digits, ., _ and -, and begins with a letter or a digit",
     KEY_PATTERN: "a key of a ConfigMap or a Secret is of letters, digits, ., _ and -, such as ca.crt",
+    RATIO_PATTERN: "write a share from 0 to 1, such as 0.01",
     HEADER_PATTERN: "a header is of letters, digits and -, such as ETag",
     WILDCARD_PATTERN: "write an origin or a header with at most one *, such as https://*.example or x-amz-*",
     POLICY_PATTERN: "write the path of a rule below /v1/data/, such as s3d/allow",

@@ -32,6 +32,7 @@ from s3d_operator.schema import (
     help_of,
 )
 from s3d_operator.selector import LabelSelector
+from s3d_operator.telemetry_spec import Telemetry
 
 # Rules of a filter: the API server has to know a bound.
 MAX_RULES = 256
@@ -233,6 +234,9 @@ class ReadCache(Resource):
     """The read cache, on the gateway's volume."""
 
     enabled: bool = Field(default=False, description=help_of(ReadCacheSettings, "enabled"))
+    filter: tuple[FilterRule, ...] = Field(
+        default=(), description=help_of(ReadCacheSettings, "filter"), max_length=MAX_RULES
+    )
     max_size: Size = Field(default="1Gi", description=help_of(ReadCacheSettings, "max_size"))
     max_files: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_files"), ge=1, le=100_000_000)
     max_names: int = Field(default=100_000, description=help_of(ReadCacheSettings, "max_names"), ge=0, le=100_000_000)
@@ -407,6 +411,9 @@ class S3GatewaySpec(Resource):
         description="Who may use the gateway of a pod. Unset: each container of the pod, without keys.",
     )
     opa: Opa | None = Field(default=None, description="A policy that says what may leave. Unset: nobody is asked.")
+    telemetry: Telemetry | None = Field(
+        default=None, description="A collector of OpenTelemetry. Unset: nothing is recorded or sent."
+    )
     tls: Tls | None = Field(
         default=None, description="TLS between a pod's containers and its gateway. Unset: plain HTTP."
     )

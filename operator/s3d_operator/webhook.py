@@ -1,9 +1,9 @@
-"""The webhook that gives pods their gateway: AdmissionReview in, JSON Patch out, over TLS.
+"""The webhook that gives pods their gateway and judges gateways: AdmissionReview in, answer out, over TLS.
 
 A process of its own, without state and without side effects, so that several can run and a dry run is one. It knows the
 gateways from a watch; a gateway it does not know is looked up once more before it is missing. A user's error is a clear
 denial for pods that ask by their own label, and a warning for pods of a labelled namespace; an error of ours is an HTTP
-500, and the failure policy decides.
+500, and the failure policy decides. What is answered about a gateway is `admission`'s.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from s3d.errors import ConfigError
+from s3d_operator.admission import verdict_of
 from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret
 from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
@@ -125,13 +126,13 @@ class Webhook:
         return ", ".join(reason for reason, holds in missing.items() if holds)
 
     async def review(self, request: web.Request) -> web.Response:
-        """Answer one AdmissionReview."""
+        """Answer one AdmissionReview of a pod."""
         opt_in = request.match_info["opt_in"]
         with self.metrics.duration.time():
             try:
                 async with self.intake.take(request) as body:
                     asked = read_review(body)
-                    namespace, pod = asked["namespace"], asked["object"]
+                    namespace, pod = asked["namespace"], pod_of(asked)
                     choice = await self.choose(namespace, pod)
                     verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod))
             except Exception as error:
@@ -143,12 +144,23 @@ class Webhook:
         if isinstance(choice, Skip) or "patch" in verdict:
             # Not of a pod that comes again, since another webhook changed it, and lacks nothing.
             log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
-        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
-        answer = web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
-        # A connection that the API server kept could be closed, at our end, under its next review: it does not send
-        # that again, and the pod is refused. A new one goes to a replica that serves, and to each in turn.
-        answer.force_close()
-        return answer
+        return answer_to(asked, verdict)
+
+    async def review_gateway(self, request: web.Request) -> web.Response:
+        """Answer one AdmissionReview of an S3Gateway."""
+        with self.metrics.duration.time():
+            try:
+                async with self.intake.take(request) as body:
+                    asked = read_review(body)
+                    gateway, before = gateways_of(asked)
+                    verdict = verdict_of(gateway, before)
+            except Exception:
+                self.metrics.gateways.labels("error").inc()
+                raise
+        self.metrics.gateways.labels("accepted" if verdict["allowed"] else "refused").inc()
+        if not verdict["allowed"]:
+            log.info("%s/%s: refused: %s", asked["namespace"], asked.get("name"), verdict["status"]["message"])
+        return answer_to(asked, verdict)
 
     def count(self, opt_in: str, choice: Gateway | Skip, verdict: Object) -> None:
         """Count an answer."""
@@ -204,9 +216,10 @@ class Webhook:
             await asyncio.sleep(self.options.shutdown_seconds)
 
     def review_routes(self) -> web.Application:
-        """The door of the API server: one path for each way to opt in."""
+        """The door of the API server: one path for each way to opt in, and one for gateways."""
         app = web.Application()
         app.router.add_post("/inject/{opt_in:pod|namespace}", self.review)
+        app.router.add_post("/validate/gateway", self.review_gateway)
         return app
 
     def health_routes(self) -> web.Application:
@@ -219,17 +232,54 @@ class Webhook:
 
 
 def read_review(body: bytes) -> Object:
-    """The `request` of an AdmissionReview that creates a pod. Raises HTTPBadRequest for anything else."""
+    """The `request` of an AdmissionReview. Raises HTTPBadRequest for anything else."""
     try:
         asked: Object = json.loads(body)["request"]
-        kind, pod = (asked["operation"], asked["kind"]["kind"]), asked["object"]
-        known = {"uid": asked["uid"], "namespace": asked["namespace"], "object": pod}
+        known = {name: asked[name] for name in ("uid", "namespace", "operation", "object")} | {
+            "kind": asked["kind"]["kind"]
+        }
+        return known | {name: asked.get(name) for name in ("name", "oldObject")}
+    except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
+        raise web.HTTPBadRequest(text=f"not an AdmissionReview: {error!r}\n") from None
+
+
+def pod_of(asked: Object) -> Object:
+    """The pod that a review says is created. Raises HTTPBadRequest where it is about something else."""
+    pod: Object = asked["object"]
+    try:
         is_pod = isinstance(pod["metadata"], dict) and isinstance(pod["spec"]["containers"], list)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise web.HTTPBadRequest(text=f"not an AdmissionReview that creates a pod: {error!r}\n") from None
-    if kind != ("CREATE", "Pod") or not is_pod:
-        raise web.HTTPBadRequest(text=f"not an AdmissionReview that creates a pod: {kind}\n")
-    return known
+    except (KeyError, TypeError):
+        is_pod = False
+    if (asked["operation"], asked["kind"]) != ("CREATE", "Pod") or not is_pod:
+        raise unasked_for(asked, "creates a pod")
+    return pod
+
+
+def gateways_of(asked: Object) -> tuple[Object, Object | None]:
+    """The gateway that a review says is written, and how it was before; None where it is new.
+
+    Raises HTTPBadRequest where it is about something else.
+    """
+    gateway, before = asked["object"], asked["oldObject"] if asked["operation"] == "UPDATE" else None
+    is_written = asked["kind"] == "S3Gateway" and asked["operation"] in {"CREATE", "UPDATE"}
+    if not is_written or not isinstance(gateway, dict) or not isinstance(before, dict | None):
+        raise unasked_for(asked, "writes an S3Gateway")
+    return gateway, before
+
+
+def unasked_for(asked: Object, what: str) -> web.HTTPBadRequest:
+    """The error for a review of something else."""
+    return web.HTTPBadRequest(text=f"not an AdmissionReview that {what}: {asked['operation']} {asked['kind']}\n")
+
+
+def answer_to(asked: Object, verdict: Object) -> web.Response:
+    """The answer to a review."""
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+    answer = web.json_response(review | {"response": {"uid": asked["uid"]} | verdict})
+    # A connection that the API server kept could be closed, at our end, under its next review: it does not send
+    # that again, and the pod is refused. A new one goes to a replica that serves, and to each in turn.
+    answer.force_close()
+    return answer
 
 
 def server_context() -> ssl.SSLContext:

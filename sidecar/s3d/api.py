@@ -190,6 +190,20 @@ class Reply:
         return self.source == "remote" or self.validated
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the write queue has delivered, for whoever goes on with its bytes."""
+
+    bucket: str
+    key: str
+    identity: str
+    """Who wrote it."""
+    members: Mapping[str, str]
+    """The headers that the write gave its object, by lower-case name."""
+    headers: AnyHeaders
+    """Those of the remote's answer."""
+
+
 class S3(Protocol):
     """The seam itself."""
 

@@ -140,7 +140,8 @@ def check_names(values: object) -> dict[str, Any]:
         raise ConfigError(
             f"S3D_CONFIG holds {', '.join(secrets)}", hint="credentials come from the environment or an AWS profile"
         )
-    misplaced = sorted(name for name in values if not name.startswith(("S3D_", "S3_")) and name != "AWS_REGION")
+    known = {variable for variable, *_ in known_settings()}
+    misplaced = sorted(name for name in values if not name.startswith(("S3D_", "S3_")) and name not in known)
     if misplaced:
         raise ConfigError(f"S3D_CONFIG: {', '.join(misplaced)} is not a setting", hint="see docs/settings.md")
     return values

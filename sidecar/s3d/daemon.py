@@ -17,13 +17,14 @@ import math
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from s3d import __version__, config, documents, files, logs, opa, problems
+from s3d.admin.gauges import show
 from s3d.admin.reports import (
     BucketStatus,
     CacheStatus,
@@ -46,27 +47,36 @@ from s3d.door.keys import DoorKeys, open_keys
 from s3d.door.server import listen
 from s3d.door.tls import Tls
 from s3d.errors import S3DError, S3Error
+from s3d.history import History, Sample
 from s3d.layers import remote
 from s3d.layers.cache import Cache, open_cache
+from s3d.layers.cache import forget as forget_cache
 from s3d.layers.cors import Cors
 from s3d.layers.identities import Known
-from s3d.layers.names import Names, forget, open_names
+from s3d.layers.names import Names, open_names
+from s3d.layers.names import forget as forget_names
 from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, text_of, without_queue
 from s3d.metrics import Metrics
 from s3d.mount import open_mount
 from s3d.problems import Problem
 from s3d.settings import Settings
+from s3d.store.earlier import forget_earlier
 from s3d.store.lock import LockFile, lock_dir, make_private
+from s3d.telemetry import open_telemetry
 from s3d.watched import Watched
 
 if TYPE_CHECKING:
     from s3d.mount import Mount
+    from s3d.telemetry.service import Telemetry
 
 log = logging.getLogger(__name__)
+Look = Callable[[], Awaitable[object]]
 
 LEFT_BEHIND = 75
 """Exit code where changes are left on the local dir (EX_TEMPFAIL): the next process pushes them."""
 SWEEP_INTERVAL = 3600.0
+CACHE_MARKER = "cache.dirs"
+"""The file in the local dir that says where a read cache was kept."""
 ASKED_INTERVAL = 1.0
 """Seconds between two looks, while nothing but a drain is done, at whether another process waits for the local dir."""
 MAX_SETTINGS = 1 << 20
@@ -104,8 +114,10 @@ class Daemon:
         watched: Sequence[Watched[Any]] = (),
         cache: Cache | None = None,
         names: Names | None = None,
+        history: History | None = None,
     ) -> None:
         """Take the parts that know."""
+        self._history = history
         self._keys = keys
         self._watched = watched
         self._settings = settings
@@ -204,6 +216,14 @@ class Daemon:
         """Changes that were tried again and again."""
         return cast(list[TriedStatus], self._queue.tried()) if self._queue else []
 
+    def under_way(self) -> list[dict[str, Any]]:
+        """The oldest changes that are to be pushed."""
+        return self._queue.under_way() if self._queue else []
+
+    def history(self) -> list[Sample]:
+        """The counts of the last day."""
+        return self._history.samples() if self._history else []
+
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""
         return self._queue.kept(chosen.bucket, chosen.prefix, chosen.seq, chosen.after) if self._queue else []
@@ -299,6 +319,7 @@ def main(settings: Settings, *, serves: bool = True) -> int:
     """
     metrics = Metrics()
     journal = logs.set_up(settings.gateway, metrics.count_dropped_lines)
+    telemetry = open_telemetry(settings.telemetry, metrics)
     return_memory()
     leave_out_own_door(os.environ, settings)
     try:
@@ -308,8 +329,10 @@ def main(settings: Settings, *, serves: bool = True) -> int:
     else:
         start = uvloop.run
     try:
-        return start(run(settings, metrics, serves=serves))
+        return start(run(settings, metrics, telemetry, serves=serves))
     finally:
+        if telemetry is not None:
+            telemetry.close()
         journal.flush(logs.FLUSH_SECONDS)
 
 
@@ -321,7 +344,9 @@ def leave_out_own_door(environment: MutableMapping[str, str], settings: Settings
         del environment["AWS_ENDPOINT_URL"]
 
 
-async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> int:
+async def run(
+    settings: Settings, metrics: Metrics, telemetry: "Telemetry | None" = None, *, serves: bool = True
+) -> int:
     """Open the parts from the inside out, serve if asked to, and drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -340,6 +365,7 @@ async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> i
         watched.append(tls.watched)
     async with contextlib.AsyncExitStack() as parts:
         locks = parts.enter_context(locked(settings))
+        await asyncio.to_thread(forget_elsewhere, settings)
         far = await parts.enter_async_context(remote.connect(settings.remote, metrics))
         if far.identities.watched is not None:
             watched.append(far.identities.watched)
@@ -367,23 +393,29 @@ async def run(settings: Settings, metrics: Metrics, *, serves: bool = True) -> i
                     ask=policy,
                     shed=cache.room.shed if cache else None,
                     hand_over=cache.hand_over if cache else None,
+                    tracer=telemetry.tracer if telemetry else None,
                 )
             )
             inner = queue
-        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names)
+        history = History(metrics, partial(pending_now, queue))
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history)
         known = Known(inner, far.identities)
         if serves and settings.fuse_mount.enabled:
             mount = open_mount(known, settings.fuse_mount, settings.stage_dir, daemon.room, metrics)
             daemon.mount = await parts.enter_async_context(mount)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
-        async with background(queue, cache, names, watched, metrics):
+        sending: Look | None = None
+        if telemetry is not None:
+            sending = partial(telemetry.send_metrics, partial(show, daemon, metrics))
+        async with background(queue, cache, names, watched, metrics, history, sending):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
             cors = Cors(known, settings.browsers, far.health, queue.cors if queue else None)
             callers = Callers(keys, metrics) if keys else None
-            front = Door(cors, settings.gateway, cors.rules_of, metrics, callers)
+            tracer = telemetry.tracer if telemetry else None
+            front = Door(cors, settings.gateway, cors.rules_of, metrics, callers, tracer)
             async with listen(front, settings.gateway, metrics, tls, asks_for_keys=keys is not None) as server:
                 daemon.listening = True
                 settle_memory()
@@ -456,7 +488,13 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
 
 @contextlib.asynccontextmanager
 async def background(
-    queue: Queue | None, cache: Cache | None, names: Names | None, watched: Sequence[Watched[Any]], metrics: Metrics
+    queue: Queue | None,
+    cache: Cache | None,
+    names: Names | None,
+    watched: Sequence[Watched[Any]],
+    metrics: Metrics,
+    history: History,
+    sending: Look | None = None,
 ) -> AsyncIterator[None]:
     """Run what runs for life."""
     async with asyncio.TaskGroup() as tasks:
@@ -465,6 +503,9 @@ async def background(
             running.append(tasks.create_task(cache.run()))
         if names is not None:
             running.append(tasks.create_task(for_ever("names in doubt", names.look_after, metrics)))
+        if sending is not None:
+            running.append(tasks.create_task(for_ever("metrics by OTLP", sending, metrics)))
+        running.append(tasks.create_task(for_ever("the counts of a day", history.look, metrics)))
         running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
             running += [
@@ -483,15 +524,39 @@ async def background(
 async def remembering(
     settings: Settings, near: S3, far: remote.Remote, metrics: Metrics
 ) -> AsyncIterator[Names | None]:
-    """Open what is remembered of names. With the read cache off it is forgotten: what changes meanwhile nobody would
-    note."""
+    """Open what is remembered of names."""
     if not settings.read_cache.enabled:
-        await asyncio.to_thread(forget, settings.cache_dir)
         yield None
         return
     opened = open_names(near, settings.read_cache, settings.cache_dir, far.endpoint, far.health, metrics)
     async with opened as names:
         yield names
+
+
+def pending_now(queue: Queue | None) -> tuple[int, int]:
+    """Changes and bytes that are pending; none where that cannot be read just now."""
+    with contextlib.suppress(S3DError):
+        if queue is not None:
+            pending = queue.pending()
+            return pending["changes"], pending["bytes"]
+    return 0, 0
+
+
+def forget_elsewhere(settings: Settings) -> None:
+    """Forget what was cached where no cache is any more: what changes meanwhile nobody would note. Blocks."""
+    current = settings.cache_dir.absolute() if settings.read_cache.enabled else None
+    local_dir = settings.gateway.local_dir.absolute()
+    known = [local_dir / "cache", settings.cache_dir.absolute()]
+
+    def forget(directory: Path) -> None:
+        lock = lock_dir(directory)
+        try:
+            forget_names(directory)
+            forget_cache(directory)
+        finally:
+            lock.release()
+
+    forget_earlier(local_dir / CACHE_MARKER, known, current, forget)
 
 
 def take_log_level(settings: Settings) -> None:

@@ -197,6 +197,11 @@ class Requests(Collector):
             counts[1] += received
             counts[2] += sent
 
+    def totals(self) -> tuple[int, int]:
+        """How many there were, and how many of them failed: with a status from 500 on."""
+        answered = list(self._answered.items())
+        return sum(number for _, number in answered), sum(number for (_, code, _), number in answered if code >= 500)
+
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         requests = self._requests()
@@ -300,7 +305,7 @@ class Metrics:
         self.cache_entries = table.gauge("s3d_cache_objects", "Objects in the cache.")
         self.cache_evictions = table.counter(
             "s3d_cache_evictions_total",
-            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room) or changed.",
+            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room), filter or changed.",
             ("why",),
         )
         self.cache_fills = table.counter(
@@ -424,6 +429,12 @@ class Metrics:
         self.handshake_failures = table.counter(
             "s3d_tls_handshake_failures_total", "TLS handshakes with clients that failed."
         )
+        self.telemetry_dropped = table.counter(
+            "s3d_telemetry_dropped_total",
+            "Spans, entries of the log and readings of the metrics that did not come to the collector of OpenTelemetry,"
+            " by signal and by reason: full (it takes them too slowly) or refused (it does not take them).",
+            ("signal", "reason"),
+        )
         self._dropped_lines = table.counter(
             "s3d_log_dropped_total",
             "Entries of the log that were not written, by reason: full (they came faster than they were read) or "
@@ -454,6 +465,15 @@ class Metrics:
         and to the last byte of the answer, its bucket, and body sizes in bytes. An operation is a name of the S3 model,
         so that the labels stay few."""
         self._requests.count(operation or "unknown", code, source, first_byte, last_byte, bucket, received, sent)
+
+    def answered(self) -> tuple[int, int]:
+        """How many requests there were, and how many of them failed."""
+        return self._requests.totals()
+
+    def delivered(self) -> int:
+        """How many changes were delivered."""
+        samples = (sample for family in self.pushes.collect() for sample in family.samples)
+        return sum(int(sample.value) for sample in samples if sample.labels == {"outcome": "delivered"})
 
     def count_dropped_lines(self, reason: str, number: int) -> None:
         """Count entries of the log that were not written, from any thread."""

@@ -471,6 +471,13 @@ class ReadCache(Section):
     title = "The read cache"
     enabled: bool = setting("S3D_READ_CACHE", False, "Keep what was read, so that it is not fetched again.")
     dir: Path | None = setting("S3D_READ_CACHE_DIR", None, "Directory of the cache. Unset: LOCAL_DIR/cache.")
+    filter: Filter = setting(
+        "S3D_READ_CACHE_FILTER",
+        "",
+        "Rules that say which objects are cached (docs/FILTERS.md). Of the others nothing is kept. Empty: all, but "
+        "those that a tag s3d.cache=false leaves out.",
+        reloads=True,
+    )
     max_size: Bytes = setting(
         "S3D_READ_CACHE_MAX_SIZE",
         "10Gi",
@@ -578,6 +585,54 @@ class Opa(Section):
         return value
 
 
+class Telemetry(Section):
+    """What a collector is sent."""
+
+    title = "OpenTelemetry"
+    endpoint: str | None = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "URL of a collector that takes OTLP over HTTP, such as http://collector:4318 (docs/TELEMETRY.md). Unset: "
+        "nothing is recorded or sent.",
+        validate_default=False,
+    )
+    traces: Literal["otlp", "none"] = setting("OTEL_TRACES_EXPORTER", "otlp", "Whether it is sent traces.")
+    metrics: Literal["otlp", "none"] = setting("OTEL_METRICS_EXPORTER", "otlp", "Whether it is sent the metrics.")
+    logs: Literal["otlp", "none"] = setting(
+        "OTEL_LOGS_EXPORTER", "none", "Whether it is sent the log, too, whose entries name keys of objects."
+    )
+    sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = setting(
+        "OTEL_TRACES_SAMPLER",
+        "parentbased_traceidratio",
+        "Which requests are recorded: all, none or a share; with parentbased_ those whose traceparent says so, and of "
+        "those without one all, none or a share.",
+    )
+    sampler_arg: float = setting("OTEL_TRACES_SAMPLER_ARG", 0.01, "The share of ...traceidratio.", ge=0, le=1)
+    metric_interval: int = setting(
+        "OTEL_METRIC_EXPORT_INTERVAL", 60_000, "Milliseconds between two readings of the metrics.", ge=100
+    )
+    headers_file: Path | None = setting(
+        "S3D_OTEL_HEADERS_FILE",
+        None,
+        "File with headers for the collector, such as a token: NAME=VALUE, a line each. Only its owner may read it, or "
+        "a group too where root owns it.",
+    )
+    keys: bool = setting("S3D_OTEL_KEYS", False, "Name the keys of objects in spans.")
+
+    @field_validator("endpoint")
+    @classmethod
+    def check_endpoint(cls, value: str | None) -> str | None:
+        """Refuse what is not a URL; an empty value is an unset one."""
+        return check_http_url(value) if value else None
+
+
 class FuseMount(Section):
     """Buckets and objects as files."""
 
@@ -633,6 +688,7 @@ class Settings(Section):
     write_queue: WriteQueue = Field(default_factory=WriteQueue)
     read_cache: ReadCache = Field(default_factory=ReadCache)
     opa: Opa = Field(default_factory=Opa)
+    telemetry: Telemetry = Field(default_factory=Telemetry)
     fuse_mount: FuseMount = Field(default_factory=FuseMount)
 
     @property
@@ -658,6 +714,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("write_queue", WriteQueue),
     ("read_cache", ReadCache),
     ("opa", Opa),
+    ("telemetry", Telemetry),
     ("fuse_mount", FuseMount),
 )
 

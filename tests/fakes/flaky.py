@@ -57,6 +57,15 @@ class Journal:
         return operation in (*ARRIVING, "CompleteMultipartUpload") and not name.startswith(("client-", "foreign"))
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where the bytes of objects wait."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when somebody wants some."""
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 @dataclass(slots=True)
 class Held:
     """A request that the remote has and has not answered."""
@@ -89,6 +98,8 @@ class Flaky:
         self.late: list[tuple[Call, bytes]] = []
         self.revoked: frozenset[str] = frozenset()
         """Identities whose keys the remote refuses."""
+        self.gate: Gate | None = None
+        """What the bytes of objects wait for; None: they come at once."""
         self.away = False
         self.stalled = False
         self.sluggish = False
@@ -108,6 +119,8 @@ class Flaky:
             if call.identity in self.revoked:
                 return refusal(REVOKED, document=call.wire.method != "HEAD")
             reply = await self._inner(call)
+            if self.gate is not None and isinstance(reply.body, BytesBody) and call.operation == "GetObject":
+                reply.body = SlowBody(reply.body.data, self.gate)
             for _ in range(5 if self.sluggish else 0):
                 await asyncio.sleep(0.001)
             return reply
@@ -222,6 +235,26 @@ class Flaky:
         with contextlib.suppress(S3Error):
             await self._inner(call)
         return call.key
+
+
+@dataclass(frozen=True, slots=True)
+class SlowBody(Body):
+    """Bytes that come when they are let through."""
+
+    data: bytes
+    gate: Gate
+
+    @property
+    def length(self) -> int:
+        """Length in bytes."""
+        return len(self.data)
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the range once it is let through."""
+        self.gate.reached.set()
+        await self.gate.opened.wait()
+        if self.data[start:end]:
+            yield self.data[start:end]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,11 @@ def away(answer: Answer | S3Error) -> bool:
     )
 
 
+def asked(answer: Answer) -> bool:
+    """Whether the remote, or the queue, was asked for an answer; else it is a cache's own."""
+    return answer.headers.get("x-cache") not in ("HIT", "STALE")
+
+
 def same(state: State, answer: Answer) -> bool:
     """Whether an answer shows the members of a state."""
     return state is not None and (

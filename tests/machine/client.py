@@ -40,10 +40,18 @@ class Client(RuleBasedStateMachine):
         """Keys of which a write may be parked because somebody else wrote them."""
         self.parked_by_discard: set[str] = set()
         """Keys of which a delete was to follow what a person has discarded."""
-        self.held = False
+        self.tags_hold = False
         """Whether the bucket's tags hold what is written to it."""
+        self.rules_hold = False
+        """Whether the push filter or the policy holds everything."""
+        self.stays: set[tuple[str, str]] = set()
+        """Keys and marks of puts that were queued since: none of them may be sent."""
+        self.looked_at = 0
+        """How much of what has passed to the remote was looked at."""
         self.world.runs += 1
-        self.onion = Onion(self.root, self.remote, self.world.disk, self.world.loop, self.bucket)
+        self.onion = Onion(
+            self.root, self.remote, self.world.disk, self.world.loop, self.bucket, cache=self.world.cache
+        )
         self.numbers = iter(range(1, 1 << 30))
         self.copied: set[str] = set()
         """Marks that a copy carries too: they say nothing of the order of writes any more."""
@@ -68,6 +76,11 @@ class Client(RuleBasedStateMachine):
             self.chance = random.Random(number)
             for identity in IDENTITIES[1:]:
                 self.onion.run(self._prove_all(identity))
+
+    @property
+    def held(self) -> bool:
+        """Whether something holds what is written to the bucket."""
+        return self.tags_hold or self.rules_hold
 
     @property
     def who(self) -> str:
@@ -175,6 +188,8 @@ class Client(RuleBasedStateMachine):
             self.handed.add((key, before[1]))
         if operation == "PutObject" and answer.headers.get("x-s3d-durability") == "local":
             self.newest[key] = (self.who, params["Metadata"]["n"])
+            if self.rules_hold:
+                self.stays.add((key, params["Metadata"]["n"]))
 
     def write(
         self, operation: str, key: str, data: bytes | None = None, *, becomes: Callable[[State], State], **params: Any
@@ -200,6 +215,15 @@ class Client(RuleBasedStateMachine):
         """Nothing is kept back that has a newer acknowledged change of its key (Q-9b)."""
         if broken := self.onion.broken():
             raise Wrong(f"kept back behind newer changes: {broken}")
+
+    @invariant()
+    def nothing_leaves_that_rules_hold(self) -> None:
+        """What was queued while a filter or a policy holds everything is not sent (F-3a, F-4a)."""
+        passed = self.onion.journal.passed
+        for operation, key, name, _ in passed[self.looked_at :]:
+            if operation == "PutObject" and (key, name) in self.stays:
+                raise Wrong(f"write {name} of {key!r} was sent, and a rule holds it")
+        self.looked_at = len(passed)
 
     def revoke_keys(self, who: str) -> None:
         """Have the remote refuse the keys of one identity, and of nobody else."""

@@ -78,8 +78,7 @@ class Faults(Termed):
         """What the remote took and did not confirm arrives after a newer change of its key was delivered (Q-3d)."""
         self.step("late arrival")
         self.deliver(key)
-        if self.held:
-            self.tag_bucket(False)
+        self.let_go()
         self.onion.flaky.fate_of[key] = fate
         self.write_each(key, [first])
         self.onion.run(self.onion.quiet(self.bucket, key))
@@ -104,4 +103,4 @@ class Faults(Termed):
             params = {**named, "Metadata": {"n": number}}
             self.onion.run(ask(self.remote, "PutObject", params, data, headers={"User-Agent": ""}))
         self.onion.journal.passed.append(("PutObject", key, "foreign", "applied"))
-        self.model.put(key, None if gone else thing(data, number))
+        self.model.overwrite(key, None if gone else thing(data, number))

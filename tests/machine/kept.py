@@ -8,7 +8,7 @@ from hypothesis.stateful import rule
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
 from tests.fakes.flaky import REFUSED
-from tests.machine.world import CONTENTS, HOLD, NAMES, bodies, few, fresh, keys, rarely, some_writes
+from tests.machine.world import CONTENTS, HOLD, NAMES, RULES, bodies, few, fresh, keys, rarely, some_writes
 from tests.machine.writes import Writes
 from tests.model import State, Thing, Wrong
 from tests.onion import KEPT
@@ -47,8 +47,27 @@ class Kept(Writes):
         answer = self.client("PutBucketTagging", Tagging=tags) if held else self.client("DeleteBucketTagging")
         if not isinstance(answer, Answer):
             raise Wrong(f"the tags of a bucket cannot be changed: {answer}")
-        self.held = held
+        self.tags_hold = held
         self.excused |= {*NAMES}
+
+    def let_go(self) -> None:
+        """Nothing holds anything any more."""
+        if self.tags_hold:
+            self.tag_bucket(False)
+        if self.rules_hold:
+            self.reload("nothing")
+
+    @rule(rules=st.sampled_from([*RULES]))
+    def reload(self, rules: str) -> None:
+        """Other rules are in force: a push filter that holds everything, or a policy and what it answers."""
+        self.step("reload")
+        push_filter, policy = RULES[rules]
+        self.rules_hold = bool(push_filter) or policy in ("deny", "none")
+        if not self.rules_hold:
+            self.stays.clear()
+        self.excused |= {*NAMES}
+        self.onion.govern(push_filter, policy)
+        self.onion.run(self.onion.breathe())
 
     @rule(key=keys, first=fresh, second=some_writes, held=rarely)
     def overtake(self, key: str, first: str, second: list[str], held: bool) -> None:
@@ -62,14 +81,14 @@ class Kept(Writes):
         between = self.onion.begin("PutObjectAcl", {"Bucket": self.bucket, "Key": key, "ACL": "private"}, self.who)
         self.onion.run(self.onion.breathe())
         self.write_each(key, second)
-        before = self.held
+        before = self.tags_hold
         if held:
             self.tag_bucket(True)
         flaky.release("RequestTimeout 400" if held else REFUSED)
         self.onion.run(self.onion.end_of(between))
         self.get(key)
         self.the_newest_change_is_the_truth()
-        if self.held and not before:
+        if self.tags_hold and not before:
             self.tag_bucket(False)
             self.get(key)
 
@@ -119,8 +138,7 @@ class Kept(Writes):
         """A body changes on the disk while it waits: nobody gets it, and a new put mends the key (D-4)."""
         self.onion.flaky.come_back()
         self.onion.flaky.revoked = frozenset()
-        if self.held:
-            self.tag_bucket(False)
+        self.let_go()
         self.onion.flaky.fate_of.pop(key, None)
         self.excused.add(key)
         self.onion.flaky.leave()

@@ -8,6 +8,7 @@ asked; threads run as they like, so that an answer may differ from run to run, b
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machine.cached import Caching
 from tests.machine.faults import Faults
 from tests.machine.pages import Listings
 from tests.machine.parts import Uploads
@@ -18,9 +19,13 @@ class Gateway(Uploads, Listings, Faults):
     """One gateway from its first start on."""
 
 
+class CachingGateway(Uploads, Listings, Caching):
+    """One with a read cache."""
+
+
 def play(world: World, steps: int, number: int) -> None:
     """Run the machine for about so many steps, chosen by a seed. Raises what it found first."""
-    machine = seed(number)(type("Gateway", (Gateway,), {"world": world}))
+    machine = seed(number)(type("Gateway", (CachingGateway if world.cache else Gateway,), {"world": world}))
     how = settings(
         max_examples=max(1, steps // STEPS),
         stateful_step_count=STEPS,

@@ -5,8 +5,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from s3d.errors import S3Error
 from tests.callers import Answer
-from tests.machine.answers import away, said, same
+from tests.machine.answers import asked, away, said, same
 from tests.machine.client import Client
 from tests.machine.world import keys
 from tests.model import Wrong, md5
@@ -24,7 +25,10 @@ class Reads(Client):
         answer = self.read("GetObject", key, identity=identity)
         if isinstance(answer, Answer):
             self.model.see(
-                key, lambda one: same(one, answer) and one is not None and one.data == answer.data, said(answer)
+                key,
+                lambda one: same(one, answer) and one is not None and one.data == answer.data,
+                said(answer),
+                asked=asked(answer),
             )
 
     @rule(key=keys)
@@ -33,7 +37,10 @@ class Reads(Client):
         if isinstance(answer, Answer):
             size = answer.result["ContentLength"]
             self.model.see(
-                key, lambda one: same(one, answer) and one is not None and len(one.data) == size, said(answer)
+                key,
+                lambda one: same(one, answer) and one is not None and len(one.data) == size,
+                said(answer),
+                asked=asked(answer),
             )
 
     @rule(key=keys, first=st.integers(0, 3), size=st.integers(1, 20_000))
@@ -42,7 +49,10 @@ class Reads(Client):
         if isinstance(answer, Answer):
             part = slice(first, first + size)
             self.model.see(
-                key, lambda one: same(one, answer) and one is not None and one.data[part] == answer.data, said(answer)
+                key,
+                lambda one: same(one, answer) and one is not None and one.data[part] == answer.data,
+                said(answer),
+                asked=asked(answer),
             )
 
     @rule(key=keys, none=st.booleans())
@@ -51,15 +61,20 @@ class Reads(Client):
         tag = f'"{known.etag if known else md5(b"")}"'
         answer = self.read("GetObject", key, **{"IfNoneMatch" if none else "IfMatch": tag})
         if isinstance(answer, Answer):
-            self.model.see(key, lambda one: same(one, answer) and (f'"{answer.etag}"' == tag) != none, said(answer))
+            matches = f'"{answer.etag}"' == tag
+            self.model.see(key, lambda one: same(one, answer) and matches != none, said(answer), asked=asked(answer))
 
     def read(self, operation: str, key: str, **params: Any) -> Answer | None:
         """Ask for a read of a key; None where it is answered by a status, which is judged."""
         answer = self.client(operation, key, **params)
         if isinstance(answer, Answer):
-            if self.of_another(key):
+            if self.of_another(key) and self.model.writers[key] is not None:
                 raise Wrong(f"{operation} shows {key!r}, which another identity has written and the remote has not")
+            self.judge_source(operation, key, answer)
             return answer
+        self.judge_source(operation, key, answer)
+        # What a condition says of may be out of a cache, which does not tell.
+        told = not self.model.past.get(key)
         # The answer to a HEAD has no document that tells whose 404 it is; none but the store's is handed on.
         if away(answer) and not (operation == "HeadObject" and answer.status == 404):
             if self.pending(key) and self.model.writers.get(key) == self.who:
@@ -69,15 +84,22 @@ class Reads(Client):
             case 404:
                 self.not_there(key, answer)
             case 304:
-                self.model.see(key, lambda one: one is not None and params["IfNoneMatch"] == f'"{one.etag}"', answer)
+                self.model.see(
+                    key, lambda one: one is not None and params["IfNoneMatch"] == f'"{one.etag}"', answer, asked=told
+                )
             case 412:
-                self.model.see(key, lambda one: one is not None and params["IfMatch"] != f'"{one.etag}"', answer)
+                self.model.see(
+                    key, lambda one: one is not None and params["IfMatch"] != f'"{one.etag}"', answer, asked=told
+                )
             case 416:
                 first = int(params["Range"].removeprefix("bytes=").partition("-")[0])
-                self.model.see(key, lambda one: one is not None and len(one.data) <= first, answer)
+                self.model.see(key, lambda one: one is not None and len(one.data) <= first, answer, asked=told)
             case _:
                 raise Wrong(f"{operation} of {key!r} fails with {answer}")
         return None
+
+    def judge_source(self, operation: str, key: str, answer: Answer | S3Error) -> None:
+        """A read was answered; where there is a cache it is judged whether it had the right to."""
 
     @rule(key=keys)
     def get_tags(self, key: str) -> None:

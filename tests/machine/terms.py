@@ -113,7 +113,7 @@ class Termed(Kept):
         named: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "Metadata": {"n": foreign}}
         self.onion.run(ask(self.remote, "PutObject", named, b"foreign", headers={"User-Agent": ""}))
         self.onion.journal.passed.append(("PutObject", key, "foreign", "applied"))
-        self.model.put(key, thing(b"foreign", foreign))
+        self.model.overwrite(key, thing(b"foreign", foreign))
         terms = Terms(expects=before.etag if before else "", conflict="Park")
         answer = self.client("PutObject", key, b"of the sync", terms=terms, Metadata={"n": number})
         if not isinstance(answer, Answer):

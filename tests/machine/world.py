@@ -36,11 +36,13 @@ COUNTED = (
     *"ListObjects ListObjectsV2 ListMultipartUploads ListParts ListObjectVersions".split(),
     *("outage", "stall", "trouble", "crash", "foreign write", "rot", "drain"),
     *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
-    *("move", "expectation", "conflict"),
+    *("move", "expectation", "conflict", "reload"),
 )
 """What must have been answered, or done, fifty times."""
 MEMORY = Path("/dev/shm")
 """Where local dirs are made: what a crash leaves of them is judged here, not by a disk."""
+CACHED = ("revalidated", "stale", "miss", "overwritten", "overtaken fill", "gone and crashed")
+"""What must have come of reads, or been done, where there is a read cache."""
 OWED = frozenset(
     "PutObject DeleteObject DeleteObjects GetObject HeadObject PutBucketTagging DeleteBucketTagging".split()
 )
@@ -54,6 +56,8 @@ bodies = st.sampled_from([*CONTENTS])
 fresh = st.sampled_from(["short", "file", "other file"])
 HOLD = (("s3d.upload", "false"),)
 """Tags by which an object is held."""
+RULES = {"nothing": ("", ""), "allow": ("", "allow"), "filter": ("!*", ""), "deny": ("", "deny"), "none": ("", "none")}
+"""Rules of what may leave: a push filter, and what a policy answers."""
 tags = st.sampled_from([(), (("t", "1"),), (("t", "2"), ("u", "x y")), HOLD])
 a_write = st.sampled_from(["", "", "short", "file"])
 some_writes = st.lists(a_write, min_size=1, max_size=3)
@@ -89,6 +93,8 @@ class World:
     """Whether tags of the bucket hold what is written to it."""
     shared: bool | None = None
     """Whether two identities take turns; None: in every other run."""
+    cache: bool = False
+    """Whether there is a read cache between the queue and the remote."""
     runs: int = 0
     steps: int = 0
     answered: Counter[str] = field(default_factory=Counter)

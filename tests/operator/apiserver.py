@@ -29,6 +29,7 @@ COLLECTIONS = {
     "s3gateways",
     "secrets",
     "things",
+    "validatingwebhookconfigurations",
 }
 
 Object = dict[str, Any]

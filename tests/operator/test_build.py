@@ -5,7 +5,7 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import Browsers, Opa, Settings, known_settings, parse_bytes
+from s3d.settings import Browsers, Opa, Settings, Telemetry, known_settings, parse_bytes
 from s3d_operator import build, mounted
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
@@ -43,6 +43,9 @@ FULL = {
     | {"expose": ["ETag"], "maxAgeSeconds": 60},
     "opa": {"url": "https://opa.opa.svc:8181", "path": "a/b", "timeoutSeconds": 2, "failMode": "Open"}
     | {"caBundle": {"configMapRef": {"name": "opa-ca"}}, "tokenSecretRef": {"name": "opa-token"}},
+    "telemetry": {"endpoint": "https://collector.monitoring.svc:4318", "metrics": False, "logs": True, "keys": True}
+    | {"sampler": {"type": "TraceIDRatio", "ratio": "0.25"}, "headersSecretRef": {"name": "collector"}}
+    | {"caBundle": {"configMapRef": {"name": "collector-ca"}}},
     "logLevel": "Debug",
     "accessLog": "Errors",
     "drain": {"seconds": 90},
@@ -114,6 +117,15 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert str(settings.opa.ca) == f"{mounted.OPA_DIR}/{mounted.CA_FILE}"
     assert str(settings.opa.token_file) == f"{mounted.OPA_DIR}/{mounted.TOKEN_FILE}"
     assert loaded(LEAST).opa == Opa()
+    telemetry = settings.telemetry
+    assert telemetry.endpoint == "https://collector.monitoring.svc:4318"
+    assert (telemetry.traces, telemetry.metrics, telemetry.logs) == ("otlp", "none", "otlp")
+    assert (telemetry.sampler, telemetry.sampler_arg, telemetry.keys) == ("traceidratio", 0.25, True)
+    assert str(telemetry.headers_file) == f"{mounted.OTEL_DIR}/{mounted.HEADERS_FILE}"
+    assert loaded(LEAST | {"telemetry": {"endpoint": "http://collector:4318"}}).telemetry == Telemetry(
+        endpoint="http://collector:4318"
+    )
+    assert loaded(LEAST).telemetry == Telemetry()
     assert settings.gateway.log_level == "debug"
     assert settings.gateway.access_log == "errors"
     assert settings.gateway.volume_size == 3 << 30
@@ -128,6 +140,7 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours |= {"S3D_READ_CACHE_DIR": "one volume holds all"}
     ours |= {"S3D_DOMAINS": "apps address it by 127.0.0.1"}
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
+    ours |= {"OTEL_METRIC_EXPORT_INTERVAL": "a minute suits each pod"}
     certificate = ("S3D_TLS_CLIENT_CERT", "S3D_TLS_CLIENT_KEY")
     ours |= dict.fromkeys(certificate, "who runs commands shows a certificate, a sidecar does not")
     said = build.settings(spec(FULL | {"readCache": {"enabled": True}}), grace_seconds=125).keys()
@@ -161,13 +174,14 @@ def test_every_size_of_the_schema_is_one_that_the_daemon_reads() -> None:
 def test_a_read_cache_is_off_until_it_is_asked_for_and_has_to_fit_the_volume_beside_the_queue() -> None:
     assert not loaded(LEAST).read_cache.enabled
     cache = {"enabled": True, "maxSize": "1Gi", "freshSeconds": 30, "maxStaleSeconds": 60, "validateTimeoutSeconds": 2}
+    cache |= {"filter": ["*", "!logs/tmp/*"]}
     settings = loaded(LEAST | {"readCache": cache}).read_cache
     assert (settings.enabled, settings.max_size, settings.fresh_for) == (True, 1 << 30, 30.0)
-    assert (settings.max_stale, settings.validate_timeout) == (60.0, 2.0)
+    assert (settings.max_stale, settings.validate_timeout, str(settings.filter)) == (60.0, 2.0, "*, !logs/tmp/*")
     spec = S3GatewaySpec.model_validate(LEAST | {"readCache": cache | {"maxSize": "2Gi"}})
     with pytest.raises(ConfigError, match=r"spec.writeQueue.maxSize and spec.readCache.maxSize: .* do not fit"):
         build.check(spec)
-    names = {"S3D_READ_CACHE_MAX_SIZE", "S3D_READ_CACHE_FRESH_FOR", "S3D_READ_CACHE_MAX_STALE"}
+    names = {"S3D_READ_CACHE_FILTER", "S3D_READ_CACHE_MAX_SIZE", "S3D_READ_CACHE_FRESH_FOR", "S3D_READ_CACHE_MAX_STALE"}
     assert names <= build.reloaded(S3GatewaySpec.model_validate(LEAST | {"readCache": cache})).keys()
 
 

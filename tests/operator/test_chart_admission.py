@@ -8,6 +8,7 @@ import pytest
 
 from s3d_operator import build, choice
 from s3d_operator.__main__ import parser
+from s3d_operator.kube import GATEWAYS
 from s3d_operator.names import INJECT, INJECTION
 from tests.operator.charts import CHART, NEEDS_HELM, args_of, labels_of, objects, pod_spec, webhooks
 
@@ -79,6 +80,27 @@ def test_the_clusters_own_namespaces_and_ours_are_never_asked_about() -> None:
         (expression,) = entry["namespaceSelector"]["matchExpressions"]
         assert expression["key"] == "kubernetes.io/metadata.name"
         assert set(expression["values"]) == {"kube-system", "kube-public", "kube-node-lease", "s3d-system", "mine"}
+
+
+@pytest.mark.semantics("F-2b")
+def test_gateways_are_asked_about_when_they_are_written_and_nobody_waits_for_a_webhook_that_is_away() -> None:
+    (entry,) = objects()["ValidatingWebhookConfiguration", "s3d"]["webhooks"]
+    group, _, version = GATEWAYS.api_version.partition("/")
+    assert entry["rules"] == [
+        {
+            "apiGroups": [group],
+            "apiVersions": [version],
+            "resources": [GATEWAYS.plural],
+            "operations": ["CREATE", "UPDATE"],
+            "scope": "Namespaced",
+        }
+    ]
+    assert (entry["failurePolicy"], entry["sideEffects"], entry["matchPolicy"]) == ("Ignore", "None", "Equivalent")
+    pods = webhooks()["pod"]
+    assert entry["timeoutSeconds"] == pods["timeoutSeconds"]
+    service = pods["clientConfig"]["service"]
+    assert entry["clientConfig"] == {"service": service | {"path": "/validate/gateway"}}
+    assert not {"namespaceSelector", "objectSelector"} & entry.keys(), "every gateway is judged"
 
 
 @pytest.mark.checklist(11)

@@ -7,6 +7,7 @@ import pytest
 
 from s3d_operator.__main__ import parser
 from s3d_operator.certs import CertificateTarget
+from s3d_operator.kube import WEBHOOK_CONFIGURATIONS
 from s3d_operator.rotation import Schedule
 from tests.operator.charts import NEEDS_HELM, alerts, args_of, objects, refusal
 
@@ -60,7 +61,7 @@ def test_where_others_issue_the_certificate_the_operator_does_not_and_may_not(va
     assert ("Role", "s3d-operator") not in made
     assert ("RoleBinding", "s3d-operator") not in made
     rules = made["ClusterRole", "s3d-operator"]["rules"]
-    assert not [rule for rule in rules if "mutatingwebhookconfigurations" in rule["resources"]]
+    assert not [rule for rule in rules if any("webhookconfigurations" in each for each in rule["resources"])]
 
 
 @pytest.mark.checklist(59)
@@ -71,8 +72,9 @@ def test_cert_manager_issues_for_the_name_that_is_called_and_publishes_the_autho
     assert set(leaf["dnsNames"]) == set(target.hosts)
     assert made["Issuer", leaf["issuerRef"]["name"]]["spec"] == {"ca": {"secretName": authority["secretName"]}}
     assert made["Issuer", authority["issuerRef"]["name"]]["spec"] == {"selfSigned": {}}
-    annotations = made["MutatingWebhookConfiguration", "s3d"]["metadata"]["annotations"]
-    assert annotations == {"cert-manager.io/inject-ca-from": "s3d-system/s3d-webhook-tls"}
+    for kind in WEBHOOK_CONFIGURATIONS:
+        annotations = made[kind.name, "s3d"]["metadata"]["annotations"]
+        assert annotations == {"cert-manager.io/inject-ca-from": "s3d-system/s3d-webhook-tls"}
     assert parser().parse_args(args_of("s3d-webhook", BY_CERT_MANAGER)).secret == leaf["secretName"]
 
 
@@ -89,7 +91,7 @@ def test_a_certificate_of_ones_own_is_read_from_its_secret_and_its_authority_is_
     made = objects(*BY_US)
     assert parser().parse_args(args_of("s3d-webhook", *BY_US)).secret == "mine"
     assert made["Role", "s3d-webhook"]["rules"][0]["resourceNames"] == ["mine"]
-    for entry in made["MutatingWebhookConfiguration", "s3d"]["webhooks"]:
+    for entry in (each for kind in WEBHOOK_CONFIGURATIONS for each in made[kind.name, "s3d"]["webhooks"]):
         assert base64.b64decode(entry["clientConfig"]["caBundle"]).startswith(b"-----BEGIN CERTIFICATE-----\n")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from s3d_operator.kube import WEBHOOK_CONFIGURATIONS
 from s3d_operator.parse import parse_gateway
 from tests.operator.charts import (
     CACHE,
@@ -139,7 +140,7 @@ def test_what_is_written_into_the_charts_objects_by_others_is_what_argo_cd_is_to
         if "ignoreDifferences" in str(raw)
     )
     assert [(each["kind"], each["name"], each["jqPathExpressions"]) for each in told] == [
-        ("MutatingWebhookConfiguration", "s3d", [".webhooks[].clientConfig.caBundle"])
+        (kind.name, "s3d", [".webhooks[].clientConfig.caBundle"]) for kind in WEBHOOK_CONFIGURATIONS
     ]
     for entry in webhooks().values():
         assert "caBundle" not in entry["clientConfig"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from s3d_operator.kube import WEBHOOK_CONFIGURATIONS
 from tests.operator.charts import NEEDS_HELM, objects
 
 pytestmark = NEEDS_HELM
@@ -44,9 +45,9 @@ def test_the_webhook_only_reads_and_only_gateways() -> None:
 
 
 @pytest.mark.checklist(29)
-def test_of_admission_the_operator_writes_its_own_configuration_alone() -> None:
+def test_of_admission_the_operator_writes_its_own_configurations_alone() -> None:
     admission = {grant for grant in granted("ClusterRole", "s3d-operator") if "webhook" in grant[0]}
-    assert admission == {("mutatingwebhookconfigurations", verb, "s3d") for verb in ("get", "patch")}
+    assert admission == {(kind.plural, verb, "s3d") for kind in WEBHOOK_CONFIGURATIONS for verb in ("get", "patch")}
 
 
 @pytest.mark.checklist(28)

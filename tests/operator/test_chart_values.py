@@ -10,6 +10,7 @@ import yaml
 from s3d_operator.__main__ import parser
 from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget
+from s3d_operator.kube import WEBHOOK_CONFIGURATIONS
 from tests.operator.charts import CHART, NEEDS_HELM, ROOT, helm, objects, pod_spec, refusal, rendered
 
 pytestmark = NEEDS_HELM
@@ -61,7 +62,8 @@ def test_the_plain_install_is_the_chart_with_its_default_values() -> None:
 
 
 def test_every_object_that_can_says_the_releases_namespace() -> None:
-    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"}
+    cluster_wide = {"CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    cluster_wide |= {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
     for (kind, _), raw in objects().items():
         assert (kind in cluster_wide or kind.startswith("ValidatingAdmissionPolicy")) != (
             raw["metadata"].get("namespace") == "s3d-system"
@@ -83,9 +85,10 @@ def test_the_parts_call_each_other_by_the_same_names() -> None:
     labels = objects()["Deployment", "s3d-webhook"]["spec"]["template"]["metadata"]["labels"]
     assert webhook.secret == target.secret
     assert service["spec"]["selector"].items() <= labels.items()
-    for entry in objects()["MutatingWebhookConfiguration", target.configuration]["webhooks"]:
-        called = entry["clientConfig"]["service"]
-        assert f"{called['name']}.{called['namespace']}.svc" in target.hosts
+    for kind in WEBHOOK_CONFIGURATIONS:
+        for entry in objects()[kind.name, target.configuration]["webhooks"]:
+            called = entry["clientConfig"]["service"]
+            assert f"{called['name']}.{called['namespace']}.svc" in target.hosts
 
 
 @pytest.mark.checklist(61)

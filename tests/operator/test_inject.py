@@ -368,6 +368,25 @@ def test_the_keys_of_the_door_are_a_file_that_the_sidecar_alone_can_read() -> No
     assert "volumeMounts" not in injected["spec"]["containers"][0]
 
 
+def test_what_telemetry_is_sent_with_are_files_and_names_of_the_sidecar_alone() -> None:
+    collector = {"endpoint": "https://collector:4318", "headersSecretRef": {"name": "collector", "key": "mine"}}
+    injected = inject(
+        pod(), gateway(ANONYMOUS | {"telemetry": collector | {"caBundle": {"configMapRef": {"name": "ca"}}}})
+    )
+    assert volumes_of(injected)[mounted.OTEL_DIR]["projected"]["sources"] == [
+        {"configMap": {"name": "ca", "items": [{"key": "ca.crt", "path": mounted.CA_FILE}]}},
+        {"secret": {"name": "collector", "items": [{"key": "mine", "path": mounted.HEADERS_FILE}]}},
+    ]
+    container = sidecar(injected)
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["OTEL_RESOURCE_ATTRIBUTES"] == (
+        "k8s.namespace.name=$(K8S_NAMESPACE_NAME),k8s.pod.name=$(K8S_POD_NAME)"
+    )
+    assert environment["OTEL_EXPORTER_OTLP_CERTIFICATE"] == f"{mounted.OTEL_DIR}/{mounted.CA_FILE}"
+    assert container["securityContext"]["runAsGroup"] == 0
+    assert "volumeMounts" not in injected["spec"]["containers"][0]
+
+
 def test_what_opa_is_asked_with_are_files_of_the_sidecar_alone() -> None:
     opa = {"url": "https://opa.opa.svc:8181", "tokenSecretRef": {"name": "opa", "key": "mine"}}
     injected = inject(pod(), gateway(ANONYMOUS | {"opa": opa | {"caBundle": {"configMapRef": {"name": "ca"}}}}))

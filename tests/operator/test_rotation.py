@@ -35,6 +35,7 @@ TARGET = CertificateTarget("s3d-system", "s3d-webhook", "s3d-webhook-tls", "s3d"
 SECRET = "/api/v1/namespaces/s3d-system/secrets/s3d-webhook-tls"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION = f"{CONFIGURATIONS}/s3d"
+VALIDATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/s3d"
 USUAL = Schedule()
 AT_ONCE = Schedule(settle_seconds=0)
 ALWAYS = replace(AT_ONCE, renew_before=AT_ONCE.lifetime)
@@ -341,14 +342,19 @@ def test_a_certificate_for_ten_years_is_replaced_with_the_same_care() -> None:
 
 @pytest.fixture
 def webhooks(api: ApiServer) -> list[dict[str, Any]]:
-    """The webhooks of the configuration, as the chart made them."""
-    made = [{"name": f"{n}.s3d.dev", "clientConfig": {"service": {"name": "s3d"}}, "mine": n} for n in (1, 2)]
-    api.put(CONFIGURATION, {"metadata": {"name": "s3d"}, "webhooks": made})
+    """The webhooks of both configurations, as the chart made them."""
+    made = [{"name": f"{n}.s3d.dev", "clientConfig": {"service": {"name": "s3d"}}, "mine": n} for n in (1, 2, 3)]
+    api.put(CONFIGURATION, {"metadata": {"name": "s3d"}, "webhooks": made[:2]})
+    api.put(VALIDATION, {"metadata": {"name": "s3d"}, "webhooks": made[2:]})
     return made
 
 
+def webhooks_of(api: ApiServer) -> list[dict[str, Any]]:
+    return [each for path in (CONFIGURATION, VALIDATION) for each in api.objects[path]["webhooks"]]
+
+
 def bundles_of(api: ApiServer) -> set[bytes]:
-    return {base64.b64decode(each["clientConfig"]["caBundle"]) for each in api.objects[CONFIGURATION]["webhooks"]}
+    return {base64.b64decode(each["clientConfig"].get("caBundle", "")) for each in webhooks_of(api)}
 
 
 def served_of(api: ApiServer) -> Pair | None:
@@ -369,12 +375,9 @@ async def test_of_the_configuration_nothing_but_the_bundle_is_ever_written_and_t
             assert all(covers(bundle, served) for bundle in bundles_of(api))
             assert len(api.objects[SECRET]["data"]) < 8
     assert len(leaves) >= 5
-    now = [
-        each | {"clientConfig": each["clientConfig"] | {"caBundle": ""}}
-        for each in api.objects[CONFIGURATION]["webhooks"]
-    ]
+    now = [each | {"clientConfig": each["clientConfig"] | {"caBundle": ""}} for each in webhooks_of(api)]
     assert now == [each | {"clientConfig": each["clientConfig"] | {"caBundle": ""}} for each in webhooks]
-    assert {request.split()[0] for request in api.requests if CONFIGURATIONS in request} == {"GET", "PATCH"}
+    assert {request.split()[0] for request in api.requests if "webhookconfigurations" in request} == {"GET", "PATCH"}
 
 
 async def test_it_comes_to_rest_and_writes_nothing_then(
@@ -456,6 +459,21 @@ async def test_a_configuration_that_was_written_since_it_was_read_is_read_again_
         with pytest.raises(ApiError):
             await Keeper(client, TARGET, AT_ONCE).advance()
     assert api.objects[CONFIGURATION]["webhooks"] == [{"name": "a", "clientConfig": {}}]
+
+
+async def test_a_ca_that_reached_one_of_both_configurations_is_published_to_the_other_before_its_leaf_is_served(
+    api: ApiServer, client: Kube, webhooks: list[dict[str, Any]]
+) -> None:
+    """As where the operator is killed between the two writes, or one of the objects is made anew."""
+    keeper = Keeper(client, TARGET, AT_ONCE)
+    while await keeper.advance():
+        pass
+    api.put(VALIDATION, {"metadata": {"name": "s3d"}, "webhooks": webhooks[2:]})
+    old = served_of(api)
+    assert old
+    assert await Keeper(client, TARGET, AT_ONCE).advance()
+    assert bundles_of(api) == {old.authority}
+    assert served_of(api) == old
 
 
 async def test_the_api_servers_clock_counts_and_not_ours(

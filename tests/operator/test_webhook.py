@@ -54,8 +54,8 @@ class Caller:
     def __init__(self, webhook: Webhook, session: aiohttp.ClientSession, tls: ssl.SSLContext) -> None:
         self.webhook, self.session, self.tls = webhook, session, tls
 
-    async def post(self, opt_in: str, document: Any) -> tuple[int, Any]:
-        url = f"https://127.0.0.1:{self.webhook.options.port}/inject/{opt_in}"
+    async def post(self, opt_in: str, document: Any, at: str = "inject") -> tuple[int, Any]:
+        url = f"https://127.0.0.1:{self.webhook.options.port}/{at}/{opt_in}"
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
         async with self.session.post(url, data=data, ssl=self.tls, server_hostname=TARGET.hosts[0]) as response:
             text = await response.text()
@@ -175,6 +175,39 @@ async def test_a_gateway_that_is_too_new_to_be_known_is_looked_up(api: ApiServer
 async def test_a_gateway_of_another_namespace_is_none(api: ApiServer, caller: Caller) -> None:
     api.put(gateway_path("default", "elsewhere"), gateway("default", namespace="elsewhere"))
     assert "patch" not in await caller.ask("namespace", pod())
+
+
+def written(given: Any, **request: Any) -> dict[str, Any]:
+    """A review of a gateway that somebody writes."""
+    kind = {"group": "s3d.dev", "version": "v1alpha1", "kind": "S3Gateway"}
+    return review(given, name="default", kind=kind, oldObject=None, **request)
+
+
+@pytest.mark.semantics("F-2b")
+async def test_a_gateway_is_judged_when_it_is_written_and_counted(caller: Caller) -> None:
+    bad = gateway("default", SPEC | {"writeQueue": {"filter": ["photos[tga:x]"]}})
+    status, answer = await caller.post("gateway", written(bad), "validate")
+    assert (status, answer["response"]["allowed"], answer["response"]["uid"]) == (200, False, "u-1")
+    assert "at character 8 of 'photos[tga:x]'" in answer["response"]["status"]["message"]
+    for asked in (written(gateway("default")), written(bad, operation="UPDATE") | {}):
+        asked["request"]["oldObject"] = bad if asked["request"]["operation"] == "UPDATE" else None
+        status, answer = await caller.post("gateway", asked, "validate")
+        assert (status, answer["response"]) == (200, {"uid": "u-1", "allowed": True})
+    counted = await caller.metrics()
+    assert counted['s3d_webhook_gateway_reviews_total{result="accepted"}'] == 2
+    assert counted['s3d_webhook_gateway_reviews_total{result="refused"}'] == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [review(pod()), written(gateway("a"), operation="DELETE"), written(None), written("x"), written({}, uid=None), []],
+)
+async def test_a_review_of_something_else_than_a_written_gateway_is_a_bad_request(caller: Caller, asked: Any) -> None:
+    if isinstance(asked, dict) and asked["request"]["uid"] is None:
+        del asked["request"]["uid"]
+    status, text = await caller.post("gateway", asked, "validate")
+    assert (status, "not an AdmissionReview" in text) == (400, True)
+    assert (await caller.metrics())['s3d_webhook_gateway_reviews_total{result="error"}'] == 1
 
 
 @pytest.mark.checklist(34)

@@ -22,6 +22,7 @@ from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, St
 from s3d.admin.server import Doors
 from s3d.api import Body, BytesBody
 from s3d.errors import ConfigError, S3DError, S3Error
+from s3d.history import Sample
 from s3d.metrics import Metrics
 from s3d.problems import CHANGES_PARKED, Problem
 from s3d.settings import Gateway
@@ -95,6 +96,12 @@ class Told:
 
     def tried(self) -> list[TriedStatus]:
         return []
+
+    def under_way(self) -> list[dict[str, Any]]:
+        return [{"seq": 3, "key": SECRET}]
+
+    def history(self) -> list[Sample]:
+        return [{"at": 1.0, "changes": 2, "bytes": 3, "requests": 4, "failed": 5, "delivered": 6}]
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         self.chosen.append(chosen)
@@ -490,7 +497,7 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, p
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/cache", "/mount"])
+@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/mount"])
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404

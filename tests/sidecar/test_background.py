@@ -13,6 +13,7 @@ import pytest
 
 from s3d import background, daemon, watched
 from s3d.api import S3, Call, Reply
+from s3d.history import History
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
 from s3d.layers.queue.multipart import upkeep
@@ -120,12 +121,13 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         write_queue=WriteQueue(dir=tmp_path / "local" / "queue", max_size=24 << 20),
     )
     fake, metrics = Fake(), Metrics()
+    history = History(metrics, lambda: (0, 0))
     remote = BuggyRemote(fake)
     await ask(fake, "CreateBucket", {"Bucket": BUCKET})
     health = Health(5.0, 30.0, nothing)
     async with (
         open_queue(settings, remote, health, "http://remote.test", "us-east-1", metrics) as queue,
-        daemon.background(queue, None, None, [daemon.watched_settings(settings, set())], metrics),
+        daemon.background(queue, None, None, [daemon.watched_settings(settings, set())], metrics, history),
     ):
         yield Stage(queue, remote, fake, metrics)
 

@@ -84,3 +84,21 @@ def test_what_is_cached_is_read_after_a_restart_without_the_store(
     assert int(answer["ResponseMetadata"]["HTTPHeaders"]["age"]) >= 0
     with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=5) as page:
         assert b's3d_cache_requests_total{result="stale"} 1.0' in page.read()
+
+
+@pytest.mark.semantics("C-11a", "C-10f")
+def test_what_was_cached_is_forgotten_where_no_cache_is_any_more(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket)
+    remote.client().put_object(Bucket=bucket, Key="k", Body=DATA)
+    read(daemon, bucket)
+    eventually(lambda: cached(daemon) == 1)
+    elsewhere = daemon.local_dir / "elsewhere"
+    for changes in ({"S3D_READ_CACHE_DIR": str(elsewhere)}, {"S3D_READ_CACHE": "false"}):
+        daemon.terminate()
+        daemon.settings.update(changes)
+        daemon.start()
+        left = [path for path in daemon.local_dir.rglob("*.db") if path.parent.name in ("cache", "elsewhere")]
+        assert {path.parent for path in left} == ({elsewhere} if daemon.settings["S3D_READ_CACHE"] == "true" else set())
+        assert not (daemon.local_dir / "cache" / "blocks").exists()

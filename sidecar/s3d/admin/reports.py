@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
 from s3d.api import Body
+from s3d.history import Sample
 from s3d.problems import Problem
 
 
@@ -236,6 +237,12 @@ class Reports(Protocol):
 
     def tried(self) -> list[TriedStatus]:
         """Changes that were tried again and again."""
+
+    def under_way(self) -> list[dict[str, Any]]:
+        """The oldest changes that are to be pushed, at most a hundred."""
+
+    def history(self) -> list[Sample]:
+        """The counts of the last day."""
 
     def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of the changes that wait for a person."""

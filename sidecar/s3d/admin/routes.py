@@ -7,7 +7,6 @@ what changes anything, is answered on the unix socket only (SEMANTICS A-7).
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -16,13 +15,13 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from s3d import targets
+from s3d.admin.gauges import show
 from s3d.admin.reports import Chosen, Reports
 from s3d.errors import S3DError, S3Error
+from s3d.history import INTERVAL
 from s3d.metrics import Metrics
 
 SOCKET_NAME = "s3d.sock"
-UP = {"found": True, "not required": True, "missing": False, "failing": False, "refused": False}
-"""Whether an identity can act at the remote, by what is known of its keys."""
 LASTING: set[asyncio.BaseProtocol] = set()
 """Connections over which something large is sent just now: they may last."""
 Response = TypeVar("Response", bound=web.StreamResponse)
@@ -63,6 +62,10 @@ def handler(
                 return finish(log_level(reports, query))
             case "/queue" if shows_keys:
                 return finish(await asked(query, partial(list_kept, reports)))
+            case "/queue/under-way" if shows_keys:
+                return finish(await asked("", partial(list_under_way, reports)))
+            case "/history" if shows_keys:
+                return finish(answer(200, {"interval_seconds": INTERVAL, "samples": reports.history()}))
             case "/queue/why" if shows_keys:
                 return finish(await asked(query, partial(explain, reports)))
             case "/cache" if shows_keys:
@@ -103,6 +106,11 @@ async def asked(query: str, serve: Callable[[Chosen], Awaitable[Any]]) -> web.Re
 async def list_kept(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """A page of what waits for a person."""
     return {"changes": reports.kept(chosen)}
+
+
+async def list_under_way(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """The oldest changes that are to be pushed."""
+    return {"changes": reports.under_way()}
 
 
 async def explain(reports: Reports, chosen: Chosen) -> dict[str, Any]:
@@ -167,23 +175,7 @@ def choose(query: str) -> Chosen:
 
 async def scrape(reports: Reports, metrics: Metrics, accept: str) -> web.Response:
     """Answer with all metrics, in the format that the scraper asks for."""
-    metrics.show_problems({one.name for one in reports.problems()})
-    with suppress(S3DError):  # a store that fails is itself in the counts
-        status = reports.status()
-        up = {"reachable": True, "away": False}.get(status["remote"]["state"])
-        pending = status["pending"]
-        metrics.show(
-            status["states"],
-            pending["bytes"],
-            pending["oldest_age_seconds"],
-            unjudged=pending["unjudged"],
-            kept_bytes=pending["kept_bytes"],
-            paused_lanes=status["paused_lanes"],
-            remote_up=up,
-            identities={one["name"]: UP.get(one["credentials"]) for one in status["remote"]["identities"]},
-            access_keys=status["access_keys"] or 0,
-            files={name: file["error"] for name, file in status["files"].items()},
-        )
+    show(reports, metrics)
     encode, content_type = choose_encoder(accept)
     # In a thread: thousands of lines take longer than a request may wait for the loop.
     page = await asyncio.to_thread(encode, metrics.registry)

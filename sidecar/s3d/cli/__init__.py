@@ -33,6 +33,8 @@ examples:
   s3d ls holiday/2026/                     list keys
   s3d get holiday/2026/a.jpg > a.jpg       read it back
   s3d status                               is the remote there, and what is still to be delivered?
+  s3d doctor                               what is not as it should be, and what to do
+  s3d ui                                   the same as a page for a browser, and what can be done about it
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
   s3d cache stat                           how much is kept of what was read
@@ -60,11 +62,40 @@ examples:
   s3d status                       the daemon: remote, and what is pending
   s3d status holiday               one bucket
   s3d status holiday/2026/a.jpg    one object: delivered, or what its changes wait for
+  s3d status --watch               the daemon again and again, until Ctrl-C
   s3d status --json | jq .pending.bytes
 
 A bucket and an object are asked about over the socket in S3D_LOCAL_DIR, so this works where the
 daemon runs and for its user. `delivered` means that nothing is pending here. Of the daemon, the exit code is 3 where
 something is wrong; docs/OPERATING.md names all that may be.
+"""
+DOCTOR = """\
+examples:
+  s3d doctor                       settings, shell, ports, disk, remote, keys, clock, and the buckets in S3D_BUCKETS
+  s3d doctor holiday               one more bucket
+  s3d doctor --write holiday       whether it takes writes, and keeps their conditions
+
+It reads the settings from the environment as `s3d run` does, and needs no daemon. Each line is ok, a note of what may
+surprise, or wrong, with what to do; the exit code is 1 where something is wrong. Not on a terminal, its fields are
+separated by tabs: grade, thing, what was found, what to do.
+"""
+TRACE = """\
+examples:
+  s3d trace 7                      when it was accepted, by which requests, how often it was tried, what it waits for
+  s3d trace 7 --json | jq -r .requests[]
+
+Requests that were recorded (docs/TELEMETRY.md) are named by trace and span, as the collector has them; the push links
+to them. What is delivered is pending no more, and is found at the collector only. Not on a terminal, a line is: name
+and value, separated by a tab.
+"""
+UI = """\
+examples:
+  s3d ui                           serve the status page, and print its address
+  s3d ui --port 33335              on this port, for `kubectl port-forward POD 33335`
+
+The page shows what `s3d status`, `s3d queue list` and `s3d cache ls` show, and a day of counts; what waits for a
+person can be tried again or discarded there. It is served on 127.0.0.1 to whoever has the printed address, which
+changes with each run. It asks the daemon over the socket in S3D_LOCAL_DIR, and ends with Ctrl-C.
 """
 LS = """\
 examples:
@@ -177,6 +208,7 @@ examples:
 A rule that matches takes the object in, one that begins with ! leaves it out, and the last one that
 matches decides. What is not known matches no rule: the tags, headers and metadata of a delete or a get,
 if they are not named here, and the tags of a bucket. Then the answer may be `unknown`.
+Where the settings here name a policy (S3D_OPA_URL), stderr says that it is asked as well.
 Not on a terminal, a line is: rule, whether it matches, and what that means, separated by tabs; the last
 line is the answer: yes, no or unknown. The forms of a rule are in docs/FILTERS.md.
 """
@@ -187,6 +219,14 @@ examples:
 
 It holds until the daemon ends, or until S3D_LOG_LEVEL changes in its settings.json. What is asked is asked over
 the socket in S3D_LOCAL_DIR, where the daemon runs.
+"""
+COMPLETION = """\
+examples:
+  eval "$(s3d completion bash)"                                   in ~/.bashrc
+  eval "$(s3d completion zsh)"                                    in ~/.zshrc
+  s3d completion fish > ~/.config/fish/completions/s3d.fish
+
+Buckets and keys are those of the door at S3D_ENDPOINT, as far as it answers within two seconds.
 """
 RUN = """\
 examples:
@@ -301,6 +341,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
     commands = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from s3d.cli.completion import complete
+
+        complete(commands)
     options = commands.parse_args(argv)
     if not options.command:
         commands.print_help(sys.stderr)
@@ -336,6 +380,18 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.status import status
 
             return status(options)
+        case "doctor":
+            from s3d.cli.doctor import doctor
+
+            return doctor(options)
+        case "trace":
+            from s3d.cli.trace import trace
+
+            return trace(options)
+        case "ui":
+            from s3d.cli.ui.server import ui
+
+            return ui(options)
         case "queue":
             from s3d.cli.queue import queue
 
@@ -368,6 +424,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.queue import log_level
 
             return log_level(options.level)
+        case "completion":
+            from s3d.cli.completion import completion
+
+            return completion(options)
         case "prestop":
             from s3d.cli.queue import prestop
 
@@ -414,7 +474,20 @@ def parser() -> Parser:
 
     command = add("status", "show how the gateway, a bucket or an object is doing", epilog=STATUS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/KEY]", help="what to look at")
+    command.add_argument("-w", "--watch", action="store_true", help="look every 2 s, until Ctrl-C")
     add_json(command)
+
+    command = add("doctor", "try what s3d needs, and say what to do", epilog=DOCTOR)
+    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket that it is to be for")
+    command.add_argument("--write", action="store_true", help="put an object into the bucket, and delete it")
+    add_json(command)
+
+    command = add("trace", "show what has become of one pending change", epilog=TRACE)
+    command.add_argument("seq", type=int, metavar="N", help="its number, as `s3d status` and `s3d queue list` show it")
+    add_json(command)
+
+    command = add("ui", "serve the status page for a browser", epilog=UI)
+    command.add_argument("--port", type=int, default=0, metavar="N", help="where (default: a port that is free)")
 
     command = add("ls", "list the buckets, or the keys of one", epilog=LS)
     command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="where to look")
@@ -532,6 +605,9 @@ def parser() -> Parser:
     summary = "set the lowest level that is logged"
     choice = actions.add_parser("level", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=LOG)
     choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
+
+    command = add("completion", "print what has a shell complete commands, buckets and keys", epilog=COMPLETION)
+    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
 
     # Without help, so that it is not among the commands that a person is shown: a kubelet calls it.
     choices.add_parser("prestop", description="Say that the pod is being deleted: its grace period runs from now.")

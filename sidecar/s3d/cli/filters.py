@@ -1,9 +1,15 @@
-"""`filter test`: what a list of rules says of an object, and which rule decides. Nothing is asked of the daemon."""
+"""`filter test`: what a list of rules says of an object, and which rule decides. Nothing is asked of the daemon.
+
+Where the settings name a policy, that is said too: a list is not all that is asked whether a change may leave.
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
+from s3d import config
 from s3d.cli import terminal
 from s3d.errors import ConfigError
 from s3d.filters.explain import explain
@@ -11,6 +17,8 @@ from s3d.filters.grammar import FilterError, parse
 from s3d.filters.match import Subject, Truth, Values
 
 PUT = "put"
+ASKED = frozenset([PUT, "delete"])
+"""What a policy is asked about."""
 COLOURS = {Truth.YES: "green", Truth.NO: "red", Truth.UNKNOWN: "yellow"}
 
 
@@ -25,8 +33,10 @@ def test(options: argparse.Namespace) -> int:
         fields = ("rule", "matches", "effect")
         shown = [dict(zip(fields, line, strict=True)) for line in lines]
         decider = None if verdict.decider is None else str(rules.rules[verdict.decider])
-        terminal.print_json({"answer": verdict.answer, "decider": decider, "rules": shown})
-    elif terminal.is_terminal():
+        is_asked = asks_policy(options.op)
+        terminal.print_json({"answer": verdict.answer, "decider": decider, "rules": shown, "policy": is_asked})
+        return 0
+    if terminal.is_terminal():
         width = max(len(rule) for rule, _, _ in lines)
         for rule, said, effect in lines:
             sys.stdout.write(f"{terminal.printable(rule):<{width}}  {said:<8} {effect}".rstrip() + "\n")
@@ -35,7 +45,16 @@ def test(options: argparse.Namespace) -> int:
         for line in lines:
             terminal.print_fields(*line)
         terminal.print_fields(verdict.answer)
+    if asks_policy(options.op):
+        sys.stderr.write("a policy is asked, too (S3D_OPA_URL): it may hold what the push filter lets leave\n")
     return 0
+
+
+def asks_policy(operation: str) -> bool:
+    """Whether the settings here name a policy that is asked about an operation; wrong ones are not told of here."""
+    with suppress(ConfigError):
+        return operation in ASKED and bool(config.load(os.environ).opa.url)
+    return False
 
 
 def subject(options: argparse.Namespace) -> Subject:

@@ -6,10 +6,11 @@ socket only (SEMANTICS A-7): it has to be asked where the daemon runs.
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 from s3d import documents
@@ -18,6 +19,7 @@ from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
 
+WATCHED_SECONDS = 2.0
 WRONG = 3
 """Exit code where something is wrong with the daemon."""
 STATES = {
@@ -32,10 +34,41 @@ STATES = {
 
 
 def status(options: argparse.Namespace) -> int:
-    """Show it."""
+    """Show it, once or until somebody ends it."""
     target: Target | None = options.target
+    if options.watch:
+        watch(target, as_json=options.json)
     said = fetch(target)
-    if options.json:
+    show(target, said, as_json=options.json)
+    return WRONG if target is None and said["problems"] else 0
+
+
+def watch(target: Target | None, *, as_json: bool) -> NoReturn:
+    """Show it again and again: on a terminal in the same place, elsewhere one after the other. A daemon that does not
+    answer may be starting anew: that is said, and it is asked again."""
+    redraws = terminal.is_terminal() and not as_json
+    while True:
+        try:
+            said = fetch(target)
+        except NotRunning as error:
+            said = {"error": error.message}
+        if redraws:
+            terminal.clear()
+        if "error" in said and redraws:
+            terminal.print_rows([("s3d", terminal.paint(terminal.printable(said["error"]), "red"))])
+        elif "error" in said and not as_json:
+            terminal.print_fields("error", said["error"])
+        else:
+            show(target, said, as_json=as_json)
+        if not redraws and not as_json:
+            terminal.print_fields()
+        sys.stdout.flush()
+        time.sleep(WATCHED_SECONDS)
+
+
+def show(target: Target | None, said: dict[str, Any], *, as_json: bool) -> None:
+    """Show it once."""
+    if as_json:
         terminal.print_json(said)
     elif not terminal.is_terminal():
         for name, value in flatten(said):
@@ -46,7 +79,6 @@ def status(options: argparse.Namespace) -> int:
         terminal.print_rows(object_rows(said))
     else:
         terminal.print_rows(bucket_rows(said))
-    return WRONG if target is None and said["problems"] else 0
 
 
 def fetch(target: Target | None) -> dict[str, Any]:

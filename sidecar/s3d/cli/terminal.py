@@ -15,6 +15,8 @@ from typing import Any, Self, TextIO
 
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+# What turns the direction of a text makes a name end elsewhere than it seems to.
+CONTROL |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 FIRST_SHOWN = 0.5
 """Seconds that something takes before its progress is worth showing."""
 REDRAWN = 0.1
@@ -65,6 +67,11 @@ def show_time(stamp: str) -> str:
 def count(number: int, noun: str) -> str:
     """`1 change`, `2 changes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def clear() -> None:
+    """Begin at the top of an empty terminal."""
+    sys.stdout.write("\x1b[H\x1b[2J\x1b[3J" if os.environ.get("TERM") != "dumb" else "\n")
 
 
 def print_fields(*fields: object) -> None:

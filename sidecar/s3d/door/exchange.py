@@ -1,4 +1,4 @@
-"""One request and its answer, as metrics and the access log tell of it.
+"""One request and its answer, as metrics, the access log and its span tell of it.
 
 Every request that was read is told of once, when its answer has left or its client has: also what the door refuses by
 itself. A path is shown without its query, since that of a presigned URL holds a signature.
@@ -11,9 +11,11 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from s3d import spans
 from s3d.door.response import Pieces
 from s3d.metrics import Metrics
 from s3d.settings import Gateway
+from s3d.spans import Span
 
 log = logging.getLogger("s3d.access")
 
@@ -33,12 +35,15 @@ class Exchange:
     operation: str = ""
     """The name in the S3 model; "" for an unknown one, and before it is known."""
     bucket: str = ""
+    key: str = ""
     source: str = "door"
     """Who answered: a source of api.Reply, or the door where the request came no further."""
     received: int = 0
     sent: int = 0
     """Bytes of the bodies, as announced."""
     started: float = field(default_factory=time.perf_counter)
+    span: Span | None = None
+    """What is recorded of it; None: nothing."""
 
 
 class Accounts:
@@ -65,6 +70,8 @@ class Accounts:
             received=exchange.received,
             sent=exchange.sent,
         )
+        if exchange.span is not None:
+            _tell(exchange.span, exchange, status)
         wanted = self._settings.access_log
         if wanted == "all" or (wanted == "errors" and status >= 400):
             self._log(exchange, status, now - exchange.started)
@@ -95,3 +102,23 @@ class Accounts:
         milliseconds = f"{seconds * 1000:.1f} ms"
         text = f"{exchange.id} {exchange.method} {path}: {name} {status} by {source} in {milliseconds}"
         log.info("%s", text, extra={"fields": fields})
+
+
+def _tell(span: Span, exchange: Exchange, status: int) -> None:
+    """Say what came of a request that is recorded. Its path and its query are left out: the one holds a key, the other
+    a signature."""
+    known: dict[str, spans.Value] = {
+        spans.METHOD: exchange.method,
+        spans.STATUS: status,
+        spans.SOURCE: exchange.source,
+        spans.REQUEST_ID: exchange.id,
+        "http.request.body.size": exchange.received,
+        "http.response.body.size": exchange.sent,
+    }
+    if exchange.bucket:
+        known[spans.BUCKET] = exchange.bucket
+    if exchange.key:
+        known[spans.KEY] = exchange.key
+    if is_failed := status >= 500:
+        known[spans.ERROR] = str(status)
+    span.tell(known, name=exchange.operation or exchange.method, failed=is_failed)

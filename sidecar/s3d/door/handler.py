@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from s3d import connections, targets
+from s3d import connections, spans, targets
 from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
@@ -34,6 +34,7 @@ from s3d.metrics import Metrics
 from s3d.protocol import adminapis, answers, checksums, decode, encode, sigv4
 from s3d.protocol.model import Operation
 from s3d.settings import Gateway
+from s3d.spans import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +54,20 @@ class Door:
     """One S3 front over one S3."""
 
     def __init__(
-        self, serve: S3, settings: Gateway, rules_of: RulesOf, metrics: Metrics, callers: Callers | None = None
+        self,
+        serve: S3,
+        settings: Gateway,
+        rules_of: RulesOf,
+        metrics: Metrics,
+        callers: Callers | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
-        """Take what answers the calls, who knows the CORS rules of buckets, who counts, and who may call; None:
-        everyone who reaches the door."""
+        """Take what answers the calls, who knows the CORS rules of buckets, who counts, who may call (None: everyone
+        who reaches the door), and who records requests (None: nobody)."""
         self.accounts = Accounts(metrics, settings)
         self._serve = serve
         self._callers = callers
+        self._tracer = tracer
         host = urlsplit(settings.endpoint).hostname or "localhost"
         self._domains: Sequence[str] = (*settings.domains,)
         self._hosts = frozenset(["localhost", "127.0.0.1", "[::1]", "::1", host, *settings.domains])
@@ -75,7 +83,9 @@ class Door:
         authority, path, query = targets.split(request.raw_path)
         exchange = Exchange(f"{self._run}{next(self._count):08X}", request.method, path)
         response: web.StreamResponse | None = None
-        with connections.of_request(request).answering():
+        if self._tracer is not None:
+            exchange.span = self._tracer.request(request.headers)
+        with connections.of_request(request).answering(), spans.within(exchange.span):
             try:
                 response = await self._answer(request, exchange, authority, query)
             finally:
@@ -111,7 +121,7 @@ class Door:
                     # Whatever S3 would take it for.
                     operation = None
                 exchange.operation = name = operation.name if operation else ""
-                exchange.bucket = params.get("Bucket", "")
+                exchange.bucket, exchange.key = params.get("Bucket", ""), params.get("Key", "")
                 caller, source = await self._admit(request, name, params, wire, body, page)
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source

@@ -11,30 +11,28 @@ import contextlib
 import logging
 import os
 import ssl
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from s3d import spans
 from s3d.api import MAX_HEADERS, AnyHeaders, Body, BytesBody, Call, Headers, Outcome, Reply, Wire, read_all
-from s3d.bounded import BoundedMap
 from s3d.client import DOCUMENT_LIMIT
 from s3d.errors import ConfigError, NotS3, Unavailable
 from s3d.layers import blanks
+from s3d.layers.addresses import Addresses, Target
 from s3d.layers.blanks import Blanks
 from s3d.layers.credentials import Chain
 from s3d.layers.health import Exchange, Health
 from s3d.layers.identities import OWN, Identities, Identity
 from s3d.layers.judge import PATIENT, Judge, read_document
 from s3d.layers.proxies import Proxies, shown
+from s3d.layers.skew import Skew
 from s3d.layers.standing import NO_BUCKET
 from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
 from s3d.metrics import Metrics
@@ -54,12 +52,6 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EXPECT_FROM = 1 << 20
 # A body up to this size is read whole to learn its trailer, which then travels as a header.
 TRAILER_BUFFER = 256 << 10
-MAX_REGIONS = 10_000
-"""Buckets in another region of which that is remembered; of one that was forgotten the remote says it again."""
-MAX_SKEW = 240.0
-"""Seconds by which the clocks may differ before ours is corrected for signatures; S3 allows 900."""
-EARLIEST, LATEST = datetime(2006, 3, 14, tzinfo=UTC).timestamp(), datetime(2106, 2, 7, tzinfo=UTC).timestamp()
-"""Between these (Unix times: S3's first day, and the end of 32 bits) a remote's clock is believed."""
 REDIRECTS = frozenset([301, 307, 400])
 SAYING = frozenset([400, 401, 403, 404])
 """Statuses of errors that may be about us."""
@@ -85,16 +77,6 @@ def _release(waiter: "asyncio.Future[bool]") -> None:
         waiter.set_result(True)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a request goes: the URL without query, and what is signed."""
-
-    scheme: str
-    host: str
-    path: str
-    region: str
-
-
 class Remote:
     """The S3 store named by the settings."""
 
@@ -102,30 +84,26 @@ class Remote:
         """Prepare the connections; nothing is sent before the first call."""
         self._metrics = metrics
         self._settings = settings
-        self._chain = Chain(settings.region, needed=not settings.anonymous and not settings.credentials_dir)
-        self.region = self._chain.region()
-        self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
-        parts = urlsplit(self.endpoint)
-        self._scheme, self._host, self._base = parts.scheme, parts.netloc, parts.path
-        self.identities = Identities(settings, self._chain, self._base)
-        self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and not settings.endpoint)
-        self._regions: BoundedMap[str, str] = BoundedMap(MAX_REGIONS)
+        chain = Chain(settings.region, needed=not settings.anonymous and not settings.credentials_dir)
+        self._addresses = Addresses(settings, chain)
+        self.region, self.endpoint = self._addresses.region, self._addresses.endpoint
+        self.identities = Identities(settings, chain, self._addresses.base)
         self._last = ("", OWN)
         """The bucket that was asked last, and by whom."""
         self._expects = True
         """Whether the remote may be asked to answer before the bytes; not once it has refused that."""
-        self._skew = 0.0
-        """Seconds by which the remote's clock is ahead, where it refused us for that."""
+        self._skew = Skew()
         self.health = Health(settings.away_after, settings.request_timeout, self._probe)
+        self._proxies = Proxies()
+        if proxy := self._proxies.of(self._addresses.scheme, self._addresses.host):
+            log.info("the remote is reached through the proxy %s", shown(proxy))
+        self._judge = Judge(self._forward, settings.request_timeout)
+        self._blanks = Blanks(self._send_blanks)
+        # Last, since nobody closes the connections of a remote that could not be made.
         tls = _tls()
         self._client = self._open_client(tls, keep=True)
         self._fresh = self._open_client(tls, keep=False)
         """Makes a connection for each request."""
-        self._proxies = Proxies()
-        if proxy := self._proxies.of(self._scheme, self._host):
-            log.info("the remote is reached through the proxy %s", shown(proxy))
-        self._judge = Judge(self._forward, settings.request_timeout)
-        self._blanks = Blanks(self._send_blanks)
 
     def _open_client(self, tls: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
         # No limit of connections: waiting for a free one would look like a silent remote.
@@ -144,8 +122,10 @@ class Remote:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
-        await self._fresh.close()
+        try:
+            await self._client.close()
+        finally:
+            await self._fresh.close()
 
     async def __call__(self, call: Call) -> Reply:
         """Send a call and judge its answer."""
@@ -241,12 +221,20 @@ class Remote:
         client, sent = self._client, 0
         while True:
             sent += 1
-            target = self._target(call.bucket, path)
+            target = self._addresses.target(call.bucket, path)
             upload = Upload(body) if body is not None else None
             expects = self._expects and upload is not None and (upload.body.length or 0) >= EXPECT_FROM
-            response = await self._exchange(
-                client, call, method, target, query, headers, upload, payload_hash, expects=expects
-            )
+            about = {spans.METHOD: method, spans.SERVER: target.host, spans.BUCKET: call.bucket, spans.KEY: call.key}
+            with spans.child(call.operation or method, about) as span:
+                response = await self._exchange(
+                    client, call, method, target, query, headers, upload, payload_hash, expects=expects
+                )
+                if span is not None:
+                    answered: dict[str, spans.Value] = {
+                        spans.STATUS: response.status,
+                        spans.REQUEST_ID: response.headers.get("x-amz-request-id", ""),
+                    }
+                    span.tell(answered, failed=response.status >= 400)
             if isinstance(response, Reply):
                 return response
             download = Download(response, upload, self.health)
@@ -276,7 +264,7 @@ class Remote:
             return False
         region = response.headers.get("x-amz-bucket-region", "")
         if region and region != target.region:
-            self._regions[call.bucket] = region
+            self._addresses.learn(call.bucket, region)
             return True
         if sent > 1 or response.status != 400 or reply.body is None or (reply.body.length or 0) > EARLY_LIMIT:
             return False
@@ -357,21 +345,7 @@ class Remote:
         self._metrics.remote_requests.labels(str(status)).inc()
         self.health.answered()
         if status == 403:
-            self._note_skew(headers.get(hdrs.DATE, ""))
-
-    def _note_skew(self, date: str) -> None:
-        """Learn from a refusal how far the remote's clock is from ours: a signature holds for a quarter of an hour."""
-        try:
-            moment = parsedate_to_datetime(date).timestamp()
-        except (ValueError, TypeError, OverflowError):
-            return
-        if not EARLIEST <= moment <= LATEST:
-            return
-        skew = moment - time.time()
-        skew = skew if abs(skew) > MAX_SKEW else 0.0
-        if abs(skew - self._skew) > MAX_SKEW:
-            log.warning("the remote's clock is %+.0f s from ours: requests are signed by its time from now on", skew)
-            self._skew = skew
+            self._skew.learn(headers.get(hdrs.DATE, ""))
 
     def _lost(self, error: Exception, exchange: Exchange | None, upload: "Upload | None") -> Unavailable:
         """Say what a failed exchange means, and let the remote's health know."""
@@ -424,35 +398,14 @@ class Remote:
             secret_key=keys.secret_key,
             token=keys.token,
             region=target.region,
-            now=datetime.now(UTC) + timedelta(seconds=self._skew),
+            now=self._skew.now(),
             reading=reading,
         )
-
-    def _target(self, bucket: str, path: str) -> Target:
-        """Address a bucket, or a key of it by `path`: a slash and the key, which may itself begin with one."""
-        region = self._regions.get(bucket) or self.region
-        host = self._host
-        if region != self.region and not self._settings.endpoint:
-            host = urlsplit(self._aws_endpoint(region)).netloc
-        if not bucket:
-            return Target(self._scheme, host, self._base + "/", region)
-        if self._virtual and "." not in bucket:
-            return Target(self._scheme, f"{bucket}.{host}", f"{self._base}/{path.removeprefix('/')}", region)
-        key = path.removeprefix("/")
-        return Target(
-            self._scheme, host, f"{self._base}/{quote(bucket, safe='-_.~')}" + (f"/{key}" if key else ""), region
-        )
-
-    def _aws_endpoint(self, region: str) -> str:
-        found = self._chain.session.get_component("endpoint_resolver").construct_endpoint("s3", region)
-        if not found:
-            raise ConfigError(f"AWS_REGION: {region} is not a region of AWS", hint="or set S3_ENDPOINT")
-        return f"https://{found['hostname']}"
 
     async def _probe(self) -> None:
         bucket, identity = self._last
         call = Call("HeadBucket", {"Bucket": bucket}, Wire("HEAD", "/", "", CIMultiDict()), identity=identity)
-        target = self._target(bucket, "/")
+        target = self._addresses.target(bucket, "/")
         response = await self._exchange(
             self._client, call, "HEAD", target, "", CIMultiDict(), None, EMPTY_SHA256, probe=True
         )
@@ -468,7 +421,7 @@ class Remote:
             identity=identity,
         )
         headers: Headers = CIMultiDict(blanks.SAMPLE)
-        query, target = "location" if bucket else "", self._target(bucket, "/")
+        query, target = "location" if bucket else "", self._addresses.target(bucket, "/")
         response = await self._exchange(
             self._client, call, "GET", target, query, headers, None, EMPTY_SHA256, reading=reading
         )
@@ -495,20 +448,15 @@ def _tls() -> ssl.SSLContext:
 @contextlib.asynccontextmanager
 async def connect(settings: RemoteSettings, metrics: Metrics) -> AsyncIterator[Remote]:
     """Open the remote and keep its health watched for as long as the context lasts. Raises ConfigError."""
-    remote = Remote(settings, metrics)
-    try:
+    async with contextlib.aclosing(Remote(settings, metrics)) as remote:
         await remote.identities.read()
-    except ConfigError:
-        await remote.aclose()
-        raise
-    if settings.credentials_dir:
-        with contextlib.suppress(Unavailable):
-            await remote.identities.own.credentials.find()
-    watch = asyncio.create_task(remote.health.watch(metrics))
-    try:
-        yield remote
-    finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
-        await remote.aclose()
+        if settings.credentials_dir:
+            with contextlib.suppress(Unavailable):
+                await remote.identities.own.credentials.find()
+        watch = asyncio.create_task(remote.health.watch(metrics))
+        try:
+            yield remote
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch

@@ -58,3 +58,27 @@ def test_the_command_line_says_what_is_known(
 def test_a_rule_that_cannot_be_read_is_told_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["filter", "test", "b[tga:k]", "b/k"]) == USAGE
     assert "did you mean tag?, at character 3 of 'b[tga:k]'" in capsys.readouterr().err
+
+
+@pytest.mark.semantics("F-3")
+@pytest.mark.parametrize(("operation", "is_asked"), [("put", True), ("delete", True), ("get", False)])
+def test_where_a_policy_is_asked_too_it_says_so_and_the_answer_stays_the_last_line(
+    operation: str, is_asked: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["filter", "test", "b", "b/k", "--op", operation]
+    assert main(words) == 0
+    assert "policy" not in capsys.readouterr().err
+    monkeypatch.setenv("S3D_OPA_URL", "http://127.0.0.1:8181")
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == "yes"
+    assert ("a policy is asked, too (S3D_OPA_URL)" in shown.err) is is_asked
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["policy"] is is_asked
+
+
+def test_wrong_settings_are_no_matter_of_a_filter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3D_OPA_URL", "ftp://policy")
+    assert said(capsys, "b", "b/k")[-1] == ["yes"]

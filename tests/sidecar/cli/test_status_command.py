@@ -1,11 +1,17 @@
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from s3d.cli.status import flatten
-from tests.daemons import Daemon
+from tests.daemons import Daemon, StartDaemon
 from tests.processes import free_port
 from tests.remotes import Remote
 from tests.sidecar.cli.conftest import Cli
@@ -116,6 +122,42 @@ def test_a_person_reads_sentences(cli: Cli, away: Daemon, monkeypatch: pytest.Mo
     assert " ago; " in cli("status", "films/k").out.decode()
     assert "nothing is pending" in cli("status", "films/other").out.decode()
     assert "pending   1 change, 5 B" in cli("status", "films").out.decode()
+
+
+def watching(daemon: Daemon, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "s3d.cli", "status", "--watch", *words]
+    environment = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "TERM": "xterm", **daemon.environment}
+    return subprocess.Popen(command, env=environment, **streams)
+
+
+def test_watch_goes_on_while_the_daemon_is_away_and_until_it_is_interrupted(
+    moto: Remote, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(moto)
+    with watching(daemon, "--json", stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        seen = (json.loads(line) for line in program.stdout)
+        assert "version" in next(seen)
+        daemon.kill()
+        assert "s3d is not running" in next(said["error"] for said in seen if "error" in said)
+        daemon.start()
+        assert next(said["problems"] for said in seen if "problems" in said) == []
+        program.send_signal(signal.SIGINT)
+        assert program.wait(30) == 130
+
+
+def test_watch_draws_anew_on_a_terminal(moto: Remote, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(moto)
+    ours, theirs = os.openpty()
+    shown = b""
+    with watching(daemon, stdout=theirs, stderr=theirs) as program:
+        os.close(theirs)
+        while shown.count(b"pending   nothing: the remote has everything") < 2:
+            shown += os.read(ours, 4096)
+        program.send_signal(signal.SIGINT)
+        assert program.wait(30) == 130
+    os.close(ours)
+    assert shown.count(b"\x1b[2J") == 2
 
 
 def test_values_are_flattened_with_their_paths() -> None:

@@ -33,6 +33,10 @@ def test_a_time_that_is_none_is_shown_as_it_came() -> None:
     assert terminal.show_time("soon\x1b") == "soon\\x1b"
 
 
+def test_a_name_turns_neither_a_terminal_nor_the_direction_of_a_text() -> None:
+    assert terminal.printable("a\x1b[31m\u202egnp.exe\u2066") == "a\\x1b[31m\\u202egnp.exe\\u2066"
+
+
 def test_progress_is_shown_on_a_terminal_and_wiped_off(monkeypatch: pytest.MonkeyPatch) -> None:
     class Screen(io.StringIO):
         def isatty(self) -> bool:

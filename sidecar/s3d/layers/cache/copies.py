@@ -16,7 +16,7 @@ from s3d.errors import CorruptBody
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.rows import entries
-from s3d.layers.cache.rows.entries import Spot
+from s3d.layers.cache.rows.entries import Spot, Tags
 from s3d.store.blocks import BLOCK, BlockFile, Blocks
 from s3d.store.failures import StoreFailed
 
@@ -43,6 +43,8 @@ class Copy:
     head: Headers | None = None
     """The headers of the latest plain answer."""
     validated: float = 0.0
+    tags: Tags = None
+    """The tags of the object, where they were asked for."""
     granted: dict[str, float] = field(default_factory=dict)
     """To whom the remote has given it, so far as that is not in the index."""
     written: int = 0
@@ -124,7 +126,7 @@ class Copies:
             else:
                 copy = Copy(spot, again.etag, again.length, file, again.blocks, self._verified_of(again.file))
                 copy.row, copy.written = again.id, again.bytes
-                copy.head, copy.validated = again.head, again.validated
+                copy.head, copy.validated, copy.tags = again.head, again.validated, again.tags
                 at, head = self._index.validated(again.id)
                 copy.validated, copy.head = max(at, copy.validated), head or copy.head
                 self._live[spot] = copy

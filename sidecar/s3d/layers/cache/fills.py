@@ -223,7 +223,7 @@ class Fills:
                     blocks[number] = 0
         new = New(
             *(copy.etag, copy.length, copy.file.name, blocks.tobytes(), size),
-            *(copy.head, copy.validated, dict(copy.granted)),
+            *(copy.head, copy.validated, dict(copy.granted), copy.tags),
         )
         used = self._index.clock.now()
 

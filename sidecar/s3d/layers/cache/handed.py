@@ -1,81 +1,137 @@
 """Takes over what the write queue has delivered, instead of having it deleted: by link, and no byte is copied (C-8).
 
 The row here comes first, and that of the queue goes then. Nobody has been given the object by the remote yet: until the
-first read has asked, it is answered to nobody without asking. A file of another disk, and the parts of an upload, are
-not taken.
+first read has asked, it is answered to nobody without asking. A file of another disk is not taken. The parts of an
+upload become one file: they are copied, one upload after another, while the delivery goes on.
 """
 
+import asyncio
+import contextlib
+import logging
 from array import array
+from dataclasses import replace
 
 from multidict import CIMultiDict
 
-from s3d.api import AnyHeaders, Body, BytesBody
+from s3d.api import Body, BytesBody, Delivered
+from s3d.errors import S3DError
 from s3d.layers.cache import requests
-from s3d.layers.cache.changes import Changes
+from s3d.layers.cache.changes import Changes, Era
+from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies
+from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
 from s3d.layers.cache.rows.entries import New, Spot
 from s3d.metrics import Metrics
-from s3d.store.blocks import BLOCK, BlockFile, Blocks
+from s3d.store.blocks import BLOCK, Blocks
 from s3d.store.file_body import FileBody
+
+log = logging.getLogger(__name__)
+
+MAX_COPIED = 16
+"""Uploads that may wait to be copied, whose parts stay on the disk for so long; one more is not taken."""
 
 
 class HandedOver:
     """Takes bodies over."""
 
     def __init__(
-        self, index: Index, blocks: Blocks, copies: Copies, changes: Changes, room: Room, metrics: Metrics
+        self,
+        index: Index,
+        blocks: Blocks,
+        copies: Copies,
+        changes: Changes,
+        choice: Choice,
+        room: Room,
+        metrics: Metrics,
     ) -> None:
         """Take where they are kept."""
         self._index = index
         self._blocks = blocks
         self._copies = copies
         self._changes = changes
+        self._choice = choice
         self._room = room
         self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
 
-    async def take(self, spot: Spot, headers: AnyHeaders, body: Body) -> None:
-        """Take a body over, where it may be cached and there is room, and close it. Raises StoreFailed."""
+    async def close(self) -> None:
+        """End what is being copied."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def take(self, delivered: Delivered, body: Body) -> None:
+        """Take a body over, where it may be cached and there is room, and close it in the end. Raises StoreFailed."""
+        size = body.length or 0
+        spot, etag = Spot(delivered.bucket, delivered.key), delivered.headers.get("ETag", "")
+        wanted, tags = False, None
+        if size and requests.may_be_kept(CIMultiDict(delivered.headers)):
+            wanted, tags = self._choice.wants_delivered(delivered, size)
+        new = New(etag, size, "", b"", 0, None, self._index.clock.now(), {}, tags)
+        era = contextlib.ExitStack()
+        sound = era.enter_context(self._changes.era(spot.bucket, spot.key))
+        if wanted and not isinstance(body, FileBody | BytesBody) and len(self._tasks) < MAX_COPIED:
+            task = asyncio.ensure_future(self._copy(spot, new, body, era, sound))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        with era:
+            try:
+                if wanted and isinstance(body, FileBody | BytesBody):
+                    await self._take(spot, new, body, sound)
+            finally:
+                await body.aclose()
+
+    async def _copy(self, spot: Spot, new: New, body: Body, era: contextlib.ExitStack, sound: Era) -> None:
+        """Take over what is in several files, when its turn has come. A change since then has it thrown away."""
         try:
-            size = body.length or 0
-            if size and requests.may_be_kept(CIMultiDict(headers)) and await self._room.take(size, 1):
-                try:
-                    await self._take(spot, headers["ETag"], size, body)
-                finally:
-                    self._room.give_back(size)
+            async with self._turn:
+                if sound.sound:
+                    await self._take(spot, new, body, sound)
+        except S3DError as error:
+            log.warning("%s/%s is not handed to the read cache: %s", spot.bucket, spot.key, error)
+        except Exception:
+            log.exception("a bug: %s/%s is not handed to the read cache", spot.bucket, spot.key)
+            self._metrics.background_failures.labels("the hand-over to the read cache").inc()
         finally:
+            era.close()
             await body.aclose()
 
-    async def _take(self, spot: Spot, etag: str, size: int, body: Body) -> None:
-        with self._changes.era(spot.bucket, spot.key) as era:
-            file = await self._file_of(body)
-            if file is None:
-                return
-            kept = None
-            try:
-                blocks = array("Q")
-                for at in range(0, size, BLOCK):
-                    blocks.append(await file.crc(at, min(size, at + BLOCK)) + 1)
-                now, taken = self._index.clock.now(), await file.size()
-                new = New(etag, size, file.name, blocks.tobytes(), taken, None, now, {})
-                kept = await self._index.write(lambda db: entries.put(db, spot, new, now) if era.sound else None)
-            finally:
-                file.close()
-                if kept is None:
-                    await self._blocks.delete([file.name])
-            if kept is not None:
-                _, gone, freed = kept
-                self._copies.make_void(spot.bucket, spot.key)
-                self._room.changed(1 - gone, taken - freed)
-                self._metrics.cache_fills.labels("handed").inc()
+    async def _take(self, spot: Spot, new: New, body: Body, era: Era) -> None:
+        if not await self._room.take(new.length, 1):
+            return
+        try:
+            await self._write(spot, new, body, era)
+        finally:
+            self._room.give_back(new.length)
 
-    async def _file_of(self, body: Body) -> BlockFile | None:
-        if isinstance(body, FileBody):
-            return await self._blocks.take(body)
-        if not isinstance(body, BytesBody):
-            return None
-        file = await self._blocks.create()
-        await file.write(0, body.data)
-        return file
+    async def _write(self, spot: Spot, new: New, body: Body, era: Era) -> None:
+        file = await (self._blocks.take(body) if isinstance(body, FileBody) else self._blocks.create())
+        if file is None:
+            return
+        kept = None
+        try:
+            blocks = array("Q", bytes(8 * -(-new.length // BLOCK)))
+            if isinstance(body, FileBody):
+                for number in range(len(blocks)):
+                    blocks[number] = await file.crc(number * BLOCK, min(new.length, (number + 1) * BLOCK)) + 1
+            else:
+                await file.reserve(0, new.length)
+                await Fill(0, len(blocks), new.length).run(body, file, blocks, set())
+            taken = await file.size()
+            whole = replace(new, file=file.name, blocks=blocks.tobytes(), bytes=taken)
+            now = self._index.clock.now()
+            kept = await self._index.write(lambda db: entries.put(db, spot, whole, now) if era.sound else None)
+        finally:
+            file.close()
+            if kept is None:
+                await self._blocks.delete([file.name])
+        if kept is not None:
+            _, gone, freed = kept
+            self._copies.make_void(spot.bucket, spot.key)
+            self._room.changed(1 - gone, taken - freed)
+            self._metrics.cache_fills.labels("handed").inc()

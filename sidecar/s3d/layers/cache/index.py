@@ -147,26 +147,9 @@ class Index:
         if db is not None:
             with contextlib.suppress(StoreFailed):
                 await db.close()
-        await asyncio.to_thread(self._remove, self.path, damaged=damaged)
+        await asyncio.to_thread(remove, self.path, damaged=damaged)
         self._gone = True
         self.on_anew()
-
-    @staticmethod
-    def _remove(path: Path, *, damaged: bool) -> None:
-        """Take the index away for good; a damaged one is kept under another name for whoever wants to look at it."""
-        try:
-            for name in (path, log_of(path), path.with_name(f"{path.name}-shm")):
-                if not name.exists():
-                    continue
-                if damaged:
-                    name.replace(name.with_name(name.name + ASIDE))
-                else:
-                    name.unlink()
-            sync_dir(path.parent)
-        except OSError as error:
-            raise StoreFailed(
-                f"{path} cannot be taken away: {error}", hint="look at the volume of the cache"
-            ) from error
 
     # What is written now and then: it may be lost.
 
@@ -220,3 +203,19 @@ class Index:
                 if db is not None:
                     await db.close()
             self._db = self._bad = None
+
+
+def remove(path: Path, *, damaged: bool = False) -> None:
+    """Take an index away for good; a damaged one is kept under another name for whoever wants to look at it. Blocks.
+    Raises StoreFailed."""
+    try:
+        for name in (path, log_of(path), path.with_name(f"{path.name}-shm")):
+            if not name.exists():
+                continue
+            if damaged:
+                name.replace(name.with_name(name.name + ASIDE))
+            else:
+                name.unlink()
+        sync_dir(path.parent)
+    except OSError as error:
+        raise StoreFailed(f"{path} cannot be taken away: {error}", hint="look at the volume of the cache") from error

@@ -7,21 +7,26 @@ dropped for good first, and handed inward then (C-9).
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from s3d.api import S3, AnyHeaders, Body, Call, Reply
+from s3d.api import S3, Body, Call, Delivered, Reply
 from s3d.background import for_ever
 from s3d.errors import Unavailable
+from s3d.filters.match import Truth
 from s3d.layers.cache import requests
 from s3d.layers.cache.changes import Changes
+from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fills import Fills
 from s3d.layers.cache.handed import HandedOver
-from s3d.layers.cache.index import Index
+from s3d.layers.cache.index import Index, remove
 from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
-from s3d.layers.cache.rows.entries import Spot
+from s3d.layers.cache.rows.entries import Entry, Spot
 from s3d.layers.cache.serve import Serving
 from s3d.layers.cache.validate import Validations
 from s3d.metrics import Metrics
@@ -32,6 +37,8 @@ from s3d.store.lock import make_private
 
 log = logging.getLogger(__name__)
 
+INDEX, BLOCKS = "cache.db", "blocks"
+"""Names in the directory of the cache."""
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the room that others have on the disk."""
 NOTED_INTERVAL = 10
@@ -50,15 +57,18 @@ class Cache:
         self._blocks = blocks
         self._metrics = metrics
         self._changes = Changes()
+        self._choice = Choice(inner, self._changes, limits)
         self._copies = Copies(index, blocks)
         self.room = Room(index, blocks, limits, metrics, kept_free)
         self._fills = Fills(inner, index, self._copies, self._changes, self.room, metrics)
         self._validations = Validations(inner, limits, metrics)
         self._serving = Serving(
-            inner, index, self._copies, self._changes, self._fills, self._validations, limits, metrics
+            inner, index, self._copies, self._changes, self._choice, self._fills, self._validations, limits, metrics
         )
-        self._handed = HandedOver(index, blocks, self._copies, self._changes, self.room, metrics)
+        self._handed = HandedOver(index, blocks, self._copies, self._changes, self._choice, self.room, metrics)
         self._looks = 0
+        self._judged_by: str | None = None
+        """The filter that all entries were judged by; None: it is not looked up yet."""
         self._has_lost = False
         """Whether files of this run have lost their rows."""
         index.on_anew = self._begun_anew
@@ -91,6 +101,7 @@ class Cache:
     async def drop(self, bucket: str, key: str) -> None:
         """Drop a key, or a bucket where `key` is "", for good. Raises StoreFailed."""
         self._copies.make_void(bucket, key)
+        self._choice.forget(bucket, key)
         if not self._changes.has_eras(bucket, key) and not self._index.read(
             lambda db: entries.is_cached(db, bucket, key), otherwise=True
         ):
@@ -100,12 +111,13 @@ class Cache:
         if count:
             self._metrics.cache_evictions.labels("changed").inc(count)
 
-    async def hand_over(self, bucket: str, key: str, headers: AnyHeaders, body: Body) -> None:
-        """Take a body that was delivered, with the headers of the remote's answer, and close it. Raises StoreFailed."""
-        await self._handed.take(Spot(bucket, key), headers, body)
+    async def hand_over(self, delivered: Delivered, body: Body) -> None:
+        """Take the body of what was delivered, and close it. Raises StoreFailed."""
+        await self._handed.take(delivered, body)
 
     def _begun_anew(self) -> None:
         self._has_lost = True
+        self._judged_by = None
         self._copies.make_void("", "")
         self.room.count()
 
@@ -119,6 +131,34 @@ class Cache:
 
         await self._blocks.sweep(known, own=own)
 
+    async def rejudge(self) -> None:
+        """Drop what the filter leaves out, where it is another than before. Raises StoreFailed."""
+        wanted = self._choice.text
+        if self._judged_by is None:
+            nothing: dict[str, str] = {}
+            self._judged_by = self._index.read(entries.meta, nothing).get("filter", "")
+        if wanted == self._judged_by or not self._index.is_open:
+            return
+        after = 0
+        while page := self._some(after):
+            after = page[-1][1].id
+            left_out = [(spot, entry.file) for spot, entry in page if not self._may_stay(spot, entry)]
+            for spot, _ in left_out:
+                self._copies.make_void(spot.bucket, spot.key)
+            files = [file for _, file in left_out]
+            self.room.went(await self._index.write(partial(entries.drop_files, files=files)), "filter")
+        await self._index.write(lambda db: entries.keep(db, {"filter": wanted}))
+        self._judged_by = wanted
+
+    def _some(self, after: int) -> list[tuple[Spot, Entry]]:
+        nothing: list[tuple[Spot, Entry]] = []
+        return self._index.read(lambda db: entries.some(db, after), nothing)
+
+    def _may_stay(self, spot: Spot, entry: Entry) -> bool:
+        """Whether some identity may be given an entry out of the cache."""
+        said = self._choice.of_kept(spot, None, entry.head, entry.length, entry.tags)
+        return said is Truth.YES or (said is Truth.UNKNOWN and self._choice.is_personal)
+
     async def look(self) -> None:
         """Hold the limits, leave the disk to others, write what was noted, delete what nobody names; then rest."""
         self._looks += 1
@@ -128,6 +168,7 @@ class Cache:
         try:
             if self._has_lost and self._index.is_open:
                 await self.sweep()
+            await self.rejudge()
             await self.room.trim()
             await self._blocks.delete(self._copies.take_unnamed())
             if not self._looks % NOTED_INTERVAL:
@@ -175,10 +216,19 @@ class Cache:
 
     async def close(self) -> None:
         """End what is under way, and close the index."""
+        await self._handed.close()
         await self._fills.close()
         await self._validations.close()
         await self._index.close()
         await self._blocks.close()
+
+
+def forget(directory: Path) -> None:
+    """Forget what is cached in a directory where nobody goes on with it. Blocks; raises OSError and StoreFailed."""
+    if (directory / INDEX).exists():
+        remove(directory / INDEX)
+    if (directory / BLOCKS).exists():
+        shutil.rmtree(directory / BLOCKS)
 
 
 @contextlib.asynccontextmanager
@@ -188,10 +238,10 @@ async def open_cache(settings: Settings, inner: S3, remote: str, metrics: Metric
     directory = settings.cache_dir
     await asyncio.to_thread(make_private, directory)
     try:
-        blocks = await asyncio.to_thread(Blocks, directory / "blocks")
+        blocks = await asyncio.to_thread(Blocks, directory / BLOCKS)
     except OSError as error:
         raise store_error(error, f"{directory} cannot be used") from error
-    index = await asyncio.to_thread(Index, directory / "cache.db", remote)
+    index = await asyncio.to_thread(Index, directory / INDEX, remote)
     await index.open()
     cache = Cache(inner, index, blocks, settings, metrics)
     try:

@@ -95,7 +95,7 @@ class Room:
             await self._evict(self.bytes - self._limits.max_size, self.files - self._limits.max_files, "limit")
             if self._limits.max_age:
                 before = self._index.clock.now() - self._limits.max_age
-                self._went(await self._index.write(lambda db: entries.drop_unused(db, before)), "age")
+                self.went(await self._index.write(lambda db: entries.drop_unused(db, before)), "age")
             missing = self._kept_free - await self._blocks.free()
             if missing > 0 and self.files:
                 await self._evict(missing, 0, "disk")
@@ -107,9 +107,10 @@ class Room:
         size = size + self._limits.max_size // SLACK if size > 0 else 0
         files = files + math.ceil(self._limits.max_files / SLACK) if files > 0 else 0
         await self._index.flush()
-        self._went(await self._index.write(lambda db: entries.evict(db, size, files)), why)
+        self.went(await self._index.write(lambda db: entries.evict(db, size, files)), why)
 
-    def _went(self, went: tuple[int, int], why: str) -> None:
+    def went(self, went: tuple[int, int], why: str) -> None:
+        """Note entries and bytes that were dropped, and why."""
         count, size = went
         self.changed(-count, -size)
         if count:

@@ -13,14 +13,17 @@ from s3d.api import S3, Call, Headers, Outcome, Reply
 from s3d.bounded import BoundedMap
 from s3d.clock import tick
 from s3d.errors import S3Error, Unavailable
+from s3d.filters.match import Truth
 from s3d.layers.cache import requests
 from s3d.layers.cache.changes import Changes, Era
+from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies, Copy
 from s3d.layers.cache.fill import Changed
 from s3d.layers.cache.fills import Fills, NoRoom
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.reader import Reader
-from s3d.layers.cache.rows.entries import Spot
+from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows.entries import Spot, Tags
 from s3d.layers.cache.validate import Shown, Validations
 from s3d.metrics import Metrics
 from s3d.protocol import conditions
@@ -45,6 +48,7 @@ class Serving:
         index: Index,
         copies: Copies,
         changes: Changes,
+        choice: Choice,
         fills: Fills,
         validations: Validations,
         limits: ReadCache,
@@ -55,6 +59,7 @@ class Serving:
         self._index = index
         self._copies = copies
         self._changes = changes
+        self._choice = choice
         self._fills = fills
         self._validations = validations
         self._limits = limits
@@ -96,6 +101,8 @@ class Serving:
         try:
             age = self._age(copy, call.identity)
             if copy.head is None or age is None or age > self._limits.max_stale or not requests.is_understood(call):
+                return None
+            if self._is_left_out(call, copy):
                 return None
             reply, stretch = self._answered(call, copy, copy.head)
             if reply.status in (200, 206):
@@ -151,6 +158,13 @@ class Serving:
             return None
         if reply.status == 304:
             return marked(Reply(304, reply.headers.copy(), source="cache", validated=True), "REVALIDATED", 0)
+        wanted, tags = await self._choice.wants(call, copy.spot, reply.headers, copy.length)
+        if not wanted:
+            self._note_left_out(copy.spot)
+            if not self._choice.is_personal:
+                await self._fills.drop(copy)
+            return None
+        await self._note_tags(copy, tags)
         head = reply.headers.copy()
         self._note(call, copy, head, at)
         answer = Reply(reply.status, head, source="cache", validated=True)
@@ -223,7 +237,7 @@ class Serving:
 
     async def _unasked(self, call: Call, copy: Copy, how: str, age: float) -> Reply | None:
         """Answer from a copy alone; None where that needs the remote."""
-        if copy.void or copy.head is None or not requests.is_understood(call):
+        if copy.void or copy.head is None or not requests.is_understood(call) or self._is_left_out(call, copy):
             return None
         reply, stretch = self._answered(call, copy, copy.head)
         if reply.status in (200, 206):
@@ -255,11 +269,40 @@ class Serving:
         if copy.row is not None and not copy.void:
             self._index.note(copy.row, call.identity, at, kept if changed else None)
 
+    # By the filter.
+
+    def _is_left_out(self, call: Call, copy: Copy) -> bool:
+        """Whether the filter leaves a copy out by now."""
+        said = self._choice.of_kept(copy.spot, call.identity, copy.head, copy.length, copy.tags)
+        return said is Truth.NO
+
+    async def _wants(self, call: Call, spot: Spot, reply: Reply, length: int) -> tuple[bool, Tags]:
+        """Whether what the remote has just begun to give is cached, and its tags."""
+        try:
+            return await self._choice.wants(call, spot, reply.headers, length)
+        except BaseException:
+            if reply.body is not None:
+                await reply.body.aclose()
+            raise
+
+    def _note_left_out(self, spot: Spot) -> None:
+        """Let nobody wait for another's read of what is not cached, unless it may be for somebody else."""
+        if not self._choice.is_personal:
+            self._not_cached[spot] = tick() + NOT_CACHED_FOR
+
+    async def _note_tags(self, copy: Copy, tags: Tags) -> None:
+        if tags is None or tags == copy.tags:
+            return
+        copy.tags, row = tags, copy.row
+        if row is not None and not copy.void:
+            with contextlib.suppress(StoreFailed):
+                await self._index.write(lambda db: entries.retag(db, row, tags))
+
     # From the remote.
 
     async def _by_blocks(self, call: Call, spot: Spot) -> Reply | None:
         """Answer a read of a range by the blocks that it touches; None where the remote has to answer itself."""
-        if "If-Range" in call.wire.headers or self._is_not_cached(spot):
+        if "If-Range" in call.wire.headers or self._is_not_cached(spot) or self._choice.leaves_out(call):
             return None
         at = self._index.clock.now()
         shown = await asyncio.shield(self._validations.ask(call))
@@ -269,6 +312,10 @@ class Serving:
             return None
         if not requests.may_be_kept(headers) or stretch[2] > MAX_LENGTH:
             self._not_cached[spot] = tick() + NOT_CACHED_FOR
+            return None
+        wanted, _ = await self._choice.wants(call, spot, headers, stretch[2])
+        if not wanted:
+            self._note_left_out(spot)
             return None
         copy = await self._copies.find(spot)
         try:
@@ -307,7 +354,11 @@ class Serving:
                     return reply
                 if not era.sound:
                     return reply
-                await self._fill(call, spot, reply, length, stack, era, at)
+                wanted, tags = await self._wants(call, spot, reply, length)
+                if wanted:
+                    await self._fill(call, spot, reply, tags, stack, era, at)
+                else:
+                    self._note_left_out(spot)
                 return reply
         finally:
             if mine is not None:
@@ -315,11 +366,12 @@ class Serving:
                 mine.set()
 
     async def _fill(
-        self, call: Call, spot: Spot, reply: Reply, length: int, stack: contextlib.ExitStack, era: Era, at: float
+        self, call: Call, spot: Spot, reply: Reply, tags: Tags, stack: contextlib.ExitStack, era: Era, at: float
     ) -> None:
         """Begin a copy by an answer, and answer from it; where it cannot be begun the answer stays as it is."""
         body = reply.body
-        if body is None or length > min(MAX_LENGTH, self._limits.max_size):
+        length = body.length if body is not None else None
+        if body is None or length is None or length > min(MAX_LENGTH, self._limits.max_size):
             return
         try:
             copy = await self._copies.begin(spot, reply.headers["ETag"], length)
@@ -328,7 +380,7 @@ class Serving:
             return
         try:
             kept = requests.kept_head(reply.headers) if requests.is_plain(call) else None
-            copy.head, copy.validated, copy.granted[call.identity] = kept, at, at
+            copy.head, copy.validated, copy.granted[call.identity], copy.tags = kept, at, at, tags
             await self._fills.whole(call, copy, body, stack, era)
         except (NoRoom, StoreFailed) as error:
             log.debug("%s/%s is not cached: %s", spot.bucket, spot.key, error)

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from s3d.api import S3, BytesBody, Call, Outcome, Reply
-from s3d.clock import MACHINE, Machine
-from s3d.errors import S3Error, Unavailable
+from s3d.clock import MACHINE, Machine, tick
+from s3d.errors import S3DError, S3Error, Unavailable
 from s3d.layers.health import Health
 from s3d.layers.names import answers, asked, effects, heads, mend, pages, rows
 from s3d.layers.names.asked import Asked
@@ -41,6 +41,8 @@ AWAY = "ServiceUnavailable"
 """The code of an error by which the remote gave no answer; others are about us."""
 MEND_INTERVAL = 1.0
 """Seconds between two looks at what is in doubt."""
+ANEW_INTERVAL = 30.0
+"""Seconds between two tries to remember again, after the file has failed."""
 DENIED, ABSENT = 403, 404
 MAX_DOCUMENT = 2 << 20
 """Bytes of the document of a DeleteObjects; 1,000 of the longest keys, escaped, fit into it."""
@@ -58,6 +60,7 @@ class Names:
         self._metrics = metrics
         self._flights = Flights(rows.last_seq(memory.db) if memory.db else 0)
         self._order = asyncio.Lock()
+        self._anew_at = 0.0
         self._parser = ThreadPoolExecutor(1, thread_name_prefix="s3d-names")
         self._learning: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -79,7 +82,14 @@ class Names:
         return await self._inner(call)
 
     async def _without(self, call: Call) -> Reply:
-        """Hand a call inward while nothing is remembered; a listing goes on where one out of memory has ended."""
+        """Hand a call inward while nothing is remembered; a listing goes on where one out of memory has ended. What a
+        change may make wrong is not learnt over the moment in which it is begun anew."""
+        if effects.touched(call) is not None:
+            self._flights.begin_sweep(call.bucket)
+            try:
+                return await self._inner(call)
+            finally:
+                self._flights.end_sweep(call.bucket)
         listing = asked.read(call)
         if listing is not None and (last := listing.last) is not None:
             return await self._onward(listing, last)
@@ -386,8 +396,18 @@ class Names:
     async def look_after(self) -> None:
         """Find out about names in doubt while the remote is there, and rest until the next time."""
         await self._health.present()
+        if self._memory.db is None and tick() >= self._anew_at:
+            self._anew_at = tick() + ANEW_INTERVAL
+            await self.begin_anew()
         await self.mend()
         await asyncio.sleep(MEND_INTERVAL)
+
+    async def begin_anew(self) -> None:
+        """Remember from now on, where that is possible again."""
+        try:
+            await self._memory.begin_anew()
+        except (OSError, S3DError) as error:
+            log.warning("names are not remembered yet: %s", error)
 
     async def mend(self) -> None:
         """Find out about names in doubt."""

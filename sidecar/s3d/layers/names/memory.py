@@ -1,7 +1,7 @@
 """The file of what is remembered. It is expendable: where it is damaged it is set aside, and begun anew.
 
 What is remembered must never come back after it has become wrong. So where a write fails, the file goes: nothing is
-remembered then until it could be begun anew.
+remembered then until it could be begun anew, which is tried again and again.
 """
 
 import asyncio
@@ -30,9 +30,11 @@ FAILED = "names are not remembered any more: %s"
 class Memory:
     """The file, while it can be used."""
 
-    def __init__(self, path: Path, db: Database, clock: Clock) -> None:
+    def __init__(self, path: Path, db: Database, clock: Clock, endpoint: str, machine: Machine) -> None:
         """Take what is open; `open_memory` is the way in."""
         self._path = path
+        self._endpoint = endpoint
+        self._machine = machine
         self._db: Database | None = db
         self.clock = clock
 
@@ -79,6 +81,18 @@ class Memory:
         finally:
             await db.close()
 
+    async def begin_anew(self) -> None:
+        """Remember from now on, after nothing was remembered any more. Raises OSError, ConfigError and StoreFailed."""
+        await asyncio.to_thread(remove, self._path)
+        db = await asyncio.to_thread(_open, self._path)
+        try:
+            self.clock = await _begin(db, self._endpoint, self._machine)
+        except BaseException:
+            await db.close()
+            raise
+        self._db = db
+        log.info("names are remembered again, from nothing")
+
     async def aclose(self) -> None:
         """Close the file."""
         if self._db is not None:
@@ -99,7 +113,7 @@ async def open_memory(directory: Path, endpoint: str, machine: Machine = MACHINE
         await asyncio.to_thread(_set_aside, path, str(error))
         db = await asyncio.to_thread(_open, path)
         clock = await _begin(db, endpoint, machine)
-    return Memory(path, db, clock)
+    return Memory(path, db, clock, endpoint, machine)
 
 
 async def _begin(db: Database, endpoint: str, machine: Machine) -> Clock:

@@ -51,7 +51,7 @@ class Consent:
     async def _refusal(self, held: Held) -> str | S3Error:
         if self._ask is None or not self._settings.url:
             return ""
-        answer = await self._ask(verdicts.question_of(self._db.read, held))
+        answer = await self._ask(verdicts.question_of(held))
         what = f"{held.op} of {held.bucket}/{held.key}"
         if answer.verdict is Verdict.ALLOW:
             return ""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from s3d import spans
 from s3d.api import Call, Reply
 from s3d.errors import S3Error
 from s3d.filters import match
@@ -107,6 +108,7 @@ async def serve(context: Context, write: Write) -> Reply:
         decision, known = await settle(context, write, known)
         match decision.fate:
             case Fate.QUEUE:
+                spans.event("queued")
                 return await write.take()
             case Fate.REFUSE:
                 return write.refuse(decision)
@@ -211,7 +213,8 @@ async def _policy(context: Context, write: Write) -> str | S3Error:
     """Why the policy does not let a write leave."""
     call = write.call
     content = withheld.content_of(context.db, context.staging, call) if write.content is None else write.content
-    return await context.consent.refusal(withheld.held_of(call, content, key) for key in write.keys or [call.key])
+    keys = write.keys or [call.key]
+    return await context.consent.refusal(withheld.held_of(context.db, call, content, key) for key in keys)
 
 
 def _is_stuck(context: Context, call: Call) -> bool:

@@ -60,6 +60,7 @@ from s3d.policy import Ask
 from s3d.protocol import encode, forms
 from s3d.protocol.model import OPERATIONS, Class
 from s3d.settings import Settings
+from s3d.spans import Tracer
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed, StoreFull
@@ -260,6 +261,10 @@ class Queue:
         """Changes that were tried again and again."""
         return status.tried(self._context.db)
 
+    def under_way(self) -> list[dict[str, Any]]:
+        """The oldest changes that are to be pushed."""
+        return status.under_way(self._context.db, self._context.clock)
+
     # What waits for a person, and what a person asks for.
 
     def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
@@ -301,12 +306,13 @@ async def open_queue(
     ask: Ask | None = None,
     shed: Shed | None = None,
     hand_over: HandOver | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Queue]:
     """Open the queue of the local dir: what is left in it is pushed on, by a clock of that machine.
 
     `origin` says where the push filter and the policy come from; None: from the settings as they are. `ask` asks the
     policy; None: there is nobody to ask. Where the disk is full `shed` is asked for room first. What is delivered is
-    handed over by `hand_over`.
+    handed over by `hand_over`. `tracer` records pushes; None: nobody does.
 
     Raises ConfigError (D-9) and StoreFailed.
     """
@@ -329,7 +335,9 @@ async def open_queue(
             db.place = await asyncio.to_thread(watched, settings)
             ballast = await asyncio.to_thread(Ballast, directory / "ballast", settings.write_queue.ballast, shed)
             await ballast.lay()
-            queue = assemble(settings, db, clock, bodies, ballast, inner, health, region, metrics, ask, hand_over)
+            queue = assemble(
+                settings, db, clock, bodies, ballast, inner, health, region, metrics, ask, hand_over, tracer
+            )
             origin = origin or Origin(str(settings.write_queue.push_filter), policy=text_of(settings.opa))
             await queue.judging.begin(origin)
             await queue.asking.begin(origin)
@@ -364,6 +372,7 @@ def assemble(
     metrics: Metrics,
     ask: Ask | None,
     hand_over: HandOver | None,
+    tracer: Tracer | None,
 ) -> Queue:
     """Put the parts together."""
     work = asyncio.Event()
@@ -421,6 +430,7 @@ def assemble(
         consent=Consent(db, settings.opa, ask),
         wake=wake,
         hand_over=hand_over,
+        tracer=tracer,
         documents=Documents(settings.gateway.client_timeout),
     )
     contexts = wire(context)

@@ -19,7 +19,7 @@ from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.multipart import concatenated
 from s3d.layers.queue.push import change_body
 from s3d.layers.queue.push.change_body import open_change
-from s3d.layers.queue.rows import claims, holds, lanes, lookups, order, transitions, verdicts
+from s3d.layers.queue.rows import changes, claims, holds, lanes, lookups, order, transitions, verdicts
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import Op, State
@@ -74,6 +74,8 @@ def describe(context: Context, change: Change) -> dict[str, Any]:
         "acked_at": change.acked_at,
         "age_seconds": max(0.0, context.clock.now() - change.queued_at),
         "attempts": change.attempts,
+        "next_at": None if change.next_at >= changes.NEVER else context.clock.wall_of(change.next_at),
+        "requests": change.trace.split(),
         "code": change.code,
         "reason": change.reason,
         "rule": change.rule,
@@ -88,7 +90,7 @@ def why(context: Context, seq: int) -> dict[str, Any]:
     change = lookups.pending(context.db, seq)
     if change is None:
         raise S3Error("NoSuchChange", f"No pending change has the number {seq}", status=404)
-    content = Content(change.members, change.size)
+    content = change.removes if change.op == Op.DELETE else Content(change.members, change.size)
     rule, lines = holds.explained(context.db, Held(change.bucket, change.key, change.identity, change.op, content))
     if not rule and (said := verdicts.said(context.db, seq)):
         lines.append(("the policy", "", said))

@@ -15,6 +15,8 @@ OFTEN = 5
 """Attempts from which on a change is named that is not delivered."""
 MAX_TRIED = 20
 """Changes that are named so."""
+MAX_UNDER_WAY = 100
+"""Changes that are to be pushed and are named."""
 
 
 def pending(db: Database, clock: Clock) -> dict[str, Any]:
@@ -64,27 +66,40 @@ def of_object(db: Database, clock: Clock, bucket: str, key: str) -> dict[str, An
     """
     found = lookups.of_key(db, bucket, key)
     state = next((change.state for change in reversed(found) if change.state != "superseded"), "delivered")
-    shown = [
-        {
-            "seq": change.seq,
-            "op": change.op,
-            "identity": change.identity,
-            "state": change.state,
-            "size": change.size,
-            "etag": change.etag,
-            "acked_at": change.acked_at,
-            "age_seconds": max(0.0, clock.now() - change.queued_at),
-            "attempts": change.attempts,
-            "next_at": None if change.next_at >= changes.NEVER else clock.wall_of(change.next_at),
-            "code": change.code,
-            "reason": change.reason,
-            "rule": change.rule,
-            "origin": change.origin,
-            "waits_for": waited_for(db, change),
-        }
-        for change in found
+    return {
+        "bucket": bucket,
+        "key": key,
+        "state": state,
+        "changes": [{**described(change, clock), "waits_for": waited_for(db, change)} for change in found],
+    }
+
+
+def described(change: Change, clock: Clock) -> dict[str, Any]:
+    """A change, but for its name and its body."""
+    return {
+        "seq": change.seq,
+        "op": change.op,
+        "identity": change.identity,
+        "state": change.state,
+        "size": change.size,
+        "etag": change.etag,
+        "acked_at": change.acked_at,
+        "age_seconds": max(0.0, clock.now() - change.queued_at),
+        "attempts": change.attempts,
+        "next_at": None if change.next_at >= changes.NEVER else clock.wall_of(change.next_at),
+        "code": change.code,
+        "reason": change.reason,
+        "rule": change.rule,
+        "origin": change.origin,
+    }
+
+
+def under_way(db: Database, clock: Clock) -> list[dict[str, Any]]:
+    """The oldest changes that are to be pushed and wait for no other one."""
+    return [
+        {"bucket": change.bucket, "key": change.key, **described(change, clock)}
+        for change in lookups.under_way(db, MAX_UNDER_WAY)
     ]
-    return {"bucket": bucket, "key": key, "state": state, "changes": shown}
 
 
 def waited_for(db: Database, change: Change) -> dict[str, Any] | None:

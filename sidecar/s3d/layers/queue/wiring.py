@@ -39,6 +39,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.settings import Settings
+from s3d.spans import Tracer
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 
@@ -71,6 +72,8 @@ class QueueContext:
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
     hand_over: pusher.HandOver | None
+    tracer: Tracer | None
+    """None: nothing is recorded."""
     documents: Documents
 
 
@@ -243,6 +246,8 @@ def wire(whole: QueueContext) -> Contexts:
         ),
         pusher=pusher.Context(
             hand_over=whole.hand_over,
+            content=content,
+            tracer=whole.tracer,
             settings=settings,
             db=whole.db,
             clock=whole.clock,

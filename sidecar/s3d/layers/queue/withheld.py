@@ -63,13 +63,14 @@ def said_by(call: Call) -> dict[str, str]:
 
 def rule(db: Database, call: Call, content: Content, key: str) -> str:
     """The rule that holds a write to a key now, in words; "" where none does."""
-    return holds.rule_now(db, held_of(call, content, key))
+    return holds.rule_now(db, held_of(db, call, content, key))
 
 
-def held_of(call: Call, content: Content, key: str) -> Held:
-    """What rules and the policy are told of a write to a key."""
-    op = Op.DELETE if call.operation in REMOVING else Op.PUT
-    return Held(call.bucket, key, call.identity, op, content)
+def held_of(db: Database, call: Call, content: Content, key: str) -> Held:
+    """What rules and the policy are told of a write to a key; of one that removes it, what its last put said."""
+    if call.operation in REMOVING:
+        return Held(call.bucket, key, call.identity, Op.DELETE, holds.last_put(db.read, call.bucket, key))
+    return Held(call.bucket, key, call.identity, Op.PUT, content)
 
 
 def stop(db: Database, call: Call, content: Content, why: str) -> None:

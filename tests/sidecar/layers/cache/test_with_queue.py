@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,14 @@ from tests.queues import until
 
 
 @contextlib.asynccontextmanager
-async def both(directory: Path, far: Far) -> AsyncIterator[tuple[Queue, Cached]]:
+async def both(directory: Path, far: Far, **limits: Any) -> AsyncIterator[tuple[Queue, Cached]]:
     """A queue in front of a cache, at work."""
     if BUCKET not in far.fake.buckets:
         await ask(far.fake, "CreateBucket", {"Bucket": BUCKET})
     settings = Settings(
-        gateway=Gateway(local_dir=directory), remote=Remote(buckets=(BUCKET,)), read_cache=ReadCache(enabled=True)
+        gateway=Gateway(local_dir=directory),
+        remote=Remote(buckets=(BUCKET,)),
+        read_cache=ReadCache(enabled=True, **limits),
     )
     metrics = Metrics()
 
@@ -54,9 +57,9 @@ async def both(directory: Path, far: Far) -> AsyncIterator[tuple[Queue, Cached]]
                     await pushing
 
 
-async def put(queue: Queue, key: str, data: bytes) -> None:
+async def put(queue: Queue, key: str, data: bytes, **members: Any) -> None:
     """Put an object, and wait until it is delivered."""
-    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": key}, data)
+    await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": key, **members}, data)
     await until(lambda: queue.object_status(BUCKET, key)["state"] == "delivered")
 
 
@@ -90,6 +93,67 @@ async def test_a_file_is_handed_over_by_link(tmp_path: Path) -> None:
         far.before = None
         (file,) = [path for path in (tmp_path / "cache" / "blocks").rglob("*") if path.is_file()]
         assert file.stat().st_ino in links
+
+
+@pytest.mark.semantics("F-6")
+@pytest.mark.parametrize(
+    ("members", "kept"),
+    [
+        ({}, False),
+        ({"ContentType": "video/mp4"}, True),
+        ({"ContentType": "video/mp4", "Tagging": "s3d.cache=false"}, False),
+        ({"Tagging": "s3d.cache=true"}, True),
+    ],
+)
+async def test_what_the_filter_leaves_out_is_not_handed_over(
+    tmp_path: Path, members: dict[str, str], *, kept: bool
+) -> None:
+    far = Far()
+    async with both(tmp_path, far, filter=f"{BUCKET}/*[hdr:content-type=video/*]") as (queue, there):
+        await put(queue, "k", b"the first of its kind is written through", **members)
+        await put(queue, "k", b"data", **members)
+        assert there.cache.status()["entries"] == int(kept)
+        assert far.given == 0
+
+
+async def upload(queue: Queue, key: str, *parts: bytes) -> None:
+    """Upload an object in parts, and wait until it is delivered."""
+    named = {"Bucket": BUCKET, "Key": key}
+    begun = await ask(queue, "CreateMultipartUpload", named)
+    named["UploadId"] = begun.result["UploadId"]
+    listed = []
+    for number, data in enumerate(parts, 1):
+        part = await ask(queue, "UploadPart", {**named, "PartNumber": number}, data)
+        listed.append({"PartNumber": number, "ETag": part.result["ETag"]})
+    await ask(queue, "CompleteMultipartUpload", {**named, "MultipartUpload": {"Parts": listed}})
+    await until(lambda: queue.object_status(BUCKET, key)["state"] == "delivered")
+
+
+PARTS = pattern(5 * BLOCK + 7), pattern(5 * BLOCK + 1), b"end"
+
+
+@pytest.mark.semantics("C-8a")
+async def test_the_parts_of_an_upload_are_read_without_a_fetch(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        await upload(queue, "k", *PARTS)
+        await until(lambda: there.metric("s3d_cache_fills_total", end="handed") == 1)
+        answer = await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": "k"})
+        assert (answer.data, how(answer), far.given) == (b"".join(PARTS), "REVALIDATED", 0)
+        # The files of the parts went when they were read.
+        await until(lambda: not [path for path in (tmp_path / "queue" / "bodies").rglob("*") if path.is_file()])
+
+
+@pytest.mark.semantics("C-8a", "C-9")
+async def test_parts_that_are_overtaken_by_a_change_are_not_kept(tmp_path: Path) -> None:
+    far = Far()
+    async with both(tmp_path, far) as (queue, there):
+        async with there.cache._handed._turn:
+            await upload(queue, "k", *PARTS)
+            await ask(queue, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})
+            await until(lambda: queue.object_status(BUCKET, "k")["state"] == "delivered")
+        await until(lambda: not there.cache._handed._tasks)
+        assert there.cache.status()["entries"] == 0
 
 
 @pytest.mark.semantics("C-8")

@@ -423,3 +423,40 @@ async def test_what_is_too_old_is_no_answer(tmp_path: Path) -> None:
         await asyncio.sleep(0.001)
         one.far.away = True
         assert (await one.refused()).status == 503
+
+
+@pytest.mark.semantics("C-10g")
+async def test_names_are_remembered_again_once_their_file_can_be_written(tmp_path: Path) -> None:
+    async with remembering(tmp_path) as one:
+        await one.put("a", "b")
+        await one.walk()
+        await one.names._memory.abandon("the disk is full")
+        await one.put("c")
+        one.far.away = True
+        assert (await one.refused()).status == 503
+        one.far.away = False
+        await one.names.look_after()
+        await one.walk()
+        one.far.away = True
+        assert await one.walk() == ["a", "b", "c"]
+
+
+@pytest.mark.semantics("C-10g", "C-10c")
+async def test_a_change_over_the_moment_in_which_names_are_remembered_again_is_not_undone(tmp_path: Path) -> None:
+    async with remembering(tmp_path) as one:
+        await one.put("a", "b")
+        await one.names._memory.abandon("the disk is full")
+        gate = one.far.gates["DeleteObject"] = Gate()
+        deleting = asyncio.create_task(one.ask("DeleteObject", "b"))
+        await gate.reached.wait()
+        await one.names.begin_anew()
+        # Nobody has noted that it is on its way: what is shown meanwhile is not learnt.
+        await one.walk()
+        one.far.away = True
+        assert (await one.refused()).status == 503
+        one.far.away = False
+        gate.opened.set()
+        await deleting
+        await one.walk()
+        one.far.away = True
+        assert await one.walk() == ["a"]

@@ -69,6 +69,8 @@ DAMAGES: dict[str, tuple[str, Any]] = {
     "since is a text": ("since", "ever"),
     "code is not UTF-8": ("code = CAST(? AS TEXT)", b"\xff"),
     "rule is bytes": ("rule = CAST(? AS TEXT)", b"\xff"),
+    "removes is no JSON": ("removes", "{"),
+    "removes is of another shape": ("removes", '{"members": []}'),
     "the etag is not hex": ("etag", "zz"),
     "the etag is not UTF-8": ("etag = CAST(? AS TEXT)", b"\xff"),
     "the file is no id": ("file", "../../queue.db"),

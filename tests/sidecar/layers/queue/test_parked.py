@@ -246,3 +246,11 @@ def test_a_paused_lane_is_named_on_the_socket_and_counted_on_the_metrics_door(st
     stage.proxy.set()
     assert stage.daemon.cli("queue", "retry", stage.bucket).returncode == 0
     eventually(lambda: stage.daemon.status()["paused_lanes"] == 0)
+
+
+def test_the_story_of_a_change_is_told(stage: Stage) -> None:
+    number = stage.lines("queue", "list")[0][0]
+    lines = dict(stage.lines("trace", number))
+    assert (lines["bucket"], lines["key"], lines["state"]) == (stage.bucket, "bad/1", "parked")
+    assert (lines["attempts"], lines["code"]) == ("1", "EntityTooLarge")
+    assert stage.daemon.cli("trace", "4711").returncode == 1

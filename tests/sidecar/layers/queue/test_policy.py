@@ -16,7 +16,7 @@ from tests.callers import Answer
 from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway, quick
 from tests.policies import Scripted, answering
-from tests.stores import Store
+from tests.stores import Odd, Store
 
 __all__ = ["quick"]
 
@@ -284,14 +284,126 @@ async def test_a_restart_goes_on_asking_about_what_nobody_has_judged(tmp_path: P
             await until(lambda: there(store) == ["k"])
 
 
-@pytest.mark.semantics("F-3")
-async def test_a_delete_is_asked_about_with_what_the_last_put_says(tmp_path: Path) -> None:
+@pytest.mark.semantics("F-3", "F-5b")
+async def test_a_delete_of_what_has_left_is_asked_about_with_its_key_alone(tmp_path: Path) -> None:
     policy = Scripted()
     async with Store() as store, governed(tmp_path, store, policy) as here:
         await put(here, Tagging="class=secret")
+        await until(lambda: not here.queue.pending()["changes"])
         await here.ask("DeleteObject", {"Bucket": "b", "Key": "k"})
         await until(lambda: not here.queue.pending()["changes"])
         assert policy.asked[-1] == {"operation": "delete", "bucket": "b", "key": "k", "identity": ""}
+
+
+@pytest.mark.semantics("F-3", "F-5b")
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_delete_that_takes_the_place_of_a_put_is_asked_about_with_what_that_said(
+    times: int, tmp_path: Path
+) -> None:
+    policy = Scripted(lambda asked: asked.get("tags", {}).get("class") != "secret")
+    policy.hangs = True
+    async with Store() as store, governed(tmp_path, store, policy) as here:
+        await put(here, Tagging="class=secret", Metadata={"author": "Ada"})
+        for _ in range(times):
+            await here.ask("DeleteObject", {"Bucket": "b", "Key": "k"})
+        await here.ask("DeleteObject", {"Bucket": "b", "Key": "unknown"})
+        policy.heal()
+        await until(lambda: here.state("b", "k") == "held" and sent(store) == ["unknown"])
+        asked = {one["key"]: one for one in policy.asked if one["operation"] == "delete"}
+        assert asked["k"]["size"] == 5
+        assert (asked["k"]["tags"], asked["k"]["metadata"]) == ({"class": "secret"}, {"author": "Ada"})
+        assert asked["unknown"].keys() == {"operation", "bucket", "key", "identity"}
+
+
+def tagging(value: str) -> dict[str, Any]:
+    """Other tags for the object."""
+    return {"Bucket": "b", "Key": "k", "Tagging": {"TagSet": [{"Key": "class", "Value": value}]}}
+
+
+@pytest.mark.semantics("F-5b")
+async def test_a_delete_is_judged_by_the_tags_that_wait_behind_its_put(tmp_path: Path) -> None:
+    policy = Scripted(lambda asked: asked["operation"] == "put" or asked["tags"] == {"class": "public"})
+    async with Store() as store, governed(tmp_path, store, policy) as here:
+        store.hook(Odd(held=True), "PutObject", times=1)
+        await put(here, Tagging="class=public")
+        await until(lambda: sent(store) == ["k"])
+        assert isinstance(await here.ask("PutObjectTagging", tagging("secret")), Answer)
+        await here.ask("DeleteObject", {"Bucket": "b", "Key": "k"})
+        await until(lambda: here.state("b", "k") == "held")
+        store.release()
+        await until(lambda: here.queue.pending()["changes"] == 1)
+        assert here.state("b", "k") == "held"
+
+
+@pytest.mark.semantics("F-3i")
+async def test_tags_of_an_object_that_is_leaving_follow_it_and_nobody_is_asked(tmp_path: Path) -> None:
+    policy = Scripted(lambda asked: asked["tags"].get("class") != "secret")
+    async with Store() as store, governed(tmp_path, store, policy) as here:
+        store.hook(Odd(held=True), "PutObject", times=1)
+        await put(here)
+        await until(lambda: sent(store) == ["k"])
+        assert isinstance(await here.ask("PutObjectTagging", tagging("secret")), Answer)
+        store.release()
+        await until(lambda: not here.queue.pending()["changes"])
+        assert store.count("PutObjectTagging") == 1
+        assert [one["tags"] for one in policy.asked] == [{}]
+
+
+@pytest.mark.semantics("F-3i", "F-3c")
+async def test_tags_behind_a_put_that_the_remote_refuses_for_now_are_part_of_it_again_and_asked_about(
+    tmp_path: Path,
+) -> None:
+    policy = Scripted(lambda asked: asked["tags"].get("class") != "secret")
+    async with Store() as store, governed(tmp_path, store, policy) as here:
+        refused = "<Error><Code>SlowDown</Code></Error>"
+        store.hook(Odd(held=True, status=429, body=refused), "PutObject", times=1)
+        await put(here)
+        await until(lambda: sent(store) == ["k"])
+        assert isinstance(await here.ask("PutObjectTagging", tagging("secret")), Answer)
+        store.release()
+        await until(lambda: here.state("b", "k") == "held")
+        assert policy.asked[-1]["tags"] == {"class": "secret"}
+        assert (sent(store), store.count("PutObjectTagging")) == (["k"], 0)
+
+
+@pytest.mark.semantics("Q-7g", "F-3j")
+@pytest.mark.parametrize("limits", [{"max_files": 7}, {"max_size": 65536}], ids=str)
+async def test_what_the_policy_holds_leaves_half_of_the_queue_to_what_it_lets_leave(
+    limits: dict[str, Any], tmp_path: Path
+) -> None:
+    policy = Scripted(lambda asked: not asked["key"].startswith("held"))
+    async with Store() as store, governed(tmp_path, store, policy, patience=0.2, wait=0.0, **limits) as here:
+        for number in range(3):
+            await put(here, f"held {number}", bytes(10_000))
+        await until(lambda: here.queue.states()["held"] == 3)
+        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "held, too"}, bytes(10_000))
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (503, "SlowDown")
+        assert f"the policy (decision d{len(policy.asked)}) would hold this write, too" in answer.message
+        await put(here, "free", bytes(10_000))
+        await until(lambda: there(store) == ["free"])
+        assert [one["key"] for one in policy.asked].count("free") == 1, "it is not asked about twice"
+        policy.hangs = True
+        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "free, too"}, bytes(10_000))
+        assert isinstance(answer, S3Error)
+        assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+        assert here.queue.pending()["changes"] == 3
+
+
+@pytest.mark.semantics("F-3j")
+async def test_what_nobody_has_judged_counts_to_the_half_and_is_asked_about_first_beyond_it(tmp_path: Path) -> None:
+    policy = Scripted()
+    policy.hangs = True
+    async with Store() as store, governed(tmp_path, store, policy, max_files=7, wait=0.0) as here:
+        for number in range(3):
+            await put(here, f"k{number}")
+        async with asyncio.TaskGroup() as tasks:
+            waits = tasks.create_task(put(here, "k3"))
+            await until(lambda: "k3" in {one["key"] for one in policy.asked})
+            assert here.queue.pending()["changes"] == 3
+            assert not waits.done()
+            policy.heal()
+        await until(lambda: sorted(there(store)) == ["k0", "k1", "k2", "k3"])
 
 
 THROUGH: list[tuple[str, str, dict[str, Any], bytes | None, dict[str, str]]] = [

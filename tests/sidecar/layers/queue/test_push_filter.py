@@ -280,6 +280,22 @@ async def test_a_delete_is_judged_by_the_last_put_of_its_key(tmp_path: Path) -> 
         assert "of which is not known" in rule_of(here, "nobody knows")
 
 
+@pytest.mark.semantics("F-5b")
+async def test_a_delete_goes_on_being_judged_by_the_put_that_it_took_the_place_of(tmp_path: Path) -> None:
+    async with Store() as store, gateway(tmp_path, store, delay=3600.0) as here:
+        await stand_in(store, here)
+        for key in ("first of its kind", "public", "secret"):
+            await put(here, key, Tagging=f"class={key}")
+            await here.ask("DeleteObject", {"Bucket": "b", "Key": key})
+        reload(here, "b/*[tag:class=public]")
+        await until(lambda: here.state("b", "secret") == "held")
+        assert here.state("b", "public") == "waiting"
+        (change,) = here.queue.object_status("b", "public")["changes"]
+        assert ("b/*[tag:class=public]", "yes") in {
+            (line["rule"], line["matches"]) for line in here.queue.why(change["seq"])["asked"]
+        }
+
+
 THROUGH: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "if-match": ("PutObject", {"IfMatch": '"0"'}, {}),
     "if-none-match": ("PutObject", {"IfNoneMatch": "*"}, {}),

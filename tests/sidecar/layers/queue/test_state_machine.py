@@ -18,10 +18,11 @@ from s3d.layers.queue.push import late_writes
 from s3d.layers.queue.rules import retry
 from s3d.metrics import Metrics
 from s3d.settings import Remote as RemoteSettings
+from tests import cache_mutants
 from tests.crashes import Disk
 from tests.fakes.fake import Fake
 from tests.machine.play import play
-from tests.machine.world import COUNTED, World
+from tests.machine.world import CACHED, COUNTED, World
 from tests.model import Wrong
 from tests.moves import Watch
 from tests.mutants import AMONG_IDENTITIES, MUTANTS
@@ -33,6 +34,8 @@ STEPS = 7000
 """Steps of a round, about; those on a real server are a tenth."""
 MORE_ROUNDS = 16
 """Short rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
+FEWER_STEPS = 500
+"""Steps with a read cache; a soak plays as many as without."""
 OFTEN = 50
 SEARCHED = 4 + int(SOAK_HOURS * 20)
 """Rounds, at most, in which a mutant is looked for: most are found in the first hundred steps."""
@@ -89,6 +92,14 @@ def test_the_onion_keeps_what_it_owes(world: World) -> None:
     assert seldom(world) == {}
 
 
+@pytest.mark.semantics("C-1", "C-2", "C-3", "C-4", "C-8", "C-9", "C-9a", "C-11", "C-12", "R-2a")
+def test_the_onion_keeps_what_it_owes_with_a_read_cache(world: World) -> None:
+    world.cache, world.shared = True, None if SOAK_HOURS else False
+    for seed in seeds(ROUNDS):
+        play(world, STEPS if SOAK_HOURS else FEWER_STEPS, seed)
+    assert [name for name in CACHED if not world.answered[name]] == []
+
+
 @pytest.mark.remote
 @pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
@@ -108,6 +119,19 @@ def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
     finally:
         world.loop.run_until_complete(connecting.__aexit__(None, None, None))
     assert world.steps >= 500
+
+
+@pytest.mark.parametrize(
+    "mutant", [*cache_mutants.MUTANTS, *cache_mutants.AMONG_IDENTITIES], ids=lambda mutant: mutant.__name__
+)
+def test_the_machine_sees_a_mutant_of_the_cache(
+    world: World, mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, moves: Watch
+) -> None:
+    mutant(monkeypatch)
+    world.cache, world.shared = True, mutant in cache_mutants.AMONG_IDENTITIES
+    with pytest.raises(Wrong):
+        search(world)
+    moves.wrong.clear()
 
 
 @pytest.mark.parametrize("mutant", [*MUTANTS, *AMONG_IDENTITIES], ids=lambda mutant: mutant.__name__)

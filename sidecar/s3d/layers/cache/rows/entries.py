@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import apsw
 from multidict import CIMultiDict
@@ -15,7 +16,9 @@ from s3d.store.opening import Schema
 
 SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
 Tables = apsw.Connection
-COLUMNS = "id, etag, length, file, blocks, bytes, head, validated"
+COLUMNS = "id, etag, length, file, blocks, bytes, head, validated, tags"
+Tags = Mapping[str, str] | None
+"""Tags of an object or a bucket; None: nobody said them."""
 LISTED = 200
 """Most entries in a page of a list."""
 
@@ -41,6 +44,7 @@ class Entry:
     bytes: int
     head: Headers | None
     validated: float
+    tags: Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class New:
     head: Headers | None
     validated: float
     granted: Mapping[str, float]
+    tags: Tags
 
 
 def find(db: Database, spot: Spot) -> Entry | None:
@@ -65,8 +70,13 @@ def find(db: Database, spot: Spot) -> Entry | None:
     )
     if not rows:
         return None
-    number, etag, length, file, blocks, size, head, validated = rows[0]
-    return Entry(number, etag, length, file, array("Q", blocks), size, loaded(head), validated)
+    return _entry(rows[0])
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, etag, length, file, blocks, size, head, validated, tags = row
+    read = None if tags is None else json.loads(tags)
+    return Entry(number, etag, length, file, array("Q", blocks), size, loaded(head), validated, read)
 
 
 def is_cached(db: Database, bucket: str, key: str) -> bool:
@@ -108,6 +118,14 @@ def garbage(db: Database, most: int) -> list[str]:
     return [file for (file,) in db.read("SELECT file FROM garbage LIMIT ?", (most,))]
 
 
+def some(db: Database, after: int) -> list[tuple[Spot, Entry]]:
+    """Some entries behind one of them, in the order in which they came. Raises StoreFailed."""
+    rows = db.read(
+        f"SELECT bucket, key, version, {COLUMNS} FROM entry WHERE id > ? ORDER BY id LIMIT ?", (after, LISTED)
+    )
+    return [(Spot(*row[:3]), _entry(row[3:])) for row in rows]
+
+
 def listed(db: Database, bucket: str, prefix: str, after: int) -> list[dict[str, object]]:
     """A page of the entries, in the order in which they came, behind one of them."""
     names = ("id", "bucket", "key", "version", "etag", "length", "bytes", "validated", "used")
@@ -126,11 +144,12 @@ def put(db: apsw.Connection, spot: Spot, new: New, used: float) -> tuple[int, in
     """Write a new entry in the place of one of another version; its number, how many went, and their bytes."""
     gone, freed = _drop(db, "bucket = ? AND key = ? AND version = ?", (spot.bucket, spot.key, spot.version))
     db.execute(
-        """INSERT INTO entry (bucket, key, version, etag, length, file, blocks, bytes, head, validated, used)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO entry (bucket, key, version, etag, length, file, blocks, bytes, head, validated, used, tags)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             *(spot.bucket, spot.key, spot.version),
             *(new.etag, new.length, new.file, new.blocks, new.bytes, dumped(new.head), new.validated, used),
+            None if new.tags is None else json.dumps(dict(new.tags)),
         ),
     )
     number = db.last_insert_rowid()
@@ -164,6 +183,11 @@ def touch(db: apsw.Connection, entry: int, at: float, head: Headers | None) -> N
     )
 
 
+def retag(db: apsw.Connection, entry: int, tags: Tags) -> None:
+    """Note the tags of an entry."""
+    db.execute("UPDATE entry SET tags = ? WHERE id = ?", (None if tags is None else json.dumps(dict(tags)), entry))
+
+
 def use(db: apsw.Connection, entry: int, at: float) -> None:
     """Note when an entry was read."""
     db.execute("UPDATE entry SET used = max(used, ?) WHERE id = ?", (at, entry))
@@ -187,6 +211,12 @@ def drop(db: apsw.Connection, bucket: str, key: str, prefix: str = "") -> tuple[
 def drop_file(db: apsw.Connection, file: str) -> tuple[int, int]:
     """Drop the entry of a file: how many, and their bytes."""
     return _drop(db, "file = ?", (file,))
+
+
+def drop_files(db: apsw.Connection, files: Sequence[str]) -> tuple[int, int]:
+    """Drop the entries of some files."""
+    went = [drop_file(db, file) for file in files]
+    return sum(count for count, _ in went), sum(size for _, size in went)
 
 
 def drop_unused(db: apsw.Connection, before: float) -> tuple[int, int]:

@@ -12,6 +12,7 @@ CREATE TABLE entry (
     head TEXT,               -- the headers of the latest plain answer, as JSON; NULL: none came yet
     validated REAL NOT NULL, -- when the remote last said that it is this version (steady clock)
     used REAL NOT NULL,      -- when it was last read, a little coarse (steady clock)
+    tags TEXT,               -- the tags of the object, as JSON; NULL: nobody asked for them
     UNIQUE (bucket, key, version)
 );
 -- What goes first, and how much there is in all, is told without a look at the rows.
@@ -34,5 +35,5 @@ CREATE TRIGGER entry_gone AFTER DELETE ON entry BEGIN
     INSERT OR IGNORE INTO garbage VALUES (OLD.file);
 END;
 
--- Whose objects these are (remote), and the steady clock (boot, ahead).
+-- Whose objects these are (remote), the steady clock (boot, ahead), and the filter that they were judged by (filter).
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

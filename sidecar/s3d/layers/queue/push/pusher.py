@@ -18,7 +18,8 @@ from typing import TypeVar
 
 import apsw
 
-from s3d.api import AnyHeaders, Body
+from s3d import spans
+from s3d.api import Body, Delivered
 from s3d.background import for_ever, until_done
 from s3d.client import Answer
 from s3d.clock import Clock
@@ -29,8 +30,8 @@ from s3d.layers.queue import owed
 from s3d.layers.queue.capacity import Capacity
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.owed import Owed
-from s3d.layers.queue.push import confirm, conflicts
-from s3d.layers.queue.push.change_body import open_body
+from s3d.layers.queue.push import change_body, confirm, conflicts
+from s3d.layers.queue.push.change_body import open_body, open_change
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.rows import claims, lanes, lookups, order, transitions
@@ -42,6 +43,7 @@ from s3d.layers.queue.staging import Staging
 from s3d.layers.queue.turns import Turns
 from s3d.metrics import Metrics
 from s3d.settings import WriteQueue
+from s3d.spans import Span, Tracer
 from s3d.store.bodies import Bodies
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
@@ -61,8 +63,8 @@ Look = Callable[[], Awaitable[None]]
 """Something that is done again and again."""
 
 
-HandOver = Callable[[str, str, AnyHeaders, Body], Awaitable[None]]
-"""Takes a body that was delivered, with its bucket, its key and the headers of the remote's answer, and closes it."""
+HandOver = Callable[[Delivered, Body], Awaitable[None]]
+"""Takes what was delivered, and closes its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Context:
     confirm: confirm.Context
     conflicts: conflicts.Context
     hand_over: HandOver | None
+    content: change_body.Context
+    tracer: Tracer | None
 
 
 class Pusher:
@@ -140,7 +144,8 @@ class Pusher:
         """Push a change. A bug that is met beside the attempt itself leaves it in doubt: the change is pushed
         again, since a claim that nobody works on would never end."""
         try:
-            await self._push(change)
+            with spans.within(self._span_of(change)):
+                await self._push(change)
         except Exception as bug:
             log.exception("a bug: what came of %s is not known", describe(change))
             self._metrics.background_failures.labels("deliveries").inc()
@@ -149,6 +154,23 @@ class Pusher:
             forget = partial(self._record, change, State.IN_DOUBT, code="InternalError", reason=reason, next_at=later)
             await until_done("deliveries", forget, self._metrics)
             self._context.turns.moved(change.bucket)
+
+    def _span_of(self, change: Change) -> Span | None:
+        """The span of a push, where one of the requests that queued it is recorded (O-6)."""
+        tracer, requests = self._context.tracer, change.trace.split()
+        if tracer is None or not requests:
+            return None
+        about: dict[str, spans.Value] = {
+            spans.BUCKET: change.bucket,
+            spans.KEY: change.key,
+            "s3d.attempts": change.attempts + 1,
+        }
+        return tracer.push(f"push {change.op}", about, requests)
+
+    def _count(self, outcome: str, code: str = "") -> None:
+        """Tell of an attempt that has ended."""
+        self._metrics.pushes.labels(outcome).inc()
+        spans.tell({spans.OUTCOME: outcome} | ({spans.ERROR: code} if code else {}), failed=outcome != "delivered")
 
     async def drained(self, seconds: float) -> bool:
         """Push what is pending, whatever its time, for up to so long. True when nothing that can be pushed is left."""
@@ -215,7 +237,7 @@ class Pusher:
                 await self._record(
                     change, State.PARKED, code=error.code, reason=error.message, next_at=self._clock.now()
                 )
-                self._metrics.pushes.labels("parked").inc()
+                self._count("parked", error.code)
             except S3Error as error:
                 await self._judge(change, error)
             except Exception as bug:
@@ -244,18 +266,19 @@ class Pusher:
         )
         if change.op in (Op.PUT, Op.COMPLETE) and shown != change.etag:
             self._context.feed.publish(change.bucket, change.key, shown, Why.DELIVERED)
-        self._metrics.pushes.labels("delivered").inc()
+        self._count("delivered")
         if change.file is not None:
             self._context.garbage.wake()
 
     async def _hand_over(self, change: Change, answer: Answer) -> None:
-        """Hand over the body of a put whose ETag the remote shows as it was acknowledged, before its row goes. Nothing
-        that fails there concerns the delivery."""
+        """Hand over the body of a put, or of an upload, whose ETag the remote shows as it was acknowledged, before its
+        row goes. Nothing that fails there concerns the delivery."""
         hand_over = self._context.hand_over
-        if hand_over is None or change.op != Op.PUT or change.upload is not None or answer.etag != change.etag:
+        if hand_over is None or change.op not in (Op.PUT, Op.COMPLETE) or answer.etag != change.etag:
             return
         try:
-            await hand_over(change.bucket, change.key, answer.headers, open_body(self._context.bodies, change))
+            what = Delivered(change.bucket, change.key, change.identity, change.members, answer.headers)
+            await hand_over(what, open_change(self._context.content, change))
         except Exception:
             log.exception("a bug, or a disk that fails: %s is not handed to the read cache", describe(change))
             self._metrics.background_failures.labels("the hand-over to the read cache").inc()
@@ -300,7 +323,7 @@ class Pusher:
             await self._record(
                 change, state, code=error.code, reason=error.message, next_at=now + pause, refusals=refusals
             )
-        self._metrics.pushes.labels("retried" if state == State.WAITING else state).inc()
+        self._count("retried" if state == State.WAITING else state, error.code)
         if state != State.PARKED:
             self._metrics.push_retries.labels(verdict.value).inc()
 

@@ -6,7 +6,7 @@ may still arrive) and `lookups` (what is shown). A change makes only the moves o
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +15,17 @@ import apsw
 from s3d.layers.queue.rows import holds, order, queries, soundness, verdicts
 from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import CLAIMED, Op, State
-from s3d.layers.queue.rows.subjects import Content
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
 from s3d.protocol.headers import TAGGING
+from s3d.store.db import Database
 
 Table = list[tuple[Any, ...]]
 NEVER = 1e12
 """A time that does not come: keeps an attempt under way from being claimed twice."""
 NO_LATE_WRITES = "[]"
 """The column `late_writes` where nothing of the key may still arrive."""
+MAX_TRACES = 4
+"""Requests that the column `trace` names at most: the newest."""
 ANY = "?"
 """In `late_writes`: a write that was sent through and of which nobody knows the ETag."""
 FIELDS = soundness.FIELDS
@@ -66,6 +69,10 @@ class Change:
     """Whether it is pushed on condition however short it waited."""
     origin: str = ""
     """Which part of s3d made it; "": a client."""
+    removes: Content = UNKNOWN
+    """Of a delete: what the last put of its key said."""
+    trace: str = ""
+    """The recorded requests that queued it, each as a traceparent, with blanks between."""
     inline: bytes | None = None
     damage: str = ""
     """Why the row cannot be read; then the change is a quarantined one, and what is missing of it is empty."""
@@ -84,6 +91,11 @@ def of_row(row: tuple[Any, ...]) -> Change:
 def written(members: Mapping[str, str]) -> str:
     """The column `members` of a row."""
     return json.dumps(dict(members)) if members else "{}"
+
+
+def written_removed(content: Content) -> str:
+    """The column `removes` of a row."""
+    return json.dumps({"members": dict(content.members), "size": content.size}) if content.knows_tags else ""
 
 
 @dataclass(slots=True)
@@ -118,6 +130,10 @@ class New:
     conflict: str = ""
     always: bool = False
     origin: str = ""
+    consent: verdicts.Consent | None = None
+    """The policy that has let it leave already (F-3j)."""
+    trace: str = ""
+    """The request that queues it, as a traceparent, where it is recorded."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> int:
@@ -127,8 +143,13 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
     table supersedes by itself (truth.sql). Raises order.Changed where its maker saw something else; nothing is done.
     """
-    # Before what it takes the place of is gone: a delete is judged by the last put of its key.
-    rule = holds.rule_of(db, held_of(new))
+    # Before what it takes the place of is gone: a delete is judged by the last put of its key, and keeps what it said.
+    removes = holds.last_put(holds.reading(db), new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN
+    held = held_of(new, removes)
+    rule = holds.rule_of(db, held)
+    judged = verdicts.GIVEN if rule else verdicts.first(db, new.op)
+    if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
+        judged = verdicts.GIVEN
     dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
@@ -138,11 +159,12 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     late: list[str | bytes] = []
     seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
     if new.expects is not None:
-        pending = [(op, state, etag) for _, _, op, state, _, _, etag, _ in older]
+        pending = [(op, state, etag) for _, _, op, state, _, _, etag, *_ in older]
         # Nobody knows better what is at the remote than its maker, where nothing is pending; it is compared there.
         seen = seen if order.check(new.expects, new.base, pending) else new.expects
     gone: list[int] = []
-    for seq, since, op, state, late_writes, base, *_ in older:
+    traces: list[str] = []
+    for seq, since, op, state, late_writes, base, _, trace, _ in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
         if state == State.WAITING and op != Op.THROUGH and seq > between and not new.ordered:
@@ -150,7 +172,9 @@ def enqueue(db: apsw.Connection, new: New) -> int:
             gone.append(seq)
             dropped.append(since)
             late.append(late_writes)
-    _insert(db, new, rule, min(dropped, default=None), merged(late), seen, after)
+            traces += traces_of(trace)
+    traces += traces_of(new.trace.encode())
+    _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, traces, removes)
     seq = db.last_insert_rowid()
     order.move(db, gone, seq)
     return seq
@@ -160,10 +184,13 @@ def _insert(
     db: apsw.Connection,
     new: New,
     rule: str,
+    judged: int,
     since: int | None,
     late_writes: str = NO_LATE_WRITES,
     base: str | None = None,
     after: int | None = None,
+    traces: Sequence[str] = (),
+    removes: Content = UNKNOWN,
 ) -> None:
     db.execute(
         SQL["add"],
@@ -191,14 +218,27 @@ def _insert(
             new.conflict,
             new.always,
             new.origin,
-            verdicts.GIVEN if rule else verdicts.first(db, new.op),
+            " ".join(traces[-MAX_TRACES:]),
+            judged,
+            written_removed(removes),
         ),
     )
 
 
-def held_of(new: New) -> Held:
-    """What a rule is told of it."""
-    return Held(new.bucket, new.key, new.identity, new.op, Content(new.members, new.size))
+def traces_of(column: bytes) -> list[str]:
+    """The requests in the column `trace`. Where it cannot be read, the row says so itself when it is claimed."""
+    return column.decode("ascii", "replace").split()
+
+
+def held_now(db: Database, new: New) -> Held:
+    """What a rule would be told of a change that is not queued yet."""
+    return held_of(new, holds.last_put(db.read, new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN)
+
+
+def held_of(new: New, removes: Content) -> Held:
+    """What a rule is told of it; `removes` is what the last put of its key said, where it is a delete."""
+    content = removes if new.op == Op.DELETE else Content(new.members, new.size)
+    return Held(new.bucket, new.key, new.identity, new.op, content)
 
 
 def retag(db: apsw.Connection, new: New) -> bool:
@@ -218,7 +258,7 @@ def retag(db: apsw.Connection, new: New) -> bool:
             return True
         if op == Op.PUT:
             if state in CLAIMED:
-                _insert(db, new, "", None, base=new.base)
+                _insert(db, new, "", verdicts.GIVEN, None, base=new.base, traces=traces_of(new.trace.encode()))
             else:
                 fold(db, seq, new.members[TAGGING])
                 judge_hold(db, seq, new.next_at)
@@ -248,9 +288,8 @@ def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
     """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a). What
     none of them holds the policy is asked about anew, where there is one."""
     rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
-    for bucket, key, identity, op, members, size, state, judged in rows:
-        content = Content(soundness.members_leniently(members), size)
-        rule = holds.rule_of(db, Held(bucket, key, identity, op, content))
+    for bucket, key, identity, op, members, size, removes, state, judged in rows:
+        rule = holds.rule_of(db, holds.of_row(bucket, key, identity, op, members, size, removes))
         if rule:
             db.execute(SQL["hold"], (rule, seq))
             continue

@@ -2,7 +2,7 @@
 
 -- name: older
 -- What is pending of a key, oldest first.
-SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag, etag, identity FROM change
+SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag, etag, CAST(trace AS BLOB), identity FROM change
     WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq
 
 -- name: drop
@@ -13,8 +13,8 @@ DELETE FROM change WHERE seq = ?
 -- Add a change.
 INSERT INTO change
     (since, bucket, key, identity, op, state, members, size, etag, acked_at, next_at, file, inline, upload,
-    late_writes, rule, ordered, base_etag, queued_at, after, conflict, always, origin, judged)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    late_writes, rule, ordered, base_etag, queued_at, after, conflict, always, origin, trace, judged, removes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: newest_first
 -- What is pending of a key, newest first.
@@ -40,7 +40,7 @@ UPDATE change SET members = ? WHERE seq = ?
 
 -- name: held_or_waiting
 -- What there is to judge of a change that waits or is held.
-SELECT bucket, key, identity, op, CAST(members AS BLOB), size, state, judged FROM change
+SELECT bucket, key, identity, op, CAST(members AS BLOB), size, CAST(removes AS BLOB), state, judged FROM change
     WHERE seq = ? AND state IN ('waiting', 'held')
 
 -- name: hold

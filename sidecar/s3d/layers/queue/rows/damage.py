@@ -183,6 +183,7 @@ def _quarantine(db: apsw.Connection, seq: int, row: tuple[Any, ...], because: st
     if _is_overtaken(db, known):
         state = State.SUPERSEDED
     known["members"] = changes.written(known["members"])
+    known["removes"] = changes.written_removed(known["removes"])
     known["late_writes"] = changes.NO_LATE_WRITES
     del known["seq"]
     assignments = ", ".join(f"{name} = ?" for name in known)

@@ -44,12 +44,17 @@ class Held(NamedTuple):
     identity: str
     op: str
     content: Content
-    """Of a delete nothing: it is judged by the last put of its key."""
+    """Of a delete what the last put of its key said (F-5b)."""
+
+
+def reading(db: apsw.Connection) -> Read:
+    """Reads inside a transaction."""
+    return lambda sql, bindings: db.execute(sql, bindings).fetchall()
 
 
 def rule_of(db: apsw.Connection, held: Held) -> str:
     """The rule that holds a change, in words; "" where none does."""
-    return _rule(lambda sql, bindings: db.execute(sql, bindings).fetchall(), held)
+    return _rule(reading(db), held)
 
 
 def rule_now(db: Database, held: Held) -> str:
@@ -61,17 +66,17 @@ def _rule(read: Read, held: Held) -> str:
     """The tag of the object counts, else the bucket's, else the filter of the push."""
     if held.op not in HELD_OPS:
         return ""
-    own = own_of(held.content.members.get(TAGGING, ""))
+    own = own_tag(held)
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
     upload = read(SQL["upload"], (held.bucket,))
     if upload and upload[0][0]:
         return f"the tag {TAG}=false of the bucket" if upload[0][0] == "false" else ""
     text = read(SQL["filter"], ())
-    return _of_filter(read, held, str(text[0][0])) if text and text[0][0] else ""
+    return filtered(read, held, str(text[0][0])) if text and text[0][0] else ""
 
 
-def _of_filter(read: Read, held: Held, text: str) -> str:
+def filtered(read: Read, held: Held, text: str) -> str:
     """The rule of the push filter that holds a change, also where it is not known whether it does (F-5)."""
     try:
         rules = parsed(text)
@@ -88,18 +93,35 @@ def _of_filter(read: Read, held: Held, text: str) -> str:
     return f"the rule {shown} of the push filter{unknown}"
 
 
-def content_of(read: Read, held: Held) -> Content:
-    """What is known of the object of a change: of a delete, what the last put of its key says (F-5b)."""
-    if held.op != Op.DELETE:
-        return held.content
-    puts = read(SQL["last_put"], (held.bucket, held.key))
-    return Content(soundness.members_leniently(puts[0][0]), puts[0][1]) if puts else UNKNOWN
+def of_row(bucket: str, key: str, identity: str, op: str, members: bytes, size: int, removes: bytes) -> Held:
+    """What a rule is told of a change, by columns of its row."""
+    content = Content(soundness.members_leniently(members), size)
+    return Held(bucket, key, identity, op, soundness.removed_leniently(removes) if op == Op.DELETE else content)
+
+
+def last_put(read: Read, bucket: str, key: str) -> Content:
+    """What the last put of a key says of its object, with the tags that wait behind it; a delete before which it is
+    gone has kept it."""
+    tagging: str | None = None
+    for op, members, size, removes in read(SQL["last_put"], (bucket, key)):
+        if op == Op.DELETE:
+            return soundness.removed_leniently(removes)
+        said = soundness.members_leniently(members)
+        if op != Op.TAG:
+            return Content(said if tagging is None else {**said, TAGGING: tagging}, size)
+        tagging = said.get(TAGGING, "") if tagging is None else tagging
+    return UNKNOWN
+
+
+def own_tag(held: Held) -> str | None:
+    """The value of the tag in an object's own tags. A delete has none: its bucket's counts."""
+    return None if held.op == Op.DELETE else own_of(held.content.members.get(TAGGING, ""))
 
 
 def _subject(read: Read, held: Held) -> Subject:
     """What the filter is told of a change."""
     tags = _tags(read(SQL["tags"], (held.bucket,)))
-    return subjects.of(held.bucket, held.key, held.identity, content_of(read, held), tags)
+    return subjects.of(held.bucket, held.key, held.identity, held.content, tags)
 
 
 def explained(db: Database, held: Held) -> tuple[str, list[tuple[str, str, str]]]:
@@ -111,7 +133,7 @@ def explained(db: Database, held: Held) -> tuple[str, list[tuple[str, str, str]]
     lines: list[tuple[str, str, str]] = []
     upload = db.read(SQL["upload"], (held.bucket,))
     of_bucket = str(upload[0][0]) if upload and upload[0][0] else None
-    for value, whose in (own_of(held.content.members.get(TAGGING, "")), "object"), (of_bucket, "bucket"):
+    for value, whose in (own_tag(held), "object"), (of_bucket, "bucket"):
         if value is not None:
             effect = "holds it, and decides" if value == "false" else "lets it leave, and decides"
             return rule, [*lines, (f"the tag {TAG}={value} of the {whose}", Truth.YES, effect)]
@@ -168,6 +190,13 @@ def rule_by(db: apsw.Connection, seq: int) -> str:
 def kept_back(db: apsw.Connection) -> tuple[int, int]:
     """How many changes are held or parked, and their bytes."""
     rows: list[tuple[Any, ...]] = db.execute(SQL["kept_back"]).fetchall()
+    files, size = rows[0]
+    return files, size
+
+
+def waiting(db: apsw.Connection) -> tuple[int, int]:
+    """How many changes wait, and their bytes."""
+    rows: list[tuple[Any, ...]] = db.execute(SQL["waiting"]).fetchall()
     files, size = rows[0]
     return files, size
 

@@ -21,9 +21,9 @@ SELECT value FROM meta WHERE name = 'push filter at start'
 INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter at start', ?)
 
 -- name: last_put
--- What the newest put of a key says of its object.
-SELECT CAST(members AS BLOB), size FROM change WHERE seq = (SELECT max(seq) FROM change WHERE bucket = ? AND key = ?
-    AND op IN ('put', 'complete') AND state <> 'superseded')
+-- What is known of a key, newest first.
+SELECT op, CAST(members AS BLOB), size, CAST(removes AS BLOB) FROM change WHERE bucket = ? AND key = ?
+    AND op <> 'through' AND state <> 'superseded' ORDER BY seq DESC
 
 -- name: doubt_all
 -- Note of each bucket in which something waits or is held that it is to be judged anew.
@@ -37,6 +37,10 @@ SELECT rule FROM change WHERE seq = ?
 -- name: kept_back
 -- What does not move by itself: changes and bytes.
 SELECT sum(changes), sum(bytes) FROM tally WHERE state IN ('held', 'parked')
+
+-- name: waiting
+-- What waits for its turn, or for a verdict: changes and bytes.
+SELECT sum(changes), sum(bytes) FROM tally WHERE state = 'waiting'
 
 -- name: unjudged
 -- Buckets in which something is to be judged anew.

@@ -102,6 +102,11 @@ def oldest(db: Database) -> float | None:
     return soundness.moment_leniently(rows[0][0]) if rows else None
 
 
+def under_way(db: Database, limit: int) -> list[Change]:
+    """The oldest changes that are to be pushed and wait for no other one."""
+    return [changes.of_row(row) for row in db.read(SQL["under_way"], (limit,))]
+
+
 def kept(db: Database, bucket: str, prefix: str, seq: int | None, after: int, limit: int) -> list[Change]:
     """Changes that wait for a person, in order, behind `after`: of a bucket ("": all), under a prefix, or one alone."""
     rows = db.read(SQL["kept"], (after, bucket, prefix, seq, limit))

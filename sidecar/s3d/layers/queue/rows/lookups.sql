@@ -65,6 +65,10 @@ SELECT count(*), coalesce(sum(size), 0) FROM change WHERE bucket = ? AND op <> '
 -- When the oldest change on its way was acknowledged.
 SELECT {age} FROM change WHERE {aging} ORDER BY {age} LIMIT 1
 
+-- name: under_way
+-- Changes on their way that wait for no other one, the oldest first.
+SELECT {change} FROM change WHERE {aging} AND op <> 'through' ORDER BY {age} LIMIT ?
+
 -- name: kept
 -- Changes that wait for a person, in order.
 SELECT {change} FROM change WHERE {kept} AND op <> 'through' AND seq > ?1

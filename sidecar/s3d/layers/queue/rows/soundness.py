@@ -13,6 +13,7 @@ from typing import Any
 
 from s3d import documents
 from s3d.layers.queue.rows.states import Op, State
+from s3d.layers.queue.rows.subjects import UNKNOWN, Content
 from s3d.protocol.headers import TAGGING
 
 CORRUPT = "CorruptRow"
@@ -207,6 +208,16 @@ def verdict(value: Any) -> int:
     return int(value)
 
 
+def removed_of(value: Any) -> Content:
+    """What the last put of a key said, as a delete keeps it."""
+    if value == b"":
+        return UNKNOWN
+    found = document(value)
+    if not isinstance(found, dict) or not isinstance(found.get("members"), dict):
+        raise Unsound("is no object")
+    return Content(found["members"], count(found.get("size")))
+
+
 Columns = tuple[tuple[str, Read, Any], ...]
 """The columns of a table, each with what reads it, and what stands for it where it cannot be read."""
 CHANGE: Columns = (
@@ -235,12 +246,14 @@ CHANGE: Columns = (
     ("conflict", few(one_of("", "Park", "Overwrite")), ""),
     ("always", few(truth), False),
     ("origin", few(text), ""),
+    ("removes", removed_of, UNKNOWN),
+    ("trace", few(text), ""),
     ("since", count_or_none, None),
     ("ordered", few(count), 0),
     ("late_writes", late_writes_of, []),
     ("judged", verdict, 0),
 )
-OF_A_CHANGE = 25
+OF_A_CHANGE = 27
 """So many of them are a Change; the others are of the table's own."""
 BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
 FILE, UPLOAD, QUEUED_AT = 14, 18, 20
@@ -248,7 +261,8 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags".split()
+    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags "
+    "removes trace".split()
 )
 """Columns of a text, of whatever table."""
 
@@ -337,3 +351,11 @@ def members_leniently(value: Any) -> Mapping[str, str]:
         return members_of(value.encode() if isinstance(value, str) else value)
     except Unsound:
         return {}
+
+
+def removed_leniently(value: Any) -> Content:
+    """The same as `removed_of`; nothing is known of a column that cannot be read."""
+    try:
+        return removed_of(value.encode() if isinstance(value, str) else value)
+    except Unsound:
+        return UNKNOWN

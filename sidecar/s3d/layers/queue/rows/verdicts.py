@@ -9,15 +9,14 @@ A change that the policy holds, or of which there is no decision, is held with a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
 from s3d import policy
-from s3d.layers.queue.rows import holds, queries, soundness, subjects
-from s3d.layers.queue.rows.holds import Held, Read
+from s3d.layers.queue.rows import holds, queries, subjects
+from s3d.layers.queue.rows.holds import Held
 from s3d.layers.queue.rows.states import Op, State
-from s3d.layers.queue.rows.subjects import Content
 from s3d.policy import Answer, Operation, Question, Verdict
 from s3d.store.db import Database
 
@@ -26,7 +25,9 @@ UNASKED, GIVEN, DENIED, DENIED_ANEW = 0, 1, 2, 3
 to be asked about at once, since rules, tags or the policy are others."""
 SAID_NO = frozenset([DENIED, DENIED_ANEW])
 SQL = queries.load(
-    "verdicts", asked="seq, bucket, key, identity, op, CAST(members AS BLOB), size, state, CAST(rule AS BLOB), judged"
+    "verdicts",
+    asked="seq, bucket, key, identity, op, CAST(members AS BLOB), size, CAST(removes AS BLOB), state, "
+    "CAST(rule AS BLOB), judged",
 )
 
 
@@ -42,6 +43,13 @@ class Asked:
     state: str
     rule: str
     judged: int
+
+
+class Consent(NamedTuple):
+    """A policy that has let a write leave before it was queued, as text, and what it was asked."""
+
+    policy: str
+    question: Question
 
 
 def in_force(db: Database) -> str:
@@ -79,11 +87,16 @@ def first(db: apsw.Connection, op: str) -> int:
     return UNASKED if rows and rows[0][0] else GIVEN
 
 
-def question_of(read: Read, held: Held) -> Question:
+def is_consent(db: apsw.Connection, consent: Consent, held: Held) -> bool:
+    """Whether a policy has let leave what is queued now: it is in force, and was asked about just that."""
+    rows = db.execute(SQL["policy"]).fetchall()
+    return bool(rows) and consent == Consent(str(rows[0][0]), question_of(held))
+
+
+def question_of(held: Held) -> Question:
     """What the policy is asked about a change, or about a write that would be one."""
     operation = Operation.DELETE if held.op == Op.DELETE else Operation.PUT
-    content = holds.content_of(read, held)
-    return policy.question(operation, subjects.of(held.bucket, held.key, held.identity, content, None))
+    return policy.question(operation, subjects.of(held.bucket, held.key, held.identity, held.content, None))
 
 
 def unasked(db: Database, limit: int) -> list[Asked]:
@@ -108,14 +121,14 @@ def denied(db: Database, after: int, limit: int) -> list[Asked]:
 
 def _to_ask(db: Database, judged: int, state: State, after: int, limit: int) -> list[Asked]:
     rows = db.read(SQL["to_ask"], (judged, state, after, limit))
-    return [_asked(db.read, row) for row in rows]
+    return [_asked(row) for row in rows]
 
 
-def _asked(read: Read, row: tuple[Any, ...]) -> Asked:
-    seq, bucket, key, identity, op, members, size, state, rule, judged = row
-    held = Held(bucket, key, identity, op, Content(soundness.members_leniently(members), size))
+def _asked(row: tuple[Any, ...]) -> Asked:
+    seq, bucket, key, identity, op, members, size, removes, state, rule, judged = row
+    held = holds.of_row(bucket, key, identity, op, members, size, removes)
     text = rule.decode(errors="replace") if isinstance(rule, bytes) else ""
-    return Asked(seq, bucket, key, op, question_of(read, held), state, text, judged)
+    return Asked(seq, bucket, key, op, question_of(held), state, text, judged)
 
 
 def give(db: apsw.Connection, asked: Asked, answer: Answer, *, is_open: bool, now: float) -> bool:
@@ -124,7 +137,7 @@ def give(db: apsw.Connection, asked: Asked, answer: Answer, *, is_open: bool, no
     No decision lets a change leave where it `is_open`, and holds it otherwise. What was denied stays held by that.
     """
     rows = db.execute(SQL["asked"], (asked.seq,)).fetchall()
-    found = [_asked(lambda sql, bindings: db.execute(sql, bindings).fetchall(), row) for row in rows]
+    found = [_asked(row) for row in rows]
     if not found or found[0].question != asked.question:
         return False
     if answer.verdict is Verdict.NONE and found[0].judged in SAID_NO:
@@ -153,6 +166,19 @@ def said(db: Database, seq: int) -> str:
     if not rows or not in_force(db):
         return ""
     return "lets it leave" if rows[0][0] == GIVEN else "holds it" if rows[0][0] in SAID_NO else "has not decided"
+
+
+def kept_by(db: apsw.Connection, seq: int) -> tuple[str, bool]:
+    """The rule by which a change is held, "" where it is not, and whether the policy is still to be asked about it."""
+    rows = db.execute(SQL["kept_by"], (seq,)).fetchall()
+    return str(rows[0][0]), rows[0][1] == UNASKED
+
+
+def waiting(db: apsw.Connection) -> tuple[int, int]:
+    """How many changes wait for a verdict, and their bytes."""
+    rows: list[tuple[Any, ...]] = db.execute(SQL["waiting"]).fetchall()
+    files, size = rows[0]
+    return files, size
 
 
 def unjudged(db: Database) -> int:

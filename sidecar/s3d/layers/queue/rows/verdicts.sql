@@ -45,6 +45,14 @@ UPDATE change SET judged = ? WHERE seq = ?
 -- What the policy has said of a change.
 SELECT judged FROM change WHERE seq = ?
 
+-- name: kept_by
+-- What keeps a change from leaving.
+SELECT rule, judged FROM change WHERE seq = ?
+
+-- name: waiting
+-- What waits for a verdict: changes and bytes.
+SELECT count(*), coalesce(sum(size), 0) FROM change WHERE {unjudged} AND judged = 0 AND state = 'waiting'
+
 -- name: unjudged
 -- How many changes the policy has not said anything of.
 SELECT count(*) FROM change WHERE {unjudged} AND judged = 0 AND state IN ('waiting', 'held')

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict
 
+from s3d import spans
 from s3d.api import S3, Call, Reply
 from s3d.clock import Clock
 from s3d.errors import S3Error
@@ -134,7 +135,9 @@ async def retag(context: Context, call: Call, header: str) -> bool:
     now = context.clock.now()
     due, acked_at = now + context.settings.delay, context.clock.wall()
     members = {TAGGING: header}
-    new = changes.New(call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at)
+    new = changes.New(
+        call.bucket, call.key, call.identity, Op.TAG, now, due, members, acked_at=acked_at, trace=spans.traceparent()
+    )
     async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
         queued = await context.db.write(lambda db: changes.retag(db, new))
     if queued:

@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 from multidict import CIMultiDict
 
+from s3d import spans
 from s3d.api import NO_TERMS, Call, Headers, Reply
 from s3d.clock import Clock
 from s3d.errors import S3Error, slow_down
@@ -23,7 +24,7 @@ from s3d.layers.queue.entry import Write
 from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.remote_facts import probing, write_profiles
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import account, changes, holds, order
+from s3d.layers.queue.rows import account, changes, holds, order, verdicts
 from s3d.layers.queue.rows.changes import New
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rows.subjects import UNKNOWN, Content
@@ -95,6 +96,7 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
     async with context.capacity.take(row, 0 if room else size) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
+        spans.event("received")
         etag = md5.hexdigest()
         allowlist.add_checksums(members, body.digests)
         try:
@@ -169,16 +171,39 @@ def new(context: Context, call: Call, op: Op, **what: Any) -> New:
         if terms.after is not None:
             bucket, key, _ = terms.after
             what["after"] = order.Named(*terms.after, seen=context.facts.seen_etags.of(bucket, key))
+    what.setdefault("trace", spans.traceparent())
     what.setdefault("acked_at", context.clock.wall())
     what.setdefault("ordered", context.facts.buckets.ordered(call.bucket))
     what.setdefault("base", context.facts.seen_etags.of(call.bucket, call.key))
     return New(call.bucket, call.key, call.identity, op, now, now + context.settings.delay, **what)
 
 
-def is_room_for_held(db: apsw.Connection, limits: WriteQueue) -> bool:
-    """Whether what does not move by itself leaves half of the queue to what does (Q-7g)."""
+class Unjudged(Exception):  # not an error: the policy is asked, and the write is made again
+    """A change would wait for a verdict beside too much that is held or waits for one."""
+
+
+def check_room(db: apsw.Connection, limits: WriteQueue, seq: int) -> None:
+    """See to it that what does not move by itself, and what may turn out not to, leaves half of the queue to the rest
+    (Q-7g, F-3j), now that a change is there. Raises S3Error SlowDown where a rule holds it, else Unjudged."""
+    rule, is_unasked = verdicts.kept_by(db, seq)
+    if not rule and not is_unasked:
+        return
     files, size = holds.kept_back(db)
-    return files <= limits.max_files // 2 and size <= limits.max_size // 2
+    if not rule:
+        files, size = _with_unjudged(db, limits, files, size)
+    if files <= limits.max_files // 2 and size <= limits.max_size // 2:
+        return
+    if rule:
+        raise too_many_held(rule)
+    raise Unjudged
+
+
+def _with_unjudged(db: apsw.Connection, limits: WriteQueue, files: int, size: int) -> tuple[int, int]:
+    """What is kept back, with what waits for a verdict; that is counted where all that waits would be too much."""
+    more, bytes_more = holds.waiting(db)
+    if files + more > limits.max_files // 2 or size + bytes_more > limits.max_size // 2:
+        more, bytes_more = verdicts.waiting(db)
+    return files + more, size + bytes_more
 
 
 def too_many_held(rule: str) -> S3Error:
@@ -199,24 +224,50 @@ async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Co
 
     `first` is run before them in the same transaction; what it raises comes out, and nothing is done. Where a
     rule holds one of them, and what is held fills its half of the queue, S3Error SlowDown is raised in the same way,
-    and S3Error PreconditionFailed where one of them is made upon something else than is there (Q-2b).
+    and S3Error PreconditionFailed where one of them is made upon something else than is there (Q-2b). Where the policy
+    may hold one of them beyond that half, it is asked first: S3Error where it does not let all of them leave.
     """
-
-    def write(db: apsw.Connection) -> None:
-        if first is not None:
-            first(db)
-        for one in news:
-            rule = holds.rule_by(db, changes.enqueue(db, one))
-            if rule and not is_room_for_held(db, context.settings):
-                raise too_many_held(rule)
-
     try:
-        await context.db.write(write, short=len(news) == 1 and first is None)
-    except order.Changed as error:
-        raise forward.changed(str(error)) from error
+        await _commit(context, news, first)
+    except Unjudged:
+        await _ask_first(context, news)
+        try:
+            await _commit(context, news, first)
+        except Unjudged:
+            raise too_many_held("the policy, which is asked about something else by now,") from None
+    spans.event("committed")
     context.wake()
     for one in news:
         context.feed.publish(one.bucket, one.key, order.shown_by(one.op, one.etag), Why.ACKNOWLEDGED)
     if any(one.file is not None for one in news):
         # What it takes the place of is likely to have had one, too.
         context.garbage.wake()
+
+
+async def _commit(context: Context, news: list[New], first: Callable[[apsw.Connection], None] | None) -> None:
+    """Commit changes, or nothing. Raises what `enqueue` does, and Unjudged."""
+
+    def write(db: apsw.Connection) -> None:
+        if first is not None:
+            first(db)
+        for one in news:
+            check_room(db, context.settings, changes.enqueue(db, one))
+
+    try:
+        await context.db.write(write, short=len(news) == 1 and first is None)
+    except order.Changed as error:
+        raise forward.changed(str(error)) from error
+
+
+async def _ask_first(context: Context, news: list[New]) -> None:
+    """Ask the policy about changes that are not queued yet, and note that it lets them leave. Raises S3Error."""
+    policy = verdicts.in_force(context.db)
+    asked = [(one, changes.held_now(context.db, one)) for one in news]
+    asked = [(one, held) for one, held in asked if not holds.rule_now(context.db, held)]
+    refusal = await context.entry.consent.refusal(held for _, held in asked)
+    if isinstance(refusal, S3Error):
+        raise refusal
+    if refusal:
+        raise too_many_held(refusal)
+    for one, held in asked:
+        one.consent = verdicts.Consent(policy, verdicts.question_of(held))

@@ -9,20 +9,20 @@ INSERT INTO account VALUES (1, 0);
 
 CREATE TRIGGER account_change_in AFTER INSERT ON change BEGIN
     UPDATE account SET bytes = bytes + 640 + length(CAST(NEW.bucket AS BLOB)) + length(CAST(NEW.key AS BLOB)) + length(CAST(NEW.members AS BLOB))
-        + length(CAST(NEW.late_writes AS BLOB)) + coalesce(length(CAST(NEW.inline AS BLOB)), 0)
+        + length(CAST(NEW.late_writes AS BLOB)) + length(CAST(NEW.removes AS BLOB)) + coalesce(length(CAST(NEW.inline AS BLOB)), 0)
         + iif(NEW.file IS NULL, 0, (min(max(CAST(NEW.size AS INTEGER), 0), 1 << 43) + 4095) / 4096 * 4096);
 END;
 CREATE TRIGGER account_change_out AFTER DELETE ON change BEGIN
     UPDATE account SET bytes = bytes - (640 + length(CAST(OLD.bucket AS BLOB)) + length(CAST(OLD.key AS BLOB)) + length(CAST(OLD.members AS BLOB))
-        + length(CAST(OLD.late_writes AS BLOB)) + coalesce(length(CAST(OLD.inline AS BLOB)), 0)
+        + length(CAST(OLD.late_writes AS BLOB)) + length(CAST(OLD.removes AS BLOB)) + coalesce(length(CAST(OLD.inline AS BLOB)), 0)
         + iif(OLD.file IS NULL, 0, (min(max(CAST(OLD.size AS INTEGER), 0), 1 << 43) + 4095) / 4096 * 4096));
 END;
-CREATE TRIGGER account_change_new AFTER UPDATE OF members, late_writes, file, inline, size ON change BEGIN
+CREATE TRIGGER account_change_new AFTER UPDATE OF members, late_writes, removes, file, inline, size ON change BEGIN
     UPDATE account SET bytes = bytes + 640 + length(CAST(NEW.bucket AS BLOB)) + length(CAST(NEW.key AS BLOB)) + length(CAST(NEW.members AS BLOB))
-        + length(CAST(NEW.late_writes AS BLOB)) + coalesce(length(CAST(NEW.inline AS BLOB)), 0)
+        + length(CAST(NEW.late_writes AS BLOB)) + length(CAST(NEW.removes AS BLOB)) + coalesce(length(CAST(NEW.inline AS BLOB)), 0)
         + iif(NEW.file IS NULL, 0, (min(max(CAST(NEW.size AS INTEGER), 0), 1 << 43) + 4095) / 4096 * 4096)
         - (640 + length(CAST(OLD.bucket AS BLOB)) + length(CAST(OLD.key AS BLOB)) + length(CAST(OLD.members AS BLOB))
-        + length(CAST(OLD.late_writes AS BLOB)) + coalesce(length(CAST(OLD.inline AS BLOB)), 0)
+        + length(CAST(OLD.late_writes AS BLOB)) + length(CAST(OLD.removes AS BLOB)) + coalesce(length(CAST(OLD.inline AS BLOB)), 0)
         + iif(OLD.file IS NULL, 0, (min(max(CAST(OLD.size AS INTEGER), 0), 1 << 43) + 4095) / 4096 * 4096));
 END;
 
@@ -59,7 +59,7 @@ END;
 -- The same by walking all rows: after a migration, and where rows were damaged.
 CREATE VIEW account_anew AS SELECT CAST(total(bytes) AS INTEGER) AS bytes FROM (
     SELECT 640 + length(CAST(bucket AS BLOB)) + length(CAST(key AS BLOB)) + length(CAST(members AS BLOB))
-        + length(CAST(late_writes AS BLOB)) + coalesce(length(CAST(inline AS BLOB)), 0)
+        + length(CAST(late_writes AS BLOB)) + length(CAST(removes AS BLOB)) + coalesce(length(CAST(inline AS BLOB)), 0)
         + iif(file IS NULL, 0, (min(max(CAST(size AS INTEGER), 0), 1 << 43) + 4095) / 4096 * 4096) AS bytes FROM change
     UNION ALL SELECT 320 + length(CAST(sums AS BLOB)) + coalesce(length(CAST(inline AS BLOB)), 0)
         + iif(file IS NULL, 0, (min(max(CAST(size AS INTEGER), 0), 1 << 43) + 4095) / 4096 * 4096) FROM part

@@ -30,7 +30,9 @@ CREATE TABLE change (
     conflict   TEXT NOT NULL DEFAULT '',          -- Park or Overwrite: what becomes of it where somebody else wrote the key; '': as the settings say
     always     INTEGER NOT NULL DEFAULT 0,        -- 1: it is pushed on condition however short it waited
     origin     TEXT NOT NULL DEFAULT '',          -- which part of s3d made it: sync:NAME, mount; '': a client
-    judged     INTEGER NOT NULL DEFAULT 1         -- 0: the policy has not said yet whether it may leave; 1: it may, or nobody is asked; 2: it may not; 3: it might not, and is asked about anew (F-3)
+    trace      TEXT NOT NULL DEFAULT '',          -- traceparent of each recorded request that it is to deliver, with blanks between; '': none
+    judged     INTEGER NOT NULL DEFAULT 1,        -- 0: the policy has not said yet whether it may leave; 1: it may, or nobody is asked; 2: it may not; 3: it might not, and is asked about anew (F-3)
+    removes    TEXT NOT NULL DEFAULT ''           -- delete: JSON of what the last put of its key said, members and size; '': not known (F-5b)
 );
 -- One attempt of a key at a time: an order that the remote could see otherwise is impossible in the table already.
 CREATE UNIQUE INDEX change_claim ON change (bucket, key) WHERE state IN ('pushing', 'in_doubt');
@@ -41,7 +43,7 @@ CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
 -- What may be claimed, by lane; slow is what is large or was tried before (the literal is claims.LARGE).
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
     WHERE state = 'waiting' AND op <> 'through' AND after IS NULL AND judged = 1;
-CREATE INDEX change_unjudged ON change (judged, state, seq) WHERE judged <> 1;
+CREATE INDEX change_unjudged ON change (judged, state, seq, size) WHERE judged <> 1;
 CREATE INDEX change_in_doubt ON change (next_at) WHERE state = 'in_doubt';
 CREATE INDEX change_kept ON change (seq) WHERE state IN ('held', 'parked', 'superseded', 'quarantined');
 CREATE INDEX change_held ON change (bucket, seq) WHERE state = 'held';

@@ -10,7 +10,15 @@ ALTER TABLE change ADD COLUMN after INTEGER;
 ALTER TABLE change ADD COLUMN conflict TEXT NOT NULL DEFAULT '';
 ALTER TABLE change ADD COLUMN always INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE change ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+-- A push tells of the requests that queued it (O-6).
+ALTER TABLE change ADD COLUMN trace TEXT NOT NULL DEFAULT '';
 -- What the policy has said of a change (SEMANTICS F-3): nobody was asked about those that are there.
 ALTER TABLE change ADD COLUMN judged INTEGER NOT NULL DEFAULT 1;
+-- What a delete removes (SEMANTICS F-5b): of those that are there nobody knows. The account counts it.
+ALTER TABLE change ADD COLUMN removes TEXT NOT NULL DEFAULT '';
+DROP TRIGGER IF EXISTS account_change_in;
+DROP TRIGGER IF EXISTS account_change_out;
+DROP TRIGGER IF EXISTS account_change_new;
+DROP VIEW IF EXISTS account_anew;
 DROP INDEX IF EXISTS change_due;
 DROP INDEX IF EXISTS change_age;

@@ -1,0 +1,48 @@
+"""`trace`: what has become of one pending change so far, and the traces in which a collector has the rest."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from s3d.cli import terminal
+from s3d.cli.queue import name_of, request, why
+from s3d.cli.status import STATES, flatten, read
+
+
+def trace(options: argparse.Namespace) -> int:
+    """Print it, the first thing first."""
+    change = read(request("GET", f"/queue/why?seq={options.seq}"))["change"]
+    if options.json:
+        terminal.print_json(change)
+    elif terminal.is_terminal():
+        terminal.print_rows(told(change))
+    else:
+        for name, value in flatten(change):
+            terminal.print_fields(name, value)
+    return 0
+
+
+def told(change: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Its story for a person."""
+    now = time.time()
+    size = f", {terminal.show_size(change['size'])}" if change["op"] == "put" else ""
+    yield change["op"], terminal.printable(f"{name_of(change)}{size}")
+    at = datetime.fromtimestamp(change["acked_at"], UTC).isoformat(timespec="milliseconds")
+    whose = f" for {change['identity']}" if change["identity"] else ""
+    by = f" by {change['origin']}" if change["origin"] else ""
+    yield "accepted", terminal.printable(f"{at}, {terminal.show_age(change['age_seconds'])} ago{whose}{by}")
+    for traceparent in change["requests"]:
+        _, trace_id, span_id, *_ = f"{traceparent}---".split("-")
+        yield "request", terminal.printable(f"trace {trace_id}, span {span_id}")
+    if not change["requests"]:
+        yield "request", terminal.paint("no trace was recorded; docs/TELEMETRY.md says how", "dim")
+    if change["attempts"]:
+        error = ": ".join(word for word in (change["code"], change["reason"]) if word)
+        yield "tried", terminal.printable(terminal.count(change["attempts"], "time") + (f": {error}" if error else ""))
+    again = change["next_at"]
+    then = f", again in {terminal.show_age(again - now)}" if change["attempts"] and again and again > now else ""
+    yield change["state"], terminal.printable(f"it {why(change) if change['rule'] else STATES[change['state']]}{then}")
+    if change["followers"]:
+        yield "", f"{terminal.count(change['followers'], 'change')} must be delivered after it"
