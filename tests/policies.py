@@ -52,6 +52,16 @@ def wait_for(program: Program, address: str) -> None:
     raise NotStarted(program.output())
 
 
+@contextlib.contextmanager
+def hung(port: int) -> Iterator[None]:
+    """Something that takes connections and says nothing."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        yield
+
+
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -63,6 +63,7 @@ FULL: dict[str, Any] = {
     },
     "readCache": {
         "enabled": True,
+        "filter": ["photos", "!photos/raw/*"],
         "maxSize": "2Gi",
         "maxFiles": 8,
         "maxNames": 9,

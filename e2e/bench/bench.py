@@ -7,7 +7,6 @@ limit (`limit.py`) that was measured with it. A part that fails is a row that sa
 """
 
 import argparse
-import asyncio
 import hashlib
 import json
 import os
@@ -17,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from e2e.bench import backlog, loads
 from e2e.bench.loads import BUCKET, Result
+from e2e.bench.rules import policy
+from e2e.bench.run import HELD, Run, fill, mega, middle, need, pending
 from e2e.bench.servers import Place, Server
-from e2e.bench.table import Row, at_least, at_most, markdown, missing
+from e2e.bench.table import at_least, at_most, markdown, missing
 from tests.collectors import collector
 from tests.daemons import ROOT
 from tests.processes import NotStarted
@@ -37,10 +36,7 @@ LISTED = 1000
 DRAINED = 10_000
 LARGE, FORWARDED = 1000, 64
 """In MB."""
-HELD = {"S3D_WRITE_QUEUE_DELAY": "1h"}
-"""What is put stays pending: accepting and delivering are measured apart."""
 DRAIN_LIMIT = 120.0
-FILL_LIMIT = 120.0
 """In seconds."""
 # What the goals were set by: of s3d, and of what was measured with them.
 CPU_OF_PUT = 0.2 / 0.096
@@ -48,23 +44,6 @@ CPU_OF_GET = 0.1 / 0.047
 P50_OF_PUT = 0.7 / 0.48
 P50_OF_LIST = 20 / 54
 READY = 0.5 / 0.3
-
-
-class Run:
-    """One run: its place, its options, and the figures so far."""
-
-    def __init__(self, place: Place, options: argparse.Namespace) -> None:
-        self.place = place
-        self.rounds: int = options.rounds
-        self.seconds: float = options.seconds
-        self.pending: int = options.pending
-        self.rows: list[Row] = []
-        self.figures: dict[str, Any] = {}
-
-    def add(self, row: Row) -> None:
-        """Keep a row and show it."""
-        self.rows.append(row)
-        print(f"{row.work}: {row.figure}; {row.beside}; {row.goal}: {row.verdict}", flush=True)
 
 
 def small(run: Run) -> None:
@@ -319,33 +298,8 @@ def many(run: Run) -> None:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many)
+    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy)
 }
-
-
-def need(server: Server | None, name: str) -> Server:
-    """A server that a part cannot do without."""
-    if server is None:
-        raise RuntimeError(f"there is no {name}: e2e/cluster/tools.sh {name} builds it")
-    return server
-
-
-def fill(server: Server, keys: list[str]) -> None:
-    """Put each key once."""
-    lines = "\n".join(loads.presign(server, "put_object", keys))
-    said = asyncio.run(loads.run_own(server, lines, 8, FILL_LIMIT, loads.SMALL, once=True))
-    if said["errors"] or said["requests"] < len(keys):
-        raise RuntimeError(f"{server.name} took {said['requests']} of {len(keys)} keys, {said['errors']} refused")
-
-
-def middle(results: list[Result]) -> Result:
-    """The result of the median rate."""
-    return sorted(results, key=lambda result: result.rate)[len(results) // 2]
-
-
-def mega(size: int) -> float:
-    """Bytes in MB."""
-    return size / 1e6
 
 
 def make_file(path: Path, size: int) -> Path:
@@ -367,13 +321,6 @@ def hash_file(path: Path) -> float:
             md5.update(block)
             taken += time.perf_counter() - started
     return taken
-
-
-def pending(server: Server) -> int:
-    """How many changes a daemon says are pending."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/status", timeout=10) as answer:
-        number: int = json.load(answer)["pending"]["changes"]
-        return number
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ set -euo pipefail
 name=${KIND_CLUSTER:-s3d}
 root=$here/../..
 alone images
-"$here/tools.sh" kind versitygw
+"$here/tools.sh" kind versitygw opa
 "$here/prometheus.sh" || [ $? = 3 ]
 if [ -z "${BASE_IMAGE:-}" ]; then
   "$here/base-image.sh"
@@ -18,6 +18,8 @@ fi
 context=$(mktemp -d "$cache/images.XXXXXX")
 trap 'rm -rf "$context"' EXIT
 cp "$bin/versitygw" "$root/e2e/relay.py" "$context/"
+mkdir "$context/opa"
+cp "$bin/opa" "$context/opa/"
 
 images=()
 # image NAME ARGUMENTS...: builds s3d-e2e/NAME.
@@ -30,6 +32,7 @@ image sidecar -f "$root/sidecar/Dockerfile" "$root"
 image operator -f "$root/operator/Dockerfile" "$root"
 image app "$here/images/app"
 image remote -f "$here/images/remote/Dockerfile" "$context"
+image opa -f "$here/images/opa/Dockerfile" "$context/opa"
 if [ -x "$bin/prometheus" ]; then
   mkdir "$context/prometheus"
   cp "$bin/prometheus" "$context/prometheus/"

@@ -46,7 +46,10 @@ def ask(*words: str, given: Object | None = None) -> Answer:
     """Run kubectl, with an object on its standard input; it may fail."""
     command = ["kubectl", *words, *(["-f", "-"] if given else [])]
     text = json.dumps(given) if given else None
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+    # What an app prints may be any bytes.
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, errors="replace", check=False, timeout=300
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
@@ -178,8 +181,8 @@ def pod(namespace: str, *words: str, labels: dict[str, str] | None = None, **spe
     }
 
 
-def remote_objects() -> Iterator[Object]:
-    """The remote: versitygw, and in front of it a relay that obeys orders."""
+def remote_objects(namespace: str = REMOTE) -> Iterator[Object]:
+    """A remote: versitygw, and in front of it a relay that obeys orders."""
     labels = {"app": "remote"}
     image = {"image": "s3d-e2e/remote:e2e", "imagePullPolicy": "Never"}
     store = {
@@ -200,11 +203,11 @@ def remote_objects() -> Iterator[Object]:
         "ports": [{"containerPort": 9000}],
         "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
     }
-    yield namespace_object(REMOTE)
+    yield namespace_object(namespace)
     yield {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "remote", "namespace": REMOTE},
+        "metadata": {"name": "remote", "namespace": namespace},
         "spec": {
             "selector": {"matchLabels": labels},
             "template": {
@@ -221,7 +224,7 @@ def remote_objects() -> Iterator[Object]:
     yield {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "remote", "namespace": REMOTE},
+        "metadata": {"name": "remote", "namespace": namespace},
         # A remote that refuses is one whose address is known and where nobody answers.
         "spec": {"selector": labels, "ports": [{"port": 9000}], "publishNotReadyAddresses": True},
     }

@@ -146,8 +146,8 @@ def door(namespace: str, bucket: str, remote: Remote, tmp_path: Path) -> Door:
     return Door(namespace, bucket, remote, tmp_path)
 
 
-def look_at_secrets(namespace: str) -> None:
-    """Have the kubelet look at the Secrets of the pod now, as it does once a minute or so: its pod has changed."""
+def look_at_pod(namespace: str) -> None:
+    """Have the kubelet look at what it mounts into the pod now, as it does once a minute or so: its pod has changed."""
     kubectl("-n", namespace, "annotate", "pod", APP, f"e2e/nudge={secrets.token_hex(4)}", "--overwrite")
 
 
@@ -197,12 +197,12 @@ def test_secrets_that_change_are_taken_over_by_a_running_pod_and_wrong_ones_are_
     assert ask(namespace, *questions) == ["OK", "SignatureDoesNotMatch", "AccessDenied"]
 
     certificate = door.give(days=29, secret_of_a="the-next-secret", identities=[door.a, door.b])
-    look_at_secrets(namespace)
+    look_at_pod(namespace)
 
     until(lambda: ask(namespace, *questions) == ["SignatureDoesNotMatch", "OK", "OK"], "the next keys and accounts")
     until(lambda: run_in_app(namespace, SERVED).split() == certificate.split(), "the next certificate")
     kubectl("apply", given=secret(namespace, "door-keys", keys_json="[{"))
-    look_at_secrets(namespace)
+    look_at_pod(namespace)
     until(lambda: condition(namespace, "Ready") == "NotTakenOver", "the status")
     assert ask(namespace, (new, "put_object", own), (None, "put_object", own)) == ["OK", "OK"]
     (sidecar,) = kube.get("-n", namespace, "pod", APP)["status"]["initContainerStatuses"]

@@ -3,13 +3,14 @@
 Both offer the same five verbs over one bucket, files in and bytes out, so that one story can be told by either.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,14 @@ from tests.remotes import REGION, credentials
 
 LISTED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +\d+ (.*)$", re.MULTILINE)
 """A line of `aws s3 ls --recursive`."""
+EACH = """
+import json, sys
+from awscli.clidriver import create_clidriver
+for line in sys.stdin:
+    if code := create_clidriver().main(json.loads(line)):
+        sys.exit(code)
+"""
+"""What `aws` does, for each command of the standard input."""
 
 
 class Client(Protocol):
@@ -114,6 +123,13 @@ class AwsCli:
 
     def run(self, *words: str | Path) -> str:
         """Run one command; its output. Raises Refused with what it says."""
+        return self._run(["-m", "awscli", *words], "", f"aws {' '.join(map(str, words))}")
+
+    def run_each(self, commands: Iterable[list[str]]) -> None:
+        """Run many commands, one after the other in one process. Raises Refused with what one says."""
+        self._run(["-c", EACH], "\n".join(map(json.dumps, commands)), "aws, many commands")
+
+    def _run(self, words: list[str | Path], given: str, what: str) -> str:
         environment = {
             **credentials(self.access_key, self.secret_key),
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -121,14 +137,15 @@ class AwsCli:
             **{name: value for name, value in os.environ.items() if name == "AWS_CA_BUNDLE"},
         }
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "awscli", *words],
+            [sys.executable, "-W", "ignore", *words],
             env=environment,
+            input=given.encode(),
             capture_output=True,
-            timeout=300,
+            timeout=300 if not given else None,
             check=False,
         )
         if done.returncode:
-            raise Refused(f"aws {' '.join(map(str, words))}: {done.stderr.decode()}")
+            raise Refused(f"{what}: {done.stderr.decode()}")
         return done.stdout.decode()
 
     def _url(self, key: str) -> str:

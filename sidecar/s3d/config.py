@@ -22,9 +22,6 @@ VOLUME_MARGIN = 512 << 20
 """What stays free of a volume: tables, bodies on their way in, the file system itself."""
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-NOT_BUILT = {
-    "S3D_SYNC_FOLDER": "the sync folder is",
-}
 
 
 def reload(settings: Settings, values: Mapping[str, Any]) -> list[str]:
@@ -106,9 +103,6 @@ def is_ours(variable: str) -> bool:
 
 def refusal(variable: str, known: list[str]) -> str:
     """Say why a name is refused and what was probably meant."""
-    for prefix, part in NOT_BUILT.items():
-        if variable == prefix or variable.startswith(prefix + "_"):
-            return f"{variable}: {part} not built yet; unset it"
     close = difflib.get_close_matches(variable, known, n=1)
     return f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
 
@@ -160,6 +154,7 @@ def check_together(settings: Settings) -> None:
         )
     check_room(settings)
     check_opa(settings.opa)
+    check_sync(settings)
     check_mount(settings)
     if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):
         raise ConfigError(
@@ -241,6 +236,33 @@ def check_opa(opa: Opa) -> None:
             "S3D_OPA_URL is http://, and the token of S3D_OPA_TOKEN_FILE would travel in clear",
             hint="write https:// there, or leave the token out",
         )
+
+
+def check_sync(settings: Settings) -> None:
+    """Refuse a sync folder that is set by halves, or that and s3d's own are one in the other. Raises ConfigError."""
+    said = settings.sync_folder
+    if not said.enabled:
+        return
+    if said.dir is None or not said.bucket:
+        raise ConfigError(
+            "S3D_SYNC_FOLDER: it is not said which folder and which bucket",
+            hint="set S3D_SYNC_FOLDER_DIR and S3D_SYNC_FOLDER_BUCKET",
+        )
+    if not settings.write_queue.enabled:
+        raise ConfigError(
+            "S3D_SYNC_FOLDER: it sends by the write queue, which is off", hint="leave S3D_WRITE_QUEUE=false out"
+        )
+    folder = said.dir.resolve()
+    used: list[Path] = [settings.gateway.local_dir, settings.queue_dir, settings.cache_dir]
+    if settings.fuse_mount.enabled and settings.fuse_mount.dir is not None:
+        used.append(settings.fuse_mount.dir)
+    for own in used:
+        place = own.resolve()
+        if folder.is_relative_to(place) or place.is_relative_to(folder):
+            raise ConfigError(
+                f"S3D_SYNC_FOLDER_DIR: {said.dir} and {own}, which is s3d's own, are one in the other",
+                hint="give the folder a directory of its own",
+            )
 
 
 def is_loopback(host: str) -> bool:

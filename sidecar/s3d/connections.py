@@ -62,6 +62,8 @@ class Connection(web.RequestHandler):
     """Whether a request is being answered."""
     is_authenticated = False
     """Whether a request that came over it was signed with an access key."""
+    is_encrypted = False
+    """Whether it speaks TLS."""
     head = 0
     """Bytes of a head that is not whole yet."""
     idle_since = 0.0
@@ -99,6 +101,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read requests. Time that went into a handshake has been waited for already."""
         super().connection_made(transport)
+        self.is_encrypted = transport.get_extra_info("ssl_object") is not None
         if self._raw is None:
             self.accepted(transport.get_extra_info("socket"))
         elif self._small:
@@ -116,19 +119,23 @@ class Connection(web.RequestHandler):
         """Count what comes: of a body it is progress, of a head it has a bound."""
         if self._refused:
             return
-        self._moved += len(data)
-        in_body, before = not self._payload.is_eof(), self._request_count
-        if not in_body:
-            self._grow(len(data))
+        size, before = len(data), self._request_count
+        self._moved += size
+        of_head = size if self._payload.is_eof() else 0
         super().data_received(data)
         if self._request_count > before:
-            longest = max(map(size_of, self._messages)) if self.head > MAX_HEAD else 0
+            longest = max(map(size_of, self._messages)) if self.head + of_head > MAX_HEAD else 0
             self._payload = self._messages[-1][1]
-            self._grow(-self.head)
+            # Mostly a head comes in one piece, and nothing of it was counted.
+            if self.head:
+                self._grow(-self.head)
             if longest > MAX_HEAD:
                 self._messages.clear()
                 self.refuse_head()
-        elif self.head > MAX_HEAD:
+            return
+        if of_head:
+            self._grow(of_head)
+        if self.head > MAX_HEAD:
             self.refuse_head()
         elif self.bounds.heads > HEADS:
             self.bounds.relieve()
@@ -157,15 +164,14 @@ class Connection(web.RequestHandler):
         others do not displace."""
         self.is_authenticated = True
 
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """A request is being answered meanwhile."""
+    def begin_answer(self) -> None:
+        """Note that a request is being answered from now on."""
         self.serving = True
-        try:
-            yield
-        finally:
-            self.serving = False
-            self.idle_since = self._loop.time()
+
+    def end_answer(self) -> None:
+        """Note that its answer has left, or that there is none."""
+        self.serving = False
+        self.idle_since = self._loop.time()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

@@ -35,6 +35,7 @@ from s3d.admin.reports import (
     ObjectStatus,
     Pending,
     Status,
+    SyncStatus,
     TriedStatus,
 )
 from s3d.admin.server import serve as serve_admin
@@ -62,6 +63,7 @@ from s3d.problems import Problem
 from s3d.settings import Settings
 from s3d.store.earlier import forget_earlier
 from s3d.store.lock import LockFile, lock_dir, make_private
+from s3d.sync import Folder, open_folder
 from s3d.telemetry import open_telemetry
 from s3d.watched import Watched
 
@@ -115,6 +117,7 @@ class Daemon:
         cache: Cache | None = None,
         names: Names | None = None,
         history: History | None = None,
+        folder: Folder | None = None,
     ) -> None:
         """Take the parts that know."""
         self._history = history
@@ -125,6 +128,7 @@ class Daemon:
         self._queue = queue
         self._cache = cache
         self._names = names
+        self._folder = folder
         self._tls = tls
         self._started_at = tick()
         self.listening = False
@@ -148,6 +152,8 @@ class Daemon:
             with contextlib.suppress(S3DError):
                 found += problems.of_changes(queue.states(), queue.pending()["oldest_age_seconds"])
                 found += problems.of_queue(queue.paused_lanes(), queue.fullness())
+        if self._folder is not None:
+            found += problems.of_sync(self._folder.reason if self._folder.halt else "")
         if self.mount is not None:
             said = self.mount.status()
             found += problems.of_mount(mounted=said["mounted"] or self.draining, failing=said["failing"])
@@ -192,6 +198,7 @@ class Daemon:
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
             "read_cache": cast(CacheStatus, self._cache.status()) if self._cache else None,
+            "sync_folder": cast(SyncStatus, self._folder.status()) if self._folder else None,
             "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
             "mount": cast(MountStatus, self.mount.status()) if self.mount else None,
         }
@@ -259,6 +266,43 @@ class Daemon:
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         """Drop what is in the read cache. Raises S3Error where there is none, and StoreFailed."""
         return await self._there().discard(chosen.bucket, chosen.prefix)
+
+    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Compare a page of what is in the read cache with its checksums. Raises S3Error where there is none, and
+        StoreFailed."""
+        return await self._there().verify(chosen.bucket, chosen.prefix, chosen.after, chosen.block)
+
+    def sync_lists(self) -> dict[str, Any]:
+        """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+        folder = self._synced()
+        return {"left": folder.left_alone(), "trash": folder.trash()}
+
+    async def sync_diff(self) -> dict[str, Any]:
+        """What the sync folder would do now. Raises S3Error where there is none, or nobody can tell."""
+        return {"differences": await self._synced().differences()}
+
+    async def sync(self, what: str) -> dict[str, Any]:
+        """Have the sync folder do something. Raises S3Error."""
+        folder = self._synced()
+        match what:
+            case "now":
+                folder.wake()
+            case "pause":
+                await folder.pause()
+            case "resume" | "as-new" | "accept-deletes":
+                await folder.resume(as_new=what == "as-new", accepts=what == "accept-deletes")
+            case _:
+                raise S3Error("InvalidRequest", f"There is nothing called {what[:40]!r} to do", status=400)
+        return dict(folder.status())
+
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
+        """Give back a file of the sync folder's trash. Raises S3Error."""
+        return {"path": await self._synced().restore(id)}
+
+    def _synced(self) -> Folder:
+        if self._folder is None:
+            raise S3Error("NoSuchFolder", "There is no sync folder", status=404, hint="S3D_SYNC_FOLDER=true makes one")
+        return self._folder
 
     def _there(self) -> Cache:
         if self._cache is None:
@@ -397,8 +441,11 @@ async def run(
                 )
             )
             inner = queue
+        folder: Folder | None = None
+        if settings.sync_folder.enabled and queue is not None and serves:
+            folder = await parts.enter_async_context(open_folder(settings, queue, queue, far.endpoint, metrics))
         history = History(metrics, partial(pending_now, queue))
-        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history)
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history, folder)
         known = Known(inner, far.identities)
         if serves and settings.fuse_mount.enabled:
             mount = open_mount(known, settings.fuse_mount, settings.stage_dir, daemon.room, metrics)
@@ -407,7 +454,7 @@ async def run(
         sending: Look | None = None
         if telemetry is not None:
             sending = partial(telemetry.send_metrics, partial(show, daemon, metrics))
-        async with background(queue, cache, names, watched, metrics, history, sending):
+        async with background(queue, cache, names, folder, watched, metrics, history, sending):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -430,7 +477,10 @@ async def run(
                 log.info("stopping: %d changes are pending, and %.0f s left", changes, seconds)
                 if daemon.mount is not None:
                     await daemon.mount.end()
-            return await drain(settings, daemon, queue, deadline)
+            if folder is not None:
+                await folder.finish(deadline - time.monotonic())
+            code = await drain(settings, daemon, queue, deadline)
+            return LEFT_BEHIND if folder is not None and folder.unsent else code
 
 
 async def deliver(queue: Queue | None, stop: asyncio.Event, locks: Sequence[LockFile]) -> None:
@@ -491,6 +541,7 @@ async def background(
     queue: Queue | None,
     cache: Cache | None,
     names: Names | None,
+    folder: Folder | None,
     watched: Sequence[Watched[Any]],
     metrics: Metrics,
     history: History,
@@ -506,6 +557,10 @@ async def background(
         if sending is not None:
             running.append(tasks.create_task(for_ever("metrics by OTLP", sending, metrics)))
         running.append(tasks.create_task(for_ever("the counts of a day", history.look, metrics)))
+        if folder is not None and queue is not None:
+            running.append(tasks.create_task(for_ever("the sync folder", folder.look, metrics)))
+            running.append(tasks.create_task(folder.watch()))
+            running.append(tasks.create_task(folder.follow(queue.feed.follow())))
         running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
             running += [

@@ -13,7 +13,9 @@ from typing import Any
 def parse(text: str | bytes) -> Any:
     """The value of a document. Raises ValueError."""
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -27,3 +29,7 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {digits[:20]} is too large")
     return number
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+"""Made once: what is read of each row is short."""

@@ -64,8 +64,9 @@ class Feed:
         """Tell of an event."""
         self.number += 1
         self._events.append(Event(self.number, bucket, key, etag, why))
-        for follower in self._followers:
-            follower.woken.set()
+        if self._followers:
+            for follower in self._followers:
+                follower.woken.set()
 
     def follow(self) -> "Follower":
         """Follow from now on."""

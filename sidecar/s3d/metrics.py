@@ -305,7 +305,8 @@ class Metrics:
         self.cache_entries = table.gauge("s3d_cache_objects", "Objects in the cache.")
         self.cache_evictions = table.counter(
             "s3d_cache_evictions_total",
-            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room), filter or changed.",
+            "Objects dropped from the cache, by reason: limit, age, disk (others needed the room), filter, "
+            "damaged (its file is gone) or changed.",
             ("why",),
         )
         self.cache_fills = table.counter(
@@ -321,6 +322,20 @@ class Metrics:
         )
         self.cache_corrupt_blocks = table.counter(
             "s3d_cache_corrupt_blocks_total", "Cached blocks that were damaged on the disk, and were fetched again."
+        )
+        self.sync_files = table.gauge("s3d_sync_files", "Files that the sync folder and the remote both have.")
+        self.sync_unsent = table.gauge("s3d_sync_unsent_files", "Files of the sync folder that are not queued yet.")
+        self.sync_left_alone = table.gauge(
+            "s3d_sync_left_alone_files", "Names that the sync folder leaves alone: `s3d sync left` says why."
+        )
+        self.sync_halted = table.gauge("s3d_sync_halted", "1 while the sync folder is halted.")
+        self.sync_conflicts = table.counter(
+            "s3d_sync_conflicts_total", "Files that were changed on both sides and are kept twice."
+        )
+        self.sync_actions = table.counter(
+            "s3d_sync_actions_total",
+            "What the sync folder has done: push, pull, drop-here, drop-there, adopt (both sides were equal), forget.",
+            ("action",),
         )
         self.cache_names = table.gauge(
             "s3d_cache_remembered_objects",

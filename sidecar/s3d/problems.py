@@ -21,6 +21,7 @@ REMOTE_REFUSES, REMOTE_AWAY, WRONG_ENDPOINT = "RemoteRefuses", "RemoteAway", "Wr
 KEYS_MISSING, KEYS_REFUSED, IDENTITY_FAILS = "CredentialsMissing", "CredentialsRefused", "IdentityFails"
 LOCAL_DIR_FAILS, DISK_FULL, QUEUE_NEARLY_FULL = "LocalDirFails", "DiskFull", "QueueNearlyFull"
 CERTIFICATE_EXPIRES, FILE_REFUSED = "CertificateExpires", "FileRefused"
+SYNC_HALTED = "SyncHalted"
 FILES_UNPUBLISHED, MOUNT_GONE = "FilesUnpublished", "MountGone"
 
 
@@ -42,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
         "data", "`s3d mount status` shows them and why; they are tried again, and `s3d mount recover` copies them"
     ),
     REMOTE_REFUSES: Kind("data", "`s3d status` shows the bucket and the error: keys, permissions, quota, or no bucket"),
+    SYNC_HALTED: Kind("data", "`s3d sync status` says what to do; nothing is deleted or replaced until then"),
     WRONG_ENDPOINT: Kind("service", "check the scheme, host, port and path of S3_ENDPOINT"),
     KEYS_MISSING: Kind(
         "service", "give the keys of the remote as to any AWS client; the log says where they were sought"
@@ -128,6 +130,12 @@ def of_files(errors: Mapping[str, str]) -> Iterator[Problem]:
     for name, error in errors.items():
         if error:
             yield Problem(FILE_REFUSED, f"the new {name.replace('_', ' ')} cannot be used: {error}")
+
+
+def of_sync(halt: str) -> Iterator[Problem]:
+    """What is wrong with the sync folder: the reason for which it is halted, "" while it is not."""
+    if halt:
+        yield Problem(SYNC_HALTED, f"the sync folder is halted: {halt}")
 
 
 def of_mount(*, mounted: bool, failing: int) -> Iterator[Problem]:

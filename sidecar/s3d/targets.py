@@ -13,6 +13,7 @@ from s3d.api import AnyHeaders
 
 ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 """What a target in absolute form begins with (RFC 9112, 3.2.2)."""
+FETCH_SITE = "Sec-Fetch-Site"
 
 
 def split(target: str) -> tuple[str | None, str, str]:
@@ -60,7 +61,7 @@ def is_foreign(headers: AnyHeaders, authority: str, names: Collection[str]) -> b
     request without an Origin is theirs where Sec-Fetch-Site says so, or where no browser says anything.
     """
     origins = headers.getall("Origin", [])
-    sites = ",".join(headers.getall("Sec-Fetch-Site", [])).lower()
+    sites = ",".join(headers.getall(FETCH_SITE, [])).lower()
     if "cross-site" in sites or ("same-site" in sites and not origins):
         return True
     return any(not _is_own(origin, authority, names) for origin in origins)

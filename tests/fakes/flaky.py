@@ -50,9 +50,11 @@ class Journal:
         """What became of the last request of a client: applied, lost, late, refused; "" where none came here."""
         return next((fate for _, _, name, fate in reversed(self.passed) if name == who), "")
 
-    def pushed_last(self, key: str) -> bool:
-        """Whether the newest change of a key that the remote has was pushed, and is an object in whole or a delete."""
-        done = [one for one in self.passed if one[1] == key and one[0] not in PREPARING and one[3] == "applied"]
+    def pushed_last(self, key: str, since: int) -> bool:
+        """Whether the newest change of a key that the remote has was pushed, and is an object in whole or a delete, and
+        came behind so much of what has passed."""
+        passed = self.passed[since:]
+        done = [one for one in passed if one[1] == key and one[0] not in PREPARING and one[3] == "applied"]
         operation, _, name, _ = done[-1] if done else ("", "", "", "")
         return operation in (*ARRIVING, "CompleteMultipartUpload") and not name.startswith(("client-", "foreign"))
 
@@ -95,7 +97,8 @@ class Flaky:
         self.fates: deque[str] = deque()
         self.fate_of: dict[str, str] = {}
         """By key the fate of the next change that is pushed, before all others."""
-        self.late: list[tuple[Call, bytes]] = []
+        self.late: list[tuple[Call, int]] = []
+        """What has not arrived yet, each with how much had passed when it was sent."""
         self.revoked: frozenset[str] = frozenset()
         """Identities whose keys the remote refuses."""
         self.gate: Gate | None = None
@@ -175,14 +178,14 @@ class Flaky:
                 self._note(call, "lost")
             case "late":
                 self._note(call, "late")
-                self.late.append((call, data))
+                self.late.append((call, len(self._journal.passed)))
             case "gateway" if name_of(call).startswith("client-"):
                 reply = await self._inner(call)
                 self._note(call, "applied" if reply.status < 300 else "refused")
                 return page(504)
             case "gateway":
                 self._note(call, "late")
-                self.late.append((call, data))
+                self.late.append((call, len(self._journal.passed)))
                 return page(504)
             case "portal" | "ingress":
                 self._note(call, "lost")

@@ -91,6 +91,7 @@ class Faults(Termed):
         data = CONTENTS[body]
         further = NAMES[NAMES.index(key) :] + NAMES[: NAMES.index(key)]
         free = [one for one in further if not self.pending(one) and one not in self.onion.flaky.holds]
+        free = [one for one in free if not self.onion.expects_anything(one)]
         if not free:
             return
         key = free[0]

@@ -106,7 +106,7 @@ class Termed(Kept):
         """Somebody else writes a key before what is always compared is pushed: both are kept (Q-18b)."""
         self.deliver(key)
         states = self.model.states(key)
-        if self.held or self.pending(key) or len(states) > 1:
+        if self.held or self.pending(key) or len(states) > 1 or self.onion.expects_anything(key):
             return
         self.step("conflict")
         before, number, foreign = next(iter(states)), self.number(), self.number()
@@ -120,6 +120,8 @@ class Termed(Kept):
             return
         self.model.put(key, thing(b"of the sync", number))
         self.conflicts.add(key)
+        # It is kept back: a write of anybody's takes its place (Q-2a).
+        self.newest.pop(key, None)
         self.deliver(key)
         there = self.onion.run(self._at_remote(key))
         if there is None or there.number != foreign:

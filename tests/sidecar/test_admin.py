@@ -80,6 +80,7 @@ class Told:
             "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
             "draining": False,
             "tls": None,
+            "sync_folder": None,
             "mount": None,
         }
 
@@ -123,12 +124,28 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 2}
 
+    async def sync_diff(self) -> dict[str, Any]:
+        return {"differences": []}
+
+    def sync_lists(self) -> dict[str, Any]:
+        return {"left": [{"path": SECRET, "reason": ""}], "trash": []}
+
+    async def sync(self, what: str) -> dict[str, Any]:
+        return {"what": what}
+
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+        return {"id": id}
+
     async def flush(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"changes": 3}
 
     def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
         return [{"id": 1, "bucket": chosen.bucket, "key": chosen.prefix}]
+
+    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"entries": 1, "blocks": 2, "bytes": 3, "damaged": [], "after": 1, "block": 0, "done": True}
 
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
@@ -480,7 +497,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/mount/publish"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/cache/verify", "/mount/publish"]
 
 
 @pytest.mark.semantics("A-7")
@@ -497,7 +514,19 @@ async def test_what_changes_anything_is_a_post_over_the_socket(tmp_path: Path, p
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/mount"])
+@pytest.mark.parametrize(("path", "said"), [("/sync/do", "what"), ("/sync/restore", "id")])
+async def test_what_the_sync_folder_is_told_is_a_post_over_the_socket(tmp_path: Path, path: str, said: str) -> None:
+    async with doors(tmp_path) as client:
+        assert (await client.tcp(path, "POST")).status == 405
+        assert (await client.unix(path)).status == 405
+        answer = await client.unix(f"{path}?{said}=x", "POST")
+        assert json.loads(answer.body) == {said: "x"}
+
+
+@pytest.mark.semantics("A-7")
+@pytest.mark.parametrize(
+    "path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/sync", "/mount"]
+)
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404

@@ -42,6 +42,9 @@ from s3d.protocol import checksums, chunked, forms
 from s3d.settings import Gateway, Remote
 from s3d.store.bodies import Bodies
 from s3d.store.file_body import FileBody
+from s3d.sync.root import Root
+from s3d.sync.steady import SteadyBody, open_steady
+from s3d.sync.trees import Content
 from tests.caches import Far, cached
 from tests.callers import Streamed, ask, door_call
 from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
@@ -180,6 +183,16 @@ class Makers:
         assert isinstance(body, Reader)
         return body
 
+    async def of_a_folder(self, data: bytes) -> Body:
+        """A file of a sync folder that nobody changes."""
+        directory = self._context.settings.gateway.local_dir / f"folder-{next(self._numbers)}"
+        await asyncio.to_thread(directory.mkdir)
+        await asyncio.to_thread((directory / "file").write_bytes, data)
+        root = await asyncio.to_thread(Root, directory)
+        self._life.callback(root.close)
+        content = Content(hashlib.sha256(data).digest(), hashlib.md5(data).hexdigest(), len(data))
+        return await open_steady(root, "file", content)
+
     async def served(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         """The address of a server."""
         server = Server(handle, lingering_time=0.0)
@@ -244,6 +257,7 @@ MAKERS: Mapping[type[Body], Callable[[Makers, bytes], Awaitable[Body]]] = {
     Resumed: Makers.resumed,
     Download: Makers.download,
     Reader: Makers.read_from_cache,
+    SteadyBody: Makers.of_a_folder,
 }
 
 

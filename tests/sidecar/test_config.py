@@ -56,8 +56,36 @@ REFUSED = [
         | {"S3D_WRITE_QUEUE_MAX_SIZE": "2Gi"},
         "S3D_WRITE_QUEUE_MAX_SIZE and S3D_READ_CACHE_MAX_SIZE: 3221225472 bytes and 512Mi do not fit",
     ),
-    ({"S3D_SYNC_FOLDER_DIR": "/x"}, "the sync folder is not built yet"),
-    ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
+    ({"S3D_SYNC_FOLDER": "true", "S3D_SYNC_FOLDER_DIR": "/x"}, "which folder and which bucket"),
+    ({"S3D_SYNC_FOLDER_PREFIX": "a"}, "it is not the path of a folder in a bucket"),
+    (
+        {
+            "S3D_SYNC_FOLDER": "true",
+            "S3D_SYNC_FOLDER_DIR": "/x",
+            "S3D_SYNC_FOLDER_BUCKET": "b",
+            "S3D_LOCAL_DIR": "/x/y",
+        },
+        "are one in the other",
+    ),
+    (
+        {
+            "S3D_SYNC_FOLDER": "true",
+            "S3D_SYNC_FOLDER_DIR": "/x",
+            "S3D_SYNC_FOLDER_BUCKET": "b",
+            "S3D_WRITE_QUEUE": "false",
+        },
+        "sends by the write queue, which is off",
+    ),
+    (
+        {
+            "S3D_SYNC_FOLDER": "true",
+            "S3D_SYNC_FOLDER_DIR": "/x",
+            "S3D_SYNC_FOLDER_BUCKET": "b",
+            "S3D_FUSE_MOUNT": "true",
+            "S3D_FUSE_MOUNT_DIR": "/x/y",
+        },
+        "are one in the other",
+    ),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),
     ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
     ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),

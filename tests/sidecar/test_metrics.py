@@ -21,6 +21,8 @@ BASE_UNITS = (
     "_objects",
     "_up",
     "_failed",
+    "_files",
+    "_halted",
     "_info",
     "_problem",
 )

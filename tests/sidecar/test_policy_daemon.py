@@ -1,18 +1,16 @@
 """The daemon and its policy, over kills and restarts (SEMANTICS F-3). S3D_E2E_SOAK_HOURS makes them many more."""
 
-import contextlib
 import json
 import os
 import random
-import socket
 import time
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.daemons import StartDaemon, drained, eventually
-from tests.policies import ALLOW, agent
+from tests.policies import ALLOW, agent, hung
 from tests.processes import free_port
 from tests.remotes import Remote
 
@@ -22,16 +20,6 @@ MOMENT = 0.05
 """Seconds after an acknowledgement within which a process is killed."""
 
 pytestmark = pytest.mark.timeout(600 + SOAK_HOURS * 3600)
-
-
-@contextlib.contextmanager
-def hung(port: int) -> Iterator[None]:
-    """Something that takes connections and says nothing."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(128)
-        yield
 
 
 @pytest.mark.semantics("F-3a", "D-1")
@@ -103,3 +91,26 @@ def test_a_restart_with_a_wrong_settings_file_goes_on_asking_the_last_policy(
         daemon.start()
         eventually(lambda: drained(daemon))
     assert [one["Key"] for one in remote.client().list_objects_v2(Bucket=bucket)["Contents"]] == ["k", "k2"]
+
+
+@pytest.mark.semantics("F-3a", "F-4a")
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_what_is_held_and_what_nobody_has_judged_shows_in_status_command_and_metrics(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    port = free_port()
+    opa = {"S3D_OPA_URL": f"http://127.0.0.1:{port}", "S3D_OPA_TIMEOUT": "1h"}
+    with hung(port):
+        daemon = start_daemon(remote, **opa, S3D_WRITE_QUEUE_PUSH_FILTER=f"!{bucket}/held")
+        for key in ("held", "unjudged"):
+            daemon.client().put_object(Bucket=bucket, Key=key, Body=b"12345")
+        pending = daemon.status()["pending"]
+        assert (pending["changes"], pending["held"], pending["unjudged"]) == (2, 1, 1)
+        shown = daemon.cli("status").stdout.decode().splitlines()
+        for name in ("held", "unjudged", "kept_bytes"):
+            assert f"pending.{name}\t{pending[name]}" in shown
+        with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=10) as answer:
+            measured = answer.read().decode().splitlines()
+        assert "s3d_queue_unjudged_changes 1.0" in measured
+        assert 's3d_queue_pending_changes{state="held"} 1.0' in measured
+        assert f"s3d_queue_kept_bytes {float(pending['kept_bytes'])}" in measured

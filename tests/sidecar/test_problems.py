@@ -33,6 +33,8 @@ CASES: list[tuple[str, Iterable[Problem]]] = [
     ("IdentityFails", problems.of_remote("reachable", "found", "", {"team": "missing", "other": "found"})),
     ("", problems.of_remote("reachable", "not required", "", {"team": "unknown"})),
     ("FileRefused", problems.of_files({"access_keys": "entry 1: no id", "settings": ""})),
+    ("SyncHalted", problems.of_sync("every file is gone from the folder at once")),
+    ("", problems.of_sync("")),
     ("FilesUnpublished", problems.of_mount(mounted=True, failing=1)),
     ("MountGone", problems.of_mount(mounted=False, failing=0)),
     ("", problems.of_mount(mounted=True, failing=0)),

@@ -1,6 +1,8 @@
 """The read cache of a daemon in front of real stores."""
 
+import json
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,61 @@ def test_what_is_cached_can_be_listed_and_dropped(remote: Remote, bucket: str, s
     assert daemon.cli("cache", "drop").returncode == 2
     assert daemon.cli("cache", "drop", "--all").returncode == 0
     assert cached(daemon) == 0
+
+
+def keys_file(path: Path, *keys: dict[str, Any]) -> str:
+    """Write access keys of the S3 door to a file; its path."""
+    path.write_text(json.dumps([{**key, "secret": f"the-secret-of-{key['id']}"} for key in keys]))
+    path.chmod(0o600)
+    return str(path)
+
+
+def warmed(daemon: Daemon, *words: str) -> dict[str, str]:
+    """What came of each object that was to be read ahead, by its name."""
+    done = daemon.cli("cache", "warm", *words)
+    assert done.returncode == 0, done.stderr
+    return {name: what for name, what, _ in (line.split("\t") for line in done.stdout.decode().splitlines())}
+
+
+@pytest.mark.semantics("C-14")
+def test_what_is_not_cached_is_read_ahead_by_who_may_read_it(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    stranger, friend = {"id": "stranger", "buckets": ["another-bucket"]}, {"id": "friend"}
+    keys = keys_file(tmp_path / "keys.json", stranger, friend)
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket, S3D_ACCESS_KEYS_FILE=keys)
+    for key in ("a/1", "a/2", "b/1"):
+        remote.client().put_object(Bucket=bucket, Key=key, Body=DATA)
+    # A command signs with the first key of the file that its environment names.
+    refused = daemon.cli("cache", "warm", bucket)
+    assert (refused.returncode, b"AccessDenied" in refused.stderr) == (1, True)
+    assert cached(daemon) == 0
+    daemon.settings["S3D_ACCESS_KEYS_FILE"] = keys_file(tmp_path / "own.json", friend)
+    assert warmed(daemon, f"{bucket}/a/", "--max", "1") == {f"{bucket}/a/1": "fetched"}
+    eventually(lambda: cached(daemon) == 1)
+    rest = warmed(daemon, bucket, "--parallel", "3", "--rate", "0")
+    assert rest == {f"{bucket}/a/1": "cached before", f"{bucket}/a/2": "fetched", f"{bucket}/b/1": "fetched"}
+    eventually(lambda: cached(daemon) == 3)
+    lines = daemon.cli("cache", "warm", "--json", f"{bucket}/b/").stdout.splitlines()
+    assert list(map(json.loads, lines)) == [{"object": f"{bucket}/b/1", "result": "cached before", "bytes": 0}]
+
+
+@pytest.mark.semantics("C-13")
+def test_what_is_cached_can_be_verified(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket)
+    remote.client().put_object(Bucket=bucket, Key="k", Body=DATA)
+    assert read(daemon, bucket)[1] == DATA
+    eventually(lambda: cached(daemon) == 1)
+    done = daemon.cli("cache", "verify")
+    assert (done.returncode, done.stdout.decode()) == (0, f"1\t3\t{len(DATA)}\t0\n")
+    (path,) = [path for path in (daemon.local_dir / "cache" / "blocks").rglob("*") if path.is_file()]
+    with path.open("r+b") as file:
+        file.write(b"damage")
+    done = daemon.cli("cache", "verify", bucket)
+    assert (done.returncode, done.stdout.decode()) == (1, f"1\t3\t{len(DATA)}\t1\n")
+    assert f"1 block of {bucket}/k" in done.stderr.decode()
+    assert read(daemon, bucket)[:2] == ("MISS", DATA)
+    eventually(lambda: json.loads(daemon.cli("cache", "verify", "--json").stdout)["blocks"] == 3)
 
 
 @pytest.mark.semantics("C-3")

@@ -80,6 +80,35 @@ class CacheStatus(TypedDict):
     """Whether its index can be used just now. It is begun anew by itself."""
 
 
+class SyncStatus(TypedDict):
+    """The sync folder in counts and reasons."""
+
+    state: str
+    """starting, quiet, working, waiting, paused or halted."""
+    since: float
+    """Unix time of the latest change of state."""
+    reason: str
+    """What is waited for, or why the folder is halted."""
+    halt: str
+    """The name of the reason for which it is halted; "" while it is not."""
+    hint: str
+    began: int
+    """Rounds that have begun since the start."""
+    ended: int
+    """The number of the latest round that has ended: what it found is what both sides were like after it began."""
+    watches: bool
+    """Whether changes in the folder are seen at once; else they are when it is looked at."""
+    files: int
+    """That both sides have."""
+    unsent: int
+    """Files of which something has still to go into the queue, also those that are being written."""
+    left_alone: int
+    failed: int
+    conflicts: int
+    """Since the start."""
+    trash: int
+
+
 class MountStatus(TypedDict):
     """The mount in counts."""
 
@@ -125,6 +154,8 @@ class Status(TypedDict):
     files: dict[str, FileStatus]
     draining: bool
     read_cache: CacheStatus | None
+    """None where there is none."""
+    sync_folder: SyncStatus | None
     """None where there is none."""
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
@@ -209,6 +240,8 @@ class Chosen:
     """Only those behind this one (the next page)."""
     upto: int | None = None
     """flush: the newest change that is waited for; None: the newest there is."""
+    block: int = 0
+    """cache verify: the first block to look at of what is behind `after`."""
 
 
 class Reports(Protocol):
@@ -265,6 +298,9 @@ class Reports(Protocol):
     def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
         """A page of what is in the read cache."""
 
+    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
+        """Compare a page of what is in the read cache with its checksums: what was looked at, and what was damaged."""
+
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         """Drop what is in the read cache: how much."""
 
@@ -279,3 +315,15 @@ class Reports(Protocol):
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""
+
+    def sync_lists(self) -> dict[str, Any]:
+        """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+
+    async def sync_diff(self) -> dict[str, Any]:
+        """What the sync folder would do now. Raises S3Error where there is none, or nobody can tell."""
+
+    async def sync(self, what: str) -> dict[str, Any]:
+        """Have the sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""
+
+    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
+        """Give back a file of the sync folder's trash. Raises S3Error."""

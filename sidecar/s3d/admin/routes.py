@@ -37,6 +37,7 @@ def handler(
         "/flush": reports.flush,
         "/prestop": reports.prestop,
         "/cache/drop": reports.drop_cached,
+        "/cache/verify": reports.verify_cached,
         "/mount/publish": reports.publish,
     }
 
@@ -44,7 +45,8 @@ def handler(
         # As sent: a key that a URL library has normalised is another key.
         _, path, query = targets.split(request.raw_path)
         change = changing.get(path) if shows_keys else None
-        allowed = ("POST",) if change or (shows_keys and path == "/log") else ("GET", "HEAD")
+        posts = change or (shows_keys and path in ("/log", "/sync/do", "/sync/restore"))
+        allowed = ("POST",) if posts else ("GET", "HEAD")
         if request.method not in allowed:
             return finish(answer(405, {"error": f"{request.method} is not allowed"}, Allow=", ".join(allowed)))
         if change:
@@ -70,6 +72,12 @@ def handler(
                 return finish(await asked(query, partial(explain, reports)))
             case "/cache" if shows_keys:
                 return finish(await asked(query, partial(list_cached, reports)))
+            case "/sync" if shows_keys:
+                return finish(await asked("", partial(list_sync, reports)))
+            case "/sync/diff" if shows_keys:
+                return finish(await asked("", partial(diff_sync, reports)))
+            case "/sync/do" | "/sync/restore" if shows_keys:
+                return finish(await do_sync(reports, path, query))
             case "/mount" if shows_keys:
                 return finish(await asked(query, partial(list_unpublished, reports)))
             case "/queue/body" if shows_keys:
@@ -123,6 +131,27 @@ async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     return {"entries": reports.cached(chosen)}
 
 
+async def list_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """What the sync folder leaves alone, and what is in its trash."""
+    return reports.sync_lists()
+
+
+async def diff_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
+    """What the sync folder would do now."""
+    return await reports.sync_diff()
+
+
+async def do_sync(reports: Reports, path: str, query: str) -> web.Response:
+    """Have the sync folder do something, or give back a file of its trash."""
+    said = {name: values[-1] for name, values in parse_qs(query).items()}
+    try:
+        if path == "/sync/restore":
+            return answer(200, await reports.sync_restore(said.get("id", "")))
+        return answer(200, await reports.sync(said.get("what", "")))
+    except S3DError as error:
+        return refused(error)
+
+
 async def list_unpublished(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     """What was written to the mount and is no object yet."""
     return {"files": reports.unpublished(chosen)}
@@ -162,7 +191,8 @@ async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> w
 
 def choose(query: str) -> Chosen:
     """Read which changes a request is about. Raises S3Error (400)."""
-    names: dict[str, Callable[[str], Any]] = {"bucket": str, "prefix": str, "seq": int, "after": int, "upto": int}
+    names: dict[str, Callable[[str], Any]] = {"bucket": str, "prefix": str}
+    names |= dict.fromkeys(("seq", "after", "upto", "block"), int)
     try:
         given = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=5)
         chosen = Chosen(**{name: names[name](values[-1]) for name, values in given.items()})

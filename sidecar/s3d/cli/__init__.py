@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from s3d import __version__
-from s3d.cli.target import parse_header, parse_metadata, parse_object, parse_pair, parse_target
+from s3d.cli.target import parse_count, parse_header, parse_metadata, parse_object, parse_pair, parse_target
 from s3d.errors import ConfigError, S3DError, S3Error
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED, CLOSED_PIPE = 1, 2, 69, 130, 141
@@ -155,10 +155,35 @@ CACHE = """\
 examples:
   s3d cache stat                              how many objects, and how many bytes of the disk
   s3d cache ls holiday/2026/                  what is cached below a prefix
+  s3d cache warm holiday/2026/                read what is not cached yet of a prefix, so that it will be
+  s3d cache warm --rate 10 holiday            the same of a bucket, at 10 MB a second
+  s3d cache verify                            compare all that is cached with its checksums
   s3d cache drop holiday                      drop what is cached of a bucket; it is fetched anew when it is read
 
 Not on a terminal, a line of `ls` is: BUCKET/KEY, size in bytes, bytes on the disk, ETag, and when the remote
-last confirmed it (Unix time), separated by tabs. It is asked over the socket in S3D_LOCAL_DIR.
+last confirmed it (Unix time), separated by tabs. One of `warm` is: BUCKET/KEY, what came of it (fetched,
+cached before, pending, gone or failed) and bytes that were fetched. `verify` prints objects, blocks, bytes and
+damaged blocks; where there are any, they are dropped, named on stderr, and the exit code is 1. `warm` reads
+through the S3 door, with the key that the other commands sign with. The rest is asked over the socket in
+S3D_LOCAL_DIR.
+"""
+SYNC = """\
+examples:
+  s3d sync status                             whether both sides are equal, and what is in the way
+  s3d sync now                                look at both sides at once
+  s3d sync diff                               what would be done now, a path a line
+  s3d sync wait --timeout 600                 look at both sides, and wait until they are equal
+  s3d sync left                               names that are left alone or could not be synced, and why
+  s3d sync pause                              stop, over restarts too, until `s3d sync resume`
+  s3d sync resume --accept-deletes            what was deleted is meant: go on
+  s3d sync resume --as-new                    delete nothing: compare both sides as two that never met
+  s3d sync trash                              what was replaced or deleted in the folder
+  s3d sync restore 0123456789abcdef           put it back under its name
+
+The exit code of `status` and `wait` is 3 while the folder is halted, and that of `wait` is 75 when its time is over.
+What is sent is in the write queue then: `s3d flush` waits for the remote. Not on a terminal, a line of `diff` is what
+is done, a path and what it is besides; one of `left` is a path and a reason, and one of `trash` is an id, a path, a
+size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
 """
 MOUNT = """\
 examples:
@@ -246,7 +271,20 @@ settings (environment, or the file that S3D_CONFIG names):
 CACHE_ACTIONS = {
     "stat": "show how much is cached",
     "ls": "list what is cached",
+    "warm": "read what is not cached yet",
+    "verify": "compare what is cached with its checksums, and drop what is damaged",
     "drop": "drop what is cached",
+}
+SYNC_ACTIONS = {
+    "status": "show how the folder is doing",
+    "now": "look at both sides at once",
+    "diff": "list what would be done now",
+    "wait": "wait until both sides are equal",
+    "pause": "stop, until it is resumed",
+    "resume": "go on after a pause or a halt",
+    "left": "list what is left alone, and why",
+    "trash": "list what was replaced or deleted in the folder",
+    "restore": "put a file of the trash back",
 }
 QUEUE_ACTIONS = {
     "list": "show what waits for a person",
@@ -400,6 +438,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.cache import cache
 
             return cache(options)
+        case "sync":
+            from s3d.cli.sync import sync
+
+            return sync(options)
         case "mount":
             from s3d.cli.mount import mount
 
@@ -541,14 +583,43 @@ def parser() -> Parser:
             choice.add_argument("--force", action="store_true", help="write over files that are there")
         add_json(choice)
 
-    command = add("cache", "show, list or drop what is in the read cache", epilog=CACHE)
+    command = add("cache", "show, list, warm, verify or drop what is in the read cache", epilog=CACHE)
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, summary in CACHE_ACTIONS.items():
         choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if action != "stat":
-            choice.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
+            number = None if action == "warm" else "?"
+            choice.add_argument("target", nargs=number, type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
+        if action == "warm":
+            choice.add_argument(
+                "--max", type=parse_count, default=10_000, metavar="N", help="objects to fetch at most (default: 10000)"
+            )
+            choice.add_argument(
+                "--parallel", type=parse_count, default=4, metavar="N", help="objects to read at once (default: 4)"
+            )
+            choice.add_argument(
+                "--rate",
+                type=float,
+                default=100.0,
+                metavar="MB",
+                help="megabytes to fetch in a second, over all of them (default: 100; 0: as fast as they come)",
+            )
         if action == "drop":
             choice.add_argument("--all", action="store_true", help="all of it")
+        add_json(choice)
+
+    command = add("sync", "show, pause or resume the sync folder, and its trash", epilog=SYNC)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in SYNC_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action == "resume":
+            meant = choice.add_mutually_exclusive_group()
+            meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")
+            meant.add_argument("--accept-deletes", action="store_true", help="do the next plan, whatever it deletes")
+        if action == "wait":
+            choice.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
+        if action == "restore":
+            choice.add_argument("id", metavar="ID", help="its id, as `trash` shows it")
         add_json(choice)
 
     command = add("mount", "show, publish or recover what was written to the mount", epilog=MOUNT)

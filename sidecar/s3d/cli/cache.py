@@ -1,4 +1,4 @@
-"""`cache`: what is in the read cache, over the socket of the daemon."""
+"""`cache`: what is in the read cache, over the socket of the daemon; and reading ahead, through its S3 door."""
 
 import argparse
 import sys
@@ -13,15 +13,25 @@ from s3d.errors import ConfigError, S3DError
 
 
 def cache(options: argparse.Namespace) -> int:
-    """Show, list or drop."""
-    return {"stat": stat, "ls": show, "drop": drop}[options.action](options)
+    """Show, list, warm, verify or drop."""
+    if options.action == "warm":
+        from s3d.cli.warm import warm
+
+        return warm(options, counts)
+    return {"stat": stat, "ls": show, "verify": verify, "drop": drop}[options.action](options)
+
+
+def counts() -> dict[str, Any]:
+    """How much is cached. Raises S3DError where there is no cache."""
+    said: dict[str, Any] | None = fetch(None).get("read_cache")
+    if not said:
+        raise S3DError("the read cache is off", hint="S3D_READ_CACHE=true turns it on")
+    return said
 
 
 def stat(options: argparse.Namespace) -> int:
     """Print how much is cached."""
-    said = fetch(None).get("read_cache")
-    if not said:
-        raise S3DError("the read cache is off", hint="S3D_READ_CACHE=true turns it on")
+    said = counts()
     if options.json:
         terminal.print_json(said)
     elif terminal.is_terminal():
@@ -36,7 +46,7 @@ def stat(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """Print what is cached, one object a line."""
     for entry in listed(options):
-        name = f"{entry['bucket']}/{entry['key']}" + (f"?versionId={entry['version']}" if entry["version"] else "")
+        name = name_of(entry)
         if options.json:
             terminal.print_json(entry)
         elif terminal.is_terminal():
@@ -51,6 +61,39 @@ def show(options: argparse.Namespace) -> int:
 def listed(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield what is cached."""
     return paged(options, "/cache", "entries", "id")
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Compare what is cached with its checksums: what is damaged is dropped, and named on stderr."""
+    total = counts()["bytes"] if options.target is None else None
+    found: dict[str, Any] = {"entries": 0, "blocks": 0, "bytes": 0, "damaged": []}
+    page: dict[str, Any] = {"after": 0, "block": 0, "done": False}
+    with terminal.Progress(total) as progress:
+        while not page["done"]:
+            query = choice(options, after=page["after"], block=page["block"])
+            page = read(request("POST", f"/cache/verify?{query}"))
+            for name in found:
+                found[name] += page[name]
+            progress.add(page["bytes"])
+    blocks = sum(one["blocks"] for one in found["damaged"])
+    if options.json:
+        terminal.print_json(found)
+    elif terminal.is_terminal():
+        size = terminal.show_size(found["bytes"])
+        what = f"{terminal.count(blocks, 'block')} damaged" if blocks else "nothing is damaged"
+        sys.stdout.write(f"{terminal.count(found['entries'], 'object')}, {size}: {what}\n")
+    else:
+        terminal.print_fields(found["entries"], found["blocks"], found["bytes"], blocks)
+    if not options.json:
+        for one in found["damaged"]:
+            damaged = f"{terminal.count(one['blocks'], 'block')} of {name_of(one)}"
+            terminal.complain(f"{damaged}: damaged on the disk, and dropped")
+    return 1 if found["damaged"] else 0
+
+
+def name_of(entry: dict[str, Any]) -> str:
+    """The bucket, key and version of an entry."""
+    return f"{entry['bucket']}/{entry['key']}" + (f"?versionId={entry['version']}" if entry["version"] else "")
 
 
 def drop(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -19,6 +19,8 @@ from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
 
+Rows = Callable[[dict[str, Any]], Iterator[tuple[str, str]]]
+"""Makes of an answer what a person sees: names and values."""
 WATCHED_SECONDS = 2.0
 WRONG = 3
 """Exit code where something is wrong with the daemon."""
@@ -68,17 +70,19 @@ def watch(target: Target | None, *, as_json: bool) -> NoReturn:
 
 def show(target: Target | None, said: dict[str, Any], *, as_json: bool) -> None:
     """Show it once."""
+    rows = daemon_rows if target is None else object_rows if target.key else bucket_rows
+    print_answer(said, rows, as_json=as_json)
+
+
+def print_answer(said: dict[str, Any], rows: Rows, *, as_json: bool) -> None:
+    """Print an answer of the daemon: as JSON, as the rows that are made of it for a person, or a value a line."""
     if as_json:
         terminal.print_json(said)
-    elif not terminal.is_terminal():
+    elif terminal.is_terminal():
+        terminal.print_rows(rows(said))
+    else:
         for name, value in flatten(said):
             terminal.print_fields(name, value)
-    elif target is None:
-        terminal.print_rows(daemon_rows(said))
-    elif target.key:
-        terminal.print_rows(object_rows(said))
-    else:
-        terminal.print_rows(bucket_rows(said))
 
 
 def fetch(target: Target | None) -> dict[str, Any]:

@@ -50,6 +50,13 @@ def parse_pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def parse_count(text: str) -> int:
+    """Read a number of at least one."""
+    if not (text.isascii() and text.isdigit()) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
 def parse_metadata(text: str) -> tuple[str, str]:
     """Read NAME=VALUE of what travels in a header."""
     name, value = parse_pair(text)

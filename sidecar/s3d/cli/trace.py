@@ -8,19 +8,13 @@ from typing import Any
 
 from s3d.cli import terminal
 from s3d.cli.queue import name_of, request, why
-from s3d.cli.status import STATES, flatten, read
+from s3d.cli.status import STATES, print_answer, read
 
 
 def trace(options: argparse.Namespace) -> int:
     """Print it, the first thing first."""
     change = read(request("GET", f"/queue/why?seq={options.seq}"))["change"]
-    if options.json:
-        terminal.print_json(change)
-    elif terminal.is_terminal():
-        terminal.print_rows(told(change))
-    else:
-        for name, value in flatten(change):
-            terminal.print_fields(name, value)
+    print_answer(change, told, as_json=options.json)
     return 0
 
 

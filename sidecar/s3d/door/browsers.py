@@ -60,6 +60,8 @@ class Browsers:
     async def page_of(self, wire: Wire) -> Page:
         """Who sends a request. Raises S3Error where it names no bucket that there could be."""
         headers = wire.headers
+        if hdrs.ORIGIN not in headers and targets.FETCH_SITE not in headers:
+            return NO_PAGE
         foreign = targets.is_foreign(headers, headers.get(hdrs.HOST, ""), self._names)
         if not foreign and hdrs.ORIGIN not in headers:
             return NO_PAGE

@@ -59,7 +59,7 @@ class Accounts:
         now = time.perf_counter()
         status = CLIENT_LEFT if response is None else response.status
         # What leaves in one piece leaves now.
-        first = response.head_at if isinstance(response, Pieces) and response.head_at else now
+        first = (response.head_at if type(response) is Pieces else 0.0) or now
         self._metrics.count_request(
             exchange.operation,
             status,

@@ -85,10 +85,13 @@ class Door:
         response: web.StreamResponse | None = None
         if self._tracer is not None:
             exchange.span = self._tracer.request(request.headers)
-        with connections.of_request(request).answering(), spans.within(exchange.span):
+        connection = connections.of_request(request)
+        connection.begin_answer()
+        with spans.within(exchange.span) if exchange.span is not None else contextlib.nullcontext():
             try:
                 response = await self._answer(request, exchange, authority, query)
             finally:
+                connection.end_answer()
                 self.accounts.close(exchange, response)
         return response
 
@@ -106,6 +109,7 @@ class Door:
         incoming: Body | None = None
         response: web.StreamResponse | None = None
         page = NO_PAGE
+        is_drained = body is None
         try:
             try:
                 self._check_host(wire)
@@ -134,8 +138,8 @@ class Door:
                 reply = await self._serve(call)
                 # Before the head of the answer, which says it: a client that is not told would send its next request
                 # into a connection that is being closed.
-                closing = body is not None and not await self._drained(request, body)
-                response = await self._respond(request, reply, page, exchange, closing=closing)
+                is_drained = body is None or await self._drained(request, body)
+                response = await self._respond(request, reply, page, exchange, closing=not is_drained)
             except S3Error as error:
                 response = self._refuse(request, page, error, request_id)
             except S3DError as error:
@@ -152,7 +156,7 @@ class Door:
         finally:
             if incoming is not None:
                 await incoming.aclose()
-            if body is not None and not await self._drained(request, body) and response is not None:
+            if body is not None and not is_drained and not await self._drained(request, body) and response is not None:
                 response.force_close()
         return response
 
@@ -375,7 +379,7 @@ def _ended(serving: "asyncio.Future[Reply]") -> None:
 def is_encrypted(request: web.BaseRequest) -> bool:
     """Whether it comes by TLS. Nothing but the transport may write to the socket then: what else does would send the
     bytes as they are (A-10)."""
-    return request.transport is not None and request.transport.get_extra_info("ssl_object") is not None
+    return connections.of_request(request).is_encrypted
 
 
 def is_secure(request: web.BaseRequest) -> bool:

@@ -21,6 +21,8 @@ PLACES = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Paths, from where a bucket stands in S3."""
+NAMES = re.compile("(minio|admin)/", re.IGNORECASE)
+"""What each of them begins with."""
 
 
 def is_meant(method: str, params: Mapping[str, Any]) -> bool:
@@ -29,8 +31,9 @@ def is_meant(method: str, params: Mapping[str, Any]) -> bool:
     # Actions of IAM and STS are posted to the root, where S3 has nothing to post.
     if method not in METHODS or (method == "POST" and not bucket):
         return True
-    # A proxy before the store may clean the path.
-    return PLACES.fullmatch(posixpath.normpath(f"{bucket}/{key}")) is not None
+    path = f"{bucket}/{key}"
+    # A proxy before the store may clean the path, which brings no new name into it.
+    return NAMES.search(path) is not None and PLACES.fullmatch(posixpath.normpath(path)) is not None
 
 
 def check_allowed(allowed: bool) -> None:

@@ -27,6 +27,7 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 MONTH_NUMBERS = {name: number for number, name in enumerate(MONTHS, 1)}
 MAX_INTEGER = (1 << 63) - 1
 """The largest number of S3, and of SQLite."""
+MAX_DIGITS = len(str(MAX_INTEGER))
 
 # Query members that say who asks, until when, or for which tool, and nothing about what is asked. Version 2 signatures
 # of boto3 repeat two headers in the query.
@@ -158,8 +159,9 @@ def route(method: str, bucket: str, key: str, query: Mapping[str, str], headers:
             names.append(name)
     if not names:
         for operation in group.get("", ()):
-            if not operation.required_query and all(
-                name in headers or name in lifted for name in operation.required_headers
+            needed = operation.required_headers
+            if not operation.required_query and (
+                not needed or all(name in headers or name in lifted for name in needed)
             ):
                 return operation
         return None
@@ -193,7 +195,7 @@ def integer(text: str) -> int:
 def saturated(digits: str) -> int:
     """A number in decimal digits, however many: one beyond all that can be counted stands for what is larger still."""
     digits = digits.lstrip("0")
-    return int(digits or "0") if len(digits) <= len(str(MAX_INTEGER)) else MAX_INTEGER + 1
+    return int(digits or "0") if len(digits) <= MAX_DIGITS else MAX_INTEGER + 1
 
 
 def boolean(text: str) -> bool:

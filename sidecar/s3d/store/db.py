@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import apsw
 
@@ -99,7 +99,8 @@ class Database:
     def submit(self, apply: Apply[T], *, short: bool = False) -> asyncio.Future[T]:
         """Take a write into the line at once, behind all that was asked for before; what `write` would give or raise
         comes with the future. Raises StoreFailed where the database is closed."""
-        return cast(asyncio.Future[T], self._ask(Write(asyncio.get_running_loop().create_future(), apply, short)))
+        future: asyncio.Future[T] = self._ask(Write(asyncio.get_running_loop().create_future(), apply, short))
+        return future
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of an indexed look-up. It runs on the loop's thread, so it must be short.

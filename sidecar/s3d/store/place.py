@@ -17,8 +17,9 @@ class Place:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Hold what is there now. Blocks. Raises OSError."""
-        self._held: list[tuple[Path, int, tuple[int, int]]] = []
-        self._least: dict[Path, int] = {}
+        # By names as text: each commit looks at all of them.
+        self._held: list[tuple[str, int, tuple[int, int]]] = []
+        self._least: dict[str, int] = {}
         self._torn = ""
         self._lock = threading.Lock()
         self.trouble = ""
@@ -27,7 +28,7 @@ class Place:
             for path in paths:
                 # O_PATH: closing it lets go of no lock that SQLite holds on the same file.
                 fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                self._held.append((path, fd, _identity(os.fstat(fd))))
+                self._held.append((str(path), fd, _identity(os.fstat(fd))))
         except BaseException:
             self.close()
             raise
@@ -43,7 +44,7 @@ class Place:
     def expect(self, path: Path, size: int) -> None:
         """Say that a file is to have at least so many bytes from now on."""
         with self._lock:
-            self._least[path] = size
+            self._least[str(path)] = size
 
     def look_at_sizes(self) -> str:
         """Which file has fewer bytes than it is to have, or had at any time, in words; "" where none does."""
@@ -60,9 +61,9 @@ class Place:
             self._held.clear()
 
 
-def _compare(path: Path, fd: int, identity: tuple[int, int]) -> str:
+def _compare(path: str, fd: int, identity: tuple[int, int]) -> str:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 (a Path for each look of each commit costs more than the look)
     except FileNotFoundError:
         return f"{path} was deleted" if not os.fstat(fd).st_nlink else f"{path} was moved away"
     except OSError as error:

@@ -77,6 +77,7 @@ class Writer:
     def __init__(self, path: Path, connection: apsw.Connection, answer: Answer) -> None:
         """Take over a connection; `answer` is called on the loop of the group."""
         self.path = path
+        self._log = log_of(path)
         self.failure: StoreFailed | None = None
         """Why writes fail at the moment; None while they do not."""
         self.doubts = 0
@@ -191,13 +192,13 @@ class Writer:
     def _expect(self, place: Place) -> None:
         """Say how long the files are. SQLite itself cuts a log that starts over to WAL_LIMIT."""
         log_size = WAL_HEADER + self._wal_pages * (FRAME_HEADER + self._page_size) if self._wal_pages else 0
-        place.expect(log_of(self.path), min(log_size, WAL_LIMIT))
+        place.expect(self._log, min(log_size, WAL_LIMIT))
 
     def _checkpoint(self, mode: int) -> StoreFailed | None:
         try:
             if self.place is not None:
                 # It may be emptied.
-                self.place.expect(log_of(self.path), 0)
+                self.place.expect(self._log, 0)
             self._connection().wal_checkpoint(mode=mode)
             if self.place is not None:
                 # It never shrinks.
@@ -241,7 +242,7 @@ class Writer:
         try:
             opening.check_pages(writer, self.path)
             if self.place is not None:
-                self.place.expect(log_of(self.path), 0)
+                self.place.expect(self._log, 0)
             # The reader has kept the WAL's index alive, so this carries over what was answered and nothing else.
             writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except BaseException:

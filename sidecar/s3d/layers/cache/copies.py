@@ -15,6 +15,7 @@ from s3d.bounded import BoundedMap
 from s3d.errors import CorruptBody
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
+from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
 from s3d.layers.cache.rows.entries import Spot, Tags
 from s3d.store.blocks import BLOCK, BlockFile, Blocks
@@ -93,10 +94,11 @@ class Copy:
 class Copies:
     """The copies that are in use, and those in the index."""
 
-    def __init__(self, index: Index, blocks: Blocks) -> None:
-        """Take where they are kept."""
+    def __init__(self, index: Index, blocks: Blocks, room: Room) -> None:
+        """Take where they are kept, and who counts that."""
         self._index = index
         self._blocks = blocks
+        self._room = room
         self._live: dict[Spot, Copy] = {}
         self._unnamed: list[str] = []
         """Files to delete that no row names."""
@@ -112,9 +114,7 @@ class Copies:
             try:
                 file = await self._blocks.open(entry.file)
             except (CorruptBody, StoreFailed) as error:
-                log.warning("what is cached of %s/%s is dropped: %s", spot.bucket, spot.key, error)
-                with contextlib.suppress(StoreFailed):
-                    await self._index.write(lambda db: entries.drop_file(db, entry.file))
+                await self.lose(spot, entry.file, error)
                 return None
             copy = self._live.get(spot)
             again = self._index.read(lambda db: entries.find(db, spot), None)
@@ -132,6 +132,15 @@ class Copies:
                 self._live[spot] = copy
         copy.users += 1
         return copy
+
+    async def lose(self, spot: Spot, file: str, error: Exception) -> bool:
+        """Drop an entry whose file cannot be opened; whether it was there still."""
+        log.warning("what is cached of %s/%s is dropped: %s", spot.bucket, spot.key, error)
+        with contextlib.suppress(StoreFailed):
+            went = await self._index.write(lambda db: entries.drop_file(db, file))
+            self._room.went(went, "damaged")
+            return went[0] > 0
+        return False
 
     async def begin(self, spot: Spot, etag: str, length: int) -> Copy:
         """A new copy, which takes the place of any other and is used by the caller. Raises StoreFailed."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from s3d import client
 from s3d.api import S3, Body, Call
@@ -95,6 +95,13 @@ class Fills:
         )
         copy.blocks[number] = 0
         copy.verified.discard(number)
+
+    async def lose(self, copy: Copy, numbers: Collection[int]) -> None:
+        """Forget damaged blocks for good: whoever reads them has them fetched again."""
+        for number in numbers:
+            self.damaged(copy, number, None)
+        with self._changes.era(copy.spot.bucket, copy.spot.key) as era:
+            await self._keep(copy, [], era)
 
     async def drop(self, copy: Copy) -> None:
         """Forget a copy whose version is not the newest any more."""

@@ -29,6 +29,7 @@ from s3d.layers.cache.rows import entries
 from s3d.layers.cache.rows.entries import Entry, Spot
 from s3d.layers.cache.serve import Serving
 from s3d.layers.cache.validate import Validations
+from s3d.layers.cache.verify import Verification
 from s3d.metrics import Metrics
 from s3d.settings import Settings
 from s3d.store.blocks import Blocks
@@ -58,14 +59,15 @@ class Cache:
         self._metrics = metrics
         self._changes = Changes()
         self._choice = Choice(inner, self._changes, limits)
-        self._copies = Copies(index, blocks)
         self.room = Room(index, blocks, limits, metrics, kept_free)
+        self._copies = Copies(index, blocks, self.room)
         self._fills = Fills(inner, index, self._copies, self._changes, self.room, metrics)
         self._validations = Validations(inner, limits, metrics)
         self._serving = Serving(
             inner, index, self._copies, self._changes, self._choice, self._fills, self._validations, limits, metrics
         )
         self._handed = HandedOver(index, blocks, self._copies, self._changes, self._choice, self.room, metrics)
+        self._verification = Verification(index, blocks, self._copies, self._fills, metrics)
         self._looks = 0
         self._judged_by: str | None = None
         """The filter that all entries were judged by; None: it is not looked up yet."""
@@ -213,6 +215,11 @@ class Cache:
         self.room.changed(-count, -size)
         await self.room.delete()
         return {"entries": count, "bytes": size}
+
+    async def verify(self, bucket: str, prefix: str, after: int, block: int) -> dict[str, Any]:
+        """Compare some of what is cached with its checksums, and drop what is damaged (`verify.py`). Raises
+        StoreFailed."""
+        return await self._verification.look(bucket, prefix, after, block)
 
     async def close(self) -> None:
         """End what is under way, and close the index."""

@@ -34,8 +34,8 @@ BATCH = 64
 """Changes that are asked about together."""
 SIDE_BY_SIDE = 16
 """Questions that are under way at once."""
-MANY = 500
-"""Changes that are held together while nobody answers."""
+MANY = 200
+"""Changes that are held together while nobody answers: the commit of a request waits for that of these."""
 REST = 1.0
 """Seconds between two tries while there is no decision, and between two looks at the settings."""
 SHARE = 4
@@ -110,8 +110,9 @@ class Asking:
         self._probed = 0
 
     def wake(self) -> None:
-        """Say that there may be something to ask about."""
-        self._woken.set()
+        """Say that there may be something to ask about, where anybody is to be asked."""
+        if self._ask is not None and self._settings.opa.url:
+            self._woken.set()
 
     @property
     def wanted(self) -> str:
@@ -221,9 +222,18 @@ class Asking:
             self._told(bucket)
 
     async def _without_answer(self, answer: Answer) -> None:
-        """Treat what waits as asked while nobody answers."""
-        while some := verdicts.unasked(self._db, MANY):
-            await self._keep([Given(one, answer) for one in some])
+        """Treat what waits as asked while nobody answers. What is queued meanwhile is left to the next time, so that
+        there is one."""
+        is_open = self._settings.opa.fail_upload == "open"
+        becomes = "leave" if is_open else "are held"
+        full = True
+        while full:
+            some = await self._db.write(lambda db: verdicts.give_up(db, answer, MANY, is_open=is_open))
+            full = len(some) == MANY
+            if some:
+                log.warning("%d changes %s without a decision of the policy: %s", len(some), becomes, answer.why)
+            for bucket in set(some):
+                self._told(bucket)
 
     def _reached(self, answered: bool) -> None:
         if self._is_reached and not answered:

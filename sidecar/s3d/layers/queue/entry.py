@@ -140,8 +140,24 @@ async def check(context: Context, write: Write) -> None:
 async def settle(context: Context, write: Write, known: Facts) -> tuple[Decision, Facts]:
     """The decision about a write, and what was looked up for it."""
     while isinstance(decision := decide(known), Fact):
-        known = learnt(known, decision, await _look_up(context, write, decision))
+        found: dict[str, Any] = {decision: await _look_up(context, write, decision)}
+        if decision is Fact.BUCKET:
+            found |= _at_hand(context, write)
+        known = known._replace(**found)
     return decision, known
+
+
+def _at_hand(context: Context, write: Write) -> dict[str, Any]:
+    """What else a write needs to be queued, as most are, where memory has it. None: it must be looked up."""
+    return {
+        Fact.NAME: "" if context.facts.traits.store_of_files is None else None,
+        Fact.VERIFIED: _is_verified(context, write),
+    }
+
+
+def _is_verified(context: Context, write: Write) -> bool:
+    """Whether the remote has accepted a write of this kind, or need not be asked."""
+    return write.profile is None or context.facts.is_verified(write.profile)
 
 
 async def _look_up(context: Context, write: Write, fact: Fact) -> object:
@@ -154,7 +170,7 @@ async def _look_up(context: Context, write: Write, fact: Fact) -> object:
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
-            return write.profile is None or context.facts.is_verified(write.profile)
+            return _is_verified(context, write)
         case Fact.RULE:
             return await _rule(context, write)
         case Fact.POLICY:

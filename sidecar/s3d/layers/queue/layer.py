@@ -143,8 +143,9 @@ class Queue:
 
     def _check_place(self) -> None:
         """Raise StoreFailed where files of the local dir are not where they were opened (D-12)."""
-        if self.trouble:
-            raise StoreFailed(self.trouble, hint=OUT_OF_PLACE)
+        place = self._context.db.place
+        if place is not None and place.trouble:
+            raise StoreFailed(place.trouble, hint=OUT_OF_PLACE)
 
     @property
     def trouble(self) -> str:

@@ -50,6 +50,8 @@ class Turn:
 
     etag: str | None = None
     """The ETag that the request gives the object, "" where it deletes it; None as long as nobody knows."""
+    keeps: bool = False
+    """Whether it leaves the object's content as it is, whatever becomes of it."""
     changed: bool = False
     """Whether it was answered, and the object is another now."""
     replaced: bool = False
@@ -230,7 +232,7 @@ def _leave(db: apsw.Connection, seq: int, turn: Turn | None, now: float) -> None
     """Leave the line, with all that the request has made of its key."""
     if turn is not None and turn.replaced:
         late_writes.drop_kept(db, seq)
-    if turn is not None and turn.lost:
+    if turn is not None and turn.lost and not turn.keeps:
         changes.lose_turn(db, seq, etag=changes.ANY if turn.etag is None else turn.etag, now=now)
     elif turn is None or not turn.changed:
         changes.end_turn(db, seq)

@@ -231,7 +231,7 @@ async def test_many_who_read_at_once_cost_one_fetch_and_the_first_may_leave(tmp_
 @pytest.mark.semantics("C-2")
 async def test_no_answer_of_the_remote_is_older_than_the_request_that_it_serves(tmp_path: Path) -> None:
     far = Far()
-    async with cached(tmp_path, far) as there:
+    async with cached(tmp_path, far, validate_timeout=60.0) as there:
         await far.put("k", b"old")
         await there.get("k")
         await there.quiet()

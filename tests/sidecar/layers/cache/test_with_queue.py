@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,45 @@ async def test_the_parts_of_an_upload_are_read_without_a_fetch(tmp_path: Path) -
         assert (answer.data, how(answer), far.given) == (b"".join(PARTS), "REVALIDATED", 0)
         # The files of the parts went when they were read.
         await until(lambda: not [path for path in (tmp_path / "queue" / "bodies").rglob("*") if path.is_file()])
+
+
+@pytest.mark.semantics("C-8a")
+async def test_uploads_are_copied_one_after_another_while_the_delivery_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far, go_on, copied = Far(), threading.Event(), list[str]()
+    reserve = os.posix_fallocate
+
+    def stand_still(fd: int, start: int, size: int) -> None:
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if path.is_relative_to(tmp_path / "cache"):
+            copied.append(path.name)
+            assert go_on.wait(60)
+        reserve(fd, start, size)
+
+    def files(of: str) -> list[str]:
+        return [path.name for path in (tmp_path / of).rglob("*") if path.is_file()]
+
+    monkeypatch.setattr(os, "posix_fallocate", stand_still)
+    async with both(tmp_path, far) as (queue, there):
+        try:
+            await upload(queue, "a", *PARTS)
+            await until(lambda: bool(copied))
+            # It is delivered while the copy of the one before stands still.
+            await upload(queue, "b", *PARTS)
+            await until(lambda: len(there.cache._handed._tasks) == 2)
+            assert (len(copied), files("cache/blocks")) == (1, copied)
+            # The third part of each is so small that it is in the tables.
+            assert len(files("queue/bodies")) == 2 * len(PARTS[:2])
+            assert there.cache.status()["entries"] == 0
+        finally:
+            go_on.set()
+        await until(lambda: there.metric("s3d_cache_fills_total", end="handed") == 2)
+        assert sorted(files("cache/blocks")) == sorted(copied)
+        for key in ("a", "b"):
+            answer = await ask(queue, "GetObject", {"Bucket": BUCKET, "Key": key})
+            assert (answer.data, how(answer), far.given) == (b"".join(PARTS), "REVALIDATED", 0)
+        await until(lambda: not files("queue/bodies"))
 
 
 @pytest.mark.semantics("C-8a", "C-9")

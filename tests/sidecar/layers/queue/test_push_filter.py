@@ -420,6 +420,8 @@ async def test_of_a_pending_change_each_rule_is_told_and_which_decides(case: str
 
 
 FLIPS = 100
+LOAD = 100
+"""Changes that are put while the filter flips, at most."""
 
 
 @pytest.mark.semantics("F-4a")
@@ -437,28 +439,44 @@ async def test_each_change_obeys_a_filter_that_was_in_force_since_it_was_acknowl
     async with Store() as store, gateway(tmp_path, store, workers=2, conflict_check_after=LONG) as here:
         await stand_in(store, here)
         await put(here, "first of its kind")
-        in_force: list[list[str]] = [[]]
+        said: list[list[str]] = [[]]
+        """The filters up to now; the last one may not be in force yet."""
+        settled = 0
+        """Which of them is in force, or was until the last one took its place."""
         acknowledged: dict[str, int] = {}
         pushed: dict[str, int] = {}
 
         def look() -> None:
-            for key in puts(store):
-                pushed.setdefault(key, len(in_force))
+            for key in puts(store)[len(pushed) :]:
+                pushed[key] = len(said)
 
-        for number, rules in enumerate(filters):
-            reload(here, *rules)
-            text = str(here.queue._context.settings.write_queue.push_filter)
-            await until(lambda: holds.filter_text(here.queue._context.db) == text)  # noqa: B023
-            in_force.append(rules)
+        async def write(kind: str, number: int) -> None:
+            key = f"{kind}-{number:04}"
+            acknowledged[key] = settled
+            await put(here, key)
             look()
-            for kind in kinds:
-                key = f"{kind}-{number:03}"
-                acknowledged[key] = len(in_force) - 1
-                await put(here, key)
+
+        async def load() -> None:
+            for number in range(FLIPS, FLIPS + LOAD):
+                if len(said) > FLIPS:
+                    break
+                await write(chance.choice(kinds), number)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(load())
+            for number, rules in enumerate(filters):
+                look()
+                said.append(rules)
+                reload(here, *rules)
+                text = str(here.queue._context.settings.write_queue.push_filter)
+                await until(lambda: holds.filter_text(here.queue._context.db) == text)  # noqa: B023
+                settled = len(said) - 1
+                for kind in kinds:
+                    await write(kind, number)
         look()
         for key, first in acknowledged.items():
-            since = in_force[first : pushed.get(key, 0)]
-            assert key not in pushed or any(f"!b/{key[:-4]}*" not in rules for rules in since), key
+            since = said[first : pushed.get(key, 0)]
+            assert key not in pushed or any(f"!b/{key[:-5]}*" not in rules for rules in since), key
         reload(here)
         await until(lambda: here.queue.pending()["changes"] == 0)
         assert sorted(puts(store)) == sorted(["first of its kind", *acknowledged])

@@ -17,6 +17,8 @@ from s3d.store.opening import Schema
 SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
 Tables = apsw.Connection
 COLUMNS = "id, etag, length, file, blocks, bytes, head, validated, tags"
+BELOW = "id > ? AND (? = '' OR bucket = ?) AND substr(key, 1, length(?)) = ?"
+"""Which entries a person means: those behind one of them, of a bucket (or all), and below a prefix."""
 Tags = Mapping[str, str] | None
 """Tags of an object or a bucket; None: nobody said them."""
 LISTED = 200
@@ -126,12 +128,20 @@ def some(db: Database, after: int) -> list[tuple[Spot, Entry]]:
     return [(Spot(*row[:3]), _entry(row[3:])) for row in rows]
 
 
+def next_of(db: Database, bucket: str, prefix: str, after: int) -> tuple[Spot, Entry] | None:
+    """The entry that came after one of them, of those below a prefix, of a bucket, or of all. Raises StoreFailed."""
+    rows = db.read(
+        f"SELECT bucket, key, version, {COLUMNS} FROM entry WHERE {BELOW} ORDER BY id LIMIT 1",
+        (after, bucket, bucket, prefix, prefix),
+    )
+    return (Spot(*rows[0][:3]), _entry(rows[0][3:])) if rows else None
+
+
 def listed(db: Database, bucket: str, prefix: str, after: int) -> list[dict[str, object]]:
     """A page of the entries, in the order in which they came, behind one of them."""
     names = ("id", "bucket", "key", "version", "etag", "length", "bytes", "validated", "used")
     rows = db.read(
-        f"""SELECT {", ".join(names)} FROM entry WHERE id > ? AND (? = '' OR bucket = ?)
-        AND substr(key, 1, length(?)) = ? ORDER BY id LIMIT ?""",
+        f"SELECT {', '.join(names)} FROM entry WHERE {BELOW} ORDER BY id LIMIT ?",
         (after, bucket, bucket, prefix, prefix, LISTED),
     )
     return [dict(zip(names, row, strict=True)) for row in rows]

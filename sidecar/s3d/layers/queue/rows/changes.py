@@ -31,6 +31,7 @@ ANY = "?"
 FIELDS = soundness.FIELDS
 WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 SQL = queries.load("changes")
+ENCODE = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 def written(members: Mapping[str, str]) -> str:
     """The column `members` of a row."""
-    return json.dumps(dict(members)) if members else "{}"
+    return ENCODE(dict(members)) if members else "{}"
 
 
 def written_removed(content: Content) -> str:
@@ -134,6 +135,10 @@ class New:
     """The policy that has let it leave already (F-3j)."""
     trace: str = ""
     """The request that queues it, as a traceparent, where it is recorded."""
+    rule: str = ""
+    """Once it is queued: the rule that holds it, "" where none does."""
+    is_unasked: bool = False
+    """Once it is queued: whether the policy is still to be asked about it."""
 
 
 def enqueue(db: apsw.Connection, new: New) -> int:
@@ -150,6 +155,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     judged = verdicts.GIVEN if rule else verdicts.first(db, new.op)
     if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
         judged = verdicts.GIVEN
+    new.rule, new.is_unasked = rule, judged == verdicts.UNASKED
     dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
@@ -176,7 +182,8 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     traces += traces_of(new.trace.encode())
     _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, traces, removes)
     seq = db.last_insert_rowid()
-    order.move(db, gone, seq)
+    if gone:
+        order.move(db, gone, seq)
     return seq
 
 

@@ -69,11 +69,10 @@ def _rule(read: Read, held: Held) -> str:
     own = own_tag(held)
     if own is not None:
         return f"the tag {TAG}=false of the object" if own == "false" else ""
-    upload = read(SQL["upload"], (held.bucket,))
-    if upload and upload[0][0]:
-        return f"the tag {TAG}=false of the bucket" if upload[0][0] == "false" else ""
-    text = read(SQL["filter"], ())
-    return filtered(read, held, str(text[0][0])) if text and text[0][0] else ""
+    [(of_bucket, text)] = read(SQL["rules"], (held.bucket,))
+    if of_bucket:
+        return f"the tag {TAG}=false of the bucket" if of_bucket == "false" else ""
+    return filtered(read, held, str(text)) if text else ""
 
 
 def filtered(read: Read, held: Held, text: str) -> str:

@@ -8,6 +8,10 @@ SELECT upload FROM hold WHERE bucket = ?
 -- The filter of the push, as text.
 SELECT value FROM meta WHERE name = 'push filter'
 
+-- name: rules
+-- What the tag of a bucket says, and the filter of the push; NULL where there is none.
+SELECT (SELECT upload FROM hold WHERE bucket = ?), (SELECT value FROM meta WHERE name = 'push filter')
+
 -- name: set_filter
 -- Put a filter in force.
 INSERT OR REPLACE INTO meta (name, value) VALUES ('push filter', ?)

@@ -164,11 +164,9 @@ def members_of(value: Any) -> dict[str, str]:
 
 def _is_header(header: tuple[str, Any]) -> bool:
     key, value = header
-    return bool(key) and key.isascii() and key.isprintable() and isinstance(value, str) and not _breaks(value)
-
-
-def _breaks(value: str) -> bool:
-    return "\n" in value or "\r" in value or "\0" in value
+    if not (key and key.isascii() and key.isprintable() and isinstance(value, str)):
+        return False
+    return "\n" not in value and "\r" not in value and "\0" not in value
 
 
 def texts_of(value: Any) -> list[str]:
@@ -221,7 +219,7 @@ def removed_of(value: Any) -> Content:
 Columns = tuple[tuple[str, Read, Any], ...]
 """The columns of a table, each with what reads it, and what stands for it where it cannot be read."""
 CHANGE: Columns = (
-    ("seq", lambda value: value, 0),
+    ("seq", int, 0),
     ("bucket", few(bucket_name), ""),
     ("key", name, ""),
     ("op", few(word_of(Op)), ""),
@@ -232,26 +230,26 @@ CHANGE: Columns = (
     ("acked_at", moment, 0.0),
     ("attempts", few(count), 0),
     ("next_at", moment, 0.0),
-    ("attempt_at", moment_or_none, None),
+    ("attempt_at", few(moment_or_none), None),
     ("code", few(text), ""),
     ("reason", few(text), ""),
     ("file", text_or_none, None),
     ("identity", few(text), ""),
     ("refusals", few(count), 0),
     ("rule", few(text), ""),
-    ("upload", text_or_none, None),
+    ("upload", few(text_or_none), None),
     ("base_etag", text_or_none, None),
     ("queued_at", moment_or_none, None),
-    ("after", count_or_none, None),
+    ("after", few(count_or_none), None),
     ("conflict", few(one_of("", "Park", "Overwrite")), ""),
     ("always", few(truth), False),
     ("origin", few(text), ""),
-    ("removes", removed_of, UNKNOWN),
+    ("removes", few(removed_of), UNKNOWN),
     ("trace", few(text), ""),
-    ("since", count_or_none, None),
+    ("since", few(count_or_none), None),
     ("ordered", few(count), 0),
     ("late_writes", late_writes_of, []),
-    ("judged", verdict, 0),
+    ("judged", few(verdict), 0),
 )
 OF_A_CHANGE = 27
 """So many of them are a Change; the others are of the table's own."""
@@ -281,6 +279,14 @@ def fields(columns: Columns) -> str:
 
 def values_of(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
     """The values of a row of `fields`, and what is wrong with it, a column each."""
+    try:
+        return [reads(value) for (_, reads, _), value in zip(columns, row, strict=False)], []
+    except Unsound:
+        # As few rows are: each of its columns says what is wrong with it.
+        return _by_column(columns, row)
+
+
+def _by_column(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
     values: list[Any] = []
     complaints: list[str] = []
     for (column, reads, instead), value in zip(columns, row, strict=False):
@@ -306,7 +312,7 @@ def read(row: tuple[Any, ...]) -> tuple[list[Any], str]:
     no body. One whose bucket or key cannot be read is of no key: its bucket is "", and its key shows what is there.
     """
     values, complaints = values_of(CHANGE, row)
-    wrong = {complaint.split(" ", 1)[0] for complaint in complaints}
+    wrong = {complaint.split(" ", 1)[0] for complaint in complaints} if complaints else set[str]()
     are_texts = row[len(CHANGE) : WIDTH]
     if not all(are_texts):
         for column, is_text in zip(COMPARED, are_texts, strict=True):

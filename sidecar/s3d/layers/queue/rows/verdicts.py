@@ -153,6 +153,14 @@ def give(db: apsw.Connection, asked: Asked, answer: Answer, *, is_open: bool, no
     return True
 
 
+def give_up(db: apsw.Connection, answer: Answer, limit: int, *, is_open: bool) -> list[str]:
+    """Treat the oldest changes of which nobody has been asked as asked, since nobody answers: the buckets of them, each
+    as often as it has one. What they say does not matter, and is not read."""
+    if is_open:
+        return [str(bucket) for (bucket,) in db.execute(SQL["allow_unasked"], (limit,)).fetchall()]
+    return [str(bucket) for (bucket,) in db.execute(SQL["hold_unasked"], (rule_of(answer), limit)).fetchall()]
+
+
 def rule_of(answer: Answer) -> str:
     """The rule by which an answer holds a change, in words."""
     if answer.verdict is Verdict.DENY:
@@ -166,12 +174,6 @@ def said(db: Database, seq: int) -> str:
     if not rows or not in_force(db):
         return ""
     return "lets it leave" if rows[0][0] == GIVEN else "holds it" if rows[0][0] in SAID_NO else "has not decided"
-
-
-def kept_by(db: apsw.Connection, seq: int) -> tuple[str, bool]:
-    """The rule by which a change is held, "" where it is not, and whether the policy is still to be asked about it."""
-    rows = db.execute(SQL["kept_by"], (seq,)).fetchall()
-    return str(rows[0][0]), rows[0][1] == UNASKED
 
 
 def waiting(db: apsw.Connection) -> tuple[int, int]:

@@ -37,6 +37,16 @@ UPDATE change SET judged = 1, state = 'waiting', rule = '', next_at = iif(state 
 -- Hold a change by the policy, or because it came to no decision.
 UPDATE change SET judged = ?, state = 'held', rule = ? WHERE seq = ?
 
+-- name: hold_unasked
+-- Hold the oldest changes that wait and that the policy has said nothing of.
+UPDATE change SET state = 'held', rule = ?1 WHERE seq IN
+    (SELECT seq FROM change WHERE {unjudged} AND judged = 0 AND state = 'waiting' ORDER BY seq LIMIT ?2) RETURNING bucket
+
+-- name: allow_unasked
+-- Let the same leave.
+UPDATE change SET judged = 1 WHERE seq IN
+    (SELECT seq FROM change WHERE {unjudged} AND judged = 0 AND state = 'waiting' ORDER BY seq LIMIT ?1) RETURNING bucket
+
 -- name: deny_still
 -- Leave a change denied.
 UPDATE change SET judged = ? WHERE seq = ?
@@ -44,10 +54,6 @@ UPDATE change SET judged = ? WHERE seq = ?
 -- name: said
 -- What the policy has said of a change.
 SELECT judged FROM change WHERE seq = ?
-
--- name: kept_by
--- What keeps a change from leaving.
-SELECT rule, judged FROM change WHERE seq = ?
 
 -- name: waiting
 -- What waits for a verdict: changes and bytes.

@@ -31,22 +31,19 @@ def check(key: str, size: int, members: Mapping[str, str]) -> None:
         raise S3Error("KeyTooLongError", "Your key is too long", details={"MaxSizeAllowed": str(MAX_KEY_LENGTH)})
     if size > MAX_PUT:
         raise too_large(size)
-    prefix = len(METADATA)
-    metadata = sum(
-        len(name) - prefix + len(value.encode(errors="surrogateescape"))
-        for name, value in members.items()
-        if name.startswith(METADATA)
-    )
+    headers = metadata = 0
+    for name, value in members.items():
+        length = len(name) + len(value.encode(errors="surrogateescape"))
+        headers += length
+        if name.startswith(METADATA):
+            metadata += length - len(METADATA)
     if metadata > MAX_METADATA:
         raise S3Error(
             "MetadataTooLarge",
             "Your metadata headers exceed the maximum allowed metadata size",
             details={"Size": str(metadata), "MaxSizeAllowed": str(MAX_METADATA)},
         )
-    if (
-        sum(len(name) + len(value.encode(errors="surrogateescape")) for name, value in members.items())
-        > MAX_HEADER_BYTES
-    ):
+    if headers > MAX_HEADER_BYTES:
         raise S3Error(
             "RequestHeaderSectionTooLarge",
             "Your request header and query parameters used to make the request exceed the maximum allowed size",

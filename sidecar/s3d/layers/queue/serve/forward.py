@@ -141,6 +141,7 @@ async def through(
     async with context.turns.turn(call.bucket, [call.key], call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
+        turn.keeps = call.operation in KEEPING
         if withheld.carries(call):
             # Once more: the tags may be others than when the wait began.
             known = withheld.content_of(context.db, context.staging, call) if content is None else content
@@ -152,7 +153,7 @@ async def through(
             turn.etag = answers.etag_of(reply.headers.get("ETag", "")) or None
             if ours is not None and (expected := ours()) not in ("", turn.etag):
                 await _check(context, call, turn, expected)
-        turn.changed = done and call.operation not in KEEPING
+        turn.changed = done and not turn.keeps
         turn.replaced = done and call.operation in REPLACING
         await context.facts.sent_through(call, reply, turn.etag, changed=turn.changed)
     context.wake()

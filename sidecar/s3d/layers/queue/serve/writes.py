@@ -64,12 +64,12 @@ async def put(context: Context, call: Call, room: Reserved | None = None) -> Rep
 
 def put_of(context: Context, call: Call, size: int | None, room: Reserved | None = None) -> Write:
     """A PutObject of a body of `size` bytes."""
-    wire = call.wire
+    wire, bucket, key = call.wire, call.bucket, call.key
     unsupported = next(iter(allowlist.unsupported(wire, "PutObject")), "")
     members = {} if unsupported else allowlist.kept(wire)
-    invalid = limits.broken(call.key, size, members) if size is not None else limits.no_length()
-    profile = write_profiles.profile_of(call.bucket, call.identity, Op.PUT, members)
-    row = account.of_row(call.bucket, call.key, members)
+    invalid = limits.broken(key, size, members) if size is not None else limits.no_length()
+    profile = write_profiles.profile_of(bucket, call.identity, Op.PUT, members)
+    row = account.of_row(bucket, key, members)
     return Write(
         call=call,
         facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
@@ -165,28 +165,29 @@ async def take_delete(context: Context, call: Call, members: Mapping[str, str]) 
 def new(context: Context, call: Call, op: Op, **what: Any) -> New:
     """A change of the call's key, not queued yet; `what` are more fields of New."""
     now, terms = context.clock.now(), call.terms
+    bucket, key = call.bucket, call.key
     if terms is not NO_TERMS:
         always = terms.always or terms.expects is not None
         what |= {"expects": terms.expects, "conflict": terms.conflict, "always": always, "origin": origin_of(call)}
         if terms.after is not None:
-            bucket, key, _ = terms.after
-            what["after"] = order.Named(*terms.after, seen=context.facts.seen_etags.of(bucket, key))
+            seen = context.facts.seen_etags.of(*terms.after[:2])
+            what["after"] = order.Named(*terms.after, seen=seen)
     what.setdefault("trace", spans.traceparent())
     what.setdefault("acked_at", context.clock.wall())
-    what.setdefault("ordered", context.facts.buckets.ordered(call.bucket))
-    what.setdefault("base", context.facts.seen_etags.of(call.bucket, call.key))
-    return New(call.bucket, call.key, call.identity, op, now, now + context.settings.delay, **what)
+    what.setdefault("ordered", context.facts.buckets.ordered(bucket))
+    what.setdefault("base", context.facts.seen_etags.of(bucket, key))
+    return New(bucket, key, call.identity, op, now, now + context.settings.delay, **what)
 
 
 class Unjudged(Exception):  # not an error: the policy is asked, and the write is made again
     """A change would wait for a verdict beside too much that is held or waits for one."""
 
 
-def check_room(db: apsw.Connection, limits: WriteQueue, seq: int) -> None:
+def check_room(db: apsw.Connection, limits: WriteQueue, new: New) -> None:
     """See to it that what does not move by itself, and what may turn out not to, leaves half of the queue to the rest
-    (Q-7g, F-3j), now that a change is there. Raises S3Error SlowDown where a rule holds it, else Unjudged."""
-    rule, is_unasked = verdicts.kept_by(db, seq)
-    if not rule and not is_unasked:
+    (Q-7g, F-3j), now that a change is queued. Raises S3Error SlowDown where a rule holds it, else Unjudged."""
+    rule = new.rule
+    if not rule and not new.is_unasked:
         return
     files, size = holds.kept_back(db)
     if not rule:
@@ -251,7 +252,8 @@ async def _commit(context: Context, news: list[New], first: Callable[[apsw.Conne
         if first is not None:
             first(db)
         for one in news:
-            check_room(db, context.settings, changes.enqueue(db, one))
+            changes.enqueue(db, one)
+            check_room(db, context.settings, one)
 
     try:
         await context.db.write(write, short=len(news) == 1 and first is None)

@@ -85,3 +85,36 @@ def test_a_write_through_whose_answer_was_lost_may_arrive_after_the_next_put(
     there.put_object(Bucket=bucket, Key="k", Body=b"1")
     look_at_once(daemon)
     eventually(lambda: there.get_object(Bucket=bucket, Key="k")["Body"].read() == b"22")
+
+
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+@pytest.mark.parametrize("foreign", ["put", "delete"])
+def test_tags_whose_answer_was_lost_replace_nothing_that_somebody_else_wrote(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, foreign: str
+) -> None:
+    """They leave the content as it is: whatever else shows is not theirs."""
+    relayed, there = relay(remote), remote.client()
+    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket)
+    s3 = daemon.client()
+    daemon.warm(bucket)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    eventually(lambda: drained(daemon))
+    tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+    relayed.set(mode="drop", only=["PUT"])
+    assert code_of(s3.put_object_tagging, Bucket=bucket, Key="k", Tagging=tags) == "ServiceUnavailable"
+    relayed.set(mode="pass")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"22")
+    eventually(lambda: drained(daemon))
+    daemon.kill()
+    if foreign == "put":
+        there.put_object(Bucket=bucket, Key="k", Body=b"3")
+    else:
+        there.delete_object(Bucket=bucket, Key="k")
+    look_at_once(daemon)
+    s3.put_object(Bucket=bucket, Key="other", Body=b"4")
+    eventually(lambda: drained(daemon) and code_of(there.head_object, Bucket=bucket, Key="other") == "")
+    assert "an older change arrived" not in daemon.output()
+    if foreign == "put":
+        assert there.get_object(Bucket=bucket, Key="k")["Body"].read() == b"3"
+    else:
+        assert code_of(there.head_object, Bucket=bucket, Key="k") == "404"

@@ -1,0 +1,124 @@
+"""`sync`: the sync folder, over the socket of the daemon."""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from s3d.cli import terminal
+from s3d.cli.queue import FIRST_LOOK, LATER_LOOK, LEFT, request
+from s3d.cli.status import WRONG, fetch, print_answer, read
+from s3d.errors import S3DError
+
+COLOURS = {"quiet": "green", "waiting": "yellow", "paused": "yellow", "halted": "red"}
+
+
+def sync(options: argparse.Namespace) -> int:
+    """Show, or have something done."""
+    match options.action:
+        case "status":
+            said = fetch(None).get("sync_folder")
+            if not said:
+                raise S3DError("there is no sync folder", hint="S3D_SYNC_FOLDER=true makes one")
+            return show(said, options)
+        case "left" | "trash":
+            return show_lists(options)
+        case "diff":
+            return show_differences(options)
+        case "wait":
+            return wait(options)
+        case "restore":
+            query = urlencode({"id": options.id})
+            path = str(read(request("POST", f"/sync/restore?{query}"))["path"])
+            if options.json:
+                terminal.print_json({"path": path})
+            else:
+                sys.stdout.write(f"{terminal.printable(path)}\n")
+            return 0
+        case _:
+            return show(read(request("POST", f"/sync/do?{urlencode({'what': wanted(options)})}")), options)
+
+
+def wanted(options: argparse.Namespace) -> str:
+    """What the daemon is asked to do."""
+    if options.action != "resume":
+        return str(options.action)
+    return "as-new" if options.as_new else "accept-deletes" if options.accept_deletes else "resume"
+
+
+def show(said: dict[str, Any], options: argparse.Namespace) -> int:
+    """Print how the folder is doing; the exit code says whether it is halted."""
+    print_answer(said, rows, as_json=options.json)
+    return WRONG if said["halt"] else 0
+
+
+def rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The folder for a person."""
+    since = terminal.show_age(max(0.0, time.time() - said["since"]))
+    reason = f": {terminal.printable(said['reason'])}" if said["reason"] else ""
+    yield "folder", terminal.paint(said["state"], COLOURS.get(said["state"], "dim")) + f" for {since}{reason}"
+    if said["hint"]:
+        yield "", terminal.printable(said["hint"])
+    unsent = f", {said['unsent']} not sent yet" if said["unsent"] else ""
+    yield "files", f"{said['files']} on both sides{unsent}"
+    if said["left_alone"] or said["failed"]:
+        yield "left", f"{said['left_alone']} left alone, {said['failed']} failed: `s3d sync left` says why"
+    if said["conflicts"]:
+        yield "conflicts", f"{said['conflicts']} since the start; both versions are on both sides"
+    if said["trash"]:
+        yield "trash", terminal.count(said["trash"], "file")
+
+
+def wait(options: argparse.Namespace) -> int:
+    """Wait for a round that begins from now on and finds both sides equal, with nothing that is still to be sent."""
+    began = time.monotonic()
+    said = read(request("POST", f"/sync/do?{urlencode({'what': 'now'})}"))
+    first, look = said["began"], FIRST_LOOK
+    while not (said["ended"] > first and said["state"] == "quiet" and not said["unsent"]):
+        if said["halt"] and said["ended"] > first:
+            return show(said, options)
+        if said["state"] == "paused":
+            raise S3DError("the sync folder is paused", hint="s3d sync resume")
+        left = math.inf if options.timeout is None else options.timeout - (time.monotonic() - began)
+        if left <= 0:
+            show(said, options)
+            return LEFT
+        time.sleep(min(look, left))
+        look = min(look * 2, LATER_LOOK)
+        said = fetch(None)["sync_folder"]
+    return show(said, options)
+
+
+def show_differences(options: argparse.Namespace) -> int:
+    """Print what would be done now, a line each."""
+    for one in read(request("GET", "/sync/diff"))["differences"]:
+        note = "conflict" if one["conflict"] else f"moved from {one['moved_from']}" if one["moved_from"] else ""
+        if options.json:
+            terminal.print_json(one)
+        elif terminal.is_terminal():
+            line = f"{one['do']:<10}  {terminal.printable(one['path'])}  {terminal.printable(note)}"
+            sys.stdout.write(f"{line.rstrip()}\n")
+        else:
+            terminal.print_fields(one["do"], one["path"], note)
+    return 0
+
+
+def show_lists(options: argparse.Namespace) -> int:
+    """Print what is left alone or what is in the trash, a line each."""
+    for one in read(request("GET", "/sync"))[options.action]:
+        if options.json:
+            terminal.print_json(one)
+        elif options.action == "left":
+            if terminal.is_terminal():
+                sys.stdout.write(f"{terminal.printable(one['path'])}  {one['reason']}\n")
+            else:
+                terminal.print_fields(one["path"], one["reason"])
+        elif terminal.is_terminal():
+            age, size = terminal.show_age(max(0.0, time.time() - one["at"])), terminal.show_size(one["size"])
+            sys.stdout.write(f"{one['id']}  {terminal.printable(one['path'])}  {size}, {age} ago\n")
+        else:
+            terminal.print_fields(one["id"], one["path"], one["size"], one["at"])
+    return 0

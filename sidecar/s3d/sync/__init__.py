@@ -1,0 +1,6 @@
+"""The sync folder: a folder and a prefix of a bucket that are kept equal, both ways (SEMANTICS S)."""
+
+from s3d.sync.folder import Folder
+from s3d.sync.opening import open_folder
+
+__all__ = ["Folder", "open_folder"]

@@ -1,0 +1,140 @@
+"""Does what is planned, a few files at a time: what makes names first, and then what drops them.
+
+Each action looks for itself at what it takes for granted. One that was overtaken is none that failed: the next round
+plans it anew.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from s3d.errors import S3DError, S3Error
+from s3d.metrics import Metrics
+from s3d.store.db import Database
+from s3d.sync import memory
+from s3d.sync.acts import Acts
+from s3d.sync.files import stamp_of
+from s3d.sync.objects import Objects
+from s3d.sync.plan import Action, Do
+from s3d.sync.root import Root
+from s3d.sync.steady import FileChanged, open_steady
+
+WORKERS = 4
+"""Files that are sent or fetched at a time."""
+GONE = {404, 412}
+"""Statuses of a remote that has something else by now than the plan saw."""
+DROPS = (Do.DROP_HERE, Do.DROP_THERE)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a plan."""
+
+    done: dict[str, str] = field(default_factory=dict)
+    """Paths, and the ETag that the remote has of each."""
+    again: int = 0
+    """Actions that were overtaken: the next round plans them anew."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Paths, and why what was planned could not be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """Both sides of an open folder."""
+
+    root: Root
+    acts: Acts
+    objects: Objects
+    db: Database
+    metrics: Metrics
+
+    async def do(self, actions: Sequence[Action]) -> Outcome:
+        """Do what is planned, what makes names before what drops them."""
+        outcome = Outcome()
+        for drops in (False, True):
+            queue = iter([one for one in actions if (one.do in DROPS) is drops])
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(WORKERS):
+                    tasks.create_task(self._work(queue, outcome))
+        return outcome
+
+    async def _work(self, queue: Iterator[Action], outcome: Outcome) -> None:
+        for action in queue:
+            if action.goes_to and action.goes_to not in outcome.done:
+                outcome.again += 1
+                continue
+            try:
+                etag = await BY_ACTION[action.do](self, action, outcome)
+            except FileChanged:
+                outcome.again += 1
+            except S3Error as error:
+                if error.status in GONE and not error.unknown:
+                    outcome.again += 1
+                    await self.objects.look(action.path)
+                else:
+                    outcome.failed[action.path] = error.message
+            except (S3DError, OSError) as error:
+                outcome.failed[action.path] = str(error)
+            else:
+                if etag is None:
+                    outcome.again += 1
+                    continue
+                outcome.done[action.path] = etag
+                self.metrics.sync_actions.labels(action.do).inc()
+
+    async def push(self, action: Action, _: Outcome) -> str | None:
+        """Upload a file."""
+        assert action.content
+        body = await open_steady(self.root, action.path, action.content)
+        try:
+            stamp = stamp_of(await body.stat())
+            if action.keeps:
+                await self.acts.keep(action.path, await self.objects.get(action.path, action.expects))
+            etag = await self.objects.put(
+                action.path, body, action.content, action.expects, mtime_ns=stamp.mtime_ns, mode=stamp.mode
+            )
+        finally:
+            await body.aclose()
+        await self.db.write(memory.know(action.path, etag, action.content))
+        return etag
+
+    async def pull(self, action: Action, _: Outcome) -> str | None:
+        """Download an object."""
+        await self.root.run(self.root.make_place, action.path)
+        await self.acts.pull(action, await self.objects.get(action.path, action.expects))
+        return action.expects
+
+    async def drop_here(self, action: Action, _: Outcome) -> str | None:
+        """Move a file to the trash."""
+        return "" if await self.acts.drop(action) else None
+
+    async def drop_there(self, action: Action, outcome: Outcome) -> str | None:
+        """Delete an object, if it is still sure that its name has no file."""
+        if not await self.root.run(self.root.is_gone, action.path):
+            return None
+        after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
+        await self.objects.delete(action.path, action.expects, after)
+        await self.db.write(memory.deleted(action.path))
+        return ""
+
+    async def adopt(self, action: Action, _: Outcome) -> str | None:
+        """Both sides are equal."""
+        assert action.content
+        await self.db.write(memory.know(action.path, action.expects, action.content))
+        return action.expects
+
+    async def forget(self, action: Action, _: Outcome) -> str | None:
+        """Remember nothing of it."""
+        await self.db.write(memory.forget(action.path))
+        return ""
+
+
+BY_ACTION: Mapping[Do, Callable[[Doing, Action, Outcome], Awaitable[str | None]]] = {
+    Do.PUSH: Doing.push,
+    Do.PULL: Doing.pull,
+    Do.DROP_HERE: Doing.drop_here,
+    Do.DROP_THERE: Doing.drop_there,
+    Do.ADOPT: Doing.adopt,
+    Do.FORGET: Doing.forget,
+}
+"""Each returns the ETag that the remote has then, "" for no object; None where it was overtaken."""

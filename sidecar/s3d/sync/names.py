@@ -1,0 +1,59 @@
+"""Which names can be both a key below a prefix and a path below a folder (SEMANTICS S-6), and how a conflict copy is
+called (S-1). Pure.
+
+A path is a key without the folder's prefix, and is written as S3 writes it: with `/`, and without one at its start.
+What cannot live on the other side is left alone, and never renamed: two names that an escape makes alike would be two
+files that take turns at one key.
+"""
+
+OWN = ".s3d"
+"""The directory in the folder that belongs to s3d: stage, trash and marker."""
+LONGEST_KEY = 1024
+"""Bytes of S3's longest key."""
+LONGEST_NAME = 255
+"""Bytes of the longest name in a directory."""
+SHOWN = 12
+"""Hexadecimal digits of its content in the name of a conflict copy."""
+
+
+def why_not(path: str, prefix: str = "") -> str:
+    """Why a path cannot be on both sides, in a few words; "" where it can."""
+    if not path or path.endswith("/"):
+        return "a key that ends with a slash is no file"
+    try:
+        key = (prefix + path).encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if len(key) > LONGEST_KEY:
+        return f"the key is longer than {LONGEST_KEY} bytes"
+    if b"\0" in key:
+        return "a file's name has no zero byte"
+    parts = path.split("/")
+    if "" in parts:
+        return "a path has no empty part"
+    if "." in parts or ".." in parts:
+        return "a part of the name is . or .."
+    if parts[0] == OWN:
+        return f"{OWN} in the folder belongs to s3d"
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        return f"a part of the name is longer than {LONGEST_NAME} bytes"
+    return ""
+
+
+def conflict_copy(path: str, sha256: bytes, number: int = 1) -> str:
+    """What the copy of a conflict's loser is called, by its content: all who keep the same loser call it the same, and
+    one of them uploads it.
+
+    `number` tells it from another content that somebody has put there since. The ending stays, so that a copy opens
+    with the same program.
+    """
+    directory, slash, name = path.rpartition("/")
+    stem, dot, ending = name.rpartition(".")
+    if not stem:
+        stem, dot, ending = name, "", ""
+    which = sha256.hex()[:SHOWN] if number == 1 else f"{sha256.hex()[:SHOWN]} {number}"
+    tail = f" (conflict {which}){dot}{ending}"
+    if len(tail.encode()) > LONGEST_NAME // 2:
+        stem, tail = name, f" (conflict {which})"
+    room = LONGEST_NAME - len(tail.encode())
+    return directory + slash + stem.encode()[:room].decode(errors="ignore") + tail

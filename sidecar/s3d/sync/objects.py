@@ -1,0 +1,99 @@
+"""The prefix at the remote, as the gateway shows it: with what is pending, so that own uploads are no news (R-1).
+
+Every write says what it expects, and parks where the remote turns out to have something else (Q-18b): nothing that
+stood there is replaced by somebody who has not seen it.
+"""
+
+import base64
+import mimetypes
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from s3d.api import Body, Terms
+from s3d.client import Answer, Client
+from s3d.errors import NotS3, S3Error
+from s3d.protocol.answers import etag_of
+from s3d.sync.trees import Content, There
+
+EXECUTABLE = 0o111
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the listing."""
+
+    objects: tuple[There, ...]
+    is_known: bool
+    """Whether a name that it does not show is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects below a prefix."""
+
+    client: Client
+    bucket: str
+    prefix: str
+    name: str
+    """The folder's, by which its changes are told from others."""
+
+    async def pages(self) -> AsyncIterator[Page]:
+        """List all of them, past every memory (C-12). Raises S3Error; what was listed before is then not all."""
+        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self.prefix, "EncodingType": "url"}
+        while True:
+            answer = await self.client.ask("ListObjectsV2", asked, fresh=True)
+            page = answer.result
+            plain = unquote_plus if page.get("EncodingType") == "url" else str
+            keys = [(plain(one["Key"]), one) for one in page.get("Contents", ())]
+            objects = [
+                There(key.removeprefix(self.prefix), etag_of(one["ETag"]), int(one["Size"]))
+                for key, one in keys
+                if key.startswith(self.prefix) and not key.endswith("/")
+            ]
+            yield Page(tuple(objects), answer.source != "stale")
+            if not page.get("IsTruncated"):
+                return
+            token = page.get("NextContinuationToken")
+            if not token or token == asked.get("ContinuationToken"):
+                raise NotS3("A page of a listing does not say where the next one begins", answered=answer.status)
+            asked["ContinuationToken"] = token
+
+    async def look(self, path: str) -> None:
+        """Have the gateway see what the remote has of a path: a listing teaches it nothing, and what it saw before may
+        be what it refused a write for."""
+        with suppress(S3Error):
+            await self.client.head_object(self.bucket, self.prefix + path, fresh=True)
+
+    async def get(self, path: str, etag: str) -> Answer:
+        """Download one version; the caller closes the body. Raises S3Error (412: it is another one by now)."""
+        return await self.client.get_object(self.bucket, self.prefix + path, IfMatch=f'"{etag}"')
+
+    async def put(self, path: str, body: Body, content: Content, expects: str, *, mtime_ns: int, mode: int) -> str:
+        """Upload a file and return its ETag. Raises S3Error (412: the remote has something else), and what the body
+        raises."""
+        kind, coding = mimetypes.guess_type(path, strict=False)
+        # The time as rclone writes it, so that either reads the other's.
+        metadata = {"mtime": f"{mtime_ns // 10**9}.{mtime_ns % 10**9:09}"}
+        if mode & EXECUTABLE:
+            metadata["s3d-mode"] = "x"
+        params = {
+            **self._named(path),
+            "ContentMD5": base64.b64encode(bytes.fromhex(content.md5)).decode(),
+            "ContentType": kind if kind and not coding else "application/octet-stream",
+            "Metadata": metadata,
+        }
+        return (await self.client.ask("PutObject", params, body, terms=self._terms(expects))).etag
+
+    async def delete(self, path: str, expects: str, after: tuple[str, str] | None) -> None:
+        """Delete an object; `after` is a path and the ETag that it must have there before. Raises S3Error."""
+        first = (self.bucket, self.prefix + after[0], after[1]) if after else None
+        await self.client.ask("DeleteObject", self._named(path), terms=self._terms(expects, first))
+
+    def _named(self, path: str) -> dict[str, Any]:
+        return {"Bucket": self.bucket, "Key": self.prefix + path}
+
+    def _terms(self, expects: str, after: tuple[str, str, str] | None = None) -> Terms:
+        return Terms(expects=expects, after=after, conflict="Park", always=True, name=self.name)

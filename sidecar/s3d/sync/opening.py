@@ -1,0 +1,54 @@
+"""Opens the sync folder that the settings describe."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from s3d.api import S3
+from s3d.client import Client
+from s3d.clock import MACHINE
+from s3d.metrics import Metrics
+from s3d.settings import Settings
+from s3d.store.db import Database
+from s3d.store.lock import make_private
+from s3d.sync import memory
+from s3d.sync.folder import Folder
+from s3d.sync.guards import Limits
+from s3d.sync.objects import Objects
+from s3d.sync.options import Options
+from s3d.sync.plan import Direction
+from s3d.sync.scope import scope
+from s3d.sync.there import Changes
+
+NAME = "folder"
+"""By which the changes of the folder are told from those of others."""
+
+
+@contextlib.asynccontextmanager
+async def open_folder(
+    settings: Settings, s3: S3, changes: Changes, endpoint: str, metrics: Metrics
+) -> AsyncIterator[Folder]:
+    """The folder, at rest; `look` makes its rounds. The folder itself need not be there yet. Raises ConfigError and
+    StoreFailed."""
+    said = settings.sync_folder
+    assert said.dir is not None
+    await asyncio.to_thread(make_private, settings.sync_dir)
+    db = await asyncio.to_thread(Database.open, settings.sync_dir / memory.NAME, memory.SCHEMA)
+    options = Options(
+        said.dir,
+        endpoint,
+        Direction(said.direction),
+        scope(said.bucket, said.prefix, said.filter, said.max_size),
+        Limits(said.max_delete, said.max_delete_files),
+        said.poll,
+        said.stable_for,
+        said.trash_for,
+    )
+    objects = Objects(Client(s3, origin="sync"), said.bucket, said.prefix, NAME)
+    clock = await asyncio.to_thread(memory.clock, db, MACHINE)
+    folder = Folder(objects, db, changes, options, metrics, clock)
+    try:
+        yield folder
+    finally:
+        await folder.aclose()
+        await db.close()

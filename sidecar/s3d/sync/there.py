@@ -1,0 +1,52 @@
+"""What the remote has of a folder, and what it refused of it."""
+
+from typing import Any, Protocol
+
+from s3d.errors import Unavailable
+from s3d.store.db import Database
+from s3d.sync import memory
+from s3d.sync.objects import Objects
+
+CONFLICTS = {"Conflict", "Discarded"}
+"""Codes of own changes that were parked since somebody else wrote the key, or the one that they waited for."""
+
+
+class Changes(Protocol):
+    """The write queue, so far as a folder looks into it."""
+
+    def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
+        """Changes that wait for a person, a page behind a number."""
+
+    async def discard(self, bucket: str, prefix: str, seq: int | None) -> dict[str, Any]:
+        """Drop one of them."""
+
+
+async def listed(objects: Objects, db: Database) -> str:
+    """List the remote, and say why it is not known; "" where it is. Raises S3Error but for a remote that is away: then
+    what is here is sent by what both sides had."""
+    await db.write(memory.begin_listing)
+    try:
+        async for page in objects.pages():
+            if not page.is_known:
+                return "the remote's listing is a remembered one"
+            await db.write(memory.listed(page.objects))
+    except Unavailable as error:
+        return error.message
+    await db.write(memory.end_listing)
+    return ""
+
+
+async def take_back(changes: Changes, objects: Objects, db: Database) -> bool:
+    """Look at own changes that the remote refused since somebody else wrote the key, and say whether there were any.
+    What was sent is here still: without base and without the change, both sides are compared as two that never met
+    (S-1)."""
+    after, is_any = 0, False
+    while page := changes.kept(objects.bucket, objects.prefix, None, after):
+        after = page[-1]["seq"]
+        for change in page:
+            is_ours = change["origin"] == f"sync:{objects.name}" and change["state"] == "parked"
+            if is_ours and change["code"] in CONFLICTS:
+                await db.write(memory.forget(change["key"].removeprefix(objects.prefix)))
+                await changes.discard(change["bucket"], "", change["seq"])
+                is_any = True
+    return is_any

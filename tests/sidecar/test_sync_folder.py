@@ -1,0 +1,164 @@
+"""The real daemon keeps a folder and a prefix equal, says so, and hands over what is left when it ends."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemons import Daemon, StartDaemon, drained, eventually
+from tests.remotes import Remote
+from tests.sidecar.sync.folders import files_of
+
+pytestmark = pytest.mark.remote
+
+
+def start(start_daemon: StartDaemon, remote: Remote, bucket: str, folder: Path, **more: str) -> Daemon:
+    said = {
+        "S3D_SYNC_FOLDER": "true",
+        "S3D_SYNC_FOLDER_DIR": str(folder),
+        "S3D_SYNC_FOLDER_BUCKET": bucket,
+        "S3D_SYNC_FOLDER_PREFIX": "docs/",
+        "S3D_SYNC_FOLDER_POLL": "200ms",
+        "S3D_SYNC_FOLDER_STABLE_FOR": "100ms",
+        "S3D_BUCKETS": bucket,
+    }
+    return start_daemon(remote, **(said | more))
+
+
+def there(remote: Remote, bucket: str) -> dict[str, bytes]:
+    """What the store has; what goes while it is looked at is not there."""
+    client, found = remote.client(), {}
+    for one in client.list_objects_v2(Bucket=bucket, Prefix="docs/").get("Contents", []):
+        with contextlib.suppress(client.exceptions.NoSuchKey):
+            body = client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+            found[one["Key"].removeprefix("docs/")] = body
+    return found
+
+
+def state(daemon: Daemon) -> dict[str, Any]:
+    return dict(daemon.status()["sync_folder"])
+
+
+@pytest.mark.semantics("S-3", "S-4")
+def test_files_and_objects_go_both_ways_and_over_a_crash(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"from here")
+    remote.client().put_object(Bucket=bucket, Key="docs/d/b", Body=b"from there")
+    daemon = start(start_daemon, remote, bucket, folder)
+    both = {"a.txt": b"from here", "d/b": b"from there"}
+    eventually(lambda: files_of(folder) == both and there(remote, bucket) == both)
+    daemon.client().put_object(Bucket=bucket, Key="docs/c", Body=b"by the door")
+    eventually(lambda: files_of(folder).get("c") == b"by the door")
+    # Once it is known that both sides have it, what is deleted while the daemon is down is a delete.
+    eventually(lambda: state(daemon)["files"] == 3)
+    daemon.kill()
+    (folder / "a.txt").write_bytes(b"changed while it was down")
+    (folder / "c").unlink()
+    daemon.start()
+    both = {"a.txt": b"changed while it was down", "d/b": b"from there"}
+    eventually(lambda: files_of(folder) == both and there(remote, bucket) == both)
+    eventually(lambda: state(daemon)["state"] == "quiet")
+    assert state(daemon)["files"] == 2
+
+
+@pytest.mark.semantics("S-2", "S-9")
+def test_an_emptied_folder_halts_and_is_a_problem_until_a_person_says_what_was_meant(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(name.encode())
+    daemon = start(start_daemon, remote, bucket, folder)
+    eventually(lambda: len(there(remote, bucket)) == 2)
+    eventually(lambda: state(daemon)["state"] == "quiet")
+    # No look at the folder falls between the two.
+    assert daemon.cli("sync", "pause").returncode == 0
+    for name in "ab":
+        (folder / name).unlink()
+    assert daemon.cli("sync", "resume").returncode == 0
+    eventually(lambda: state(daemon)["halt"] == "FolderEmpty")
+    assert [one["name"] for one in daemon.status()["problems"]] == ["SyncHalted"]
+    assert daemon.cli("sync", "status").returncode == 3
+    assert len(there(remote, bucket)) == 2
+    assert daemon.cli("sync", "resume", "--as-new").returncode == 0
+    eventually(lambda: files_of(folder) == {"a": b"a", "b": b"b"} and state(daemon)["files"] == 2)
+    (folder / "a").unlink()
+    eventually(lambda: list(there(remote, bucket)) == ["b"])
+    assert daemon.cli("sync", "status").returncode == 0
+
+
+@pytest.mark.semantics("S-1", "S-6")
+def test_the_trash_and_what_is_left_alone_are_listed_and_a_file_comes_back(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(name.encode())
+    (folder / "link").symlink_to("/etc")
+    daemon = start(start_daemon, remote, bucket, folder)
+    remote.client().put_object(Bucket=bucket, Key="docs/link", Body=b"an object")
+    eventually(lambda: len(there(remote, bucket)) == 3)
+    eventually(lambda: state(daemon)["state"] == "quiet" and state(daemon)["files"] == 2)
+    remote.client().delete_object(Bucket=bucket, Key="docs/a")
+    eventually(lambda: "a" not in files_of(folder))
+    eventually(lambda: state(daemon)["trash"] == 1)
+    left = daemon.cli("sync", "left").stdout.decode().splitlines()
+    assert [line.split("\t")[0] for line in left] == ["link"]
+    name, path, *_ = daemon.cli("sync", "trash").stdout.decode().split("\t")
+    assert path == "a"
+    assert daemon.cli("sync", "restore", name).stdout == b"a\n"
+    eventually(lambda: there(remote, bucket).get("a") == b"a")
+
+
+@pytest.mark.semantics("S-9")
+def test_a_pause_lasts_over_a_restart_and_an_end_sends_what_is_left(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_POLL="1h")
+    eventually(lambda: state(daemon)["state"] == "quiet")
+    (folder / "late").write_bytes(b"just before the end")
+    assert daemon.terminate() == 0
+    assert there(remote, bucket) == {"late": b"just before the end"}
+    daemon.start()
+    assert daemon.cli("sync", "pause").returncode == 0
+    daemon.terminate()
+    (folder / "paused").write_bytes(b"x")
+    daemon.start()
+    eventually(lambda: state(daemon)["state"] == "paused")
+    assert daemon.cli("sync", "resume").returncode == 0
+    eventually(lambda: "paused" in there(remote, bucket) and drained(daemon))
+
+
+def test_what_would_be_done_is_listed_and_waited_for(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a")
+    remote.client().put_object(Bucket=bucket, Key="docs/b", Body=b"b")
+    daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_POLL="1h")
+    assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
+    assert files_of(folder) == {"a": b"a", "b": b"b"}
+    assert daemon.cli("flush").returncode == 0
+    assert there(remote, bucket) == files_of(folder)
+    assert daemon.cli("sync", "pause").returncode == 0
+    refused = daemon.cli("sync", "wait")
+    assert refused.returncode not in (0, 3, 75)
+    assert b"paused" in refused.stderr
+    (folder / "a").unlink()
+    (folder / "c").write_bytes(b"c")
+    remote.client().put_object(Bucket=bucket, Key="docs/d", Body=b"d")
+    eventually(lambda: b"push\tc\t" in daemon.cli("sync", "diff").stdout)
+    said = [line.split("\t")[:2] for line in daemon.cli("sync", "diff").stdout.decode().splitlines()]
+    assert ["drop-there", "a"] in said
+    assert ["push", "c"] in said
+    assert ["pull", "d"] in said
+    assert set(there(remote, bucket)) == {"a", "b", "d"}
