@@ -126,8 +126,22 @@ class Views:
             # What is pending can prove that something is there, and never that nothing is.
             found = await self._pending(params)
             if not any(one["Key"] != beside for one in found.result.get("Contents", ())):
-                raise
+                if beside is not None:
+                    raise
+                return await self._is_shown(bucket, prefix)
         return any(one["Key"] != beside for one in found.result.get("Contents", ()))
+
+    async def _is_shown(self, bucket: str, prefix: str) -> bool:
+        """Whether a directory is in the listing of the one that it is in, which may be remembered where what is below
+        it is not. Raises S3DError."""
+        params = {"Bucket": bucket, "Prefix": prefix.removesuffix("/"), "Delimiter": "/"}
+        async for page in self._pages(params):
+            prefixes = [one["Prefix"] for one in page.get("CommonPrefixes", ())]
+            if prefix in prefixes:
+                return True
+            if any(name > prefix for name in (*prefixes, *(one["Key"] for one in page.get("Contents", ())))):
+                return False
+        return False
 
     async def _pending(self, params: Mapping[str, Any]) -> Answer:
         call = request("ListObjectsV2", params)
@@ -137,7 +151,9 @@ class Views:
 
     async def _listed(self, bucket: str, key: str) -> File | None:
         """An object by a listing, which may be remembered where a HEAD of it is not."""
-        found = await self._client.ask("ListObjectsV2", {"Bucket": bucket, "Prefix": key, "MaxKeys": 1})
+        found = await self._client.ask(
+            "ListObjectsV2", {"Bucket": bucket, "Prefix": key, "Delimiter": "/", "MaxKeys": 1}
+        )
         for one in found.result.get("Contents", ()):
             if one["Key"] == key:
                 return listed_file(bucket, one)
@@ -154,8 +170,7 @@ class Views:
             if kept != place.prefix and paths.parent_of(kept) == place.prefix:
                 yield paths.name_of(kept), Directory(place.bucket, kept)
         params = {"Bucket": place.bucket, "Prefix": place.prefix, "Delimiter": "/"}
-        while True:
-            page = (await self._client.ask("ListObjectsV2", params)).result
+        async for page in self._pages(params):
             directories = {one["Prefix"] for one in page.get("CommonPrefixes", ())}
             for prefix in directories:
                 if paths.has_place(name := paths.name_of(prefix)):
@@ -164,21 +179,24 @@ class Views:
                 name = one["Key"][len(place.prefix) :]
                 if paths.has_place(name) and one["Key"] + "/" not in directories:
                     yield name, listed_file(place.bucket, one)
-            if not page.get("IsTruncated"):
-                return
-            params = {**params, "ContinuationToken": page["NextContinuationToken"]}
 
     async def keys(self, bucket: str, prefix: str, most: int) -> list[str]:
         """The keys below a prefix, one more than `most` where there are more. Raises S3DError."""
         keys: list[str] = []
-        params: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
-        while len(keys) <= most:
-            page = (await self._client.ask("ListObjectsV2", params)).result
+        async for page in self._pages({"Bucket": bucket, "Prefix": prefix}):
             keys += [one["Key"] for one in page.get("Contents", ())]
-            if not page.get("IsTruncated"):
+            if len(keys) > most:
                 break
-            params["ContinuationToken"] = page["NextContinuationToken"]
         return keys[: most + 1]
+
+    async def _pages(self, params: dict[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the pages of a listing. Raises S3DError."""
+        while True:
+            page = (await self._client.ask("ListObjectsV2", params)).result
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            params = {**params, "ContinuationToken": page["NextContinuationToken"]}
 
 
 def file_of(bucket: str, key: str, answer: Answer) -> File:
