@@ -77,7 +77,7 @@ def lines() -> Iterator[str]:
             computed = field.default is PydanticUndefined
             value = kind(field.annotation, tuple(field.metadata))
             default = "`~/.local/state/s3d`" if computed else shown(field.default)
-            if value == "number":
+            if value == "number" and field.default is not None:
                 default = f"`{field.default}`"
             text = f"{field.description}{' *Reloads.*' * reloads(field)}"
             yield f"| `{setting_name(field)}` | {value} | {default} | {text} |"

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.daemons import daemon, start_daemon
 from tests.gateways import quick
+from tests.mounts import mount, mount_dir, mounted
 from tests.moves import moves
 from tests.refusals import refusing
 from tests.relays import away, relay
@@ -18,7 +19,7 @@ from tests.semantics import quoted_sentences, sentences
 settings.register_profile("s3d", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("s3d")
 
-STARTED = frozenset(["daemon", "minio", "moto", "remote", "start_daemon", "versitygw"])
+STARTED = frozenset(["daemon", "minio", "moto", "mount", "mounted", "remote", "start_daemon", "versitygw"])
 """Fixtures that are a server."""
 STARTING = frozenset(["tests.daemons", "tests.machine.play", "tests.onion", "tests.remotes", "tests.stores"])
 """Modules by which a test starts one, or a gateway that lives through many steps."""
@@ -29,6 +30,9 @@ __all__ = [
     "daemon",
     "minio",
     "moto",
+    "mount",
+    "mount_dir",
+    "mounted",
     "moves",
     "quick",
     "refusing",

@@ -22,9 +22,6 @@ VOLUME_MARGIN = 512 << 20
 """What stays free of a volume: tables, bodies on their way in, the file system itself."""
 # Set by a kubelet for every Service of the namespace; one that is called s3d-something must not stop a sidecar.
 SERVICE_LINK = re.compile(r"S3D(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-NOT_BUILT = {
-    "S3D_FUSE_MOUNT": "the FUSE mount is",
-}
 
 
 def reload(settings: Settings, values: Mapping[str, Any]) -> list[str]:
@@ -106,9 +103,6 @@ def is_ours(variable: str) -> bool:
 
 def refusal(variable: str, known: list[str]) -> str:
     """Say why a name is refused and what was probably meant."""
-    for prefix, part in NOT_BUILT.items():
-        if variable == prefix or variable.startswith(prefix + "_"):
-            return f"{variable}: {part} not built yet; unset it"
     close = difflib.get_close_matches(variable, known, n=1)
     return f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
 
@@ -161,6 +155,7 @@ def check_together(settings: Settings) -> None:
     check_room(settings)
     check_opa(settings.opa)
     check_sync(settings)
+    check_mount(settings)
     if settings.remote.endpoint and names_door(settings.remote.endpoint, settings.gateway):
         raise ConfigError(
             "S3_ENDPOINT names s3d's own door: it would call itself", hint="S3_ENDPOINT is the store behind s3d"
@@ -202,12 +197,13 @@ def names_door(url: str, gateway: Gateway) -> bool:
 
 
 def check_room(settings: Settings) -> None:
-    """Refuse a queue and a cache that could outgrow their volume: a kubelet evicts the pod whose emptyDir does, at
-    once. A cache in a directory of its own is not on that volume."""
+    """Refuse a queue, a cache and a mount that could outgrow their volume: a kubelet evicts the pod whose emptyDir does
+    so, at once. A cache in a directory of its own is not on that volume."""
     size, queue, cache = settings.gateway.volume_size, settings.write_queue, settings.read_cache
     parts = {
         "S3D_WRITE_QUEUE_MAX_SIZE": queue.max_size if queue.enabled else 0,
         "S3D_READ_CACHE_MAX_SIZE": cache.max_size if cache.enabled and cache.dir is None else 0,
+        "S3D_FUSE_MOUNT_MAX_SIZE": settings.fuse_mount.max_size if settings.fuse_mount.enabled else 0,
     }
     named = {name: most for name, most in parts.items() if most}
     if named and size and sum(named.values()) + VOLUME_MARGIN > size:
@@ -215,6 +211,21 @@ def check_room(settings: Settings) -> None:
             f"{' and '.join(named)}: {sum(named.values())} bytes and 512Mi do not fit into the volume of {size} bytes",
             hint="lower it, or give s3d a larger volume and say so in S3D_VOLUME_SIZE",
         )
+
+
+def check_mount(settings: Settings) -> None:
+    """Refuse a mount without a place, or above what s3d uses: it would wait for itself. Raises ConfigError."""
+    if not settings.fuse_mount.enabled:
+        return
+    if settings.fuse_mount.dir is None:
+        raise ConfigError("S3D_FUSE_MOUNT: S3D_FUSE_MOUNT_DIR is not set", hint="name an empty directory")
+    place = settings.fuse_mount.dir.resolve()
+    for variable, section, name, _ in known_settings():
+        used = getattr(getattr(settings, section), name)
+        if isinstance(used, Path) and variable != "S3D_FUSE_MOUNT_DIR" and used.resolve().is_relative_to(place):
+            raise ConfigError(
+                f"{variable} is below S3D_FUSE_MOUNT_DIR: s3d would wait for itself", hint="name another directory"
+            )
 
 
 def check_opa(opa: Opa) -> None:
@@ -248,7 +259,10 @@ def check_sync(settings: Settings) -> None:
             "S3D_SYNC_FOLDER: it sends by the write queue, which is off", hint="leave S3D_WRITE_QUEUE=false out"
         )
     folder = said.dir.resolve()
-    for own in (settings.gateway.local_dir, settings.queue_dir, settings.cache_dir):
+    used: list[Path] = [settings.gateway.local_dir, settings.queue_dir, settings.cache_dir]
+    if settings.fuse_mount.enabled and settings.fuse_mount.dir is not None:
+        used.append(settings.fuse_mount.dir)
+    for own in used:
         place = own.resolve()
         if folder.is_relative_to(place) or place.is_relative_to(folder):
             raise ConfigError(

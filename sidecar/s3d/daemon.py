@@ -31,6 +31,7 @@ from s3d.admin.reports import (
     Chosen,
     IdentityStatus,
     LaneStatus,
+    MountStatus,
     ObjectStatus,
     Pending,
     Status,
@@ -57,6 +58,7 @@ from s3d.layers.names import Names, open_names
 from s3d.layers.names import forget as forget_names
 from s3d.layers.queue import ON_THE_WAY, Origin, Queue, open_queue, text_of, without_queue
 from s3d.metrics import Metrics
+from s3d.mount import open_mount
 from s3d.problems import Problem
 from s3d.settings import Settings
 from s3d.store.earlier import forget_earlier
@@ -66,6 +68,7 @@ from s3d.telemetry import open_telemetry
 from s3d.watched import Watched
 
 if TYPE_CHECKING:
+    from s3d.mount import Mount
     from s3d.telemetry.service import Telemetry
 
 log = logging.getLogger(__name__)
@@ -87,6 +90,8 @@ LARGE_BLOCK = 128 << 10
 HEAPS = 2
 GARBAGE = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
+MUCH = 1 << 50
+"""Bytes that are said to be free where nothing bounds them."""
 NOTHING: Pending = {
     "changes": 0,
     "bytes": 0,
@@ -128,6 +133,7 @@ class Daemon:
         self._started_at = tick()
         self.listening = False
         self.draining = False
+        self.mount: Mount | None = None
         self._prestop_at: float | None = None
 
     def problems(self) -> list[Problem]:
@@ -148,6 +154,9 @@ class Daemon:
                 found += problems.of_queue(queue.paused_lanes(), queue.fullness())
         if self._folder is not None:
             found += problems.of_sync(self._folder.reason if self._folder.halt else "")
+        if self.mount is not None:
+            said = self.mount.status()
+            found += problems.of_mount(mounted=said["mounted"] or self.draining, failing=said["failing"])
         if self._tls is not None:
             found += problems.of_certificate(self._tls.expires_at - time.time())
         order = [*problems.KINDS]
@@ -191,6 +200,7 @@ class Daemon:
             "read_cache": cast(CacheStatus, self._cache.status()) if self._cache else None,
             "sync_folder": cast(SyncStatus, self._folder.status()) if self._folder else None,
             "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
+            "mount": cast(MountStatus, self.mount.status()) if self.mount else None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -298,6 +308,25 @@ class Daemon:
         if self._cache is None:
             raise S3Error("NoSuchCache", "The read cache is off", status=404, hint="S3D_READ_CACHE=true turns it on")
         return self._cache
+
+    def unpublished(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """What was written to the mount and is no object yet. Raises S3Error where there is no mount."""
+        return self._mounted().unpublished()
+
+    async def publish(self, chosen: Chosen) -> dict[str, Any]:
+        """Make objects of what was written to the mount. Raises S3Error where there is none."""
+        return await self._mounted().publish()
+
+    def _mounted(self) -> "Mount":
+        if self.mount is None:
+            raise S3Error("NoSuchMount", "There is no mount", status=404, hint="S3D_FUSE_MOUNT=true makes one")
+        return self.mount
+
+    def room(self) -> int:
+        """Bytes that the queue still takes; what goes through is not bounded."""
+        if self._queue is None:
+            return MUCH
+        return int((1.0 - self._queue.fullness()) * self._settings.write_queue.max_size)
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod's grace period runs from now, or from when this was said first. Nothing ends by it: what ends is the
@@ -418,6 +447,10 @@ async def run(
             folder = await parts.enter_async_context(open_folder(settings, queue, queue, far.endpoint, metrics))
         history = History(metrics, partial(pending_now, queue))
         daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history, folder)
+        known = Known(inner, far.identities)
+        if serves and settings.fuse_mount.enabled:
+            mount = open_mount(known, settings.fuse_mount, settings.stage_dir, daemon.room, metrics)
+            daemon.mount = await parts.enter_async_context(mount)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         sending: Look | None = None
         if telemetry is not None:
@@ -427,7 +460,7 @@ async def run(
                 daemon.draining = True
                 await deliver(queue, stop, locks)
                 return await drain(settings, daemon, queue, time.monotonic())
-            cors = Cors(Known(inner, far.identities), settings.browsers, far.health, queue.cors if queue else None)
+            cors = Cors(known, settings.browsers, far.health, queue.cors if queue else None)
             callers = Callers(keys, metrics) if keys else None
             tracer = telemetry.tracer if telemetry else None
             front = Door(cors, settings.gateway, cors.rules_of, metrics, callers, tracer)
@@ -443,6 +476,8 @@ async def run(
                 deadline, server.patience = time.monotonic() + seconds, seconds / 2
                 changes = daemon.status()["pending"]["changes"]
                 log.info("stopping: %d changes are pending, and %.0f s left", changes, seconds)
+                if daemon.mount is not None:
+                    await daemon.mount.end()
             if folder is not None:
                 await folder.finish(deadline - time.monotonic())
             code = await drain(settings, daemon, queue, deadline)

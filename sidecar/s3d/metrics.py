@@ -392,6 +392,19 @@ class Metrics:
             ("look",),
         )
 
+        self.mount_requests = table.counter(
+            "s3d_mount_requests_total",
+            "Requests of the kernel to the mount, by operation and result: ok, or the name of the errno.",
+            ("operation", "result"),
+        )
+        self.mount_open = table.gauge("s3d_mount_open_files", "Files of the mount that programs have open.")
+        self.mount_unpublished = table.gauge(
+            "s3d_mount_unpublished_files", "Files of the mount of which something is no object yet."
+        )
+        self.mount_staged = table.gauge(
+            "s3d_mount_staged_bytes", "Bytes of the files of the mount that are being written, or are no objects yet."
+        )
+
         self.tls_expiry = table.gauge(
             "s3d_tls_certificate_expiry_timestamp_seconds",
             "Unix time at which the certificate of the S3 door expires, NaN if the door has none.",

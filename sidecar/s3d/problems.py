@@ -22,6 +22,7 @@ KEYS_MISSING, KEYS_REFUSED, IDENTITY_FAILS = "CredentialsMissing", "CredentialsR
 LOCAL_DIR_FAILS, DISK_FULL, QUEUE_NEARLY_FULL = "LocalDirFails", "DiskFull", "QueueNearlyFull"
 CERTIFICATE_EXPIRES, FILE_REFUSED = "CertificateExpires", "FileRefused"
 SYNC_HALTED = "SyncHalted"
+FILES_UNPUBLISHED, MOUNT_GONE = "FilesUnpublished", "MountGone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ KINDS: Mapping[str, Kind] = {
     CHANGES_PARKED: Kind("data", "`s3d queue list` shows which they are and why; retry, or export and discard them"),
     CHANGES_DAMAGED: Kind("data", "`s3d queue list` shows them; put the objects again, then discard them"),
     CHANGES_OLD: Kind("data", "see what else is wrong; what is not delivered when its volume goes is lost"),
+    FILES_UNPUBLISHED: Kind(
+        "data", "`s3d mount status` shows them and why; they are tried again, and `s3d mount recover` copies them"
+    ),
     REMOTE_REFUSES: Kind("data", "`s3d status` shows the bucket and the error: keys, permissions, quota, or no bucket"),
     SYNC_HALTED: Kind("data", "`s3d sync status` says what to do; nothing is deleted or replaced until then"),
     WRONG_ENDPOINT: Kind("service", "check the scheme, host, port and path of S3_ENDPOINT"),
@@ -53,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
         "service", "see what keeps deliveries back, or raise S3D_WRITE_QUEUE_MAX_SIZE or _MAX_FILES"
     ),
     CERTIFICATE_EXPIRES: Kind("service", "renew the certificate of the S3 door; it is taken over without a restart"),
+    MOUNT_GONE: Kind("service", "somebody has unmounted it; a restart of s3d mounts it again"),
     FILE_REFUSED: Kind("service", "mend the file; the last good content is used until then"),
 }
 """All there are, the gravest first."""
@@ -131,6 +136,14 @@ def of_sync(halt: str) -> Iterator[Problem]:
     """What is wrong with the sync folder: the reason for which it is halted, "" while it is not."""
     if halt:
         yield Problem(SYNC_HALTED, f"the sync folder is halted: {halt}")
+
+
+def of_mount(*, mounted: bool, failing: int) -> Iterator[Problem]:
+    """What is wrong with the mount: whether it is there, and how many files could not become objects."""
+    if failing:
+        yield Problem(FILES_UNPUBLISHED, f"{amount(failing, 'file')} of the mount could not become an object")
+    if not mounted:
+        yield Problem(MOUNT_GONE, "the mount has gone")
 
 
 def of_certificate(seconds_left: float) -> Iterator[Problem]:

@@ -87,6 +87,7 @@ class Told:
             "draining": False,
             "tls": None,
             "sync_folder": None,
+            "mount": None,
         }
 
     def bucket_status(self, bucket: str) -> BucketStatus:
@@ -155,6 +156,13 @@ class Told:
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         self.chosen.append(chosen)
         return {"entries": 1, "bytes": 2}
+
+    def unpublished(self, chosen: Chosen) -> list[dict[str, Any]]:
+        return [{"key": SECRET}]
+
+    async def publish(self, chosen: Chosen) -> dict[str, Any]:
+        self.chosen.append(chosen)
+        return {"published": 1, "left": []}
 
     def set_log_level(self, level: str) -> dict[str, Any]:
         if level == "loud":
@@ -495,7 +503,7 @@ def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
     assert not (tmp_path / "s3d.sock").exists()
 
 
-CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/cache/verify"]
+CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/cache/verify", "/mount/publish"]
 
 
 @pytest.mark.semantics("A-7")
@@ -522,7 +530,9 @@ async def test_what_the_sync_folder_is_told_is_a_post_over_the_socket(tmp_path: 
 
 
 @pytest.mark.semantics("A-7")
-@pytest.mark.parametrize("path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/sync"])
+@pytest.mark.parametrize(
+    "path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/sync", "/mount"]
+)
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404

@@ -76,7 +76,16 @@ REFUSED = [
         },
         "sends by the write queue, which is off",
     ),
-    ({"S3D_FUSE_MOUNT": "true"}, "the FUSE mount is not built yet"),
+    (
+        {
+            "S3D_SYNC_FOLDER": "true",
+            "S3D_SYNC_FOLDER_DIR": "/x",
+            "S3D_SYNC_FOLDER_BUCKET": "b",
+            "S3D_FUSE_MOUNT": "true",
+            "S3D_FUSE_MOUNT_DIR": "/x/y",
+        },
+        "are one in the other",
+    ),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),
     ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
     ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),

@@ -15,6 +15,7 @@ BASE_UNITS = (
     "_seconds",
     "_bytes",
     "_changes",
+    "_files",
     "_lanes",
     "_keys",
     "_objects",

@@ -113,6 +113,22 @@ class SyncStatus(TypedDict):
     trash: int
 
 
+class MountStatus(TypedDict):
+    """The mount in counts."""
+
+    path: str
+    mounted: bool
+    open_files: int
+    unpublished: int
+    """Files of which something is no object yet."""
+    failing: int
+    """Those of them that could not become one when that was tried last."""
+    staged_bytes: int
+    """Of all files that are being written."""
+    inodes: int
+    """Files and directories that the kernel knows."""
+
+
 class ProblemStatus(TypedDict):
     """Something that is wrong now (problems.py)."""
 
@@ -147,6 +163,8 @@ class Status(TypedDict):
     """None where there is none."""
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
+    mount: MountStatus | None
+    """None where there is none."""
 
 
 class LaneStatus(TypedDict):
@@ -289,6 +307,12 @@ class Reports(Protocol):
 
     async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
         """Drop what is in the read cache: how much."""
+
+    def unpublished(self, chosen: Chosen) -> list[dict[str, Any]]:
+        """Files of the mount that are no objects yet. Raises S3Error where there is no mount."""
+
+    async def publish(self, chosen: Chosen) -> dict[str, Any]:
+        """Make objects of all that was written to the mount: how many, and which could not become one."""
 
     def set_log_level(self, level: str) -> dict[str, Any]:
         """Log from this level on, until a restart or until the setting changes. Raises ConfigError."""

@@ -38,6 +38,7 @@ def handler(
         "/prestop": reports.prestop,
         "/cache/drop": reports.drop_cached,
         "/cache/verify": reports.verify_cached,
+        "/mount/publish": reports.publish,
     }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -77,6 +78,8 @@ def handler(
                 return finish(await asked("", partial(diff_sync, reports)))
             case "/sync/do" | "/sync/restore" if shows_keys:
                 return finish(await do_sync(reports, path, query))
+            case "/mount" if shows_keys:
+                return finish(await asked(query, partial(list_unpublished, reports)))
             case "/queue/body" if shows_keys:
                 return await send_body(request, reports, query)
             case _:
@@ -147,6 +150,11 @@ async def do_sync(reports: Reports, path: str, query: str) -> web.Response:
         return answer(200, await reports.sync(said.get("what", "")))
     except S3DError as error:
         return refused(error)
+
+
+async def list_unpublished(reports: Reports, chosen: Chosen) -> dict[str, Any]:
+    """What was written to the mount and is no object yet."""
+    return {"files": reports.unpublished(chosen)}
 
 
 async def send_body(request: web.BaseRequest, reports: Reports, query: str) -> web.StreamResponse:

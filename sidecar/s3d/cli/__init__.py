@@ -38,6 +38,7 @@ examples:
   s3d flush holiday                        wait until it is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
   s3d cache stat                           how much is kept of what was read
+  s3d mount status                         the mount, and what is no object yet
   s3d key new --read-only                  let somebody in who may only read (docs/ACCESS.md)
   s3d presign holiday/2026/a.jpg           a URL by which anybody may read it for an hour
   s3d filter test 'b, !b/tmp/*' b/tmp/x     what a list of rules says of an object
@@ -184,6 +185,15 @@ What is sent is in the write queue then: `s3d flush` waits for the remote. Not o
 is done, a path and what it is besides; one of `left` is a path and a reason, and one of `trash` is an id, a path, a
 size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
 """
+MOUNT = """\
+examples:
+  s3d mount status                            is it there, and which files are no objects yet?
+  s3d mount publish                           make objects of them now
+  s3d mount recover -o /tmp/found             copy what was synced out of the local dir, also without a daemon
+
+Not on a terminal, a line of `status` and `publish` is: BUCKET/KEY, size in bytes, synced or open, and why it is no
+object, separated by tabs; of `recover`: the copy, BUCKET/KEY and size. `recover` takes nothing away.
+"""
 FLUSH = """\
 examples:
   s3d flush                                   wait until everything that is pending now is delivered
@@ -282,6 +292,11 @@ QUEUE_ACTIONS = {
     "retry": "try again what the remote refused",
     "export": "write bodies and members to files",
     "discard": "drop changes for good",
+}
+MOUNT_ACTIONS = {
+    "status": "show whether it is there, and what is no object yet",
+    "publish": "make objects of what was written",
+    "recover": "copy what was synced and is no object yet",
 }
 FILTER_PAIRS = {
     "--tag": "a tag of the object",
@@ -427,6 +442,10 @@ def call(options: argparse.Namespace) -> int:
             from s3d.cli.sync import sync
 
             return sync(options)
+        case "mount":
+            from s3d.cli.mount import mount
+
+            return mount(options)
         case "flush":
             from s3d.cli.queue import flush
 
@@ -602,6 +621,15 @@ def parser() -> Parser:
         if action == "restore":
             choice.add_argument("id", metavar="ID", help="its id, as `trash` shows it")
         add_json(choice)
+
+    command = add("mount", "show, publish or recover what was written to the mount", epilog=MOUNT)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in MOUNT_ACTIONS.items():
+        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if action == "recover":
+            choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
+        else:
+            add_json(choice)
 
     command = add("key", "make, list, rotate or test the access keys of the S3 door", epilog=KEY)
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)

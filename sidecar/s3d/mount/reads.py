@@ -1,0 +1,87 @@
+"""The bytes of one version of an object, for who has it open.
+
+Each request says the version (If-Match), so that no answer has bytes of another (SEMANTICS M-2); where the version is
+gone, the reader gets ESTALE. Who reads on gets the blocks ahead of it fetched meanwhile, more of them with each one;
+who jumps gets what was asked for and no more.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from s3d.api import read_all
+from s3d.client import Client
+from s3d.mount.views import File
+
+BLOCK = 1 << 20
+"""Bytes that are fetched at a time."""
+MOST_AHEAD = 8
+"""Blocks that are fetched ahead of a reader; with those in use they are the memory that it takes."""
+
+
+class Reader:
+    """One who has a version open."""
+
+    def __init__(self, client: Client, file: Callable[[], File]) -> None:
+        """Ask by a client for what `file` says: a file may get another name while it is open."""
+        self._client = client
+        self._file = file
+        self._blocks: dict[int, asyncio.Future[bytes]] = {}
+        self._next = 0
+        self._ahead = 1
+
+    async def read(self, at: int, length: int) -> bytes:
+        """A stretch; shorter only at the end of the version. Raises S3DError."""
+        end = min(at + length, self._file().size)
+        if at >= end:
+            return b""
+        # Two requests of the kernel for what follows may come in either order.
+        goes_on = abs(at - self._next) <= BLOCK
+        self._next = end
+        if not goes_on:
+            self._ahead = 1
+            if at // BLOCK not in self._blocks:
+                return await self._fetch(at, end)
+        first, last = at // BLOCK, (end - 1) // BLOCK
+        for number in range(first, last + 1 + (self._ahead if goes_on else 0)):
+            self._begin(number)
+        self._let_go(first)
+        parts = []
+        for number in range(first, last + 1):
+            block = await self._block(number)
+            parts.append(block[max(0, at - number * BLOCK) : end - number * BLOCK])
+        return b"".join(parts)
+
+    def _begin(self, number: int) -> None:
+        start, end = number * BLOCK, min((number + 1) * BLOCK, self._file().size)
+        if number in self._blocks or start >= end:
+            return
+        self._ahead = min(self._ahead + 1, MOST_AHEAD)
+        self._blocks[number] = fetch = asyncio.ensure_future(self._fetch(start, end))
+        # A block that nobody comes to read may fail unheard.
+        fetch.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _block(self, number: int) -> bytes:
+        try:
+            return await asyncio.shield(self._blocks[number])
+        except BaseException:
+            # The next reader asks anew.
+            self._blocks.pop(number, None)
+            raise
+
+    def _let_go(self, first: int) -> None:
+        """Keep the block before a reader, and what is ahead of it."""
+        for number in [one for one in self._blocks if not first - 1 <= one <= first + MOST_AHEAD + 1]:
+            self._blocks.pop(number).cancel()
+
+    async def _fetch(self, start: int, end: int) -> bytes:
+        file = self._file()
+        answer = await self._client.get_object(
+            file.bucket, file.key, IfMatch=f'"{file.etag}"', Range=f"bytes={start}-{end - 1}"
+        )
+        return await read_all(answer.body, end - start)
+
+    def close(self) -> None:
+        """Let go of all that was fetched."""
+        for fetch in self._blocks.values():
+            fetch.cancel()
+        self._blocks.clear()
