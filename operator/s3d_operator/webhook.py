@@ -22,9 +22,10 @@ from s3d_operator.admission import verdict_of
 from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret
 from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
+from s3d_operator.folders import Placed, place, read_folder
 from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
-from s3d_operator.kube import GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
+from s3d_operator.kube import FOLDERS, GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
 from s3d_operator.names import ON_MISSING
 from s3d_operator.podspec import annotations
@@ -66,10 +67,10 @@ def denies(opt_in: str, pod: Object) -> bool:
     return opt_in == "pod" or annotations(pod).get(ON_MISSING) == "Deny"
 
 
-def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool) -> Object:
+def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool, folder: Placed | None = None) -> Object:
     """The `response` of a review, without its uid; a skip is a denial or a warning."""
     if isinstance(choice, Gateway):
-        injection = patch(pod, choice, image)
+        injection = patch(pod, choice, image, folder)
         verdict: Object = {"allowed": True}
         if injection.operations:
             document = json.dumps(injection.operations).encode()
@@ -95,6 +96,7 @@ class Webhook:
         self.metrics = WebhookMetrics()
         self.intake = Intake()
         self.gateways = Watch(kube, GATEWAYS, know)
+        self.folders = Watch(kube, FOLDERS, read_folder)
         own = f"metadata.name={options.secret}"
         self.secret = Watch(kube, SECRETS, self.certify, namespace=options.namespace, fields=own)
 
@@ -122,6 +124,7 @@ class Webhook:
             "shutting down": self.stopping,
             "no certificate yet": not self.serving,
             "gateways not known yet": not self.gateways.synced.is_set(),
+            "sync folders not known yet": not self.folders.synced.is_set(),
         }
         return ", ".join(reason for reason, holds in missing.items() if holds)
 
@@ -133,8 +136,8 @@ class Webhook:
                 async with self.intake.take(request) as body:
                     asked = read_review(body)
                     namespace, pod = asked["namespace"], pod_of(asked)
-                    choice = await self.choose(namespace, pod)
-                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod))
+                    choice, folder = await self.choose_both(namespace, pod)
+                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod), folder=folder)
             except Exception as error:
                 reason = type(error).__name__.removeprefix("HTTP")
                 self.metrics.admissions.labels(opt_in, "error", reason).inc()
@@ -170,6 +173,18 @@ class Webhook:
             result, reason = ("injected" if "patch" in verdict else "unchanged"), ""
         self.metrics.admissions.labels(opt_in, result, reason).inc()
 
+    async def choose_both(self, namespace: str, pod: Object) -> tuple[Gateway | Skip, Placed | None]:
+        """Choose a pod's gateway, and the folder that it names; without the folder it gets neither."""
+        choice = await self.choose(namespace, pod)
+        if isinstance(choice, Skip):
+            return choice, None
+        folder = place(pod, choice, (f for (where, _), f in self.folders.objects.items() if where == namespace))
+        if isinstance(folder, Skip):
+            # It may merely be new, or have been mended just now.
+            answer = await self.kube.list(FOLDERS, namespace, seconds=LOOKUP_SECONDS)
+            folder = place(pod, choice, [read_folder(raw) for raw in answer.get("items") or []])
+        return (folder, None) if isinstance(folder, Skip) else (choice, folder)
+
     async def choose(self, namespace: str, pod: Object) -> Gateway | Skip:
         """Choose a pod's gateway; a missing one may merely be new, so the API server is asked before saying so."""
         choice = wanted(pod, (g for (where, _), g in self.gateways.objects.items() if where == namespace))
@@ -187,18 +202,18 @@ class Webhook:
         return web.Response(text="ok\n")
 
     async def readiness(self, request: web.Request) -> web.Response:
-        """Ready: it has a certificate, knows the gateways and is not about to end."""
+        """Ready: it has a certificate, knows gateways and folders, and is not about to end."""
         return web.Response(status=503 if self.unready else 200, text=f"{self.unready or 'ok'}\n")
 
     async def scrape(self, request: web.Request) -> web.Response:
         """What it has counted."""
-        self.metrics.show(heard_at=self.gateways.heard_at)
+        self.metrics.show(heard_at=min(self.gateways.heard_at, self.folders.heard_at))
         return await scrape(self.metrics, request)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then as long as others may still send, and finish what was asked."""
         async with asyncio.TaskGroup() as tasks, serving(self.health_routes(), self.options, self.options.health_port):
-            watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.secret)]
+            watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.folders, self.secret)]
             either = [tasks.create_task(event.wait()) for event in (self.certified, stop)]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
