@@ -6,7 +6,7 @@ import pytest
 
 from e2e.cluster import kube
 from e2e.cluster.kube import APP, get, kubectl, until, wait
-from tests.remotes import Remote, client
+from tests.remotes import Remote
 
 USER = {"runAsUser": 1000, "runAsGroup": 1000}
 PATIENT = ("-c", "import signal; print(*__import__('os').listdir('/docs'), flush=True); signal.sigwait([15])")
@@ -16,7 +16,7 @@ PATIENT = ("-c", "import signal; print(*__import__('os').listdir('/docs'), flush
 def test_a_file_of_a_pod_arrives_at_the_remote_and_one_of_the_remote_in_the_pod(
     namespace: str, gateway: Callable[..., None], remote: Remote, bucket: str
 ) -> None:
-    far = client(remote)
+    far = remote.client()
     far.put_object(Bucket=bucket, Key="docs/first.txt", Body=b"from the start")
     gateway()
     kubectl("create", given=kube.sync_folder(namespace, bucket, pollSeconds=2, waitForInitialSync=True))
