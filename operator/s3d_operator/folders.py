@@ -104,8 +104,10 @@ def settings(spec: SyncFolderSpec) -> dict[str, Any]:
 
 def check(spec: SyncFolderSpec) -> None:
     """Refuse a spec that no daemon would start with. Raises ConfigError in the words of the spec."""
+    # Off, so that no directory is looked at: they are the pod's, and not of this machine.
+    judged = settings(spec) | {"S3D_SYNC_FOLDER": False, "S3D_LOCAL_DIR": build.LOCAL_DIR}
     try:
-        config.load({"S3D_CONFIG": json.dumps({"S3D_LOCAL_DIR": build.LOCAL_DIR, **settings(spec)})})
+        config.load({"S3D_CONFIG": json.dumps(judged)})
     except ConfigError as error:
         hint = EXPLAIN if "docs/settings.md" in error.hint else in_words_of_the_spec(error.hint)
         raise ConfigError(in_words_of_the_spec(error.message), hint=hint) from None

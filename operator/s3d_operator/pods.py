@@ -232,10 +232,18 @@ def manner_of(metadata: Object, spec: Object) -> LastPod:
         created=metadata.get("creationTimestamp"),
         service_account_name=spec.get("serviceAccountName") or "",
         fs_group=(spec.get("securityContext") or {}).get("fsGroup"),
+        run_as_user=user_of(spec),
         image_pull_secrets=tuple(secrets[:MAX_ENTRIES]),
         node_selector=dict(list((spec.get("nodeSelector") or {}).items())[:MAX_ENTRIES]),
         tolerations=tuple(tolerations[:MAX_ENTRIES]),
     )
+
+
+def user_of(spec: Object) -> int | None:
+    """The user of a pod's gateway, where it is another than usual: with a sync folder it is the app's."""
+    ours = [container for container in spec.get("initContainers") or [] if container["name"] == build.NAME]
+    users = [(container.get("securityContext") or {}).get("runAsUser") for container in ours]
+    return next((user for user in users if isinstance(user, int) and user not in {0, build.USER}), None)
 
 
 def owner_of(raw: Object) -> Object:

@@ -87,6 +87,7 @@ def test_each_field_of_a_spec_but_the_place_becomes_a_setting_of_the_daemon() ->
     assert folders.settings(spec).keys() - {"S3D_SYNC_FOLDER"} == folders.FIELDS.keys()
 
 
+@pytest.mark.semantics("S-10a")
 def test_the_sidecar_works_as_the_container_that_writes_there() -> None:
     reader = {"name": "reader", "volumeMounts": [{"name": "data", "mountPath": "/data/", "readOnly": True}]}
     writer = {
@@ -106,6 +107,7 @@ def test_a_sidecar_that_reads_secrets_keeps_the_group_of_root() -> None:
     assert (security["runAsUser"], security["runAsGroup"]) == (7, 0)
 
 
+@pytest.mark.semantics("S-10a")
 @pytest.mark.parametrize("who", [{}, ROOT])
 def test_a_user_that_is_not_known_or_root_needs_the_group_of_the_pod(who: dict[str, Any]) -> None:
     assert placed_in(asking(who)).reason == "UnknownUser"
@@ -115,6 +117,7 @@ def test_a_user_that_is_not_known_or_root_needs_the_group_of_the_pod(who: dict[s
     assert any("have to be writable for the group" in each for each in warned)
 
 
+@pytest.mark.semantics("S-10b")
 def test_the_app_waits_behind_the_sidecar_without_a_probe_that_could_end_it() -> None:
     pod = asking(initContainers=[{"name": "prepare"}])
     inits = injected(pod, SPEC | {"waitForInitialSync": True})["spec"]["initContainers"]
@@ -169,6 +172,7 @@ REFUSED: list[tuple[str, Any, dict[str, Any], dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.semantics("S-10")
 @pytest.mark.parametrize(
     ("pod", "spec", "gateway_spec", "reason", "words"),
     [each[1:] for each in REFUSED],

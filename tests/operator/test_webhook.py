@@ -172,6 +172,32 @@ async def test_a_gateway_that_is_too_new_to_be_known_is_looked_up(api: ApiServer
     assert caller.webhook.gateways.objects == {}
 
 
+@pytest.mark.semantics("S-10")
+async def test_a_folder_that_is_too_new_to_be_known_is_looked_up_and_without_it_no_pod_is_injected(
+    api: ApiServer, caller: Caller
+) -> None:
+    api.put(gateway_path("default"), gateway("default"))
+    mount = {"name": "data", "mountPath": "/data"}
+    app = {"name": "app", "securityContext": {"runAsUser": 1000}, "volumeMounts": [mount]}
+    asks = pod(containers=[app], volumes=[{"name": "data", "emptyDir": {}}])
+    asks["metadata"]["annotations"] = {"s3d.dev/sync-folder": "docs"}
+    refusal = await caller.ask("pod", asks)
+    assert (refusal["allowed"], refusal["status"]["reason"]) == (False, "NoSuchFolder")
+    warned = await caller.ask("namespace", asks)
+    assert "patch" not in warned
+    assert "names SyncFolder 'docs', which this namespace does not have" in warned["warnings"][0]
+    spec = {"gatewayRef": {"name": "default"}, "bucket": "team", "mountPath": "/data"}
+    # No event: no watch has heard of it.
+    api.objects["/apis/s3d.dev/v1alpha1/namespaces/shop/syncfolders/docs"] = {
+        "metadata": {"namespace": "shop", "name": "docs"},
+        "spec": spec,
+    }
+    injected = jsonpatch.apply_patch(asks, patch_of(await caller.ask("pod", asks)))
+    (sidecar,) = injected["spec"]["initContainers"]
+    assert sidecar["volumeMounts"][-1] == {"name": "data", "mountPath": "/var/lib/s3d-folder"}
+    assert sidecar["securityContext"]["runAsUser"] == 1000
+
+
 async def test_a_gateway_of_another_namespace_is_none(api: ApiServer, caller: Caller) -> None:
     api.put(gateway_path("default", "elsewhere"), gateway("default", namespace="elsewhere"))
     assert "patch" not in await caller.ask("namespace", pod())
