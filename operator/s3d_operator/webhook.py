@@ -1,9 +1,9 @@
-"""The webhook that gives pods their gateway and judges gateways: AdmissionReview in, answer out, over TLS.
+"""The webhook that gives pods their gateway and judges our resources: AdmissionReview in, answer out, over TLS.
 
 A process of its own, without state and without side effects, so that several can run and a dry run is one. It knows the
 gateways from a watch; a gateway it does not know is looked up once more before it is missing. A user's error is a clear
 denial for pods that ask by their own label, and a warning for pods of a labelled namespace; an error of ours is an HTTP
-500, and the failure policy decides. What is answered about a gateway is `admission`'s.
+500, and the failure policy decides. What is answered about a resource of ours is `admission`'s.
 """
 
 import asyncio
@@ -33,6 +33,8 @@ from s3d_operator.podspec import annotations
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
 GRACE_SECONDS = 10
+# The kinds that are judged when somebody writes them, by the path of their review.
+WRITTEN = {"gateway": "S3Gateway", "folder": "SyncFolder"}
 
 log = logging.getLogger(__name__)
 
@@ -149,18 +151,19 @@ class Webhook:
             log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         return answer_to(asked, verdict)
 
-    async def review_gateway(self, request: web.Request) -> web.Response:
-        """Answer one AdmissionReview of an S3Gateway."""
+    async def review_written(self, request: web.Request) -> web.Response:
+        """Answer one AdmissionReview of an S3Gateway or a SyncFolder."""
+        kind = WRITTEN[request.match_info["what"]]
+        counter = self.metrics.gateways if kind == "S3Gateway" else self.metrics.folders
         with self.metrics.duration.time():
             try:
                 async with self.intake.take(request) as body:
                     asked = read_review(body)
-                    gateway, before = gateways_of(asked)
-                    verdict = verdict_of(gateway, before)
+                    verdict = verdict_of(kind, *written_of(asked, kind))
             except Exception:
-                self.metrics.gateways.labels("error").inc()
+                counter.labels("error").inc()
                 raise
-        self.metrics.gateways.labels("accepted" if verdict["allowed"] else "refused").inc()
+        counter.labels("accepted" if verdict["allowed"] else "refused").inc()
         if not verdict["allowed"]:
             log.info("%s/%s: refused: %s", asked["namespace"], asked.get("name"), verdict["status"]["message"])
         return answer_to(asked, verdict)
@@ -231,10 +234,10 @@ class Webhook:
             await asyncio.sleep(self.options.shutdown_seconds)
 
     def review_routes(self) -> web.Application:
-        """The door of the API server: one path for each way to opt in, and one for gateways."""
+        """The door of the API server: one path for each way to opt in, and one for each kind that is judged."""
         app = web.Application()
         app.router.add_post("/inject/{opt_in:pod|namespace}", self.review)
-        app.router.add_post("/validate/gateway", self.review_gateway)
+        app.router.add_post(f"/validate/{{what:{'|'.join(WRITTEN)}}}", self.review_written)
         return app
 
     def health_routes(self) -> web.Application:
@@ -270,16 +273,16 @@ def pod_of(asked: Object) -> Object:
     return pod
 
 
-def gateways_of(asked: Object) -> tuple[Object, Object | None]:
-    """The gateway that a review says is written, and how it was before; None where it is new.
+def written_of(asked: Object, kind: str) -> tuple[Object, Object | None]:
+    """The object of a kind that a review says is written, and how it was before; None where it is new.
 
     Raises HTTPBadRequest where it is about something else.
     """
-    gateway, before = asked["object"], asked["oldObject"] if asked["operation"] == "UPDATE" else None
-    is_written = asked["kind"] == "S3Gateway" and asked["operation"] in {"CREATE", "UPDATE"}
-    if not is_written or not isinstance(gateway, dict) or not isinstance(before, dict | None):
-        raise unasked_for(asked, "writes an S3Gateway")
-    return gateway, before
+    written, before = asked["object"], asked["oldObject"] if asked["operation"] == "UPDATE" else None
+    is_written = asked["kind"] == kind and asked["operation"] in {"CREATE", "UPDATE"}
+    if not is_written or not isinstance(written, dict) or not isinstance(before, dict | None):
+        raise unasked_for(asked, f"writes {'an' if kind == 'S3Gateway' else 'a'} {kind}")
+    return written, before
 
 
 def unasked_for(asked: Object, what: str) -> web.HTTPBadRequest:

@@ -224,6 +224,22 @@ async def test_a_gateway_is_judged_when_it_is_written_and_counted(caller: Caller
     assert counted['s3d_webhook_gateway_reviews_total{result="refused"}'] == 1
 
 
+@pytest.mark.semantics("F-2b")
+async def test_a_sync_folder_is_judged_when_it_is_written_and_counted(caller: Caller) -> None:
+    kind = {"group": "s3d.dev", "version": "v1alpha1", "kind": "SyncFolder"}
+    spec = {"gatewayRef": {"name": "default"}, "bucket": "team", "mountPath": "/data"}
+    for filters, is_allowed in (["team"], True), (["team[tga:x]"], False):
+        asked = review({"spec": spec | {"filter": filters}}, name="docs", kind=kind, oldObject=None)
+        status, answer = await caller.post("folder", asked, "validate")
+        assert (status, answer["response"]["allowed"]) == (200, is_allowed)
+    status, _ = await caller.post("folder", written(gateway("a")), "validate")
+    counted = await caller.metrics()
+    found = [
+        counted[f's3d_webhook_folder_reviews_total{{result="{each}"}}'] for each in ("accepted", "refused", "error")
+    ]
+    assert (status, found) == (400, [1, 1, 1])
+
+
 @pytest.mark.parametrize(
     "asked",
     [review(pod()), written(gateway("a"), operation="DELETE"), written(None), written("x"), written({}, uid=None), []],
