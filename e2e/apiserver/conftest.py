@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from kubernetes.aio.client import Configuration
 
 from s3d_operator.access import Access
-from s3d_operator.crd import s3gateway
+from s3d_operator.crd import s3gateway, sync_folder
 from s3d_operator.kube import ApiError, Kube
 from tests.operator.requests import request
 from tests.processes import free_port, running, start, wait_for_http
@@ -79,8 +79,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
         server = access_of(f"https://{port}", TOKEN)
         kubectl = Kubectl(programs / "kubectl", server)
         kubectl.until_ready(program)
-        kubectl("apply", "--server-side", given=s3gateway())
-        kubectl("wait", "--for=condition=Established", "crd/s3gateways.s3d.dev", "--timeout=60s")
+        for definition in (s3gateway(), sync_folder()):
+            kubectl("apply", "--server-side", given=definition)
+            name = definition["metadata"]["name"]
+            kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
         yield server
 
 

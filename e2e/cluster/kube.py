@@ -162,6 +162,16 @@ def gateway(namespace: str, bucket: str, **spec: Any) -> Object:
     }
 
 
+def sync_folder(namespace: str, bucket: str, **spec: Any) -> Object:
+    """A SyncFolder `docs` of the S3Gateway `default`."""
+    return {
+        "apiVersion": "s3d.dev/v1alpha1",
+        "kind": "SyncFolder",
+        "metadata": {"name": "docs", "namespace": namespace},
+        "spec": {"gatewayRef": {"name": "default"}, "bucket": bucket, "prefix": "docs/", "mountPath": "/docs", **spec},
+    }
+
+
 def app_container(*words: str, name: str = APP) -> Object:
     """A container of the test's app."""
     return {"name": name, "image": "s3d-e2e/app:e2e", "imagePullPolicy": "Never", "args": list(words)}
@@ -245,6 +255,7 @@ def diagnosis(*namespaces: str) -> str:
         for words in (
             ["get", "pods", "-o", "wide"],
             ["get", "s3gateways", "-o", "wide"],
+            ["get", "syncfolders", "-o", "wide"],
             ["get", "events", "--sort-by=.lastTimestamp"],
             ["describe", "pods"],
             ["logs", "--all-containers", "--prefix", "--tail=40", "--ignore-errors", "-l", "!nothing"],

@@ -7,8 +7,9 @@ What may change under a running pod comes to it a second time, by a ConfigMap th
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from s3d import config
@@ -20,6 +21,8 @@ from s3d_operator.spec import S3GatewaySpec
 from s3d_operator.telemetry_spec import SAMPLERS
 
 NAME = "s3d"
+WAIT = "s3d-sync-wait"
+"""The container that lets an app start when its folder is there."""
 DOOR_PORT = 33333
 HEALTH_PORT = 33334
 # By address and not by name: the SDKs' endpoint rules then put the bucket into the path. `localhost` would become
@@ -344,15 +347,22 @@ def drain_seconds(spec: S3GatewaySpec, overrides: Overrides) -> int:
 
 
 def sidecar(
-    spec: S3GatewaySpec, image: Image, *, grace_seconds: int, bounds_storage: bool, overrides: Overrides = NO_OVERRIDES
+    spec: S3GatewaySpec,
+    image: Image,
+    *,
+    grace_seconds: int,
+    bounds_storage: bool,
+    overrides: Overrides = NO_OVERRIDES,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Object:
-    """The native sidecar, an entry of `initContainers`.
+    """The native sidecar, an entry of `initContainers`; `more` are settings that do not come from its gateway.
 
     With `bounds_storage` it has a limit on ephemeral storage: where any container of a pod has one, the kubelet evicts
     the pod whose volumes outgrow their sum, and that sum has to hold the queue. Where none has, none is set, since it
     would then bound the app's volumes too.
     """
-    config = json.dumps(settings(spec, grace_seconds=grace_seconds, overrides=overrides), separators=(",", ":"))
+    said = {**settings(spec, grace_seconds=grace_seconds, overrides=overrides), **more}
+    config = json.dumps(said, separators=(",", ":"))
     return {
         "name": NAME,
         "image": image.name,

@@ -13,6 +13,8 @@ from s3d_operator.names import (
     DRAINS,
     ENDPOINT_ENV,
     EXPENDABLE,
+    FOLDER,
+    FOLDER_HASH,
     GATEWAY,
     GROUP,
     INJECT,
@@ -32,10 +34,11 @@ from s3d_operator.spec import S3GatewaySpec
 # What of ours is at pods, written by their authors and by us.
 LABELS = frozenset({INJECT, INJECTED, DRAINS})
 ANNOTATIONS = frozenset(
-    {GATEWAY, ENDPOINT_ENV, ON_MISSING, EXPENDABLE, *POD_OVERRIDES.values(), CONFIG_HASH, ORIGINAL_GRACE, INJECTED}
+    {GATEWAY, FOLDER, ENDPOINT_ENV, ON_MISSING, EXPENDABLE, *POD_OVERRIDES.values()}
+    | {CONFIG_HASH, FOLDER_HASH, ORIGINAL_GRACE, INJECTED}
 )
 ANNOTATION_VALUES = {ENDPOINT_ENV: ("true", "false"), EXPENDABLE: ("true", "false"), ON_MISSING: ("Deny",)}
-WRITTEN = (INJECT, GATEWAY, ENDPOINT_ENV, ON_MISSING, EXPENDABLE, *POD_OVERRIDES.values())
+WRITTEN = (INJECT, GATEWAY, FOLDER, ENDPOINT_ENV, ON_MISSING, EXPENDABLE, *POD_OVERRIDES.values())
 # Skips that a look at the API server may turn round, since what is known of the gateways may be late.
 PERHAPS_LATE = frozenset(
     {Reason.NO_GATEWAY, Reason.NO_SUCH_GATEWAY, Reason.NOT_SELECTED, Reason.INVALID_GATEWAY, Reason.CLAIM_SHARED}

@@ -1,57 +1,91 @@
-"""CustomResourceDefinitions out of the models `spec` and `gateway_status`: where Python becomes Kubernetes.
+"""CustomResourceDefinitions out of the models of specs and status: where Python becomes Kubernetes.
 
 The generated files are kept in the repository, and `make check` holds them equal to what this module makes: `crds/` for
 `kubectl apply --server-side -f`, and the chart's template, which keeps them on uninstall.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from s3d_operator.folder_spec import SyncFolderSpec
+from s3d_operator.folder_status import SyncFolderStatus
 from s3d_operator.gateway_status import S3GatewayStatus
-from s3d_operator.names import API_VERSION, GROUP, S3_GATEWAY, VERSION
+from s3d_operator.names import API_VERSION, GROUP, S3_GATEWAY, SYNC_FOLDER, VERSION
 from s3d_operator.schema import MESSAGES, Resource, Rule
 from s3d_operator.spec import S3GatewaySpec
 
-GENERATED = "# Generated from operator/s3d_operator/spec.py by `s3d-operator crds`; do not edit.\n"
-
+Column = tuple[str, str, str, int]
+CONDITION = ".status.conditions[?(@.type=='{}')].{}"
 NAME_RULE = Rule(
     "size(self.metadata.name) <= 63", "metadata.name is longer than 63 letters: it is the value of a label of the pods"
 )
-
 Schema = dict[str, Any]
 
 
 def s3gateway() -> dict[str, Any]:
     """The definition of S3Gateway."""
-    condition = ".status.conditions[?(@.type=='{}')].{}"
     columns = [
-        ("Ready", "string", condition.format("Ready", "status"), 0),
-        ("Reason", "string", condition.format("Ready", "reason"), 0),
+        ("Ready", "string", CONDITION.format("Ready", "status"), 0),
+        ("Reason", "string", CONDITION.format("Ready", "reason"), 0),
         ("Pods", "integer", ".status.pods.injected", 0),
         ("Pending", "integer", ".status.pending.changes", 0),
         ("Oldest", "date", ".status.pending.oldestSince", 0),
-        ("At-Risk", "string", condition.format("DataAtRisk", "status"), 0),
+        ("At-Risk", "string", CONDITION.format("DataAtRisk", "status"), 0),
         ("Lost", "integer", ".status.lost.changes", 0),
         ("Seen", "date", ".status.observedAt", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
         ("Parked", "integer", ".status.pending.parked", 1),
         ("Endpoint", "string", ".spec.remote.endpoint", 1),
-        ("Message", "string", condition.format("Ready", "message"), 1),
+        ("Message", "string", CONDITION.format("Ready", "message"), 1),
     ]
+    return definition("S3Gateway", S3_GATEWAY, "s3gw", columns, (S3GatewaySpec, S3GatewayStatus), [NAME_RULE])
+
+
+def sync_folder() -> dict[str, Any]:
+    """The definition of SyncFolder."""
+    columns = [
+        ("Synced", "string", CONDITION.format("Synced", "status"), 0),
+        ("Reason", "string", CONDITION.format("Ready", "reason"), 0),
+        ("Pods", "integer", ".status.pods.synced", 0),
+        ("Files", "integer", ".status.files", 0),
+        ("Unsent", "integer", ".status.unsent", 0),
+        ("Conflicts", "integer", ".status.conflicts", 0),
+        ("Equal", "date", ".status.equalAt", 0),
+        ("Seen", "date", ".status.observedAt", 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+        ("Gateway", "string", ".spec.gatewayRef.name", 1),
+        ("Bucket", "string", ".spec.bucket", 1),
+        ("Prefix", "string", ".spec.prefix", 1),
+        ("Message", "string", CONDITION.format("Ready", "message"), 1),
+    ]
+    return definition("SyncFolder", SYNC_FOLDER, "syncf", columns, (SyncFolderSpec, SyncFolderStatus))
+
+
+def definition(
+    kind: str,
+    plural: str,
+    short_name: str,
+    columns: Sequence[Column],
+    models: tuple[type[Resource], type[Resource]],
+    rules: Sequence[Rule] = (),
+) -> dict[str, Any]:
+    """The definition of a kind, by the models of its spec and its status."""
+    spec, status = models
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{S3_GATEWAY}.{GROUP}"},
+        "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
             "names": {
-                "kind": "S3Gateway",
-                "listKind": "S3GatewayList",
-                "plural": S3_GATEWAY,
-                "singular": "s3gateway",
-                "shortNames": ["s3gw"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short_name],
                 "categories": ["s3d"],
             },
             "scope": "Namespaced",
@@ -62,21 +96,21 @@ def s3gateway() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path, "priority": priority}
-                        for name, kind, path, priority in columns
+                        {"name": name, "type": of, "jsonPath": path, "priority": priority}
+                        for name, of, path, priority in columns
                     ],
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": f"S3Gateway of {API_VERSION}: {S3GatewaySpec.__doc__}",
+                            "description": f"{kind} of {API_VERSION}: {spec.__doc__}",
                             "required": ["spec"],
-                            "x-kubernetes-validations": [NAME_RULE._asdict()],
+                            **({"x-kubernetes-validations": [rule._asdict() for rule in rules]} if rules else {}),
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
-                                "spec": in_words(schema_of(S3GatewaySpec)),
-                                "status": schema_of(S3GatewayStatus),
+                                "spec": in_words(schema_of(spec)),
+                                "status": schema_of(status),
                             },
                         }
                     },
@@ -141,14 +175,16 @@ def given(default: Any) -> Any:
 
 def files() -> dict[Path, str]:
     """What is generated: paths relative to the repository, and their text. The definitions are in `crds/`."""
-    crd = s3gateway()
-    plain = yaml.safe_dump(crd, width=120, allow_unicode=True)
-    if "{{" in plain:
-        raise ValueError("a description would be taken for a template by Helm")
-    head, metadata, rest = plain.partition("metadata:\n")
-    keep = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
-    template = f"{GENERATED}{{{{- if .Values.crds.enabled }}}}\n{head}{metadata}{keep}{rest}{{{{- end }}}}\n"
-    return {
-        Path(f"crds/{GROUP}_{S3_GATEWAY}.yaml"): GENERATED + plain,
-        Path(f"charts/s3d/templates/crd-{S3_GATEWAY}.yaml"): template,
-    }
+    made: dict[Path, str] = {}
+    for source, crd in (("spec", s3gateway()), ("folder_spec", sync_folder())):
+        plural = crd["spec"]["names"]["plural"]
+        head_line = f"# Generated from operator/s3d_operator/{source}.py by `s3d-operator crds`; do not edit.\n"
+        plain = yaml.safe_dump(crd, width=120, allow_unicode=True)
+        if "{{" in plain:
+            raise ValueError("a description would be taken for a template by Helm")
+        head, metadata, rest = plain.partition("metadata:\n")
+        keep = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
+        template = f"{head_line}{{{{- if .Values.crds.enabled }}}}\n{head}{metadata}{keep}{rest}{{{{- end }}}}\n"
+        made[Path(f"crds/{GROUP}_{plural}.yaml")] = head_line + plain
+        made[Path(f"charts/s3d/templates/crd-{plural}.yaml")] = template
+    return made

@@ -30,6 +30,8 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: build.Image, claim: s
     container = build.sidecar(spec, image, grace_seconds=build.DRAIN_GRACE_SECONDS, bounds_storage=False)
     for part in ("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe"):
         del container[part]
+    if last.run_as_user is not None:
+        container["securityContext"]["runAsUser"] = last.run_as_user
     container["volumeMounts"] = [
         mount for mount in container["volumeMounts"] if mount["name"] not in mounted.OF_THE_DOOR
     ]

@@ -54,6 +54,9 @@ class LastPod(Resource):
     created: Time | None = Field(default=None, description="When it was made.")
     service_account_name: str = Field(default="", description="Its service account.")
     fs_group: int | None = Field(default=None, description="The group that its volumes belong to.")
+    run_as_user: int | None = Field(
+        default=None, description="The user of its gateway, whose the queue is. Unset: that of any gateway."
+    )
     image_pull_secrets: tuple[str, ...] = Field(
         default=(), description="Secrets that its images are pulled with.", max_length=64
     )

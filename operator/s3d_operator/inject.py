@@ -6,11 +6,12 @@ injecting once. What the user or another webhook has set is never overwritten.
 
 from dataclasses import dataclass
 
-from s3d_operator import build, mounted
+from s3d_operator import build, folders, mounted
 from s3d_operator.build import Image, Object, Overrides
 from s3d_operator.choice import Gateway
 from s3d_operator.edit import Edit
-from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, INJECTED, ORIGINAL_GRACE
+from s3d_operator.folders import Placed
+from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, FOLDER_HASH, INJECTED, ORIGINAL_GRACE
 from s3d_operator.overrides import read_overrides
 from s3d_operator.podspec import MESH_PROXIES, annotations, containers, has_storage_limit, position
 from s3d_operator.spec import S3GatewaySpec
@@ -84,8 +85,8 @@ class Injection:
     warnings: list[str]
 
 
-def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
-    """Make the JSON Patch that gives `pod` the sidecar of `gateway`, or what of it is missing."""
+def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = None) -> Injection:
+    """Make the JSON Patch that gives `pod` the sidecar of `gateway`, with a folder or without, or what is missing."""
     if gateway.spec is None:
         raise ValueError("a gateway without a spec is not wanted by any pod")
     overrides = read_overrides(pod)
@@ -97,8 +98,10 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
     edit.child("metadata", "annotations", default={})
     if CONFIG_HASH not in annotations(edit.pod):
         edit.add(build.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
+    if folder and FOLDER_HASH not in annotations(edit.pod):
+        edit.add(folders.folder_hash(folder.spec), "metadata", "annotations", FOLDER_HASH)
     grace = raise_grace(edit, build.drain_seconds(gateway.spec, overrides))
-    add_sidecar(edit, gateway, overrides, image, grace)
+    add_sidecar(edit, gateway, overrides, image, grace, folder)
     exclude_from_mesh(edit)
     if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
         for path in app_containers(edit.pod["spec"]):
@@ -109,7 +112,26 @@ def patch(pod: Object, gateway: Gateway, image: Image) -> Injection:
             "the pod has no securityContext.fsGroup: if the storage of the claim belongs to root, the gateway cannot "
             f"write to it and does not start. Any group works, such as {build.USER}"
         )
+    if folder:
+        warnings += warnings_of(folder, gateway.spec)
     return Injection(edit.operations, warnings)
+
+
+def warnings_of(folder: Placed, spec: S3GatewaySpec) -> list[str]:
+    """What the author of a pod with a folder should know of users."""
+    if folder.user is None:
+        text = (
+            f"container {folder.container!r} does not say as which user it runs, so the sidecar shares the folder with "
+            "it by the pod's fsGroup: files and directories that the app makes have to be writable for the group"
+        )
+        return [text]
+    if spec.volume.outlives and folder.user != build.USER:
+        text = (
+            f"the sidecar runs as user {folder.user}, as container {folder.container!r} does: a claim in which another "
+            "user's gateway has kept its queue has to be made writable for it first (docs/KUBERNETES.md)"
+        )
+        return [text]
+    return []
 
 
 def raise_grace(edit: "Edit", drain_seconds: int) -> int:
@@ -126,15 +148,24 @@ def raise_grace(edit: "Edit", drain_seconds: int) -> int:
     return grace
 
 
-def add_sidecar(edit: "Edit", gateway: Gateway, overrides: Overrides, image: Image, grace_seconds: int) -> None:
+def add_sidecar(
+    edit: "Edit", gateway: Gateway, overrides: Overrides, image: Image, grace_seconds: int, folder: Placed | None
+) -> None:
     """Put the sidecar before everything but a mesh's proxy, so that init containers can use it too; and its volumes."""
     if gateway.spec is None:
         raise ValueError("a gateway without a spec is not wanted by any pod")
     pod = edit.pod["spec"]
     bounds = has_storage_limit(pod)
     sidecar = build.sidecar(
-        gateway.spec, image, grace_seconds=grace_seconds, bounds_storage=bounds, overrides=overrides
+        gateway.spec,
+        image,
+        grace_seconds=grace_seconds,
+        bounds_storage=bounds,
+        overrides=overrides,
+        more=folder.settings if folder else {},
     )
+    if folder:
+        sidecar = folders.join(sidecar, folder)
     index = position(pod)
     if index is None:
         inits = edit.child("spec", "initContainers", default=[])
@@ -142,6 +173,10 @@ def add_sidecar(edit: "Edit", gateway: Gateway, overrides: Overrides, image: Ima
         edit.add(sidecar, "spec", "initContainers", index)
     else:
         complete(edit, ("spec", "initContainers", index), sidecar)
+    if folder and folder.spec.wait_for_initial_sync:
+        inits = edit.at("spec", "initContainers")
+        if not any(container["name"] == build.WAIT for container in inits):
+            edit.add(folders.waiting(sidecar), "spec", "initContainers", index + 1)
     there = {volume["name"] for volume in edit.child("spec", "volumes", default=[])}
     for volume in build.volumes(gateway.spec, gateway.name):
         if volume["name"] not in there:
@@ -262,9 +297,9 @@ def mount(edit: "Edit", path: tuple[str | int, ...], volume: str, where: str) ->
 
 
 def app_containers(spec: Object) -> list[tuple[str | int, ...]]:
-    """The paths of the containers that can use the gateway: all but those that start before it, and a mesh's."""
+    """The paths of the containers that can use the gateway: all but ours, those that start before it, and a mesh's."""
     sidecar = position(spec)
     after = -1 if sidecar is None else sidecar
     inits = [("initContainers", i) for i in range(after + 1, len(spec.get("initContainers") or []))]
     mains = [("containers", i) for i in range(len(spec["containers"]))]
-    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH]
+    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH | {build.WAIT}]

@@ -29,7 +29,7 @@ from kubernetes.aio.watch import Watch as Stream
 
 from s3d.errors import S3DError
 from s3d_operator.access import Access
-from s3d_operator.names import API_VERSION, S3_GATEWAY
+from s3d_operator.names import API_VERSION, S3_GATEWAY, SYNC_FOLDER
 
 TIMEOUT_SECONDS = 10
 # The server ends a watch after this; it sends a bookmark every minute, so silence for longer means a dead connection.
@@ -76,6 +76,7 @@ class Kind:
 
 
 GATEWAYS = Kind(API_VERSION, "S3Gateway", S3_GATEWAY)
+FOLDERS = Kind(API_VERSION, "SyncFolder", SYNC_FOLDER)
 CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")
 EVENTS = Kind("v1", "Event", "events")
 NAMESPACES = Kind("v1", "Namespace", "namespaces", is_namespaced=False)

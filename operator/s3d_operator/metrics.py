@@ -40,6 +40,12 @@ class WebhookMetrics:
             ("result",),
             registry=self.registry,
         )
+        self.folders = Counter(
+            "s3d_webhook_folder_reviews",
+            "Reviews of SyncFolders that somebody writes. result: accepted, refused, error.",
+            ("result",),
+            registry=self.registry,
+        )
         self.duration = Histogram(
             "s3d_webhook_admission_duration_seconds",
             "Time to answer a review.",

@@ -14,7 +14,7 @@ import kopf
 
 from s3d_operator.access import Access
 from s3d_operator.kube import Object
-from s3d_operator.names import GROUP, INJECTED, S3_GATEWAY, VERSION
+from s3d_operator.names import GROUP, INJECTED, S3_GATEWAY, SYNC_FOLDER, VERSION
 
 # The API server says something at least once a minute.
 SILENCE_SECONDS = 300
@@ -86,6 +86,7 @@ class Liveness:
 
 def handlers(
     gateways: Observed[Any],
+    folders: Observed[Any],
     pods: Observed[Any],
     liveness: Liveness,
     wake: Callable[[], None],
@@ -101,6 +102,10 @@ def handlers(
         gateways.note(type, dict(body))
         wake()
 
+    async def note_folder(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 # kopf names it so
+        folders.note(type, dict(body))
+        wake()
+
     async def note_pod(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 # kopf names it so
         pods.note(type, dict(body))
 
@@ -111,6 +116,7 @@ def handlers(
     kopf.on.login(registry=registry)(log_in)
     kopf.on.startup(registry=registry)(configure)
     kopf.on.event(GROUP, VERSION, S3_GATEWAY, registry=registry)(note_gateway)
+    kopf.on.event(GROUP, VERSION, SYNC_FOLDER, registry=registry)(note_folder)
     kopf.on.event("", "v1", "pods", registry=registry)(note_pod)
     kopf.on.probe(registry=registry)(live)
     return registry

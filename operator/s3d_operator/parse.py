@@ -1,26 +1,34 @@
-"""Reading an S3Gateway as the API server gives it, also where its definition is of a newer release."""
+"""Reading our resources as the API server gives them, also where their definitions are of a newer release."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from s3d.errors import ConfigError
+from s3d_operator.schema import Resource
 from s3d_operator.spec import S3GatewaySpec
+
+Spec = TypeVar("Spec", bound=Resource)
 
 
 def parse_gateway(raw: dict[str, Any]) -> tuple[S3GatewaySpec, list[str]]:
-    """Read an S3Gateway as the API server gave it: its spec, and the fields of it that are ignored.
+    """Read an S3Gateway as the API server gave it, in the same way."""
+    return parse_spec(S3GatewaySpec, raw)
 
-    A newer definition puts the defaults of its new fields into every gateway, also while replicas of before serve. What
-    such a default says was the case before there was the field, so one that nobody has written is ignored. One that
-    somebody has written is not: pods would be made without what was asked for.
+
+def parse_spec(model: type[Spec], raw: dict[str, Any]) -> tuple[Spec, list[str]]:
+    """Read a resource as the API server gave it: its spec, and the fields of it that are ignored.
+
+    A newer definition puts the defaults of its new fields into every resource, also while replicas of before serve.
+    What such a default says was the case before there was the field, so one that nobody has written is ignored. One
+    that somebody has written is not: pods would be made without what was asked for.
 
     Raises ConfigError naming each field that cannot be used: one whose CRD is of another version of this operator.
     """
     spec = raw.get("spec") or {}
     try:
-        return S3GatewaySpec.model_validate(spec), []
+        return model.model_validate(spec), []
     except ValidationError as error:
         found = error.errors()
     ignored = [e for e in found if e["type"] == "extra_forbidden" and not is_written(raw, ("spec", *e["loc"]))]
@@ -29,7 +37,7 @@ def parse_gateway(raw: dict[str, Any]) -> tuple[S3GatewaySpec, list[str]]:
             said_of(problems),
             hint="the CustomResourceDefinition and the operator are of different versions; upgrade both",
         )
-    return S3GatewaySpec.model_validate(spec, extra="ignore"), [field_of(e["loc"]) for e in ignored]
+    return model.model_validate(spec, extra="ignore"), [field_of(e["loc"]) for e in ignored]
 
 
 def said_of(errors: list[ErrorDetails]) -> str:

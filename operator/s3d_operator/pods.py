@@ -20,8 +20,9 @@ from s3d.problems import KINDS
 from s3d_operator import build
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.kube import Object
-from s3d_operator.names import CONFIG_HASH, DRAINS, EXPENDABLE, INJECTED
+from s3d_operator.names import CONFIG_HASH, DRAINS, EXPENDABLE, FOLDER, FOLDER_HASH, INJECTED
 from s3d_operator.podspec import MESH_PROXIES
+from s3d_operator.reasons import Reason
 from s3d_operator.schema import DNS_NAME
 
 SECONDS = 2
@@ -31,6 +32,21 @@ MAX_CONCURRENT = 32
 MAX_COUNT = 1 << 53
 # The longest age: it leads to a time that can be written.
 MAX_SECONDS = 10 * 365 * 86_400
+# The latest time that is told: the year 9999.
+MAX_TIME = 253_370_764_800
+# How the sync folder of a gateway can be, and the reasons for which it is halted, in the daemon's words.
+STATES = frozenset({"starting", "quiet", "working", "waiting", "paused", "halted"})
+HALTS = frozenset(
+    {
+        Reason.MARKER_MISSING,
+        Reason.OTHER_FOLDER,
+        Reason.OTHER_REMOTE,
+        Reason.FOLDER_EMPTY,
+        Reason.REMOTE_EMPTY,
+        Reason.REMOTE_ROLLED_BACK,
+        Reason.MASS_DELETE,
+    }
+)
 CLAIM = "persistentVolumeClaim"
 # How many of anything the status of a gateway keeps of a pod.
 MAX_ENTRIES = 64
@@ -95,6 +111,10 @@ class Pod:
     """The URL at which its containers find its gateway."""
     goes_past: tuple[str, ...]
     """Containers whose SDKs are not sent there."""
+    folder: str
+    """The sync folder that it has; empty: none."""
+    folder_hash: str
+    """By which spec of the folder it was made."""
     manner: LastPod
     """How it runs."""
     owner: Object
@@ -134,15 +154,15 @@ def read_pod(raw: Object) -> Pod:
     said: Object = next((c for c in states if c["name"] == build.NAME), {})
     state = said.get("state") or {}
     ended = state.get("terminated")
-    labels = metadata.get("labels") or {}
+    labels, notes = metadata.get("labels") or {}, metadata.get("annotations") or {}
     phase_is_last = status.get("phase") in {"Succeeded", "Failed"}
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         # Webhooks before the first release wrote an annotation; what they made runs until a person makes it anew.
-        gateway=labels.get(INJECTED) or (metadata.get("annotations") or {}).get(INJECTED, ""),
-        config_hash=(metadata.get("annotations") or {}).get(CONFIG_HASH, ""),
+        gateway=labels.get(INJECTED) or notes.get(INJECTED, ""),
+        config_hash=notes.get(CONFIG_HASH, ""),
         created=metadata.get("creationTimestamp") or "",
         address=status.get("podIP") or "",
         listens=bool(said.get("started")) and "running" in state,
@@ -154,9 +174,12 @@ def read_pod(raw: Object) -> Pod:
         message=(ended or {}).get("message") or "",
         claim=claim_of(spec),
         drains=DRAINS in labels,
-        is_expendable=(metadata.get("annotations") or {}).get(EXPENDABLE) == "true",
+        is_expendable=notes.get(EXPENDABLE) == "true",
         endpoint=endpoint_of(spec),
         goes_past=goes_past(spec),
+        # By both: a pod that was made before the webhook knew folders names one and has none.
+        folder=notes.get(FOLDER, "") if FOLDER_HASH in notes else "",
+        folder_hash=notes.get(FOLDER_HASH, ""),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
@@ -209,10 +232,18 @@ def manner_of(metadata: Object, spec: Object) -> LastPod:
         created=metadata.get("creationTimestamp"),
         service_account_name=spec.get("serviceAccountName") or "",
         fs_group=(spec.get("securityContext") or {}).get("fsGroup"),
+        run_as_user=user_of(spec),
         image_pull_secrets=tuple(secrets[:MAX_ENTRIES]),
         node_selector=dict(list((spec.get("nodeSelector") or {}).items())[:MAX_ENTRIES]),
         tolerations=tuple(tolerations[:MAX_ENTRIES]),
     )
+
+
+def user_of(spec: Object) -> int | None:
+    """The user of a pod's gateway, where it is another than usual: with a sync folder it is the app's."""
+    ours = [container for container in spec.get("initContainers") or [] if container["name"] == build.NAME]
+    users = [(container.get("securityContext") or {}).get("runAsUser") for container in ours]
+    return next((user for user in users if isinstance(user, int) and user not in {0, build.USER}), None)
 
 
 def owner_of(raw: Object) -> Object:
@@ -223,6 +254,40 @@ def owner_of(raw: Object) -> Object:
         reference = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata.get("uid", "")}
     known = {name: reference[name] for name in ("apiVersion", "kind", "name", "uid")}
     return known | {"namespace": metadata["namespace"]}
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What a gateway says of its sync folder."""
+
+    state: str
+    halt: str
+    """One of HALTS; empty: it is not halted."""
+    since: int
+    """Since when it is so, as Unix time."""
+    files: int
+    unsent: int
+    conflicts: int
+    left_alone: int
+
+    @classmethod
+    def read(cls, said: Any) -> Self | None:
+        """Read that part of an answer; None where there is no folder, or its state has a word that only a newer release
+        knows. Raises ValueError, KeyError and TypeError."""
+        if said is None:
+            return None
+        state, halt = said["state"], said["halt"]
+        if state not in STATES or (halt and halt not in HALTS):
+            return None
+        return cls(
+            state=state,
+            halt=halt,
+            since=min(count(said["since"]), MAX_TIME),
+            files=count(said["files"]),
+            unsent=count(said["unsent"]),
+            conflicts=count(said["conflicts"]),
+            left_alone=count(said["left_alone"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +306,8 @@ class Report:
     """The identities, beside its own, that have no keys or whose keys the remote refuses."""
     not_taken_over: tuple[str, ...] = ()
     """The fields whose files are wrong, so that it goes on with the last good ones."""
+    folder: FolderReport | None = None
+    """Its sync folder, where it has one."""
 
     @classmethod
     def read(cls, text: builtins.bytes) -> Self:
@@ -265,6 +332,7 @@ class Report:
                 not_taken_over=tuple(
                     field for name, field in FILES.items() if said.get("files", {}).get(name, {}).get("error")
                 ),
+                folder=FolderReport.read(said.get("sync_folder")),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None

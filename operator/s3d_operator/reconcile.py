@@ -31,8 +31,10 @@ from s3d_operator.certs import CertificateTarget
 from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
+from s3d_operator.folder_rounds import FolderRounds
+from s3d_operator.folders import read_folder
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
-from s3d_operator.kube import CONFIG_MAPS, GATEWAYS, NAMESPACES, PODS, Kube, Object
+from s3d_operator.kube import CONFIG_MAPS, FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
 from s3d_operator.names import API_VERSION, INJECT, INJECTED, INJECTION
@@ -69,8 +71,10 @@ class Reconciler:
         self.metrics = ReconcilerMetrics()
         self.wake = asyncio.Event()
         self.gateways = Observed(read_gateway)
+        self.folders = Observed(read_folder)
+        self.folder_rounds = FolderRounds(kube, self.events)
         self.injected = Observed(self.read, self.gone)
-        self.liveness = Liveness({"gateways": self.gateways, "pods": self.injected})
+        self.liveness = Liveness({"gateways": self.gateways, "folders": self.folders, "pods": self.injected})
         self._port = door_port
         self._pods: list[Pod] = []
         """The pods of this round."""
@@ -210,10 +214,26 @@ class Reconciler:
                     self.metrics.lost.labels(*key).inc(lost)
                 unsaid.discard(key)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
+        await self.look_at_folders(by_namespace, answers, now)
         await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
         await self.tell_injections(now)
         await self.tell_losses(raws, {uid: pod for uid, pod in ended.items() if pod.of not in unsaid}, told)
         return next((result for result in ("bug", "failed") if result in self._failed), "done")
+
+    async def look_at_folders(
+        self, gateways: dict[str, list[Gateway]], answers: dict[str, Report | None], now: datetime
+    ) -> None:
+        """Write the status of the sync folders."""
+        raws: list[Object] = []
+        with self.apart("the SyncFolders"):
+            before = [*self.folders.objects]
+            raws = (await self.kube.list(FOLDERS)).get("items") or []
+            self.folders.compare(raws, before)
+        pods = self._pods if self.injected.is_complete else None
+        for raw in raws:
+            with self.apart("SyncFolder {namespace}/{name}".format_map(raw["metadata"])):
+                known = gateways.get(raw["metadata"]["namespace"], [])
+                await self.folder_rounds.write(raw, known, pods, answers, self._reports, now)
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -448,7 +468,7 @@ class Reconciler:
 
     def handlers(self, find: Callable[[], Awaitable[Access]]) -> kopf.OperatorRegistry:
         """What kopf has to call."""
-        return handlers(self.gateways, self.injected, self.liveness, self.wake.set, find)
+        return handlers(self.gateways, self.folders, self.injected, self.liveness, self.wake.set, find)
 
     async def scrape(self, request: web.Request) -> web.Response:
         """What it has counted."""

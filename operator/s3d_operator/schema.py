@@ -77,6 +77,8 @@ LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 POLICY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*(/[A-Za-z_][A-Za-z0-9_-]*)*$"
 HEADER_PATTERN = r"^[A-Za-z0-9-]+$"
 RATIO_PATTERN = r"^(0(\.[0-9]+)?|1(\.0+)?)$"
+PREFIX_PATTERN = r"^([^/]+/)*$"
+PLACE_PATTERN = r"^(/[A-Za-z0-9_@%+=,.~-]+)+$"
 WILDCARD_PATTERN = r"^[A-Za-z0-9.:/_-]*[*]?[A-Za-z0-9.:/_-]*$"
 # What a person reads where a value does not match.
 MESSAGES = {
@@ -91,6 +93,9 @@ MESSAGES = {
     RATIO_PATTERN: "write a share from 0 to 1, such as 0.01",
     HEADER_PATTERN: "a header is of letters, digits and -, such as ETag",
     WILDCARD_PATTERN: "write an origin or a header with at most one *, such as https://*.example or x-amz-*",
+    PREFIX_PATTERN: "a prefix is the path of a folder in the bucket, with a slash at its end and none at its "
+    "beginning, such as team/docs/",
+    PLACE_PATTERN: "write the path at which a container of the pod mounts the volume of the folder, such as /data/docs",
     POLICY_PATTERN: "write the path of a rule below /v1/data/, such as s3d/allow",
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }

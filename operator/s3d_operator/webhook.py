@@ -1,9 +1,9 @@
-"""The webhook that gives pods their gateway and judges gateways: AdmissionReview in, answer out, over TLS.
+"""The webhook that gives pods their gateway and judges our resources: AdmissionReview in, answer out, over TLS.
 
 A process of its own, without state and without side effects, so that several can run and a dry run is one. It knows the
 gateways from a watch; a gateway it does not know is looked up once more before it is missing. A user's error is a clear
 denial for pods that ask by their own label, and a warning for pods of a labelled namespace; an error of ours is an HTTP
-500, and the failure policy decides. What is answered about a gateway is `admission`'s.
+500, and the failure policy decides. What is answered about a resource of ours is `admission`'s.
 """
 
 import asyncio
@@ -22,9 +22,10 @@ from s3d_operator.admission import verdict_of
 from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret
 from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
+from s3d_operator.folders import Placed, place, read_folder
 from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
-from s3d_operator.kube import GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
+from s3d_operator.kube import FOLDERS, GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
 from s3d_operator.metrics import WebhookMetrics, scrape
 from s3d_operator.names import ON_MISSING
 from s3d_operator.podspec import annotations
@@ -32,6 +33,8 @@ from s3d_operator.podspec import annotations
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
 GRACE_SECONDS = 10
+# The kinds that are judged when somebody writes them, by the path of their review.
+WRITTEN = {"gateway": "S3Gateway", "folder": "SyncFolder"}
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +69,10 @@ def denies(opt_in: str, pod: Object) -> bool:
     return opt_in == "pod" or annotations(pod).get(ON_MISSING) == "Deny"
 
 
-def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool) -> Object:
+def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool, folder: Placed | None = None) -> Object:
     """The `response` of a review, without its uid; a skip is a denial or a warning."""
     if isinstance(choice, Gateway):
-        injection = patch(pod, choice, image)
+        injection = patch(pod, choice, image, folder)
         verdict: Object = {"allowed": True}
         if injection.operations:
             document = json.dumps(injection.operations).encode()
@@ -95,6 +98,7 @@ class Webhook:
         self.metrics = WebhookMetrics()
         self.intake = Intake()
         self.gateways = Watch(kube, GATEWAYS, know)
+        self.folders = Watch(kube, FOLDERS, read_folder)
         own = f"metadata.name={options.secret}"
         self.secret = Watch(kube, SECRETS, self.certify, namespace=options.namespace, fields=own)
 
@@ -122,6 +126,7 @@ class Webhook:
             "shutting down": self.stopping,
             "no certificate yet": not self.serving,
             "gateways not known yet": not self.gateways.synced.is_set(),
+            "sync folders not known yet": not self.folders.synced.is_set(),
         }
         return ", ".join(reason for reason, holds in missing.items() if holds)
 
@@ -133,8 +138,8 @@ class Webhook:
                 async with self.intake.take(request) as body:
                     asked = read_review(body)
                     namespace, pod = asked["namespace"], pod_of(asked)
-                    choice = await self.choose(namespace, pod)
-                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod))
+                    choice, folder = await self.choose_both(namespace, pod)
+                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod), folder=folder)
             except Exception as error:
                 reason = type(error).__name__.removeprefix("HTTP")
                 self.metrics.admissions.labels(opt_in, "error", reason).inc()
@@ -146,18 +151,19 @@ class Webhook:
             log.info("%s/%s: %s", namespace, name, choice.name if isinstance(choice, Gateway) else choice.reason)
         return answer_to(asked, verdict)
 
-    async def review_gateway(self, request: web.Request) -> web.Response:
-        """Answer one AdmissionReview of an S3Gateway."""
+    async def review_written(self, request: web.Request) -> web.Response:
+        """Answer one AdmissionReview of an S3Gateway or a SyncFolder."""
+        kind = WRITTEN[request.match_info["what"]]
+        counter = self.metrics.gateways if kind == "S3Gateway" else self.metrics.folders
         with self.metrics.duration.time():
             try:
                 async with self.intake.take(request) as body:
                     asked = read_review(body)
-                    gateway, before = gateways_of(asked)
-                    verdict = verdict_of(gateway, before)
+                    verdict = verdict_of(kind, *written_of(asked, kind))
             except Exception:
-                self.metrics.gateways.labels("error").inc()
+                counter.labels("error").inc()
                 raise
-        self.metrics.gateways.labels("accepted" if verdict["allowed"] else "refused").inc()
+        counter.labels("accepted" if verdict["allowed"] else "refused").inc()
         if not verdict["allowed"]:
             log.info("%s/%s: refused: %s", asked["namespace"], asked.get("name"), verdict["status"]["message"])
         return answer_to(asked, verdict)
@@ -169,6 +175,18 @@ class Webhook:
         else:
             result, reason = ("injected" if "patch" in verdict else "unchanged"), ""
         self.metrics.admissions.labels(opt_in, result, reason).inc()
+
+    async def choose_both(self, namespace: str, pod: Object) -> tuple[Gateway | Skip, Placed | None]:
+        """Choose a pod's gateway, and the folder that it names; without the folder it gets neither."""
+        choice = await self.choose(namespace, pod)
+        if isinstance(choice, Skip):
+            return choice, None
+        folder = place(pod, choice, (f for (where, _), f in self.folders.objects.items() if where == namespace))
+        if isinstance(folder, Skip):
+            # It may merely be new, or have been mended just now.
+            answer = await self.kube.list(FOLDERS, namespace, seconds=LOOKUP_SECONDS)
+            folder = place(pod, choice, [read_folder(raw) for raw in answer.get("items") or []])
+        return (folder, None) if isinstance(folder, Skip) else (choice, folder)
 
     async def choose(self, namespace: str, pod: Object) -> Gateway | Skip:
         """Choose a pod's gateway; a missing one may merely be new, so the API server is asked before saying so."""
@@ -187,18 +205,18 @@ class Webhook:
         return web.Response(text="ok\n")
 
     async def readiness(self, request: web.Request) -> web.Response:
-        """Ready: it has a certificate, knows the gateways and is not about to end."""
+        """Ready: it has a certificate, knows gateways and folders, and is not about to end."""
         return web.Response(status=503 if self.unready else 200, text=f"{self.unready or 'ok'}\n")
 
     async def scrape(self, request: web.Request) -> web.Response:
         """What it has counted."""
-        self.metrics.show(heard_at=self.gateways.heard_at)
+        self.metrics.show(heard_at=min(self.gateways.heard_at, self.folders.heard_at))
         return await scrape(self.metrics, request)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then as long as others may still send, and finish what was asked."""
         async with asyncio.TaskGroup() as tasks, serving(self.health_routes(), self.options, self.options.health_port):
-            watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.secret)]
+            watches = [tasks.create_task(watch.run()) for watch in (self.gateways, self.folders, self.secret)]
             either = [tasks.create_task(event.wait()) for event in (self.certified, stop)]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
@@ -216,10 +234,10 @@ class Webhook:
             await asyncio.sleep(self.options.shutdown_seconds)
 
     def review_routes(self) -> web.Application:
-        """The door of the API server: one path for each way to opt in, and one for gateways."""
+        """The door of the API server: one path for each way to opt in, and one for each kind that is judged."""
         app = web.Application()
         app.router.add_post("/inject/{opt_in:pod|namespace}", self.review)
-        app.router.add_post("/validate/gateway", self.review_gateway)
+        app.router.add_post(f"/validate/{{what:{'|'.join(WRITTEN)}}}", self.review_written)
         return app
 
     def health_routes(self) -> web.Application:
@@ -255,16 +273,16 @@ def pod_of(asked: Object) -> Object:
     return pod
 
 
-def gateways_of(asked: Object) -> tuple[Object, Object | None]:
-    """The gateway that a review says is written, and how it was before; None where it is new.
+def written_of(asked: Object, kind: str) -> tuple[Object, Object | None]:
+    """The object of a kind that a review says is written, and how it was before; None where it is new.
 
     Raises HTTPBadRequest where it is about something else.
     """
-    gateway, before = asked["object"], asked["oldObject"] if asked["operation"] == "UPDATE" else None
-    is_written = asked["kind"] == "S3Gateway" and asked["operation"] in {"CREATE", "UPDATE"}
-    if not is_written or not isinstance(gateway, dict) or not isinstance(before, dict | None):
-        raise unasked_for(asked, "writes an S3Gateway")
-    return gateway, before
+    written, before = asked["object"], asked["oldObject"] if asked["operation"] == "UPDATE" else None
+    is_written = asked["kind"] == kind and asked["operation"] in {"CREATE", "UPDATE"}
+    if not is_written or not isinstance(written, dict) or not isinstance(before, dict | None):
+        raise unasked_for(asked, f"writes {'an' if kind == 'S3Gateway' else 'a'} {kind}")
+    return written, before
 
 
 def unasked_for(asked: Object, what: str) -> web.HTTPBadRequest:

@@ -28,6 +28,7 @@ COLLECTIONS = {
     "pods",
     "s3gateways",
     "secrets",
+    "syncfolders",
     "things",
     "validatingwebhookconfigurations",
 }
@@ -55,7 +56,9 @@ DISCOVERY: dict[str, Object] = {
     "/apis/apiextensions.k8s.io/v1": {
         "resources": [discovered("customresourcedefinitions", "CustomResourceDefinition")]
     },
-    "/apis/s3d.dev/v1alpha1": {"resources": [discovered("s3gateways", "S3Gateway")]},
+    "/apis/s3d.dev/v1alpha1": {
+        "resources": [discovered("s3gateways", "S3Gateway"), discovered("syncfolders", "SyncFolder")]
+    },
 }
 
 

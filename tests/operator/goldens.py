@@ -1,7 +1,8 @@
 """Golden pods: a pod and a gateway, and the patch that makes one of the other; golden jobs that drain a claim.
 
-A file in golden/ holds three documents: the Pod, the S3Gateway's spec, the JSON Patch; one in golden/jobs/ holds two:
-the gateway's spec with how its last pod ran, and the Job. `python -m tests.operator.goldens` writes patches and jobs
+A file in golden/ holds three documents: the Pod, the S3Gateway's spec, the JSON Patch. One in golden/folders/ has the
+spec of a SyncFolder beside that of the gateway. One in golden/jobs/ holds two: the gateway's spec with how its last pod
+ran, and the Job. `python -m tests.operator.goldens` writes patches and jobs
 anew; a change in one is a change of what users get.
 """
 
@@ -13,12 +14,14 @@ import yaml
 from s3d_operator.build import Image
 from s3d_operator.choice import Gateway, read_gateway
 from s3d_operator.drain_job import drain_job
+from s3d_operator.folders import Folder, Placed, place, read_folder
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.inject import patch
 from s3d_operator.spec import S3GatewaySpec
 
 HERE = Path(__file__).parent / "golden"
 JOBS = HERE / "jobs"
+FOLDERS = HERE / "folders"
 IMAGE = Image("registry.example/s3d:1.2.3")
 
 
@@ -33,11 +36,25 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any
     return pod, spec, operations[0] if operations else []
 
 
+def folder(spec: dict[str, Any], name: str = "docs") -> Folder:
+    """A sync folder as the API server would give it."""
+    return read_folder({"metadata": {"name": name}, "spec": spec})
+
+
+def make(path: Path) -> list[dict[str, Any]]:
+    """The patch that is made today for what a golden file gives."""
+    pod, given, _ = read(path)
+    if path.parent != FOLDERS:
+        return patch(pod, gateway(given), IMAGE).operations
+    placed = place(pod, gateway(given["gateway"]), [folder(given["folder"])])
+    assert isinstance(placed, Placed), placed
+    return patch(pod, gateway(given["gateway"]), IMAGE, placed).operations
+
+
 def write(path: Path) -> None:
     """Write the patch that is made today into a golden file."""
     given = path.read_text(encoding="utf-8").split("\n--- # the patch\n")[0].rstrip()
-    pod, spec, _ = read(path)
-    operations = patch(pod, gateway(spec), IMAGE).operations
+    operations = make(path)
     text = yaml.safe_dump(operations, sort_keys=False, width=120)
     path.write_text(f"{given}\n--- # the patch\n{text}", encoding="utf-8")
 
@@ -63,7 +80,7 @@ def write_job(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for file in sorted(HERE.glob("*.yaml")):
+    for file in sorted([*HERE.glob("*.yaml"), *FOLDERS.glob("*.yaml")]):
         write(file)
     for file in sorted(JOBS.glob("*.yaml")):
         write_job(file)

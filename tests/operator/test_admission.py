@@ -18,9 +18,9 @@ def queue(**fields: Any) -> dict[str, Any]:
     return gateway(writeQueue=fields)
 
 
-def message_of(given: dict[str, Any], before: dict[str, Any] | None = None) -> str:
+def message_of(given: dict[str, Any], before: dict[str, Any] | None = None, kind: str = "S3Gateway") -> str:
     """Why it is refused; "" where it is not."""
-    verdict = verdict_of(given, before)
+    verdict = verdict_of(kind, given, before)
     assert verdict["allowed"] is ("status" not in verdict)
     return str(verdict.get("status", {}).get("message", ""))
 
@@ -61,3 +61,15 @@ def test_a_field_of_a_newer_release_is_the_schemas_to_judge_and_what_is_known_be
     assert read_gateway(gateway(later=1)).problem, "no pod is made with it, while nobody knows what it means"
     assert message_of(gateway(later=1)) == ""
     assert "pushFilter" in message_of(gateway(later=1, writeQueue={"pushFilter": ["a["]}))
+
+
+@pytest.mark.semantics("F-2b")
+def test_a_sync_folder_that_no_daemon_would_start_with_is_refused_unless_it_was_so_before() -> None:
+    good = {"spec": {"gatewayRef": {"name": "default"}, "bucket": "team", "mountPath": "/data"}}
+    bad = {"spec": good["spec"] | {"filter": ["team[tga:x]"]}}
+    assert message_of(good, kind="SyncFolder") == ""
+    said = message_of(bad, kind="SyncFolder")
+    assert "spec.filter: 'tga' is none of" in said
+    assert "at character 6 of 'team[tga:x]'" in said
+    assert message_of(bad, bad, kind="SyncFolder") == ""
+    assert "spec.bucket: Field required" in message_of({"spec": {}}, kind="SyncFolder")

@@ -8,7 +8,7 @@ import pytest
 
 from s3d_operator import build, choice
 from s3d_operator.__main__ import parser
-from s3d_operator.kube import GATEWAYS
+from s3d_operator.kube import FOLDERS, GATEWAYS, Kind
 from s3d_operator.names import INJECT, INJECTION
 from tests.operator.charts import CHART, NEEDS_HELM, args_of, labels_of, objects, pod_spec, webhooks
 
@@ -83,14 +83,19 @@ def test_the_clusters_own_namespaces_and_ours_are_never_asked_about() -> None:
 
 
 @pytest.mark.semantics("F-2b")
-def test_gateways_are_asked_about_when_they_are_written_and_nobody_waits_for_a_webhook_that_is_away() -> None:
-    (entry,) = objects()["ValidatingWebhookConfiguration", "s3d"]["webhooks"]
-    group, _, version = GATEWAYS.api_version.partition("/")
+@pytest.mark.parametrize(("what", "kind"), [("gateway", GATEWAYS), ("folder", FOLDERS)])
+def test_what_is_ours_is_asked_about_when_it_is_written_and_nobody_waits_for_a_webhook_that_is_away(
+    what: str, kind: Kind
+) -> None:
+    entries = objects()["ValidatingWebhookConfiguration", "s3d"]["webhooks"]
+    (entry,) = (each for each in entries if each["name"] == f"{what}.validate.s3d.dev")
+    assert len(entries) == 2
+    group, _, version = kind.api_version.partition("/")
     assert entry["rules"] == [
         {
             "apiGroups": [group],
             "apiVersions": [version],
-            "resources": [GATEWAYS.plural],
+            "resources": [kind.plural],
             "operations": ["CREATE", "UPDATE"],
             "scope": "Namespaced",
         }
@@ -99,8 +104,8 @@ def test_gateways_are_asked_about_when_they_are_written_and_nobody_waits_for_a_w
     pods = webhooks()["pod"]
     assert entry["timeoutSeconds"] == pods["timeoutSeconds"]
     service = pods["clientConfig"]["service"]
-    assert entry["clientConfig"] == {"service": service | {"path": "/validate/gateway"}}
-    assert not {"namespaceSelector", "objectSelector"} & entry.keys(), "every gateway is judged"
+    assert entry["clientConfig"] == {"service": service | {"path": f"/validate/{what}"}}
+    assert not {"namespaceSelector", "objectSelector"} & entry.keys(), "each is judged"
 
 
 @pytest.mark.checklist(11)

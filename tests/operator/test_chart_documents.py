@@ -112,9 +112,9 @@ def test_the_catalogues_entry_is_that_of_the_chart() -> None:
     images = {each["name"]: each["image"] for each in yaml.safe_load(annotations["images"])}
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert images == {name: values[name]["image"] for name in ("operator", "sidecar")}
-    (crd,) = yaml.safe_load(annotations["crds"])
-    definition = objects()["CustomResourceDefinition", crd["name"]]["spec"]
-    assert (crd["kind"], crd["version"]) == (definition["names"]["kind"], definition["versions"][0]["name"])
+    told = {crd["name"]: (crd["kind"], crd["version"]) for crd in yaml.safe_load(annotations["crds"])}
+    definitions = {name: raw["spec"] for (kind, name), raw in objects().items() if kind == "CustomResourceDefinition"}
+    assert told == {name: (each["names"]["kind"], each["versions"][0]["name"]) for name, each in definitions.items()}
     assert METADATA["kubeVersion"] == ">=1.31.0-0"
     assert "| Kubernetes | 1.31 or newer" in GUIDE
     for heading in ("## What it runs on", "## Upgrade", "## Uninstall"):

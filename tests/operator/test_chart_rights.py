@@ -40,8 +40,16 @@ def test_nobody_reads_secrets_but_the_one_of_the_certificate_or_writes_pods() ->
 
 
 @pytest.mark.checklist(28)
-def test_the_webhook_only_reads_and_only_gateways() -> None:
-    assert granted("ClusterRole", "s3d-webhook") == {("s3gateways", verb, "*") for verb in ("get", "list", "watch")}
+def test_the_webhook_only_reads_and_only_gateways_and_sync_folders() -> None:
+    assert granted("ClusterRole", "s3d-webhook") == {
+        (kind, verb, "*") for kind in ("s3gateways", "syncfolders") for verb in ("get", "list", "watch")
+    }
+
+
+def test_of_a_sync_folder_the_operator_writes_the_status_alone() -> None:
+    grants = {grant for grant in granted("ClusterRole", "s3d-operator") if grant[0].startswith("syncfolders")}
+    reads = {("syncfolders", verb, "*") for verb in ("get", "list", "watch")}
+    assert grants == reads | {("syncfolders/status", "patch", "*")}
 
 
 @pytest.mark.checklist(29)

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from s3d_operator.crd import files, s3gateway
+from s3d_operator.crd import files, s3gateway, sync_folder
 from s3d_operator.schema import CPU_PATTERN, MESSAGES, SIZE_PATTERN
 
 ROOT = Path(__file__).parents[2]
-VERSION = s3gateway()["spec"]["versions"][0]
-SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+VERSION, FOLDER_VERSION = (made["spec"]["versions"][0] for made in (s3gateway(), sync_folder()))
+SCHEMA, FOLDER_SCHEMA = (version["schema"]["openAPIV3Schema"] for version in (VERSION, FOLDER_VERSION))
+EACH = pytest.mark.parametrize("schema", [SCHEMA, FOLDER_SCHEMA], ids=["s3gateways", "syncfolders"])
 SPEC = SCHEMA["properties"]["spec"]["properties"]
 
 
@@ -30,27 +31,31 @@ def test_a_generated_file_is_what_the_models_say(path: Path) -> None:
     assert (ROOT / path).read_text(encoding="utf-8") == files()[path], "run `s3d-operator crds`"
 
 
-def test_the_schema_is_structural() -> None:
+@EACH
+def test_the_schema_is_structural(schema: dict[str, Any]) -> None:
     """Every node has a type, and nothing in it is what the API server refuses."""
-    for path, node in nodes(SCHEMA):
+    for path, node in nodes(schema):
         assert ("type" in node) != ("x-kubernetes-int-or-string" in node), path
         assert not node.keys() & {"$ref", "$defs", "title", "anyOf", "const", "nullable"}, path
         assert node.get("additionalProperties") is not False, path
 
 
-def test_every_field_says_what_it_is() -> None:
-    undocumented = [path for path, node in nodes(SCHEMA) if "description" not in node and "properties" not in node]
+@EACH
+def test_every_field_says_what_it_is(schema: dict[str, Any]) -> None:
+    undocumented = [path for path, node in nodes(schema) if "description" not in node and "properties" not in node]
     assert [path for path in undocumented if path.startswith(".spec") and not path.endswith("[]")] == []
 
 
-def test_names_are_camel_case() -> None:
-    names = [name for _, node in nodes(SCHEMA) for name in node.get("properties", {})]
+@EACH
+def test_names_are_camel_case(schema: dict[str, Any]) -> None:
+    names = [name for _, node in nodes(schema) for name in node.get("properties", {})]
     assert [name for name in names if "_" in name or name[0].isupper()] == []
 
 
-def test_what_rules_and_selectors_walk_is_bounded() -> None:
+@EACH
+def test_what_rules_and_selectors_walk_is_bounded(schema: dict[str, Any]) -> None:
     """The API server refuses a rule whose cost it cannot bound."""
-    for path, node in nodes(SCHEMA):
+    for path, node in nodes(schema):
         if node.get("type") == "array":
             assert "maxItems" in node, path
         if node.get("type") == "object" and "additionalProperties" in node:
@@ -97,13 +102,24 @@ def is_quantity(node: dict[str, Any]) -> bool:
     return bool(node.get("x-kubernetes-int-or-string"))
 
 
-def test_no_person_is_shown_a_regular_expression() -> None:
-    assert [path for path, node in nodes(SCHEMA) if path.startswith(".spec") and "pattern" in node] == []
+@EACH
+def test_no_person_is_shown_a_regular_expression(schema: dict[str, Any]) -> None:
+    assert [path for path, node in nodes(schema) if path.startswith(".spec") and "pattern" in node] == []
 
 
-def test_the_chart_keeps_the_definitions_on_uninstall_if_told_so() -> None:
-    plain, template = files().values()
+@pytest.mark.parametrize("plural", ["s3gateways", "syncfolders"])
+def test_the_chart_keeps_the_definitions_on_uninstall_if_told_so(plural: str) -> None:
+    made = files()
+    plain = made[Path(f"crds/s3d.dev_{plural}.yaml")]
+    template = made[Path(f"charts/s3d/templates/crd-{plural}.yaml")]
     lines = itertools.filterfalse(lambda line: "{{" in line, template.splitlines())
     definition = yaml.safe_load("\n".join(lines))
     assert definition["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert definition == yaml.safe_load(plain)
+
+
+def test_a_row_of_a_sync_folder_says_first_whether_it_is_equal() -> None:
+    """What `kubectl get syncfolders` shows, without -o wide."""
+    shown = [column["name"] for column in FOLDER_VERSION["additionalPrinterColumns"] if not column["priority"]]
+    assert shown == ["Synced", "Reason", "Pods", "Files", "Unsent", "Conflicts", "Equal", "Seen", "Age"]
+    assert sync_folder()["spec"]["names"]["shortNames"] == ["syncf"]

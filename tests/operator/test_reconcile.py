@@ -693,7 +693,7 @@ def test_kopf_is_asked_for_events_alone_so_that_it_writes_nothing(client: Kube) 
     handlers = Reconciler(client, IMAGE).handlers(find)
     assert handlers._changing.get_all_handlers() == []
     assert handlers._spawning.get_all_handlers() == []
-    assert len(handlers._watching.get_all_handlers()) == 2
+    assert len(handlers._watching.get_all_handlers()) == 3
 
 
 @pytest.mark.checklist(43)

@@ -172,6 +172,32 @@ async def test_a_gateway_that_is_too_new_to_be_known_is_looked_up(api: ApiServer
     assert caller.webhook.gateways.objects == {}
 
 
+@pytest.mark.semantics("S-10")
+async def test_a_folder_that_is_too_new_to_be_known_is_looked_up_and_without_it_no_pod_is_injected(
+    api: ApiServer, caller: Caller
+) -> None:
+    api.put(gateway_path("default"), gateway("default"))
+    mount = {"name": "data", "mountPath": "/data"}
+    app = {"name": "app", "securityContext": {"runAsUser": 1000}, "volumeMounts": [mount]}
+    asks = pod(containers=[app], volumes=[{"name": "data", "emptyDir": {}}])
+    asks["metadata"]["annotations"] = {"s3d.dev/sync-folder": "docs"}
+    refusal = await caller.ask("pod", asks)
+    assert (refusal["allowed"], refusal["status"]["reason"]) == (False, "NoSuchFolder")
+    warned = await caller.ask("namespace", asks)
+    assert "patch" not in warned
+    assert "names SyncFolder 'docs', which this namespace does not have" in warned["warnings"][0]
+    spec = {"gatewayRef": {"name": "default"}, "bucket": "team", "mountPath": "/data"}
+    # No event: no watch has heard of it.
+    api.objects["/apis/s3d.dev/v1alpha1/namespaces/shop/syncfolders/docs"] = {
+        "metadata": {"namespace": "shop", "name": "docs"},
+        "spec": spec,
+    }
+    injected = jsonpatch.apply_patch(asks, patch_of(await caller.ask("pod", asks)))
+    (sidecar,) = injected["spec"]["initContainers"]
+    assert sidecar["volumeMounts"][-1] == {"name": "data", "mountPath": "/var/lib/s3d-folder"}
+    assert sidecar["securityContext"]["runAsUser"] == 1000
+
+
 async def test_a_gateway_of_another_namespace_is_none(api: ApiServer, caller: Caller) -> None:
     api.put(gateway_path("default", "elsewhere"), gateway("default", namespace="elsewhere"))
     assert "patch" not in await caller.ask("namespace", pod())
@@ -196,6 +222,22 @@ async def test_a_gateway_is_judged_when_it_is_written_and_counted(caller: Caller
     counted = await caller.metrics()
     assert counted['s3d_webhook_gateway_reviews_total{result="accepted"}'] == 2
     assert counted['s3d_webhook_gateway_reviews_total{result="refused"}'] == 1
+
+
+@pytest.mark.semantics("F-2b")
+async def test_a_sync_folder_is_judged_when_it_is_written_and_counted(caller: Caller) -> None:
+    kind = {"group": "s3d.dev", "version": "v1alpha1", "kind": "SyncFolder"}
+    spec = {"gatewayRef": {"name": "default"}, "bucket": "team", "mountPath": "/data"}
+    for filters, is_allowed in (["team"], True), (["team[tga:x]"], False):
+        asked = review({"spec": spec | {"filter": filters}}, name="docs", kind=kind, oldObject=None)
+        status, answer = await caller.post("folder", asked, "validate")
+        assert (status, answer["response"]["allowed"]) == (200, is_allowed)
+    status, _ = await caller.post("folder", written(gateway("a")), "validate")
+    counted = await caller.metrics()
+    found = [
+        counted[f's3d_webhook_folder_reviews_total{{result="{each}"}}'] for each in ("accepted", "refused", "error")
+    ]
+    assert (status, found) == (400, [1, 1, 1])
 
 
 @pytest.mark.parametrize(

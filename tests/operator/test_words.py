@@ -18,6 +18,8 @@ NAMES = [
     names.INJECT,
     names.INJECTION,
     names.GATEWAY,
+    names.FOLDER,
+    names.FOLDER_HASH,
     names.ENDPOINT_ENV,
     names.ON_MISSING,
     names.EXPENDABLE,

@@ -1,0 +1,97 @@
+"""The reconciler beside an API server and a pod: the status of a SyncFolder, and who is told of a halt."""
+
+from typing import Any
+
+import pytest
+
+from s3d_operator.reconcile import Reconciler
+from tests.operator.apiserver import ApiServer
+from tests.operator.conftest import Eventually
+from tests.operator.test_folders import SPEC, asking
+from tests.operator.test_folders import injected as with_folder
+from tests.operator.test_pods import running
+from tests.operator.test_reconcile import NOW, QUIET, Door, events, pods_door, put_gateway, put_pod, reconciler, status
+
+__all__ = ["pods_door", "reconciler"]
+
+PATH = "/apis/s3d.dev/v1alpha1/namespaces/shop/syncfolders/docs"
+FOLDER: dict[str, Any] = {
+    "state": "quiet",
+    "halt": "",
+    "since": 1_767_268_800.5,
+    "files": 3,
+    "unsent": 0,
+    "conflicts": 0,
+    "left_alone": 0,
+}
+
+
+def put_both(api: ApiServer) -> None:
+    """A gateway, a folder and a pod that has both."""
+    put_gateway(api)
+    api.put(PATH, {"metadata": {"namespace": "shop", "name": "docs", "uid": "u-docs", "generation": 2}, "spec": SPEC})
+    raw = with_folder(asking())
+    raw["metadata"] |= {
+        "name": "shop-1",
+        "namespace": "shop",
+        "uid": "u-1",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    put_pod(api, raw | {"status": {"podIP": "127.0.0.1", "initContainerStatuses": [running()]}})
+
+
+def reasons(api: ApiServer) -> dict[str, str]:
+    return {each["type"]: each["reason"] for each in api.objects[PATH]["status"]["conditions"]}
+
+
+async def test_a_round_writes_what_the_pods_say_of_their_folder_and_no_second_time(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_both(api)
+    pods_door.said = QUIET | {"sync_folder": FOLDER}
+    await eventually(lambda: reconciler.injected.objects)
+    assert await reconciler.round(NOW) == "done"
+    said = api.objects[PATH]["status"]
+    assert (said["files"], said["unsent"], said["observedGeneration"]) == (3, 0, 2)
+    assert said["pods"] == {"synced": 1, "outdated": 0, "halted": 0, "unreachable": 0}
+    assert reasons(api) == {"Ready": "Ready", "Synced": "Equal", "Halted": "NotHalted"}
+    before = len(api.requests)
+    await reconciler.round(NOW)
+    assert [request for request in api.requests[before:] if not request.startswith("GET")] == []
+
+
+@pytest.mark.semantics("S-10c")
+async def test_a_halt_is_told_at_the_folder_and_at_the_pod_once(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_both(api)
+    pods_door.said = QUIET | {"sync_folder": FOLDER | {"state": "halted", "halt": "MassDelete"}}
+    await eventually(lambda: reconciler.injected.objects)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    assert reasons(api) == {"Ready": "MassDelete", "Synced": "MassDelete", "Halted": "MassDelete"}
+    told = [(kind, text) for kind, reason, text in events(api) if reason == "FolderHalted"]
+    assert {kind for kind, _ in told} == {"Pod", "SyncFolder"}
+    assert len(told) == 2
+    assert "since 2026-01-01T12:00:00Z (MassDelete)" in told[0][1]
+
+
+async def test_words_of_a_newer_sidecar_make_the_folder_unknown_and_not_the_pod(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_both(api)
+    pods_door.said = QUIET | {"sync_folder": FOLDER | {"state": "dreaming"}}
+    await eventually(lambda: reconciler.injected.objects)
+    await reconciler.round(NOW)
+    assert reasons(api)["Synced"] == "PodsUnreachable"
+    assert status(api)["pods"]["unreachable"] == 0
+
+
+async def test_a_cluster_without_the_definition_keeps_the_status_of_gateways(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_both(api)
+    await eventually(lambda: reconciler.injected.objects)
+    api.broken = "syncfolders"
+    assert await reconciler.round(NOW) == "failed"
+    assert status(api)["pods"]["injected"] == 1
