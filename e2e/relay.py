@@ -202,7 +202,7 @@ def has_left(writer: asyncio.StreamWriter) -> bool:
 
 def control(port: int, **changes: Any) -> dict[str, Any]:
     """Change a relay that runs as a process, by its control port; its settings and counts. Raises ValueError."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(json.dumps(changes).encode() + b"\n")
         with connection.makefile("rb") as answer:
             stats: dict[str, Any] = json.loads(answer.readline())

@@ -28,7 +28,7 @@ def raw(
     daemon: Daemon, method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """One request by hand."""
-    connection = http.client.HTTPConnection(urlsplit(daemon.endpoint).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(daemon.endpoint).netloc, timeout=120)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()

@@ -111,7 +111,7 @@ class Daemon:
 
     def status(self) -> dict[str, Any]:
         """What /status says."""
-        with urllib.request.urlopen(f"{self.metrics_endpoint}/status", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.metrics_endpoint}/status", timeout=60) as answer:
             status: dict[str, Any] = json.load(answer)
             return status
 

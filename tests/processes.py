@@ -47,11 +47,11 @@ class Program:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """Wait for the end; the exit code. Raises subprocess.TimeoutExpired."""
         return self.process.wait(timeout)
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = 60) -> int:
         """Ask for the end by SIGTERM and wait for it; the exit code."""
         self.process.terminate()
         return self.wait(timeout)
@@ -106,7 +106,7 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise NotStarted(f"no port between {PORTS[0]} and {PORTS[-1]} is free")
 
 
-def http_status(url: str, timeout: float = 2) -> int | None:
+def http_status(url: str, timeout: float = 30) -> int | None:
     """The status of a GET, or None where nothing answers."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)

@@ -47,7 +47,7 @@ async def at_work(directory: Path, remote: S3) -> AsyncIterator[Queue]:
             task.cancel()
 
 
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something that is promised to come."""
     end = time.monotonic() + seconds
     while not holds():

@@ -51,7 +51,7 @@ class Refusing:
 
     def _ask(self, body: bytes | None) -> Any:
         request = urllib.request.Request(self.remote.endpoint + CONTROL, body, method="PUT" if body else "GET")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
 

@@ -93,7 +93,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
         yield put_before
 
 
-def first_line(program: Program, seconds: float = 20) -> dict[str, Any]:
+def first_line(program: Program, seconds: float = 60) -> dict[str, Any]:
     """What a program says first, as JSON. Raises NotStarted."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and program.running:

@@ -402,7 +402,7 @@ def phrase(status: int | str) -> str:
     return "Odd"
 
 
-async def until(holds: Callable[[], bool], seconds: float = 30.0, what: str = "it") -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60.0, what: str = "it") -> None:
     """Wait for something that is promised to come, without saying when."""
     end_at = time.monotonic() + seconds
     while not holds():

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from kubernetes.aio.client import Configuration
 
+from e2e.cluster.kube import until
 from s3d_operator.access import Access
 from s3d_operator.crd import s3gateway, sync_folder
 from s3d_operator.kube import ApiError, Kube
@@ -126,6 +127,12 @@ class Kubectl:
         while self.run("get", "--raw", "/readyz").returncode or self.run("get", "namespace", "default").returncode:
             assert program.running, program.output()[-4000:]
 
+    def until_allowed(self, verb: str, what: str, *words: str, allowed: bool = True) -> None:
+        """Wait until the operator may do something, or may not any more: a binding is in force a moment after it is
+        written."""
+        ask = ("auth", "can-i", verb, what, "--as=operator", *words)
+        until(lambda: (self.run(*ask).returncode == 0) is allowed, f"{verb} of {what}: {allowed}")
+
 
 @pytest.fixture
 def kubectl(server: Access) -> Kubectl:
@@ -142,6 +149,7 @@ def operators(server: Access) -> Access:
     kubectl = Kubectl(max(cache_dir().glob("node-v*/bin/kubectl")), server)
     kubectl("apply", given=role)
     kubectl("create", "clusterrolebinding", "operator", "--clusterrole=operator", "--user=operator")
+    kubectl.until_allowed("list", "pods", "--all-namespaces")
     return access_of(server.configuration.host, OPERATOR)
 
 

@@ -22,9 +22,8 @@ import pytest
 import yaml
 
 from e2e.apiserver.conftest import TOKEN, trusting_nobody
-from e2e.apiserver.test_rotation import Stage, place, pod, stage
+from e2e.apiserver.test_rotation import Stage, is_admitted, place, pod, stage
 from s3d_operator.access import Access
-from s3d_operator.kube import ApiError
 from tests.processes import Program, free_port, running, start, wait_for_http
 
 __all__ = ["place", "stage"]
@@ -82,14 +81,6 @@ async def create(url: str) -> dict[str, list[tuple[float, dict[str, Any]]]]:
     return made
 
 
-async def injects(stage: Stage) -> bool:
-    """Whether the API server believes the webhook by now, and pods get their sidecar."""
-    try:
-        return await stage.create("asking") == ["s3d"]
-    except ApiError:
-        return False
-
-
 def table(made: dict[str, list[tuple[float, dict[str, Any]]]], seconds: float) -> str:
     """The times, as docs/BENCHMARKS.md shows them."""
     rows = ["| pods | p50 | p99 | slowest |", "|---|---|---|---|"]
@@ -129,7 +120,7 @@ async def test_a_thousand_admissions_and_the_memory_of_both_processes(
         )
         await asyncio.to_thread(wait_for_http, replica, f"http://127.0.0.1:{ready}/readyz", status=200)
         async with asyncio.timeout(300):
-            while not await injects(stage):
+            while not await is_admitted(stage, "asking"):
                 assert operator.running, operator.output()
         idle, used = memory(replica), processor_seconds(replica)
         begin = time.perf_counter()

@@ -40,6 +40,7 @@ def granted(operators: Access, kubectl: Kubectl) -> None:
     """Jobs are granted in this namespace, as the chart grants them."""
     kubectl("apply", given=of_chart("Role", "s3d-drain", 'drain.jobs.namespaces=["default"]'))
     kubectl("create", "rolebinding", "drain", "--role=s3d-drain", "--user=operator")
+    kubectl.until_allowed("create", "jobs")
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ async def reconciler(
             await asyncio.to_thread(kubectl, "patch", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     for words in (("rolebinding", "drain"), ("role", "s3d-drain")):
         await asyncio.to_thread(kubectl, "delete", "--ignore-not-found", *words)
+    await asyncio.to_thread(kubectl.until_allowed, "create", "jobs", allowed=False)
 
 
 async def look(reconciler: Reconciler, holds: Callable[[], bool]) -> None:
@@ -71,7 +73,7 @@ async def look(reconciler: Reconciler, holds: Callable[[], bool]) -> None:
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end, "did not come to hold"
         await asyncio.sleep(0.01)

@@ -1,6 +1,7 @@
 """A control group with little memory, of version 1 or 2, as the machine has it."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from e2e.chaos.requests import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -57,4 +60,15 @@ def new_group(memory: int) -> Iterator[Group]:
         yield Group(path, unified)
     finally:
         # Its processes have ended by now; the kernel may take a moment to see it.
+        wait_until(lambda: is_removed(path))
+
+
+def is_removed(path: Path) -> bool:
+    """Remove a group; whether nothing is in it any more."""
+    try:
         path.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True

@@ -177,7 +177,9 @@ def test_without_descriptors_writes_are_refused_and_resume(lonely: Daemon) -> No
     assert request("PUT", "inline", b"1")[0] == request("PUT", "file", LARGE)[0] == 200
     pid = lonely.process.pid
     limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free(pid), limit[1]))
+    # Others than the door may have one open for a moment.
+    lowest = min(lowest_free(pid) for _ in range(100))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, limit[1]))
     assert request("GET", "file")[0] == 503
     assert request("GET", "inline") == (200, b"1")
     assert request("PUT", "another", b"2")[0] == 200

@@ -44,6 +44,9 @@ def test_a_multipart_push_that_dies_again_and_again_ends_as_one_object_and_no_up
     for number in range(KILLS):
         # So slow that a push takes seconds, and the last time fast enough to end.
         far.set(mode="pass", bandwidth=4_000_000)
+        if number % 2:
+            # Midway for sure, also where the machine is slow.
+            wait_until(lambda: far.set()["in_flight"] > 0 or not pending(daemon))
         time.sleep(choose.uniform(0.0, 1.5))
         midway += far.set()["in_flight"] > 0 and pending(daemon) > 0
         daemon.kill()

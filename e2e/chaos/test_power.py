@@ -183,7 +183,7 @@ def survived(settings: dict[str, str], image: Path, change: Change) -> bool:
 
 def ask(daemon: Daemon, method: str, key: str, body: bytes | None = None) -> tuple[int, bytes | None]:
     """One request; the body of a success alone."""
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     try:
         connection.request(method, f"/{BUCKET}/{key}", body=body)
         response = connection.getresponse()

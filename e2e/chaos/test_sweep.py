@@ -26,6 +26,8 @@ BODY_CALLS = ("openat", "fallocate", "writev", "fadvise64", "fsync", "linkat")
 LOG_CALLS = ("pwrite64", "fdatasync")
 # Wakes the loop and sends the answer; libuv gives up where it fails, so it is only killed at.
 ANSWER_CALLS = ("write",)
+# Deletes a body that nothing refers to any more, beside all answers.
+DELETION_CALLS = frozenset(["unlinkat"])
 # What changes nothing on the disk.
 READ_CALLS = frozenset(
     "access close fcntl fstat fstatfs getdents64 getxattr lseek lstat mmap munmap newfstatat pread64 read readlink "
@@ -74,7 +76,9 @@ def test_a_write_that_dies_at_any_call_is_there_in_whole_or_not_at_all(
             prepare(lonely, key, write)
             with traced(lonely.process, tmp_path / "trace", *fault(call, f"signal=KILL:when={number}")):
                 answered = write.send(lonely, key) in OK
-                died = ends(lonely)
+                ends(lonely)
+            # Only now: it may have died while it was let go of.
+            died = not lonely.running
             if died:
                 lonely.start()
                 reached.add(call)
@@ -135,7 +139,7 @@ def test_after_a_failed_sync_of_the_log_nothing_is_answered_before_it_has_been_o
         assert [ask(lonely, "PUT", f"during/{number}", SMALL)[0] for number in range(5)] == [503] * 5
         assert http_status(f"{lonely.metrics_endpoint}/readyz") == 503
         assert held(lonely, "before") == SMALL
-    assert "is open again" not in lonely.output()
+        assert "is open again" not in lonely.output()
     send_again(lonely, "after", WRITES["put inline"])
     assert "is open again" in lonely.output()
     assert http_status(f"{lonely.metrics_endpoint}/readyz") == 200
@@ -187,7 +191,8 @@ def test_the_sweep_knows_every_call_by_which_a_write_changes_the_local_dir(
     prepare(lonely, "key", write)
     with traced(lonely.process, tmp_path / "trace", "-e", "trace=%file,%desc") as trace:
         assert write.send(lonely, "key") in OK
-    assert calls_on(trace, lonely.local_dir) - READ_CALLS == set(write.calls)
+    # The file of what it replaces may be deleted in time to be seen; that has a test of its own.
+    assert calls_on(trace, lonely.local_dir) - READ_CALLS - DELETION_CALLS == set(write.calls)
 
 
 def fault(call: str, what: str) -> tuple[str, ...]:

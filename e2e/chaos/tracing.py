@@ -17,7 +17,7 @@ import pytest
 from tests.processes import NotStarted, Program, start
 
 INJECTED = "(INJECTED)"
-PATIENCE = 30.0
+PATIENCE = 60.0
 CALL = re.compile(r"^\d+ +(?:<\.\.\. )?(\w+)", re.MULTILINE)
 
 

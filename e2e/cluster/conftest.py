@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import kube
-from e2e.cluster.kube import ACCESS_KEY, REMOTE, SECRET_KEY, Stream, ask, follow, kubectl, wait
+from e2e.cluster.kube import ACCESS_KEY, REMOTE, SECRET_KEY, Stream, ask, follow, kubectl, until, wait
 from e2e.conftest import CANNOT
 from tests.relays import Relayed
 from tests.remotes import Remote, cache_dir
@@ -148,6 +148,8 @@ def new_namespace() -> Iterator[str]:
     """A namespace with the remote's keys in it, for a while."""
     name = f"test-{secrets.token_hex(4)}"
     kubectl("create", given=kube.namespace_object(name))
+    # Controllers make them a moment later, and no pod is admitted without the account.
+    until(lambda: kube.names(name, "serviceaccounts,configmaps") >= kube.DEFAULTS, "what each namespace has")
     kubectl("create", given=kube.secret(name))
     yield name
     if not KEEP:
@@ -176,7 +178,7 @@ def gateway(namespace: str, bucket: str) -> Callable[..., None]:
 
 @pytest.fixture
 def followed(namespace: str, following: Follow) -> Iterator[Callable[[], tuple[Stream, Stream, Stream]]]:
-    """Follow the pod from now on until it is gone: its app's log, its sidecar's log, its changes."""
+    """Follow the pod, which runs, from now on until it is gone: its app's log, its sidecar's log, its changes."""
     with ExitStack() as streams:
 
         def open_streams() -> tuple[Stream, Stream, Stream]:
@@ -186,6 +188,9 @@ def followed(namespace: str, following: Follow) -> Iterator[Callable[[], tuple[S
                 streams.enter_context(following(*words))
                 for words in ([*logs, "-c", kube.APP], [*logs, "-c", "s3d"], ["get", "--raw", watch])
             )
+            # What a stream missed because it began too late never comes.
+            for stream, what in ((sidecar, "the sidecar's log"), (changes, "the watch of the pod")):
+                stream.wait_for(lambda _: True, what)
             return app, sidecar, changes
 
         yield open_streams

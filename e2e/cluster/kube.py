@@ -23,10 +23,14 @@ REMOTE = "s3d-remote"
 ENDPOINT = f"http://remote.{REMOTE}:9000"
 ACCESS_KEY, SECRET_KEY = "versitygw", "versitygwsecret"
 APP = "app"
+DEFAULTS = {"serviceaccount/default", "configmap/kube-root-ca.crt"}
+"""What Kubernetes puts into each namespace."""
 WRONG = 3
 """What `s3d status` ends with while something is wrong."""
 SECONDS = 90
 """How long anything may take that should not take long."""
+MOUNTED_SECONDS = 240
+"""How long a change of a Secret or a ConfigMap may take to a pod: the kubelet looks once a minute or so."""
 
 
 class NotSeen(Exception):
@@ -64,6 +68,11 @@ def get(*words: str) -> Object:
     """An object as the API server has it."""
     found: Object = json.loads(kubectl("get", *words, "-o", "json"))
     return found
+
+
+def names(namespace: str, kinds: str) -> set[str]:
+    """The objects of some kinds that a namespace holds."""
+    return set(kubectl("-n", namespace, "get", kinds, "-o", "name").split())
 
 
 def wait(namespace: str, what: str, *conditions: str, seconds: int = SECONDS) -> None:

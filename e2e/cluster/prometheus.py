@@ -170,7 +170,10 @@ def services() -> Iterator[dict[str, str]]:
     found = get("--all-namespaces", "services")["items"]
     known = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw for raw in found}
     for each in get("--all-namespaces", "endpointslices")["items"]:
-        service = known[each["metadata"]["namespace"], each["metadata"]["labels"]["kubernetes.io/service-name"]]
+        service = known.get((each["metadata"]["namespace"], each["metadata"]["labels"]["kubernetes.io/service-name"]))
+        if service is None:
+            # A namespace goes in parts: its Service before what the Service led to.
+            continue
         for endpoint, port in itertools.product(each.get("endpoints") or [], each.get("ports") or []):
             address = f"{endpoint['addresses'][0]}:{port['port']}"
             yield {

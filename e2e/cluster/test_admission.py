@@ -9,7 +9,7 @@ import pytest
 
 from e2e.cluster import kube
 from e2e.cluster.conftest import SYSTEM
-from e2e.cluster.kube import APP, Object, ask, get, kubectl, wait
+from e2e.cluster.kube import APP, Object, ask, get, kubectl, until, wait
 
 Gateway = Callable[..., None]
 
@@ -24,14 +24,20 @@ def submit(made: Object) -> Object:
 
 
 def label(namespace: str) -> None:
-    """Opt the whole namespace in."""
+    """Opt the whole namespace in, which has no gateway yet."""
     kubectl("label", "namespace", namespace, "s3d.dev/injection=enabled")
+    plain = kube.pod(namespace, "bucket", labels={})
+    until(
+        lambda: "the pod runs without a gateway" in ask("create", "--dry-run=server", given=plain).err,
+        "that the API server knows the label",
+    )
 
 
 def test_two_webhooks_are_ready_where_the_chart_says_so_and_the_person_is_told_what_to_do_next(installed: str) -> None:
-    status = get("-n", SYSTEM, "deployment", "s3d-webhook")["status"]
-    assert (status["readyReplicas"], status["replicas"]) == (2, 2)
-    assert get("-n", SYSTEM, "deployment", "s3d-operator")["status"]["readyReplicas"] == 1
+    # Helm waits for new replicas, and not until those of an upgrade are gone.
+    for name, replicas in (("s3d-webhook", 2), ("s3d-operator", 1)):
+        ready, there = (f"jsonpath={{.status.{counted}}}={replicas}" for counted in ("readyReplicas", "replicas"))
+        wait(SYSTEM, f"deployment/{name}", ready, there)
     assert "kubectl label namespace NAMESPACE s3d.dev/injection=enabled" in installed
 
 
@@ -49,9 +55,9 @@ def test_two_webhooks_are_ready_where_the_chart_says_so_and_the_person_is_told_w
 def test_a_pod_gets_the_gateway_by_its_label_or_by_its_namespace(
     gateway: Gateway, namespace: str, whole_namespace: bool, labels: dict[str, str], is_injected: bool
 ) -> None:
-    gateway()
     if whole_namespace:
         label(namespace)
+    gateway()
     spec = submit(kube.pod(namespace, "bucket", labels=labels))["spec"]
     names = [container["name"] for container in spec.get("initContainers", [])]
     environment = {each["name"]: each["value"] for each in spec["containers"][0].get("env", [])}
@@ -153,12 +159,12 @@ def test_a_pod_starts_in_a_restricted_namespace_with_a_token_for_its_audience_al
 def objects_of(namespace: str) -> set[str]:
     """What a namespace holds, but for events."""
     kinds = "pods,configmaps,secrets,persistentvolumeclaims,serviceaccounts,s3gateways"
-    return set(kubectl("-n", namespace, "get", kinds, "-o", "name").split())
+    return kube.names(namespace, kinds)
 
 
 def test_a_gateway_for_some_pods_leaves_the_others_alone(gateway: Gateway, namespace: str) -> None:
-    gateway(podSelector={"matchLabels": {"tier": "front"}})
     label(namespace)
+    gateway(podSelector={"matchLabels": {"tier": "front"}})
     chosen = submit(kube.pod(namespace, "bucket", labels={"tier": "front"}))
     other = submit(kube.pod(namespace, "bucket", labels={"tier": "back"}))
     assert [each["name"] for each in chosen["spec"]["initContainers"]] == ["s3d"]

@@ -47,8 +47,8 @@ def granted(namespace: str) -> None:
 
 
 def pod(namespace: str, bucket: str, *sizes: int) -> Object:
-    """A pod that writes, and whose end gives the drain a second."""
-    return kube.pod(namespace, bucket, *map(str, sizes), terminationGracePeriodSeconds=1)
+    """A pod that writes, and has the time for its last words; the drain has a second by its gateway."""
+    return kube.pod(namespace, bucket, *map(str, sizes), terminationGracePeriodSeconds=30)
 
 
 @pytest.fixture
@@ -66,6 +66,8 @@ def leave(
         app.wait_for(says("done"), "all writes")
         kubectl("-n", namespace, "delete", "pod", APP, "--wait=false")
         ended(changes)
+        # A log may come later than the news that its pod is gone.
+        app.wait_for(says("end"), "the app's last words")
         until(lambda: told(namespace, "S3Gateway", "QueueLeft"), "that something is left")
         assert objects(remote, bucket) == {}
         return digests(app)
@@ -111,8 +113,9 @@ def test_what_a_pod_left_in_a_claim_is_delivered_by_the_drain_job_where_pods_are
     wait(namespace, f"job/{job}", "condition=Complete")
 
     assert objects(remote, bucket) == wrote
-    until(lambda: condition(namespace, "DataAtRisk") == "AllDelivered", "the end of the risk")
-    assert "claims" not in status(namespace)
+    # The pod of the job says that nothing is left before the job is complete.
+    until(lambda: "claims" not in status(namespace), "that the claim is done with")
+    assert condition(namespace, "DataAtRisk") == "AllDelivered"
     assert status(namespace)["pending"]["changes"] == 0
     (said,) = told(namespace, "S3Gateway", "DrainJobFinished")
     assert job in said

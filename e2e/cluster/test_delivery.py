@@ -47,8 +47,8 @@ def digests(app: Stream) -> dict[str, str]:
 
 
 def pod_when(changes: Stream, wanted: Callable[[Object], Any], what: str) -> Object:
-    """The pod at the first of its changes that is wanted; waits for that."""
-    change = changes.wait_for(lambda line: wanted(json.loads(line)), what)
+    """The pod at the first of its changes that is wanted; waits for that, for longer than any drain here."""
+    change = changes.wait_for(lambda line: wanted(json.loads(line)), what, 240)
     pod: Object = json.loads(change)["object"]
     return pod
 
@@ -192,12 +192,12 @@ def test_the_gateway_says_what_is_pending_and_a_running_pod_takes_over_other_lim
     assert seen["pods"] == {"injected": 1, "outdated": 0, "uninjected": 0, "unreachable": 0}
     assert (seen["pending"]["bytes"], seen["pending"]["parked"]) == (sum(SIZES), 0)
     assert condition(namespace, "CredentialsResolved") == "Found"
-    assert told(namespace, "Pod", "Injected")
+    until(lambda: told(namespace, "Pod", "Injected"), "the event, which is told after the status is written")
 
     limit = '{"spec": {"writeQueue": {"maxFiles": 1001}}}'
     kubectl("-n", namespace, "patch", "s3gateway", "default", "--type=merge", "-p", limit)
-    # The kubelet looks at ConfigMaps once a minute or so.
-    sidecar.wait_for(lambda line: "settings reloaded: S3D_WRITE_QUEUE_MAX_FILES" in line, "the other limit", 180)
+    reloaded = "settings reloaded: S3D_WRITE_QUEUE_MAX_FILES"
+    sidecar.wait_for(lambda line: reloaded in line, "the other limit", kube.MOUNTED_SECONDS)
     relay.set(mode="pass")
     until(lambda: condition(namespace, "DataAtRisk") == "AllDelivered", "the delivery")
     assert objects(remote, bucket) == digests(app)
@@ -221,8 +221,7 @@ def test_keys_that_are_put_right_deliver_what_was_taken_without_a_restart(
     until(lambda: condition(namespace, "DataAtRisk") == "RemoteRefuses", "that the keys are refused")
 
     kubectl(*secret, json.dumps({"stringData": {"secretAccessKey": kube.SECRET_KEY}}))
-    # The kubelet looks at Secrets once a minute or so.
-    until(lambda: condition(namespace, "DataAtRisk") == "AllDelivered", "the delivery", 240)
+    until(lambda: condition(namespace, "DataAtRisk") == "AllDelivered", "the delivery", kube.MOUNTED_SECONDS)
     assert objects(remote, bucket) == digests(app)
     (sidecar,) = kube.get("-n", namespace, "pod", APP)["status"]["initContainerStatuses"]
     assert sidecar["restartCount"] == 0

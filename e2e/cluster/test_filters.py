@@ -62,7 +62,7 @@ def test_a_filter_that_is_changed_with_kubectl_releases_what_a_running_pod_holds
     assert patch(namespace, writeQueue={"pushFilter": [f"!{bucket}/001"]}).code == 0
     wait(namespace, "s3gateway/default", "jsonpath={.status.observedGeneration}=2")
     look_at_pod(namespace)
-    until(lambda: kube.pending(namespace)["changes"] == 1, "the delivery of what the next filter takes in")
+    until(lambda: kube.pending(namespace)["changes"] == 1, "what the next filter takes in", kube.MOUNTED_SECONDS)
     written = digests(app)
     del written["001"]
     assert objects(remote, bucket) == written

@@ -93,4 +93,6 @@ def test_the_alert_of_data_at_risk_fires_where_the_remote_refuses_what_was_taken
 
     relay.set(mode="pass")
     until(lambda: active(namespace=namespace, gateway="default") == {"S3DDataAtRisk": "firing"}, "the alert")
-    assert condition(namespace, "DataAtRisk") == "RemoteRefuses"
+    until(
+        lambda: condition(namespace, "DataAtRisk") == "RemoteRefuses", "the status, which is written after the metric"
+    )

@@ -95,7 +95,7 @@ async def api_of() -> Kube:
 async def replaced(times: int) -> None:
     """Wait until another certificate was served for so many times."""
     leaves: set[bytes] = set()
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(600):
         while len(leaves) <= times:
             secret = await asyncio.to_thread(get, "-n", SYSTEM, "secret", "s3d-webhook-tls")
             leaves.add(base64.b64decode(secret["data"]["tls.crt"]))

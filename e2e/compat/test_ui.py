@@ -70,6 +70,7 @@ def page() -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
         # A script of a test runs whatever the page's own policy is, as an extension's would.
         page = browser.new_context(bypass_csp=True).new_page()
+        page.set_default_timeout(120_000)
         yield page
         browser.close()
 

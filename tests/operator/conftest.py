@@ -37,7 +37,7 @@ def eventually() -> Eventually:
     """Wait until something holds."""
 
     async def wait(holds: Callable[[], object]) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < end, "did not come to hold"
             await asyncio.sleep(0.005)

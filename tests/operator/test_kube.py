@@ -31,7 +31,7 @@ async def following(client: Kube) -> AsyncIterator[Watch]:
     watch = Watch(client, THINGS, size_of)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(watch.run())
-        await asyncio.wait_for(watch.synced.wait(), 20)
+        await asyncio.wait_for(watch.synced.wait(), 60)
         yield watch
         task.cancel()
 

@@ -187,7 +187,7 @@ class Answer:
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=5)
+        super().__init__("localhost", timeout=60)
         self.path = path
 
     def connect(self) -> None:
@@ -201,7 +201,7 @@ class Client:
 
     async def tcp(self, path: str, method: str = "GET", **headers: str) -> Answer:
         host, port = self.doors.addresses[0]
-        return await asyncio.to_thread(ask, http.client.HTTPConnection(host, port, timeout=5), method, path, headers)
+        return await asyncio.to_thread(ask, http.client.HTTPConnection(host, port, timeout=60), method, path, headers)
 
     async def unix(self, path: str, method: str = "GET") -> Answer:
         return await asyncio.to_thread(ask, UnixConnection(str(self.doors.path)), method, path, {})

@@ -99,7 +99,7 @@ def failures(metrics: Metrics) -> Counter[str]:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not what():  # noqa: ASYNC110 - what is waited for says nothing
             await asyncio.sleep(0.005)
 

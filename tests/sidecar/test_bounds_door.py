@@ -168,7 +168,7 @@ def test_a_body_that_does_not_come_ends_and_holds_nothing(daemon: Daemon, bucket
 
 
 @pytest.mark.semantics("A-6b")
-@pytest.mark.parametrize("daemon", [QUICK], indirect=True)
+@pytest.mark.parametrize("daemon", [{"S3D_CLIENT_TIMEOUT": "4s"}], indirect=True)
 def test_a_body_that_comes_slowly_and_steadily_is_taken(daemon: Daemon, bucket: str) -> None:
     data = data_of(40_000)
     with connect(daemon) as one:

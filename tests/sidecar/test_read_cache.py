@@ -138,7 +138,7 @@ def test_what_is_cached_is_read_after_a_restart_without_the_store(
     how, data, answer = read(daemon, bucket)
     assert (how, data) == ("STALE", DATA)
     assert int(answer["ResponseMetadata"]["HTTPHeaders"]["age"]) >= 0
-    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=60) as page:
         assert b's3d_cache_requests_total{result="stale"} 1.0' in page.read()
 
 

@@ -20,7 +20,7 @@ from tests.sidecar.layers.queue.remote_facts.test_hold_tags import keys_of
 
 
 def until(holds: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end, "did not come to hold"
         time.sleep(0.02)

@@ -40,6 +40,12 @@ def state(daemon: Daemon) -> dict[str, Any]:
     return dict(daemon.status()["sync_folder"])
 
 
+def is_quiet(daemon: Daemon, files: int) -> bool:
+    """Whether it is at rest and knows that both sides have so many files."""
+    now = state(daemon)
+    return (now["state"], now["files"]) == ("quiet", files)
+
+
 @pytest.mark.semantics("S-3", "S-4")
 def test_files_and_objects_go_both_ways_and_over_a_crash(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
@@ -61,8 +67,7 @@ def test_files_and_objects_go_both_ways_and_over_a_crash(
     daemon.start()
     both = {"a.txt": b"changed while it was down", "d/b": b"from there"}
     eventually(lambda: files_of(folder) == both and there(remote, bucket) == both)
-    eventually(lambda: state(daemon)["state"] == "quiet")
-    assert state(daemon)["files"] == 2
+    eventually(lambda: is_quiet(daemon, 2))
 
 
 @pytest.mark.semantics("S-2", "S-9")
@@ -75,7 +80,7 @@ def test_an_emptied_folder_halts_and_is_a_problem_until_a_person_says_what_was_m
         (folder / name).write_bytes(name.encode())
     daemon = start(start_daemon, remote, bucket, folder)
     eventually(lambda: len(there(remote, bucket)) == 2)
-    eventually(lambda: state(daemon)["state"] == "quiet")
+    eventually(lambda: is_quiet(daemon, 2))
     # No look at the folder falls between the two.
     assert daemon.cli("sync", "pause").returncode == 0
     for name in "ab":
@@ -104,7 +109,7 @@ def test_the_trash_and_what_is_left_alone_are_listed_and_a_file_comes_back(
     daemon = start(start_daemon, remote, bucket, folder)
     remote.client().put_object(Bucket=bucket, Key="docs/link", Body=b"an object")
     eventually(lambda: len(there(remote, bucket)) == 3)
-    eventually(lambda: state(daemon)["state"] == "quiet" and state(daemon)["files"] == 2)
+    eventually(lambda: is_quiet(daemon, 2))
     remote.client().delete_object(Bucket=bucket, Key="docs/a")
     eventually(lambda: "a" not in files_of(folder))
     eventually(lambda: state(daemon)["trash"] == 1)
@@ -123,7 +128,7 @@ def test_a_pause_lasts_over_a_restart_and_an_end_sends_what_is_left(
     folder = tmp_path / "folder"
     folder.mkdir()
     daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_POLL="1h")
-    eventually(lambda: state(daemon)["state"] == "quiet")
+    eventually(lambda: is_quiet(daemon, 0))
     (folder / "late").write_bytes(b"just before the end")
     assert daemon.terminate() == 0
     assert there(remote, bucket) == {"late": b"just before the end"}

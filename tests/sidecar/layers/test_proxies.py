@@ -4,7 +4,7 @@ import http.client
 import http.server
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,21 +50,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         url = urlsplit(self.path)
-        far = http.client.HTTPConnection(self.server.there, timeout=30)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("proxy-authorization", "expect", "host")}
-        far.request(self.command, url.path + (f"?{url.query}" if url.query else ""), body, headers)
-        answer = far.getresponse()
-        document = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "content-length", "date", "server", "connection"):
-                self.send_header(name, value)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(document))
-        if length is not None and answer.status != 204:
-            self.send_header("Content-Length", length)
-        self.end_headers()
-        self.wfile.write(document)
-        far.close()
+        with closing(http.client.HTTPConnection(self.server.there, timeout=60)) as far:
+            headers = {
+                k: v for k, v in self.headers.items() if k.lower() not in ("proxy-authorization", "expect", "host")
+            }
+            far.request(self.command, url.path + (f"?{url.query}" if url.query else ""), body, headers)
+            answer = far.getresponse()
+            document = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "content-length", "date", "server", "connection"):
+                    self.send_header(name, value)
+            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(document))
+            if length is not None and answer.status != 204:
+                self.send_header("Content-Length", length)
+            self.end_headers()
+            self.wfile.write(document)
 
     do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = do_CONNECT = _pass_on  # noqa: N815 (the server looks for these names)
 
@@ -136,8 +137,9 @@ def test_a_proxy_that_makes_no_connection_is_an_absent_remote(
         eventually(lambda: daemon.status()["remote"]["state"] == "away")
         assert "the proxy makes no connection" in daemon.output()
         assert proxy.asked[0][:2] == ("CONNECT", f"{NAMED}:443")
-        states = daemon.status()["states"]
-        assert (states["waiting"], states["in_doubt"]) == (1, 0)
+        # It is known that the remote is away before it is recorded what came of the attempt.
+        recorded = {"waiting": 1, "pushing": 0, "in_doubt": 0}
+        eventually(lambda: recorded.items() <= daemon.status()["states"].items())
 
 
 @pytest.mark.semantics("R-10")
