@@ -1,9 +1,10 @@
 """A proxy in front of a remote that answers some requests itself, as a remote does that refuses them.
 
 It runs as a process of its own and takes its rules as JSON: the first whose method and path fit decides. A rule has
-`path` (how the path begins), and may have `method`, `status` and `code` (the refusal; without a status the request is
-passed on), `delay` (seconds before either), `date` (seconds that the Date of a refusal is ahead), `skew` (it refuses
-only what is signed for a time that is more than 900 s from that date) and `without` (a header that is not passed on).
+`path` (how the path begins), and may have `method`, `status`, `code` and `message` (the refusal; without a status the
+request is passed on), `delay` (seconds before either), `date` (seconds that the Date of a refusal is ahead), `skew` (it
+refuses only what is signed for a time that is more than 900 s from that date) and `without` (a header that is not
+passed on).
 """
 
 import asyncio
@@ -133,7 +134,8 @@ def skewed(rule: Rule, signed_at: str) -> bool:
 
 def refusal(rule: Rule) -> web.Response:
     """The answer of a rule."""
-    document = f"<Error><Code>{rule['code']}</Code><Message>as the test has it</Message></Error>"
+    message = rule.get("message", "as the test has it")
+    document = f"<Error><Code>{rule['code']}</Code><Message>{message}</Message></Error>"
     date = formatdate(time.time() + rule.get("date", 0), usegmt=True)
     return web.Response(status=rule["status"], text=document, content_type="application/xml", headers={"Date": date})
 
