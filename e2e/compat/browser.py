@@ -7,6 +7,7 @@ script is a page's as any other: nothing but the browser decides what it may sen
 import contextlib
 import http.server
 import json
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from tests.processes import running, start
 
@@ -22,6 +24,8 @@ PROGRAM = Path("/usr/lib/chromium/chromium-headless-shell")
 """Debian's. What is on the PATH is a script around it, which would be ended in its place and leave it running."""
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0")
 """The last one lets it stay when the page is loaded."""
+PICTURES = os.environ.get("S3D_E2E_PICTURES", "")
+"""Where pictures of pages are kept; nowhere where it is not set."""
 SECONDS = 120
 """For a script, on a machine that has much to do."""
 PAGE = b"""<!doctype html><meta charset="utf-8"><title>a page</title><script>
@@ -79,6 +83,20 @@ def opened(directory: Path, host: str, trusted: str = "") -> Iterator[Browser]:
         server.shutdown()
         server.server_close()
         serving.join()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """An empty tab, of another Chromium: one that playwright has started."""
+    if not PROGRAM.exists():
+        pytest.skip(f"no {PROGRAM} here; e2e/cluster/chromium.sh installs it (root, Debian)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        # A script of a test runs whatever the page's own policy is, as an extension's would.
+        page = browser.new_context(bypass_csp=True).new_page()
+        page.set_default_timeout(120_000)
+        yield page
+        browser.close()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

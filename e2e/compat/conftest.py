@@ -1,6 +1,7 @@
 """What the tests with stock clients get beside the real remotes and the real daemon."""
 
+from e2e.compat.browser import page
 from tests.refusals import refusing
 from tests.relays import relay
 
-__all__ = ["refusing", "relay"]
+__all__ = ["page", "refusing", "relay"]

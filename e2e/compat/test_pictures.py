@@ -17,13 +17,11 @@ from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 
-from e2e.compat.test_ui import PICTURES, page
+from e2e.compat.browser import PICTURES
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.processes import running, start
 from tests.refusals import Refuse, Refusing
 from tests.remotes import Remote
-
-__all__ = ["page"]
 
 BUCKET = "photos"
 WIDTH = 100

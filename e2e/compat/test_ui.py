@@ -1,6 +1,5 @@
 """The status page in a browser: narrow and wide, light and dark, by keyboard alone, judged by axe-core."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from e2e.compat.browser import PROGRAM
+from e2e.compat.browser import PICTURES
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.processes import running, start
 from tests.refusals import Refuse, Refusing
@@ -22,8 +21,6 @@ HOSTILE = (
     "\u202egnp.exe" + "long" * 50,
     "</table><h1>gone</h1>\x7f",
 )
-PICTURES = os.environ.get("S3D_E2E_PICTURES", "")
-"""Where pictures of the page are kept; nowhere where it is not set."""
 STEPS = 60
 """So often Tab is pressed at most to reach something."""
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -59,20 +56,6 @@ def address(gateway: tuple[Daemon, Refusing], tmp_path: Path) -> Iterator[str]:
     with running(start([sys.executable, "-m", "s3d.cli", "ui"], log, gateway[0].environment)) as program:
         eventually(lambda: log.read_text().endswith("\n") or not program.running)
         yield log.read_text().strip()
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """An empty tab."""
-    if not PROGRAM.exists():
-        pytest.skip(f"no {PROGRAM} here; e2e/cluster/chromium.sh installs it (root, Debian)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
-        # A script of a test runs whatever the page's own policy is, as an extension's would.
-        page = browser.new_context(bypass_csp=True).new_page()
-        page.set_default_timeout(120_000)
-        yield page
-        browser.close()
 
 
 def judged(page: Page) -> list[dict[str, Any]]:
