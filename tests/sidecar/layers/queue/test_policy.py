@@ -22,6 +22,8 @@ __all__ = ["quick"]
 
 REST = asking.REST
 """As it is outside of these tests."""
+LONG = 3600.0
+"""Seconds: longer than any test."""
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -41,7 +43,9 @@ async def governed(
     """A gateway that asks a policy."""
     async with answering(policy) as url:
         settings = Opa(url=url, timeout=patience, fail_upload=fail)
-        async with gateway(directory, store, policy=settings, **more) as here:
+        # What waits for long is looked for and asked about at the store before it is pushed.
+        limits = {"conflict_check_after": LONG, **more}
+        async with gateway(directory, store, policy=settings, **limits) as here:
             store.fake.buckets.setdefault("b", Bucket("b", 0.0))
             await here.ask("HeadObject", {"Bucket": "b", "Key": "k"})
             yield here
