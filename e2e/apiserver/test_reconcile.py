@@ -1,13 +1,16 @@
 """Rounds of the reconciler against a real API server, with the permissions that the chart gives it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
+from e2e.apiserver.test_drains import create_pod, eventually
 from s3d_operator.access import Access
 from s3d_operator.kube import GATEWAYS as S3GATEWAYS
 from s3d_operator.kube import Kube
@@ -15,8 +18,19 @@ from s3d_operator.reconcile import Reconciler
 from tests.operator.goldens import IMAGE
 from tests.operator.kopfs import watching
 from tests.operator.requests import request
+from tests.operator.test_pods import SAID, door
+from tests.processes import free_port
 
 SPEC = {"remote": {"endpoint": "http://minio:9000", "credentials": {"secretRef": {"name": "s3-keys"}}}}
+PODS = "/api/v1/namespaces/default/pods"
+STATE = {"name": "s3d", "started": True, "ready": True, "restartCount": 0, "image": "s", "imageID": "s"}
+RUNNING = {
+    "status": {
+        "podIP": "127.0.0.1",
+        "podIPs": [{"ip": "127.0.0.1"}],
+        "initContainerStatuses": [STATE | {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+    }
+}
 CONFIG = "/api/v1/namespaces/default/configmaps/default-s3d"
 
 
@@ -106,6 +120,35 @@ async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gat
     wide = (await asyncio.to_thread(kubectl, "get", "s3gateways", "-o", "wide")).splitlines()
     assert wide[0].split() == [*head.split(), "PARKED", "ENDPOINT", "MESSAGE"]
     assert "http://minio:9000" in wide[1]
+
+
+@pytest.mark.semantics("F-2c")
+async def test_kubectl_describes_settings_that_a_pod_refuses(
+    kube: Kube, kubectl: Kubectl, gateways: Gateways, operators: Access
+) -> None:
+    gateway = await gateways.create("refused", SPEC)
+    port = free_port()
+    refusing = SAID | {"files": {"settings": {"loaded_at": 1.0, "error": "S3D_WRITE_QUEUE_PUSH_FILTER: no bracket"}}}
+
+    async def say(_: web.Request) -> web.Response:
+        return web.json_response(refusing)
+
+    async with Kube(operators) as own, door("127.0.0.1", port, say):
+        made = Reconciler(own, IMAGE, door_port=port)
+        async with watching(made):
+            await made.know_pods()
+            await create_pod(kube, "refuses", gateway)
+            await request(
+                kube, "PATCH", f"{PODS}/refuses/status", RUNNING, kind="application/strategic-merge-patch+json"
+            )
+            await eventually(lambda: any(pod.listens for pod in made.injected.objects.values()))
+            for _ in range(2):
+                await made.round(datetime.now(UTC))
+    shown = await asyncio.to_thread(kubectl, "describe", "s3gateway", "refused")
+    await request(kube, "DELETE", f"{PODS}/refuses?gracePeriodSeconds=0")
+    status, _, events = shown.partition("\nEvents:")
+    assert "1 of 1 pods refuse the settings of their ConfigMap" in status
+    assert re.search(r"Warning +SettingsRefused +.*s3d-operator +since .* pods refuse the settings", events), shown
 
 
 @pytest.mark.checklist(28)

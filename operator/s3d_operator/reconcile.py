@@ -42,7 +42,7 @@ from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
 from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import GatewayFacts, Seen, stamp, status_of
+from s3d_operator.status import SHOW_STATUS, GatewayFacts, Seen, stamp, status_of
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
@@ -213,6 +213,7 @@ class Reconciler:
                 if lost:
                     self.metrics.lost.labels(*key).inc(lost)
                 unsaid.discard(key)
+                await self.tell_refused(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.look_at_folders(by_namespace, answers, now)
         await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
@@ -423,6 +424,16 @@ class Reconciler:
                 if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
                     self._ended.pop(uid, None)
 
+    async def tell_refused(self, raw: Object) -> None:
+        """Tell at a gateway that pods refuse what it gives them, once for each time that its condition begins to."""
+        for each in (raw.get("status") or {}).get("conditions") or []:
+            if each.get("reason") == Reason.SETTINGS_REFUSED:
+                text = (
+                    f"since {each.get('lastTransitionTime')} pods refuse the settings of their ConfigMap and use those "
+                    f"from before: {SHOW_STATUS} says what is wrong, and where"
+                )
+                await self.events.tell(about_gateway(raw["metadata"]), Reason.SETTINGS_REFUSED, text)
+
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""
         reason = Reason.QUEUE_LEFT if pod.outlives else Reason.QUEUE_LOST
@@ -434,8 +445,7 @@ class Reconciler:
         )
         objects = [pod.owner]
         if metadata := gateways.get((pod.namespace, pod.gateway)):
-            known = {name: metadata[name] for name in ("name", "namespace", "uid")}
-            objects.append({"apiVersion": API_VERSION, "kind": "S3Gateway"} | known)
+            objects.append(about_gateway(metadata))
         for each in objects:
             if not await self.events.tell(each, reason, text):
                 return False
@@ -473,6 +483,12 @@ class Reconciler:
     async def scrape(self, request: web.Request) -> web.Response:
         """What it has counted."""
         return await scrape(self.metrics, request)
+
+
+def about_gateway(metadata: Object) -> Object:
+    """A gateway as events name it."""
+    known = {name: metadata[name] for name in ("name", "namespace", "uid")}
+    return {"apiVersion": API_VERSION, "kind": "S3Gateway"} | known
 
 
 def is_of(pod: Pod, gateway: Object) -> bool:

@@ -124,6 +124,22 @@ async def test_a_round_that_finds_all_as_it_should_be_writes_nothing(
     assert [request for request in api.requests[before:] if not request.startswith("GET")] == []
 
 
+@pytest.mark.semantics("F-2c")
+async def test_settings_that_a_pod_refuses_are_a_condition_and_an_event_of_each_time(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_gateway(api)
+    put_pod(api, injected())
+    await eventually(lambda: reconciler.injected.objects)
+    refusing = QUIET | {"files": {"settings": {"loaded_at": 1.0, "error": "S3D_WRITE_QUEUE_PUSH_FILTER: no bracket"}}}
+    for minute, said in enumerate((refusing, refusing, refusing, QUIET, refusing, refusing)):
+        pods_door.said = said
+        await reconciler.round(NOW.replace(minute=minute))
+    assert conditions(api)["SettingsAccepted"] == "SettingsRefused"
+    told = sorted((kind, message.split()[1]) for kind, reason, message in events(api) if reason == "SettingsRefused")
+    assert told == [("S3Gateway", "2026-01-01T12:00:00Z"), ("S3Gateway", "2026-01-01T12:04:00Z")]
+
+
 async def test_a_pod_that_falls_silent_keeps_its_last_word_and_makes_risk_unknown(
     api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
 ) -> None:
