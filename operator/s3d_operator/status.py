@@ -357,7 +357,7 @@ def judge_risk(facts: GatewayFacts, pending: Object, now: datetime) -> Judgement
         return Judgement(
             "True",
             Reason.FILES_UNSENT,
-            f"{amount(unsent, 'change', 'changes')} in sync folders of {amount(len(stuck), 'pod', 'pods')} cannot be sent: "
+            f"{amount(unsent, 'change', 'changes')} in the sync folders of pods cannot be sent: "
             "`kubectl exec POD -c s3d -- s3d sync status` says why. A folder in an emptyDir goes with its pod",
         )
     # A pod that has the claim and has said something is asked itself, and its claim says nothing then.
