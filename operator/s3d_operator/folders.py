@@ -49,6 +49,7 @@ FIELDS = {
 class Folder:
     """A SyncFolder as the webhook and the operator know it; it cannot be used where `problem` says why."""
 
+    namespace: str
     name: str
     spec: SyncFolderSpec | None
     problem: str = ""
@@ -75,13 +76,13 @@ class Placed:
 
 def read_folder(raw: Object) -> Folder:
     """Read a SyncFolder as the API server gave it."""
-    name = raw["metadata"]["name"]
+    namespace, name = raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
     try:
         spec, _ = parse_spec(SyncFolderSpec, raw)
         check(spec)
     except ConfigError as error:
-        return Folder(name, None, f"{error.message} ({error.hint})")
-    return Folder(name, spec)
+        return Folder(namespace, name, None, f"{error.message} ({error.hint})")
+    return Folder(namespace, name, spec)
 
 
 def settings(spec: SyncFolderSpec) -> dict[str, Any]:

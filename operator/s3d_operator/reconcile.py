@@ -32,7 +32,7 @@ from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.folder_rounds import FolderRounds
-from s3d_operator.folders import read_folder
+from s3d_operator.folders import asked_for, place, read_folder
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import CONFIG_MAPS, FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.losses import lost_with, read_lost, remember
@@ -299,6 +299,13 @@ class Reconciler:
                 continue
             with self.apart(f"pod {namespace}/{name}"):
                 choice = wanted(raw, gateways.get(namespace, []))
+                if isinstance(choice, Gateway) and asked_for(raw):
+                    if not self.folders.is_complete:
+                        # Nobody knows yet whether it could have its folder; the next round does.
+                        continue
+                    known = (folder for folder in self.folders.objects.values() if folder.namespace == namespace)
+                    placed = place(raw, choice, known)
+                    choice = placed if isinstance(placed, Skip) else choice
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:

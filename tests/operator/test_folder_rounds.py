@@ -10,7 +10,18 @@ from tests.operator.conftest import Eventually
 from tests.operator.test_folders import SPEC, asking
 from tests.operator.test_folders import injected as with_folder
 from tests.operator.test_pods import ended, running
-from tests.operator.test_reconcile import NOW, QUIET, Door, events, pods_door, put_gateway, put_pod, reconciler, status
+from tests.operator.test_reconcile import (
+    EVENTS,
+    NOW,
+    QUIET,
+    Door,
+    events,
+    pods_door,
+    put_gateway,
+    put_pod,
+    reconciler,
+    status,
+)
 
 __all__ = ["pods_door", "reconciler"]
 
@@ -123,3 +134,21 @@ async def test_what_went_unsent_with_the_volume_of_a_folder_is_told_and_no_chang
     assert ({kind for kind, _ in found}, len(found)) == (told, len(told))
     assert all("ended before 2 changes in its sync folder 'docs' were sent" in text for _, text in found)
     assert not [reason for _, reason, _ in events(api) if reason.startswith("Queue")]
+
+
+async def test_a_pod_that_runs_without_since_its_folder_cannot_be_had_is_told_so(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_both(api)
+    raw = asking(volume={"name": "data", "configMap": {"name": "x"}})
+    raw["metadata"] |= {"name": "without", "namespace": "shop", "uid": "u-2", "labels": {"s3d.dev/inject": "true"}}
+    put_pod(api, raw | {"status": {"phase": "Running"}})
+    await eventually(lambda: reconciler.injected.objects and reconciler.folders.objects)
+    # The first one holds what kopf has told of folders against a list.
+    for _ in range(2):
+        for path in [path for path in api.objects if path.startswith(EVENTS)]:
+            api.delete(path)
+        await reconciler.round(NOW)
+    told = [text for _, reason, text in events(api) if reason == "InjectionSkipped"]
+    assert len(told) == 1
+    assert "nobody can write to a volume of kind configMap" in told[0]
