@@ -30,6 +30,8 @@ HEALTH_PORT = 33334
 ENDPOINT = f"http://127.0.0.1:{DOOR_PORT}"
 TLS_ENDPOINT = f"https://127.0.0.1:{DOOR_PORT}"
 LOCAL_DIR = "/var/lib/s3d"
+FOLDER_DIR = "/var/lib/s3d-folder"
+"""Where the sidecar has the sync folder."""
 CONFIG_DIR = "/etc/s3d/config"
 CONFIG_FILE = "settings.json"
 CONFIG = f"{NAME}-config"

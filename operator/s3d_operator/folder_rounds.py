@@ -62,6 +62,23 @@ class FolderRounds:
                 for about in (pod.owner, {"apiVersion": API_VERSION, "kind": "SyncFolder"} | known):
                     await self._events.tell(about, Reason.FOLDER_HALTED, text)
 
+    async def tell_ends(self, pods: Iterable[Pod], raws: Iterable[Object]) -> None:
+        """Tell of pods that ended with files which were never sent, and whose folder went with them."""
+        known = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
+        for pod in pods:
+            if not (pod.folder and pod.left and pod.left.unsent) or pod.folder_outlives or pod.is_expendable:
+                continue
+            text = (
+                f"pod {pod.name} of {pod.created} ended before {pod.left.unsent} changes in its sync folder "
+                f"{pod.folder!r} were sent, and its volume went with it"
+            )
+            await self._events.tell(pod.owner, Reason.FILES_LOST, text)
+            if metadata := known.get((pod.namespace, pod.folder)):
+                about = {name: metadata[name] for name in ("name", "namespace", "uid")}
+                await self._events.tell(
+                    {"apiVersion": API_VERSION, "kind": "SyncFolder"} | about, Reason.FILES_LOST, text
+                )
+
 
 def is_of(pod: Pod, folder: Object) -> bool:
     """Whether a pod has a folder, by the folder's metadata, and its gateway is still to be asked about it."""

@@ -22,13 +22,13 @@ from s3d_operator.parse import parse_spec
 from s3d_operator.podspec import MESH_PROXIES, annotations, containers
 from s3d_operator.reasons import Reason
 
-DIR = "/var/lib/s3d-folder"
-"""Where the sidecar has the folder."""
 EXPLAIN = "`kubectl explain syncfolder.spec` says what each field takes"
 READ_ONLY = frozenset({"configMap", "secret", "projected", "downwardAPI", "image"})
 """Volumes that nobody can write to."""
 DIES = frozenset({"emptyDir", "ephemeral"})
 """Volumes that go with their pod."""
+WAITS = ["sync", "wait"]
+"""What the container that waits for the folder runs."""
 FIELDS = {
     "S3D_SYNC_FOLDER_BUCKET": "spec.bucket",
     "S3D_SYNC_FOLDER_PREFIX": "spec.prefix",
@@ -49,6 +49,7 @@ FIELDS = {
 class Folder:
     """A SyncFolder as the webhook and the operator know it; it cannot be used where `problem` says why."""
 
+    namespace: str
     name: str
     spec: SyncFolderSpec | None
     problem: str = ""
@@ -75,20 +76,20 @@ class Placed:
 
 def read_folder(raw: Object) -> Folder:
     """Read a SyncFolder as the API server gave it."""
-    name = raw["metadata"]["name"]
+    namespace, name = raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
     try:
         spec, _ = parse_spec(SyncFolderSpec, raw)
         check(spec)
     except ConfigError as error:
-        return Folder(name, None, f"{error.message} ({error.hint})")
-    return Folder(name, spec)
+        return Folder(namespace, name, None, f"{error.message} ({error.hint})")
+    return Folder(namespace, name, spec)
 
 
 def settings(spec: SyncFolderSpec) -> dict[str, Any]:
     """The daemon's settings of a folder, by name."""
     return {
         "S3D_SYNC_FOLDER": True,
-        "S3D_SYNC_FOLDER_DIR": DIR,
+        "S3D_SYNC_FOLDER_DIR": build.FOLDER_DIR,
         "S3D_SYNC_FOLDER_BUCKET": spec.bucket,
         "S3D_SYNC_FOLDER_PREFIX": spec.prefix,
         "S3D_SYNC_FOLDER_DIRECTION": spec.direction,
@@ -142,7 +143,7 @@ def waiting(sidecar: Object) -> Object:
     return {
         "name": build.WAIT,
         **kept,
-        "args": ["sync", "wait"],
+        "args": WAITS,
         "env": [{"name": "S3D_LOCAL_DIR", "value": build.LOCAL_DIR}],
         "resources": {"requests": sidecar["resources"]["requests"], "limits": limits},
         "volumeMounts": [local | {"readOnly": True}],
@@ -190,6 +191,8 @@ def place(pod: Object, gateway: Gateway, folders: Iterable[Folder]) -> Placed | 
 
 def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec) -> Placed | Skip:
     """Find the volume of a folder in a pod, and who uses it there."""
+    if any(each["name"] == build.WAIT and each.get("args") != WAITS for each in containers(pod["spec"])):
+        return Skip(Reason.NAME_TAKEN, f"the pod has a container {build.WAIT!r} that is not ours: rename it")
     mounts = [
         (container, mount)
         for container in containers(pod["spec"])
@@ -218,7 +221,7 @@ def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec) -> 
             "its securityContext, or fsGroup in that of the pod",
         )
     sub = {"subPath": mount["subPath"]} if mount.get("subPath") else {}
-    placed = {"name": mount["name"], "mountPath": DIR, **sub}
+    placed = {"name": mount["name"], "mountPath": build.FOLDER_DIR, **sub}
     return Placed(spec, placed, user or None, group if user else None, container["name"])
 
 

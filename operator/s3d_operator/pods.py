@@ -16,7 +16,7 @@ from typing import Any, Self
 import aiohttp
 
 from s3d import problems
-from s3d.problems import KINDS
+from s3d.problems import AT_RISK_SECONDS, KINDS
 from s3d_operator import build
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.kube import Object
@@ -36,6 +36,7 @@ MAX_SECONDS = 10 * 365 * 86_400
 MAX_TIME = 253_370_764_800
 # How the sync folder of a gateway can be, and the reasons for which it is halted, in the daemon's words.
 STATES = frozenset({"starting", "quiet", "working", "waiting", "paused", "halted"})
+STUCK = frozenset({"halted", "paused", "waiting"})
 HALTS = frozenset(
     {
         Reason.MARKER_MISSING,
@@ -74,6 +75,8 @@ class Left:
     """Those of the changes that wait for a person."""
     is_exact: bool = True
     """False: the gateway said nothing at its end; this is what it said last."""
+    unsent: int = 0
+    """Changes in its sync folder that were not even queued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class Pod:
     """The sync folder that it has; empty: none."""
     folder_hash: str
     """By which spec of the folder it was made."""
+    folder_outlives: bool
+    """Whether the folder is there after the pod has gone."""
     manner: LastPod
     """How it runs."""
     owner: Object
@@ -142,7 +147,8 @@ class Pod:
             return Left(0, 0)
         try:
             said = json.loads(self.message)
-            return Left(count(said["changes"]), count(said["bytes"]), count(said.get("parked", 0)))
+            parked, unsent = (count(said.get(name, 0)) for name in ("parked", "unsent"))
+            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=unsent)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -180,6 +186,7 @@ def read_pod(raw: Object) -> Pod:
         # By both: a pod that was made before the webhook knew folders names one and has none.
         folder=notes.get(FOLDER, "") if FOLDER_HASH in notes else "",
         folder_hash=notes.get(FOLDER_HASH, ""),
+        folder_outlives=not {"emptyDir", "ephemeral"} & volume_at(spec, build.FOLDER_DIR).keys(),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
@@ -211,16 +218,21 @@ def goes_past(spec: Object) -> tuple[str, ...]:
 
 def claim_of(spec: Object) -> str:
     """The claim that is the volume of the local dir; empty where that is none, or has a name that no claim can have."""
+    name: str = volume_at(spec, build.LOCAL_DIR).get(CLAIM, {}).get("claimName", "")
+    return name if re.fullmatch(DNS_NAME, name) and len(name) <= 253 else ""
+
+
+def volume_at(spec: Object, place: str) -> Object:
+    """The volume that the gateway of a pod mounts at a place; {} where it mounts none."""
     names = {
         mount["name"]
         for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
         if container["name"] == build.NAME
         for mount in container.get("volumeMounts") or []
-        if mount["mountPath"] == build.LOCAL_DIR
+        if mount["mountPath"] == place
     }
-    volumes = [volume for volume in spec.get("volumes") or [] if volume["name"] in names]
-    name: str = next((volume["persistentVolumeClaim"]["claimName"] for volume in volumes if CLAIM in volume), "")
-    return name if re.fullmatch(DNS_NAME, name) and len(name) <= 253 else ""
+    volumes: list[Object] = spec.get("volumes") or []
+    return next((volume for volume in volumes if volume["name"] in names), {})
 
 
 def manner_of(metadata: Object, spec: Object) -> LastPod:
@@ -269,6 +281,10 @@ class FolderReport:
     unsent: int
     conflicts: int
     left_alone: int
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether it has changes that have not got on for as long as makes a change of the queue old."""
+        return bool(self.unsent) and self.state in STUCK and now - self.since >= AT_RISK_SECONDS
 
     @classmethod
     def read(cls, said: Any) -> Self | None:

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     REMOTE_ROLLED_BACK = "RemoteRolledBack"
     MASS_DELETE = "MassDelete"
     FOLDER_HALTED = "FolderHalted"
+    FILES_LOST = "FilesLost"
+    FILES_UNSENT = "FilesUnsent"
     DRAIN_JOB_FORBIDDEN = "DrainJobForbidden"
     NOT_LOOKED_YET = "NotLookedYet"
     INVALID_SPEC = "InvalidSpec"

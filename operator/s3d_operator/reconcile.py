@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.folder_rounds import FolderRounds
-from s3d_operator.folders import read_folder
+from s3d_operator.folders import asked_for, place, read_folder
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import CONFIG_MAPS, FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.losses import lost_with, read_lost, remember
@@ -215,16 +215,20 @@ class Reconciler:
                 unsaid.discard(key)
                 await self.tell_refused(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
-        await self.look_at_folders(by_namespace, answers, now)
+        await self.look_at_folders(by_namespace, answers, ended.values(), now)
         await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
         await self.tell_injections(now)
         await self.tell_losses(raws, {uid: pod for uid, pod in ended.items() if pod.of not in unsaid}, told)
         return next((result for result in ("bug", "failed") if result in self._failed), "done")
 
     async def look_at_folders(
-        self, gateways: dict[str, list[Gateway]], answers: dict[str, Report | None], now: datetime
+        self,
+        gateways: dict[str, list[Gateway]],
+        answers: dict[str, Report | None],
+        ended: Collection[Pod],
+        now: datetime,
     ) -> None:
-        """Write the status of the sync folders."""
+        """Write the status of the sync folders, and tell of those that went with their pod."""
         raws: list[Object] = []
         with self.apart("the SyncFolders"):
             before = [*self.folders.objects]
@@ -235,6 +239,8 @@ class Reconciler:
             with self.apart("SyncFolder {namespace}/{name}".format_map(raw["metadata"])):
                 known = gateways.get(raw["metadata"]["namespace"], [])
                 await self.folder_rounds.write(raw, known, pods, answers, self._reports, now)
+        with self.apart("the sync folders of pods that ended"):
+            await self.folder_rounds.tell_ends(ended, raws)
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -294,6 +300,13 @@ class Reconciler:
                 continue
             with self.apart(f"pod {namespace}/{name}"):
                 choice = wanted(raw, gateways.get(namespace, []))
+                if isinstance(choice, Gateway) and asked_for(raw):
+                    if not self.folders.is_complete:
+                        # Nobody knows yet whether it could have its folder; the next round does.
+                        continue
+                    known = (folder for folder in self.folders.objects.values() if folder.namespace == namespace)
+                    placed = place(raw, choice, known)
+                    choice = placed if isinstance(placed, Skip) else choice
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:

@@ -137,7 +137,7 @@ def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared
             "CredentialsResolved": judge_credentials(spec, facts),
             "RemoteReachable": judge_remote(spec, facts),
             "SettingsAccepted": judge_settings(facts),
-            "DataAtRisk": judge_risk(facts, pending or {}),
+            "DataAtRisk": judge_risk(facts, pending or {}, now),
             "Conflicted": judge_conflict(facts),
         }
     judged["Ready"] = judge_ready(judged, facts)
@@ -318,7 +318,7 @@ def path_of(spec: S3GatewaySpec | None) -> str:
     return urlsplit((spec and spec.remote.endpoint) or "").path.rstrip("/")
 
 
-def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
+def judge_risk(facts: GatewayFacts, pending: Object, now: datetime) -> Judgement:
     """Whether something that was accepted may never arrive."""
     changes, parked = pending.get("changes", 0), pending.get("parked", 0)
     # What pods said last counts also where they do not answer now, and what is left in claims.
@@ -351,6 +351,14 @@ def judge_risk(facts: GatewayFacts, pending: Object) -> Judgement:
             f"{changes} changes are not in the remote, the oldest for more than {AT_RISK_SECONDS} s: see "
             "RemoteReachable and CredentialsResolved. If a pod is deleted now, what it cannot deliver in its drain "
             "time is lost, unless its queue is in a claim",
+        )
+    stuck = [said.folder for said in facts.reports if said.folder and said.folder.is_stuck(now.timestamp())]
+    if unsent := total(folder.unsent for folder in stuck):
+        return Judgement(
+            "True",
+            Reason.FILES_UNSENT,
+            f"{amount(unsent, 'change', 'changes')} in the sync folders of pods cannot be sent: "
+            "`kubectl exec POD -c s3d -- s3d sync status` says why. A folder in an emptyDir goes with its pod",
         )
     # A pod that has the claim and has said something is asked itself, and its claim says nothing then.
     if left := [claim for claim in facts.claims if claim.changes]:

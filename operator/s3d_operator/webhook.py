@@ -181,7 +181,7 @@ class Webhook:
         choice = await self.choose(namespace, pod)
         if isinstance(choice, Skip):
             return choice, None
-        folder = place(pod, choice, (f for (where, _), f in self.folders.objects.items() if where == namespace))
+        folder = place(pod, choice, (f for f in self.folders.objects.values() if f.namespace == namespace))
         if isinstance(folder, Skip):
             # It may merely be new, or have been mended just now.
             answer = await self.kube.list(FOLDERS, namespace, seconds=LOOKUP_SECONDS)

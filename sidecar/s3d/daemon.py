@@ -480,8 +480,7 @@ async def run(
                     await daemon.mount.end()
             if folder is not None:
                 await folder.finish(deadline - time.monotonic())
-            code = await drain(settings, daemon, queue, deadline)
-            return LEFT_BEHIND if folder is not None and folder.unsent else code
+            return await drain(settings, daemon, queue, deadline, unsent=folder.unsent if folder is not None else 0)
 
 
 async def deliver(queue: Queue | None, stop: asyncio.Event, locks: Sequence[LockFile]) -> None:
@@ -507,8 +506,8 @@ async def asked_for(locks: Sequence[LockFile]) -> None:
         await asyncio.sleep(ASKED_INTERVAL)
 
 
-async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadline: float) -> int:
-    """Push until the deadline; say in one line what is left (Q-12)."""
+async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadline: float, *, unsent: int = 0) -> int:
+    """Push until the deadline; say in one line what is left (Q-12), and how many files are unsent (S-9)."""
     if queue is None:
         return 0
     await queue.drain(max(0.0, deadline - time.monotonic()))
@@ -520,13 +519,14 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
         "oldest": pending["oldest_age_seconds"],
         # What no process delivers before a person has looked at it.
         "parked": pending["changes"] - sum(states[state] for state in ON_THE_WAY),
+        **({"unsent": unsent} if unsent else {}),
     }
-    if settings.gateway.termination_log and pending["changes"]:
+    if settings.gateway.termination_log and (pending["changes"] or unsent):
         with contextlib.suppress(OSError):
             settings.gateway.termination_log.write_text(json.dumps(left), encoding="utf-8")
     if not pending["changes"]:
         log.info("drained: everything is delivered")
-        return 0
+        return LEFT_BEHIND if unsent else 0
     log.warning(
         "left on the local dir: %d changes, %d bytes, %d of them parked and %d held; the next start goes on",
         left["changes"],

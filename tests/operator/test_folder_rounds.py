@@ -9,8 +9,18 @@ from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.operator.test_folders import SPEC, asking
 from tests.operator.test_folders import injected as with_folder
-from tests.operator.test_pods import running
-from tests.operator.test_reconcile import NOW, QUIET, Door, events, pods_door, put_gateway, put_pod, reconciler, status
+from tests.operator.test_pods import ended, running
+from tests.operator.test_reconcile import (
+    NOW,
+    QUIET,
+    Door,
+    events,
+    pods_door,
+    put_gateway,
+    put_pod,
+    reconciler,
+    status,
+)
 
 __all__ = ["pods_door", "reconciler"]
 
@@ -95,3 +105,47 @@ async def test_a_cluster_without_the_definition_keeps_the_status_of_gateways(
     api.broken = "syncfolders"
     assert await reconciler.round(NOW) == "failed"
     assert status(api)["pods"]["injected"] == 1
+
+
+@pytest.mark.semantics("S-9", "S-10c")
+@pytest.mark.parametrize(
+    ("volume", "told"),
+    [({"emptyDir": {}}, {"Pod", "SyncFolder"}), ({"persistentVolumeClaim": {"claimName": "pages"}}, set())],
+    ids=["emptyDir", "claim"],
+)
+async def test_what_went_unsent_with_the_volume_of_a_folder_is_told_and_no_change_is_made_up(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually, volume: dict[str, Any], told: set[str]
+) -> None:
+    put_both(api)
+    raw = with_folder(asking(volume={"name": "data"} | volume))
+    raw["metadata"] |= {
+        "name": "shop-1",
+        "namespace": "shop",
+        "uid": "u-1",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    left = '{"changes": 0, "bytes": 0, "oldest": null, "parked": 0, "unsent": 2}'
+    put_pod(api, raw | {"status": {"phase": "Failed", "initContainerStatuses": [ended(75, left)]}})
+    await eventually(lambda: reconciler._ended)
+    for _ in range(2):
+        await reconciler.round(NOW)
+    found = [(kind, text) for kind, reason, text in events(api) if reason == "FilesLost"]
+    assert ({kind for kind, _ in found}, len(found)) == (told, len(told))
+    assert all("ended before 2 changes in its sync folder 'docs' were sent" in text for _, text in found)
+    assert not [reason for _, reason, _ in events(api) if reason.startswith("Queue")]
+
+
+async def test_a_pod_that_runs_without_since_its_folder_cannot_be_had_is_told_so(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    put_both(api)
+    raw = asking(volume={"name": "data", "configMap": {"name": "x"}})
+    raw["metadata"] |= {"name": "without", "namespace": "shop", "uid": "u-2", "labels": {"s3d.dev/inject": "true"}}
+    put_pod(api, raw | {"status": {"phase": "Running"}})
+    await eventually(lambda: reconciler.injected.objects and reconciler.folders.objects)
+    # The first one only holds what kopf has told of folders against a list.
+    for _ in range(2):
+        await reconciler.round(NOW)
+    told = [text for _, reason, text in events(api) if reason == "InjectionSkipped"]
+    assert len(told) == 1
+    assert "nobody can write to a volume of kind configMap" in told[0]

@@ -13,7 +13,7 @@ from s3d.sync.guards import Halt
 from s3d.sync.state import State
 from s3d_operator import build, folders, pods
 from s3d_operator.choice import Skip, wanted
-from s3d_operator.folders import DIR, Placed, place
+from s3d_operator.folders import Placed, place
 from s3d_operator.inject import patch
 from s3d_operator.names import FOLDER, FOLDER_HASH
 from s3d_operator.pods import read_pod
@@ -67,7 +67,7 @@ def test_the_daemon_takes_the_settings_of_a_golden_pod(path: Path) -> None:
     given, _, operations = read(path)
     env = sidecar(jsonpatch.apply_patch(given, operations))["env"]
     said = config.load({"S3D_CONFIG": next(each["value"] for each in env if each["name"] == "S3D_CONFIG")}).sync_folder
-    assert (said.enabled, said.bucket, str(said.dir)) == (True, "team", DIR)
+    assert (said.enabled, said.bucket, str(said.dir)) == (True, "team", build.FOLDER_DIR)
 
 
 def test_a_pod_that_names_no_folder_gets_none() -> None:
@@ -167,6 +167,7 @@ REFUSED: list[tuple[str, Any, dict[str, Any], dict[str, Any], str, str]] = [
         "NoFolderVolume",
         "mounted read-only",
     ),
+    ("a name", asking(initContainers=[{"name": "s3d-sync-wait"}]), SPEC, ANONYMOUS, "NameTaken", "rename it"),
     ("the queue's claim", asking(volume=CLAIM), SPEC, OWN_CLAIM, "NoFolderVolume", "a volume of its own"),
     ("a base that outlives", asking(), SPEC, OWN_CLAIM, "NoFolderVolume", "would seem to be emptied and halt"),
 ]

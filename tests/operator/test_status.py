@@ -14,7 +14,7 @@ from s3d.problems import (
     WRONG_ENDPOINT,
 )
 from s3d_operator.gateway_status import ClaimStatus, LastPod
-from s3d_operator.pods import MAX_COUNT, MAX_SECONDS, Report
+from s3d_operator.pods import MAX_COUNT, MAX_SECONDS, FolderReport, Report
 from s3d_operator.status import GatewayFacts, Seen, status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -374,3 +374,30 @@ def test_a_secret_that_is_wrong_is_told_while_pods_go_on_with_what_they_had() ->
     assert "spec.access.keysSecretRef and spec.tls" in message(status, "Ready")
     at_risk = replace(old, oldest=AT_RISK_SECONDS, changes=1)
     assert condition(status_of(GIVEN, GatewayFacts([Seen(report=at_risk)]), NOW), "Ready") == ("True", "ChangesOld")
+
+
+@pytest.mark.semantics("S-10c")
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ({"state": "halted", "halt": "FolderEmpty"}, ("True", "FilesUnsent")),
+        ({"state": "waiting"}, ("True", "FilesUnsent")),
+        ({"state": "waiting", "since": int(NOW.timestamp()) - AT_RISK_SECONDS + 1}, ("False", "AllDelivered")),
+        ({"state": "working"}, ("False", "AllDelivered")),
+        ({"state": "halted", "halt": "FolderEmpty", "unsent": 0}, ("False", "AllDelivered")),
+    ],
+)
+def test_what_a_sync_folder_cannot_send_is_at_risk_after_five_minutes(
+    folder: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    since = int(NOW.timestamp()) - AT_RISK_SECONDS
+    said: dict[str, Any] = {
+        "halt": "",
+        "since": since,
+        "files": 3,
+        "unsent": 2,
+        "conflicts": 0,
+        "left_alone": 0,
+    } | folder
+    report = replace(QUIET, folder=FolderReport(**said))
+    assert condition(status_of(GIVEN, GatewayFacts(pods=[Seen(report=report)]), NOW), "DataAtRisk") == expected

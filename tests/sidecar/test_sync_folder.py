@@ -1,6 +1,7 @@
 """The real daemon keeps a folder and a prefix equal, says so, and hands over what is left when it ends."""
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,23 @@ def test_a_pause_lasts_over_a_restart_and_an_end_sends_what_is_left(
     eventually(lambda: state(daemon)["state"] == "paused")
     assert daemon.cli("sync", "resume").returncode == 0
     eventually(lambda: "paused" in there(remote, bucket) and drained(daemon))
+
+
+@pytest.mark.semantics("S-9")
+def test_an_end_says_how_many_files_are_unsent_where_everything_queued_is_delivered(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a")
+    daemon = start(start_daemon, remote, bucket, folder, S3D_TERMINATION_LOG=str(tmp_path / "left"))
+    eventually(lambda: state(daemon)["state"] == "quiet" and state(daemon)["files"] == 1)
+    (folder / "a").unlink()
+    eventually(lambda: state(daemon)["halt"] == "FolderEmpty")
+    assert daemon.terminate() == 75
+    said = json.loads((tmp_path / "left").read_text())
+    assert (said["changes"], said["bytes"], said["unsent"]) == (0, 0, 1)
+    assert there(remote, bucket) == {"a": b"a"}
 
 
 def test_what_would_be_done_is_listed_and_waited_for(
