@@ -480,7 +480,10 @@ async def run(
             if folder is not None:
                 await folder.finish(deadline - time.monotonic())
             code = await drain(settings, daemon, queue, deadline)
-            return LEFT_BEHIND if folder is not None and folder.unsent else code
+            is_left = (folder is not None and folder.unsent) or (
+                daemon.mount is not None and daemon.mount.unpublished()
+            )
+            return LEFT_BEHIND if is_left else code
 
 
 async def deliver(queue: Queue | None, stop: asyncio.Event, locks: Sequence[LockFile]) -> None:
