@@ -116,7 +116,8 @@ def mount_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """
     require_mount()
     directory = tmp_path / "mnt"
-    seconds = float(request.config.getini("timeout")) - MARGIN
+    marker = request.node.get_closest_marker("timeout")
+    seconds = float(marker.args[0] if marker else request.config.getini("timeout")) - MARGIN
     watch = subprocess.Popen([sys.executable, "-S", "-c", WATCH, str(seconds), str(directory)])
     yield directory
     end(directory)

@@ -480,7 +480,10 @@ async def run(
                     await daemon.mount.end()
             if folder is not None:
                 await folder.finish(deadline - time.monotonic())
-            return await drain(settings, daemon, queue, deadline, unsent=folder.unsent if folder is not None else 0)
+            unsent = folder.unsent if folder is not None else 0
+            code = await drain(settings, daemon, queue, deadline, unsent=unsent)
+            is_left = daemon.mount is not None and daemon.mount.unpublished()
+            return LEFT_BEHIND if is_left else code
 
 
 async def deliver(queue: Queue | None, stop: asyncio.Event, locks: Sequence[LockFile]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from s3d.client import Client
 from s3d.errors import S3DError
 from s3d.mount.reads import Reader
-from s3d.mount.sessions import Session, Sessions, is_conflict
+from s3d.mount.sessions import Place, Session, Sessions, is_conflict
 from s3d.mount.stage import Stage
 from s3d.mount.tree import Node, Tree
 from s3d.mount.views import Directory, Entry, File
@@ -105,22 +105,21 @@ class Files:
                 file = file_of(node)
                 session = await self._sessions.begin(file, load=load)
                 self._attach(node, session)
-                self._sessions.named[file.bucket, file.key] = session
+                self._sessions.name(session)
         self._beginning.pop(node, None)
         return session
 
-    async def keep(self, bucket: str, key: str) -> None:
-        """Keep the bytes of an object that goes, for those who have it open; without room for them they get ESTALE."""
-        for node in self._tree.at(bucket, key):
-            if node.session is None and isinstance(node.what, File):
-                try:
-                    session = await self._sessions.begin(node.what, load=True)
-                except (S3DError, OSError) as error:
-                    log.warning("a file that is open is not kept beyond its object: %s", error)
-                    continue
-                session.nameless = True
-                self._attach(node, session)
-                self._tree.unname(node)
+    async def keep(self, bucket: str, key: str) -> list[Node]:
+        """The inodes of an object that goes, with its bytes here for those who have it open; without room for them
+        they get ESTALE."""
+        nodes = dict.fromkeys(self._tree.at(bucket, key))
+        nodes |= {self._nodes[one]: None for one in self._sessions.of(bucket, key) if one in self._nodes}
+        for node in nodes:
+            try:
+                await self.session_of(node)
+            except (S3DError, OSError) as error:
+                log.warning("a file that is open is not kept beyond its object: %s", error)
+        return [node for node in nodes if node.session is not None]
 
     async def read(self, handle: int, at: int, length: int) -> bytes:
         """Read. Raises S3DError."""
@@ -151,6 +150,13 @@ class Files:
         """Make what was written survive a crash. Raises S3DError."""
         if session := self._handles[handle].node.session:
             await self._sessions.sync(session)
+
+    async def stamp(self, node: Node, modified_ns: int, *, executable: bool) -> bool:
+        """Give a file that is being written a time, and a mode; whether it is."""
+        if node.session is None:
+            return False
+        await self._sessions.stamp(node.session, modified_ns, executable=executable)
+        return True
 
     async def release(self, handle: int) -> None:
         """The last of the descriptors of a handle is closed. Nobody is told of an error any more."""
@@ -191,9 +197,9 @@ class Files:
             session = Session(record.bucket, record.key, record.base, record.members, staged)
             session.size, session.modified_ns, session.executable = size, record.modified_ns, record.executable
             session.synced_at = -self._publish_after
-            self._sessions.bytes += size
-            self._sessions.named[record.bucket, record.key] = session
-            session.recovered = True
+            while session.name in self._sessions.named:
+                session.key, session.base, session.etag = beside_of(session.key, time.time()), "", ""
+            self._sessions.adopt(session)
             self._attach(self._tree.of(session.file), session)
         return len(found)
 
@@ -204,7 +210,8 @@ class Files:
         except S3DError as error:
             if not (session.recovered and is_conflict(error)):
                 raise
-            await self._sessions.move(session, session.bucket, beside_of(session.key, time.time()))
+            beside = Place(session.bucket, beside_of(session.key, time.time()), recovered=True)
+            await self._sessions.move(session, beside)
             log.warning("a file of the mount was changed at the S3 since it was written: it is recovered beside it")
             await self._sessions.publish(session)
         node = self._nodes.get(session)
@@ -215,8 +222,10 @@ class Files:
         """Make objects of what was synced long ago, and of what could not become one; then rest."""
         now = time.monotonic()
         retry, due = now >= self._retry_at, now - self._publish_after
-        for session in list(self._sessions.unpublished()):
-            node = self._nodes[session]
+        for session in self._sessions.unpublished():
+            node = self._nodes.get(session)
+            if node is None:
+                continue
             is_due = session.synced_at is not None and session.synced_at <= due and not session.error
             if not (is_due or (retry and not node.opens)):
                 continue
@@ -231,7 +240,7 @@ class Files:
     async def publish_all(self) -> list[Session]:
         """Make objects of all that was written; those that could not become one, durable then as far as that goes."""
         left = []
-        for session in list(self._sessions.unpublished()):
+        for session in self._sessions.unpublished():
             try:
                 await self._publish(session)
             except S3DError as error:

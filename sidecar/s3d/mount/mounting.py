@@ -66,7 +66,7 @@ class Mount:
     async def _look_after(self, metrics: Metrics) -> None:
         """Show how it is, and publish what is due."""
         metrics.mount_open.set(len(self._files))
-        metrics.mount_unpublished.set(sum(1 for _ in self._sessions.unpublished()))
+        metrics.mount_unpublished.set(len(self._sessions.unpublished()))
         metrics.mount_staged.set(self._sessions.bytes)
         await self._files.publish_due()
 
@@ -106,7 +106,7 @@ class Mount:
             "path": str(self._path),
             "mounted": self.mounted,
             "open_files": len(self._files),
-            "unpublished": sum(1 for _ in self._sessions.unpublished()),
+            "unpublished": len(self._sessions.unpublished()),
             "failing": sum(1 for session in self._sessions.unpublished() if session.error),
             "staged_bytes": self._sessions.bytes,
             "inodes": len(self._tree),

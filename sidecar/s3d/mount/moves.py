@@ -6,8 +6,10 @@ another, and look-ups stand behind the one that is under way. The kernel has two
 """
 
 import asyncio
+import contextlib
 import errno
 import os
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -16,7 +18,7 @@ from s3d.client import Client
 from s3d.errors import Unavailable
 from s3d.mount import paths, views
 from s3d.mount.files import Files, file_of
-from s3d.mount.sessions import KEPT, Session, Sessions
+from s3d.mount.sessions import KEPT, Place, Session, Sessions
 from s3d.mount.tree import Node, Tree
 from s3d.mount.views import Directory, Entry, File, Views
 
@@ -78,21 +80,27 @@ class Moves:
     async def unlink(self, bucket: str, key: str) -> None:
         """Remove a file. Who has it open keeps its bytes. Raises S3DError and OSError."""
         await self._wait()
-        node = self._files.written(bucket, key)
-        if node is None or node.session is None or node.session.etag:
-            if node is None:
-                await self._files.keep(bucket, key)
-            await self._client.ask("DeleteObject", {"Bucket": bucket, "Key": key})
-        await self._unname(node)
+        async with self._displacing(bucket, key):
+            node = self._files.written(bucket, key)
+            if node is None or node.session is None or node.session.etag:
+                await self._client.ask("DeleteObject", {"Bucket": bucket, "Key": key})
         self._views.keep(bucket, paths.parent_of(key))
 
-    async def _unname(self, node: Node | None) -> None:
-        """Let what is being written become no object."""
-        if node is not None and node.session is not None:
-            await self._sessions.unname(node.session)
-            self._tree.unname(node)
-            if not node.opens:
-                await self._files.finish(node)
+    @contextlib.asynccontextmanager
+    async def _displacing(self, bucket: str, key: str) -> AsyncIterator[None]:
+        """Take the name from what is there, where that succeeds: who has it open keeps its bytes, and nothing of it
+        becomes an object meanwhile, nor after that."""
+        nodes = await self._files.keep(bucket, key)
+        sessions = [node.session for node in nodes if node.session is not None]
+        try:
+            async with self._sessions.displacing((bucket, key), sessions):
+                yield
+        finally:
+            for node in nodes:
+                if node.session is not None and node.session.nameless:
+                    self._tree.unname(node)
+                    if not node.opens:
+                        await self._files.finish(node)
 
     async def mkdir(self, bucket: str, prefix: str) -> Node:
         """Make a directory: a marker. Raises S3DError and OSError."""
@@ -145,16 +153,9 @@ class Moves:
             elif there is not None and isinstance(there.what, Directory):
                 refuse(errno.EISDIR)
             else:
-                await self._displace(new, there)
-                await self._rename_file(node, new)
+                async with self._displacing(*new):
+                    await self._rename_file(node, new)
             self._views.keep(old[0], paths.parent_of(old[1]))
-
-    async def _displace(self, place: tuple[str, str], there: Node | None) -> None:
-        """Let go of the name of what a rename replaces."""
-        if there is not None and there.session is not None:
-            await self._unname(there)
-        elif there is not None:
-            await self._files.keep(*place)
 
     async def _rename_file(self, node: Node, new: tuple[str, str]) -> None:
         session = node.session
@@ -168,17 +169,15 @@ class Moves:
 
     async def _rename_session(self, node: Node, session: Session, new: tuple[str, str]) -> None:
         """Let what is being written go on under another name. It is an object there at once, if it was one."""
-        old, base, etag, dirty = (session.bucket, session.key), session.base, session.etag, session.dirty
-        await self._sessions.move(session, *new)
-        if etag or not node.opens:
+        was = await self._sessions.move(session, Place(*new))
+        if was.etag or not node.opens:
             try:
                 await self._sessions.publish(session)
             except BaseException:
-                await self._sessions.move(session, *old)
-                session.base, session.etag, session.dirty = base, etag, dirty
+                await self._sessions.move(session, was)
                 raise
-        if etag:
-            await self._delete(old, after=(*new, session.etag))
+        if was.etag:
+            await self._delete((was.bucket, was.key), after=(*new, session.etag))
         self._tree.rename(node, session.file)
         if not node.opens:
             await self._files.finish(node)

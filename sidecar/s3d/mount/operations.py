@@ -161,9 +161,7 @@ class Operations(pyfuse3.Operations):
         executable = bool(attr.st_mode & 0o100) if fields.update_mode else file.executable
         if (modified, executable) == (file.modified_ns, file.executable):
             return
-        if node.session is not None:
-            node.session.modified_ns, node.session.executable, node.session.dirty = modified, executable, True
-        elif node.name is not None:
+        if not await self._files.stamp(node, modified, executable=executable) and node.name is not None:
             await self._moves.restamp(node, modified, executable=executable)
 
     @served
@@ -274,9 +272,8 @@ class Operations(pyfuse3.Operations):
             node = await self._files.create(bucket, key)
             if mode & 0o100 and node.session is not None:
                 node.session.executable = True
-        elif flags & os.O_TRUNC:
-            await self._files.truncate(node, 0)
-        handle = self._files.open(node)
+            flags &= ~os.O_TRUNC
+        handle = await self._opened(node, flags)
         node.lookups += 1
         return pyfuse3.FileInfo(fh=handle), attributes.of(node, self.settings)
 
@@ -286,6 +283,10 @@ class Operations(pyfuse3.Operations):
         node = self._tree.node(inode)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._refuse_where_read_only()
+        return pyfuse3.FileInfo(fh=await self._opened(node, flags))
+
+    async def _opened(self, node: Node, flags: int) -> int:
+        """The number of a new handle. A file that is cut is opened first: so it is no object before it is closed."""
         handle = self._files.open(node)
         if flags & os.O_TRUNC:
             try:
@@ -293,7 +294,7 @@ class Operations(pyfuse3.Operations):
             except BaseException:
                 await self._files.release(handle)
                 raise
-        return pyfuse3.FileInfo(fh=handle)
+        return handle
 
     @served
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -354,7 +355,9 @@ class Operations(pyfuse3.Operations):
         node = self._tree.node(inode)
         if not isinstance(node.what, File):
             refuse(errno.EOPNOTSUPP)
-        await self._xattrs.set(file_of(node), name.decode(errors="replace"), value)
+        tags = await self._xattrs.set(file_of(node), name.decode(errors="replace"), value)
+        if node.session is not None:
+            node.session.members["Tags"] = tags
 
     def _directory(self, inode: int) -> Directory:
         what = self._tree.node(inode).what

@@ -6,13 +6,14 @@ A session that cannot become the object stays, and is tried again: its bytes are
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import mimetypes
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from s3d.api import NO_TERMS, Terms
@@ -39,6 +40,17 @@ KEPT = (
     "WebsiteRedirectLocation",
 )
 """What an object keeps when its file is written anew, beside metadata and tags."""
+
+
+class Place(NamedTuple):
+    """Which object a session becomes, and on what it was begun."""
+
+    bucket: str
+    key: str
+    base: str = ""
+    etag: str = ""
+    dirty: bool = True
+    recovered: bool = False
 
 
 class Session:
@@ -68,6 +80,11 @@ class Session:
         self.lock = asyncio.Lock()
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Bucket and key."""
+        return self.bucket, self.key
+
+    @property
     def file(self) -> File:
         """What is shown of it."""
         return File(self.bucket, self.key, self.etag, self.size, self.modified_ns, self.executable)
@@ -89,7 +106,8 @@ class Sessions:
         self._room = room
         self._intact = Intact()
         self.named: dict[tuple[str, str], Session] = {}
-        """Those that become an object, by bucket and key."""
+        """Those that are found by bucket and key."""
+        self._all: dict[Session, None] = {}
         self.bytes = 0
         """Of all."""
 
@@ -98,6 +116,7 @@ class Sessions:
         members = await self._members(file) if exists else members_of_new(file.key)
         session = Session(file.bucket, file.key, file.etag, members, await self._stage.new())
         session.executable = file.executable
+        self._all[session] = None
         try:
             if load:
                 session.dirty = False
@@ -152,33 +171,57 @@ class Sessions:
             self._touch(session)
 
     async def _write(self, session: Session, at: int, data: bytes) -> None:
-        self._grow(session, at + len(data))
-        await session.staged.write(at, data)
+        more = self._grow(session, at + len(data))
+        try:
+            await session.staged.write(at, data)
+        except BaseException:
+            self.bytes -= more
+            # A part of it may be there, and what is beyond the end reads as zeros.
+            with contextlib.suppress(S3DError):
+                await session.staged.truncate(session.size)
+            raise
         session.size = max(session.size, at + len(data))
 
     def _touch(self, session: Session) -> None:
         """Something was written."""
         session.dirty = True
         session.modified_ns = time.time_ns()
-        if not session.nameless:
-            self.named.setdefault((session.bucket, session.key), session)
+        self.name(session)
 
-    def _grow(self, session: Session, size: int) -> None:
+    def name(self, session: Session) -> None:
+        """Let a session be found, unless another of its name is no object yet."""
+        there = self.named.get(session.name)
+        if not session.nameless and (there is None or not there.dirty):
+            self.named[session.name] = session
+
+    def _grow(self, session: Session, size: int) -> int:
+        """Take room for a size; how much more than there was."""
         if size > MAX_OBJECT:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         more = max(0, size - session.size)
         if self.bytes + more > self._most:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.bytes += more
+        return more
 
     async def truncate(self, session: Session, size: int) -> None:
         """Give it a size. Raises StoreFailed, and OSError where there is no room."""
         async with session.lock:
-            self._grow(session, size)
-            await session.staged.truncate(size)
+            more = self._grow(session, size)
+            try:
+                await session.staged.truncate(size)
+            except BaseException:
+                self.bytes -= more
+                raise
             self.bytes -= max(0, session.size - size)
             session.size = size
             self._touch(session)
+
+    async def stamp(self, session: Session, modified_ns: int, *, executable: bool) -> None:
+        """Give it a time, and a mode."""
+        async with session.lock:
+            self._touch(session)
+            session.modified_ns, session.executable = modified_ns, executable
 
     async def sync(self, session: Session) -> None:
         """Make what was written survive a crash. Raises StoreFailed."""
@@ -221,32 +264,77 @@ class Sessions:
         except S3DError as error:
             log.error("what was written to a file of the mount is not on stable storage: %s", error)
 
-    async def move(self, session: Session, bucket: str, key: str) -> None:
-        """Let it become another object, from now on. Raises StoreFailed."""
+    async def move(self, session: Session, place: Place) -> Place:
+        """Let it become another object, from now on; which it would have become. Raises StoreFailed; then it is as it
+        was."""
         async with session.lock:
-            self.named.pop((session.bucket, session.key), None)
-            session.bucket, session.key, session.base, session.etag, session.dirty = bucket, key, "", "", True
-            self.named[bucket, key] = session
-            if session.staged.has_record:
-                await session.staged.remember(session.record)
+            was = Place(*session.name, session.base, session.etag, session.dirty, session.recovered)
+            self._put_at(session, place)
+            try:
+                if session.staged.has_record:
+                    await session.staged.remember(session.record)
+            except BaseException:
+                self._put_at(session, was)
+                raise
+            return was
 
-    async def unname(self, session: Session) -> None:
-        """Let it become no object any more. Raises StoreFailed."""
-        async with session.lock:
-            self.named.pop((session.bucket, session.key), None)
+    def _put_at(self, session: Session, place: Place) -> None:
+        self._unname(session)
+        session.bucket, session.key, session.base, session.etag, session.dirty, session.recovered = place
+        self.named[session.name] = session
+
+    def _unname(self, session: Session) -> None:
+        if self.named.get(session.name) is session:
+            del self.named[session.name]
+
+    @contextlib.asynccontextmanager
+    async def displacing(self, place: tuple[str, str], sessions: Sequence[Session]) -> AsyncIterator[None]:
+        """Have the sessions of a name wait while it is taken from them: where that succeeds they become no object any
+        more, and else they are as they were. Raises StoreFailed."""
+        async with contextlib.AsyncExitStack() as locks:
+            for session in sessions:
+                await locks.enter_async_context(session.lock)
+            there = self.named.get(place)
+            try:
+                yield
+            except BaseException:
+                if self.named.get(place) in (None, there):
+                    if there is not None:
+                        self.named[place] = there
+                else:
+                    # What failed came after another had become the object.
+                    await self._displace(sessions)
+                raise
+            await self._displace(sessions)
+
+    async def _displace(self, sessions: Sequence[Session]) -> None:
+        for session in sessions:
+            self._unname(session)
             session.nameless = True
+        for session in sessions:
             await session.staged.forget()
+
+    def adopt(self, session: Session) -> None:
+        """Take up one of an earlier run."""
+        session.recovered = True
+        self._all[session] = None
+        self.bytes += session.size
+        self.named[session.name] = session
 
     def drop(self, session: Session) -> None:
         """Let go of one that is an object, or never becomes one."""
-        if self.named.get((session.bucket, session.key)) is session:
-            del self.named[session.bucket, session.key]
+        self._unname(session)
+        self._all.pop(session, None)
         self.bytes -= session.size
         session.staged.close()
 
-    def unpublished(self) -> Iterator[Session]:
+    def of(self, bucket: str, key: str) -> list[Session]:
+        """Those that become an object."""
+        return [session for session in self._all if session.name == (bucket, key) and not session.nameless]
+
+    def unpublished(self) -> list[Session]:
         """Those of which something is not an object yet."""
-        return (session for session in list(self.named.values()) if session.dirty)
+        return [session for session in self._all if session.dirty and not session.nameless]
 
 
 def members_of_new(key: str) -> dict[str, Any]:

@@ -38,8 +38,11 @@ class Xattrs:
         """All there are. Raises S3DError."""
         return [ETAG, TYPE, *(TAG + tag for tag in await self._tags(file))] if file.etag else []
 
-    async def set(self, file: File, name: str, value: bytes | None) -> None:
-        """Set a tag, or remove it (None). Raises OSError for what is no tag, or not there, and S3DError."""
+    async def set(self, file: File, name: str, value: bytes | None) -> dict[str, str]:
+        """Set a tag, or remove it (None); all that there are then.
+
+        Raises OSError for what is no tag, or not there, and S3DError.
+        """
         if not name.startswith(TAG):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         tags = await self._tags(file)
@@ -53,6 +56,7 @@ class Xattrs:
             await self._client.ask("PutObjectTagging", {**of(file), "Tagging": {"TagSet": pairs}})
         else:
             await self._client.ask("DeleteObjectTagging", of(file))
+        return tags
 
     async def _tags(self, file: File) -> dict[str, str]:
         if not file.etag:

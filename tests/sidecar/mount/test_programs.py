@@ -12,7 +12,8 @@ import pytest
 
 from tests.mounts import Mounted
 
-pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
+# Programs look up each name many times, and moto takes some milliseconds for each.
+pytestmark = [pytest.mark.parametrize("remote", ["moto"], indirect=True), pytest.mark.timeout(300)]
 
 STEPS = 150
 LARGEST = 300_000
