@@ -144,7 +144,9 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours |= dict.fromkeys(("S3D_CLIENT_TIMEOUT", "S3D_READER_TIMEOUT"), "the bounds of the door suit each pod")
     ours |= {"OTEL_METRIC_EXPORT_INTERVAL": "a minute suits each pod"}
     folder = [name for name, *_ in known_settings() if name.startswith("S3D_SYNC_FOLDER")]
-    ours |= dict.fromkeys(folder, "a sidecar keeps no folder: that is not built (docs/SYNC.md)")
+    ours |= dict.fromkeys(folder, "a SyncFolder says them, and what it does not say suits each pod")
+    mount = [name for name, *_ in known_settings() if name.startswith("S3D_FUSE_MOUNT")]
+    ours |= dict.fromkeys(mount, "a sidecar mounts nothing: that is not built (docs/MOUNT.md)")
     certificate = ("S3D_TLS_CLIENT_CERT", "S3D_TLS_CLIENT_KEY")
     ours |= dict.fromkeys(certificate, "who runs commands shows a certificate, a sidecar does not")
     said = build.settings(spec(FULL | {"readCache": {"enabled": True}}), grace_seconds=125).keys()
