@@ -105,6 +105,8 @@ class Scripted:
         self.hangs = False
         self.hangs_up = False
         """Whether it ends each connection without a word."""
+        self.instead: tuple[int, str] | None = None
+        """The status and the text of its answers, where they are none of OPA's."""
         self.answers = asyncio.Event()
         """Set where a hanging one answers again."""
 
@@ -116,6 +118,9 @@ class Scripted:
             request.transport.close()
         if self.hangs:
             await self.answers.wait()
+        if self.instead is not None:
+            status, text = self.instead
+            return web.Response(status=status, text=text)
         return web.json_response(text=json.dumps({"result": self.says(question), "decision_id": f"d{len(self.asked)}"}))
 
     def heal(self) -> None:

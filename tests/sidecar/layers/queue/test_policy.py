@@ -165,6 +165,24 @@ async def test_a_policy_that_says_nothing_holds_until_it_decides(tmp_path: Path)
 
 
 @pytest.mark.semantics("F-3b")
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(200, "{}"), (500, '{"result": true}'), (200, "<html>true</html>")],
+    ids=["without its bundle", "500", "HTML"],
+)
+async def test_nothing_leaves_by_what_is_no_decision(status: int, text: str, tmp_path: Path) -> None:
+    policy = Scripted()
+    policy.instead = status, text
+    async with Store() as store, governed(tmp_path, store, policy) as here:
+        await put(here)
+        await until(lambda: here.state("b", "k") == "held")
+        # It is asked about again and again, and stays.
+        seen = len(policy.asked)
+        await until(lambda: len(policy.asked) > seen + 2)
+        assert (sent(store), here.queue.pending()["unjudged"]) == ([], 1)
+
+
+@pytest.mark.semantics("F-3b")
 async def test_no_decision_about_one_object_keeps_no_other_waiting(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: None if asked["key"].startswith("odd") else True)
     async with Store() as store, governed(tmp_path, store, policy) as here:
