@@ -4,9 +4,9 @@
 `base/REMOTE.txt` has the ids that the remote alone passes, twice in a row, with one account for all of the suite's
 users. What passes alone and not through the gateway is lost; nothing may be, but for the ids in `accepted.txt`, each
 with its reason. In the mode `keys` the door has that account as its one access key, and the ids that may be lost are in
-`accepted-keys.txt`. In the modes with `cached` the cache may answer every read without asking the remote, for as long as
-a test lasts. In the last three modes each test is paused before it cleans up: what the gateway shows then must be what
-the remote has after the delivery, after a SIGKILL in the last one.
+`accepted-keys.txt`. In the modes with `cached` the cache may answer every read of a test without asking the remote. In
+the last three modes each test is paused before it cleans up: what the gateway shows then must be what the remote has
+after the delivery, after a SIGKILL in the last one.
 """
 
 import contextlib
