@@ -45,12 +45,10 @@ def test_a_file_of_a_pod_arrives_at_the_remote_and_one_of_the_remote_in_the_pod(
     wait(namespace, "syncfolder/docs", "condition=Synced", "jsonpath={.status.files}=3")
     status = get("-n", namespace, "syncfolder", "docs")["status"]
     assert (status["pods"]["synced"], status["unsent"], status["conflicts"]) == (1, 0, 0)
-    print(kubectl("-n", namespace, "get", "syncfolders"))
 
     # An emptied folder deletes nothing at the remote, and what its end leaves unsent is told.
     kubectl(*here, "rm -r /docs/first.txt /docs/notes")
     wait(namespace, "syncfolder/docs", "condition=Halted")
-    print(kubectl("-n", namespace, "get", "syncfolders"))
     kubectl("-n", namespace, "delete", "pod", APP, "--timeout=120s")
     told = ("-n", namespace, "get", "events", "-o", "jsonpath={.items[*].reason}")
     until(lambda: {"FolderHalted", "FilesLost"} <= set(kubectl(*told).split()), "the events")
