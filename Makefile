@@ -46,7 +46,7 @@ soak: .venv servers ## kills, power cuts, all faults and random operations, many
 bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes; ARGS="--only small" picks some
 	@$(BIN)/python -m e2e.bench $(ARGS)
 
-conformance: .venv servers ## ceph/s3-tests through the gateway, five modes; S3TESTS_DIR=checkout, ARGS="-k versitygw" picks some
+conformance: .venv servers ## ceph/s3-tests through the gateway, seven modes; S3TESTS_DIR=checkout, ARGS="-k versitygw" picks some
 	@.ci/venv .venv-conformance e2e/conformance/requirements.txt
 	@S3TESTS_PYTHON=$(CURDIR)/.venv-conformance/bin/python $(PYTEST) e2e/conformance/suite.py -s $(ARGS)
 

@@ -1,1 +1,1 @@
-"""Conformance: a suite that others wrote, against the remote alone and through the gateway, in four modes."""
+"""Conformance: a suite that others wrote, against the remote alone and through the gateway, in seven modes."""

@@ -1,11 +1,12 @@
-"""ceph/s3-tests through the gateway, in five modes, against what the remote alone passes.
+"""ceph/s3-tests through the gateway, in seven modes, against what the remote alone passes.
 
 `make conformance` runs it; S3TESTS_DIR names a checkout of the suite, which is no part of this repository nor of CI.
 `base/REMOTE.txt` has the ids that the remote alone passes, twice in a row, with one account for all of the suite's
 users. What passes alone and not through the gateway is lost; nothing may be, but for the ids in `accepted.txt`, each
 with its reason. In the mode `keys` the door has that account as its one access key, and the ids that may be lost are in
-`accepted-keys.txt`. In the last two modes each test is paused before it cleans up: what the gateway shows then must be
-what the remote has after the delivery, after a SIGKILL in the last one.
+`accepted-keys.txt`. In the modes with `cached` the cache may answer every read of a test without asking the remote. In
+the last three modes each test is paused before it cleans up: what the gateway shows then must be what the remote has
+after the delivery, after a SIGKILL in the last one.
 """
 
 import contextlib
@@ -31,14 +32,17 @@ __all__ = ["rgw"]
 
 HERE = Path(__file__).parent
 REMOTES = ("versitygw", "minio", "rgw")
+CACHE = {"S3D_READ_CACHE": "true", "S3D_READ_CACHE_FRESH_FOR": "1h"}
 MODES: Mapping[str, Mapping[str, str]] = {
     "keys": {"S3D_WRITE_QUEUE": "false"},
     "through": {"S3D_WRITE_QUEUE": "false"},
+    "cached": {"S3D_WRITE_QUEUE": "false", **CACHE},
     "draining": {},
+    "cached-delayed": {"S3D_WRITE_QUEUE_DELAY": "2s", **CACHE},
     "delayed": {"S3D_WRITE_QUEUE_DELAY": "2s"},
     "killed": {"S3D_WRITE_QUEUE_DELAY": "1s"},
 }
-COMPARED = frozenset(["delayed", "killed"])
+COMPARED = frozenset(["cached-delayed", "delayed", "killed"])
 FILES = ("s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py")
 OWNERS = {"minio": "02d6176db174dc93cb1b899f7c6078f08654445fe8cf1b6ce98d8855f66bdbf4"}
 """Canonical ids of accounts, where they are not the access key."""

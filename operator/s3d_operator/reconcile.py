@@ -195,6 +195,9 @@ class Reconciler:
             key = raw["metadata"]["namespace"], raw["metadata"]["name"]
             unsaid.add(key)
             whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
+            # Before the status: who waits for the generation that it has seen finds what running pods reload from.
+            with self.apart(f"the ConfigMap of {whose}"):
+                await self.write_config(raw)
             with self.apart(whose):
                 facts, lost, shared = None, 0, await self.find_shared(raw)
                 if knows_pods:
@@ -206,8 +209,6 @@ class Reconciler:
                 if lost:
                     self.metrics.lost.labels(*key).inc(lost)
                 unsaid.discard(key)
-            with self.apart(f"the ConfigMap of {whose}"):
-                await self.write_config(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
         await self.tell_injections(now)

@@ -234,6 +234,15 @@ async def test_the_config_map_of_a_gateway_is_its_own_and_says_what_is_reloaded(
     assert api.objects["/api/v1/namespaces/shop/configmaps/default-s3d"]["data"] == made["data"]
 
 
+async def test_a_status_that_says_accepted_comes_after_the_config_map(api: ApiServer, reconciler: Reconciler) -> None:
+    put_gateway(api)
+    await reconciler.round(NOW)
+    written = [request.partition("?")[0] for request in api.requests if request.startswith("PATCH ")]
+    config = written.index("PATCH /api/v1/namespaces/shop/configmaps/default-s3d")
+    (status,) = (at for at, request in enumerate(written) if request.endswith("/s3gateways/default/status"))
+    assert config < status
+
+
 @pytest.mark.checklist(38)
 @pytest.mark.checklist(50)
 @pytest.mark.checklist(21)
