@@ -40,7 +40,7 @@ def test_a_file_of_a_pod_arrives_at_the_remote_and_one_of_the_remote_in_the_pod(
     assert far.get_object(Bucket=bucket, Key=keys[1])["Body"].read() == b"mine\n"
     far.put_object(Bucket=bucket, Key="docs/notes/theirs.txt", Body=b"theirs")
     until(lambda: "theirs.txt" in kubectl(*here, "ls /docs/notes"), "the download")
-    kubectl(*here, 'test "$(stat -c %u:%g /docs/notes/theirs.txt)" = 1000:1000 && echo more >> /docs/notes/theirs.txt')
+    kubectl(*here, 'test "$(stat -c %u:%g /docs/notes/theirs.txt)" = 1000:1000 && test -w /docs/notes/theirs.txt')
 
     wait(namespace, "syncfolder/docs", "condition=Synced", "jsonpath={.status.files}=3")
     status = get("-n", namespace, "syncfolder", "docs")["status"]
