@@ -71,6 +71,7 @@ FULL: dict[str, Any] = {
         "freshSeconds": 5,
         "maxStaleSeconds": 3600,
         "validateTimeoutSeconds": 2,
+        "pinRate": "5Mi",
     },
     "opa": {
         "url": "https://opa.opa.svc:8181",
