@@ -46,6 +46,11 @@ class Answer:
         """The ETag in the headers, without quotes; "" where there is none."""
         return answers.etag_of(self.headers.get("ETag", ""))
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that an answer to GetObjectTagging or GetBucketTagging says."""
+        return {tag["Key"]: tag["Value"] for tag in self.result.get("TagSet", ())}
+
 
 @dataclass(frozen=True, slots=True)
 class Client:

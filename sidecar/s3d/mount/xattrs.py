@@ -61,8 +61,7 @@ class Xattrs:
     async def _tags(self, file: File) -> dict[str, str]:
         if not file.etag:
             return {}
-        found = await self._client.ask("GetObjectTagging", of(file))
-        return {one["Key"]: one["Value"] for one in found.result.get("TagSet", ())}
+        return (await self._client.ask("GetObjectTagging", of(file))).tags
 
 
 def of(file: File) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
 
 from s3d.api import S3, Call
 from s3d.client import Answer, Client
 from s3d.clock import tick
 from s3d.errors import S3Error, Unavailable
+from s3d.layers.cache import requests
 from s3d.layers.cache.choice import NO_TAGS
 from s3d.layers.cache.fills import Fills
 from s3d.layers.cache.index import Index
@@ -64,22 +64,23 @@ class Ahead:
 
     async def follow(self, call: Call) -> None:
         """Note a name whose change has succeeded, where it is pinned or may be by now."""
-        tagging = str(call.params.get("Tagging", "")) if call.operation != "PutObjectTagging" else ""
-        says_so = is_pinned(dict(parse_qsl(tagging, keep_blank_values=True)))
+        tagging = call.params.get("Tagging")
+        says_so = isinstance(tagging, str) and is_pinned(requests.tags_in(tagging))
         if call.operation == "CreateMultipartUpload":
             self._has_uploads = self._has_uploads or says_so
             return
         bucket, key = call.bucket, call.key
-        says_so = says_so or call.operation == "PutObjectTagging"
-        says_so = says_so or (call.operation in COMPLETED and (self._has_uploads or self._has_any()))
-        if says_so or self._index.read(lambda db: pins.is_noted(db, bucket, key), otherwise=False):
+        if says_so or self._may_pin(call) or self._index.read(lambda db: pins.is_noted(db, bucket, key), False):
             try:
                 await self._index.write(lambda db: pins.note(db, bucket, key, call.identity))
             except StoreFailed as error:
                 log.debug("%s/%s is not fetched ahead: %s", bucket, key, error)
 
-    def _has_any(self) -> bool:
-        return self._index.read(pins.has_any, otherwise=False)
+    def _may_pin(self, call: Call) -> bool:
+        """Whether a change may have pinned its object without a word in its headers."""
+        if call.operation in COMPLETED:
+            return self._has_uploads or self._index.read(pins.has_any, False)
+        return call.operation == "PutObjectTagging"
 
     def counts(self) -> Mapping[State, int]:
         """How many names are in which state."""
@@ -142,8 +143,7 @@ class Ahead:
         remote = self._remote.acting(pin.identity)
         named = {"Bucket": pin.bucket, "Key": pin.key}
         said = await remote.ask("GetObjectTagging", named, fresh=True)
-        tags = {tag["Key"]: tag["Value"] for tag in said.result.get("TagSet", ())}
-        return await remote.head_object(pin.bucket, pin.key, fresh=True) if is_pinned(tags) else None
+        return await remote.head_object(pin.bucket, pin.key, fresh=True) if is_pinned(said.tags) else None
 
     def _here(self, pin: Pin, etag: str) -> Entry | None:
         """What is cached of a version."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
-from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict
 
@@ -20,6 +19,7 @@ from s3d.clock import tick
 from s3d.errors import S3Error
 from s3d.filters.match import Subject, Truth, Values, decide
 from s3d.filters.rule import Member
+from s3d.layers.cache import requests
 from s3d.layers.cache.changes import Changes
 from s3d.layers.cache.consent import Consent
 from s3d.layers.cache.rows.entries import PIN, TAG, Spot, Tags
@@ -131,7 +131,7 @@ class Choice:
     async def wants_delivered(self, delivered: Delivered, length: int) -> tuple[bool, Tags]:
         """Whether what the queue has delivered is kept. It says itself what it is: no tags are asked for."""
         members = delivered.members
-        tags = dict(parse_qsl(members.get(TAGGING, ""), keep_blank_values=True))
+        tags = requests.tags_in(members.get(TAGGING, ""))
         headers = CIMultiDict((name, value) for name, value in members.items() if name != TAGGING)
         spot = Spot(delivered.bucket, delivered.key)
         if self.of_kept(spot, delivered.identity, headers, length, tags) is not Truth.YES:
@@ -193,7 +193,7 @@ class Choice:
             answer = await self._client.acting(call.identity, call.trace).ask(operation, named, fresh=True)
         except S3Error as error:
             return {} if error.code in NO_TAGS else None
-        return {tag["Key"]: tag["Value"] for tag in answer.result.get("TagSet", ())}
+        return answer.tags
 
 
 def told(spot: Spot, headers: AnyHeaders | None, length: int, tags: Tags) -> Subject:

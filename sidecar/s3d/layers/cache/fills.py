@@ -243,9 +243,7 @@ class Fills:
             if not sound.sound or copy.void:
                 return None
             if copy.row is None:
-                put = entries.put(db, copy.spot, new, used)
-                pins.follow(db, copy.spot, new.tags, new.identity)
-                return put
+                return pins.put(db, copy.spot, new, used)
             return (copy.row, 1, copy.written) if entries.grow(db, copy.row, new) else None
 
         kept = await self._index.write(apply)

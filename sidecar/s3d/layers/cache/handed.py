@@ -22,7 +22,7 @@ from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.room import Room
-from s3d.layers.cache.rows import entries, pins
+from s3d.layers.cache.rows import pins
 from s3d.layers.cache.rows.entries import New, Spot
 from s3d.metrics import Metrics
 from s3d.store.blocks import BLOCK, Blocks
@@ -122,15 +122,7 @@ class HandedOver:
             taken = await file.size()
             whole = replace(new, file=file.name, blocks=blocks.tobytes(), bytes=taken)
             now = self._index.clock.now()
-
-            def apply(db: entries.Tables) -> tuple[int, int, int] | None:
-                if not era.sound:
-                    return None
-                put = entries.put(db, spot, whole, now)
-                pins.follow(db, spot, whole.tags, whole.identity)
-                return put
-
-            kept = await self._index.write(apply)
+            kept = await self._index.write(lambda db: pins.put(db, spot, whole, now) if era.sound else None)
         finally:
             file.close()
             if kept is None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict
 
@@ -90,6 +91,11 @@ def stretch_of(headers: Headers, status: int, length: int | None) -> tuple[int, 
         return None
     first, last, whole = map(int, match.groups())
     return (first, last + 1, whole) if first <= last < whole else None
+
+
+def tags_in(header: str) -> dict[str, str]:
+    """The tags that a request gives its object by a header."""
+    return dict(parse_qsl(header, keep_blank_values=True))
 
 
 def is_understood(call: Call) -> bool:

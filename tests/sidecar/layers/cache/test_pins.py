@@ -41,6 +41,17 @@ async def make_due(there: Cached) -> None:
     await there.cache._index.write(lambda db: db.execute("UPDATE pin SET due = 0"))
 
 
+async def put_in_parts(there: Cached, key: str, **members: Any) -> None:
+    """Upload an object of one part."""
+    begun = await there.ask("CreateMultipartUpload", key, **members)
+    assert isinstance(begun, Answer)
+    upload = begun.result["UploadId"]
+    part = await there.ask("UploadPart", key, b"part", UploadId=upload, PartNumber=1)
+    assert isinstance(part, Answer)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part.etag}]}
+    await there.ask("CompleteMultipartUpload", key, UploadId=upload, MultipartUpload=parts)
+
+
 async def is_here(there: Cached, key: str, data: bytes, **asked: Any) -> None:
     """Read an object while the remote is away."""
     there.far.away = True
@@ -103,13 +114,7 @@ async def test_copies_and_uploads_of_pinned_objects_are_pinned(tmp_path: Path) -
     async with cached(tmp_path, far) as there:
         await there.ask("PutObject", "k", b"data", **PINNED)
         await there.ask("CopyObject", "copy", CopySource=f"{BUCKET}/k")
-        begun = await there.ask("CreateMultipartUpload", "upload", **PINNED)
-        assert isinstance(begun, Answer)
-        upload = begun.result["UploadId"]
-        part = await there.ask("UploadPart", "upload", b"part", UploadId=upload, PartNumber=1)
-        assert isinstance(part, Answer)
-        parts = {"Parts": [{"PartNumber": 1, "ETag": part.etag}]}
-        await there.ask("CompleteMultipartUpload", "upload", UploadId=upload, MultipartUpload=parts)
+        await put_in_parts(there, "upload", **PINNED)
         assert await look(there) == {"kept": 3}
         await is_here(there, "copy", b"data")
         await is_here(there, "upload", b"part")
@@ -119,13 +124,7 @@ async def test_an_upload_is_looked_at_where_nothing_else_is_pinned(tmp_path: Pat
     far = Far()
     async with cached(tmp_path, far) as there:
         for members, kept in ({}, {}), (PINNED, {"kept": 1}):
-            begun = await there.ask("CreateMultipartUpload", "k", **members)
-            assert isinstance(begun, Answer)
-            upload = begun.result["UploadId"]
-            part = await there.ask("UploadPart", "k", b"part", UploadId=upload, PartNumber=1)
-            assert isinstance(part, Answer)
-            parts = {"Parts": [{"PartNumber": 1, "ETag": part.etag}]}
-            await there.ask("CompleteMultipartUpload", "k", UploadId=upload, MultipartUpload=parts)
+            await put_in_parts(there, "k", **members)
             assert await look(there) == kept
             assert bool(far.count("GetObjectTagging")) == bool(kept)
 

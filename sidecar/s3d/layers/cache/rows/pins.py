@@ -6,7 +6,8 @@ from typing import Literal
 
 import apsw
 
-from s3d.layers.cache.rows.entries import Spot, Tags, is_pinned
+from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows.entries import New, Spot, Tags, is_pinned
 from s3d.store.db import Database
 
 State = Literal["kept", "waiting", "over"]
@@ -78,6 +79,13 @@ def follow(db: apsw.Connection, spot: Spot, tags: Tags, identity: str) -> None:
         forget(db, spot.bucket, spot.key)
     else:
         note(db, spot.bucket, spot.key, identity)
+
+
+def put(db: apsw.Connection, spot: Spot, new: New, used: float) -> tuple[int, int, int]:
+    """Write a new entry (`entries.put`), and note what its tags say."""
+    written = entries.put(db, spot, new, used)
+    follow(db, spot, new.tags, new.identity)
+    return written
 
 
 def settle(db: apsw.Connection, pin: Pin, state: State, due: float) -> None:
