@@ -174,17 +174,19 @@ async def kube(server: Access) -> AsyncIterator[Kube]:
         yield kube
 
 
-class Gateways:
-    """The S3Gateways of the namespace `default`."""
+class Resources:
+    """What the namespace `default` has of one of our kinds."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, kind: str, path: str) -> None:
         self.kube = kube
+        self.kind = kind
+        self.path = path
 
     async def create(self, name: str, spec: dict[str, Any], *, dry: bool = False) -> dict[str, Any]:
         """Create one, as strictly as kubectl does."""
-        raw = {"apiVersion": "s3d.dev/v1alpha1", "kind": "S3Gateway", "metadata": {"name": name}, "spec": spec}
+        raw = {"apiVersion": "s3d.dev/v1alpha1", "kind": self.kind, "metadata": {"name": name}, "spec": spec}
         query = "?fieldValidation=Strict" + ("&dryRun=All" if dry else "")
-        return await request(self.kube, "POST", GATEWAYS + query, raw)
+        return await request(self.kube, "POST", self.path + query, raw)
 
     async def refusal(self, name: str, spec: dict[str, Any]) -> str:
         """Why the API server refuses one."""
@@ -193,9 +195,16 @@ class Gateways:
         return str(refused.value)
 
 
-@pytest.fixture
-async def gateways(kube: Kube) -> AsyncIterator[Gateways]:
-    """The S3Gateways; none is left."""
-    yield Gateways(kube)
+@contextlib.asynccontextmanager
+async def resources(kube: Kube, kind: str, path: str) -> AsyncIterator[Resources]:
+    """Those of a kind; none is left."""
+    yield Resources(kube, kind, path)
     with contextlib.suppress(aiohttp.ClientError):
-        await request(kube, "DELETE", GATEWAYS)
+        await request(kube, "DELETE", path)
+
+
+@pytest.fixture
+async def gateways(kube: Kube) -> AsyncIterator[Resources]:
+    """The S3Gateways."""
+    async with resources(kube, "S3Gateway", GATEWAYS) as found:
+        yield found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from e2e.apiserver.conftest import OPERATOR, Gateways, Kubectl
+from e2e.apiserver.conftest import OPERATOR, Kubectl, Resources
 from s3d_operator.access import Access, find_access
 from s3d_operator.kube import GATEWAYS, PODS, ApiError, Kube
 from s3d_operator.reconcile import Reconciler
@@ -53,7 +53,7 @@ def test_kubectl_takes_the_same_kubeconfig(token: Path, operators: Access, kubec
 
 
 async def test_the_operator_reconciles_with_an_exec_plugin_and_kopf_watches_with_it(
-    token: Path, operators: Access, gateways: Gateways
+    token: Path, operators: Access, gateways: Resources
 ) -> None:
     async with Kube(await find_access(), find_access) as kube:
         reconciler = Reconciler(kube, IMAGE)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl, of_chart
+from e2e.apiserver.conftest import GATEWAYS, Kubectl, Resources, of_chart
 from s3d_operator import drains
 from s3d_operator.access import Access
 from s3d_operator.choice import read_gateway
@@ -122,7 +122,7 @@ async def leave(kube: Kube, name: str) -> None:
 
 
 @pytest.fixture
-async def left(kube: Kube, gateways: Gateways, reconciler: Reconciler) -> dict[str, Any]:
+async def left(kube: Kube, gateways: Resources, reconciler: Reconciler) -> dict[str, Any]:
     """A gateway whose pod was seen and has gone with changes in its claim; no round has been made since."""
     await create_claim(kube, "ReadWriteOnce")
     gateway = await gateways.create("default", SPEC)
@@ -222,7 +222,7 @@ async def test_without_the_grant_the_status_names_it_and_all_else_goes_on(
 
 @pytest.mark.usefixtures("granted")
 async def test_a_claim_that_several_nodes_can_have_is_refused(
-    kube: Kube, gateways: Gateways, reconciler: Reconciler
+    kube: Kube, gateways: Resources, reconciler: Reconciler
 ) -> None:
     await create_claim(kube, "ReadWriteMany")
     gateway = await gateways.create("default", SPEC)

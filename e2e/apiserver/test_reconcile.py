@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
+from e2e.apiserver.conftest import GATEWAYS, Kubectl, Resources
 from e2e.apiserver.test_drains import create_pod, eventually
 from s3d_operator.access import Access
 from s3d_operator.kube import GATEWAYS as S3GATEWAYS
@@ -55,7 +55,7 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 
 @pytest.mark.checklist(46)
 async def test_a_round_writes_a_status_that_the_schema_takes_and_a_second_one_nothing(
-    kube: Kube, gateways: Gateways, reconciler: Reconciler
+    kube: Kube, gateways: Resources, reconciler: Reconciler
 ) -> None:
     await gateways.create("default", SPEC)
     await reconciler.round(datetime.now(UTC))
@@ -69,7 +69,7 @@ async def test_a_round_writes_a_status_that_the_schema_takes_and_a_second_one_no
 
 
 @pytest.mark.checklist(49)
-async def test_what_others_write_beside_us_stays(kube: Kube, gateways: Gateways, reconciler: Reconciler) -> None:
+async def test_what_others_write_beside_us_stays(kube: Kube, gateways: Resources, reconciler: Reconciler) -> None:
     await gateways.create("default", SPEC)
     await reconciler.round(datetime.now(UTC))
     theirs = {"metadata": {"labels": {"theirs": "yes"}}, "data": {"theirs": "too"}}
@@ -94,7 +94,7 @@ async def test_what_others_write_beside_us_stays(kube: Kube, gateways: Gateways,
 @pytest.mark.checklist(38)
 @pytest.mark.checklist(50)
 async def test_pods_that_run_without_are_found_by_label_and_by_namespace_and_told_of(
-    kube: Kube, gateways: Gateways, reconciler: Reconciler
+    kube: Kube, gateways: Resources, reconciler: Reconciler
 ) -> None:
     await gateways.create("default", SPEC)
     await request(
@@ -111,7 +111,7 @@ async def test_pods_that_run_without_are_found_by_label_and_by_namespace_and_tol
     assert (await request(kube, "GET", f"{GATEWAYS}/default"))["status"]["pods"]["uninjected"] == 2
 
 
-async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gateways, reconciler: Reconciler) -> None:
+async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Resources, reconciler: Reconciler) -> None:
     await gateways.create("shown", SPEC)
     await reconciler.round(datetime.now(UTC))
     head, line = (await asyncio.to_thread(kubectl, "get", "s3gw")).splitlines()
@@ -124,7 +124,7 @@ async def test_kubectl_shows_a_gateway_in_a_line(kubectl: Kubectl, gateways: Gat
 
 @pytest.mark.semantics("F-2c")
 async def test_kubectl_describes_settings_that_a_pod_refuses(
-    kube: Kube, kubectl: Kubectl, gateways: Gateways, operators: Access
+    kube: Kube, kubectl: Kubectl, gateways: Resources, operators: Access
 ) -> None:
     gateway = await gateways.create("refused", SPEC)
     port = free_port()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
+from e2e.apiserver.conftest import GATEWAYS, Kubectl, Resources
 from e2e.apiserver.test_schema import LEAST
 from s3d.errors import ConfigError
 from s3d_operator.crd import s3gateway
@@ -20,7 +20,7 @@ DRAIN = LEAST | {"drain": {"seconds": 7}, "buckets": [{"name": "photos"}]}
 
 
 @pytest.fixture
-async def upgrade(kubectl: Kubectl, gateways: Gateways) -> AsyncIterator[Any]:
+async def upgrade(kubectl: Kubectl, gateways: Resources) -> AsyncIterator[Any]:
     """A function that brings the next release's definition, with three fields more."""
     definition = s3gateway()
 
@@ -51,7 +51,7 @@ async def served(kube: Kube, name: str) -> Object:
 
 
 async def test_a_field_of_a_newer_definition_is_ignored_until_somebody_writes_it(
-    gateways: Gateways, kube: Kube, upgrade: Any
+    gateways: Resources, kube: Kube, upgrade: Any
 ) -> None:
     await gateways.create("before", DRAIN)
     upgrade()
@@ -77,7 +77,7 @@ async def test_a_field_of_a_newer_definition_is_ignored_until_somebody_writes_it
 
 
 async def test_a_field_of_a_newer_definition_is_ignored_in_what_is_applied_without_it(
-    kube: Kube, gateways: Gateways, kubectl: Kubectl, upgrade: Any
+    kube: Kube, gateways: Resources, kubectl: Kubectl, upgrade: Any
 ) -> None:
     await gateways.create("before", DRAIN)
     upgrade()

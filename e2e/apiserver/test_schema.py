@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from e2e.apiserver.conftest import GATEWAYS, Gateways, Kubectl
+from e2e.apiserver.conftest import GATEWAYS, Kubectl, Resources
 from s3d_operator import schema
 from s3d_operator.crd import NAME_RULE, s3gateway
 from s3d_operator.gateway_status import ClaimStatus, LastPod
@@ -280,14 +280,14 @@ def rules(schema: dict[str, Any]) -> list[str]:
 @pytest.mark.checklist(47)
 @pytest.mark.parametrize(("spec", "message"), REFUSED, ids=lambda value: value[:60] if isinstance(value, str) else "")
 async def test_a_spec_that_breaks_a_rule_is_refused_with_its_message(
-    gateways: Gateways, spec: dict[str, Any], message: str
+    gateways: Resources, spec: dict[str, Any], message: str
 ) -> None:
     assert message in await gateways.refusal("refused", LEAST | spec)
 
 
 @pytest.mark.parametrize(("spec", "pattern"), IN_WORDS, ids=str)
 async def test_a_value_that_cannot_be_meant_is_refused_in_words_and_once(
-    gateways: Gateways, spec: dict[str, Any], pattern: str
+    gateways: Resources, spec: dict[str, Any], pattern: str
 ) -> None:
     said = await gateways.refusal("refused", LEAST | spec)
     assert said.count(schema.MESSAGES[pattern]) == 1
@@ -300,7 +300,7 @@ async def test_a_value_that_cannot_be_meant_is_refused_in_words_and_once(
 @pytest.mark.checklist(33)
 @pytest.mark.parametrize(("spec", "message"), MALFORMED, ids=lambda value: value[:60] if isinstance(value, str) else "")
 async def test_a_value_that_cannot_be_meant_is_refused_with_its_place(
-    gateways: Gateways, spec: dict[str, Any], message: str
+    gateways: Resources, spec: dict[str, Any], message: str
 ) -> None:
     assert message in await gateways.refusal("refused", LEAST | spec)
 
@@ -314,7 +314,7 @@ def test_each_rule_has_a_spec_that_breaks_it() -> None:
 
 
 @pytest.mark.checklist(47)
-async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Gateways) -> None:
+async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Resources) -> None:
     claim = {"volume": {"persistentVolumeClaim": {"claimName": "queue"}}}
     made = await gateways.create("kept", LEAST | claim)
     path, endpoint = f"{GATEWAYS}/kept", {"spec": {"remote": {"endpoint": "http://minio:9000"}}}
@@ -327,18 +327,18 @@ async def test_the_endpoint_of_a_claim_stays(kube: Kube, gateways: Gateways) -> 
 
 
 @pytest.mark.checklist(47)
-async def test_a_name_that_is_no_value_of_a_label_is_refused(gateways: Gateways) -> None:
+async def test_a_name_that_is_no_value_of_a_label_is_refused(gateways: Resources) -> None:
     assert NAME_RULE.message in await gateways.refusal("a" * 64, LEAST)
     await gateways.create("a" * 63, LEAST, dry=True)
 
 
-async def test_the_api_server_completes_what_is_not_said_as_the_models_do(gateways: Gateways) -> None:
+async def test_the_api_server_completes_what_is_not_said_as_the_models_do(gateways: Resources) -> None:
     for spec in (LEAST, LEAST | {"volume": {"emptyDir": {}}, "resources": {}, "writeQueue": {}, "drain": {}}):
         made = await gateways.create("least", spec, dry=True)
         assert made["spec"] == dumped(parse_gateway({"spec": spec})[0])
 
 
-async def test_all_that_can_be_said_is_kept_and_read(gateways: Gateways) -> None:
+async def test_all_that_can_be_said_is_kept_and_read(gateways: Resources) -> None:
     completed = copy.deepcopy(FULL)
     completed["remote"]["caBundle"]["configMapRef"]["key"] = "ca.crt"
     made = await gateways.create("full", FULL, dry=True)
@@ -359,7 +359,7 @@ async def test_all_that_can_be_said_is_kept_and_read(gateways: Gateways) -> None
 
 
 @pytest.mark.parametrize("credentials", [KEYS, {"webIdentity": ROLE}, {"podIdentity": {}}, {"anonymous": {}}])
-async def test_each_kind_of_credentials_is_taken(gateways: Gateways, credentials: dict[str, Any]) -> None:
+async def test_each_kind_of_credentials_is_taken(gateways: Resources, credentials: dict[str, Any]) -> None:
     await gateways.create("kind", {"remote": {"credentials": credentials}}, dry=True)
 
 
@@ -372,7 +372,7 @@ async def test_each_kind_of_credentials_is_taken(gateways: Gateways, credentials
         {"ephemeral": {}},
     ],
 )
-async def test_each_kind_of_volume_is_taken(gateways: Gateways, volume: dict[str, Any]) -> None:
+async def test_each_kind_of_volume_is_taken(gateways: Resources, volume: dict[str, Any]) -> None:
     await gateways.create("kind", LEAST | {"volume": volume}, dry=True)
 
 
@@ -418,7 +418,7 @@ def everything(model: type[Resource]) -> set[str]:
 
 
 @pytest.mark.checklist(49)
-async def test_what_is_said_of_the_last_pod_of_a_claim_may_become_less(kube: Kube, gateways: Gateways) -> None:
+async def test_what_is_said_of_the_last_pod_of_a_claim_may_become_less(kube: Kube, gateways: Resources) -> None:
     made = await gateways.create("claims", LEAST)
     known = {name: made["metadata"][name] for name in ("name", "namespace", "uid")}
     bound = LastPod(uid="a", node_selector={"disk": "ssd"}, image_pull_secrets=("x",), tolerations=({"key": "x"},))

@@ -1,13 +1,11 @@
 """What the API server makes of a SyncFolder: defaults, and each rule with a spec that breaks it."""
 
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
-from e2e.apiserver.conftest import Kubectl
+from e2e.apiserver.conftest import Kubectl, Resources, resources
 from e2e.apiserver.test_schema import dumped, everything, paths, rules
 from s3d_operator import schema
 from s3d_operator.crd import sync_folder
@@ -62,51 +60,38 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-class Folders:
-    """The SyncFolders of the namespace `default`."""
-
-    def __init__(self, kube: Kube) -> None:
-        self.kube = kube
-
-    async def create(self, name: str, spec: dict[str, Any], *, dry: bool = False) -> dict[str, Any]:
-        """Create one, as strictly as kubectl does."""
-        raw = {"apiVersion": "s3d.dev/v1alpha1", "kind": "SyncFolder", "metadata": {"name": name}, "spec": spec}
-        return await request(self.kube, "POST", f"{FOLDERS}?fieldValidation=Strict{'&dryRun=All' if dry else ''}", raw)
-
-    async def refusal(self, spec: dict[str, Any]) -> str:
-        """Why the API server refuses one."""
-        with pytest.raises(ApiError) as refused:
-            await self.create("refused", {name: value for name, value in spec.items() if value is not None}, dry=True)
-        return str(refused.value)
-
-
 @pytest.fixture
-async def sync_folders(kube: Kube) -> AsyncIterator[Folders]:
-    """The SyncFolders; none is left."""
-    yield Folders(kube)
-    with contextlib.suppress(aiohttp.ClientError):
-        await request(kube, "DELETE", FOLDERS)
+async def sync_folders(kube: Kube) -> AsyncIterator[Resources]:
+    """The SyncFolders."""
+    async with resources(kube, "SyncFolder", FOLDERS) as found:
+        yield found
+
+
+async def refusal(sync_folders: Resources, spec: dict[str, Any]) -> str:
+    """Why the API server refuses one that lacks what is None."""
+    said = {name: value for name, value in (LEAST | spec).items() if value is not None}
+    return await sync_folders.refusal("refused", said)
 
 
 @pytest.mark.parametrize(("spec", "message"), REFUSED + MALFORMED, ids=str)
 async def test_a_spec_that_cannot_be_meant_is_refused_with_its_message(
-    sync_folders: Folders, spec: dict[str, Any], message: str
+    sync_folders: Resources, spec: dict[str, Any], message: str
 ) -> None:
-    assert message in await sync_folders.refusal(LEAST | spec)
+    assert message in await refusal(sync_folders, spec)
 
 
 @pytest.mark.parametrize(("spec", "pattern"), IN_WORDS, ids=str)
 async def test_a_value_that_cannot_be_meant_is_refused_in_words_and_once(
-    sync_folders: Folders, spec: dict[str, Any], pattern: str
+    sync_folders: Resources, spec: dict[str, Any], pattern: str
 ) -> None:
-    said = await sync_folders.refusal(LEAST | spec)
+    said = await refusal(sync_folders, spec)
     assert said.count(schema.MESSAGES[pattern]) == 1
     assert pattern not in said
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGED, ids=str)
 async def test_what_a_folder_is_equal_with_stays(
-    kube: Kube, sync_folders: Folders, change: dict[str, Any], message: str
+    kube: Kube, sync_folders: Resources, change: dict[str, Any], message: str
 ) -> None:
     await sync_folders.create("kept", FULL)
     with pytest.raises(ApiError, match=message):
@@ -120,18 +105,20 @@ def test_each_rule_has_a_spec_that_breaks_it() -> None:
         assert any(rule.startswith(message) for message in broken), rule
 
 
-async def test_the_api_server_completes_what_is_not_said_as_the_model_does(sync_folders: Folders) -> None:
+async def test_the_api_server_completes_what_is_not_said_as_the_model_does(sync_folders: Resources) -> None:
     made = await sync_folders.create("least", LEAST, dry=True)
     assert made["spec"] == dumped(SyncFolderSpec.model_validate(LEAST))
 
 
-async def test_all_that_can_be_said_is_kept_and_read(sync_folders: Folders) -> None:
+async def test_all_that_can_be_said_is_kept_and_read(sync_folders: Resources) -> None:
     made = await sync_folders.create("full", FULL, dry=True)
     assert made["spec"] == FULL == dumped(SyncFolderSpec.model_validate(FULL))
     assert everything(SyncFolderSpec) == set(paths(FULL))
 
 
-async def test_a_row_reads_well_without_the_documentation(kube: Kube, sync_folders: Folders, kubectl: Kubectl) -> None:
+async def test_a_row_reads_well_without_the_documentation(
+    kube: Kube, sync_folders: Resources, kubectl: Kubectl
+) -> None:
     for name, pods in (("docs", [SEEN, SEEN]), ("mail", [SEEN, HALTED])):
         made = await sync_folders.create(name, LEAST)
         known = {key: made["metadata"][key] for key in ("name", "namespace", "uid")}
