@@ -100,6 +100,8 @@ MESSAGES = {
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
+MAX_RULES = 256
+"""Most rules of a filter: the API server has to know a bound."""
 FilterRule = Annotated[str, Field(min_length=1, max_length=1024)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
