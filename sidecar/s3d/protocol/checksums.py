@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from multidict import CIMultiDict
@@ -21,6 +22,7 @@ from multidict import CIMultiDict
 from s3d.api import AnyHeaders, Body, Wire
 from s3d.errors import CorruptBody, S3Error
 from s3d.protocol import chunked
+from s3d.protocol.headers import REMEMBERED, names_of
 
 PREFIX = "x-amz-checksum-"
 SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
@@ -115,6 +117,8 @@ SIZES: Mapping[str, int] = {
 }
 """In bytes."""
 HEADERS = frozenset(PREFIX + name for name in ALGORITHMS)
+PROMISING = HEADERS | {"content-md5", PAYLOAD, SDK_ALGORITHM, "x-amz-trailer"}
+"""Headers that promise something about a body."""
 STANDING_ALONE = frozenset(["md5", "sha256"])
 """Digests that have a header of their own beside the checksums."""
 
@@ -146,7 +150,7 @@ class Digests:
         return raw.hex() if name in STANDING_ALONE else to_base64(raw)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Expected:
     """The digests that a request promises, raw."""
 
@@ -172,12 +176,24 @@ class Expected:
         return frozenset(names)
 
 
+NOTHING = Expected()
+"""What most requests promise."""
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _is_silent(names: tuple[str, ...]) -> bool:
+    """Whether headers of these names promise nothing about a body."""
+    return PROMISING.isdisjoint(name.lower() for name in names)
+
+
 def expected(headers: AnyHeaders) -> Expected:
     """Read the digests that the headers of a request promise.
 
     Raises S3Error InvalidDigest (Content-MD5), InvalidArgument (x-amz-content-sha256) or InvalidRequest (checksums,
     and an algorithm that is named and whose checksum does not come).
     """
+    if _is_silent(names_of(headers)):
+        return NOTHING
     sent: dict[str, str] = {}
     content_md5 = content_sha256 = checksum = None
     if (text := headers.get("Content-MD5")) is not None:
@@ -378,6 +394,8 @@ def incoming(
         headers = CIMultiDict(headers)
         headers[PAYLOAD] = payload
     promise = expected(headers)
+    if promise is NOTHING:
+        return verify(body, promise, names=names)
     if chunked.is_chunked(headers):
         decoded = chunked.wrap(body, headers, seal=seal, apply=None if seal is None else _apart)
         return verify(decoded, promise, trailers=decoded.trailers, names=names)

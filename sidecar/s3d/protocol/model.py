@@ -183,6 +183,8 @@ def route(method: str, bucket: str, key: str, query: Mapping[str, str], headers:
 def integer(text: str) -> int:
     """Read a decimal number of 64 bits. Raises ValueError on all else that int() takes: underscores, other scripts'
     digits, numbers that no table keeps."""
+    if len(text) < MAX_DIGITS and text.isascii() and text.isdigit():
+        return int(text)  # as most are
     text = text.strip()
     if not text.isascii() or not text.removeprefix("-").isdigit():
         raise ValueError(f"{text[:40]!r} is no number")
