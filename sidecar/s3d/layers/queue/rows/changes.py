@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -34,9 +34,8 @@ WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 SQL = queries.load("changes")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row of the table, without its inline body unless asked for."""
+class Change(NamedTuple):
+    """One row of the table, without its inline body unless asked for. A tuple, since listings and reads make many."""
 
     seq: int
     bucket: str
