@@ -135,7 +135,9 @@ class Door:
                 caller, source = await self._admit(request, name, params, wire, body, page)
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
-                    incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
+                    incoming = source
+                    if checksums.is_promised(wire, caller.payload):
+                        incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
                 check_length(incoming)
                 exchange.received = (incoming.length or 0) if incoming else 0
                 call = Call(name, params, wire, incoming, identity=caller.key.identity, trace=request_id)

@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from s3d.api import AnyHeaders, Body, Wire
 from s3d.errors import CorruptBody, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.headers import REMEMBERED, names_of
+from s3d.protocol.headers import REMEMBERED
 
 PREFIX = "x-amz-checksum-"
 SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
@@ -176,14 +176,15 @@ class Expected:
         return frozenset(names)
 
 
-NOTHING = Expected()
-"""What most requests promise."""
+def is_promised(wire: Wire, payload: str = UNSIGNED) -> bool:
+    """Whether a request says anything of its body by which that is to be verified; `payload` is as in `incoming`."""
+    return payload != UNSIGNED or _are_promising(wire.names)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _is_silent(names: tuple[str, ...]) -> bool:
-    """Whether headers of these names promise nothing about a body."""
-    return PROMISING.isdisjoint(name.lower() for name in names)
+def _are_promising(names: tuple[str, ...]) -> bool:
+    """Whether one of these headers promises something about a body."""
+    return not PROMISING.isdisjoint(name.lower() for name in names)
 
 
 def expected(headers: AnyHeaders) -> Expected:
@@ -192,8 +193,6 @@ def expected(headers: AnyHeaders) -> Expected:
     Raises S3Error InvalidDigest (Content-MD5), InvalidArgument (x-amz-content-sha256) or InvalidRequest (checksums,
     and an algorithm that is named and whose checksum does not come).
     """
-    if _is_silent(names_of(headers)):
-        return NOTHING
     sent: dict[str, str] = {}
     content_md5 = content_sha256 = checksum = None
     if (text := headers.get("Content-MD5")) is not None:
@@ -394,8 +393,6 @@ def incoming(
         headers = CIMultiDict(headers)
         headers[PAYLOAD] = payload
     promise = expected(headers)
-    if promise is NOTHING:
-        return verify(body, promise, names=names)
     if chunked.is_chunked(headers):
         decoded = chunked.wrap(body, headers, seal=seal, apply=None if seal is None else _apart)
         return verify(decoded, promise, trailers=decoded.trailers, names=names)

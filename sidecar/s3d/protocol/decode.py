@@ -16,7 +16,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.headers import METADATA, REMEMBERED, names_of
+from s3d.protocol.headers import METADATA, REMEMBERED
 from s3d.protocol.model import OPERATIONS, Member, Operation, hoisted, integer, neutral, route
 from s3d.protocol.xml import Document
 
@@ -187,7 +187,7 @@ def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[
         params.clear()
     metadata: dict[str, str] = {}
     values = tuple(headers.values())
-    for place, low, member in _carried(operation.name, names_of(headers)):
+    for place, low, member in _carried(operation.name, wire.names):
         if member is not None:
             _take(params, member, values[place])
         else:
@@ -314,7 +314,7 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
     query, is never understood. The operation's own address is.
     """
     understood = frozenset(understood)
-    found = list(_unknown_headers("" if operation is None else operation.name, names_of(wire.headers), understood))
+    found = list(_unknown_headers("" if operation is None else operation.name, wire.names, understood))
     if wire.query:
         literals: Mapping[str, str] = operation.literals if operation else {}
         seen: set[str] = set()

@@ -18,7 +18,6 @@ from s3d.filters.rule import Member
 from s3d.layers.health import Health
 from s3d.layers.queue import withheld
 from s3d.layers.queue.consent import Consent
-from s3d.layers.queue.remote_facts.buckets import REFUTED
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
 from s3d.layers.queue.remote_facts.write_profiles import WriteProfile
 from s3d.layers.queue.rows import holds, lanes, lookups, subjects
@@ -149,8 +148,8 @@ async def settle(context: Context, write: Write, known: Facts) -> tuple[Decision
 def _at_hand(context: Context, write: Write, known: Facts) -> Facts:
     """The facts, and what else a write needs to be queued, as most are, where memory has it."""
     remote = context.facts
-    bucket = remote.buckets.remembered(write.call.bucket) if known.bucket is None else None
-    if bucket is None or bucket.through == REFUTED:
+    bucket = remote.buckets.at_hand(write.call.bucket) if known.bucket is None else None
+    if bucket is None:
         return known
     return known._replace(
         bucket=remote.buckets.through(bucket),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from s3d.api import Wire
 from s3d.protocol import chunked, decode
-from s3d.protocol.headers import METADATA, REMEMBERED, names_of
+from s3d.protocol.headers import METADATA, REMEMBERED
 from s3d.protocol.model import OPERATIONS
 
 # Kept with the change, sent on by the push, and shown by GET and HEAD.
@@ -153,7 +153,7 @@ def unsupported(wire: Wire, operation: str) -> list[str]:
     """The members of a request that are not understood, or whose value is not."""
     headers = wire.headers
     names = decode.unknown_members(wire, OPERATIONS[operation], ALLOWED[operation])
-    for name in _judged(names_of(headers)):
+    for name in _judged(wire.names):
         value = headers[name]
         if name == TRAILER:
             value = value.strip().lower()
@@ -184,7 +184,7 @@ def kept(wire: Wire) -> dict[str, str]:
     """
     members: dict[str, str] = {}
     values = tuple(wire.headers.values())
-    for place, low in _kept(names_of(wire.headers)):
+    for place, low in _kept(wire.names):
         members[low] = f"{members[low]},{values[place]}" if low in members else values[place]
     payload_hash = wire.headers.get("x-amz-content-sha256", "")
     if len(payload_hash) == 64:
