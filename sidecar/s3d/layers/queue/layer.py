@@ -127,7 +127,9 @@ class Queue:
         try:
             if writes:
                 self._check_place()
-            reply = await forward.addressed(call, forward.promised(call, await self._serve(call)))
+            reply = forward.promised(call, await self._serve(call))
+            if call.operation in forward.ADDRESSING:
+                reply = await forward.addressed(call, reply)
             if writes and reply.headers.get("x-s3d-durability") != "remote":
                 # What was committed meanwhile may be in a file that nobody finds any more.
                 self._check_place()
@@ -165,10 +167,12 @@ class Queue:
             known = trouble
             await asyncio.sleep(PLACE_INTERVAL)
 
-    async def _serve(self, call: Call) -> Reply:
+    def _serve(self, call: Call) -> Awaitable[Reply]:
         handler = HANDLERS.get(call.operation)
-        if handler is not None:
-            return await handler(self._contexts, call)
+        return self._serve_other(call) if handler is None else handler(self._contexts, call)
+
+    async def _serve_other(self, call: Call) -> Reply:
+        """Serve a call that has no handler of its own."""
         if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
