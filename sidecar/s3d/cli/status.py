@@ -160,6 +160,10 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "certificate", until if left > 0 else terminal.paint(until, "red")
     if said["access_keys"] is not None:
         yield "keys", f"{words.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    if mount := said.get("mount"):
+        left = words.count(mount["unpublished"], "file")
+        text = f", {left} not an object yet" if mount["unpublished"] else ""
+        yield "mount", words.printable(mount["path"]) + ("" if mount["mounted"] else ", gone") + text
     if said["keeps_push_filter"]:
         text = "push filter: the settings do not say which holds, so the last one stays in force"
         yield "old", terminal.paint(text, "yellow")
