@@ -14,7 +14,8 @@ from typing import Any
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import check_http_url, reloadable
+from s3d.settings import reloadable
+from s3d.settings.values import check_http_url
 from s3d_operator import mounted
 from s3d_operator.schema import Cpu, Size
 from s3d_operator.spec import S3GatewaySpec

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from s3d.errors import ConfigError
-from s3d.settings import parse_bytes
+from s3d.settings.values import parse_bytes
 from s3d_operator import build
 from s3d_operator.build import Object
 from s3d_operator.names import (

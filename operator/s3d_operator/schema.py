@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJso
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from s3d.settings import Section
+from s3d.settings.section import Section
 
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 

@@ -5,7 +5,8 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import Browsers, Opa, Settings, Telemetry, known_settings, parse_bytes
+from s3d.settings import Browsers, Opa, Settings, Telemetry, known_settings
+from s3d.settings.values import parse_bytes
 from s3d_operator import build, mounted
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
