@@ -110,7 +110,9 @@ async def serve(context: Context, write: Write) -> Reply:
     """Do what is decided about a write. Raises S3Error where it is refused, and what its own functions raise."""
     known = write.facts
     while True:
-        decision, known = await settle(context, write, known)
+        decision = decide(known)
+        if isinstance(decision, Fact):
+            decision, known = await settle(context, write, known)
         match decision.fate:
             case Fate.QUEUE:
                 spans.event("queued")
