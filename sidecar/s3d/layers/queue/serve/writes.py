@@ -49,7 +49,7 @@ class Context:
     garbage: Garbage
     facts: RemoteFacts
     feed: Feed
-    wake: Callable[[], None]
+    queued: Callable[[float], None]
     entry: entry.Context
     fitting: fitting.Context
     forward: forward.Context
@@ -71,7 +71,9 @@ def put_of(context: Context, call: Call, size: int | None, room: Reserved | None
     row = account.of_row(bucket, key, members)
     return Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
+        facts=entry.facts(
+            context.entry, call, profile, unsupported=unsupported, invalid=invalid, size=row + (size or 0)
+        ),
         take=lambda: take_put(context, call, members, row, room),
         fits=lambda: fitting.check(context.fitting, call, size or 0),
         send=lambda decision: forward.through(context.forward, call, decision),
@@ -145,7 +147,9 @@ async def delete(context: Context, call: Call) -> Reply:
     profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members)
     write = Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
+        facts=entry.facts(
+            context.entry, call, profile, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})
+        ),
         take=lambda: take_delete(context, call, members),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
@@ -237,7 +241,7 @@ async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Co
         except Unjudged:
             raise too_many_held("the policy, which is asked about something else by now,") from None
     spans.event("committed")
-    context.wake()
+    context.queued(min(one.next_at for one in news))
     for one in news:
         context.feed.publish(one.bucket, one.key, order.shown_by(one.op, one.etag), Why.ACKNOWLEDGED)
     if any(one.file is not None for one in news):
