@@ -6,13 +6,13 @@ injecting once. What the user or another webhook has set is never overwritten.
 
 from dataclasses import dataclass
 
-from s3d_operator import build, folders, mounted
-from s3d_operator.build import Image, Object, Overrides
+from s3d_operator import build, folders, gateway_settings, layout, mounted
 from s3d_operator.choice import Gateway
 from s3d_operator.edit import Edit
 from s3d_operator.folders import Placed
+from s3d_operator.layout import Image, Object
 from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, FOLDER_HASH, INJECTED, ORIGINAL_GRACE
-from s3d_operator.overrides import read_overrides
+from s3d_operator.overrides import Overrides, read_overrides
 from s3d_operator.podspec import MESH_PROXIES, annotations, containers, has_storage_limit, position
 from s3d_operator.spec import S3GatewaySpec
 
@@ -97,10 +97,10 @@ def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = N
         edit.add(gateway.name, "metadata", "labels", INJECTED)
     edit.child("metadata", "annotations", default={})
     if CONFIG_HASH not in annotations(edit.pod):
-        edit.add(build.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
+        edit.add(gateway_settings.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
     if folder and FOLDER_HASH not in annotations(edit.pod):
         edit.add(folders.folder_hash(folder.spec), "metadata", "annotations", FOLDER_HASH)
-    grace = raise_grace(edit, build.drain_seconds(gateway.spec, overrides))
+    grace = raise_grace(edit, gateway_settings.drain_seconds(gateway.spec, overrides))
     add_sidecar(edit, gateway, overrides, image, grace, folder)
     exclude_from_mesh(edit)
     if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
@@ -110,7 +110,7 @@ def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = N
     if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
         warnings.append(
             "the pod has no securityContext.fsGroup: if the storage of the claim belongs to root, the gateway cannot "
-            f"write to it and does not start. Any group works, such as {build.USER}"
+            f"write to it and does not start. Any group works, such as {layout.USER}"
         )
     if folder:
         warnings += warnings_of(folder, gateway.spec)
@@ -125,7 +125,7 @@ def warnings_of(folder: Placed, spec: S3GatewaySpec) -> list[str]:
             "it by the pod's fsGroup: files and directories that the app makes have to be writable for the group"
         )
         return [text]
-    if spec.volume.outlives and folder.user != build.USER:
+    if spec.volume.outlives and folder.user != layout.USER:
         text = (
             f"the sidecar runs as user {folder.user}, as container {folder.container!r} does: a claim in which another "
             "user's gateway has kept its queue has to be made writable for it first (docs/KUBERNETES.md)"
@@ -140,7 +140,7 @@ def raise_grace(edit: "Edit", drain_seconds: int) -> int:
     current: int = DEFAULT_GRACE_SECONDS if own is None else own
     recorded = annotations(edit.pod).get(ORIGINAL_GRACE, "")
     is_recorded = recorded.isascii() and recorded.isdecimal() and len(recorded) < 10
-    grace: int = max(current, (int(recorded) if is_recorded else current) + drain_seconds + build.MARGIN_SECONDS)
+    grace: int = max(current, (int(recorded) if is_recorded else current) + drain_seconds + layout.MARGIN_SECONDS)
     if not is_recorded:
         edit.add(str(current), "metadata", "annotations", ORIGINAL_GRACE)
     if grace != own:
@@ -175,7 +175,7 @@ def add_sidecar(
         complete(edit, ("spec", "initContainers", index), sidecar)
     if folder and folder.spec.wait_for_initial_sync:
         inits = edit.at("spec", "initContainers")
-        if not any(container["name"] == build.WAIT for container in inits):
+        if not any(container["name"] == layout.WAIT for container in inits):
             edit.add(folders.waiting(sidecar), "spec", "initContainers", index + 1)
     there = {volume["name"] for volume in edit.child("spec", "volumes", default=[])}
     for volume in build.volumes(gateway.spec, gateway.name):
@@ -185,7 +185,7 @@ def add_sidecar(
 
 def exclude_from_mesh(edit: "Edit") -> None:
     """Keep a mesh from taking the kubelet's probes of the sidecar."""
-    port = str(build.HEALTH_PORT)
+    port = str(layout.HEALTH_PORT)
     metadata, spec = edit.pod["metadata"], edit.pod["spec"]
     said = set((metadata.get("labels") or {}).items()) | set(annotations(edit.pod).items())
     for mesh in MESHES:
@@ -240,7 +240,7 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     warnings = []
     want = {"AWS_ENDPOINT_URL_S3": endpoint}
     if not have.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
-        want["AWS_REGION"] = build.region(spec)
+        want["AWS_REGION"] = gateway_settings.region(spec)
     file = f"{mounted.APP_DIR}/{mounted.APP_FILE}"
     has_file = (have.get("AWS_SHARED_CREDENTIALS_FILE") or {}).get("value") == file
     if spec.app_credentials == "Dummy" and not have.keys() & IDENTITY:
@@ -302,4 +302,4 @@ def app_containers(spec: Object) -> list[tuple[str | int, ...]]:
     after = -1 if sidecar is None else sidecar
     inits = [("initContainers", i) for i in range(after + 1, len(spec.get("initContainers") or []))]
     mains = [("containers", i) for i in range(len(spec["containers"]))]
-    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH | {build.WAIT}]
+    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH | {layout.WAIT}]

@@ -24,9 +24,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from s3d.errors import S3DError
-from s3d_operator import build, pods, rotation
+from s3d_operator import gateway_settings, layout, pods, rotation
 from s3d_operator.access import Access, find_access
-from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget
 from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
 from s3d_operator.drains import Drains, follow, left_by
@@ -35,6 +34,7 @@ from s3d_operator.folder_rounds import FolderRounds
 from s3d_operator.folders import asked_for, place, read_folder
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import CONFIG_MAPS, FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
+from s3d_operator.layout import Image
 from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
 from s3d_operator.names import API_VERSION, INJECT, INJECTED, INJECTION
@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """What is known, and the rounds that write what follows from it."""
 
-    def __init__(self, kube: Kube, image: Image, *, door_port: int = build.HEALTH_PORT) -> None:
+    def __init__(self, kube: Kube, image: Image, *, door_port: int = layout.HEALTH_PORT) -> None:
         self.kube = kube
         self.image = image
         self.events = Events(kube)
@@ -338,7 +338,7 @@ class Reconciler:
         """What is known of a gateway besides itself."""
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
         (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
-        current = build.config_hash(own.spec, self.image) if own.spec else ""
+        current = gateway_settings.config_hash(own.spec, self.image) if own.spec else ""
         said = {claim.claim_name for claim in claims if claim.changes is not None}
         seen = [
             Seen(
@@ -383,19 +383,19 @@ class Reconciler:
         gateway, metadata = read_gateway(raw), raw["metadata"]
         if gateway.spec is None:
             return
-        text = json.dumps(build.reloaded(gateway.spec), sort_keys=True)
+        text = json.dumps(gateway_settings.reloaded(gateway.spec), sort_keys=True)
         before, at = self._applied.get(metadata["uid"], ("", 0.0))
         if text == before and time.monotonic() - at < REAPPLY_SECONDS:
             return
         owner = {"apiVersion": API_VERSION, "kind": "S3Gateway", "name": metadata["name"], "uid": metadata["uid"]}
         known = {
-            "name": build.config_map(gateway.name),
+            "name": gateway_settings.config_map(gateway.name),
             "namespace": metadata["namespace"],
             "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": COMPONENT},
             # Not blockOwnerDeletion: that would take a permission on finalizers.
             "ownerReferences": [owner | {"controller": True}],
         }
-        await self.kube.apply(CONFIG_MAPS, {"metadata": known, "data": {build.CONFIG_FILE: text}}, COMPONENT)
+        await self.kube.apply(CONFIG_MAPS, {"metadata": known, "data": {layout.CONFIG_FILE: text}}, COMPONENT)
         self._applied[metadata["uid"]] = text, time.monotonic()
 
     async def tell_orphans(self, gateways: set[tuple[str, str]]) -> None:

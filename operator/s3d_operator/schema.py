@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJso
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from s3d.settings import Section
+from s3d.settings.section import Section
 
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
@@ -100,6 +100,8 @@ MESSAGES = {
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
+MAX_RULES = 256
+"""Most rules of a filter: the API server has to know a bound."""
 FilterRule = Annotated[str, Field(min_length=1, max_length=1024)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]

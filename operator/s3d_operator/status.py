@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from s3d import problems
 from s3d.errors import ConfigError
 from s3d.problems import AT_RISK_SECONDS
-from s3d_operator.build import check
 from s3d_operator.drains import FORBIDDEN
+from s3d_operator.gateway_checks import check
 from s3d_operator.gateway_status import ClaimStatus, Condition, LostChanges, PendingChanges, Pods
 from s3d_operator.names import GATEWAY
 from s3d_operator.parse import parse_gateway

@@ -19,13 +19,13 @@ from aiohttp import web
 
 from s3d.errors import ConfigError
 from s3d_operator.admission import verdict_of
-from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret
 from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
 from s3d_operator.folders import Placed, place, read_folder
 from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
 from s3d_operator.kube import FOLDERS, GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
+from s3d_operator.layout import Image
 from s3d_operator.metrics import WebhookMetrics, scrape
 from s3d_operator.names import ON_MISSING
 from s3d_operator.podspec import annotations

@@ -12,10 +12,10 @@ import kopf
 import pytest
 from aiohttp import web
 
-from s3d_operator import build, observed, reconcile
+from s3d_operator import layout, observed, reconcile
 from s3d_operator.access import Access
-from s3d_operator.build import Image
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.layout import Image
 from s3d_operator.names import CONFIG_HASH, GROUP, INJECTED
 from s3d_operator.observed import Liveness, Observed, configure
 from s3d_operator.reconcile import Reconciler
@@ -242,7 +242,7 @@ async def test_the_config_map_of_a_gateway_is_its_own_and_says_what_is_reloaded(
     put_gateway(api, spec=ANONYMOUS | {"writeQueue": {"maxFiles": 7}})
     await reconciler.round(NOW)
     made = api.objects["/api/v1/namespaces/shop/configmaps/default-s3d"]
-    assert json.loads(made["data"][build.CONFIG_FILE])["S3D_WRITE_QUEUE_MAX_FILES"] == 7
+    assert json.loads(made["data"][layout.CONFIG_FILE])["S3D_WRITE_QUEUE_MAX_FILES"] == 7
     (owner,) = made["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("S3Gateway", "uid-of-default", True)
     put_gateway(api, spec={"remote": {}})

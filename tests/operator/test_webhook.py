@@ -11,9 +11,9 @@ import aiohttp
 import jsonpatch
 import pytest
 
-from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget, Pair, make_pair, to_secret
 from s3d_operator.kube import Kube
+from s3d_operator.layout import Image
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
