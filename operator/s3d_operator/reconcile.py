@@ -24,7 +24,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from s3d.errors import S3DError
-from s3d_operator import gateway_settings, layout, pods, rotation
+from s3d_operator import gateway_settings, layout, mount_ends, pods, rotation
 from s3d_operator.access import Access, find_access
 from s3d_operator.certs import CertificateTarget
 from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
@@ -32,6 +32,7 @@ from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.folder_rounds import FolderRounds
 from s3d_operator.folders import asked_for, place, read_folder
+from s3d_operator.gateway_facts import GatewayFacts, Seen
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import CONFIG_MAPS, FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.layout import Image
@@ -42,7 +43,7 @@ from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
 from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import SHOW_STATUS, GatewayFacts, Seen, stamp, status_of
+from s3d_operator.status import SHOW_STATUS, stamp, status_of
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
@@ -241,6 +242,8 @@ class Reconciler:
                 await self.folder_rounds.write(raw, known, pods, answers, self._reports, now)
         with self.apart("the sync folders of pods that ended"):
             await self.folder_rounds.tell_ends(ended, raws)
+        with self.apart("the mounts of pods that ended"):
+            await mount_ends.tell_ends(self.events, ended)
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
