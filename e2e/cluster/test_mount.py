@@ -23,7 +23,8 @@ true
 def pod_that_stays(namespace: str) -> kube.Object:
     """A pod of the test's app, as a user who is not root."""
     app = kube.app_container("-c", "import signal; signal.sigwait([15])")
-    return kube.pod(namespace, containers=[app | {"command": ["/opt/app/bin/python"], "securityContext": USER}])
+    app |= {"command": ["/opt/app/bin/python"], "securityContext": USER}
+    return kube.pod(namespace, containers=[app], terminationGracePeriodSeconds=1)
 
 
 def on_node(node: str, *words: str) -> str:

@@ -27,7 +27,7 @@ from s3d.errors import S3DError
 from s3d_operator import gateway_settings, layout, mount_ends, pods, rotation
 from s3d_operator.access import Access, find_access
 from s3d_operator.certs import CertificateTarget
-from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
+from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted, without_mount
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.folder_rounds import FolderRounds
@@ -85,6 +85,8 @@ class Reconciler:
         """Pods that have had a claim since the last round."""
         self._ended: dict[str, Pod] = {}
         """Pods that went and are to be looked through for losses."""
+        self._labels: dict[str, dict[str, str]] = {}
+        """By its name the labels of a namespace that opted in."""
         self._judged: set[str] = set()
         """Pods whose end was looked through."""
         self._counted: set[str] = set()
@@ -310,6 +312,8 @@ class Reconciler:
                     known = (folder for folder in self.folders.objects.values() if folder.namespace == namespace)
                     placed = place(raw, choice, known)
                     choice = placed if isinstance(placed, Skip) else choice
+                if isinstance(choice, Gateway) and choice.spec and choice.spec.fuse_mount.enabled:
+                    choice = without_mount(raw, namespace, self._labels.get(namespace, {})) or choice
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:
@@ -325,6 +329,9 @@ class Reconciler:
         """The pods that opted in and lack a gateway's label: they have none, or one by an earlier webhook."""
         found: list[Object] = (await self.kube.list(PODS, labels=ASKED_BY_LABEL)).get("items") or []
         namespaces = await self.kube.list(NAMESPACES, labels=OPTED_IN, only_metadata=True)
+        self._labels = {
+            each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in namespaces.get("items") or []
+        }
         for namespace in namespaces.get("items") or []:
             answer = await self.kube.list(PODS, namespace["metadata"]["name"], labels=ASKED_BY_NAMESPACE)
             found += answer.get("items") or []

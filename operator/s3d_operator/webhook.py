@@ -18,19 +18,17 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from s3d.errors import ConfigError
-from s3d_operator import fuse
 from s3d_operator.admission import verdict_of
 from s3d_operator.certs import expiry, read_secret
-from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
+from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted, without_mount
 from s3d_operator.folders import Placed, place, read_folder
 from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
 from s3d_operator.kube import FOLDERS, GATEWAYS, NAMESPACES, SECRETS, Kube, Object, Watch, key_of, load_cert
 from s3d_operator.layout import Image
 from s3d_operator.metrics import WebhookMetrics, scrape
-from s3d_operator.names import FOLDER, ON_MISSING
+from s3d_operator.names import ON_MISSING
 from s3d_operator.podspec import annotations
-from s3d_operator.reasons import Reason
 
 # The API server waits 5 s; a look-up that took longer would be no answer.
 LOOKUP_SECONDS = 2
@@ -201,15 +199,8 @@ class Webhook:
 
     async def judge_mount(self, namespace: str, pod: Object) -> Skip | None:
         """Say why a pod cannot have the mount of its gateway; the label of its namespace is read anew each time."""
-        if FOLDER in annotations(pod):
-            return Skip(
-                Reason.INVALID_FOLDER,
-                "a sidecar with the mount (spec.fuseMount) is root, and one with a SyncFolder is the app's user: give "
-                "the pod one of the two",
-            )
         found = await self.kube.get(NAMESPACES, namespace) or {}
-        text = fuse.refusal((found.get("metadata") or {}).get("labels") or {}, namespace)
-        return Skip(Reason.POD_SECURITY, text) if text else None
+        return without_mount(pod, namespace, (found.get("metadata") or {}).get("labels") or {})
 
     async def look_up(self, namespace: str) -> Iterable[Gateway]:
         """The gateways that a namespace has now."""
