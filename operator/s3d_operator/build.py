@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from s3d_operator import mounted
+from s3d_operator import fuse, mounted
 from s3d_operator.gateway_settings import config_map, lock_wait, region, settings
 from s3d_operator.layout import (
     CONFIG,
@@ -26,7 +26,7 @@ from s3d_operator.layout import (
 from s3d_operator.overrides import NO_OVERRIDES, Overrides
 from s3d_operator.spec import S3GatewaySpec
 
-VOLUMES = frozenset({NAME, CONFIG}) | mounted.ALL
+VOLUMES = frozenset({NAME, CONFIG, fuse.VOLUME}) | mounted.ALL
 # The agent of EKS Pod Identity, on every node (EKS user guide, "Pod Identity agent").
 POD_IDENTITY_AGENT = "http://169.254.170.23/v1/credentials"
 

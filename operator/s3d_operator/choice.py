@@ -1,12 +1,12 @@
 """Which pod gets which gateway, and why a pod gets none. Pure."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from s3d.errors import ConfigError
 from s3d.settings.values import parse_bytes
-from s3d_operator import build, gateway_checks, layout
+from s3d_operator import build, fuse, gateway_checks, layout
 from s3d_operator.layout import Object
 from s3d_operator.names import (
     CONFIG_HASH,
@@ -191,6 +191,18 @@ def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
                 f"the sidecar's request of {what}, {asked}, is above its limit, {limit}: change annotations {names}",
             )
     return gateway
+
+
+def without_mount(pod: Object, namespace: str, labels: Mapping[str, str]) -> Skip | None:
+    """Say why a pod cannot have the mount of its gateway, by the labels of its namespace."""
+    if FOLDER in annotations(pod):
+        return Skip(
+            Reason.INVALID_FOLDER,
+            "a sidecar with the mount (spec.fuseMount) is root, and one with a SyncFolder is the app's user: give the "
+            "pod one of the two",
+        )
+    text = fuse.refusal(labels, namespace)
+    return Skip(Reason.POD_SECURITY, text) if text else None
 
 
 def cores(value: int | str) -> float:

@@ -6,6 +6,7 @@ import re
 from s3d import config
 from s3d.errors import ConfigError
 from s3d.settings.values import check_http_url
+from s3d_operator import fuse
 from s3d_operator.gateway_settings import settings
 from s3d_operator.spec import S3GatewaySpec
 
@@ -67,6 +68,11 @@ FIELDS = {
     "S3D_READ_CACHE_MAX_STALE": "spec.readCache.maxStaleSeconds",
     "S3D_READ_CACHE_VALIDATE_TIMEOUT": "spec.readCache.validateTimeoutSeconds",
     "S3D_READ_CACHE_PIN_RATE": "spec.readCache.pinRate",
+    "S3D_FUSE_MOUNT": "spec.fuseMount.enabled",
+    "S3D_FUSE_MOUNT_READ_ONLY": "spec.fuseMount.readOnly",
+    "S3D_FUSE_MOUNT_MAX_SIZE": "spec.fuseMount.maxSize",
+    "S3D_FUSE_MOUNT_PUBLISH_AFTER": "spec.fuseMount.publishAfterSeconds",
+    "S3D_FUSE_MOUNT_MAX_RENAME": "spec.fuseMount.maxRename",
     "S3D_OPA_URL": "spec.opa.url",
     "S3D_OPA_PATH": "spec.opa.path",
     "S3D_OPA_TIMEOUT": "spec.opa.timeoutSeconds",
@@ -92,7 +98,9 @@ def check(spec: S3GatewaySpec) -> None:
     check_sts_endpoint(spec)
     check_selector(spec)
     try:
-        config.load({"S3D_CONFIG": json.dumps(settings(spec, grace_seconds=0))})
+        # The mount is off, so that no directory of this machine is looked at.
+        judged = settings(spec, grace_seconds=0) | fuse.settings(spec) | {"S3D_FUSE_MOUNT": False}
+        config.load({"S3D_CONFIG": json.dumps(judged)})
     except ConfigError as error:
         hint = EXPLAIN
         if "docs/settings.md" not in error.hint:

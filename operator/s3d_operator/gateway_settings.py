@@ -153,7 +153,8 @@ def config_hash(spec: S3GatewaySpec, image: Image | None) -> str:
     fixed = {name: value for name, value in settings(spec, grace_seconds=0).items() if name not in reloadable()}
     rest = spec.model_dump(mode="json", include={"remote", "volume", "access", "tls", "app_credentials", "resources"})
     telemetry = [spec.telemetry.model_dump(mode="json")] if spec.telemetry else []
-    parts = [fixed, rest, *telemetry, *([image.name] if image else [])]
+    mount = [spec.fuse_mount.model_dump(mode="json")] if spec.fuse_mount.enabled else []
+    parts = [fixed, rest, *telemetry, *mount, *([image.name] if image else [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

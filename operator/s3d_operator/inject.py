@@ -6,7 +6,7 @@ injecting once. What the user or another webhook has set is never overwritten.
 
 from dataclasses import dataclass
 
-from s3d_operator import build, folders, gateway_settings, layout, mounted
+from s3d_operator import build, folders, fuse, gateway_settings, layout, mounted
 from s3d_operator.choice import Gateway
 from s3d_operator.edit import Edit
 from s3d_operator.folders import Placed
@@ -106,6 +106,9 @@ def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = N
     if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
         for path in app_containers(edit.pod["spec"]):
             warnings += add_environment(edit, path, gateway.spec)
+    if gateway.spec.fuse_mount.enabled:
+        for path in app_containers(edit.pod["spec"]):
+            warnings += show_mount(edit, path, gateway.spec)
     has_group = (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
     if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
         warnings.append(
@@ -162,10 +165,12 @@ def add_sidecar(
         grace_seconds=grace_seconds,
         bounds_storage=bounds,
         overrides=overrides,
-        more=folder.settings if folder else {},
+        more=(folder.settings if folder else {}) | settings_of_mount(gateway.spec, pod),
     )
     if folder:
         sidecar = folders.join(sidecar, folder)
+    if gateway.spec.fuse_mount.enabled:
+        sidecar = fuse.join(sidecar)
     index = position(pod)
     if index is None:
         inits = edit.child("spec", "initContainers", default=[])
@@ -178,9 +183,18 @@ def add_sidecar(
         if not any(container["name"] == layout.WAIT for container in inits):
             edit.add(folders.waiting(sidecar), "spec", "initContainers", index + 1)
     there = {volume["name"] for volume in edit.child("spec", "volumes", default=[])}
-    for volume in build.volumes(gateway.spec, gateway.name):
+    mount_volume = [fuse.volume()] if gateway.spec.fuse_mount.enabled else []
+    for volume in [*build.volumes(gateway.spec, gateway.name), *mount_volume]:
         if volume["name"] not in there:
             edit.add(volume, "spec", "volumes", "-")
+
+
+def settings_of_mount(spec: S3GatewaySpec, pod: Object) -> Object:
+    """The settings of the mount in a pod, whose files are those of the first container of the app."""
+    if not spec.fuse_mount.enabled:
+        return {}
+    first: Object = next((each for each in pod["containers"] if each["name"] not in MESH), {})
+    return fuse.settings(spec) | fuse.owned_by(*folders.identity_of(pod, first))
 
 
 def exclude_from_mesh(edit: "Edit") -> None:
@@ -287,6 +301,22 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
             if missing := [host for host in DIRECT if host not in hosts and "*" not in hosts]:
                 edit.add(",".join(hosts + missing), *path, "env", index, "value")
     return warnings
+
+
+def show_mount(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySpec) -> list[str]:
+    """Let one container of the app see the mount; answer what its author should know."""
+    wanted = fuse.seen_at(spec)
+    mounts = edit.child(*path, "volumeMounts", default=[])
+    there = next((each for each in mounts if each.get("mountPath") == wanted["mountPath"]), None)
+    if there is None:
+        edit.add(wanted, *path, "volumeMounts", "-")
+    elif there.get("name") != fuse.VOLUME:
+        text = (
+            f"container {edit.at(*path)['name']!r} has a volume of its own at {wanted['mountPath']}, where "
+            "fuseMount.mountPath is: it does not see the mount. Give one of the two another path"
+        )
+        return [text]
+    return []
 
 
 def mount(edit: "Edit", path: tuple[str | int, ...], volume: str, where: str) -> None:

@@ -78,6 +78,8 @@ class Left:
     """False: the gateway said nothing at its end; this is what it said last."""
     unsent: int = 0
     """Changes in its sync folder that were not even queued."""
+    unpublished: int = 0
+    """Files of its mount that did not become objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,8 @@ class Pod:
             return Left(0, 0)
         try:
             said = json.loads(self.message)
-            parked, unsent = (count(said.get(name, 0)) for name in ("parked", "unsent"))
-            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=unsent)
+            parked, unsent, unpublished = (count(said.get(name, 0)) for name in ("parked", "unsent", "unpublished"))
+            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=unsent, unpublished=unpublished)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -325,6 +327,8 @@ class Report:
     """The fields whose files are wrong, so that it goes on with the last good ones."""
     folder: FolderReport | None = None
     """Its sync folder, where it has one."""
+    mounts: bool = False
+    """Whether it has the mount."""
 
     @classmethod
     def read(cls, text: builtins.bytes) -> Self:
@@ -350,6 +354,7 @@ class Report:
                     field for name, field in FILES.items() if said.get("files", {}).get(name, {}).get("error")
                 ),
                 folder=FolderReport.read(said.get("sync_folder")),
+                mounts=bool((said.get("mount") or {}).get("mounted")),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None

@@ -23,16 +23,16 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from s3d.errors import S3DError
-from s3d_operator import layout, pods, rotation
+from s3d_operator import layout, mount_ends, pods, rotation
 from s3d_operator.access import Access, find_access
 from s3d_operator.certs import CertificateTarget
-from s3d_operator.choice import Gateway, Skip, read_gateway, wanted
+from s3d_operator.choice import Gateway, Skip, read_gateway, wanted, without_mount
 from s3d_operator.config_maps import ConfigMaps
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
-from s3d_operator.facts import facts_of
 from s3d_operator.folder_rounds import FolderRounds
 from s3d_operator.folders import asked_for, place, read_folder
+from s3d_operator.gateway_facts import GatewayFacts, facts_of
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
 from s3d_operator.layout import Image
@@ -43,7 +43,7 @@ from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
 from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import GatewayFacts, stamp, status_of
+from s3d_operator.status import stamp, status_of
 from s3d_operator.telling import Telling
 
 ROUND_SECONDS = 10
@@ -84,6 +84,8 @@ class Reconciler:
         """Pods that have had a claim since the last round."""
         self._ended: dict[str, Pod] = {}
         """Pods that went and are to be looked through for losses."""
+        self._labels: dict[str, dict[str, str]] = {}
+        """By its name the labels of a namespace that opted in."""
         self._judged: set[str] = set()
         """Pods whose end was looked through."""
         self._counted: set[str] = set()
@@ -246,6 +248,8 @@ class Reconciler:
                 await self.folder_rounds.write(raw, known, pods, answers, self._reports, now)
         with self.apart("the sync folders of pods that ended"):
             await self.folder_rounds.tell_ends(ended, raws)
+        with self.apart("the mounts of pods that ended"):
+            await mount_ends.tell_ends(self.events, ended)
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -312,6 +316,8 @@ class Reconciler:
                     known = (folder for folder in self.folders.objects.values() if folder.namespace == namespace)
                     placed = place(raw, choice, known)
                     choice = placed if isinstance(placed, Skip) else choice
+                if isinstance(choice, Gateway) and choice.spec and choice.spec.fuse_mount.enabled:
+                    choice = without_mount(raw, namespace, self._labels.get(namespace, {})) or choice
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:
@@ -327,6 +333,9 @@ class Reconciler:
         """The pods that opted in and lack a gateway's label: they have none, or one by an earlier webhook."""
         found: list[Object] = (await self.kube.list(PODS, labels=ASKED_BY_LABEL)).get("items") or []
         namespaces = await self.kube.list(NAMESPACES, labels=OPTED_IN, only_metadata=True)
+        self._labels = {
+            each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in namespaces.get("items") or []
+        }
         for namespace in namespaces.get("items") or []:
             answer = await self.kube.list(PODS, namespace["metadata"]["name"], labels=ASKED_BY_NAMESPACE)
             found += answer.get("items") or []

@@ -134,7 +134,7 @@ specs = st.builds(
     st.integers(0, 300),
     st.sampled_from(VOLUMES),
     st.sampled_from([{}, {"caBundle": {"configMapRef": {"name": "corp-ca"}}}, IDENTITIES]),
-    st.sampled_from([{}, {"tls": {"secretName": "door-tls"}}]),
+    st.sampled_from([{}, {"tls": {"secretName": "door-tls"}}, {"fuseMount": {"enabled": True}}]),
 )
 
 
@@ -195,6 +195,33 @@ def test_every_app_container_meets_the_gateway_after_it_has_started(
     assert index == 0 or names[index - 1] in {"istio-proxy", "linkerd-proxy"}
     assert not {"istio-proxy", "linkerd-proxy"} & set(names[index + 1 :])
     assert sidecar({"spec": injected})["restartPolicy"] == "Always"
+
+
+@pytest.mark.semantics("M-9a")
+@given(pods, specs)
+def test_no_sidecar_is_privileged_but_one_that_mounts(given: dict[str, Any], spec: dict[str, Any]) -> None:
+    chosen = gateway(spec)
+    assert chosen.spec is not None
+    injected = inject(given, chosen)["spec"]
+    security = sidecar({"spec": injected})["securityContext"]
+    assert security["privileged"] is security["allowPrivilegeEscalation"] is chosen.spec.fuse_mount.enabled
+    assert (security["runAsUser"] == 0) is chosen.spec.fuse_mount.enabled
+    propagated = [
+        mount["mountPropagation"]
+        for container in [*injected["initContainers"], *injected["containers"]]
+        for mount in container.get("volumeMounts") or []
+        if "mountPropagation" in mount
+    ]
+    assert propagated.count("Bidirectional") == chosen.spec.fuse_mount.enabled
+
+
+def test_a_container_that_has_something_else_where_the_mount_is_keeps_it_and_its_author_is_told() -> None:
+    app = {"name": "app", "volumeMounts": [{"name": "data", "mountPath": "/s3"}]}
+    given = pod({"containers": [app], "volumes": [{"name": "data", "emptyDir": {}}]})
+    chosen = gateway(ANONYMOUS | {"fuseMount": {"enabled": True}})
+    (warning,) = patch(given, chosen, IMAGE).warnings
+    assert "does not see the mount" in warning
+    assert inject(given, chosen)["spec"]["containers"][0]["volumeMounts"] == app["volumeMounts"]
 
 
 @pytest.mark.parametrize("key", sorted(sidecar(inject(pod(), gateway(ANONYMOUS))).keys() - {"name", "env"}))

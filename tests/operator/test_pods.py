@@ -13,8 +13,9 @@ from aiohttp import web
 
 from s3d.problems import REMOTE_AWAY
 from s3d_operator import gateway_settings, layout, pods
+from s3d_operator.gateway_facts import GatewayFacts, Seen
 from s3d_operator.pods import ANSWER_BYTES, MAX_COUNT, MAX_SECONDS, Left, Pod, Report, ask, read_pod
-from s3d_operator.status import GatewayFacts, Seen, status_of
+from s3d_operator.status import status_of
 from tests.clients import code_of
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway

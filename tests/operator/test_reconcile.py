@@ -262,6 +262,22 @@ async def test_a_status_that_says_accepted_comes_after_the_config_map(api: ApiSe
 @pytest.mark.checklist(38)
 @pytest.mark.checklist(50)
 @pytest.mark.checklist(21)
+@pytest.mark.semantics("M-9c")
+async def test_a_pod_that_runs_without_since_its_namespace_lets_in_no_mount_is_told_so(
+    api: ApiServer, reconciler: Reconciler
+) -> None:
+    put_gateway(api, spec=ANONYMOUS | {"fuseMount": {"enabled": True}})
+    labels = {"s3d.dev/injection": "enabled", "pod-security.kubernetes.io/enforce": "baseline"}
+    api.put("/api/v1/namespaces/shop", {"metadata": {"name": "shop", "labels": labels}})
+    raw = asking("without")
+    raw["metadata"]["labels"] = {}
+    put_pod(api, raw)
+    await reconciler.round(NOW)
+    (told,) = [text for _, reason, text in events(api) if reason == "InjectionSkipped"]
+    assert "privileged sidecar" in told
+    assert status(api)["pods"]["uninjected"] == 0
+
+
 async def test_pods_that_opted_in_and_run_without_are_counted_and_told_of_once(
     api: ApiServer, reconciler: Reconciler
 ) -> None:

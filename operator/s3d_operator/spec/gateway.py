@@ -8,6 +8,7 @@ from s3d.settings import Gateway as Daemon
 from s3d.settings import Remote as RemoteSettings
 from s3d_operator.schema import Resource, Rule, compare, help_of
 from s3d_operator.spec.door import Access, Cors, Tls
+from s3d_operator.spec.fuse_mount import FuseMount
 from s3d_operator.spec.opa import Opa
 from s3d_operator.spec.read_cache import ReadCache
 from s3d_operator.spec.remote import Bucket, Remote
@@ -39,6 +40,9 @@ class S3GatewaySpec(Resource):
     )
     write_queue: WriteQueue = Field(default=WriteQueue(), description="The durable write queue.")
     read_cache: ReadCache = Field(default=ReadCache(), description="The read cache.")
+    fuse_mount: FuseMount = Field(
+        default=FuseMount(), description="The buckets as directories in the containers of a pod, by FUSE."
+    )
     volume: Volume = Field(
         default=Volume(empty_dir=EmptyDir()), description="Where the gateway keeps what has to survive a crash."
     )
@@ -117,6 +121,26 @@ class S3GatewaySpec(Resource):
         Rule(
             "!has(self.remote.identities) || has(self.access)",
             "remote.identities needs access.keysSecretRef: who acts by which identity is said by the access keys",
+        ),
+        *(
+            Rule(
+                f"!self.fuseMount.enabled || {' || '.join(f'!self.{part}.enabled' for part in parts)} || "
+                f"!has(self.volume.{kind}) || "
+                + compare(
+                    "self.fuseMount.maxSize",
+                    "<=",
+                    f"self.volume.{kind}.{size}",
+                    add=(*(f"self.{part}.maxSize" for part in parts), ROOM),
+                ),
+                f"volume.{kind}.{size} has to be at least fuseMount.maxSize, "
+                f"{', '.join(f'{part}.maxSize' for part in parts)} and 512Mi together",
+            )
+            for kind, size in SIZED
+            for parts in (("writeQueue",), ("readCache",), ("writeQueue", "readCache"))
+        ),
+        Rule(
+            "!self.drain.job || !self.fuseMount.enabled",
+            "drain.job is not for a gateway with fuseMount: its queue is root's, and a Job does not run as root",
         ),
         Rule(
             "!self.drain.job || has(self.volume.persistentVolumeClaim)",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import ROOT, StartDaemon
+from tests.daemons import ROOT, StartDaemon, eventually
 from tests.mounts import Mounted, errno_of, require_mount
 from tests.remotes import Remote
 
@@ -166,6 +166,22 @@ def test_who_has_a_file_open_keeps_what_is_unlinked(mounted: Mounted) -> None:
         written.seek(0)
         assert written.read() == b"data"
     assert mounted.keys() == []
+
+
+@pytest.mark.parametrize("mounted", [{"S3D_FUSE_MOUNT_MAX_NAMES": "100"}], indirect=True)
+@pytest.mark.semantics("M-8")
+def test_of_many_names_the_kernel_forgets_those_that_nobody_uses(mounted: Mounted) -> None:
+    names = [f"{number:03}" for number in range(400)]
+    for name in names:
+        mounted.put(f"d/{name}", name.encode())
+    with (mounted.dir / "d" / names[0]).open("rb", buffering=0) as file:
+        assert mounted.names("d") == names
+        assert [(mounted.dir / "d" / name).stat().st_size for name in names] == [3] * len(names)
+        eventually(lambda: mounted.daemon.status()["mount"]["inodes"] < 200)
+        assert file.read() == b"000"
+        assert (mounted.dir / "d" / names[0]).stat().st_ino == os.fstat(file.fileno()).st_ino
+    assert [(mounted.dir / "d" / name).read_bytes().decode() for name in names[::40]] == names[::40]
+    assert mounted.names("d") == names
 
 
 @pytest.mark.semantics("M-3")
