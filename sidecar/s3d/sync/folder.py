@@ -241,8 +241,8 @@ class Folder:
         self.unsent = _unsent(one for one in actions if one.path not in outcome.done) + more
         is_written_to = self._soon
         self._soon = self._soon or bool(outcome.again) or bool(outcome.done)
-        if why or outcome.failed:
-            self._say(State.WAITING, why or next(iter(outcome.failed.values())))
+        if why or outcome.waits or outcome.failed:
+            self._say(State.WAITING, why or outcome.waits or next(iter(outcome.failed.values())))
         elif outcome.again or is_written_to:
             self._say(State.WORKING)
         else:

@@ -94,7 +94,7 @@ def facts(context: Context, call: Call, **said: Any) -> Facts:
     said.setdefault("carries", withheld.carries(call))
     said.setdefault("left_out", None if settings.filter.rules else False)
     return Facts(
-        capacity=settings.max_size,
+        capacity=int(settings.max_size * call.terms.share),
         asks_policy=context.consent.is_asked_for,
         reject_unverified=settings.unverified_writes == "Reject",
         **said,

@@ -93,7 +93,7 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
-    async with context.capacity.take(row, 0 if room else size) as reserved:
+    async with context.capacity.take(row, 0 if room else size, share=call.terms.share) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
         stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
         spans.event("received")
@@ -157,7 +157,7 @@ async def delete(context: Context, call: Call) -> Reply:
 
 async def take_delete(context: Context, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
-    async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
+    async with context.capacity.take(account.of_row(call.bucket, call.key, members), share=call.terms.share):
         await enqueue(context, [new(context, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
