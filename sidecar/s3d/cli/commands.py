@@ -18,6 +18,9 @@ SYNC_ACTIONS = {
     "status": "show how the folder is doing",
     "now": "look at both sides at once",
     "diff": "list what would be done now",
+    "check": "compare all files of both sides anew; the exit code is 1 where they differ",
+    "why": "show what both sides have of a path, and what is done with it",
+    "conflicts": "list the conflict copies that wait for somebody",
     "wait": "wait until both sides are equal",
     "pause": "stop, until it is resumed",
     "resume": "go on after a pause or a halt",
@@ -184,6 +187,8 @@ def parser() -> Parser:
             choice.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
         if action == "restore":
             choice.add_argument("id", metavar="ID", help="its id, as `trash` shows it")
+        if action == "why":
+            choice.add_argument("path", metavar="PATH", help="below the folder, or from the root of the file system")
         add_json(choice)
 
     command = add("mount", "show, publish or recover what was written to the mount", epilog=examples.MOUNT)

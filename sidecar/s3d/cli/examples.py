@@ -151,6 +151,9 @@ examples:
   s3d sync status                             whether both sides are equal, and what is in the way
   s3d sync now                                look at both sides at once
   s3d sync diff                               what would be done now, a path a line
+  s3d sync check                              compare all files of both sides anew, and change nothing
+  s3d sync why report/may.txt                 what both sides have of a file, and what is done with it
+  s3d sync conflicts                          copies that were kept because both sides were changed
   s3d sync wait --timeout 600                 look at both sides, and wait until they are equal
   s3d sync left                               names that are left alone or could not be synced, and why
   s3d sync pause                              stop, over restarts too, until `s3d sync resume`
@@ -161,8 +164,9 @@ examples:
 
 The exit code of `status` and `wait` is 3 while the folder is halted, and that of `wait` is 75 when its time is over.
 What is sent is in the write queue then: `s3d flush` waits for the remote. Not on a terminal, a line of `diff` is what
-is done, a path and what it is besides; one of `left` is a path and a reason, and one of `trash` is an id, a path, a
-size and when (Unix time). It is asked over the socket in S3D_LOCAL_DIR.
+is done, a path and what it is besides; one of `left` and of `check` is a path and a reason, one of `conflicts` is a
+copy, what it is of, since when (Unix time) and its size here and at the remote, and one of `trash` is an id, a path, a
+size and when. The exit code of `check` is 1 where something differs. It is asked over the socket in S3D_LOCAL_DIR.
 """
 MOUNT = """\
 examples:

@@ -33,7 +33,7 @@ from s3d.layers.names import Names
 from s3d.layers.queue import Queue
 from s3d.problems import Problem
 from s3d.settings import Settings
-from s3d.sync import Folder
+from s3d.sync import Folder, comparison
 from s3d.watched import Watched
 
 if TYPE_CHECKING:
@@ -227,9 +227,19 @@ class Daemon:
         folder = self._synced()
         return {"left": folder.left_alone(), "trash": folder.trash()}
 
-    async def sync_diff(self) -> dict[str, Any]:
-        """What the sync folder would do now. Raises S3Error where there is none, or nobody can tell."""
-        return {"differences": await self._synced().differences()}
+    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
+        """What both sides of the sync folder have, and what would be done now. Raises S3Error where there is none, or
+        nobody can tell."""
+        folder = self._synced()
+        match what:
+            case "diff":
+                return {"differences": await comparison.differences(folder)}
+            case "conflicts":
+                return {"conflicts": await comparison.conflicts(folder, after)}
+            case "check":
+                return (await comparison.compared(folder, after)).as_json()
+            case _:
+                return await comparison.why(folder, path)
 
     async def sync(self, what: str) -> dict[str, Any]:
         """Have the sync folder do something. Raises S3Error."""
