@@ -129,16 +129,16 @@ def check(options: argparse.Namespace) -> int:
         return 1 if differences else 0
     for one in differences:
         if terminal.is_terminal():
-            sys.stdout.write(f"{terminal.printable(one['path'])}  {one['reason']}\n")
+            sys.stdout.write(f"{words.printable(one['path'])}  {one['reason']}\n")
         else:
             terminal.print_fields(one["path"], one["reason"])
     if terminal.is_terminal():
         size, what = (
-            terminal.show_size(found["bytes"]),
+            words.show_size(found["bytes"]),
             f"{len(differences)} differ" if differences else "all are equal",
         )
         alone = f", {found['left_alone']} left alone" if found["left_alone"] else ""
-        sys.stdout.write(f"{terminal.count(found['files'], 'file')}, {size}: {what}{alone}\n")
+        sys.stdout.write(f"{words.count(found['files'], 'file')}, {size}: {what}{alone}\n")
     return 1 if differences else 0
 
 
@@ -152,9 +152,9 @@ def show_conflicts(options: argparse.Namespace) -> int:
             if options.json:
                 terminal.print_json(one)
             elif terminal.is_terminal():
-                age = f", {terminal.show_age(max(0.0, time.time() - one['at']))} ago" if one["at"] else ""
+                age = f", {words.show_age(max(0.0, time.time() - one['at']))} ago" if one["at"] else ""
                 where = " and ".join(name for name, side in (("here", sizes[0]), ("remote", sizes[1])) if side != "")
-                sys.stdout.write(f"{terminal.printable(one['path'])}  {where}{age}\n")
+                sys.stdout.write(f"{words.printable(one['path'])}  {where}{age}\n")
             else:
                 terminal.print_fields(one["path"], one["of"], one["at"] or "", *sizes)
     return 0
@@ -182,19 +182,19 @@ MEANING = {
 def reasons(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The same for a person."""
     here, remote = said["here"], said["remote"]
-    yield "path", terminal.printable(said["path"])
-    yield "here", said["here_is"] + (f", {terminal.show_size(here['size'])}" if here else "")
-    what = f", {terminal.show_size(remote['size'])}, ETag {terminal.printable(remote['etag'])}" if remote else ""
+    yield "path", words.printable(said["path"])
+    yield "here", said["here_is"] + (f", {words.show_size(here['size'])}" if here else "")
+    what = f", {words.show_size(remote['size'])}, ETag {words.printable(remote['etag'])}" if remote else ""
     yield "remote", said["remote_is"] + what
     then = MEANING[said["do"]] + (", and what is here becomes a conflict copy" if said["conflict"] else "")
-    yield "so", then + (f": {terminal.printable(said['reason'])}" if said["reason"] else "")
+    yield "so", then + (f": {words.printable(said['reason'])}" if said["reason"] else "")
     if said["failed"]:
-        yield "failed", terminal.printable(said["failed"])
+        yield "failed", words.printable(said["failed"])
     if said["delivered"] is False:
         yield "", "the remote itself was not seen to have it yet: it is in the write queue, or just out of it"
     for one in said["queue"]:
         text = f"change {one['seq']} ({one['op']}) is {one['state']}: {one['code']} {one['reason']}"
-        yield "queue", terminal.printable(text.rstrip(": "))
+        yield "queue", words.printable(text.rstrip(": "))
 
 
 def show_lists(options: argparse.Namespace) -> int:
