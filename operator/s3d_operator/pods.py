@@ -45,6 +45,7 @@ HALTS = frozenset(
         Reason.FOLDER_EMPTY,
         Reason.REMOTE_EMPTY,
         Reason.REMOTE_ROLLED_BACK,
+        Reason.FOLDER_ROLLED_BACK,
         Reason.MASS_DELETE,
     }
 )

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     FOLDER_EMPTY = "FolderEmpty"
     REMOTE_EMPTY = "RemoteEmpty"
     REMOTE_ROLLED_BACK = "RemoteRolledBack"
+    FOLDER_ROLLED_BACK = "FolderRolledBack"
     MASS_DELETE = "MassDelete"
     FOLDER_HALTED = "FolderHalted"
     FILES_LOST = "FilesLost"

@@ -7,6 +7,7 @@ the address (Host), and whose page it acts for (Origin, Sec-Fetch-Site); a page 
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from s3d.api import AnyHeaders
@@ -27,6 +28,7 @@ def split(target: str) -> tuple[str | None, str, str]:
     return authority, path, query
 
 
+@lru_cache(maxsize=16)
 def host_of(authority: str) -> str:
     """The host of a Host header, lower-case, without its port."""
     name, _, port = authority.rpartition(":")

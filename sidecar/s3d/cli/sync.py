@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
+from s3d import words
 from s3d.cli import terminal
 from s3d.cli.queue import FIRST_LOOK, LATER_LOOK, LEFT, request
 from s3d.cli.status import WRONG, fetch, print_answer, read
@@ -36,7 +37,7 @@ def sync(options: argparse.Namespace) -> int:
             if options.json:
                 terminal.print_json({"path": path})
             else:
-                sys.stdout.write(f"{terminal.printable(path)}\n")
+                sys.stdout.write(f"{words.printable(path)}\n")
             return 0
         case _:
             return show(read(request("POST", f"/sync/do?{urlencode({'what': wanted(options)})}")), options)
@@ -57,11 +58,11 @@ def show(said: dict[str, Any], options: argparse.Namespace) -> int:
 
 def rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The folder for a person."""
-    since = terminal.show_age(max(0.0, time.time() - said["since"]))
-    reason = f": {terminal.printable(said['reason'])}" if said["reason"] else ""
+    since = words.show_age(max(0.0, time.time() - said["since"]))
+    reason = f": {words.printable(said['reason'])}" if said["reason"] else ""
     yield "folder", terminal.paint(said["state"], COLOURS.get(said["state"], "dim")) + f" for {since}{reason}"
     if said["hint"]:
-        yield "", terminal.printable(said["hint"])
+        yield "", words.printable(said["hint"])
     unsent = f", {said['unsent']} not sent yet" if said["unsent"] else ""
     yield "files", f"{said['files']} on both sides{unsent}"
     if said["left_alone"] or said["failed"]:
@@ -69,7 +70,7 @@ def rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if said["conflicts"]:
         yield "conflicts", f"{said['conflicts']} since the start; both versions are on both sides"
     if said["trash"]:
-        yield "trash", terminal.count(said["trash"], "file")
+        yield "trash", words.count(said["trash"], "file")
 
 
 def wait(options: argparse.Namespace) -> int:
@@ -99,7 +100,7 @@ def show_differences(options: argparse.Namespace) -> int:
         if options.json:
             terminal.print_json(one)
         elif terminal.is_terminal():
-            line = f"{one['do']:<10}  {terminal.printable(one['path'])}  {terminal.printable(note)}"
+            line = f"{one['do']:<10}  {words.printable(one['path'])}  {words.printable(note)}"
             sys.stdout.write(f"{line.rstrip()}\n")
         else:
             terminal.print_fields(one["do"], one["path"], note)
@@ -113,12 +114,12 @@ def show_lists(options: argparse.Namespace) -> int:
             terminal.print_json(one)
         elif options.action == "left":
             if terminal.is_terminal():
-                sys.stdout.write(f"{terminal.printable(one['path'])}  {one['reason']}\n")
+                sys.stdout.write(f"{words.printable(one['path'])}  {one['reason']}\n")
             else:
                 terminal.print_fields(one["path"], one["reason"])
         elif terminal.is_terminal():
-            age, size = terminal.show_age(max(0.0, time.time() - one["at"])), terminal.show_size(one["size"])
-            sys.stdout.write(f"{one['id']}  {terminal.printable(one['path'])}  {size}, {age} ago\n")
+            age, size = words.show_age(max(0.0, time.time() - one["at"])), words.show_size(one["size"])
+            sys.stdout.write(f"{one['id']}  {words.printable(one['path'])}  {size}, {age} ago\n")
         else:
             terminal.print_fields(one["id"], one["path"], one["size"], one["at"])
     return 0

@@ -45,31 +45,36 @@ async def asked_for(locks: Sequence[LockFile]) -> None:
 
 
 async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadline: float, *, unsent: int = 0) -> int:
-    """Push until the deadline; say in one line what is left (Q-12), and how many files are unsent (S-9)."""
-    if queue is None:
-        return 0
-    await queue.drain(max(0.0, deadline - time.monotonic()))
+    """Push until the deadline; say in one line what is left (Q-12), how many files are unsent (S-9), and how many of
+    the mount are no objects (M-5)."""
+    if queue is not None:
+        await queue.drain(max(0.0, deadline - time.monotonic()))
     status = daemon.status()
     pending, states = status["pending"], status["states"]
+    unpublished = status["mount"]["unpublished"] if status["mount"] else 0
     left = {
         "changes": pending["changes"],
         "bytes": pending["bytes"],
         "oldest": pending["oldest_age_seconds"],
         # What no process delivers before a person has looked at it.
-        "parked": pending["changes"] - sum(states[state] for state in ON_THE_WAY),
+        "parked": pending["changes"] - sum(states.get(state, 0) for state in ON_THE_WAY),
         **({"unsent": unsent} if unsent else {}),
+        **({"unpublished": unpublished} if unpublished else {}),
     }
-    if settings.gateway.termination_log and (pending["changes"] or unsent):
+    is_left = bool(pending["changes"] or unsent or unpublished)
+    if settings.gateway.termination_log and is_left:
         with contextlib.suppress(OSError):
             settings.gateway.termination_log.write_text(json.dumps(left), encoding="utf-8")
-    if not pending["changes"]:
+    if unpublished:
+        log.warning("left on the local dir: %d files of the mount; the next start makes objects of them", unpublished)
+    if pending["changes"]:
+        log.warning(
+            "left on the local dir: %d changes, %d bytes, %d of them parked and %d held; the next start goes on",
+            left["changes"],
+            left["bytes"],
+            pending["parked"],
+            pending["held"],
+        )
+    elif queue is not None:
         log.info("drained: everything is delivered")
-        return LEFT_BEHIND if unsent else 0
-    log.warning(
-        "left on the local dir: %d changes, %d bytes, %d of them parked and %d held; the next start goes on",
-        left["changes"],
-        left["bytes"],
-        pending["parked"],
-        pending["held"],
-    )
-    return LEFT_BEHIND
+    return LEFT_BEHIND if is_left else 0

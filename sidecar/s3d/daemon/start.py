@@ -26,7 +26,7 @@ from s3d.background import for_ever, watch_loop
 from s3d.daemon import heap
 from s3d.daemon.daemon import Daemon
 from s3d.daemon.directories import forget_elsewhere, locked
-from s3d.daemon.drain import LEFT_BEHIND, deliver, drain
+from s3d.daemon.drain import deliver, drain
 from s3d.daemon.reload import watched_settings
 from s3d.door.callers import Callers
 from s3d.door.handler import Door
@@ -181,9 +181,7 @@ async def run(
             if folder is not None:
                 await folder.finish(deadline - time.monotonic())
             unsent = folder.unsent if folder is not None else 0
-            code = await drain(settings, daemon, queue, deadline, unsent=unsent)
-            is_left = daemon.mount is not None and daemon.mount.unpublished()
-            return LEFT_BEHIND if is_left else code
+            return await drain(settings, daemon, queue, deadline, unsent=unsent)
 
 
 @contextlib.asynccontextmanager

@@ -23,7 +23,7 @@ from s3d import connections, spans, targets
 from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
-from s3d.connections import LINGER
+from s3d.connections import LINGER, Connection
 from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.exchange import Accounts, Exchange
@@ -47,6 +47,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 BLANK_AFTER = 15.0
 """Seconds between two blanks for a client that waits for one of these."""
 PATIENT_LIMIT = 32 << 20
+NO_SPAN = contextlib.nullcontext()
 PROLOGUE = encode.PROLOGUE.encode().strip()
 
 
@@ -87,16 +88,21 @@ class Door:
             exchange.span = self._tracer.request(request.headers)
         connection = connections.of_request(request)
         connection.begin_answer()
-        with spans.within(exchange.span) if exchange.span is not None else contextlib.nullcontext():
+        with NO_SPAN if exchange.span is None else spans.within(exchange.span):
             try:
-                response = await self._answer(request, exchange, authority, query)
+                response = await self._answer(request, connection, exchange, authority, query)
             finally:
                 connection.end_answer()
                 self.accounts.close(exchange, response)
         return response
 
     async def _answer(
-        self, request: web.BaseRequest, exchange: Exchange, authority: str | None, query: str
+        self,
+        request: web.BaseRequest,
+        connection: Connection,
+        exchange: Exchange,
+        authority: str | None,
+        query: str,
     ) -> web.StreamResponse:
         request_id, path = exchange.id, exchange.path
         headers: AnyHeaders = request.headers
@@ -104,7 +110,7 @@ class Door:
             # What the target says goes before the header (RFC 9112, 3.2.2).
             headers = CIMultiDict(headers)
             headers[hdrs.HOST] = authority
-        wire = Wire(request.method, path, query, headers, scheme="https" if is_encrypted(request) else "http")
+        wire = Wire(request.method, path, query, headers, scheme="https" if connection.is_encrypted else "http")
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
@@ -129,7 +135,9 @@ class Door:
                 caller, source = await self._admit(request, name, params, wire, body, page)
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
-                    incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
+                    incoming = source
+                    if checksums.is_promised(wire, caller.payload):
+                        incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
                 check_length(incoming)
                 exchange.received = (incoming.length or 0) if incoming else 0
                 call = Call(name, params, wire, incoming, identity=caller.key.identity, trace=request_id)

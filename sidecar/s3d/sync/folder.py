@@ -14,22 +14,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from s3d.clock import Clock, tick
 from s3d.errors import S3DError, S3Error
-from s3d.feed import Event, Follower
+from s3d.feed import Event, Events, Follower, Why
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 from s3d.sync import guards, memory, there
-from s3d.sync.acts import Acts
 from s3d.sync.doing import Doing, Outcome
 from s3d.sync.guards import MEANING, Halt, tally
 from s3d.sync.moves import paired
 from s3d.sync.objects import Objects
 from s3d.sync.options import Options
+from s3d.sync.place import Place
 from s3d.sync.plan import BEING_WRITTEN, Action, Direction, Do, Rules
 from s3d.sync.reading import read
 from s3d.sync.root import Root
@@ -84,8 +83,8 @@ class Folder:
         self._changes = changes
         self._options = options
         self._metrics = metrics
-        self._root: Root | None = None
-        self._acts: Acts | None = None
+        remote = f"{options.endpoint} {objects.bucket}/{objects.prefix}"
+        self._place = Place(options, db, clock, remote, self._count_conflict)
         self._busy = asyncio.Lock()
         self._woken = asyncio.Event()
         self._listed_at = -math.inf
@@ -100,6 +99,8 @@ class Folder:
         self.odd: list[str] = []
         self.directories: list[str] = []
         self._failed: dict[str, str] = {}
+        self._delivered: dict[str, str] = {}
+        self._has_looked = False
         self._soon = False
         self._ends = False
 
@@ -126,7 +127,7 @@ class Folder:
     async def round(self) -> None:
         """Look at both sides and make them equal. What a disk or the remote does not give is waited for."""
         async with self._busy:
-            self._soon = False
+            self._soon = self._has_looked = False
             self.began += 1
             try:
                 await self._make_round()
@@ -139,13 +140,16 @@ class Folder:
     async def _make_round(self) -> None:
         if memory.fact(self._db, "paused"):
             self._say(State.PAUSED)
+            with contextlib.suppress(OSError, StoreFailed):
+                await self._count()
             return
         seen = await self._see()
         if seen is None:
-            await self._close()
+            await self._place.close()
             return
-        assert self._root
-        assert self._acts
+        root, acts = self._place.root, self._place.acts
+        assert root
+        assert acts
         actions = seen.actions
         self.unsent = _unsent(actions) + seen.written
         if seen.refusal:
@@ -155,45 +159,74 @@ class Folder:
         ):
             return
         conflicts = self.conflicts
-        doing = Doing(self._root, self._acts, self._objects, self._db, self._metrics)
+        doing = Doing(root, acts, self._objects, self._db, self._metrics)
         self._say(State.WORKING if actions else self.state, "" if actions else self.reason, self.halt)
+        if actions or memory.fact(self._db, "accepts"):
+            await self._place.advance()
         outcome = await doing.do(actions)
         await self._db.write(memory.keep_fact("accepts", ""))
-        await self._acts.empty_trash(self._clock.now() - self._options.trash_for)
+        await acts.empty_trash(self._clock.now() - self._options.trash_for)
         copies = self.conflicts - conflicts if self._options.direction is not Direction.PULL else 0
         self._tell(actions, outcome, seen.why, seen.written + copies)
 
     async def _see(self) -> Seen | None:
         """Look at both sides, and plan; None where the folder is not the one that is meant. Raises OSError, StoreFailed
         and S3Error."""
-        if self._is_halted(await self._open()):
+        if self._is_halted(await self._place.open()):
             return None
-        assert self._root
-        assert self._acts
+        root, acts = self._place.root, self._place.acts
+        assert root
+        assert acts
         if memory.acts(self._db):
             # A disk that failed has left them.
-            await self._acts.recover()
+            await acts.recover()
         if await there.take_back(self._changes, self._objects, self._db):
             # What was listed before shows them as if they had been delivered.
             self._listed_at = -math.inf
-        walk = Walk(self._root, self._watch.cover) if self._watch else Walk(self._root)
-        number = await self._db.write(memory.walk(walk))
-        self.odd = walk.odd[:SHOWN]
-        # A volume that went away during the walk has shown an empty folder.
-        if self._is_halted(await self._open()):
+        walk = await self._read(root)
+        if isinstance(walk, Halt):
+            self._is_halted(walk)
             return None
-        self._soon = not await read(self._root, self._db, number, 0.0 if self._ends else self._options.stable_for)
-        await self._db.write(memory.vanish(number))
         refusal: S3Error | None = None
         try:
             there_is_whole, why = await self._list()
         except S3Error as error:
             # A remote that refuses the listing is sent nothing; but what it has not got is counted.
             there_is_whole, why, refusal = False, error.message, error
+        return await self._plan(walk, there_is_whole=there_is_whole, why=why, refusal=refusal)
+
+    async def _read(self, root: Root) -> Walk | Halt:
+        """Walk the folder, and read what is new in it; a halt where it is not the one that is meant. Raises OSError and
+        StoreFailed."""
+        walk = Walk(root, self._watch.cover) if self._watch else Walk(root)
+        number = await self._db.write(memory.walk(walk))
+        self.odd = walk.odd[:SHOWN]
+        # A volume that went away during the walk has shown an empty folder.
+        if halt := await self._place.open():
+            return halt
+        self._soon = not await read(root, self._db, number, 0.0 if self._ends else self._options.stable_for)
+        await self._db.write(memory.vanish(number))
+        return walk
+
+    async def _count(self) -> None:
+        """Count what a paused folder has not sent (S-9). Nothing is done, and the remote is not asked. Raises OSError
+        and StoreFailed."""
+        if await self._place.open():
+            return
+        assert self._place.root
+        walk = await self._read(self._place.root)
+        self._soon = False
+        if isinstance(walk, Walk):
+            seen = await self._plan(walk, there_is_whole=False)
+            self.unsent = _unsent(seen.actions) + seen.written
+
+    async def _plan(self, walk: Walk, *, there_is_whole: bool, why: str = "", refusal: S3Error | None = None) -> Seen:
+        await self._take_deliveries()
         rules = Rules(
             self._options.direction, self._objects.prefix, walk.is_whole, there_is_whole, self._options.leaves_out
         )
         actions, files = await self._db.write(memory.planned(rules))
+        self._has_looked = True
         written = sum(one.reason == BEING_WRITTEN for one in actions)
         return Seen(paired([one for one in actions if one.do is not Do.LEAVE]), files, written, why, refusal)
 
@@ -224,42 +257,6 @@ class Folder:
             self._say(State.HALTED, MEANING[halt], halt)
         return halt is not None
 
-    # The folder.
-
-    async def _open(self) -> Halt | None:
-        """See that the folder is the one that is meant; open it where it is not open. Raises OSError."""
-        if self._root and not await self._root.run(self._root.is_in_place):
-            await self._close()
-        if self._root is None:
-            self._root = await asyncio.to_thread(Root, self._options.path)
-            self._acts = None
-        remote = f"{self._options.endpoint} {self._objects.bucket}/{self._objects.prefix}"
-        expected, found = memory.fact(self._db, "marker"), await self._root.run(self._root.marker)
-        if memory.has_base(self._db):
-            if memory.fact(self._db, "remote") != remote:
-                return Halt.OTHER_REMOTE
-            if found is None:
-                return Halt.MARKER_MISSING
-        if found is not None and (found.get("id") != expected if expected else found.get("remote") != remote):
-            return Halt.OTHER_FOLDER
-        if self._acts is None:
-            await self._root.run(self._root.prepare)
-            if why := await self._root.run(self._root.check):
-                raise OSError(0, why)
-            marker = found["id"] if found and found.get("id") else expected or token_hex(16)
-            await self._db.write(memory.keep_fact("marker", marker))
-            await self._db.write(memory.keep_fact("remote", remote))
-            if found is None:
-                await self._root.run(self._root.mark, {"id": marker, "remote": remote})
-            await self._db.write(memory.keep_clock(self._clock))
-            self._acts = Acts(self._root, self._db, self._clock, self._count_conflict)
-            await self._acts.recover()
-        elif found is None:
-            # The marker went, and nothing was ever in common: begin anew.
-            await self._close()
-            return await self._open()
-        return None
-
     def _count_conflict(self, path: str) -> None:
         self.conflicts += 1
         self._metrics.sync_conflicts.inc()
@@ -275,7 +272,7 @@ class Folder:
         self._listed_at, before = tick(), self._listed_at
         why = "it broke off"
         try:
-            why = await there.listed(self._objects, self._db)
+            why = await there.listed(self._changes, self._objects, self._db)
         finally:
             if why:
                 self._listed_at = min(before, self._listed_at)
@@ -294,7 +291,7 @@ class Folder:
         `accepts`: what the next plan deletes and replaces is meant."""
         async with self._busy:
             if as_new:
-                await self._close()
+                await self._place.close()
                 try:
                     await asyncio.to_thread(_unmark, self._options.path)
                 except OSError as error:
@@ -317,7 +314,7 @@ class Folder:
             except OSError as error:
                 raise S3Error("NoSuchFolder", f"The folder: {error.strerror}", status=409) from error
             if seen is None:
-                await self._close()
+                await self._place.close()
                 raise S3Error("Halted", self.reason, status=409, hint="`s3d sync status` says what to do")
         if seen.refusal:
             raise seen.refusal
@@ -332,10 +329,11 @@ class Folder:
         if one is None:
             raise S3Error("NoSuchFile", "There is no such file in the trash", status=404)
         async with self._busy:
-            if self._root is None:
+            root = self._place.root
+            if root is None:
                 raise S3Error("NoSuchFolder", "The folder is not there", status=409, hint="`s3d sync status` says why")
             try:
-                is_back = await self._root.run(self._root.restore, one.id, one.path)
+                is_back = await root.run(root.restore, one.id, one.path)
             except OSError as error:
                 raise S3Error("NoSuchFile", f"It cannot be put back: {error.strerror}", status=409) from error
             if not is_back:
@@ -357,6 +355,9 @@ class Folder:
         except TimeoutError:
             # Nobody has looked at all of it.
             self.unsent = max(1, self.unsent)
+        if not self._has_looked and memory.has_base(self._db):
+            # Nor at any of a folder that is not there, or is not the one that is meant.
+            self.unsent = max(1, self.unsent)
         if self.unsent:
             log.warning("the sync folder %s has %d files that are not sent", self._objects.name, self.unsent)
 
@@ -372,16 +373,27 @@ class Folder:
     async def follow(self, events: Follower) -> None:
         """Wake up for what somebody else writes through the gateway."""
         while True:
-            news = await events.take()
-            if news.missed or any(self._is_news(event) for event in news.events):
-                self.wake()
+            self.hear(await events.take())
+
+    def hear(self, news: Events) -> None:
+        """Take what has become of objects. What was delivered is written down when a round plans: the base of an upload
+        may be younger than its delivery."""
+        prefix = self._objects.prefix
+        ours = [one for one in news.events if one.bucket == self._objects.bucket and one.key.startswith(prefix)]
+        for event in ours:
+            if event.etag and event.why in (Why.DELIVERED, Why.THROUGH):
+                self._delivered[event.key.removeprefix(prefix)] = event.etag
+        if news.missed or any(self._is_news(event) for event in ours):
+            self.wake()
 
     def _is_news(self, event: Event) -> bool:
-        if event.bucket != self._objects.bucket or not event.key.startswith(self._objects.prefix):
-            return False
-        return (
-            event.etag is None or memory.etag_of(self._db, event.key.removeprefix(self._objects.prefix)) != event.etag
-        )
+        path = event.key.removeprefix(self._objects.prefix)
+        return event.etag is None or memory.etag_of(self._db, path) != event.etag
+
+    async def _take_deliveries(self) -> None:
+        if self._delivered:
+            found, self._delivered = self._delivered, {}
+            await self._db.write(memory.delivered(found.items()))
 
     def status(self) -> dict[str, Any]:
         """The folder in counts and reasons, without names."""
@@ -424,13 +436,10 @@ class Folder:
     async def aclose(self) -> None:
         """Let go of the folder, once no round runs."""
         async with self._busy:
-            await self._close()
-
-    async def _close(self) -> None:
-        """Let go of the folder on its disk; the next round opens it again."""
-        root, self._root, self._acts = self._root, None, None
-        if root is not None:
-            await asyncio.to_thread(root.close)
+            with contextlib.suppress(StoreFailed):
+                # Of what the end of the daemon has delivered.
+                await self._take_deliveries()
+            await self._place.close()
 
 
 def _unmark(path: Path) -> None:

@@ -158,6 +158,17 @@ def read_as(contents: Iterable[tuple[str, Stamp, Content]], closed: Iterable[str
 def begin_listing(db: apsw.Connection) -> None:
     """Nothing is listed yet."""
     db.execute("DELETE FROM listing")
+    db.execute("DELETE FROM pending")
+
+
+def pending(paths: Iterable[str]) -> Callable[[apsw.Connection], None]:
+    """Take a page of what is pending before the remote is listed."""
+    rows = [(path,) for path in paths]
+
+    def apply(db: apsw.Connection) -> None:
+        db.executemany("INSERT OR REPLACE INTO pending VALUES (?)", rows)
+
+    return apply
 
 
 def listed(objects: Iterable[There]) -> Callable[[apsw.Connection], None]:
@@ -171,10 +182,15 @@ def listed(objects: Iterable[There]) -> Callable[[apsw.Connection], None]:
 
 
 def end_listing(db: apsw.Connection) -> None:
-    """The listing is whole: what it does not show is not there. One that breaks off never comes here (S-2)."""
+    """The listing is whole: what it does not show is not there. One that breaks off never comes here (S-2). What it
+    shows of a path that had nothing pending is what the remote has (S-2b)."""
     db.execute("DELETE FROM there")
     db.execute("INSERT INTO there SELECT * FROM listing")
     db.execute("DELETE FROM listing")
+    db.execute(
+        "UPDATE base SET delivered = 1 WHERE delivered = 0 AND path NOT IN pending "
+        "AND etag = (SELECT etag FROM there WHERE there.path = base.path)"
+    )
 
 
 def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
@@ -202,26 +218,37 @@ def _there(db: apsw.Connection) -> Iterator[There]:
 
 
 def _base(db: apsw.Connection) -> Iterator[Base]:
-    for path, etag, sha256, md5, size, former in db.execute("SELECT * FROM base ORDER BY path"):
-        yield Base(path, etag, Content(sha256, md5, size), tuple(former.split()))
+    for path, etag, sha256, md5, size, former, delivered in db.execute("SELECT * FROM base ORDER BY path"):
+        yield Base(path, etag, Content(sha256, md5, size), tuple(former.split()), bool(delivered))
 
 
 # The base.
 
 
 def know(path: str, etag: str, content: Content) -> Callable[[apsw.Connection], None]:
-    """Both sides have this now."""
+    """Both sides have this now, as the gateway shows them. The remote itself was not asked."""
 
     def apply(db: apsw.Connection) -> None:
-        row = db.execute("SELECT etag, former FROM base WHERE path = ?", (path,)).fetchone()
+        row = db.execute("SELECT etag, former, delivered FROM base WHERE path = ?", (path,)).fetchone()
         former = row[1].split() if row else []
         if row and row[0] != etag:
             former = [row[0], *former][:FORMER]
+        is_delivered = row[2] if row and row[0] == etag else 0
         db.execute(
-            "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?)",
-            (path, etag, content.sha256, content.md5, content.size, " ".join(former)),
+            "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (path, etag, content.sha256, content.md5, content.size, " ".join(former), is_delivered),
         )
         db.execute("INSERT OR REPLACE INTO there VALUES (?, ?, ?)", (path, etag, content.size))
+
+    return apply
+
+
+def delivered(etags: Iterable[tuple[str, str]]) -> Callable[[apsw.Connection], None]:
+    """The remote itself has of paths what has these ETags."""
+    rows = list(etags)
+
+    def apply(db: apsw.Connection) -> None:
+        db.executemany("UPDATE base SET delivered = 1 WHERE path = ? AND etag = ?", rows)
 
     return apply
 

@@ -66,6 +66,9 @@ class Base:
     content: Content
     former: tuple[str, ...] = ()
     """ETags that the remote had before: one that comes back is a remote that was rolled back."""
+    is_delivered: bool = True
+    """Whether the remote itself was seen to have it, and not only the write queue, out of which a person may discard
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from tests.remotes import Remote
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 DATA = bytes(range(256)) * 12_000
 """Larger than a block of reading, and no multiple of it."""
+LARGE = DATA * 8
+"""Larger than all that is fetched ahead."""
 
 
 @pytest.mark.semantics("M-1", "M-2")
@@ -114,6 +116,31 @@ def test_an_open_file_is_one_version_to_its_end(mounted: Mounted) -> None:
         found = {file.read(10), errno_of(lambda: file.seek(len(DATA) - 10) and file.read(10))}
         assert found <= {DATA[10:20], "ESTALE", ""}
     assert (mounted.dir / "f").read_bytes() == DATA[::-1]
+
+
+@pytest.mark.semantics("M-7")
+def test_where_the_bucket_keeps_versions_the_one_that_was_opened_is_read_to_its_end(mounted: Mounted) -> None:
+    mounted.s3.put_bucket_versioning(Bucket=mounted.bucket, VersioningConfiguration={"Status": "Enabled"})
+    mounted.put("f", LARGE)
+    with (mounted.dir / "f").open("rb", buffering=0) as file:
+        mounted.put("f", LARGE[::-1])
+        assert file.read(10) == LARGE[:10]
+        mounted.s3.delete_object(Bucket=mounted.bucket, Key="f")
+        file.seek(len(LARGE) // 2)
+        assert file.read() == LARGE[len(LARGE) // 2 :]
+
+
+@pytest.mark.semantics("M-2a", "M-3")
+def test_where_the_bucket_keeps_no_versions_what_has_gone_is_stale_and_never_of_another(mounted: Mounted) -> None:
+    mounted.put("f", LARGE)
+    with (mounted.dir / "f").open("rb", buffering=0) as file:
+        mounted.put("f", LARGE[::-1])
+        assert errno_of(lambda: file.read(10)) == "ESTALE"
+        file.seek(len(LARGE) // 2)
+        assert errno_of(lambda: file.read(10)) == "ESTALE"
+    with (mounted.dir / "f").open("rb", buffering=0) as file:
+        mounted.s3.delete_object(Bucket=mounted.bucket, Key="f")
+        assert errno_of(lambda: file.read(10)) == "ESTALE"
 
 
 @pytest.mark.semantics("M-2a")

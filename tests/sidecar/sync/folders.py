@@ -42,12 +42,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @dataclass
 class Store:
-    """A store that can be away, for writes or for all, or refuse its listing from a page on; it counts what it is asked
-    to change."""
+    """A store that can be away, for writes or for all, or refuse its listing from a page on or its uploads for good; it
+    counts what it is asked to change."""
 
     s3: S3
     away: bool = False
     refuses_writes: bool = False
+    parks_writes: bool = False
     refuses_listing: str = ""
     pages: int = 0
     refuses_from: int = 0
@@ -58,6 +59,10 @@ class Store:
             if call.body is not None:
                 await call.body.aclose()
             raise Unavailable("it is away")
+        if self.parks_writes and call.operation == "PutObject":
+            if call.body is not None:
+                await call.body.aclose()
+            raise S3Error("EntityTooLarge", "not this one", status=400)
         if call.operation == "ListObjectsV2":
             self.pages += 1
             if self.refuses_listing and self.pages > self.refuses_from:
@@ -150,7 +155,7 @@ async def opened(directory: Path, queue: Queue, **said: object) -> AsyncIterator
     """A folder of a gateway."""
     path = directory / "folder"
     db = await asyncio.to_thread(Database.open, directory / memory.NAME, memory.SCHEMA)
-    objects = Objects(Client(queue, origin="sync"), BUCKET, PREFIX, "docs")
+    objects = Objects(Client(queue, origin="sync"), BUCKET, str(said.pop("prefix", PREFIX)), "docs")
     machine = said.pop("machine", MACHINE)
     assert isinstance(machine, Machine)
     kept = replace(options(path), **said)  # type: ignore[arg-type]  # by name

@@ -20,6 +20,7 @@ from typing import Any
 from aiohttp import web
 from jinja2 import Environment, PackageLoader
 
+from s3d import words
 from s3d.cli import terminal
 from s3d.cli.ui import views
 from s3d.errors import ConfigError, S3DError, S3Error
@@ -166,7 +167,7 @@ class Pages:
         )
 
     def _wrong(self, status: int, text: str, hint: str) -> web.Response:
-        return self._page("wrong.html", status, text=terminal.printable(text), hint=terminal.printable(hint))
+        return self._page("wrong.html", status, text=words.printable(text), hint=words.printable(hint))
 
 
 def same(given: str, secret: str) -> bool:

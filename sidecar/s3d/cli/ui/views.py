@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s3d.cli import queue, terminal
+from s3d import words
+from s3d.cli import queue
 from s3d.cli.queue import request
-from s3d.cli.status import STATES, fetch, read
+from s3d.cli.status import fetch, read
 from s3d.cli.ui.charts import Chart, points
 from s3d.errors import S3DError
 
@@ -58,8 +59,8 @@ def page() -> Page:
     said = fetch(None)
     number, size = said["pending"]["changes"], said["pending"]["bytes"]
     oldest = said["pending"]["oldest_age_seconds"]
-    since = "" if oldest is None else f"; the oldest since {terminal.show_age(oldest)}"
-    pending = f"{terminal.count(number, 'change')}, {terminal.show_size(size)}, not in the remote yet{since}."
+    since = "" if oldest is None else f"; the oldest since {words.show_age(oldest)}"
+    pending = f"{words.count(number, 'change')}, {words.show_size(size)}, not in the remote yet{since}."
     return Page(
         sentence=pending if number else "The remote has everything.",
         is_whole=not number,
@@ -83,45 +84,45 @@ def change(seq: int) -> Row | None:
 def retry(seq: int | None) -> str:
     """Try one change again, or all of them; what came of it, as a sentence. Raises S3DError."""
     said = read(request("POST", "/queue/retry" + (f"?seq={seq}" if seq else "")))
-    tried = f"{terminal.count(said['changes'], 'change')} will be tried again."
-    left = terminal.count(len(said["left"]), "change")
+    tried = f"{words.count(said['changes'], 'change')} will be tried again."
+    left = words.count(len(said["left"]), "change")
     return f"{tried} {left} cannot be tried; the table says why." if said["left"] else tried
 
 
 def discard(seq: int) -> str:
     """Drop one change for good; what came of it, as a sentence. Raises S3DError."""
     said = read(request("POST", f"/queue/discard?seq={seq}"))
-    return f"{terminal.count(said['changes'], 'change')} discarded."
+    return f"{words.count(said['changes'], 'change')} discarded."
 
 
 def facts(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The daemon in words."""
     now, remote = time.time(), said["remote"]
     draining = "; draining: no new requests are taken" if said["draining"] else ""
-    yield "s3d", f"{said['version']}, runs for {terminal.show_age(now - said['started_at'])}{draining}"
+    yield "s3d", f"{said['version']}, runs for {words.show_age(now - said['started_at'])}{draining}"
     word = {"unknown": "not asked yet"}.get(remote["state"], remote["state"])
-    since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and word == remote["state"] else ""
-    yield "remote", f"{terminal.printable(remote['endpoint'])}: {word}{since}"
+    since = f" for {words.show_age(now - remote['since'])}" if remote["since"] and word == remote["state"] else ""
+    yield "remote", f"{words.printable(remote['endpoint'])}: {word}{since}"
     yield "credentials", f"{remote['credentials']}{': ' + remote['refusal'] if remote['refusal'] else ''}"
     if said["access_keys"] is not None:
         yield "access keys", str(said["access_keys"])
     if said["tls"]:
-        yield "certificate", f"expires in {terminal.show_age(said['tls']['expires_at'] - now)}"
+        yield "certificate", f"expires in {words.show_age(said['tls']['expires_at'] - now)}"
     for state, number in said["states"].items():
         if number:
-            yield state, f"{number}: {STATES.get(state, '')}"
+            yield state, f"{number}: {words.STATES.get(state, '')}"
     if cache := said["read_cache"]:
-        yield "cache", f"{terminal.count(cache['entries'], 'object')}, {terminal.show_size(cache['bytes'])}"
+        yield "cache", f"{words.count(cache['entries'], 'object')}, {words.show_size(cache['bytes'])}"
 
 
 def under_way(said: dict[str, Any]) -> Row:
     """A change that is to be pushed."""
-    why = STATES.get(said["state"], "")
+    why = words.STATES.get(said["state"], "")
     if said["attempts"]:
         again = (said["next_at"] or 0) - time.time()
         error = ": ".join(word for word in (said["code"], said["reason"]) if word)
-        when = f", again in {terminal.show_age(again)}" if again > 0 else ""
-        why = f"{error or why} ({terminal.count(said['attempts'], 'attempt')}{when})"
+        when = f", again in {words.show_age(again)}" if again > 0 else ""
+        why = f"{error or why} ({words.count(said['attempts'], 'attempt')}{when})"
     return row(said, why)
 
 
@@ -132,14 +133,14 @@ def kept(said: dict[str, Any]) -> Row:
 
 def row(said: dict[str, Any], why: str, *, can_retry: bool = False) -> Row:
     """A change as a table shows it."""
-    size = f", {terminal.show_size(said['size'])}" if said["op"] == "put" else ""
+    size = f", {words.show_size(said['size'])}" if said["op"] == "put" else ""
     return Row(
         said["seq"],
-        terminal.printable(queue.name_of(said)),
+        words.printable(queue.name_of(said)),
         f"{said['op']}{size}",
         said["state"],
-        terminal.show_age(said["age_seconds"]),
-        terminal.printable(why),
+        words.show_age(said["age_seconds"]),
+        words.printable(why),
         can_retry,
     )
 
@@ -149,9 +150,9 @@ def paused(said: dict[str, Any]) -> Iterator[str]:
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
             whose = f" of identity {lane['identity']}" if lane["identity"] else ""
-            since = terminal.show_age(time.time() - lane["since"])
+            since = words.show_age(time.time() - lane["since"])
             text = f"{lane['bucket']}{whose} is paused for {since}: {lane['code']}: {lane['reason']}"
-            yield terminal.printable(text)
+            yield words.printable(text)
 
 
 def cached() -> Sequence[tuple[str, str]]:
@@ -161,8 +162,7 @@ def cached() -> Sequence[tuple[str, str]]:
     except S3DError:
         return ()
     return [
-        (terminal.printable(f"{entry['bucket']}/{entry['key']}"), terminal.show_size(entry["length"]))
-        for entry in entries
+        (words.printable(f"{entry['bucket']}/{entry['key']}"), words.show_size(entry["length"])) for entry in entries
     ]
 
 
@@ -170,10 +170,10 @@ def charts(said: dict[str, Any]) -> list[Chart]:
     """The counts of the last day."""
     samples: list[dict[str, float]] = said["samples"]
     slots = round(86400 / said["interval_seconds"]) + 1
-    each = f"each {terminal.show_age(said['interval_seconds'])}"
+    each = f"each {words.show_age(said['interval_seconds'])}"
     series: list[tuple[str, str, Callable[[float], str]]] = [
         ("changes", "Pending changes", shown),
-        ("bytes", "Pending bytes", terminal.show_size),
+        ("bytes", "Pending bytes", words.show_size),
         ("delivered", f"Delivered, {each}", shown),
         ("requests", f"Requests, {each}", shown),
         ("failed", f"Failed requests, {each}", shown),

@@ -62,7 +62,7 @@ def refuse(decision: Decision) -> Reply:
     raise decision.error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Write:
     """A write, by one who knows its operation."""
 
@@ -139,20 +139,23 @@ async def check(context: Context, write: Write) -> None:
 
 async def settle(context: Context, write: Write, known: Facts) -> tuple[Decision, Facts]:
     """The decision about a write, and what was looked up for it."""
+    known = _at_hand(context, write, known)
     while isinstance(decision := decide(known), Fact):
-        found: dict[str, Any] = {decision: await _look_up(context, write, decision)}
-        if decision is Fact.BUCKET:
-            found |= _at_hand(context, write)
-        known = known._replace(**found)
+        known = learnt(known, decision, await _look_up(context, write, decision))
     return decision, known
 
 
-def _at_hand(context: Context, write: Write) -> dict[str, Any]:
-    """What else a write needs to be queued, as most are, where memory has it. None: it must be looked up."""
-    return {
-        Fact.NAME: "" if context.facts.traits.store_of_files is None else None,
-        Fact.VERIFIED: _is_verified(context, write),
-    }
+def _at_hand(context: Context, write: Write, known: Facts) -> Facts:
+    """The facts, and what else a write needs to be queued, as most are, where memory has it."""
+    remote = context.facts
+    bucket = remote.buckets.at_hand(write.call.bucket) if known.bucket is None else None
+    if bucket is None:
+        return known
+    return known._replace(
+        bucket=remote.buckets.through(bucket),
+        name="" if remote.traits.store_of_files is None else None,
+        verified=_is_verified(context, write),
+    )
 
 
 def _is_verified(context: Context, write: Write) -> bool:

@@ -74,6 +74,8 @@ ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
 READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
+KEYS = 1000
+"""Keys in a page of what is pending."""
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
     "move it back where it was (a copy will not do), and writes go on; or restart s3d, which goes on with what is "
@@ -127,7 +129,9 @@ class Queue:
         try:
             if writes:
                 self._check_place()
-            reply = await forward.addressed(call, forward.promised(call, await self._serve(call)))
+            reply = forward.promised(call, await self._serve(call))
+            if call.operation in forward.ADDRESSING:
+                reply = await forward.addressed(call, reply)
             if writes and reply.headers.get("x-s3d-durability") != "remote":
                 # What was committed meanwhile may be in a file that nobody finds any more.
                 self._check_place()
@@ -165,10 +169,12 @@ class Queue:
             known = trouble
             await asyncio.sleep(PLACE_INTERVAL)
 
-    async def _serve(self, call: Call) -> Reply:
+    def _serve(self, call: Call) -> Awaitable[Reply]:
         handler = HANDLERS.get(call.operation)
-        if handler is not None:
-            return await handler(self._contexts, call)
+        return self._serve_other(call) if handler is None else handler(self._contexts, call)
+
+    async def _serve_other(self, call: Call) -> Reply:
+        """Serve a call that has no handler of its own."""
         if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
@@ -265,6 +271,12 @@ class Queue:
     def under_way(self) -> list[dict[str, Any]]:
         """The oldest changes that are to be pushed."""
         return status.under_way(self._context.db, self._context.clock)
+
+    def pending_keys(self, bucket: str, prefix: str, after: str) -> list[str]:
+        """A page of the keys under a prefix, in order behind one, that have a put or a delete which is pending."""
+        low = f"{after}\0" if after else prefix
+        found = lookups.listed(self._context.db, bucket, low, None, KEYS)
+        return [change.key for change in found if change.key.startswith(prefix)]
 
     # What waits for a person, and what a person asks for.
 

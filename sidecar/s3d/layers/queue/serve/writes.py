@@ -5,7 +5,7 @@ its key's turn; nothing is ever taken halfway.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,11 +55,10 @@ class Context:
     forward: forward.Context
 
 
-async def put(context: Context, call: Call, room: Reserved | None = None) -> Reply:
+def put(context: Context, call: Call, room: Reserved | None = None) -> Awaitable[Reply]:
     """Answer PutObject; with `room`, which is reserved already, its body is on the disk."""
-    return await entry.serve(
-        context.entry, put_of(context, call, None if call.body is None else call.body.length, room)
-    )
+    write = put_of(context, call, None if call.body is None else call.body.length, room)
+    return entry.serve(context.entry, write)
 
 
 def put_of(context: Context, call: Call, size: int | None, room: Reserved | None = None) -> Write:
@@ -93,9 +92,11 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
-    async with context.capacity.take(row, 0 if room else size) as reserved:
+    # A small body is received at once: its room is reserved with that of its row.
+    at_once = 0 if room or size > context.bodies.inline_limit else size
+    async with context.capacity.take(row + at_once, 0 if room else size - at_once) as reserved:
         md5 = hashlib.md5(usedforsecurity=False)
-        stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
+        stored = await context.bodies.receive(body, md5.update, None if room or at_once else reserved.grow)
         spans.event("received")
         etag = md5.hexdigest()
         allowlist.add_checksums(members, body.digests)
@@ -122,9 +123,8 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
             raise
     headers = acknowledged(context, call.bucket, members)
     headers["ETag"] = f'"{etag}"'
-    sums = {name: value for name, value in members.items() if name in allowlist.CHECKSUMS}
-    if sums:
-        headers.update(sums)
+    if not allowlist.CHECKSUMS.isdisjoint(members):
+        headers.update((name, members[name]) for name in allowlist.CHECKSUMS & members.keys())
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
     return Reply(200, headers, source="queue")
 
@@ -256,7 +256,7 @@ async def _commit(context: Context, news: list[New], first: Callable[[apsw.Conne
             check_room(db, context.settings, one)
 
     try:
-        await context.db.write(write, short=len(news) == 1 and first is None)
+        await context.db.submit(write, short=len(news) == 1 and first is None)
     except order.Changed as error:
         raise forward.changed(str(error)) from error
 

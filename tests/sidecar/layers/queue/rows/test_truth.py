@@ -239,7 +239,7 @@ async def test_parts_of_older_superseded_uploads_go_with_them(db: Database) -> N
     assert states(db) == [(2, "superseded"), (3, "waiting")]
     assert garbage.found(db) == [("part 0", "upload 0")]
     # What the remote holds of both is aborted.
-    assert [stray.remote for stray in uploads.strays(db)] == ["remote upload 0", "remote upload 1"]
+    assert [orphan.remote for orphan in uploads.orphans(db)] == ["remote upload 0", "remote upload 1"]
     first = uploads.find(db, "upload 0")
     assert first is not None
     assert (first.state, first.remote) == ("finished", None)
