@@ -13,7 +13,8 @@ from s3d.metrics import Metrics
 from s3d.protocol.checksums import content_md5
 from s3d.settings import Remote as RemoteSettings
 from tests.callers import ask
-from tests.contracts import Far, RemoteCheck, md5, remote_contract
+from tests.contracts.far import Far, md5
+from tests.contracts.remotes import RemoteCheck, remote_contract
 from tests.fakes.fake import Fake
 from tests.remotes import REGION, REMOTES, Remote
 

@@ -1,7 +1,7 @@
 """The seam: everything that holds data is an async function from a Call to a Reply.
 
 Layers, the folder sync, the mount and the CLI each hold an `S3` and cannot tell a gateway from a bucket. Nothing in
-here does I/O. The rules of a Body are a contract that tests/contracts.py holds every implementation to.
+here does I/O. The rules of a Body are a contract that tests/contracts/ holds every implementation to.
 """
 
 from collections.abc import AsyncIterator, Mapping

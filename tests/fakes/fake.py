@@ -2,7 +2,7 @@
 
 `Fake` stands where `layers/remote.py` stands: it takes calls with a wire and calls without one, and answers both
 through the protocol's own encoding. What it does is held to what real servers do by the contract of a remote
-(tests/contracts.py).
+(tests/contracts/).
 """
 
 import base64

@@ -17,10 +17,9 @@ from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE, JOBS, make_job, read_job
+from tests.operator.injections import ANONYMOUS, pod
 from tests.operator.kopfs import watching
-from tests.operator.test_inject import ANONYMOUS, pod
-from tests.operator.test_pods import ended, injected, running
-from tests.operator.test_reconcile import (
+from tests.operator.rounds import (
     CLAIMS,
     GATEWAYS,
     NOW,
@@ -34,6 +33,7 @@ from tests.operator.test_reconcile import (
     reconciler,
     status,
 )
+from tests.operator.test_pods import ended, injected, running
 
 __all__ = ["pods_door", "reconciler"]
 

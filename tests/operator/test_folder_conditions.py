@@ -9,8 +9,8 @@ import pytest
 from s3d_operator.folder_conditions import SeenFolder, status_of
 from s3d_operator.pods import FolderReport
 from tests.operator.goldens import folder, gateway
+from tests.operator.injections import ANONYMOUS
 from tests.operator.test_folders import SPEC
-from tests.operator.test_inject import ANONYMOUS
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 QUIET = FolderReport(state="quiet", halt="", since=1, files=7, unsent=0, conflicts=1, left_alone=2)

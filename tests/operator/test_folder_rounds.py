@@ -7,20 +7,10 @@ import pytest
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
+from tests.operator.rounds import NOW, QUIET, Door, events, pods_door, put_gateway, put_pod, reconciler, status
 from tests.operator.test_folders import SPEC, asking
 from tests.operator.test_folders import injected as with_folder
 from tests.operator.test_pods import ended, running
-from tests.operator.test_reconcile import (
-    NOW,
-    QUIET,
-    Door,
-    events,
-    pods_door,
-    put_gateway,
-    put_pod,
-    reconciler,
-    status,
-)
 
 __all__ = ["pods_door", "reconciler"]
 

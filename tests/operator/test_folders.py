@@ -18,7 +18,7 @@ from s3d_operator.inject import patch
 from s3d_operator.names import FOLDER, FOLDER_HASH
 from s3d_operator.pods import read_pod
 from tests.operator.goldens import FOLDERS, IMAGE, folder, gateway, make, read
-from tests.operator.test_inject import ANONYMOUS, sidecar
+from tests.operator.injections import ANONYMOUS, sidecar
 
 SPEC: dict[str, Any] = {"gatewayRef": {"name": "default"}, "bucket": "team", "prefix": "docs/", "mountPath": "/data"}
 GOLDEN = sorted(FOLDERS.glob("*.yaml"))

@@ -15,7 +15,7 @@ from s3d_operator.intake import BODIES_BYTES, BRACKETS, OPEN_BYTES, REVIEW_BYTES
 from s3d_operator.webhook import decide, read_review
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE, gateway
-from tests.operator.test_inject import ANONYMOUS
+from tests.operator.injections import ANONYMOUS
 from tests.operator.test_webhook import pod, review
 
 

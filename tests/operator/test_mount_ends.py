@@ -7,9 +7,9 @@ import pytest
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
-from tests.operator.test_inject import ANONYMOUS
+from tests.operator.injections import ANONYMOUS
+from tests.operator.rounds import NOW, events, pods_door, put_gateway, put_pod, reconciler
 from tests.operator.test_pods import ended, injected
-from tests.operator.test_reconcile import NOW, events, pods_door, put_gateway, put_pod, reconciler
 
 __all__ = ["pods_door", "reconciler"]
 

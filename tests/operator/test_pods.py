@@ -19,7 +19,7 @@ from s3d_operator.status import status_of
 from tests.clients import code_of
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway
-from tests.operator.test_inject import ANONYMOUS, TLS, inject, pod
+from tests.operator.injections import ANONYMOUS, TLS, inject, pod
 from tests.processes import free_port
 from tests.remotes import Remote, client
 

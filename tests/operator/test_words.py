@@ -11,7 +11,7 @@ from s3d_operator.gateway_settings import config_map, reloaded
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
 from s3d_operator.reasons import Reason
 from tests.operator.goldens import gateway
-from tests.operator.test_inject import ANONYMOUS
+from tests.operator.injections import ANONYMOUS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/GATEWAYS.md").read_text(encoding="utf-8")

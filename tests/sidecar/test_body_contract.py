@@ -47,7 +47,7 @@ from s3d.sync.steady import SteadyBody, open_steady
 from s3d.sync.trees import Content
 from tests.caches import Far, cached
 from tests.callers import Streamed, ask, door_call
-from tests.contracts import BodyCheck, MakeBody, blocks_of, body_contract, pattern
+from tests.contracts.bodies import BodyCheck, MakeBody, blocks_of, body_contract, pattern
 from tests.fakes.fake import Fake
 from tests.queues import BUCKET, opened
 

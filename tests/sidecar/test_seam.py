@@ -25,7 +25,8 @@ from s3d.metrics import Metrics
 from s3d.protocol import encode
 from s3d.settings import Gateway, Remote, Settings, WriteQueue
 from tests.callers import ask, door_call
-from tests.contracts import Far, RemoteCheck, remote_contract
+from tests.contracts.far import Far
+from tests.contracts.remotes import RemoteCheck, remote_contract
 from tests.fakes.fake import Fake
 from tests.fakes.flaky import Flaky, Journal, page
 from tests.gateways import BALLAST

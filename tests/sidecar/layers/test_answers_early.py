@@ -19,7 +19,7 @@ from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import gateway
 from tests.processes import Program, free_port
 from tests.remotes import Remote
-from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
+from tests.sidecar.layers.queue.push.odd_answers import XML, s3_error
 from tests.stores import Odd, Store, until
 
 pytestmark = pytest.mark.usefixtures("quick")

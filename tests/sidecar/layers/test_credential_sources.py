@@ -24,7 +24,7 @@ from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
 from tests.processes import free_port
 from tests.remotes import Remote
-from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
+from tests.sidecar.layers.queue.push.odd_answers import XML, s3_error
 from tests.sidecar.layers.test_answers_early import as_remote
 from tests.stores import Odd, Store, until
 

@@ -14,7 +14,7 @@ from s3d.layers.splice import check
 from s3d.layers.transfers import SPLICED
 from s3d.metrics import Metrics
 from s3d.settings import Remote
-from tests.contracts import blocks_of
+from tests.contracts.bodies import blocks_of
 
 DATA = random.Random(7).randbytes(SPLICED)
 

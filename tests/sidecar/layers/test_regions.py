@@ -13,7 +13,7 @@ from tests.fakes.contents import Bucket
 from tests.gateways import gateway
 from tests.processes import free_port, running, start, wait_for_http
 from tests.remotes import Remote, client, find_program
-from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
+from tests.sidecar.layers.queue.push.odd_answers import XML, s3_error
 from tests.stores import Odd, Store, until
 
 LARGE = bytes(1 << 20) + b"and some more"

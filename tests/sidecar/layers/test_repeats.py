@@ -12,7 +12,7 @@ from s3d.protocol import checksums
 from tests.callers import Answer, ask, door_call
 from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import gateway
-from tests.sidecar.layers.queue.push.test_judged_answers import s3_error
+from tests.sidecar.layers.queue.push.odd_answers import s3_error
 from tests.stores import Odd, Seen, Store, until
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -13,7 +13,7 @@ from s3d.api import BytesBody, Wire
 from s3d.errors import S3Error
 from s3d.protocol import checksums, chunked, decode, sigv4
 from s3d.protocol.model import OPERATIONS
-from tests.contracts import BodyCheck, body_contract
+from tests.contracts.bodies import BodyCheck, body_contract
 from tests.sidecar.protocol.bodies import Blocks, sliced
 
 CRC = "x-amz-checksum-crc32"

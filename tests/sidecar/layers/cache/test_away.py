@@ -9,7 +9,7 @@ from s3d import config
 from s3d.errors import S3Error
 from s3d.store.blocks import BLOCK
 from tests.caches import Far, cached, how
-from tests.contracts import pattern
+from tests.contracts.bodies import pattern
 
 LARGE = pattern(2 * BLOCK + 9)
 

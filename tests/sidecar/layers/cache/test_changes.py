@@ -14,7 +14,7 @@ from s3d.store.blocks import BLOCK
 from s3d.store.failures import StoreFailed
 from tests.caches import BUCKET, Far, cached, how
 from tests.callers import Answer, ask, door_call
-from tests.contracts import pattern
+from tests.contracts.bodies import pattern
 
 CHANGES: tuple[tuple[str, str, dict[str, Any], bytes | None], ...] = (
     ("PutObject", "k", {}, b"new"),

@@ -19,7 +19,7 @@ from s3d.store.blocks import BLOCK
 from s3d.store.db import Database
 from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.callers import Answer, ask
-from tests.contracts import pattern
+from tests.contracts.bodies import pattern
 from tests.queues import until
 
 PINNED = {"Tagging": "s3d.cache=pin"}

@@ -13,7 +13,7 @@ from s3d.errors import S3Error
 from s3d.store.blocks import BLOCK
 from tests.caches import BUCKET, CHUNK, Far, cached, how
 from tests.callers import Answer, ask, door_call
-from tests.contracts import pattern
+from tests.contracts.bodies import pattern
 
 LARGE = pattern(3 * BLOCK + 5)
 CRC = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()

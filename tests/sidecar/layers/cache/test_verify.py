@@ -9,7 +9,7 @@ from s3d.errors import S3Error
 from s3d.layers.cache import verify
 from s3d.store.blocks import BLOCK
 from tests.caches import BUCKET, Cached, Far, cached, how
-from tests.contracts import pattern
+from tests.contracts.bodies import pattern
 
 LARGE = pattern(3 * BLOCK + 5)
 

@@ -21,7 +21,7 @@ from s3d.settings import Gateway, ReadCache, Remote, Settings
 from s3d.store.blocks import BLOCK
 from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.callers import ask
-from tests.contracts import pattern
+from tests.contracts.bodies import pattern
 from tests.queues import until
 
 

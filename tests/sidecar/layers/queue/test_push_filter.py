@@ -1,71 +1,27 @@
 """The filter of the push: what it does not take in stays here, held, until rules or tags say otherwise (F-4a)."""
 
-import asyncio
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from s3d import config
 from s3d.errors import S3Error
 from s3d.layers.queue import judging
 from s3d.layers.queue.push.conflicts import NOTHING
 from s3d.layers.queue.rows import holds
 from s3d.protocol import checksums
-from tests.callers import Answer
-from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway, quick
+from tests.sidecar.layers.queue.filtering import LONG, put, puts, reload, soon, stand_in, there, until
 from tests.stores import Odd, Store
 
-__all__ = ["quick"]
+__all__ = ["quick", "soon"]
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-LONG = 1e6
-"""Seconds: no change waits so long, so nothing is asked about conflicts."""
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The filter is looked at often."""
-    monkeypatch.setattr(judging, "INTERVAL", 0.02)
-
-
-async def stand_in(store: Store, here: Gateway, team: str = "blue") -> None:
-    """Make a bucket whose tags are known."""
-    store.fake.buckets["b"] = Bucket("b", 0.0, tags=(("team", team),))
-    await here.ask("HeadObject", {"Bucket": "b", "Key": "k"})
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110 - what is waited for says nothing
-            await asyncio.sleep(0.01)
-
-
-def there(store: Store) -> list[str]:
-    """The keys that the remote has."""
-    return [key for key, versions in store.fake.buckets["b"].keys.items() if versions]
-
-
-async def put(here: Gateway, key: str, **params: Any) -> None:
-    answer = await here.ask("PutObject", {"Bucket": "b", "Key": key, **params}, b"12345")
-    assert isinstance(answer, Answer), answer
-
-
-def puts(store: Store) -> list[str]:
-    """The keys of the puts that the remote was asked for, in their order."""
-    return [one.key for one in store.seen if one.operation == "PutObject"]
 
 
 def rule_of(here: Gateway, key: str) -> str:
     return str(here.queue.object_status("b", key)["changes"][-1]["rule"])
-
-
-def reload(here: Gateway, *rules: str) -> None:
-    config.reload(here.queue._context.settings, {"S3D_WRITE_QUEUE_PUSH_FILTER": list(rules)})
 
 
 class Case(NamedTuple):
@@ -296,88 +252,6 @@ async def test_a_delete_goes_on_being_judged_by_the_put_that_it_took_the_place_o
         }
 
 
-THROUGH: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
-    "if-match": ("PutObject", {"IfMatch": '"0"'}, {}),
-    "if-none-match": ("PutObject", {"IfNoneMatch": "*"}, {}),
-    "unsupported": ("PutObject", {"StorageClass": "GLACIER"}, {}),
-    "at the remote": ("UploadPart", {"UploadId": "theirs", "PartNumber": 1}, {}),
-    "versioned": ("PutObject", {}, {"versioning": "Enabled"}),
-    "filter": ("PutObject", {}, {}),
-    "larger than the queue": ("PutObject", {}, {}),
-    "a delete, if-match": ("DeleteObject", {"IfMatch": '"0"'}, {}),
-    "a copy": ("CopyObject", {"CopySource": "b/there"}, {}),
-    "an upload": ("CreateMultipartUpload", {"StorageClass": "GLACIER"}, {}),
-}
-
-
-@pytest.mark.semantics("Q-11a", "F-4a")
-@pytest.mark.parametrize("why", THROUGH)
-async def test_a_write_that_the_filter_holds_and_that_cannot_be_queued_is_refused_and_not_sent(
-    why: str, tmp_path: Path
-) -> None:
-    operation, params, bucket = THROUGH[why]
-    settings: dict[str, Any] = {"push_filter": "!b/k"}
-    if why == "filter":
-        settings["filter"] = "other"
-    if why == "larger than the queue":
-        settings["max_size"] = 4096
-    async with Store() as store, gateway(tmp_path, store, **settings) as here:
-        store.fake.buckets["b"] = Bucket("b", 0.0, **bucket)
-        data = bytes(8192) if operation in ("PutObject", "UploadPart") else None
-        answer = await here.ask(operation, {"Bucket": "b", "Key": "k", **params}, data)
-        assert isinstance(answer, S3Error)
-        assert (answer.status, answer.code) == (403, "AccessDenied")
-        assert "!b/k of the push filter" in answer.message
-        assert [one.method for one in store.seen if one.method not in ("GET", "HEAD")] == []
-
-
-@pytest.mark.semantics("Q-11a", "F-4a")
-async def test_of_a_bulk_delete_the_keys_that_the_filter_holds_are_refused_where_they_cannot_be_queued(
-    tmp_path: Path,
-) -> None:
-    async with Store() as store, gateway(tmp_path, store, push_filter="!b/k") as here:
-        store.fake.buckets["b"] = Bucket("b", 0.0, versioning="Enabled")
-        answer = await here.ask("DeleteObjects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "k"}]}})
-        assert isinstance(answer, Answer)
-        assert [one["Code"] for one in answer.result["Errors"]] == ["AccessDenied"]
-        assert store.count("DeleteObjects") == 0
-
-
-@pytest.mark.semantics("F-4a", "Q-11a")
-async def test_an_upload_that_the_filter_takes_in_goes_through_with_its_parts(tmp_path: Path) -> None:
-    rules = "b/*[tag:class=public]"
-    async with Store() as store, gateway(tmp_path, store, push_filter=rules) as here:
-        store.fake.buckets["b"] = Bucket("b", 0.0, versioning="Enabled")
-        named = {"Bucket": "b", "Key": "k"}
-        begun = await here.ask("CreateMultipartUpload", {**named, "Tagging": "class=public"})
-        assert isinstance(begun, Answer)
-        named["UploadId"] = begun.result["UploadId"]
-        part = await here.ask("UploadPart", {**named, "PartNumber": 1}, b"x")
-        assert isinstance(part, Answer)
-        parts = {"Parts": [{"ETag": part.result["ETag"], "PartNumber": 1}]}
-        assert isinstance(await here.ask("CompleteMultipartUpload", {**named, "MultipartUpload": parts}), Answer)
-        assert there(store) == ["k"]
-
-
-@pytest.mark.semantics("Q-7g")
-@pytest.mark.parametrize("limits", [{"max_files": 7}, {"max_size": 65536}], ids=str)
-async def test_what_is_held_leaves_half_of_the_queue_to_others(limits: dict[str, Any], tmp_path: Path) -> None:
-    async with Store() as store, gateway(tmp_path, store, push_filter="!b/held*", wait=0.0, **limits) as here:
-        await stand_in(store, here)
-        for number in range(3):
-            answer = await here.ask("PutObject", {"Bucket": "b", "Key": f"held {number}"}, bytes(10_000))
-            assert isinstance(answer, Answer)
-        answer = await here.ask("PutObject", {"Bucket": "b", "Key": "held, too"}, bytes(10_000))
-        assert isinstance(answer, S3Error)
-        assert (answer.status, answer.code) == (503, "SlowDown")
-        assert "!b/held* of the push filter" in answer.message
-        assert here.queue.object_status("b", "held, too")["changes"] == []
-        # The same key again takes the place of what it holds.
-        assert isinstance(await here.ask("PutObject", {"Bucket": "b", "Key": "held 0"}, b"x"), Answer)
-        await put(here, "free")
-        await until(lambda: there(store) == ["free"])
-
-
 OBJECT, BUCKET = ("the tag s3d.upload of the object", "no", ""), ("the tag s3d.upload of the bucket", "no", "")
 WHY: dict[str, tuple[str, str, Mapping[str, Any], list[tuple[str, str, str]]]] = {
     "no filter": ("", "", {}, [OBJECT, BUCKET, ("", "", "there is no push filter: it may leave")]),
@@ -417,83 +291,3 @@ async def test_of_a_pending_change_each_rule_is_told_and_which_decides(case: str
         assert [(line["rule"], line["matches"], line["effect"]) for line in said["asked"]] == lines
         with pytest.raises(S3Error, match="No pending change has the number 0"):
             here.queue.why(0)
-
-
-FLIPS = 100
-LOAD = 100
-"""Changes that are put while the filter flips, at most."""
-
-
-@pytest.mark.semantics("F-4a")
-@pytest.mark.parametrize("batch", [1, 500])
-async def test_each_change_obeys_a_filter_that_was_in_force_since_it_was_acknowledged(
-    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The model: a change may be pushed if some filter that was in force between its acknowledgement and its push takes
-    its kind in."""
-    monkeypatch.setattr(judging, "BATCH", batch)
-    monkeypatch.setattr(judging, "INTERVAL", 0.0)
-    kinds = ("red", "green", "blue")
-    chance = random.Random(batch)
-    filters = [[f"!b/{kind}*" for kind in kinds if chance.random() < 0.6] for _ in range(FLIPS)]
-    async with Store() as store, gateway(tmp_path, store, workers=2, conflict_check_after=LONG) as here:
-        await stand_in(store, here)
-        await put(here, "first of its kind")
-        said: list[list[str]] = [[]]
-        """The filters up to now; the last one may not be in force yet."""
-        settled = 0
-        """Which of them is in force, or was until the last one took its place."""
-        acknowledged: dict[str, int] = {}
-        pushed: dict[str, int] = {}
-
-        def look() -> None:
-            for key in puts(store)[len(pushed) :]:
-                pushed[key] = len(said)
-
-        async def write(kind: str, number: int) -> None:
-            key = f"{kind}-{number:04}"
-            acknowledged[key] = settled
-            await put(here, key)
-            look()
-
-        async def load() -> None:
-            for number in range(FLIPS, FLIPS + LOAD):
-                if len(said) > FLIPS:
-                    break
-                await write(chance.choice(kinds), number)
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(load())
-            for number, rules in enumerate(filters):
-                look()
-                said.append(rules)
-                reload(here, *rules)
-                text = str(here.queue._context.settings.write_queue.push_filter)
-                await until(lambda: holds.filter_text(here.queue._context.db) == text)  # noqa: B023
-                settled = len(said) - 1
-                for kind in kinds:
-                    await write(kind, number)
-        look()
-        for key, first in acknowledged.items():
-            since = said[first : pushed.get(key, 0)]
-            assert key not in pushed or any(f"!b/{key[:-5]}*" not in rules for rules in since), key
-        reload(here)
-        await until(lambda: here.queue.pending()["changes"] == 0)
-        assert sorted(puts(store)) == sorted(["first of its kind", *acknowledged])
-
-
-@pytest.mark.semantics("Q-11", "Q-1")
-async def test_a_thousand_held_changes_leave_in_the_order_in_which_their_tags_let_them(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"push_filter": "b/*[tag:class=public]", "workers": 1, "conflict_check_after": LONG}
-    async with Store() as store, gateway(tmp_path, store, **settings) as here:
-        await stand_in(store, here)
-        keys = [f"k-{number:04}" for number in range(1000)]
-        for key in keys:
-            await put(here, key, Tagging="class=secret")
-        assert (here.queue.pending()["held"], here.queue.pending()["kept_bytes"]) == (1000, 5000)
-        assert puts(store) == []
-        tags = {"TagSet": [{"Key": "class", "Value": "public"}]}
-        for key in keys:
-            await here.ask("PutObjectTagging", {"Bucket": "b", "Key": key, "Tagging": tags})
-        await until(lambda: here.queue.pending()["changes"] == 0)
-        assert puts(store) == keys

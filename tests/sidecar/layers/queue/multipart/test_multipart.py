@@ -11,63 +11,9 @@ from tests.clients import code_of, data_of
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.relays import Relay, Relayed
 from tests.remotes import Remote
+from tests.sidecar.layers.queue.multipart.uploading import AWAY, LEAST, MIB, Uploading, away, bodies_of, uploads_of
 
-MIB = 1 << 20
-LEAST = 5 * MIB
-AWAY = {"S3D_AWAY_AFTER": "1s"}
-
-
-class Uploading:
-    """A client's upload of one key."""
-
-    def __init__(self, s3: Any, bucket: str, key: str, **params: Any) -> None:
-        self.s3 = s3
-        self.name = {"Bucket": bucket, "Key": key}
-        self.id = s3.create_multipart_upload(**self.name, **params)["UploadId"]
-        self.sent: dict[int, tuple[bytes, dict[str, Any]]] = {}
-
-    def part(self, number: int, data: bytes, **params: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self.s3.upload_part(
-            **self.name, UploadId=self.id, PartNumber=number, Body=data, **params
-        )
-        self.sent[number] = data, {n: v for n, v in answer.items() if n == "ETag" or n.startswith("Checksum")}
-        return answer
-
-    def parts(self) -> list[dict[str, Any]]:
-        return [{"PartNumber": number, **named} for number, (_, named) in sorted(self.sent.items())]
-
-    def complete(self, **params: Any) -> dict[str, Any]:
-        params.setdefault("MultipartUpload", {"Parts": self.parts()})
-        answer: dict[str, Any] = self.s3.complete_multipart_upload(**self.name, UploadId=self.id, **params)
-        return answer
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(data for _, (data, _) in sorted(self.sent.items()))
-
-    @property
-    def etag(self) -> str:
-        digests = b"".join(hashlib.md5(data).digest() for _, (data, _) in sorted(self.sent.items()))
-        return f'"{hashlib.md5(digests).hexdigest()}-{len(self.sent)}"'
-
-
-def uploads_of(remote: Remote, bucket: str, key: str) -> list[str]:
-    """The uploads that a remote holds of a key; MinIO lists them by the exact key only."""
-    listed = remote.client().list_multipart_uploads(Bucket=bucket, Prefix=key)
-    return [one["UploadId"] for one in listed.get("Uploads", [])]
-
-
-def bodies_of(daemon: Daemon) -> list[str]:
-    """The body files on the local dir."""
-    return [path.name for path in (daemon.local_dir / "queue" / "bodies").iterdir() if path.name != "quarantine"]
-
-
-@pytest.fixture
-def away(remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon) -> tuple[Daemon, Relayed]:
-    """A daemon whose remote is behind a relay that refuses connections."""
-    relayed = relay(remote)
-    relayed.set(mode="refuse")
-    return start_daemon(relayed.remote, S3D_BUCKETS=bucket, **AWAY), relayed
+__all__ = ["away"]
 
 
 @pytest.mark.remote
@@ -341,64 +287,6 @@ def test_an_abandoned_upload_expires(daemon: Daemon, bucket: str) -> None:
 
 
 @pytest.mark.remote
-@pytest.mark.semantics("Q-14")
-@pytest.mark.semantics("Q-16")
-@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
-def test_an_upload_to_a_versioned_bucket_goes_through(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
-    remote.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    daemon = start_daemon(remote)
-    upload = Uploading(daemon.client(), bucket, "k")
-    assert uploads_of(remote, bucket, "k") == [upload.id]
-    upload.part(1, data_of(LEAST))
-    upload.part(2, b"tail")
-    # Versitygw takes no checksums in the document of an upload that was begun without an algorithm.
-    bare = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in upload.parts()]
-    assert upload.complete(MultipartUpload={"Parts": bare})["VersionId"]
-    assert remote.client().get_object(**upload.name)["Body"].read() == upload.data
-
-
-@pytest.mark.remote
-@pytest.mark.semantics("Q-3", "Q-3c", "Q-8f")
-@pytest.mark.semantics("Q-8")
-@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
-def test_a_complete_whose_answer_is_lost_is_settled_by_what_the_remote_shows(
-    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
-) -> None:
-    relayed = relay(remote)
-    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket)
-    relayed.set(bandwidth=MIB // 4)
-    upload = Uploading(daemon.client(), bucket, "k")
-    upload.part(1, data_of(LEAST, 1))
-    upload.part(2, b"tail")
-    upload.complete()
-    eventually(lambda: uploads_of(remote, bucket, "k") != [])
-    relayed.set(bandwidth=0, mode="drop", only=["POST"])
-    eventually(lambda: code_of(remote.client().head_object, Bucket=bucket, Key="k") == "")
-    relayed.set(mode="pass")
-    eventually(lambda: drained(daemon))
-    assert remote.client().head_object(**upload.name)["ETag"] == upload.etag
-    assert uploads_of(remote, bucket, "k") == []
-
-
-@pytest.mark.remote
-@pytest.mark.semantics("Q-16")
-@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
-def test_an_upload_whose_beginning_was_not_heard_is_found_again_and_none_is_left_behind(
-    away: tuple[Daemon, Relayed], remote: Remote, bucket: str
-) -> None:
-    daemon, relayed = away
-    upload = Uploading(daemon.client(), bucket, "k")
-    upload.part(1, data_of(LEAST))
-    upload.complete()
-    relayed.set(mode="drop", only=["POST"])
-    eventually(lambda: code_of(remote.client().head_object, **upload.name) == "")
-    relayed.set(mode="pass")
-    eventually(lambda: drained(daemon))
-    assert remote.client().head_object(**upload.name)["ETag"] == upload.etag
-    assert uploads_of(remote, bucket, "k") == []
-
-
-@pytest.mark.remote
 @pytest.mark.semantics("Q-2")
 @pytest.mark.semantics("Q-16")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
@@ -415,96 +303,6 @@ def test_a_newer_write_supersedes_a_completed_upload_and_frees_its_parts(
     eventually(lambda: drained(daemon))
     assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"newer"
     assert uploads_of(remote, bucket, "k") == []
-
-
-def listed(s3: Any, bucket: str, most: int, **params: Any) -> tuple[list[tuple[str, str]], list[str]]:
-    """All uploads, as key and id, and all common prefixes, asked for page by page."""
-    found: list[tuple[str, str]] = []
-    prefixes: list[str] = []
-    markers: dict[str, str] = {}
-    while True:
-        page = s3.list_multipart_uploads(Bucket=bucket, MaxUploads=most, **params, **markers)
-        uploads, common = page.get("Uploads", []), page.get("CommonPrefixes", [])
-        assert 1 <= len(uploads) + len(common) <= most
-        found += [(one["Key"], one["UploadId"]) for one in uploads]
-        prefixes += [one["Prefix"] for one in common]
-        if not page["IsTruncated"]:
-            return found, prefixes
-        markers = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
-
-
-@pytest.mark.remote
-@pytest.mark.semantics("Q-16")
-@pytest.mark.semantics("R-1")
-@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
-def test_our_uploads_and_the_remotes_are_one_list(
-    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
-) -> None:
-    relayed = relay(remote)
-    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket, **AWAY)
-    s3 = daemon.client()
-    every = [
-        (key, Uploading(of, bucket, key).id)
-        for of, keys in ((remote.client(), ("a/1", "b", "m")), (s3, ("a/2", "a/3", "b", "b", "z\u00fc")))
-        for key in keys
-    ]
-    for most in (1, 2, 3, 1000):
-        found, prefixes = listed(s3, bucket, most)
-        assert sorted(found) == sorted(every)
-        assert [key for key, _ in found] == sorted(key for key, _ in every)
-        assert prefixes == []
-        found, prefixes = listed(s3, bucket, most, Delimiter="/")
-        assert (sorted(found), prefixes) == (sorted(one for one in every if "/" not in one[0]), ["a/"])
-    assert sorted(listed(s3, bucket, 2, Prefix="a/")[0]) == sorted(one for one in every if one[0].startswith("a/"))
-    relayed.set(mode="refuse")
-    assert code_of(s3.list_multipart_uploads, Bucket=bucket) == "ServiceUnavailable"
-    s3.meta.events.register(
-        "before-sign.s3.ListMultipartUploads",
-        lambda request, **_: request.headers.add_header("x-s3d-listing", "pending"),
-    )
-    assert [key for key, _ in listed(s3, bucket, 2)[0]] == ["a/2", "a/3", "b", "b", "z\u00fc"]
-
-
-@pytest.mark.remote
-@pytest.mark.semantics("Q-16")
-@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
-def test_a_bucket_goes_with_its_open_uploads(daemon: Daemon, bucket: str) -> None:
-    upload = Uploading(daemon.client(), bucket, "k")
-    upload.part(1, data_of(MIB))
-    daemon.client().delete_bucket(Bucket=bucket)
-    eventually(lambda: bodies_of(daemon) == [])
-    assert code_of(upload.complete) == "NoSuchUpload"
-
-
-@pytest.mark.remote
-@pytest.mark.semantics("Q-14")
-@pytest.mark.semantics("Q-16")
-@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
-def test_an_upload_whose_bucket_gets_versions_is_completed_by_the_remote(
-    daemon: Daemon, remote: Remote, bucket: str
-) -> None:
-    upload = Uploading(daemon.client(), bucket, "k")
-    upload.part(1, data_of(LEAST))
-    upload.part(2, b"tail")
-    daemon.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    answer = upload.complete()
-    assert (answer["ETag"], bool(answer["VersionId"])) == (upload.etag, True)
-    assert remote.client().get_object(**upload.name)["Body"].read() == upload.data
-    assert uploads_of(remote, bucket, "k") == []
-
-
-@pytest.mark.remote
-@pytest.mark.semantics("R-7")
-@pytest.mark.semantics("Q-16")
-@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
-def test_an_upload_that_the_remote_began_goes_on_there(daemon: Daemon, remote: Remote, bucket: str) -> None:
-    upload = Uploading(remote.client(), bucket, "k", ChecksumAlgorithm="CRC32")
-    upload.s3 = daemon.client()
-    upload.part(1, data_of(LEAST), ChecksumAlgorithm="CRC32")
-    upload.part(2, b"tail", ChecksumAlgorithm="CRC32")
-    assert [p["Size"] for p in upload.s3.list_parts(**upload.name, UploadId=upload.id)["Parts"]] == [LEAST, 4]
-    upload.complete()
-    assert remote.client().get_object(**upload.name)["Body"].read() == upload.data
 
 
 @pytest.mark.remote

@@ -16,7 +16,7 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.fakes.contents import Bucket, Version, md5
 from tests.gateways import Gateway, gateway
-from tests.sidecar.layers.queue.push.test_judged_answers import (
+from tests.sidecar.layers.queue.push.odd_answers import (
     ANSWERS,
     CONFIRMS,
     FOREIGN,

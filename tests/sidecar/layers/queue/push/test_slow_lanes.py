@@ -12,7 +12,7 @@ from s3d.layers.queue.rules import retry
 from tests.callers import Answer
 from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
-from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
+from tests.sidecar.layers.queue.push.odd_answers import XML, s3_error
 from tests.stores import Odd, Store, until
 
 pytestmark = pytest.mark.usefixtures("quick")

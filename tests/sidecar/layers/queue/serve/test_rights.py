@@ -9,7 +9,7 @@ from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.fakes.contents import Bucket
 from tests.processes import free_port
-from tests.sidecar.layers.queue.push.test_judged_answers import XML, s3_error
+from tests.sidecar.layers.queue.push.odd_answers import XML, s3_error
 from tests.sidecar.layers.test_answers_early import as_remote
 from tests.stores import Odd, Store
 

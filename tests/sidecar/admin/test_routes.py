@@ -1,237 +1,22 @@
-"""The real doors on a free port and on a unix socket, asked by the standard library's client."""
+"""What the doors answer, to whom, and what they keep to themselves."""
 
-import asyncio
-import contextlib
 import http.client
 import json
-import os
 import socket
-import stat
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import uvloop
 
-from s3d.admin import server
-from s3d.admin.reports import BucketStatus, Chosen, LaneStatus, ObjectStatus, Status, TriedStatus
-from s3d.admin.server import Doors
-from s3d.api import Body, BytesBody
-from s3d.errors import ConfigError, S3DError, S3Error
-from s3d.history import Sample
+from s3d.admin.reports import Chosen
 from s3d.metrics import Metrics
 from s3d.problems import CHANGES_PARKED, Problem
-from s3d.settings import Gateway
 from tests.daemons import StartDaemon
 from tests.processes import free_port
 from tests.remotes import Remote
-
-SECRET = "clinic/patient-4711.pdf"
-
-
-@dataclass
-class Told:
-    """Reports with fixed answers."""
-
-    reasons: list[str] = field(default_factory=list)
-    broken: bool = False
-    refusal: str = ""
-    chosen: list[Chosen] = field(default_factory=list)
-    wrong: list[Problem] = field(default_factory=list)
-
-    def ready(self) -> list[str]:
-        return self.reasons
-
-    def problems(self) -> list[Problem]:
-        return self.wrong
-
-    def status(self) -> Status:
-        if self.broken:
-            raise S3DError(f"cannot read {SECRET}", hint="look at the disk")
-        return {
-            "version": "1",
-            "started_at": 1.0,
-            "problems": [],
-            "remote": {
-                "endpoint": "http://127.0.0.1:9000",
-                "state": "away",
-                "since": 2.0,
-                "credentials": "found",
-                "refusal": self.refusal,
-                "identities": [],
-            },
-            "pending": {
-                "changes": 3,
-                "bytes": 42,
-                "oldest_age_seconds": 1.5,
-                "parked": 1,
-                "held": 0,
-                "unjudged": 2,
-                "kept_bytes": 7,
-            },
-            "states": {"waiting": 2, "parked": 1},
-            "paused_lanes": 1,
-            "keeps_push_filter": False,
-            "read_cache": {
-                "entries": 4,
-                "bytes": 5,
-                "usable": True,
-                "decided": True,
-                "pins": {"kept": 1, "waiting": 0, "over": 0},
-            },
-            "access_keys": 2,
-            "files": {"settings": {"loaded_at": 1.0, "error": ""}, "access_keys": {"loaded_at": 1.0, "error": "wrong"}},
-            "draining": False,
-            "tls": None,
-            "sync_folder": None,
-            "mount": None,
-        }
-
-    def bucket_status(self, bucket: str) -> BucketStatus:
-        return {"bucket": bucket, "known": True, "writes": "queued", "pending": {"changes": 0, "bytes": 0}}
-
-    def object_status(self, bucket: str, key: str) -> ObjectStatus:
-        if self.broken:
-            raise S3DError(f"cannot read {key}", hint="look at the disk")
-        return {"bucket": bucket, "key": key, "state": "delivered", "changes": []}
-
-    def lanes(self) -> list[LaneStatus]:
-        return []
-
-    def tried(self) -> list[TriedStatus]:
-        return []
-
-    def under_way(self) -> list[dict[str, Any]]:
-        return [{"seq": 3, "key": SECRET}]
-
-    def history(self) -> list[Sample]:
-        return [{"at": 1.0, "changes": 2, "bytes": 3, "requests": 4, "failed": 5, "delivered": 6}]
-
-    def kept(self, chosen: Chosen) -> list[dict[str, Any]]:
-        self.chosen.append(chosen)
-        return [{"seq": 1, "key": SECRET}]
-
-    def why(self, seq: int) -> dict[str, Any]:
-        return {"change": {"seq": seq, "key": SECRET}, "rule": "", "asked": []}
-
-    def body(self, seq: int) -> Body | None:
-        if seq != 1:
-            raise S3Error("NoSuchChange", status=404)
-        return BytesBody(b"body")
-
-    async def retry(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {"changes": 1}
-
-    async def discard(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {"changes": 2}
-
-    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
-        return {"differences": []}
-
-    def sync_lists(self) -> dict[str, Any]:
-        return {"left": [{"path": SECRET, "reason": ""}], "trash": []}
-
-    async def sync(self, what: str) -> dict[str, Any]:
-        return {"what": what}
-
-    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
-        return {"id": id}
-
-    async def flush(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {"changes": 3}
-
-    def cached(self, chosen: Chosen) -> list[dict[str, Any]]:
-        return [{"id": 1, "bucket": chosen.bucket, "key": chosen.prefix}]
-
-    async def verify_cached(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {"entries": 1, "blocks": 2, "bytes": 3, "damaged": [], "after": 1, "block": 0, "done": True}
-
-    async def drop_cached(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {"entries": 1, "bytes": 2}
-
-    def unpublished(self, chosen: Chosen) -> list[dict[str, Any]]:
-        return [{"key": SECRET}]
-
-    async def publish(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {"published": 1, "left": []}
-
-    def set_log_level(self, level: str) -> dict[str, Any]:
-        if level == "loud":
-            raise S3DError("there is no such level")
-        return {"level": level}
-
-    async def prestop(self, chosen: Chosen) -> dict[str, Any]:
-        self.chosen.append(chosen)
-        return {}
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=60)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self.path)
-
-
-@dataclass
-class Client:
-    doors: Doors
-
-    async def tcp(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        host, port = self.doors.addresses[0]
-        return await asyncio.to_thread(ask, http.client.HTTPConnection(host, port, timeout=60), method, path, headers)
-
-    async def unix(self, path: str, method: str = "GET") -> Answer:
-        return await asyncio.to_thread(ask, UnixConnection(str(self.doors.path)), method, path, {})
-
-
-def ask(connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]) -> Answer:
-    try:
-        connection.request(method, path, headers=headers)
-        response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read())
-    finally:
-        connection.close()
-
-
-@asynccontextmanager
-async def doors(local_dir: Path, reports: Told | None = None, metrics: Metrics | None = None) -> AsyncIterator[Client]:
-    gateway = Gateway(local_dir=local_dir, metrics_endpoint="http://127.0.0.1:0")
-    async with server.serve(reports or Told(), gateway, metrics or Metrics()) as opened:
-        yield Client(opened)
-
-
-@contextmanager
-def in_directory(path: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+from tests.sidecar.admin.doors import SECRET, Told, ask, doors
 
 
 async def test_healthz_is_ok_while_the_process_lives(tmp_path: Path) -> None:
@@ -409,98 +194,6 @@ async def test_other_paths_are_not_found(tmp_path: Path, path: str) -> None:
         assert (await client.tcp(path)).status == 404
 
 
-@pytest.mark.semantics("A-7")
-async def test_only_the_owner_may_open_the_unix_socket(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        async with doors(tmp_path) as client:
-            assert stat.S_IMODE(client.doors.path.stat().st_mode) == 0o600
-    finally:
-        os.umask(before)
-
-
-async def test_a_socket_that_a_dead_process_left_is_replaced_and_ours_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "s3d.sock"
-    with socket.socket(socket.AF_UNIX) as dead, in_directory(tmp_path):
-        dead.bind("s3d.sock")
-    async with doors(tmp_path) as client:
-        assert (await client.unix("/healthz")).status == 200
-    assert not path.exists()
-
-
-async def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "s3d.sock"
-    path.write_text("mine")
-    with pytest.raises(ConfigError, match="in the way"):
-        async with doors(tmp_path):
-            pass
-    assert path.read_text() == "mine"
-
-
-async def test_a_local_dir_with_a_path_longer_than_the_kernel_takes_has_its_socket(tmp_path: Path) -> None:
-    long = tmp_path.joinpath(*["d" * 60] * 3)
-    long.mkdir(parents=True)
-    async with doors(long) as client:
-        assert client.doors.path.is_socket()
-        with in_directory(long):
-            assert (await asyncio.to_thread(ask, UnixConnection("s3d.sock"), "GET", "/healthz", {})).status == 200
-    assert not (long / "s3d.sock").exists()
-
-
-async def test_an_address_that_is_taken_is_an_error_for_the_person(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ConfigError, match="S3D_METRICS_ENDPOINT: cannot listen on") as caught:
-            async with server.serve(Told(), Gateway(local_dir=tmp_path, metrics_endpoint=endpoint), Metrics()):
-                pass
-    assert caught.value.hint
-    assert not any(tmp_path.iterdir())  # noqa: ASYNC240
-
-
-async def test_localhost_is_every_loopback_address_that_the_machine_has(tmp_path: Path) -> None:
-    gateway = Gateway(local_dir=tmp_path, metrics_endpoint="http://localhost:0")
-    async with server.serve(Told(), gateway, Metrics()) as opened:
-        assert {host for host, _ in opened.addresses} <= {"127.0.0.1", "::1"}
-        assert "127.0.0.1" in {host for host, _ in opened.addresses}
-
-
-async def test_a_client_that_sends_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CONNECTION_SECONDS", 0.05)
-    async with doors(tmp_path) as client:
-        reader, writer = await asyncio.open_connection(*client.doors.addresses[0])
-        writer.write(b"GET /status HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-        writer.close()
-
-
-async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS", 2)
-    async with doors(tmp_path) as client:
-        address = client.doors.addresses[0]
-        first, second = await asyncio.open_connection(*address), await asyncio.open_connection(*address)
-        third = await asyncio.open_connection(*address)
-        with contextlib.suppress(ConnectionError):
-            assert await first[0].read() == b""
-        for reader, writer in (second, third):
-            writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
-            assert b"ok" in await reader.read()
-        for _, writer in (first, second, third):
-            writer.close()
-
-
-@pytest.mark.semantics("A-6a")
-async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path: Path) -> None:
-    async with doors(tmp_path) as client:
-        held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * server.CONNECTIONS)]
-        for _ in range(20):
-            assert (await client.tcp("/healthz")).status == 200
-        for _, writer in held:
-            writer.close()
-
-
 @pytest.mark.semantics("A-3b")
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:33334", "localhost.evil.example"])
 async def test_the_metrics_door_refuses_names_that_are_not_its_own(tmp_path: Path, host: str) -> None:
@@ -526,16 +219,6 @@ async def test_a_request_line_beyond_every_key_is_refused(tmp_path: Path) -> Non
         longest = await client.unix(f"/status?bucket={'b' * 63}&key={quote(chr(0x10FFFF) * 256, safe='')}")
         beyond = await client.unix(f"/status?bucket=b&key={'k' * 9000}")
     assert (longest.status, beyond.status) == (200, 400)
-
-
-def test_the_doors_open_and_close_on_uvloop(tmp_path: Path) -> None:
-    async def visit() -> tuple[int, int]:
-        async with doors(tmp_path) as client:
-            return (await client.tcp("/healthz")).status, (await client.unix("/status?bucket=b&key=k")).status
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(visit()) == (200, 200)
-    assert not (tmp_path / "s3d.sock").exists()
 
 
 CHANGING = ["/queue/retry", "/queue/discard", "/flush", "/prestop", "/cache/drop", "/cache/verify", "/mount/publish"]
