@@ -95,7 +95,7 @@ def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
     bucket, _, key = path[1:].partition("/")
     if key and not bucket:
         raise _invalid_uri(path)
-    return _checked(_unquote(bucket)), _unquote(key)
+    return _bucket(bucket), _unquote(key)
 
 
 @lru_cache(maxsize=16)
@@ -117,6 +117,12 @@ def _carried(operation: str, names: tuple[str, ...]) -> tuple[tuple[int, str, Me
         if member is not None or (low.startswith(METADATA) and known.metadata):
             found.append((place, low, member))
     return tuple(found)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _bucket(text: str) -> str:
+    """The bucket that the first part of a path names."""
+    return _checked(_unquote(text))
 
 
 def _checked(bucket: str) -> str:
