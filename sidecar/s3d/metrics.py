@@ -10,6 +10,7 @@ Gauges that describe a state (what is pending, whether the remote is up) are set
 
 import math
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -43,6 +44,7 @@ FIRST_ONES = f"The first {MAX_BUCKETS} that a request has succeeded for have the
 DROPPED = ("full", "unwritable")
 """Why entries of the log are not written."""
 
+HistogramFamily = Callable[[], HistogramMetricFamily]
 CounterFamily = Callable[[], CounterMetricFamily]
 
 CALLERS = frozenset(
@@ -96,36 +98,43 @@ class Table:
         self.rows.append(Declared(name, "counter", labels, text))
         return lambda: CounterMetricFamily(name, text, labels=labels)
 
-    def durations(self, name: str, text: str, labels: tuple[str, ...]) -> "Durations":
-        """Declare seconds that are counted for every request."""
+    def durations(self, name: str, text: str, labels: tuple[str, ...]) -> HistogramFamily:
+        """Declare seconds that their owner counts by itself; returns what makes the family of a moment."""
         self.rows.append(Declared(name, "histogram", labels, text))
-        return Durations(name, text, labels)
+        return lambda: HistogramMetricFamily(name, text, labels=labels)
 
 
 class Durations:
-    """A histogram of plain numbers: a lock and an object for each series would cost four times as much."""
+    """Seconds that were counted, in plain numbers: a lock and an object for each would cost four times as much."""
 
-    def __init__(self, name: str, help_text: str, labels: tuple[str, ...]) -> None:
-        """Take what it shows."""
-        self._name, self._help, self._labels = name, help_text, labels
-        self._series: dict[tuple[str, ...], list[float]] = {}
-        """The counts of each bucket, and the sum of all seconds."""
+    __slots__ = ("counts", "total")
 
-    def count(self, labels: tuple[str, ...], seconds: float) -> None:
-        """Count one."""
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = [0] * (len(SECONDS) + 1) + [0.0]
-        series[bisect_left(SECONDS, seconds)] += 1
-        series[-1] += seconds
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.counts = [0] * (len(SECONDS) + 1)
+        """By the place in SECONDS; the last one is of those that are beyond."""
+        self.total = 0.0
 
-    def shown(self) -> Metric:
-        """What it has counted."""
-        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
-        for labels, (*buckets, total) in list(self._series.items()):
-            counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
-            family.add_metric(labels, list(counts), total)
-        return family
+    def add(self, others: "Durations") -> None:
+        """Count others, too."""
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, others.counts, strict=True)]
+        self.total += others.total
+
+
+class Answers:
+    """Requests of one operation that were answered alike."""
+
+    __slots__ = ("first_byte", "last_byte")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.first_byte = Durations()
+        self.last_byte = Durations()
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return sum(self.last_byte.counts)
 
 
 class Requests(Collector):
@@ -137,7 +146,8 @@ class Requests(Collector):
 
     def __init__(self, table: Table) -> None:
         """Declare them."""
-        self._answered: dict[tuple[str, int, str], int] = {}
+        self._answered: dict[tuple[str, int, str], Answers] = {}
+        """By operation, status and who answered."""
         self._buckets: dict[str, list[int]] = {}
         self._received = 0
         self._sent = 0
@@ -175,18 +185,27 @@ class Requests(Collector):
         operation: str,
         code: int,
         source: str,
+        *,
         first_byte: float,
         last_byte: float,
-        bucket: str,
-        received: int,
-        sent: int,
+        bucket: str = "",
+        received: int = 0,
+        sent: int = 0,
     ) -> None:
-        """Count one."""
-        key = operation, code, source
-        self._answered[key] = self._answered.get(key, 0) + 1
-        labels = operation, source
-        self._first_byte.count(labels, first_byte)
-        self._last_byte.count(labels, last_byte)
+        """Count one request: its operation ("" for an unknown one), HTTP status, who answered, the seconds to the first
+        and to the last byte of the answer, its bucket, and body sizes in bytes. An operation is a name of the S3 model,
+        so that the labels stay few."""
+        key = operation or "unknown", code, source
+        answers = self._answered.get(key)
+        if answers is None:
+            answers = self._answered[key] = Answers()
+        first, last = answers.first_byte, answers.last_byte
+        place = bisect_left(SECONDS, last_byte)
+        last.counts[place] += 1
+        last.total += last_byte
+        # What leaves in one piece is over with its first byte.
+        first.counts[place if first_byte == last_byte else bisect_left(SECONDS, first_byte)] += 1
+        first.total += first_byte
         self._received += received
         self._sent += sent
         if bucket:
@@ -200,17 +219,27 @@ class Requests(Collector):
 
     def totals(self) -> tuple[int, int]:
         """How many there were, and how many of them failed: with a status from 500 on."""
-        answered = list(self._answered.items())
-        return sum(number for _, number in answered), sum(number for (_, code, _), number in answered if code >= 500)
+        answered = [(code, answers.number) for (_, code, _), answers in list(self._answered.items())]
+        return sum(number for _, number in answered), sum(number for code, number in answered if code >= 500)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         requests = self._requests()
-        for (operation, code, source), number in list(self._answered.items()):
-            requests.add_metric((operation, str(code), source), number)
+        first, last = (
+            defaultdict[tuple[str, str], Durations](Durations),
+            defaultdict[tuple[str, str], Durations](Durations),
+        )
+        for (operation, code, source), answers in list(self._answered.items()):
+            requests.add_metric((operation, str(code), source), answers.number)
+            first[operation, source].add(answers.first_byte)
+            last[operation, source].add(answers.last_byte)
         yield requests
-        yield self._first_byte.shown()
-        yield self._last_byte.shown()
+        for histogram, found in (self._first_byte(), first), (self._last_byte(), last):
+            for labels, durations in found.items():
+                limits = (*map(floatToGoString, SECONDS), "+Inf")
+                up_to = zip(limits, accumulate(durations.counts), strict=True)
+                histogram.add_metric(labels, [*up_to], durations.total)
+            yield histogram
         for make, number in zip(self._bytes, (self._received, self._sent), strict=True):
             total = make()
             total.add_metric((), number)
@@ -234,6 +263,7 @@ class Metrics:
 
         self._requests = Requests(table)
         registry.register(self._requests)
+        self.count_request = self._requests.count
 
         self.pending_changes = table.gauge(
             "s3d_queue_pending_changes",
@@ -470,23 +500,6 @@ class Metrics:
             self.opa_requests.labels(result)
         for reason in DROPPED:
             self._dropped_lines.labels(reason)
-
-    def count_request(
-        self,
-        operation: str,
-        code: int,
-        source: str,
-        *,
-        first_byte: float,
-        last_byte: float,
-        bucket: str = "",
-        received: int = 0,
-        sent: int = 0,
-    ) -> None:
-        """Count one request: its operation ("" for an unknown one), HTTP status, who answered, the seconds to the first
-        and to the last byte of the answer, its bucket, and body sizes in bytes. An operation is a name of the S3 model,
-        so that the labels stay few."""
-        self._requests.count(operation or "unknown", code, source, first_byte, last_byte, bucket, received, sent)
 
     def answered(self) -> tuple[int, int]:
         """How many requests there were, and how many of them failed."""

@@ -291,11 +291,12 @@ class Door:
     ) -> web.StreamResponse:
         status, headers, body = reply.status, reply.headers, reply.body
         exchange.source = reply.source
-        if is_our_error(reply):
+        if status >= 400 and is_our_error(reply):
             headers["x-amz-id-2"] = self._host_id
             if isinstance(body, BytesBody):
                 body = BytesBody(self._identified(request, body.data, exchange.id))
-        page.tell(headers, forwarded=reply.is_remotes)
+        if page is not NO_PAGE:
+            page.tell(headers, forwarded=reply.is_remotes)
         headers.setdefault("x-amz-request-id", exchange.id)
         headers.setdefault(hdrs.SERVER, NAME)
         bare = request.method == "HEAD" or status in (204, 304)

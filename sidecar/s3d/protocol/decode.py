@@ -95,7 +95,7 @@ def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
     bucket, _, key = path[1:].partition("/")
     if key and not bucket:
         raise _invalid_uri(path)
-    return _checked(_unquote(bucket)), _unquote(key)
+    return _bucket(bucket), _unquote(key)
 
 
 @lru_cache(maxsize=16)
@@ -119,6 +119,12 @@ def _carried(operation: str, names: tuple[str, ...]) -> tuple[tuple[int, str, Me
     return tuple(found)
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _bucket(text: str) -> str:
+    """The bucket that the first part of a path names."""
+    return _checked(_unquote(text))
+
+
 def _checked(bucket: str) -> str:
     if bucket and not BUCKET.fullmatch(bucket):
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.", details={"BucketName": bucket})
@@ -130,8 +136,12 @@ def _checked(bucket: str) -> str:
 def query(text: str) -> tuple[tuple[str, str], ...]:
     """Names and values of a query as sent, in order. Raises S3Error InvalidURI."""
     pairs = []
+    is_plain = text.isascii() and "+" not in text
     for part in text.split("&"):
-        if part:
+        if is_plain and part and "%" not in part:
+            name, _, value = part.partition("=")
+            pairs.append((name, value))
+        elif part:
             name, _, value = part.replace("+", " ").partition("=")
             pairs.append((_unquote(name), _unquote(value)))
     return tuple(pairs)
@@ -314,15 +324,10 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
     query, is never understood. The operation's own address is.
     """
     understood = frozenset(understood)
-    found = list(_unknown_headers("" if operation is None else operation.name, wire.names, understood))
+    called = "" if operation is None else operation.name
+    found = list(_unknown_headers(called, wire.names, understood))
     if wire.query:
-        literals: Mapping[str, str] = operation.literals if operation else {}
-        seen: set[str] = set()
-        for name, _ in query(wire.query):
-            low = name.lower()
-            if name in seen or hoisted(name) or not (neutral(name) or name in literals or low in understood):
-                found.append(low)
-            seen.add(name)
+        found += _unknown_in_query(called, next(zip(*query(wire.query), strict=True), ()), understood)
     return list(dict.fromkeys(found)) if len(found) > 1 else found
 
 
@@ -339,6 +344,20 @@ def _unknown_headers(operation: str, names: tuple[str, ...], understood: frozens
             seen.add(low)
         elif low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
             found[low] = None
+    return tuple(found)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _unknown_in_query(operation: str, names: tuple[str, ...], understood: frozenset[str]) -> tuple[str, ...]:
+    """The same of the names in a query."""
+    literals: Mapping[str, str] = OPERATIONS[operation].literals if operation else {}
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    for name in names:
+        low = name.lower()
+        if name in seen or hoisted(name) or not (neutral(name) or name in literals or low in understood):
+            found[low] = None
+        seen.add(name)
     return tuple(found)
 
 
