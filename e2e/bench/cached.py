@@ -4,16 +4,27 @@ nginx's `proxy_cache` stands beside the small reads: it answers a second long wi
 object is still the same.
 """
 
+import asyncio
 import statistics
 import time
+import urllib.request
+from array import array
+from collections.abc import Callable
 from pathlib import Path
+
+from multidict import CIMultiDict
 
 from e2e.bench import backlog, loads
 from e2e.bench.files import make_file
 from e2e.bench.loads import BUCKET, Result
-from e2e.bench.run import HELD, Run, fill, mega, middle, need, pending
+from e2e.bench.run import HELD, Run, fill, mega, middle, need, pending, status
 from e2e.bench.servers import Server
 from e2e.bench.table import at_least, at_most, missing
+from e2e.bench.trouble import BEGIN
+from s3d.layers.cache.layer import INDEX
+from s3d.layers.cache.rows import entries
+from s3d.layers.cache.rows.entries import New, Spot
+from s3d.store.db import Database
 
 CACHED = {"S3D_READ_CACHE": "true"}
 FRESH = {**CACHED, "S3D_READ_CACHE_FRESH_FOR": "1h"}
@@ -21,6 +32,10 @@ KEYS = 500
 LARGE, MISSED = 1000, 64
 """In MB."""
 DELIVERED = 5000
+PATIENCE = 0.2
+"""Seconds that a read waits for a remote that hangs."""
+ENTRIES, GROUP = 100_000, 1000
+"""Objects in the index at a start, and how many are written together."""
 DRAIN_LIMIT = 300.0
 """In seconds."""
 
@@ -31,8 +46,10 @@ def cache(run: Run) -> None:
     remote.client.create_bucket(Bucket=BUCKET)
     hit(run, remote)
     small(run, remote)
+    troubled(run, remote)
     miss(run, remote)
     handed_over(run, remote)
+    started(run, remote)
 
 
 def hit(run: Run, remote: Server) -> None:
@@ -101,6 +118,24 @@ def measure(run: Run, servers: list[Server], keys: list[str], operation: str, co
     return {name: middle(results) for name, results in turns.items()}
 
 
+def troubled(run: Run, remote: Server) -> None:
+    """Reads of what is cached, each of which asks a remote that now and then fails, or hangs."""
+    keys = [f"k/{number:05}" for number in range(KEYS)]
+    fill(remote, keys)
+    trouble = run.place.trouble(remote)
+    s3d = run.place.s3d(trouble, None, S3D_READ_CACHE_VALIDATE_TIMEOUT=f"{PATIENCE}s", **CACHED)
+    lines = loads.presign(s3d, "get_object", keys)
+    requests = run.place.directory / "troubled"
+    requests.write_text("\n".join(lines))
+    loads.once(s3d, lines)
+    urllib.request.urlopen(f"{trouble.endpoint}/{BEGIN}", timeout=10).close()
+    waited = middle([loads.run(s3d, requests, 16, run.seconds) for _ in range(run.rounds)]).p99 * 1000
+    work = f"GET 4 KiB cached, the remote fails or hangs in a fifth, {PATIENCE:g} s of patience, p99"
+    run.add(at_most(work, "ms", waited, {}, {"": PATIENCE * 1000 + 50}))
+    trouble.stop()
+    s3d.stop()
+
+
 def miss(run: Run, remote: Server) -> None:
     """Objects that are read for the first time, with the cache and without: there they go from socket to socket."""
     number = run.rounds * 3
@@ -137,3 +172,41 @@ def handed_over(run: Run, remote: Server) -> None:
     got = {name: statistics.median(some) for name, some in rate.items()}
     work = f"drain of {DELIVERED:,} x 4 KiB into the cache"
     run.add(at_least(work, "objects/s", got.pop("cached"), got, {"without": 1 / 1.15}))
+
+
+def started(run: Run, remote: Server) -> None:
+    """A start with many objects in the cache, and one with none."""
+    ready: dict[str, list[float]] = {"cached": [], "empty": []}
+    places = {name: run.place.new(name) for name in ready}
+    for name, local in places.items():
+        run.place.s3d(remote, local, **CACHED).stop()
+        if name == "cached":
+            asyncio.run(fill_index(local / "cache" / INDEX))
+    for _ in range(run.rounds * 3):
+        for name, local in places.items():
+            server = run.place.s3d(remote, local, **CACHED)
+            ready[name].append(server.ready)
+            if status(server)["read_cache"]["entries"] != (ENTRIES if name == "cached" else 0):
+                raise RuntimeError("what was cached before the start is not there")
+            server.stop()
+    got = {name: statistics.median(some) for name, some in ready.items()}
+    run.add(at_most(f"ready with {ENTRIES:,} objects cached", "s", got.pop("cached"), got, {"empty": 1.2}))
+
+
+async def fill_index(path: Path) -> None:
+    """Write entries as fills do; nobody reads their files."""
+    db = await asyncio.to_thread(Database.open, path, entries.SCHEMA)
+    blocks = array("Q", [1]).tobytes()
+
+    def add(first: int) -> Callable[[entries.Tables], None]:
+        def write(tables: entries.Tables) -> None:
+            for at in range(first, first + GROUP):
+                head = CIMultiDict({"ETag": '"e"', "Content-Type": "text/plain"})
+                new = New("e", loads.SMALL, f"0-{at:08x}", blocks, loads.SMALL, head, 1.0, {"": 1.0}, None, "")
+                entries.put(tables, Spot(BUCKET, f"cached/{at:08}"), new, 1.0)
+
+        return write
+
+    for first in range(0, ENTRIES, GROUP):
+        await db.write(add(first))
+    await db.close()

@@ -55,6 +55,12 @@ def mega(size: int) -> float:
 
 def pending(server: Server, what: str = "changes") -> int:
     """How many changes a daemon says are pending, or `held` among them."""
+    number: int = status(server)["pending"][what]
+    return number
+
+
+def status(server: Server) -> dict[str, Any]:
+    """What a daemon says of itself."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/status", timeout=10) as answer:
-        number: int = json.load(answer)["pending"][what]
-        return number
+        said: dict[str, Any] = json.load(answer)
+        return said

@@ -150,6 +150,12 @@ class Place:
         command = [program, "-p", str(directory), "-e", "error.log", "-c", "nginx.conf"]
         return self._start("nginx", command, directory, {}, port)
 
+    def trouble(self, remote: Server) -> Server:
+        """What stands before `remote`, and fails or hangs now and then."""
+        directory, port = self.new("trouble"), free_port()
+        command = [sys.executable, "-m", "e2e.bench.trouble", str(port), str(remote.port)]
+        return self._start("trouble", command, directory, {"PYTHONPATH": str(ROOT)}, port)
+
     def s3d(self, remote: Server, local: Path | None = None, name: str = "s3d", **settings: str) -> Server:
         """The daemon in front of `remote`, on a new local dir or on `local`."""
         local = local or self.new("s3d")
