@@ -21,6 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from e2e.bench import backlog, loads
+from e2e.bench.cached import cache
+from e2e.bench.files import make_file
 from e2e.bench.loads import BUCKET, Result
 from e2e.bench.rules import policy
 from e2e.bench.run import HELD, Run, fill, mega, middle, need, pending
@@ -298,17 +300,8 @@ def many(run: Run) -> None:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy)
+    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy, cache)
 }
-
-
-def make_file(path: Path, size: int) -> Path:
-    """A file of so many MB that does not repeat itself soon."""
-    block = os.urandom(1_000_000)
-    with path.open("wb") as file:
-        for number in range(size):
-            file.write(number.to_bytes(4, "big") + block[4:])
-    return path
 
 
 def hash_file(path: Path) -> float:

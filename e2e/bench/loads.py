@@ -22,6 +22,8 @@ BUCKET = "bench"
 SMALL = 4096
 SCRIPT = Path(__file__).with_name("walk.lua")
 BLOCK = 1 << 20
+ONCE_LIMIT = 120.0
+"""Seconds in which requests that are sent once have been answered."""
 SILENCE = 60.0
 """Seconds after which a transfer that does not move has failed."""
 
@@ -41,7 +43,7 @@ class Result:
 
 def presign(server: Server, operation: str, keys: Iterable[str]) -> list[str]:
     """Lines of a method and the path of a presigned URL."""
-    method = {"put_object": "PUT", "get_object": "GET"}[operation]
+    method = {"put_object": "PUT", "get_object": "GET", "head_object": "HEAD"}[operation]
     s3 = server.client
     lines = []
     for key in keys:
@@ -112,10 +114,10 @@ async def run_own(
         at = first
         while (sent := time.perf_counter()) < started + seconds and not (once and at >= len(made)):
             writer.write(made[at % len(made)])
-            at += connections
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = answer.partition(b"content-length:")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(length or 0))
+            await reader.readexactly(int(length or 0) if not made[at % len(made)].startswith(b"HEAD") else 0)
+            at += connections
             errors += answer.split(b" ", 2)[1] >= b"300"
             times.append(time.perf_counter() - sent)
         writer.close()
@@ -130,6 +132,13 @@ async def run_own(
         "p99": times[len(times) * 99 // 100],
         "errors": errors,
     }
+
+
+def once(server: Server, lines: list[str]) -> None:
+    """Send each request once. Raises RuntimeError where one is refused, or it takes too long."""
+    said = asyncio.run(run_own(server, "\n".join(lines), 8, ONCE_LIMIT, SMALL, once=True))
+    if said["errors"] or said["requests"] < len(lines):
+        raise RuntimeError(f"{server.name} took {said['requests']} of {len(lines)} requests, {said['errors']} refused")
 
 
 def send(server: Server, key: str, file: Path) -> float:

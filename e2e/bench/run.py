@@ -1,7 +1,6 @@
 """One run of the benchmark, and what its parts have in common."""
 
 import argparse
-import asyncio
 import json
 import urllib.request
 from typing import Any
@@ -13,8 +12,6 @@ from e2e.bench.table import Row
 
 HELD = {"S3D_WRITE_QUEUE_DELAY": "1h"}
 """What is put stays pending: accepting and delivering are measured apart."""
-FILL_LIMIT = 120.0
-"""In seconds."""
 
 
 class Run:
@@ -43,10 +40,7 @@ def need(server: Server | None, name: str) -> Server:
 
 def fill(server: Server, keys: list[str]) -> None:
     """Put each key once."""
-    lines = "\n".join(loads.presign(server, "put_object", keys))
-    said = asyncio.run(loads.run_own(server, lines, 8, FILL_LIMIT, loads.SMALL, once=True))
-    if said["errors"] or said["requests"] < len(keys):
-        raise RuntimeError(f"{server.name} took {said['requests']} of {len(keys)} keys, {said['errors']} refused")
+    loads.once(server, loads.presign(server, "put_object", keys))
 
 
 def middle(results: list[Result]) -> Result:
@@ -61,6 +55,12 @@ def mega(size: int) -> float:
 
 def pending(server: Server, what: str = "changes") -> int:
     """How many changes a daemon says are pending, or `held` among them."""
+    number: int = status(server)["pending"][what]
+    return number
+
+
+def status(server: Server) -> dict[str, Any]:
+    """What a daemon says of itself."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/status", timeout=10) as answer:
-        number: int = json.load(answer)["pending"][what]
-        return number
+        said: dict[str, Any] = json.load(answer)
+        return said

@@ -20,6 +20,26 @@ from tests.remotes import REGION, cache_dir, client, credentials
 
 TICKS = os.sysconf("SC_CLK_TCK")
 KEY, SECRET = "benchmark", "benchmarksecret"
+NGINX = """
+daemon off; master_process off; pid nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+    access_log off; sendfile on; keepalive_requests 1000000000;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    proxy_cache_path cache levels=1:2 keys_zone=bench:10m max_size=10g inactive=1h use_temp_path=off;
+    upstream remote {{ server 127.0.0.1:{remote}; keepalive 16; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://remote; proxy_http_version 1.1;
+            proxy_set_header Connection ""; proxy_set_header Host $http_host;
+            proxy_cache bench; proxy_cache_key $uri; proxy_cache_valid 200 1s; proxy_cache_revalidate on;
+        }}
+    }}
+}}
+"""
+"""One process, as s3d is one. What is presigned says so in the query, which is no part of the key."""
 
 
 @dataclass(slots=True)
@@ -119,6 +139,22 @@ class Place:
         keys = ("--auth-key", f"{KEY},{SECRET}")
         command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", *keys, *cache, str(directory / "data")]
         return self._start("rclone", command, directory, {}, port)
+
+    def nginx(self, remote: Server) -> Server | None:
+        """Nginx in front of `remote`, with a cache that answers for a second without asking."""
+        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            return None
+        directory, port = self.new("nginx"), free_port()
+        (directory / "nginx.conf").write_text(NGINX.format(port=port, remote=remote.port))
+        command = [program, "-p", str(directory), "-e", "error.log", "-c", "nginx.conf"]
+        return self._start("nginx", command, directory, {}, port)
+
+    def trouble(self, remote: Server) -> Server:
+        """What stands before `remote`, and fails or hangs now and then."""
+        directory, port = self.new("trouble"), free_port()
+        command = [sys.executable, "-m", "e2e.bench.trouble", str(port), str(remote.port)]
+        return self._start("trouble", command, directory, {"PYTHONPATH": str(ROOT)}, port)
 
     def s3d(self, remote: Server, local: Path | None = None, name: str = "s3d", **settings: str) -> Server:
         """The daemon in front of `remote`, on a new local dir or on `local`."""

@@ -1,13 +1,17 @@
-"""The read cache of a daemon in front of real stores."""
+"""The read cache of a daemon in front of real stores. S3D_E2E_SOAK_HOURS makes its kills many more."""
 
 import io
 import json
+import os
+import random
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
@@ -15,6 +19,10 @@ from tests.remotes import Remote
 pytestmark = pytest.mark.remote
 
 DATA = bytes(range(256)) * 12_000
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+KILLS = 200 if SOAK_HOURS else 3
+MOMENT = 0.3
+"""Seconds after an overwrite within which a process is killed."""
 IN_PARTS = TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20)
 
 
@@ -22,6 +30,15 @@ def read(daemon: Daemon, bucket: str, **asked: Any) -> tuple[str, bytes, dict[st
     """What an answer says of where it is from, its bytes, and the answer."""
     answer = daemon.client().get_object(Bucket=bucket, Key="k", **asked)
     return answer["ResponseMetadata"]["HTTPHeaders"].get("x-cache", ""), answer["Body"].read(), answer
+
+
+def read_or_status(daemon: Daemon, bucket: str) -> bytes | int:
+    """The bytes, or the status of a refusal."""
+    try:
+        return read(daemon, bucket)[1]
+    except ClientError as error:
+        status: int = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return status
 
 
 @pytest.mark.semantics("C-2", "C-3", "C-6")
@@ -140,6 +157,36 @@ def test_what_is_cached_is_read_after_a_restart_without_the_store(
     assert int(answer["ResponseMetadata"]["HTTPHeaders"]["age"]) >= 0
     with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=60) as page:
         assert b's3d_cache_requests_total{result="stale"} 1.0' in page.read()
+
+
+@pytest.mark.semantics("C-9")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+@pytest.mark.timeout(600 + SOAK_HOURS * 3600)
+def test_after_a_kill_at_any_moment_of_an_overwrite_the_old_version_is_never_read(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket)
+    with_remote = dict(daemon.settings)
+    seed = os.environ.get("S3D_E2E_SEED") or "s3d"
+    print(f"S3D_E2E_SEED={seed}")
+    chance = random.Random(seed)
+    for number in range(KILLS):
+        # Small ones lie in the queue's row, large ones in a file that is handed over.
+        old, new = (bytes([number % 256, kind]) * chance.choice([100, 1 << 20]) for kind in (1, 2))
+        daemon.client().put_object(Bucket=bucket, Key="k", Body=old)
+        eventually(lambda: drained(daemon))
+        assert read(daemon, bucket)[1] == old
+        daemon.client().put_object(Bucket=bucket, Key="k", Body=new)
+        # In its push, drop or hand-over, or behind them: the kill's moment is the test, nothing waits for it.
+        time.sleep(chance.uniform(0.0, MOMENT))
+        send_nowhere(daemon)
+        assert read_or_status(daemon, bucket) in (new, 503), f"kill {number}"
+        daemon.kill()
+        daemon.settings.clear()
+        daemon.settings.update(with_remote)
+        daemon.start()
+        eventually(lambda: drained(daemon))
+        assert read(daemon, bucket)[1] == new
 
 
 @pytest.mark.semantics("C-7b")

@@ -46,23 +46,32 @@ class Fill:
         self._wake()
 
     async def run(self, body: Body, file: BlockFile, blocks: "array[int]", verified: set[int]) -> None:
-        """Write what comes of a body, which is closed. Raises Unavailable where it does not come whole, and
-        StoreFailed."""
+        """Write what comes of a body, which is closed: a block is written while the next one comes. Raises Unavailable
+        where it does not come whole, and StoreFailed."""
         held: list[bytes] = []
         size, at = 0, self.first * BLOCK
+        writing: asyncio.Task[None] | None = None
         try:
             async for chunk in body.chunks():
                 held.append(chunk)
                 size += len(chunk)
                 while size >= BLOCK:
                     data = b"".join(held)
-                    await self._write(file, at, data[:BLOCK], blocks, verified)
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.ensure_future(self._write(file, at, data[:BLOCK], blocks, verified))
                     held, size, at = [data[BLOCK:]], size - BLOCK, at + BLOCK
+            if writing is not None:
+                await writing
             if at + size != self.end:
                 raise Unavailable("The remote's response has another length than it said")
             if size:
                 await self._write(file, at, b"".join(held), blocks, verified)
         finally:
+            if writing is not None:
+                # Where the fill breaks off: what is thrown away then must not come after that.
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
             await body.aclose()
 
     async def _write(self, file: BlockFile, at: int, data: bytes, blocks: "array[int]", verified: set[int]) -> None:

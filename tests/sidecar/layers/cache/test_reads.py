@@ -1,20 +1,24 @@
-"""Reads through the cache: what it answers, and by which headers."""
+"""Reads through the cache: what it answers, and by which headers. S3D_E2E_SOAK_HOURS makes its rounds many more."""
 
 import asyncio
 import base64
+import os
+import random
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from multidict import CIMultiDict
 
-from s3d.api import Wire
+from s3d.api import Call, Wire
 from s3d.errors import S3Error
 from s3d.store.blocks import BLOCK
 from tests.caches import BUCKET, CHUNK, Far, cached, how
 from tests.callers import Answer, ask, door_call
 from tests.contracts.bodies import pattern
 
+ROUNDS = 10_000 if float(os.environ.get("S3D_E2E_SOAK_HOURS", "0")) else 100
 LARGE = pattern(3 * BLOCK + 5)
 CRC = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
 
@@ -251,11 +255,13 @@ async def test_no_answer_of_the_remote_is_older_than_the_request_that_it_serves(
         await done.wait()
         far.fake = inner
         await far.put("k", b"new")
+        asked = far.count("HeadObject")
         later = [asyncio.ensure_future(there.get("k")) for _ in range(200)]
         await asyncio.sleep(0)
         answers.set()
         assert (await first).data in (b"old", b"new")
         assert {(await one).data for one in later} == {b"new"}
+        assert far.count("HeadObject") - asked <= 3
 
 
 @pytest.mark.semantics("C-6")
@@ -308,6 +314,49 @@ async def test_a_reader_of_an_old_version_ends_rather_than_mixes(tmp_path: Path)
         assert isinstance(answer, Answer | S3Error)
         assert isinstance(answer, S3Error) or answer.data in (old, new)
         assert (await there.get("k")).data == new
+
+
+@pytest.mark.timeout(60 + ROUNDS)
+@pytest.mark.semantics("C-1")
+async def test_whenever_somebody_else_overwrites_an_object_an_answer_has_one_version_of_it(tmp_path: Path) -> None:
+    far = Far()
+    seed = os.environ.get("S3D_E2E_SEED") or "s3d"
+    print(f"S3D_E2E_SEED={seed}")
+    chance = random.Random(seed)
+    seen: Counter[str] = Counter()
+    async with cached(tmp_path, far) as there:
+        for number in range(1, ROUNDS + 1):
+            old, new = stamped(2 * number), stamped(2 * number + 1)
+            await far.put("k", old)
+            for _ in range(chance.randrange(3)):
+                await there.get("k", Range=f"bytes={chance.randrange(len(old))}-")
+            await there.quiet()
+            # Before one of the next calls that the remote gets, whichever that is.
+            left = chance.randrange(4)
+
+            def overwrite(_: Call, new: bytes = new) -> None:
+                nonlocal left
+                left -= 1
+                if left == -1:
+                    _write(far, new)
+
+            far.before = overwrite
+            start = chance.choice([0, chance.randrange(len(old))])
+            answer = await there.ask("GetObject", "k", **({"Range": f"bytes={start}-"} if start else {}))
+            await there.quiet()
+            far.before = None
+            if isinstance(answer, S3Error):
+                seen["broken"] += 1
+            else:
+                assert answer.data in (old[start:], new[start:]), number
+                seen["old" if answer.data == old[start:] else "new"] += 1
+    assert seen["old"]
+    assert seen["new"]
+
+
+def stamped(number: int) -> bytes:
+    """A version whose number stands every 4 KiB."""
+    return number.to_bytes(4, "big") * 1024 * (2 * BLOCK // 4096 + 1)
 
 
 def _write(far: Far, data: bytes) -> None:
