@@ -56,7 +56,7 @@ clients: .venv servers ## real clients through the gateway; S3D_CLIENTS=script t
 env: .venv ## prints aliases: eval "$(make env)"
 	@echo "alias s3d='$(BIN)/s3d' s3d-operator='$(BIN)/s3d-operator'"
 
-generate: .venv ## writes crds/, docs/settings.md, docs/metrics.md, the states in docs/ARCHITECTURE.md, the chart's values and dist/install.yaml from what they come from
+generate: .venv ## writes crds/, docs/settings.md, docs/metrics.md, docs/status.md, the states in docs/ARCHITECTURE.md, the chart's values and dist/install.yaml from what they come from
 	@.ci/generate
 
 lock: .venv ## writes the lock files; ARGS=--upgrade takes newer versions

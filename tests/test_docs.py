@@ -30,15 +30,16 @@ def test_the_reference_is_what_the_settings_say() -> None:
     assert written == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
-def test_the_reference_of_the_metrics_is_what_they_say() -> None:
+@pytest.mark.parametrize("name", ["metrics", "status"])
+def test_a_reference_is_what_its_source_says(name: str) -> None:
     written = subprocess.run(
-        [sys.executable, ROOT / "docs" / "metrics.py"],
-        env={"PYTHONPATH": str(ROOT / "sidecar")},
+        [sys.executable, ROOT / "docs" / f"{name}.py"],
+        env={"PYTHONPATH": f"{ROOT / 'sidecar'}:{ROOT / 'operator'}"},
         capture_output=True,
         check=True,
         text=True,
     ).stdout
-    assert written == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert written == (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_every_command() -> None:

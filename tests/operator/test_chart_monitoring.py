@@ -9,6 +9,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from s3d import problems
 from s3d.metrics import Metrics
 from s3d_operator.__main__ import parser
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
@@ -93,6 +94,46 @@ def test_alerts_and_dashboard_ask_for_what_is_measured() -> None:
     assert all(map(METRIC.findall, shown))
     asked |= {name for expression in shown for name in METRIC.findall(expression)}
     assert asked <= series(), "nobody measures this"
+
+
+UNITS = {"short", "bytes", "s", "percentunit", "ops", "reqps"}
+"""By Grafana's names."""
+VARIABLE = re.compile(r"\$\{?(\w+)")
+
+
+@pytest.mark.checklist(52)
+def test_each_panel_has_its_place_and_names_what_its_query_groups_by() -> None:
+    dashboard = json.loads(monitored()["ConfigMap", "s3d-dashboard"]["data"]["s3d.json"])
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert places == [(8 * (number % 3), 8 * (number // 3)) for number in range(len(panels))]
+    assert {(panel["gridPos"]["w"], panel["gridPos"]["h"]) for panel in panels} == {(8, 8)}
+    known = {each["name"] for each in dashboard["templating"]["list"]} | {"__rate_interval"}
+    assert set(VARIABLE.findall(json.dumps(dashboard))) - {"__all"} == known
+    for panel in panels:
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+        (target,) = panel["targets"]
+        grouped = re.search(r"\bby \(([^)]+)\)", target["expr"])
+        assert grouped
+        shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+        assert shown == set(grouped[1].split(", ")) - {"le"}, panel["title"]
+
+
+def test_each_kind_of_problem_has_an_alert() -> None:
+    of_its_own = {
+        "ChangesParked": "S3DChangesParked",
+        "ChangesDamaged": "S3DChangesParked",
+        "ChangesOld": "S3DChangesOld",
+        "RemoteRefuses": "S3DRemoteRefuses",
+        "SyncHalted": "S3DSyncHalted",
+        "RemoteAway": "S3DRemoteAway",
+        "QueueNearlyFull": "S3DQueueAlmostFull",
+    }
+    assert set(of_its_own.values()) <= alerts().keys()
+    others = set(re.findall(r"[A-Z]\w+", alerts()["S3DProblem"]["expr"].partition("=~")[2]))
+    assert others | of_its_own.keys() == problems.KINDS.keys()
+    assert not others & of_its_own.keys()
 
 
 @pytest.mark.checklist(52)

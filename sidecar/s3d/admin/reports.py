@@ -22,7 +22,9 @@ class RemoteStatus(TypedDict):
     """How the remote is doing."""
 
     endpoint: str
+    """Its URL."""
     state: Literal["unknown", "reachable", "away"]
+    """unknown until it is asked for something."""
     since: float | None
     """Unix time of the latest change of state."""
     credentials: Literal["unknown", "found", "missing", "failing", "refused", "not required"]
@@ -142,11 +144,15 @@ class Status(TypedDict):
     """The daemon in counts."""
 
     version: str
+    """Of s3d."""
     started_at: float
+    """When the daemon was started."""
     problems: list[ProblemStatus]
     """What is wrong now, the gravest first."""
     remote: RemoteStatus
+    """Whether it is there, and takes our keys."""
     pending: Pending
+    """What is not in the remote yet."""
     states: dict[str, int]
     """Changes by state."""
     paused_lanes: int
@@ -156,7 +162,9 @@ class Status(TypedDict):
     access_keys: int | None
     """How many keys clients may sign with; None: everyone who reaches the S3 door may use it."""
     files: dict[str, FileStatus]
+    """The files that are read again as they change, by what is in them: settings, access_keys and others."""
     draining: bool
+    """Whether it ends, and takes no new requests."""
     read_cache: CacheStatus | None
     """None where there is none."""
     sync_folder: SyncStatus | None
@@ -189,6 +197,7 @@ class TriedStatus(TypedDict):
     bucket: str
     key: str
     op: str
+    identity: str
     state: str
     attempts: int
     code: str
@@ -205,11 +214,25 @@ class BucketStatus(TypedDict):
     pending: Tally
 
 
+class AwaitedStatus(TypedDict):
+    """A change of another key that must be delivered first."""
+
+    seq: int
+    op: str
+    bucket: str
+    key: str
+    state: str
+
+
 class ChangeStatus(TypedDict):
     """One pending change. Times are Unix times."""
 
     seq: int
     op: str
+    """put, delete, complete (of a multipart upload), tag, or through (a write that goes to the remote while its client
+    waits)."""
+    identity: str
+    """As whom it is pushed; "" is the gateway's own."""
     state: str
     size: int
     etag: str
@@ -222,6 +245,10 @@ class ChangeStatus(TypedDict):
     reason: str
     rule: str
     """What holds it, where it is held."""
+    origin: str
+    """Who wrote it: client, or the part of s3d."""
+    waits_for: AwaitedStatus | None
+    """None where it waits for no change of another key."""
 
 
 class ObjectStatus(TypedDict):

@@ -5,6 +5,7 @@ import os
 import textwrap
 
 from s3d.cli import terminal
+from s3d.secrecy import hide_memory
 
 WIDTH, INDENT = 100, " " * 6
 
@@ -22,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.check:
         from s3d import daemon
 
+        hide_memory()
         return daemon.main(settings, serves=not options.drain)
     if settings.gateway.access_keys_file:
         from s3d.door.keys import DoorKeys

@@ -3,13 +3,16 @@ import os
 import signal
 import subprocess
 import sys
+import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 from botocore.exceptions import ClientError
 
+from s3d.admin.reports import BucketStatus, LaneStatus, ObjectStatus, Status, TriedStatus
 from s3d.cli.status import flatten
 from tests.daemons import Daemon, StartDaemon
 from tests.processes import free_port
@@ -47,6 +50,37 @@ def test_status_is_a_value_a_line(cli: Cli, away: Daemon) -> None:
     assert shown["draining"] == "false"
     assert shown["remote.endpoint"].startswith("http://127.0.0.1:")
     assert cli("status", "--json").json[0]["version"] == shown["version"]
+
+
+def fits(said: Any, kind: Any) -> bool:
+    """Whether a document has the members of a type, each of its own type, and no others."""
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        return said.keys() == hints.keys() and all(fits(said[name], hint) for name, hint in hints.items())
+    parts = get_args(kind)
+    origin = get_origin(kind)
+    if origin is types.UnionType:
+        if said is None:
+            return type(None) in parts
+        return any(fits(said, part) for part in parts if part is not type(None))
+    if origin is typing.Literal:
+        return said in parts
+    if origin is list:
+        return all(fits(one, parts[0]) for one in said)
+    if origin is dict:
+        return all(fits(one, parts[1]) for one in said.values())
+    return isinstance(said, int | float) if kind is float else isinstance(said, kind)
+
+
+def test_the_documents_are_what_the_reference_says(cli: Cli, away: Daemon, tmp_path: Path) -> None:
+    cli("put", "-", "photos/documented", stdin=b"12345")
+    over_socket = cli("status", "--json").json[0]
+    assert fits(over_socket.pop("lanes"), list[LaneStatus])
+    assert fits(over_socket.pop("tried"), list[TriedStatus])
+    assert fits(over_socket, Status), over_socket
+    assert fits(said := cli("status", "photos", "--json").json[0], BucketStatus), said
+    assert fits(said := cli("status", "photos/documented", "--json").json[0], ObjectStatus), said
+    assert fits(said := cli("status", "--json", S3D_LOCAL_DIR=str(tmp_path)).json[0], Status), said
 
 
 def test_a_change_that_waits_shows_in_the_status_of_its_object_and_its_bucket(cli: Cli, away: Daemon) -> None:
