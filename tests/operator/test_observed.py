@@ -19,11 +19,11 @@ from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE
 from tests.operator.kopfs import watching
-from tests.operator.rounds import NOW, PODS, events, put_gateway, put_pod, reconciler, status
+from tests.operator.rounds import NOW, PODS, events, pods_door, put_gateway, put_pod, reconciler, status
 from tests.operator.test_pods import injected
 from tests.processes import free_port, http_status
 
-__all__ = ["reconciler"]
+__all__ = ["pods_door", "reconciler"]
 
 
 def raw_of(uid: str, version: str = "7") -> dict[str, Any]:
