@@ -25,7 +25,7 @@ class Why(StrEnum):
     THROUGH = "through"
     """A write of it went to the remote while its client waited."""
     DELIVERED = "delivered"
-    """A queued write is at the remote, which shows another ETag than was acknowledged."""
+    """A queued write is at the remote, with the ETag that this shows."""
     DISCARDED = "discarded"
     """A person has dropped a queued write: the remote's object is the one that shows."""
 

@@ -99,7 +99,7 @@ def facts(context: Context, call: Call, profile: WriteProfile | None = None, **s
         said["name"] = "" if remote.traits.store_of_files is None else None
         said["verified"] = remote.is_verified(profile)
     return Facts(
-        capacity=settings.max_size,
+        capacity=int(settings.max_size * call.terms.share),
         asks_policy=context.consent.is_asked_for,
         reject_unverified=settings.unverified_writes == "Reject",
         **said,

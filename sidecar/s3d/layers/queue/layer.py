@@ -74,6 +74,8 @@ ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
 READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
+KEYS = 1000
+"""Keys in a page of what is pending."""
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
     "move it back where it was (a copy will not do), and writes go on; or restart s3d, which goes on with what is "
@@ -269,6 +271,12 @@ class Queue:
     def under_way(self) -> list[dict[str, Any]]:
         """The oldest changes that are to be pushed."""
         return status.under_way(self._context.db, self._context.clock)
+
+    def pending_keys(self, bucket: str, prefix: str, after: str) -> list[str]:
+        """A page of the keys under a prefix, in order behind one, that have a put or a delete which is pending."""
+        low = f"{after}\0" if after else prefix
+        found = lookups.listed(self._context.db, bucket, low, None, KEYS)
+        return [change.key for change in found if change.key.startswith(prefix)]
 
     # What waits for a person, and what a person asks for.
 

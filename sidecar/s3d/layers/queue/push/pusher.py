@@ -281,7 +281,7 @@ class Pusher:
         await self._write(
             lambda db: transitions.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
         )
-        if change.op in (Op.PUT, Op.COMPLETE) and shown != change.etag:
+        if change.op in (Op.PUT, Op.COMPLETE):
             self._context.feed.publish(change.bucket, change.key, shown, Why.DELIVERED)
         self._count("delivered")
         if change.file is not None:

@@ -267,7 +267,7 @@ COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags "
+    "remote answer sums remote_etag kinds name through detail value verdict operation rules conflict origin tags "
     "removes trace".split()
 )
 """Columns of a text, of whatever table."""

@@ -251,7 +251,7 @@ async def through(context: Context, upload: Upload, call: Call, number: int) -> 
         else:
             verified = call.body.digests if call.body is not None else {}
             sums = {name: value for name, value in verified.items() if name in allowlist.CHECKSUMS}
-        part = Part(number, size, etag, sums, context.clock.wall(), landed=etag)
+        part = Part(number, size, etag, sums, context.clock.wall(), remote_etag=etag)
         with still_open(upload):
             await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()))
     return reply

@@ -94,11 +94,14 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
-    # A small body is received at once: its room is reserved with that of its row.
-    at_once = 0 if room or size > context.bodies.inline_limit else size
-    async with context.capacity.take(row + at_once, 0 if room else size - at_once) as reserved:
-        md5 = hashlib.md5(usedforsecurity=False)
-        stored = await context.bodies.receive(body, md5.update, None if room or at_once else reserved.grow)
+    md5 = hashlib.md5(usedforsecurity=False)
+    is_small = room is None and size <= context.bodies.inline_limit
+    # A small body is received in memory, and has come when its room is reserved, with that of its row (Q-7f).
+    stored = await context.bodies.receive(body, md5.update) if is_small else None
+    taken, coming = (row + size, 0) if is_small else (row, 0 if room else size)
+    async with context.capacity.take(taken, coming, share=call.terms.share) as reserved:
+        if stored is None:
+            stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
         spans.event("received")
         etag = md5.hexdigest()
         allowlist.add_checksums(members, body.digests)
@@ -161,7 +164,7 @@ async def delete(context: Context, call: Call) -> Reply:
 
 async def take_delete(context: Context, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
-    async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
+    async with context.capacity.take(account.of_row(call.bucket, call.key, members), share=call.terms.share):
         await enqueue(context, [new(context, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
