@@ -150,6 +150,37 @@ def test_a_client_that_goes_on_sending_a_refused_body_reads_the_answer(daemon: D
             assert b"NoSuchBucket" in answer.read()
 
 
+ASK, ASK_LAST = (
+    f"GET /never-was/k HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n" for more in ("", "Connection: close\r\n")
+)
+PUT = "PUT /never-was/k HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 8\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [ASK + ASK + ASK_LAST],
+        [PUT + "12345678" + ASK + ASK_LAST],
+        [PUT + "1234", "5678" + ASK + ASK_LAST],
+        [PUT + "\r\n\r\n\r\n\r\n" + ASK + ASK_LAST],
+        [ASK[:20], ASK[20:] + ASK + ASK_LAST],
+        [ASK + ASK[:20], ASK[20:] + ASK_LAST],
+        ["\r\n\r\n" + ASK + ASK + ASK_LAST],
+    ],
+)
+@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+def test_requests_that_come_together_are_all_answered(daemon: Daemon, pieces: list[str]) -> None:
+    address = urlsplit(daemon.endpoint)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        for piece in pieces:
+            connection.sendall(piece.encode())
+            time.sleep(0.05)  # so that it comes by itself
+        answers = b""
+        while block := connection.recv(65536):
+            answers += block
+    assert answers.count(b"HTTP/1.1 404 Not Found\r\n") == 3
+
+
 @pytest.mark.semantics("A-6")
 @pytest.mark.parametrize("remote", ["moto"], indirect=True)
 def test_what_is_not_s3_gets_an_error_document(daemon: Daemon) -> None:
