@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.cli import QUEUE_ACTIONS
+from s3d.cli.commands import QUEUE_ACTIONS
 from s3d.settings import known_settings
 from tests.daemons import ROOT
 

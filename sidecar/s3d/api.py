@@ -125,6 +125,9 @@ class Terms:
     """Whether it is compared at the remote however short it waited."""
     name: str = ""
     """Which one of those that the call's origin may mean: a folder."""
+    share: float = 1.0
+    """How full of its limits it may make the queue; the rest is left to others. It waits and is refused there as at a
+    limit, and one that is larger than the share is written through."""
 
 
 NO_TERMS = Terms()

@@ -20,7 +20,7 @@ FETCH_SITE = "Sec-Fetch-Site"
 def split(target: str) -> tuple[str | None, str, str]:
     """Authority, path and query of a request's target; the authority is None where the target is a path alone."""
     authority = None
-    if match := ABSOLUTE.match(target):
+    if not target.startswith("/") and (match := ABSOLUTE.match(target)):
         authority, target = match[1], target[match.end() :]
         if not target.startswith("/"):
             target = f"/{target}"

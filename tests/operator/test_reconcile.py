@@ -319,12 +319,12 @@ async def test_an_injection_is_told_of_once_at_its_owner_also_by_another_process
     await eventually(lambda: len(reconciler.injected.objects) == 2)
     await reconciler.round(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     second = Reconciler(client, IMAGE)
-    second._pods = list(reconciler.injected.objects.values())
-    await second.tell_injections(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    pods = list(reconciler.injected.objects.values())
+    await second.telling.injections(pods, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert events(api) == [
         ("ReplicaSet", "Injected", "pods have S3Gateway 'default': AWS SDKs in them write through it")
     ]
-    await second.tell_injections(NOW)
+    await second.telling.injections(pods, NOW)
 
 
 CLAIMS = "/api/v1/namespaces/shop/persistentvolumeclaims"

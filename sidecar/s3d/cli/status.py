@@ -18,6 +18,7 @@ from s3d.cli import client, settings, terminal
 from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
+from s3d.page import parts
 
 Rows = Callable[[dict[str, Any]], Iterator[tuple[str, str]]]
 """Makes of an answer what a person sees: names and values."""
@@ -187,6 +188,8 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"  {state}", f"{number:>6}  {terminal.paint(words.STATES.get(state, ''), 'dim')}"
     if pending["held"] + pending["parked"]:
         yield "kept", f"{words.show_size(pending['kept_bytes'])} are held or parked, and may fill half of the queue"
+    for part, text in parts.shown(said):
+        yield part, words.printable(text)
 
 
 def bucket_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
 from s3d.connections import LINGER, Connection
-from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
+from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf, is_of_browser
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.exchange import Accounts, Exchange
 from s3d.door.request_body import RequestBody
@@ -119,11 +119,12 @@ class Door:
         try:
             try:
                 self._check_host(wire)
-                page = await self._browsers.page_of(wire)
+                if is_of_browser(wire.headers):
+                    page = await self._browsers.page_of(wire)
                 if wire.method == hdrs.METH_OPTIONS:
                     response = self._preflight(wire, page, request_id)
                     return response
-                if self._callers is None:
+                if self._callers is None and page.foreign:
                     self._browsers.check(wire, page)
                 operation, params = decode.request(wire, self._domains)
                 if adminapis.is_meant(wire.method, params):
@@ -132,7 +133,13 @@ class Door:
                     operation = None
                 exchange.operation = name = operation.name if operation else ""
                 exchange.bucket, exchange.key = params.get("Bucket", ""), params.get("Key", "")
-                caller, source = await self._admit(request, name, params, wire, body, page)
+                caller: Caller = GATEWAY
+                source: Body | None = body
+                if self._callers is not None:
+                    caller, source = await self._admit(self._callers, request, name, params, wire, body, page)
+                elif wire.query:
+                    # Without keys a presigned URL has no more than its time. Of equal names the first counts.
+                    sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
                     incoming = source
@@ -146,7 +153,7 @@ class Door:
                 reply = await self._serve(call)
                 # Before the head of the answer, which says it: a client that is not told would send its next request
                 # into a connection that is being closed.
-                is_drained = body is None or await self._drained(request, body)
+                is_drained = body is None or request.content.is_eof() or await self._drained(request, body)
                 response = await self._respond(request, reply, page, exchange, closing=not is_drained)
             except S3Error as error:
                 response = self._refuse(request, page, error, request_id)
@@ -170,6 +177,7 @@ class Door:
 
     async def _admit(
         self,
+        callers: Callers,
         request: web.BaseRequest,
         operation: str,
         params: dict[str, Any],
@@ -177,13 +185,8 @@ class Door:
         body: Body | None,
         page: Page,
     ) -> tuple[Caller, Body | None]:
-        """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
-        if self._callers is None:
-            if wire.query:
-                # Of a name that is there twice, the first counts.
-                sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
-            return GATEWAY, body
-        caller, source = await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
+        """Whose request it is, and its body from the start."""
+        caller, source = await callers.admit(operation, params, wire, body, secure=is_secure(request))
         if caller.key.id:
             connections.of_request(request).authenticated()
         else:

@@ -30,6 +30,8 @@ NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
 def override(headers: Headers, params: dict[str, Any]) -> None:
     """Put in the headers that a request asks for in the place of the object's."""
+    if OVERRIDES.keys().isdisjoint(params):
+        return
     for member, name in OVERRIDES.items():
         if member in params:
             value = params[member]

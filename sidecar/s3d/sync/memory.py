@@ -8,6 +8,7 @@ transaction of `Database`.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
+from itertools import islice
 
 import apsw
 
@@ -15,8 +16,9 @@ from s3d.clock import Clock, Kept, Machine, resume
 from s3d.store.db import Database
 from s3d.store.opening import Schema
 from s3d.sync.files import Stamp
+from s3d.sync.names import original
 from s3d.sync.plan import Action, Rules, plan
-from s3d.sync.trees import Base, Content, Here, Kind, There
+from s3d.sync.trees import Base, Content, Here, Kind, Row, There
 from s3d.sync.walk import Walk
 
 SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("tables.sql").read_text(encoding="utf-8"))
@@ -209,7 +211,11 @@ def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int
 
 def _here(db: apsw.Connection) -> Iterator[Here]:
     for path, kind, size, sha256, md5 in db.execute("SELECT path, kind, size, sha256, md5 FROM here ORDER BY path"):
-        yield Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None)
+        yield _of_here(path, kind, size, sha256, md5)
+
+
+def _of_here(path: str, kind: str, size: int, sha256: bytes | None, md5: str) -> Here:
+    return Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None)
 
 
 def _there(db: apsw.Connection) -> Iterator[There]:
@@ -218,8 +224,12 @@ def _there(db: apsw.Connection) -> Iterator[There]:
 
 
 def _base(db: apsw.Connection) -> Iterator[Base]:
-    for path, etag, sha256, md5, size, former, delivered in db.execute("SELECT * FROM base ORDER BY path"):
-        yield Base(path, etag, Content(sha256, md5, size), tuple(former.split()), bool(delivered))
+    for row in db.execute("SELECT * FROM base ORDER BY path"):
+        yield _of_base(*row)
+
+
+def _of_base(path: str, etag: str, sha256: bytes, md5: str, size: int, former: str, delivered: int) -> Base:
+    return Base(path, etag, Content(sha256, md5, size), tuple(former.split()), bool(delivered))
 
 
 # The base.
@@ -339,6 +349,52 @@ def untrash(id: str) -> Callable[[apsw.Connection], None]:  # noqa: A002 (it is 
 
     def apply(db: apsw.Connection) -> None:
         db.execute("DELETE FROM trash WHERE id = ?", (id,))
+
+    return apply
+
+
+# For who asks.
+
+
+def row(db: Database, path: str) -> Row:
+    """What is known of a path."""
+    here = db.read("SELECT kind, size, sha256, md5 FROM here WHERE path = ?", (path,))
+    there = db.read("SELECT etag, size FROM there WHERE path = ?", (path,))
+    base = db.read("SELECT * FROM base WHERE path = ?", (path,))
+    return Row(
+        path,
+        _of_here(path, *here[0]) if here else None,
+        There(path, *there[0]) if there else None,
+        _of_base(*base[0]) if base else None,
+    )
+
+
+def stamp(db: Database, path: str) -> Stamp | None:
+    """The stamp with which the last walk found a file."""
+    rows = db.read("SELECT size, mtime_ns, ctime_ns, inode, mode FROM here WHERE path = ? AND kind = 'file'", (path,))
+    return Stamp(*rows[0]) if rows else None
+
+
+def paths(db: Database, after: str, limit: int) -> list[str]:
+    """A page of all paths that any tree has, but for directories, behind one."""
+    rows = db.read(
+        "SELECT path FROM base WHERE path > ?1 UNION SELECT path FROM there WHERE path > ?1 "
+        "UNION SELECT path FROM here WHERE path > ?1 AND kind <> 'directory' ORDER BY path LIMIT ?2",
+        (after, limit),
+    )
+    return [path for (path,) in rows]
+
+
+def copies(after: str, limit: int) -> Callable[[apsw.Connection], list[str]]:
+    """A page of the paths that are those of conflict copies, behind one."""
+
+    def apply(db: apsw.Connection) -> list[str]:
+        rows = db.execute(
+            "SELECT path FROM here WHERE path > ?1 AND kind = 'file' AND path GLOB '* (conflict *)*' "
+            "UNION SELECT path FROM there WHERE path > ?1 AND path GLOB '* (conflict *)*' ORDER BY path",
+            (after,),
+        )
+        return [*islice((path for (path,) in rows if original(path)), limit)]
 
     return apply
 

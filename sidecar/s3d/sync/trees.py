@@ -56,6 +56,11 @@ class There:
         MD5."""
         return self.etag == content.md5 and self.size == content.size
 
+    @property
+    def has_md5(self) -> bool:
+        """Whether its ETag looks like an MD5: that of an upload in parts has a dash."""
+        return "-" not in self.etag
+
 
 @dataclass(frozen=True, slots=True)
 class Base:

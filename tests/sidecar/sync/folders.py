@@ -14,6 +14,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.judge import Judge
 from s3d.layers.queue import Queue
 from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.folder import Folder
@@ -138,14 +139,17 @@ def options(path: Path) -> Options:
 
 
 @contextlib.asynccontextmanager
-async def synced(directory: Path, store: Store | None = None, **said: object) -> AsyncIterator[World]:
+async def synced(
+    directory: Path, store: Store | None = None, limits_of_queue: WriteQueue | None = None, **said: object
+) -> AsyncIterator[World]:
     """A folder, at rest: rounds are made by hand."""
     if store is None:
         store = Store(Judge(Fake()))
         await ask(store.s3, "CreateBucket", {"Bucket": BUCKET})
     path = directory / "folder"
     await asyncio.to_thread(path.mkdir, exist_ok=True)
-    async with at_work(directory / "local", store) as queue, opened(directory, queue, **said) as world:
+    local = directory / "local"
+    async with at_work(local, store, limits_of_queue) as queue, opened(directory, queue, **said) as world:
         world.store = store
         yield world
 

@@ -28,7 +28,7 @@ from s3d.layers.queue.judging import Judging, Origin
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import late_writes, timekeeping
-from s3d.layers.queue.push.pusher import HandOver, Look, Pusher
+from s3d.layers.queue.push.pusher import HandOver, Look, Pusher, Work
 from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
 from s3d.layers.queue.remote_facts.buckets import Buckets
 from s3d.layers.queue.remote_facts.cors_rules import CorsRules
@@ -388,7 +388,7 @@ def assemble(
     tracer: Tracer | None,
 ) -> Queue:
     """Put the parts together."""
-    work = asyncio.Event()
+    work = Work()
     feed = Feed()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
@@ -409,8 +409,13 @@ def assemble(
     asking = Asking(db, clock, settings, ask, judged)
 
     def wake() -> None:
-        """Say that something was queued."""
+        """Say that there may be something to push, or to ask about."""
         work.set()
+        asking.wake()
+
+    def queued(at: float) -> None:
+        """The same of what was queued, and is due at a time."""
+        work.come(at)
         asking.wake()
 
     judging = Judging(db, clock, settings, judged)
@@ -442,6 +447,7 @@ def assemble(
         garbage=Garbage(db, bodies, staging.is_read),
         consent=Consent(db, settings.opa, ask),
         wake=wake,
+        queued=queued,
         hand_over=hand_over,
         tracer=tracer,
         documents=Documents(settings.gateway.client_timeout),

@@ -151,7 +151,9 @@ def enqueue(db: apsw.Connection, new: New) -> int:
 
     An older change that waits is dropped, unless it is another identity's (Q-2a), or something stands between the two
     that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
-    table supersedes by itself (truth.sql). Raises order.Changed where its maker saw something else; nothing is done.
+    table supersedes by itself (truth.sql); one that is held, and for which none waits, is dropped here all the same,
+    which costs less: all that a policy holds while it hangs may be written again and again. Raises order.Changed where
+    its maker saw something else; nothing is done.
     """
     # Before what it takes the place of is gone: a delete is judged by the last put of its key, and keeps what it said.
     removes = holds.last_put(holds.reading(db), new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN
@@ -181,7 +183,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     for seq, since, op, state, late_writes, base, _, trace, _ in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
-        if state == State.WAITING and op != Op.THROUGH and seq > between and not new.ordered:
+        if op != Op.THROUGH and seq > between and not new.ordered and _is_dropped(db, seq, state):
             db.execute(SQL["drop"], (seq,))
             gone.append(seq)
             dropped.append(since)
@@ -193,6 +195,11 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     if gone:
         order.move(db, gone, seq)
     return seq
+
+
+def _is_dropped(db: apsw.Connection, seq: int, state: str) -> bool:
+    """Whether a newer change of its key and identity takes the place of one by deleting it."""
+    return state == State.WAITING or (state == State.HELD and not order.has_followers(db, seq))
 
 
 def _insert(

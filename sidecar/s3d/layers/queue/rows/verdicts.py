@@ -96,9 +96,9 @@ def question_of(held: Held) -> Question:
     return policy.question(operation, subjects.of(held.bucket, held.key, held.identity, held.content, None))
 
 
-def unasked(db: Database, limit: int) -> list[Asked]:
-    """The oldest changes that wait and that the policy has said nothing of."""
-    return _to_ask(db, UNASKED, State.WAITING, 0, limit)
+def unasked(db: Database, after: int, limit: int) -> list[Asked]:
+    """The next changes behind `after` that wait and that the policy has said nothing of."""
+    return _to_ask(db, UNASKED, State.WAITING, after, limit)
 
 
 def denied_anew(db: Database, limit: int) -> list[Asked]:
