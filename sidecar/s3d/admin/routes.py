@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 from s3d import targets
 from s3d.admin.gauges import show
-from s3d.admin.reports import Chosen, Reports
+from s3d.admin.reports import Chosen, Reports, Status
 from s3d.errors import S3DError, S3Error
 from s3d.history import INTERVAL
 from s3d.metrics import Metrics
@@ -52,6 +52,10 @@ def handler(
         if change:
             return finish(await asked(query, change))
         match path:
+            case "/":
+                return finish(await home(reports))
+            case "/style.css":
+                return finish(await style())
             case "/healthz":
                 return finish(web.Response(text="ok\n"))
             case "/readyz":
@@ -93,6 +97,31 @@ def readiness(reports: Reports) -> web.Response:
     reasons = reports.ready()
     lines = [*(reasons or ["ok"]), *(one.text for one in reports.problems() if one.text not in reasons)]
     return web.Response(status=503 if reasons else 200, text="\n".join(lines) + "\n")
+
+
+async def home(reports: Reports) -> web.Response:
+    """The status page, of counts alone on both doors."""
+    try:
+        said = reports.status()
+    except S3DError:
+        return answer(503, {"error": "the status cannot be read"})
+    return await asyncio.to_thread(page, said, {"interval_seconds": INTERVAL, "samples": reports.history()})
+
+
+def page(said: Status, history: dict[str, Any]) -> web.Response:
+    """Make the page. In a thread: what makes pages is loaded for the first one."""
+    from s3d.page import counts, rendering
+
+    body = rendering.render("door.html", page=counts.read(said, history))
+    return web.Response(body=body, headers=rendering.HEADERS, content_type="text/html", charset="utf-8")
+
+
+async def style() -> web.Response:
+    """The style sheet of the page."""
+    from s3d.page import rendering
+
+    body = await asyncio.to_thread(rendering.style)
+    return web.Response(body=body, headers=rendering.HEADERS, content_type="text/css", charset="utf-8")
 
 
 def log_level(reports: Reports, query: str) -> web.Response:

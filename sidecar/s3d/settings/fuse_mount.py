@@ -39,6 +39,13 @@ class FuseMount(Section):
         60.0,
         "How long after an fsync a file that stays open becomes an object at the latest.",
     )
+    max_names: int = setting(
+        "S3D_FUSE_MOUNT_MAX_NAMES",
+        20_000,
+        "Most files that the kernel is to know by name, beside those that are open. Beyond it is told to forget the "
+        "oldest, which costs nobody but a look-up.",
+        ge=100,
+    )
     max_rename: int = setting(
         "S3D_FUSE_MOUNT_MAX_RENAME",
         1000,

@@ -76,7 +76,7 @@ class Gateway(Section):
     metrics_endpoint: str = setting(
         "S3D_METRICS_ENDPOINT",
         "http://127.0.0.1:33334",
-        "URL at which s3d serves /healthz, /readyz, /metrics and /status.",
+        "URL at which s3d serves /healthz, /readyz, /metrics, /status and a page of counts.",
     )
     insecure: bool = setting(
         "S3D_INSECURE",

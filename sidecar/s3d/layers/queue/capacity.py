@@ -67,13 +67,26 @@ class Capacity:
 
     async def reserve(self, size: int, files: int = 0, coming: int = 0, share: float = 1.0) -> None:
         """Reserve room, as `take` says."""
+        if not self.reserve_now(size, files, coming, share):
+            await self._wait_for_room(size + coming, files, share)
+            self._add(size, files)
+
+    def reserve_now(self, size: int, files: int = 0, coming: int = 0, share: float = 1.0) -> bool:
+        """Reserve room where there is some as far as memory knows; whether there is."""
+        self._uncounted += 1
+        if self._ballast.dropped or self._uncounted > COUNTED_AFTER or not self._fits(size + coming, files, share):
+            return False
+        self._add(size, files)
+        return True
+
+    async def _wait_for_room(self, size: int, files: int, share: float) -> None:
         if self._ballast.dropped and not await self._ballast.lay():
             raise disk_full()
-        self._uncounted += 1
-        if self._uncounted > COUNTED_AFTER or not self._fits(size + coming, files, share):
-            self._count()
-            if not self._fits(size + coming, files, share):
-                await self._wait(size + coming, files, share)
+        self._count()
+        if not self._fits(size, files, share):
+            await self._wait(size, files, share)
+
+    def _add(self, size: int, files: int) -> None:
         self._files += files
         self._bytes += size
         self._most_files += files
@@ -132,7 +145,8 @@ class Reserved:
 
     async def __aenter__(self) -> Self:
         """Raise S3Error SlowDown where there is no room."""
-        await self.capacity.reserve(self.row, self.files, self.coming, self.share)
+        if not self.capacity.reserve_now(self.row, self.files, self.coming, self.share):
+            await self.capacity.reserve(self.row, self.files, self.coming, self.share)
         return self
 
     async def grow(self, size: int) -> None:

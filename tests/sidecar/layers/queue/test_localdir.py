@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import apsw
 import pytest
 
-from s3d.daemon import locked
+from s3d.daemon.directories import locked
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.queue import Queue
 from s3d.settings import Gateway, Settings, WriteQueue

@@ -92,6 +92,7 @@ CHANGES: Final = (
     Move(NEW, State.HELD, "it is acknowledged, and a tag keeps it back", CONTENT),
     Move((State.WAITING,), State.PUSHING, "it is claimed, committed before the first byte goes out"),
     Move((State.WAITING,), GONE, "a newer change takes its place; tags become part of their put"),
+    Move((State.HELD,), GONE, "a newer change takes its place", CONTENT),
     Move(CLAIMED, GONE, "the remote has it"),
     Move(CLAIMED, State.SETTLED, "the remote has it, and an older attempt may still arrive", CONTENT),
     Move(CLAIMED, State.WAITING, "the remote refused it for now"),

@@ -87,7 +87,7 @@ async def create(context: Context, call: Call) -> Reply:
 
     write = Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid),
+        facts=entry.facts(context.entry, call, profile, unsupported=unsupported, invalid=invalid),
         take=lambda: begin(context, call, members),
         fits=lambda: fitting.check(context.fitting, call, 1),
         send=send,

@@ -70,6 +70,7 @@ def test_only_a_newer_change_or_a_person_ends_what_the_remote_has_not_confirmed(
     ends = {move.when for move in CHANGES if state in move.before and move.after == GONE and Op.PUT in move.ops}
     assert ends <= {
         "a newer change takes its place; tags become part of their put",
+        "a newer change takes its place",
         "it was held, or another superseded change of the key is newer, or a person drops it",
         "a person drops it",
     }
