@@ -38,6 +38,12 @@ class SyncFolder(Section):
     max_size: Bytes = setting(
         "S3D_SYNC_FOLDER_MAX_SIZE", 0, "Files and objects that are larger are left alone on both sides. 0: none."
     )
+    max_files: int = setting(
+        "S3D_SYNC_FOLDER_MAX_FILES",
+        0,
+        "How many files both sides may have. What is new beyond that is left alone where it is. 0: any number.",
+        ge=0,
+    )
     poll: Duration = setting(
         "S3D_SYNC_FOLDER_POLL", 10.0, "How long after a look at both sides the next one begins.", gt=0
     )

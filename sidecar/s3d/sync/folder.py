@@ -25,7 +25,6 @@ from s3d.store.failures import StoreFailed
 from s3d.sync import guards, memory, there
 from s3d.sync.doing import Doing, Outcome
 from s3d.sync.guards import MEANING, Halt, tally
-from s3d.sync.moves import paired
 from s3d.sync.objects import Objects
 from s3d.sync.options import Options
 from s3d.sync.place import Place
@@ -225,12 +224,17 @@ class Folder:
     async def _plan(self, walk: Walk, *, there_is_whole: bool, why: str = "", refusal: S3Error | None = None) -> Seen:
         await self._take_deliveries()
         rules = Rules(
-            self.options.direction, self.objects.prefix, walk.is_whole, there_is_whole, self.options.leaves_out
+            self.options.direction,
+            self.objects.prefix,
+            walk.is_whole,
+            there_is_whole,
+            self.options.leaves_out,
+            self.options.most,
         )
         actions, files = await self.db.write(memory.planned(rules))
         self._has_looked = True
         written = sum(one.reason == BEING_WRITTEN for one in actions)
-        done = paired([one for one in actions if one.do is not Do.LEAVE])
+        done = [one for one in actions if one.do is not Do.LEAVE]
         return Seen(done, [one for one in actions if one.do is Do.LEAVE], files, written, why, refusal)
 
     def _tell(self, actions: Sequence[Action], outcome: Outcome, why: str, more: int) -> None:

@@ -16,8 +16,10 @@ from s3d.clock import Clock, Kept, Machine, resume
 from s3d.store.db import Database
 from s3d.store.opening import Schema
 from s3d.sync.files import Stamp
+from s3d.sync.moves import paired
 from s3d.sync.names import original
 from s3d.sync.plan import Action, Rules, plan
+from s3d.sync.quota import limited
 from s3d.sync.trees import Base, Content, Here, Kind, Row, There
 from s3d.sync.walk import Walk
 
@@ -196,15 +198,17 @@ def end_listing(db: apsw.Connection) -> None:
 
 
 def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
-    """Plan by the trees: what is to be done, and how many files both sides have had. Where the rules say that the
-    remote is not known in whole, nothing of it is."""
+    """Plan by the trees: what is to be done, with the moves named, and how many files both sides have had. Where the
+    rules say that the remote is not known in whole, nothing of it is."""
 
     def apply(db: apsw.Connection) -> tuple[list[Action], int]:
+        files = int(db.execute("SELECT count(*) FROM base").get)
         actions = [*plan(_here(db), _there(db) if rules.there_is_whole else (), _base(db), rules)]
+        actions = limited(paired(actions), files, rules.most)
         db.execute("DELETE FROM left_alone")
         left = [(action.path, action.reason) for action in actions if action.reason]
         db.executemany("INSERT INTO left_alone VALUES (?, ?)", left)
-        return actions, db.execute("SELECT count(*) FROM base").get
+        return actions, files
 
     return apply
 

@@ -39,6 +39,7 @@ async def open_folder(
         endpoint,
         Direction(said.direction),
         scope(said.bucket, said.prefix, said.filter, said.max_size),
+        said.max_files,
         Limits(said.max_delete, said.max_delete_files),
         said.poll,
         said.stable_for,

@@ -16,6 +16,8 @@ class Options:
     endpoint: str
     direction: Direction
     leaves_out: Callable[[str, int], str]
+    most: int
+    """How many files both sides may have; 0: any number."""
     limits: Limits
     poll: float
     stable_for: float

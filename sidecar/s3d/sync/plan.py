@@ -48,6 +48,9 @@ class Do(StrEnum):
     """Do nothing, and say why."""
 
 
+ADDS = (Do.PUSH, Do.PULL, Do.ADOPT)
+
+
 class Direction(StrEnum):
     """Which side follows the other."""
 
@@ -74,6 +77,8 @@ class Action:
     """Of PUSH: whether what it replaces at the remote is downloaded to the trash before."""
     returned: bool = False
     """Of PULL and PUSH: whether the other side had this before."""
+    adds: bool = False
+    """Whether both sides have it then for the first time; not of a conflict, where each of them has something."""
     source: str = ""
     """Of PUSH and PULL: the path that the content has moved from; its drop is planned too."""
     source_etag: str = ""
@@ -102,6 +107,8 @@ class Rules:
     show only what is pending leave names out."""
     leaves_out: Callable[[str, int], str] = in_scope
     """Why a path with a size is out of scope; "" where it is not."""
+    most: int = 0
+    """How many files both sides may have; 0: any number."""
 
 
 def plan(here: Iterable[Here], there: Iterable[There], base: Iterable[Base], rules: Rules) -> Iterator[Action]:
@@ -140,6 +147,8 @@ def judge(row: Row, rules: Rules, blocked: Kind | None = None) -> Action | None:
             return Action(row.path, Do.LEAVE, reason="a part of its path is a file here")
         if row.here and row.here.kind is Kind.DIRECTORY:
             return Action(row.path, Do.LEAVE, reason="it is a directory here")
+    if action and row.base is None and action.do in ADDS and not action.is_conflict:
+        return replace(action, adds=True)
     return action
 
 

@@ -135,7 +135,7 @@ class Foreign:
 
 
 def options(path: Path) -> Options:
-    return Options(path, "http://remote.test", Direction.BOTH, in_scope, Limits(), 30.0, 0.0, 3600.0)
+    return Options(path, "http://remote.test", Direction.BOTH, in_scope, 0, Limits(), 30.0, 0.0, 3600.0)
 
 
 @contextlib.asynccontextmanager
