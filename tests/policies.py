@@ -114,14 +114,19 @@ class Scripted:
         """Answer as OPA does."""
         question = (await request.json())["input"]
         self.asked.append(question)
-        if self.hangs_up and request.transport is not None:
-            request.transport.close()
         if self.hangs:
             await self.answers.wait()
+        if self.hangs_up and request.transport is not None:
+            request.transport.close()
         if self.instead is not None:
             status, text = self.instead
             return web.Response(status=status, text=text)
         return web.json_response(text=json.dumps({"result": self.says(question), "decision_id": f"d{len(self.asked)}"}))
+
+    def hang_up(self) -> None:
+        """End each connection without a word from now on, also of those who wait."""
+        self.hangs, self.hangs_up = False, True
+        self.answers.set()
 
     def heal(self) -> None:
         """Answer from now on, also to those who wait."""

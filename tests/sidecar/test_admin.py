@@ -131,7 +131,7 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 2}
 
-    async def sync_diff(self) -> dict[str, Any]:
+    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
         return {"differences": []}
 
     def sync_lists(self) -> dict[str, Any]:
@@ -566,7 +566,18 @@ async def test_what_the_sync_folder_is_told_is_a_post_over_the_socket(tmp_path: 
 
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize(
-    "path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/sync", "/mount"]
+    "path",
+    [
+        "/queue",
+        "/queue/body?seq=1",
+        "/queue/under-way",
+        "/history",
+        "/cache",
+        "/sync",
+        "/sync/why",
+        "/sync/check",
+        "/mount",
+    ],
 )
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:

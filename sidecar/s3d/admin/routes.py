@@ -78,9 +78,9 @@ def handler(
                 return finish(await asked(query, partial(list_cached, reports)))
             case "/sync" if shows_keys:
                 return finish(await asked("", partial(list_sync, reports)))
-            case "/sync/diff" if shows_keys:
-                return finish(await asked("", partial(diff_sync, reports)))
-            case "/sync/do" | "/sync/restore" if shows_keys:
+            case "/sync/diff" | "/sync/conflicts" | "/sync/check" | "/sync/why" | "/sync/do" | "/sync/restore" if (
+                shows_keys
+            ):
                 return finish(await do_sync(reports, path, query))
             case "/mount" if shows_keys:
                 return finish(await asked(query, partial(list_unpublished, reports)))
@@ -165,18 +165,18 @@ async def list_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
     return reports.sync_lists()
 
 
-async def diff_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
-    """What the sync folder would do now."""
-    return await reports.sync_diff()
-
-
 async def do_sync(reports: Reports, path: str, query: str) -> web.Response:
-    """Have the sync folder do something, or give back a file of its trash."""
+    """Have the sync folder do something, give back a file of its trash, or say what both sides have."""
     said = {name: values[-1] for name, values in parse_qs(query).items()}
     try:
-        if path == "/sync/restore":
-            return answer(200, await reports.sync_restore(said.get("id", "")))
-        return answer(200, await reports.sync(said.get("what", "")))
+        match path:
+            case "/sync/restore":
+                return answer(200, await reports.sync_restore(said.get("id", "")))
+            case "/sync/do":
+                return answer(200, await reports.sync(said.get("what", "")))
+            case _:
+                what = path.removeprefix("/sync/")
+                return answer(200, await reports.sync_look(what, said.get("path", ""), said.get("after", "")))
     except S3DError as error:
         return refused(error)
 

@@ -148,7 +148,7 @@ def is_refused(key: Key, path: str, query: dict[str, str]) -> bool:
 def presign(options: argparse.Namespace) -> int:
     """Print a URL that lets anybody do one thing for a while."""
     from s3d.protocol import sigv4
-    from s3d.settings import parse_duration
+    from s3d.settings.values import parse_duration
 
     chosen = signing.find()
     if chosen is None:

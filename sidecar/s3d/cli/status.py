@@ -18,7 +18,7 @@ from s3d.cli import client, settings, terminal
 from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
-from s3d.page import counts
+from s3d.page import parts
 
 Rows = Callable[[dict[str, Any]], Iterator[tuple[str, str]]]
 """Makes of an answer what a person sees: names and values."""
@@ -161,6 +161,10 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "certificate", until if left > 0 else terminal.paint(until, "red")
     if said["access_keys"] is not None:
         yield "keys", f"{words.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    if mount := said.get("mount"):
+        left = words.count(mount["unpublished"], "file")
+        text = f", {left} not an object yet" if mount["unpublished"] else ""
+        yield "mount", words.printable(mount["path"]) + ("" if mount["mounted"] else ", gone") + text
     if said["keeps_push_filter"]:
         text = "push filter: the settings do not say which holds, so the last one stays in force"
         yield "old", terminal.paint(text, "yellow")
@@ -184,7 +188,7 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"  {state}", f"{number:>6}  {terminal.paint(words.STATES.get(state, ''), 'dim')}"
     if pending["held"] + pending["parked"]:
         yield "kept", f"{words.show_size(pending['kept_bytes'])} are held or parked, and may fill half of the queue"
-    for part, text in counts.parts(said):
+    for part, text in parts.shown(said):
         yield part, words.printable(text)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from s3d.page import counts
+from s3d.page import counts, parts
 
 CACHE = {"entries": 1, "bytes": 5000, "usable": True, "decided": True, "pins": {"kept": 0, "waiting": 0, "over": 0}}
 FOLDER = {"state": "quiet", "reason": "", "files": 2, "unsent": 0, "left_alone": 0, "failed": 0, "conflicts": 0}
@@ -50,8 +50,8 @@ MOUNT = {"path": "/mnt", "mounted": True, "open_files": 1, "unpublished": 0, "fa
 )
 def test_each_part_is_told_in_words(part: str, said: dict[str, Any], shown: tuple[str, str]) -> None:
     nothing = {"read_cache": None, "sync_folder": None, "mount": None}
-    assert [*counts.parts(nothing)] == []
-    assert [*counts.parts({**nothing, part: said})] == [shown]
+    assert [*parts.shown(nothing)] == []
+    assert [*parts.shown({**nothing, part: said})] == [shown]
 
 
 def test_a_day_of_which_nothing_is_counted_has_no_charts() -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from s3d.background import for_ever
+from s3d.filters.grammar import parse
+from s3d.layers.judge import Judge
 from s3d.metrics import Metrics
 from s3d.sync.guards import Halt, Limits
+from s3d.sync.scope import scope
 from s3d.sync.state import State
 from s3d.sync.watch import Watch
 from tests.callers import ask
-from tests.queues import BUCKET, until
-from tests.sidecar.sync.folders import synced
+from tests.fakes.fake import Fake
+from tests.queues import BUCKET, at_work, until
+from tests.sidecar.sync.folders import PREFIX, Store, opened, synced
 
 
 @pytest.mark.semantics("S-4")
@@ -243,6 +247,68 @@ async def test_names_that_cannot_be_on_both_sides_are_told_and_left_alone(tmp_pa
         assert sorted(one["path"] for one in world.folder.left_alone()) == sorted([*strange, "\\xff"])
         assert list(await world.foreign.there()) == sorted(strange)
         assert not (tmp_path / "up").exists()
+
+
+@pytest.mark.semantics("S-9")
+async def test_a_paused_folder_counts_what_it_does_not_send(tmp_path: Path) -> None:
+    """Also when the daemon ends, and without a question to the remote."""
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        await world.settle()
+        await world.folder.pause()
+        world.write("a", b"mine")
+        world.write("b", b"mine")
+        world.store.pages = 0
+        await world.rounds(1)
+        assert (world.folder.state, world.folder.unsent) == (State.PAUSED, 2)
+        world.folder.unsent = 0
+        await world.folder.finish(60.0)
+        assert (world.folder.unsent, world.store.pages) == (2, 0)
+        assert await world.foreign.there() == {"a": b"base"}
+
+
+@pytest.mark.semantics("S-9")
+async def test_an_end_counts_a_folder_that_nobody_could_look_at(tmp_path: Path) -> None:
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        await world.settle()
+        world.path.rename(tmp_path / "elsewhere")
+        await world.folder.finish(60.0)
+        assert (world.folder.state, world.folder.unsent) == (State.WAITING, 1)
+
+
+@pytest.mark.semantics("S-4", "S-4a")
+@pytest.mark.parametrize(
+    "out", [f"!{BUCKET}/{PREFIX}out/*", f"!{BUCKET}/*[hdr:content-length>=8]", f"!{BUCKET}/{PREFIX}out/*[tag:x]"]
+)
+async def test_what_the_filter_leaves_out_is_neither_sent_nor_fetched_nor_deleted_on_either_side(
+    out: str, tmp_path: Path
+) -> None:
+    filtered = scope(BUCKET, PREFIX, parse(f"*, {out}"), 0)
+    store = Store(Judge(Fake()))
+    await ask(store.s3, "CreateBucket", {"Bucket": BUCKET})
+    (tmp_path / "folder").mkdir()
+    async with at_work(tmp_path / "local", store) as queue:
+        async with opened(tmp_path, queue) as world:
+            for path, data in {
+                "in/a": b"1",
+                **dict.fromkeys(("out/both", "out/here", "out/there"), b"left out"),
+            }.items():
+                world.write(path, data)
+            await world.settle()
+        # A start with another filter: of what it leaves out each side is as others make it.
+        async with opened(tmp_path, queue, leaves_out=filtered) as world:
+            world.store = store
+            world.write("in/b", b"2")
+            world.write("out/new here", b"left out")
+            (world.path / "out/there").unlink()
+            await world.foreign.put("out/new there", b"left out")
+            await world.foreign.delete("out/here")
+            await world.settle()
+            assert sorted(world.here()) == ["in/a", "in/b", "out/both", "out/here", "out/new here"]
+            assert sorted(await world.foreign.there()) == ["in/a", "in/b", "out/both", "out/new there", "out/there"]
+            reasons = {one["reason"] for one in world.folder.left_alone() if one["path"].startswith("out/")}
+            assert reasons == {"the filter leaves it out"}
 
 
 async def test_a_paused_folder_does_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ A change is queued as one that nobody was asked about, and no such change is cla
 asked about in batches, oldest first, and what comes of a batch is one transaction. Where there was no decision, it is
 asked again after a rest; what the policy holds is asked about once a minute, since nobody tells us that it has changed.
 
-While nobody answers, a few questions a second find out when somebody does again, and what waits is treated as asked.
+While nobody answers, one question at a time finds out when somebody does again, and what waits is treated as asked, a
+few changes at a time.
 """
 
 import asyncio
@@ -24,7 +25,8 @@ from s3d.layers.queue.judging import Origin
 from s3d.layers.queue.rows import verdicts
 from s3d.layers.queue.rows.verdicts import Asked
 from s3d.policy import Answer, Ask, Verdict
-from s3d.settings import Opa, Settings, reloads, setting_name
+from s3d.settings import Opa, Settings
+from s3d.settings.section import reloads, setting_name
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed, StoreFull
 
@@ -34,8 +36,9 @@ BATCH = 64
 """Changes that are asked about together."""
 SIDE_BY_SIDE = 16
 """Questions that are under way at once."""
-MANY = 200
-"""Changes that are held together while nobody answers: the commit of a request waits for that of these."""
+FEW, PAUSE = 16, 0.01
+"""Changes that are held together while nobody answers, and seconds until the next ones: the commit of a request waits
+for that of these. However many wait, they take a small part of what requests take."""
 REST = 1.0
 """Seconds between two tries while there is no decision, and between two looks at the settings."""
 SHARE = 4
@@ -110,6 +113,8 @@ class Asking:
         self._denied = Look(verdicts.denied, DENIED_REST)
         self._silence: Answer | None = None
         """What came of the latest questions, where nobody has answered."""
+        self._is_back = False
+        """Whether somebody answers again, and what is held for want of a decision is asked about before all else."""
         self._probe_at = 0.0
         self._probed = 0
 
@@ -146,11 +151,14 @@ class Asking:
                 log.info("the policy is another one: what waits is asked about anew")
             if self.wanted:
                 await self._round()
+                if self._silence is not None:
+                    await self._rest_in_silence(self._silence)
+            else:
+                self._silence = None
         except StoreFailed as error:
             log.error("what the policy says cannot be kept: %s", error)
             await asyncio.sleep(REST)
         if self._silence is not None:
-            await asyncio.sleep(REST)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(REST):
@@ -159,10 +167,7 @@ class Asking:
     async def _round(self) -> None:
         """Ask until nothing is left that it is time for, or nobody answers."""
         while True:
-            batch: list[Asked] = []
-            if self._silence is None:
-                batch = verdicts.unasked(self._db, BATCH) or verdicts.denied_anew(self._db, BATCH)
-                batch = batch or self._undecided.batch(self._db) or self._denied.batch(self._db)
+            batch = self._next() if self._silence is None else []
             is_probe = not batch
             batch = batch or self._probes()
             if not batch:
@@ -173,31 +178,39 @@ class Asking:
                 await self._keep(given)
             elif any(one.answer.verdict is not Verdict.NONE for one in given):
                 # They are asked about once more in their turn, so that the oldest leaves first.
-                if self._silence is not None and self._settings.opa.fail_upload == "closed":
-                    # What was queued since takes its place behind them.
-                    await self._without_answer(self._silence)
+                self._is_back = self._is_back or self._silence is not None
                 self._undecided.restart()
                 self._denied.restart()
             self._note(silence)
             if silence is not None:
-                await self._without_answer(silence)
                 return
+
+    def _next(self) -> list[Asked]:
+        """What is to be asked about next."""
+        if self._is_back:
+            # What was queued during the silence, and is not held yet, has its place behind them.
+            found = self._undecided.batch(self._db)
+            self._is_back = bool(found)
+            if found:
+                return found
+        found = verdicts.unasked(self._db, 0, BATCH) or verdicts.denied_anew(self._db, BATCH)
+        return found or self._undecided.batch(self._db) or self._denied.batch(self._db)
 
     def _probes(self) -> list[Asked]:
         """A few changes of which there is no decision, others each time: they tell whether there are decisions again
-        long before it is time to ask about all of them."""
+        long before it is time to ask about all of them. In silence it is one, since one answer ends it."""
         now = time.monotonic()
         if now < self._probe_at:
             return []
         self._probe_at = now + REST
-        found = verdicts.undecided(self._db, self._probed, SIDE_BY_SIDE) or verdicts.undecided(
-            self._db, 0, SIDE_BY_SIDE
-        )
+        is_silent = self._silence is not None
+        few = 1 if is_silent else SIDE_BY_SIDE
+        found = verdicts.undecided(self._db, self._probed, few) or verdicts.undecided(self._db, 0, few)
+        if is_silent and not found:
+            found = verdicts.unasked(self._db, self._probed, few) or verdicts.unasked(self._db, 0, few)
         self._probed = found[-1].seq if found else 0
-        if self._silence is not None and not found:
-            found = verdicts.unasked(self._db, SIDE_BY_SIDE)
-            if not found:
-                self._note(None)
+        if is_silent and not found:
+            self._note(None)
         return found
 
     async def _answers(self, batch: list[Asked]) -> list[Given]:
@@ -229,19 +242,24 @@ class Asking:
         for bucket in {one.asked.bucket for one in moved}:
             self._told(bucket)
 
-    async def _without_answer(self, answer: Answer) -> None:
-        """Treat what waits as asked while nobody answers. What is queued meanwhile is left to the next time, so that
-        there is one."""
+    async def _rest_in_silence(self, answer: Answer) -> None:
+        """Rest until it is time to try again, and treat what waits as asked meanwhile, the oldest first. What there is
+        no time for is left to the next rest: it is not judged, and does not leave."""
         is_open = self._settings.opa.fail_upload == "open"
-        becomes = "leave" if is_open else "are held"
-        full = True
-        while full:
-            some = await self._db.write(lambda db: verdicts.give_up(db, answer, MANY, is_open=is_open))
-            full = len(some) == MANY
-            if some:
-                log.warning("%d changes %s without a decision of the policy: %s", len(some), becomes, answer.why)
-            for bucket in set(some):
-                self._told(bucket)
+        until, given_up, is_full = time.monotonic() + REST, 0, True
+        while (now := time.monotonic()) < until:
+            if is_full and verdicts.unasked(self._db, 0, 1):
+                some = await self._db.write(lambda db: verdicts.give_up(db, answer, FEW, is_open=is_open), short=True)
+                given_up += len(some)
+                for bucket in set(some):
+                    self._told(bucket)
+                is_full = len(some) == FEW
+            else:
+                is_full = False
+            await asyncio.sleep(min(PAUSE, until - now) if is_full else until - now)
+        if given_up:
+            becomes = "leave" if is_open else "are held"
+            log.warning("%d changes %s without a decision of the policy: %s", given_up, becomes, answer.why)
 
     def _note(self, silence: Answer | None) -> None:
         """Note whether somebody answers."""

@@ -125,7 +125,28 @@ async def test_while_the_policy_hangs_puts_are_answered_and_nothing_leaves_and_t
         assert here.queue.pending()["unjudged"] == 0
 
 
-@pytest.mark.semantics("F-3m")
+@pytest.mark.semantics("F-3n")
+async def test_while_nobody_answers_few_changes_are_held_at_a_time_however_many_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One transaction in the rest between two tries, which has no end.
+    monkeypatch.setattr(asking, "REST", LONG)
+    monkeypatch.setattr(asking, "PAUSE", LONG)
+    policy = Scripted()
+    policy.hangs = True
+    async with Store() as store, governed(tmp_path, store, policy) as here:
+        await put(here, "asked")
+        await until(lambda: len(policy.asked) == 1)
+        for number in range(5 * asking.FEW):
+            await put(here, f"k{number:03}")
+        policy.hang_up()
+        await until(lambda: here.queue.states()["held"] > 1)
+        assert here.queue.states()["held"] == 1 + asking.FEW
+        assert here.queue.states()["waiting"] == 4 * asking.FEW
+        assert (sent(store), len(policy.asked)) == ([], 1)
+
+
+@pytest.mark.semantics("F-3m", "F-3n")
 async def test_what_was_queued_last_before_the_policy_is_back_leaves_last(tmp_path: Path) -> None:
     policy = Scripted()
     policy.hangs_up = True
@@ -141,6 +162,8 @@ async def test_what_was_queued_last_before_the_policy_is_back_leaves_last(tmp_pa
             await put(here, key)
         assert (here.queue.states()["held"], here.queue.states()["waiting"]) == (20, 20)
         assert sent(store) == []
+        # One question tells whether somebody answers.
+        assert len(policy.asked) == seen + 1
         policy.heal()
         await until(lambda: len(there(store)) == len(keys))
         assert sent(store) == keys

@@ -8,7 +8,8 @@ may still arrive) and `lookups` (what is shown). A change makes only the moves o
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -31,12 +32,10 @@ ANY = "?"
 FIELDS = soundness.FIELDS
 WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 SQL = queries.load("changes")
-ENCODE = json.JSONEncoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row of the table, without its inline body unless asked for."""
+class Change(NamedTuple):
+    """One row of the table, without its inline body unless asked for. A tuple, since listings and reads make many."""
 
     seq: int
     bucket: str
@@ -91,7 +90,13 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 def written(members: Mapping[str, str]) -> str:
     """The column `members` of a row."""
-    return ENCODE(dict(members)) if members else "{}"
+    return _written(tuple(members.items()))
+
+
+@lru_cache(maxsize=64)
+def _written(members: tuple[tuple[str, str], ...]) -> str:
+    """Headers as JSON. A put asks twice, for the room that it takes and for its row; many puts say the same."""
+    return json.dumps(dict(members))
 
 
 def written_removed(content: Content) -> str:
@@ -146,7 +151,9 @@ def enqueue(db: apsw.Connection, new: New) -> int:
 
     An older change that waits is dropped, unless it is another identity's (Q-2a), or something stands between the two
     that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
-    table supersedes by itself (truth.sql). Raises order.Changed where its maker saw something else; nothing is done.
+    table supersedes by itself (truth.sql); one that is held, and for which none waits, is dropped here all the same,
+    which costs less: all that a policy holds while it hangs may be written again and again. Raises order.Changed where
+    its maker saw something else; nothing is done.
     """
     # Before what it takes the place of is gone: a delete is judged by the last put of its key, and keeps what it said.
     removes = holds.last_put(holds.reading(db), new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN
@@ -156,14 +163,17 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
         judged = verdicts.GIVEN
     new.rule, new.is_unasked = rule, judged == verdicts.UNASKED
-    dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
+    seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
+    if not older and new.expects is None:
+        _insert(db, new, rule, judged, None, base=seen, after=after, traces=new.trace.split(), removes=removes)
+        return db.last_insert_rowid()
     between = max(
         (seq for seq, _, op, *_, identity in older if op == Op.THROUGH or identity != new.identity), default=0
     )
+    dropped: list[int] = []
     late: list[str | bytes] = []
-    seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
     if new.expects is not None:
         pending = [(op, state, etag) for _, _, op, state, _, _, etag, *_ in older]
         # Nobody knows better what is at the remote than its maker, where nothing is pending; it is compared there.
@@ -173,7 +183,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     for seq, since, op, state, late_writes, base, _, trace, _ in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
-        if state == State.WAITING and op != Op.THROUGH and seq > between and not new.ordered:
+        if op != Op.THROUGH and seq > between and not new.ordered and _is_dropped(db, seq, state):
             db.execute(SQL["drop"], (seq,))
             gone.append(seq)
             dropped.append(since)
@@ -185,6 +195,11 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     if gone:
         order.move(db, gone, seq)
     return seq
+
+
+def _is_dropped(db: apsw.Connection, seq: int, state: str) -> bool:
+    """Whether a newer change of its key and identity takes the place of one by deleting it."""
+    return state == State.WAITING or (state == State.HELD and not order.has_followers(db, seq))
 
 
 def _insert(

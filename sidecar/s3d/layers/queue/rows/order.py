@@ -111,6 +111,11 @@ def followers(db: Database, seq: int) -> int:
     return int(db.read(SQL["followers"], (seq,))[0][0])
 
 
+def has_followers(db: apsw.Connection, seq: int) -> bool:
+    """Whether any change waits for one."""
+    return bool(db.execute(SQL["followers"], (seq,)).get)
+
+
 def stalled(db: Database) -> int:
     """How many changes wait, directly or not, for one that is kept back: a drain cannot deliver them."""
     return int(db.read(SQL["stalled"])[0][0])

@@ -81,10 +81,7 @@ def adopt(text: str, at_start: str | None = None) -> Callable[[apsw.Connection],
 
 def first(db: apsw.Connection, op: str) -> int:
     """The column of a change that no rule holds and that is to be pushed. A change of tags follows its put."""
-    if op not in holds.HELD_OPS:
-        return GIVEN
-    rows = db.execute(SQL["policy"]).fetchall()
-    return UNASKED if rows and rows[0][0] else GIVEN
+    return UNASKED if op in holds.HELD_OPS and db.execute(SQL["policy"]).get else GIVEN
 
 
 def is_consent(db: apsw.Connection, consent: Consent, held: Held) -> bool:
@@ -99,9 +96,9 @@ def question_of(held: Held) -> Question:
     return policy.question(operation, subjects.of(held.bucket, held.key, held.identity, held.content, None))
 
 
-def unasked(db: Database, limit: int) -> list[Asked]:
-    """The oldest changes that wait and that the policy has said nothing of."""
-    return _to_ask(db, UNASKED, State.WAITING, 0, limit)
+def unasked(db: Database, after: int, limit: int) -> list[Asked]:
+    """The next changes behind `after` that wait and that the policy has said nothing of."""
+    return _to_ask(db, UNASKED, State.WAITING, after, limit)
 
 
 def denied_anew(db: Database, limit: int) -> list[Asked]:

@@ -30,8 +30,9 @@ SELECT {asked} FROM change WHERE {unjudged} AND judged = ? AND state = ? AND seq
 SELECT {asked} FROM change WHERE seq = ? AND {unjudged} AND state IN ('waiting', 'held')
 
 -- name: allow
--- Let a change leave.
-UPDATE change SET judged = 1, state = 'waiting', rule = '', next_at = iif(state = 'held', ?, next_at) WHERE seq = ?
+-- Let a change leave. One that was held is due, and not behind those that were queued since and never held.
+UPDATE change SET judged = 1, state = 'waiting', rule = '', next_at = iif(state = 'held', min(next_at, ?), next_at)
+    WHERE seq = ?
 
 -- name: hold
 -- Hold a change by the policy, or because it came to no decision.

@@ -200,6 +200,10 @@ def _leaves(facts: Facts, decision: Decision) -> Decision | Fact:
 
 def _unverified(facts: Facts) -> Decision | Fact:
     """The decision about the first write of a kind."""
+    if facts.asks_policy and not facts.reject_unverified:
+        # Whatever else there is to know, it is queued. While the policy says nothing, no push teaches that the remote
+        # takes its kind: every write comes here.
+        return QUEUE
     if facts.rule is None:
         return Fact.RULE
     if facts.rule and not isinstance(facts.rule, S3Error):

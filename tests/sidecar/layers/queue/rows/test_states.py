@@ -46,9 +46,9 @@ async def test_a_move_of_an_upload_that_is_in_no_table_is_seen(db: Database, mov
     await run(
         db,
         "INSERT INTO upload (id, bucket, key, state, began_at, touched_at) VALUES ('u', 'b', 'k', 'open', 1, 1)",
-        "UPDATE upload SET state = 'landed'",
+        "UPDATE upload SET state = 'delivered'",
     )
-    assert [wrong.splitlines()[0] for wrong in moves.wrong] == ["upload: open -> landed"]
+    assert [wrong.splitlines()[0] for wrong in moves.wrong] == ["upload: open -> delivered"]
     moves.wrong.clear()
 
 
@@ -70,6 +70,7 @@ def test_only_a_newer_change_or_a_person_ends_what_the_remote_has_not_confirmed(
     ends = {move.when for move in CHANGES if state in move.before and move.after == GONE and Op.PUT in move.ops}
     assert ends <= {
         "a newer change takes its place; tags become part of their put",
+        "a newer change takes its place",
         "it was held, or another superseded change of the key is newer, or a person drops it",
         "a person drops it",
     }

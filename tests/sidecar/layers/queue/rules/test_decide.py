@@ -72,6 +72,15 @@ TABLE = [
     Case("its key waits for a person", {"verified": False, "stuck": True}, QUEUE),
     Case("the remote is away", {"verified": False, "away": GONE}, QUEUE),
     Case("nobody can tell whether a rule holds it", {"verified": False, "rule": SILENT}, QUEUE),
+    Case("a policy is asked before it leaves", {"verified": False, "asks_policy": True}, QUEUE),
+    Case("a policy is asked, and the remote is away", {"verified": False, "asks_policy": True, "away": GONE}, QUEUE),
+    Case(
+        "the remote is away and the settings refuse that, whatever the policy says",
+        {"verified": False, "asks_policy": True, "away": GONE, "reject_unverified": True},
+        REFUSE,
+        Reason.UNVERIFIED,
+        AWAY,
+    ),
     Case(
         "the remote is away and the settings refuse that",
         {"verified": False, "away": GONE, "reject_unverified": True},
@@ -162,6 +171,12 @@ def test_a_write_has_one_fate(case: Case) -> None:
     assert (decision.fate, decision.reason, code) == (case.fate, case.reason, case.code)
 
 
+@pytest.mark.semantics("F-3f")
+def test_nothing_is_looked_up_for_a_write_of_a_new_kind_that_a_policy_is_asked_about() -> None:
+    known = facts_of(verified=False, asks_policy=True, rule=None, stuck=None, away=None)
+    assert decide(known) == Decision(Fate.QUEUE)
+
+
 def test_the_table_has_each_fate_and_each_reason() -> None:
     assert {case.fate for case in TABLE} == set(Fate)
     assert {case.reason for case in TABLE} == {None, *Reason}
@@ -188,6 +203,7 @@ WRITES = st.builds(
     invalid=st.sampled_from([None, None, INVALID]),
     size=st.integers(0, 2 * CAPACITY),
     carries=st.booleans(),
+    asks_policy=st.booleans(),
     reject_unverified=st.booleans(),
     bucket=st.sampled_from(["", "", "versioned", "etag", NO_BUCKET]),
     left_out=st.booleans(),
