@@ -103,6 +103,7 @@ def test_all_who_tell_of_a_problem_tell_the_same(remote: Remote, bucket: str, st
     eventually(lambda: views.names() == wrong)
     assert views.gauge() == set(wrong)
     assert views.read("readyz").splitlines() == ["ok", *views.texts()]
+    assert [text for text in views.texts() if f"Service: {text}." not in views.read("")] == []
     ran = daemon.cli("status")
     assert ran.returncode == 3
     assert b"problems.0.name\tRemoteAway\n" in ran.stdout
