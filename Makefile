@@ -24,7 +24,7 @@ demo: ## the main job, told as it happens: writes survive an outage and a kill -
 unit: .venv ## the tests that start no server (a minute and a half); ARGS="-k name" picks some
 	@$(PYTEST) tests -m "not server" --ignore tests/e2e --ignore-glob "*/test_chart_*" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-test: .venv servers chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
+test: .venv servers shells chart-tools ## the tests, against real S3 servers; ARGS="-k name" picks some
 	@$(PYTEST) tests -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: .venv ## format, lint, types, import floors, spelling, generated files (under a minute)
@@ -69,13 +69,17 @@ format: .venv ## formats the code
 clean: ## removes the virtual environments (the cache stays)
 	rm -rf .venv .venv-demo .venv-conformance
 
-.PHONY: .venv servers chromium chart-tools cluster-parts
+.PHONY: .venv servers shells chromium chart-tools cluster-parts
 .venv:
 	@.ci/venv .venv requirements-dev.txt
 
 # Exit code 3 says that this machine cannot have a part; its tests are skipped then, each with the reason.
 servers:
 	@e2e/cluster/tools.sh versitygw minio opa || [ $$? = 3 ]
+
+# Those whose completion is tested.
+shells:
+	@e2e/cluster/shells.sh || [ $$? = 3 ]
 
 # The browser that uses a gateway.
 chromium:

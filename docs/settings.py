@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pydantic_core import PydanticUndefined
 
 from s3d.config import SECTIONS
-from s3d.settings import Bytes, Duration, Filter, Names, reloads, setting_name
+from s3d.settings.section import reloads, setting_name
+from s3d.settings.values import Bytes, Duration, Filter, Names
 
 INTRODUCTION = """\
 # Settings
 
-Generated from `sidecar/s3d/settings.py` by `make generate`.
+Generated from `sidecar/s3d/settings/` by `make generate`.
 
 Every setting is an environment variable, or a member of the file that `S3D_CONFIG` names (`.toml` or `.json`, or a JSON
 object in the variable itself); the environment wins. A name that begins with `S3D_` and is not known is refused with a

@@ -259,7 +259,7 @@ def pushed_by_the_gateways_own_keys(patch: pytest.MonkeyPatch) -> None:
     real = send.PUSHES["put"]
 
     async def put(context: send.Context, change: Change) -> Answer:
-        return await real(context, replace(change, identity=""))
+        return await real(context, change._replace(identity=""))
 
     patch.setitem(send.PUSHES, "put", put)
 

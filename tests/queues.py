@@ -10,16 +10,19 @@ from s3d.api import S3
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
-from s3d.settings import Gateway, Remote, Settings
+from s3d.settings import Gateway, Remote, Settings, WriteQueue
 
 BUCKET = "bucket"
 ENDPOINT = "http://remote.test"
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path, remote: S3, endpoint: str = ENDPOINT) -> AsyncIterator[Queue]:
+async def opened(
+    directory: Path, remote: S3, endpoint: str = ENDPOINT, limits: WriteQueue | None = None
+) -> AsyncIterator[Queue]:
     """The queue, at rest."""
-    settings = Settings(gateway=Gateway(local_dir=directory), remote=Remote(buckets=(BUCKET,)))
+    gateway, far = Gateway(local_dir=directory), Remote(buckets=(BUCKET,))
+    settings = Settings(gateway=gateway, remote=far, write_queue=limits or WriteQueue())
 
     async def probe() -> None:
         """The remote is there."""
@@ -29,9 +32,9 @@ async def opened(directory: Path, remote: S3, endpoint: str = ENDPOINT) -> Async
 
 
 @contextlib.asynccontextmanager
-async def at_work(directory: Path, remote: S3) -> AsyncIterator[Queue]:
+async def at_work(directory: Path, remote: S3, limits: WriteQueue | None = None) -> AsyncIterator[Queue]:
     """The queue with all that runs for life; what ends there fails the test."""
-    async with opened(directory, remote) as queue, asyncio.TaskGroup() as tasks:
+    async with opened(directory, remote, limits=limits) as queue, asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(one)
             for one in (

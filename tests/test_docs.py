@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s3d.cli import QUEUE_ACTIONS
+from s3d.cli.commands import QUEUE_ACTIONS
 from s3d.settings import known_settings
 from tests.daemons import ROOT
 
@@ -108,8 +108,7 @@ def test_a_link_leads_somewhere(document: Path) -> None:
 ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 HOMES = [
     ROOT,
-    ROOT / "operator" / "s3d_operator",
-    *(path.parent for path in (ROOT / "sidecar" / "s3d").rglob("__init__.py")),
+    *(path.parent for package in ("sidecar", "operator") for path in (ROOT / package).rglob("__init__.py")),
 ]
 
 

@@ -13,8 +13,8 @@ from e2e.apiserver.conftest import OPERATOR, Kubectl, access_of
 from e2e.apiserver.test_rotation import CONFIGURATIONS, TARGET, answering, of_the_chart, until_ready
 from e2e.cluster.kube import namespace_object, until
 from s3d_operator.access import Access
-from s3d_operator.build import Image
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.layout import Image
 from s3d_operator.rotation import Keeper, Schedule
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.requests import request

@@ -19,9 +19,9 @@ from e2e.apiserver.conftest import OPERATOR, Kubectl, access_of
 from e2e.apiserver.test_install import OBJECTS
 from e2e.cluster.kube import namespace_object, until
 from s3d_operator.access import Access
-from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget, authorities
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.layout import Image
 from s3d_operator.rotation import Keeper, Schedule, keep, read_contents
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.requests import request

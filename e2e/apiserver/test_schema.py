@@ -73,6 +73,14 @@ FULL: dict[str, Any] = {
         "validateTimeoutSeconds": 2,
         "pinRate": "5Mi",
     },
+    "fuseMount": {
+        "enabled": True,
+        "mountPath": "/mnt/objects",
+        "readOnly": True,
+        "maxSize": "512Mi",
+        "publishAfterSeconds": 5,
+        "maxRename": 10,
+    },
     "opa": {
         "url": "https://opa.opa.svc:8181",
         "path": "a/b",
@@ -118,6 +126,7 @@ FULL: dict[str, Any] = {
     "accessLog": "Errors",
 }
 CACHED = {"enabled": True, "maxSize": "3Gi"}
+MOUNTED = {"enabled": True, "maxSize": "2Gi"}
 UNQUEUED = {"writeQueue": {"enabled": False}}
 GUARANTEED = {"quality": "Guaranteed", "limits": {"memory": "256Mi"}}
 CREDENTIALS = "credentials: give exactly one of secretRef, webIdentity, podIdentity and anonymous"
@@ -171,6 +180,28 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"readCache": CACHED, "volume": {"ephemeral": {"size": "4Gi"}}},
         "volume.ephemeral.size has to be at least writeQueue.maxSize, readCache.maxSize and 512Mi together",
+    ),
+    ({"fuseMount": {"mountPath": "s3"}}, "write the path at which a container of the pod mounts the volume"),
+    ({"fuseMount": {"maxSize": "1023Ki"}}, "fuseMount.maxSize is below 1Mi"),
+    *(
+        (
+            {"fuseMount": MOUNTED, "volume": {kind: {size: "3Gi"}}} | more,
+            f"volume.{kind}.{size} has to be at least fuseMount.maxSize, {names} and 512Mi together",
+        )
+        for kind, size in (("emptyDir", "sizeLimit"), ("ephemeral", "size"))
+        for more, names in (
+            ({}, "writeQueue.maxSize"),
+            (UNQUEUED | {"readCache": {"enabled": True}}, "readCache.maxSize"),
+            ({"readCache": {"enabled": True, "maxSize": "512Mi"}}, "writeQueue.maxSize, readCache.maxSize"),
+        )
+    ),
+    (
+        {
+            "fuseMount": {"enabled": True},
+            "drain": {"job": True},
+            "volume": {"persistentVolumeClaim": {"claimName": "queue"}},
+        },
+        "drain.job is not for a gateway with fuseMount",
     ),
     ({"readCache": {"maxSize": "1023Ki"}}, "readCache.maxSize is below 1Mi"),
     ({"readCache": {"pinRate": "0"}}, "readCache.pinRate is 0"),
@@ -237,7 +268,7 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"remote": {"credentials": KEYS, "identities": {}}}, "spec.remote.identities.secretRef"),
     ({"remote": {"credentials": KEYS, "identities": [{"name": "etl"}]}}, "spec.remote.identities"),
     ({"appCredentials": "Mine"}, "spec.appCredentials"),
-    ({"fuseMount": {"enabled": True}}, 'unknown field "spec.fuseMount"'),
+    ({"nfsMount": {"enabled": True}}, 'unknown field "spec.nfsMount"'),
     ({"image": "mine"}, 'unknown field "spec.image"'),
 ]
 

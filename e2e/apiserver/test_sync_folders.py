@@ -9,10 +9,10 @@ from e2e.apiserver.conftest import Kubectl, Resources, resources
 from e2e.apiserver.test_schema import dumped, everything, paths, rules
 from s3d_operator import schema
 from s3d_operator.crd import sync_folder
-from s3d_operator.folder_spec import SyncFolderSpec
 from s3d_operator.folder_status import SyncFolderStatus
 from s3d_operator.kube import FOLDERS as RESOURCE
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.spec import SyncFolderSpec
 from tests.operator.requests import request
 from tests.operator.test_folder_conditions import HALTED, SEEN, judged
 

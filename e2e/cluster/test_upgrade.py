@@ -14,7 +14,7 @@ from e2e.cluster import kube
 from e2e.cluster.conftest import SCRIPTS, Helm, new_namespace
 from e2e.cluster.kube import APP, Object, ask, get, kubectl, until, wait
 from e2e.cluster.test_delivery import SIZES, condition, objects, status, told
-from s3d_operator.build import HEALTH_PORT, LOCAL_DIR
+from s3d_operator.layout import HEALTH_PORT, LOCAL_DIR
 from tests.relays import Relayed
 from tests.remotes import Remote
 

@@ -90,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_webhook(options: argparse.Namespace) -> int:
     """Serve reviews until SIGTERM."""
     from s3d_operator.access import find_access
-    from s3d_operator.build import Image
     from s3d_operator.kube import Kube
+    from s3d_operator.layout import Image
     from s3d_operator.webhook import Options, Webhook
 
     async def serve() -> None:
@@ -121,8 +121,8 @@ def run_reconcile(options: argparse.Namespace) -> int:
     """Reconcile until SIGTERM."""
     from s3d_operator import reconcile
     from s3d_operator.access import find_access
-    from s3d_operator.build import Image
     from s3d_operator.certs import CertificateTarget
+    from s3d_operator.layout import Image
     from s3d_operator.rotation import Schedule
 
     lifetime, renew_before = options.certificate_lifetime, options.certificate_renew_before

@@ -15,10 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from s3d.errors import ConfigError
-from s3d_operator import build, folders
-from s3d_operator.folder_spec import SyncFolderSpec
+from s3d_operator import folders, gateway_checks
 from s3d_operator.parse import said_of
-from s3d_operator.spec import S3GatewaySpec
+from s3d_operator.spec import S3GatewaySpec, SyncFolderSpec
 
 Object = dict[str, Any]
 
@@ -26,7 +25,7 @@ Object = dict[str, Any]
 def problem_of(gateway: Object) -> str:
     """Why no daemon would start with a gateway's spec: field, position, and what to do; "" where one would."""
     try:
-        build.check(S3GatewaySpec.model_validate(gateway.get("spec") or {}, extra="ignore"))
+        gateway_checks.check(S3GatewaySpec.model_validate(gateway.get("spec") or {}, extra="ignore"))
     except ValidationError as error:
         return said_of(error.errors())
     except ConfigError as error:

@@ -1,13 +1,13 @@
 """Which pod gets which gateway, and why a pod gets none. Pure."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from s3d.errors import ConfigError
-from s3d.settings import parse_bytes
-from s3d_operator import build
-from s3d_operator.build import Object
+from s3d.settings.values import parse_bytes
+from s3d_operator import build, fuse, gateway_checks, layout
+from s3d_operator.layout import Object
 from s3d_operator.names import (
     CONFIG_HASH,
     DRAINS,
@@ -28,8 +28,8 @@ from s3d_operator.overrides import read_overrides
 from s3d_operator.parse import parse_gateway
 from s3d_operator.podspec import annotations, containers, position
 from s3d_operator.reasons import Reason
-from s3d_operator.selector import LabelSelector
 from s3d_operator.spec import S3GatewaySpec
+from s3d_operator.spec.selector import LabelSelector
 
 # What of ours is at pods, written by their authors and by us.
 LABELS = frozenset({INJECT, INJECTED, DRAINS})
@@ -80,7 +80,7 @@ def read_gateway(raw: Object) -> Gateway:
     except ConfigError as error:
         return Gateway(name, created, None, f"{error.message} ({error.hint})")
     try:
-        build.check(spec)
+        gateway_checks.check(spec)
         problem = ""
     except ConfigError as error:
         problem = f"{error.message} ({error.hint})"
@@ -193,6 +193,18 @@ def usable(pod: Object, gateway: Gateway) -> Gateway | Skip:
     return gateway
 
 
+def without_mount(pod: Object, namespace: str, labels: Mapping[str, str]) -> Skip | None:
+    """Say why a pod cannot have the mount of its gateway, by the labels of its namespace."""
+    if FOLDER in annotations(pod):
+        return Skip(
+            Reason.INVALID_FOLDER,
+            "a sidecar with the mount (spec.fuseMount) is root, and one with a SyncFolder is the app's user: give the "
+            "pod one of the two",
+        )
+    text = fuse.refusal(labels, namespace)
+    return Skip(Reason.POD_SECURITY, text) if text else None
+
+
 def cores(value: int | str) -> float:
     """A quantity of processor time as a number of processors."""
     text = str(value)
@@ -218,10 +230,12 @@ def unsuitable(pod: Object) -> Skip | None:
     ours = position(spec)
     others = [c for c in containers(spec) if ours is None or c is not spec["initContainers"][ours]]
     for container in others:
-        if container["name"] == build.NAME:
-            return Skip(Reason.NAME_TAKEN, f"the pod has a container {build.NAME!r} that is not the sidecar: rename it")
+        if container["name"] == layout.NAME:
+            return Skip(
+                Reason.NAME_TAKEN, f"the pod has a container {layout.NAME!r} that is not the sidecar: rename it"
+            )
         for port in container.get("ports") or []:
-            if port.get("containerPort") in {build.DOOR_PORT, build.HEALTH_PORT}:
+            if port.get("containerPort") in {layout.DOOR_PORT, layout.HEALTH_PORT}:
                 return Skip(
                     Reason.PORT_TAKEN,
                     f"container {container['name']!r} uses port {port['containerPort']}, which s3d needs",

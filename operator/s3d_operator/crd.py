@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.folder_spec import SyncFolderSpec
 from s3d_operator.folder_status import SyncFolderStatus
 from s3d_operator.gateway_status import S3GatewayStatus
 from s3d_operator.names import API_VERSION, GROUP, S3_GATEWAY, SYNC_FOLDER, VERSION
 from s3d_operator.schema import MESSAGES, Resource, Rule
-from s3d_operator.spec import S3GatewaySpec
+from s3d_operator.spec import S3GatewaySpec, SyncFolderSpec
 
 Column = tuple[str, str, str, int]
 CONDITION = ".status.conditions[?(@.type=='{}')].{}"
@@ -176,9 +175,9 @@ def given(default: Any) -> Any:
 def files() -> dict[Path, str]:
     """What is generated: paths relative to the repository, and their text. The definitions are in `crds/`."""
     made: dict[Path, str] = {}
-    for source, crd in (("spec", s3gateway()), ("folder_spec", sync_folder())):
+    for source, crd in (("gateway", s3gateway()), ("folder", sync_folder())):
         plural = crd["spec"]["names"]["plural"]
-        head_line = f"# Generated from operator/s3d_operator/{source}.py by `s3d-operator crds`; do not edit.\n"
+        head_line = f"# Generated from operator/s3d_operator/spec/{source}.py by `s3d-operator crds`; do not edit.\n"
         plain = yaml.safe_dump(crd, width=120, allow_unicode=True)
         if "{{" in plain:
             raise ValueError("a description would be taken for a template by Helm")

@@ -2,9 +2,9 @@
 
 import hashlib
 
-from s3d_operator import build, mounted
-from s3d_operator.build import Object
+from s3d_operator import build, gateway_settings, layout, mounted
 from s3d_operator.gateway_status import LastPod
+from s3d_operator.layout import Object
 from s3d_operator.names import API_VERSION, CONFIG_HASH, DRAINS, INJECT, INJECTED
 from s3d_operator.spec import S3GatewaySpec
 
@@ -20,14 +20,14 @@ def job_name(gateway: str, claim: str, last: LastPod) -> str:
     return f"{gateway[:46]}-drain-{hashlib.sha256(f'{claim}/{last.uid}'.encode()).hexdigest()[:10]}"
 
 
-def drain_job(spec: S3GatewaySpec, gateway: Object, image: build.Image, claim: str, last: LastPod) -> Object:
+def drain_job(spec: S3GatewaySpec, gateway: Object, image: layout.Image, claim: str, last: LastPod) -> Object:
     """The Job that delivers what a pod left in a claim, as the sidecar would, and takes nothing.
 
     `gateway` is the metadata of the S3Gateway. The pod gets no gateway itself, and no token of its service account but
     what its identity to the remote is made from.
     """
     name = gateway["name"]
-    container = build.sidecar(spec, image, grace_seconds=build.DRAIN_GRACE_SECONDS, bounds_storage=False)
+    container = build.sidecar(spec, image, grace_seconds=layout.DRAIN_GRACE_SECONDS, bounds_storage=False)
     for part in ("restartPolicy", "startupProbe", "readinessProbe", "livenessProbe"):
         del container[part]
     if last.run_as_user is not None:
@@ -36,11 +36,11 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: build.Image, claim: s
         mount for mount in container["volumeMounts"] if mount["name"] not in mounted.OF_THE_DOOR
     ]
     template = spec.volume.persistent_volume_claim and spec.volume.persistent_volume_claim.template
-    local: Object = {"name": template or build.NAME, "persistentVolumeClaim": {"claimName": claim}}
+    local: Object = {"name": template or layout.NAME, "persistentVolumeClaim": {"claimName": claim}}
     security: Object = {"runAsNonRoot": True} | ({} if last.fs_group is None else {"fsGroup": last.fs_group})
     pod: Object = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": build.DRAIN_GRACE_SECONDS,
+        "terminationGracePeriodSeconds": layout.DRAIN_GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": security,
@@ -50,7 +50,7 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: build.Image, claim: s
             *(
                 volume
                 for volume in build.volumes(spec, name)
-                if volume["name"] not in {build.NAME, *mounted.OF_THE_DOOR}
+                if volume["name"] not in {layout.NAME, *mounted.OF_THE_DOOR}
             ),
         ],
     }
@@ -70,7 +70,7 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: build.Image, claim: s
             "name": job_name(name, claim, last),
             "namespace": gateway["namespace"],
             "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": "s3d-operator"},
-            "annotations": {CONFIG_HASH: build.config_hash(spec, None)},
+            "annotations": {CONFIG_HASH: gateway_settings.config_hash(spec, None)},
             # Not blockOwnerDeletion: that would take a permission on finalizers.
             "ownerReferences": [owner],
         },
@@ -84,7 +84,7 @@ def drain_job(spec: S3GatewaySpec, gateway: Object, image: build.Image, claim: s
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                     {
                         "action": "FailJob",
-                        "onExitCodes": {"containerName": build.NAME, "operator": "In", "values": [LEFT_BEHIND]},
+                        "onExitCodes": {"containerName": layout.NAME, "operator": "In", "values": [LEFT_BEHIND]},
                     },
                 ]
             },

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable
 from http import HTTPStatus
 from typing import Literal
 
-from s3d_operator import build, drain_job
-from s3d_operator.build import Image
+from s3d_operator import drain_job, gateway_settings
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.gateway_status import ClaimStatus
 from s3d_operator.kube import CLAIMS, JOBS, ApiError, Kube, Object
+from s3d_operator.layout import Image
 from s3d_operator.names import API_VERSION, CONFIG_HASH
 from s3d_operator.pods import Left, Pod, Report, total
 from s3d_operator.reasons import Reason
@@ -239,7 +239,7 @@ class Drains:
                 f"{drain_job.KEPT_SECONDS // 60} minutes. Parked changes need a pod with the claim, and `s3d queue`"
             )
             await self._tell(gateway, Reason.DRAIN_JOB_FAILED, text)
-        if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != build.config_hash(spec, None):
+        if (job["metadata"].get("annotations") or {}).get(CONFIG_HASH) != gateway_settings.config_hash(spec, None):
             await self._delete(namespace, name)
         return claim
 

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from s3d_operator.build import Object
+from s3d_operator.layout import Object
 
 
 class Edit:

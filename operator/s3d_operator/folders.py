@@ -13,14 +13,14 @@ from typing import Any
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d_operator import build
-from s3d_operator.build import Object
+from s3d_operator import layout
 from s3d_operator.choice import Gateway, Skip
-from s3d_operator.folder_spec import SyncFolderSpec
+from s3d_operator.layout import Object
 from s3d_operator.names import FOLDER
 from s3d_operator.parse import parse_spec
 from s3d_operator.podspec import MESH_PROXIES, annotations, containers
 from s3d_operator.reasons import Reason
+from s3d_operator.spec import SyncFolderSpec
 
 EXPLAIN = "`kubectl explain syncfolder.spec` says what each field takes"
 READ_ONLY = frozenset({"configMap", "secret", "projected", "downwardAPI", "image"})
@@ -89,7 +89,7 @@ def settings(spec: SyncFolderSpec) -> dict[str, Any]:
     """The daemon's settings of a folder, by name."""
     return {
         "S3D_SYNC_FOLDER": True,
-        "S3D_SYNC_FOLDER_DIR": build.FOLDER_DIR,
+        "S3D_SYNC_FOLDER_DIR": layout.FOLDER_DIR,
         "S3D_SYNC_FOLDER_BUCKET": spec.bucket,
         "S3D_SYNC_FOLDER_PREFIX": spec.prefix,
         "S3D_SYNC_FOLDER_DIRECTION": spec.direction,
@@ -106,7 +106,7 @@ def settings(spec: SyncFolderSpec) -> dict[str, Any]:
 def check(spec: SyncFolderSpec) -> None:
     """Refuse a spec that no daemon would start with. Raises ConfigError in the words of the spec."""
     # Off, so that no directory is looked at: they are the pod's, and not of this machine.
-    judged = settings(spec) | {"S3D_SYNC_FOLDER": False, "S3D_LOCAL_DIR": build.LOCAL_DIR}
+    judged = settings(spec) | {"S3D_SYNC_FOLDER": False, "S3D_LOCAL_DIR": layout.LOCAL_DIR}
     try:
         config.load({"S3D_CONFIG": json.dumps(judged)})
     except ConfigError as error:
@@ -137,14 +137,14 @@ def waiting(sidecar: Object) -> Object:
 
     It comes after the sidecar has started, so that no probe waits for the remote.
     """
-    local = next(mount for mount in sidecar["volumeMounts"] if mount["mountPath"] == build.LOCAL_DIR)
+    local = next(mount for mount in sidecar["volumeMounts"] if mount["mountPath"] == layout.LOCAL_DIR)
     kept = {name: sidecar[name] for name in ("image", "imagePullPolicy", "securityContext")}
     limits = {name: amount for name, amount in sidecar["resources"]["limits"].items() if name != "ephemeral-storage"}
     return {
-        "name": build.WAIT,
+        "name": layout.WAIT,
         **kept,
         "args": WAITS,
-        "env": [{"name": "S3D_LOCAL_DIR", "value": build.LOCAL_DIR}],
+        "env": [{"name": "S3D_LOCAL_DIR", "value": layout.LOCAL_DIR}],
         "resources": {"requests": sidecar["resources"]["requests"], "limits": limits},
         "volumeMounts": [local | {"readOnly": True}],
     }
@@ -191,12 +191,12 @@ def place(pod: Object, gateway: Gateway, folders: Iterable[Folder]) -> Placed | 
 
 def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec) -> Placed | Skip:
     """Find the volume of a folder in a pod, and who uses it there."""
-    if any(each["name"] == build.WAIT and each.get("args") != WAITS for each in containers(pod["spec"])):
-        return Skip(Reason.NAME_TAKEN, f"the pod has a container {build.WAIT!r} that is not ours: rename it")
+    if any(each["name"] == layout.WAIT and each.get("args") != WAITS for each in containers(pod["spec"])):
+        return Skip(Reason.NAME_TAKEN, f"the pod has a container {layout.WAIT!r} that is not ours: rename it")
     mounts = [
         (container, mount)
         for container in containers(pod["spec"])
-        if container["name"] not in {build.NAME, build.WAIT} | MESH_PROXIES
+        if container["name"] not in {layout.NAME, layout.WAIT} | MESH_PROXIES
         for mount in container.get("volumeMounts") or []
         if (mount["mountPath"].rstrip("/") or "/") == spec.mount_path
     ]
@@ -221,7 +221,7 @@ def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec) -> 
             "its securityContext, or fsGroup in that of the pod",
         )
     sub = {"subPath": mount["subPath"]} if mount.get("subPath") else {}
-    placed = {"name": mount["name"], "mountPath": build.FOLDER_DIR, **sub}
+    placed = {"name": mount["name"], "mountPath": layout.FOLDER_DIR, **sub}
     return Placed(spec, placed, user or None, group if user else None, container["name"])
 
 

@@ -122,7 +122,8 @@ class S3GatewayStatus(Resource):
     )
     conditions: tuple[Condition, ...] = Field(
         default=(),
-        description="Ready, Accepted, CredentialsResolved, RemoteReachable, SettingsAccepted, DataAtRisk, Conflicted.",
+        description="Ready, Accepted, CredentialsResolved, RemoteReachable, SettingsAccepted, DataAtRisk, Conflicted; "
+        "Mounted where there is a mount.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

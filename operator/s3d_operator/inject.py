@@ -6,13 +6,13 @@ injecting once. What the user or another webhook has set is never overwritten.
 
 from dataclasses import dataclass
 
-from s3d_operator import build, folders, mounted
-from s3d_operator.build import Image, Object, Overrides
+from s3d_operator import build, folders, fuse, gateway_settings, layout, mounted
 from s3d_operator.choice import Gateway
 from s3d_operator.edit import Edit
 from s3d_operator.folders import Placed
+from s3d_operator.layout import Image, Object
 from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, FOLDER_HASH, INJECTED, ORIGINAL_GRACE
-from s3d_operator.overrides import read_overrides
+from s3d_operator.overrides import Overrides, read_overrides
 from s3d_operator.podspec import MESH_PROXIES, annotations, containers, has_storage_limit, position
 from s3d_operator.spec import S3GatewaySpec
 
@@ -97,20 +97,23 @@ def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = N
         edit.add(gateway.name, "metadata", "labels", INJECTED)
     edit.child("metadata", "annotations", default={})
     if CONFIG_HASH not in annotations(edit.pod):
-        edit.add(build.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
+        edit.add(gateway_settings.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
     if folder and FOLDER_HASH not in annotations(edit.pod):
         edit.add(folders.folder_hash(folder.spec), "metadata", "annotations", FOLDER_HASH)
-    grace = raise_grace(edit, build.drain_seconds(gateway.spec, overrides))
+    grace = raise_grace(edit, gateway_settings.drain_seconds(gateway.spec, overrides))
     add_sidecar(edit, gateway, overrides, image, grace, folder)
     exclude_from_mesh(edit)
     if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
         for path in app_containers(edit.pod["spec"]):
             warnings += add_environment(edit, path, gateway.spec)
+    if gateway.spec.fuse_mount.enabled:
+        for path in app_containers(edit.pod["spec"]):
+            warnings += show_mount(edit, path, gateway.spec)
     has_group = (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None
     if (gateway.spec.volume.outlives or gateway.spec.volume.ephemeral) and not has_group:
         warnings.append(
             "the pod has no securityContext.fsGroup: if the storage of the claim belongs to root, the gateway cannot "
-            f"write to it and does not start. Any group works, such as {build.USER}"
+            f"write to it and does not start. Any group works, such as {layout.USER}"
         )
     if folder:
         warnings += warnings_of(folder, gateway.spec)
@@ -125,7 +128,7 @@ def warnings_of(folder: Placed, spec: S3GatewaySpec) -> list[str]:
             "it by the pod's fsGroup: files and directories that the app makes have to be writable for the group"
         )
         return [text]
-    if spec.volume.outlives and folder.user != build.USER:
+    if spec.volume.outlives and folder.user != layout.USER:
         text = (
             f"the sidecar runs as user {folder.user}, as container {folder.container!r} does: a claim in which another "
             "user's gateway has kept its queue has to be made writable for it first (docs/KUBERNETES.md)"
@@ -140,7 +143,7 @@ def raise_grace(edit: "Edit", drain_seconds: int) -> int:
     current: int = DEFAULT_GRACE_SECONDS if own is None else own
     recorded = annotations(edit.pod).get(ORIGINAL_GRACE, "")
     is_recorded = recorded.isascii() and recorded.isdecimal() and len(recorded) < 10
-    grace: int = max(current, (int(recorded) if is_recorded else current) + drain_seconds + build.MARGIN_SECONDS)
+    grace: int = max(current, (int(recorded) if is_recorded else current) + drain_seconds + layout.MARGIN_SECONDS)
     if not is_recorded:
         edit.add(str(current), "metadata", "annotations", ORIGINAL_GRACE)
     if grace != own:
@@ -162,10 +165,12 @@ def add_sidecar(
         grace_seconds=grace_seconds,
         bounds_storage=bounds,
         overrides=overrides,
-        more=folder.settings if folder else {},
+        more=(folder.settings if folder else {}) | settings_of_mount(gateway.spec, pod),
     )
     if folder:
         sidecar = folders.join(sidecar, folder)
+    if gateway.spec.fuse_mount.enabled:
+        sidecar = fuse.join(sidecar)
     index = position(pod)
     if index is None:
         inits = edit.child("spec", "initContainers", default=[])
@@ -175,17 +180,26 @@ def add_sidecar(
         complete(edit, ("spec", "initContainers", index), sidecar)
     if folder and folder.spec.wait_for_initial_sync:
         inits = edit.at("spec", "initContainers")
-        if not any(container["name"] == build.WAIT for container in inits):
+        if not any(container["name"] == layout.WAIT for container in inits):
             edit.add(folders.waiting(sidecar), "spec", "initContainers", index + 1)
     there = {volume["name"] for volume in edit.child("spec", "volumes", default=[])}
-    for volume in build.volumes(gateway.spec, gateway.name):
+    mount_volume = [fuse.volume()] if gateway.spec.fuse_mount.enabled else []
+    for volume in [*build.volumes(gateway.spec, gateway.name), *mount_volume]:
         if volume["name"] not in there:
             edit.add(volume, "spec", "volumes", "-")
 
 
+def settings_of_mount(spec: S3GatewaySpec, pod: Object) -> Object:
+    """The settings of the mount in a pod, whose files are those of the first container of the app."""
+    if not spec.fuse_mount.enabled:
+        return {}
+    first: Object = next((each for each in pod["containers"] if each["name"] not in MESH), {})
+    return fuse.settings(spec) | fuse.owned_by(*folders.identity_of(pod, first))
+
+
 def exclude_from_mesh(edit: "Edit") -> None:
     """Keep a mesh from taking the kubelet's probes of the sidecar."""
-    port = str(build.HEALTH_PORT)
+    port = str(layout.HEALTH_PORT)
     metadata, spec = edit.pod["metadata"], edit.pod["spec"]
     said = set((metadata.get("labels") or {}).items()) | set(annotations(edit.pod).items())
     for mesh in MESHES:
@@ -240,7 +254,7 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     warnings = []
     want = {"AWS_ENDPOINT_URL_S3": endpoint}
     if not have.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
-        want["AWS_REGION"] = build.region(spec)
+        want["AWS_REGION"] = gateway_settings.region(spec)
     file = f"{mounted.APP_DIR}/{mounted.APP_FILE}"
     has_file = (have.get("AWS_SHARED_CREDENTIALS_FILE") or {}).get("value") == file
     if spec.app_credentials == "Dummy" and not have.keys() & IDENTITY:
@@ -289,6 +303,22 @@ def add_environment(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySp
     return warnings
 
 
+def show_mount(edit: "Edit", path: tuple[str | int, ...], spec: S3GatewaySpec) -> list[str]:
+    """Let one container of the app see the mount; answer what its author should know."""
+    wanted = fuse.seen_at(spec)
+    mounts = edit.child(*path, "volumeMounts", default=[])
+    there = next((each for each in mounts if each.get("mountPath") == wanted["mountPath"]), None)
+    if there is None:
+        edit.add(wanted, *path, "volumeMounts", "-")
+    elif there.get("name") != fuse.VOLUME:
+        text = (
+            f"container {edit.at(*path)['name']!r} has a volume of its own at {wanted['mountPath']}, where "
+            "fuseMount.mountPath is: it does not see the mount. Give one of the two another path"
+        )
+        return [text]
+    return []
+
+
 def mount(edit: "Edit", path: tuple[str | int, ...], volume: str, where: str) -> None:
     """Show one of the sidecar's volumes to a container of the app, read-only."""
     mounts = edit.child(*path, "volumeMounts", default=[])
@@ -302,4 +332,4 @@ def app_containers(spec: Object) -> list[tuple[str | int, ...]]:
     after = -1 if sidecar is None else sidecar
     inits = [("initContainers", i) for i in range(after + 1, len(spec.get("initContainers") or []))]
     mains = [("containers", i) for i in range(len(spec["containers"]))]
-    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH | {build.WAIT}]
+    return [("spec", kind, i) for kind, i in inits + mains if spec[kind][i]["name"] not in MESH | {layout.WAIT}]

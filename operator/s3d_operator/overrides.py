@@ -1,13 +1,14 @@
 """What a pod asks for itself by annotations, in place of what its gateway says. Pure."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from s3d.errors import ConfigError
-from s3d_operator.build import Object, Overrides
+from s3d_operator.layout import Object
 from s3d_operator.names import POD_OVERRIDES
 from s3d_operator.podspec import annotations
-from s3d_operator.schema import CPU_PATTERN, SIZE_PATTERN
+from s3d_operator.schema import CPU_PATTERN, SIZE_PATTERN, Cpu, Size
 
 DAY_SECONDS = 86_400
 # What the annotations that a pod asks by look like, by the first word of their name.
@@ -16,6 +17,20 @@ OVERRIDE_PATTERNS = {
     "memory": (SIZE_PATTERN, "256Mi or 1Gi"),
     "drain": (r"\d+", "60"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a pod asks for itself, by annotations, in place of what its gateway says."""
+
+    cpu_request: Cpu | None = None
+    cpu_limit: Cpu | None = None
+    memory_request: Size | None = None
+    memory_limit: Size | None = None
+    drain_seconds: int | None = None
+
+
+NO_OVERRIDES = Overrides()
 
 
 def read_overrides(pod: Object) -> Overrides:

@@ -17,7 +17,7 @@ import aiohttp
 
 from s3d import problems
 from s3d.problems import AT_RISK_SECONDS, KINDS
-from s3d_operator import build
+from s3d_operator import layout
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.kube import Object
 from s3d_operator.names import CONFIG_HASH, DRAINS, EXPENDABLE, FOLDER, FOLDER_HASH, INJECTED
@@ -45,6 +45,7 @@ HALTS = frozenset(
         Reason.FOLDER_EMPTY,
         Reason.REMOTE_EMPTY,
         Reason.REMOTE_ROLLED_BACK,
+        Reason.FOLDER_ROLLED_BACK,
         Reason.MASS_DELETE,
     }
 )
@@ -77,6 +78,8 @@ class Left:
     """False: the gateway said nothing at its end; this is what it said last."""
     unsent: int = 0
     """Changes in its sync folder that were not even queued."""
+    unpublished: int = 0
+    """Files of its mount that did not become objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,8 @@ class Pod:
             return Left(0, 0)
         try:
             said = json.loads(self.message)
-            parked, unsent = (count(said.get(name, 0)) for name in ("parked", "unsent"))
-            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=unsent)
+            parked, unsent, unpublished = (count(said.get(name, 0)) for name in ("parked", "unsent", "unpublished"))
+            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=unsent, unpublished=unpublished)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -157,7 +160,7 @@ def read_pod(raw: Object) -> Pod:
     """Read a pod as the API server gave it."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    said: Object = next((c for c in states if c["name"] == build.NAME), {})
+    said: Object = next((c for c in states if c["name"] == layout.NAME), {})
     state = said.get("state") or {}
     ended = state.get("terminated")
     labels, notes = metadata.get("labels") or {}, metadata.get("annotations") or {}
@@ -186,7 +189,7 @@ def read_pod(raw: Object) -> Pod:
         # By both: a pod that was made before the webhook knew folders names one and has none.
         folder=notes.get(FOLDER, "") if FOLDER_HASH in notes else "",
         folder_hash=notes.get(FOLDER_HASH, ""),
-        folder_outlives=not {"emptyDir", "ephemeral"} & volume_at(spec, build.FOLDER_DIR).keys(),
+        folder_outlives=not {"emptyDir", "ephemeral"} & volume_at(spec, layout.FOLDER_DIR).keys(),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
@@ -201,9 +204,9 @@ def refusal_of(status: Object) -> str:
 
 def endpoint_of(spec: Object) -> str:
     """The URL of a pod's gateway, by the settings that its sidecar got when it was made."""
-    ours = [container for container in spec.get("initContainers") or [] if container["name"] == build.NAME]
+    ours = [container for container in spec.get("initContainers") or [] if container["name"] == layout.NAME]
     told = [each.get("value") or "" for container in ours for each in container.get("env") or []]
-    return build.TLS_ENDPOINT if any('"S3D_ENDPOINT":"https://' in each for each in told) else build.ENDPOINT
+    return layout.TLS_ENDPOINT if any('"S3D_ENDPOINT":"https://' in each for each in told) else layout.ENDPOINT
 
 
 def goes_past(spec: Object) -> tuple[str, ...]:
@@ -218,7 +221,7 @@ def goes_past(spec: Object) -> tuple[str, ...]:
 
 def claim_of(spec: Object) -> str:
     """The claim that is the volume of the local dir; empty where that is none, or has a name that no claim can have."""
-    name: str = volume_at(spec, build.LOCAL_DIR).get(CLAIM, {}).get("claimName", "")
+    name: str = volume_at(spec, layout.LOCAL_DIR).get(CLAIM, {}).get("claimName", "")
     return name if re.fullmatch(DNS_NAME, name) and len(name) <= 253 else ""
 
 
@@ -227,7 +230,7 @@ def volume_at(spec: Object, place: str) -> Object:
     names = {
         mount["name"]
         for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-        if container["name"] == build.NAME
+        if container["name"] == layout.NAME
         for mount in container.get("volumeMounts") or []
         if mount["mountPath"] == place
     }
@@ -253,9 +256,9 @@ def manner_of(metadata: Object, spec: Object) -> LastPod:
 
 def user_of(spec: Object) -> int | None:
     """The user of a pod's gateway, where it is another than usual: with a sync folder it is the app's."""
-    ours = [container for container in spec.get("initContainers") or [] if container["name"] == build.NAME]
+    ours = [container for container in spec.get("initContainers") or [] if container["name"] == layout.NAME]
     users = [(container.get("securityContext") or {}).get("runAsUser") for container in ours]
-    return next((user for user in users if isinstance(user, int) and user not in {0, build.USER}), None)
+    return next((user for user in users if isinstance(user, int) and user not in {0, layout.USER}), None)
 
 
 def owner_of(raw: Object) -> Object:
@@ -324,6 +327,8 @@ class Report:
     """The fields whose files are wrong, so that it goes on with the last good ones."""
     folder: FolderReport | None = None
     """Its sync folder, where it has one."""
+    mounts: bool = False
+    """Whether it has the mount."""
 
     @classmethod
     def read(cls, text: builtins.bytes) -> Self:
@@ -349,6 +354,7 @@ class Report:
                     field for name, field in FILES.items() if said.get("files", {}).get(name, {}).get("error")
                 ),
                 folder=FolderReport.read(said.get("sync_folder")),
+                mounts=bool((said.get("mount") or {}).get("mounted")),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None
@@ -378,7 +384,7 @@ def total(counts: Iterable[int]) -> int:
     return min(sum(counts), MAX_COUNT)
 
 
-async def ask(pods: Iterable[Pod], port: int = build.HEALTH_PORT) -> dict[str, Report | None]:
+async def ask(pods: Iterable[Pod], port: int = layout.HEALTH_PORT) -> dict[str, Report | None]:
     """Ask the gateways of pods, some at once: by the pod's uid what it says; None where it says nothing of use."""
     slots = asyncio.Semaphore(MAX_CONCURRENT)
     answers: dict[str, Report | None] = {}

@@ -1,7 +1,7 @@
 """What a pod says, as the API server has it. A typed pod would lose every field that is newer than its types."""
 
-from s3d_operator import build
-from s3d_operator.build import Object
+from s3d_operator import layout
+from s3d_operator.layout import Object
 
 # The proxies of meshes start first, or nothing after them reaches the network; they are no apps.
 MESH_PROXIES = frozenset({"istio-proxy", "linkerd-proxy"})
@@ -10,7 +10,7 @@ MESH_PROXIES = frozenset({"istio-proxy", "linkerd-proxy"})
 def position(spec: Object) -> int | None:
     """The index of the sidecar among the init containers; one that merely has its name is not it."""
     for index, container in enumerate(spec.get("initContainers") or []):
-        if container["name"] == build.NAME and any(e["name"] == "S3D_CONFIG" for e in container.get("env") or []):
+        if container["name"] == layout.NAME and any(e["name"] == "S3D_CONFIG" for e in container.get("env") or []):
             return index
     return None
 
@@ -20,7 +20,7 @@ def has_storage_limit(spec: Object) -> bool:
     return any(
         "ephemeral-storage" in ((container.get("resources") or {}).get("limits") or {})
         for container in containers(spec)
-        if container["name"] != build.NAME
+        if container["name"] != layout.NAME
     )
 
 

@@ -10,7 +10,6 @@ process. Nor does any admission.
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
@@ -24,35 +23,34 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from s3d.errors import S3DError
-from s3d_operator import build, pods, rotation
+from s3d_operator import layout, mount_ends, pods, rotation
 from s3d_operator.access import Access, find_access
-from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget
-from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, wanted
+from s3d_operator.choice import Gateway, Skip, read_gateway, wanted, without_mount
+from s3d_operator.config_maps import ConfigMaps
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.folder_rounds import FolderRounds
 from s3d_operator.folders import asked_for, place, read_folder
+from s3d_operator.gateway_facts import GatewayFacts, facts_of
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
-from s3d_operator.kube import CONFIG_MAPS, FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
+from s3d_operator.kube import FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
+from s3d_operator.layout import Image
 from s3d_operator.losses import lost_with, read_lost, remember
 from s3d_operator.metrics import ReconcilerMetrics, scrape
-from s3d_operator.names import API_VERSION, INJECT, INJECTED, INJECTION
+from s3d_operator.names import INJECT, INJECTED, INJECTION
 from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
 from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
-from s3d_operator.status import SHOW_STATUS, GatewayFacts, Seen, stamp, status_of
+from s3d_operator.status import stamp, status_of
+from s3d_operator.telling import Telling
 
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
 REST_SECONDS = 1
 # What kopf told of the pods is compared with what there is.
 COMPARE_SECONDS = 60
-# A ConfigMap that somebody has deleted comes back after this.
-REAPPLY_SECONDS = 300
-# Events about the injection of older pods were told by somebody before, or have run out.
-NEW_SECONDS = 600
 ASKED_BY_NAMESPACE = f"!{INJECTED},{INJECT} notin (true,false)"
 ASKED_BY_LABEL = f"{INJECT}=true,!{INJECTED}"
 OPTED_IN = f"{INJECTION}=enabled"
@@ -63,11 +61,13 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """What is known, and the rounds that write what follows from it."""
 
-    def __init__(self, kube: Kube, image: Image, *, door_port: int = build.HEALTH_PORT) -> None:
+    def __init__(self, kube: Kube, image: Image, *, door_port: int = layout.HEALTH_PORT) -> None:
         self.kube = kube
         self.image = image
         self.events = Events(kube)
+        self.telling = Telling(self.events, self.apart)
         self.drains = Drains(kube, self.events, image)
+        self.config_maps = ConfigMaps(kube)
         self.metrics = ReconcilerMetrics()
         self.wake = asyncio.Event()
         self.gateways = Observed(read_gateway)
@@ -84,12 +84,12 @@ class Reconciler:
         """Pods that have had a claim since the last round."""
         self._ended: dict[str, Pod] = {}
         """Pods that went and are to be looked through for losses."""
+        self._labels: dict[str, dict[str, str]] = {}
+        """By its name the labels of a namespace that opted in."""
         self._judged: set[str] = set()
         """Pods whose end was looked through."""
         self._counted: set[str] = set()
         """Pods whose loss this process has counted in a status; others in a status were told by one before."""
-        self._applied: dict[str, tuple[str, float]] = {}
-        """By a gateway's uid the ConfigMap last written, and when."""
         self._compared_at = 0.0
         """When the pods were last compared with a list of the API server."""
         self._failed: set[str] = set()
@@ -201,23 +201,30 @@ class Reconciler:
             whose = "S3Gateway {namespace}/{name}".format_map(raw["metadata"])
             # Before the status: who waits for the generation that it has seen finds what running pods reload from.
             with self.apart(f"the ConfigMap of {whose}"):
-                await self.write_config(raw)
+                await self.config_maps.write(raw)
             with self.apart(whose):
                 facts, lost, shared = None, 0, await self.find_shared(raw)
                 if knows_pods:
                     known, gone = await self.settle_claims(raw, shared, ended, holding)
                     known["lost"], lost = self.count_losses(raw, ended, gone, now)
-                    facts = replace(self.facts_of(raw, by_namespace, answers, without, known["claims"]), **known)
+                    gateways = by_namespace[key[0]]
+                    (own,) = (gateway for gateway in gateways if gateway.name == key[1])
+                    pods = [pod for pod in self._pods if is_of(pod, raw["metadata"])]
+                    bare, claims = without.get(key, 0), known["claims"]
+                    facts = facts_of(own, gateways, pods, answers, self._reports, claims, self.image, uninjected=bare)
+                    facts = replace(facts, **known)
                 await self.write_status(raw, facts, now, shared)
                 # Only now: while the status does not say so, each round finds the same losses.
                 if lost:
                     self.metrics.lost.labels(*key).inc(lost)
                 unsaid.discard(key)
-                await self.tell_refused(raw)
+                await self.telling.refused(raw)
         self._holding = {uid: pod for uid, pod in self._holding.items() if uid not in holding}
         await self.look_at_folders(by_namespace, answers, ended.values(), now)
-        await self.tell_orphans({(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws})
-        await self.tell_injections(now)
+        await self.telling.orphans(
+            self._pods, {(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in raws}
+        )
+        await self.telling.injections(self._pods, now)
         await self.tell_losses(raws, {uid: pod for uid, pod in ended.items() if pod.of not in unsaid}, told)
         return next((result for result in ("bug", "failed") if result in self._failed), "done")
 
@@ -241,6 +248,8 @@ class Reconciler:
                 await self.folder_rounds.write(raw, known, pods, answers, self._reports, now)
         with self.apart("the sync folders of pods that ended"):
             await self.folder_rounds.tell_ends(ended, raws)
+        with self.apart("the mounts of pods that ended"):
+            await mount_ends.tell_ends(self.events, ended)
 
     async def find_shared(self, raw: Object) -> str:
         """The claim of a gateway that several nodes can have at once; empty where there is none."""
@@ -307,6 +316,8 @@ class Reconciler:
                     known = (folder for folder in self.folders.objects.values() if folder.namespace == namespace)
                     placed = place(raw, choice, known)
                     choice = placed if isinstance(placed, Skip) else choice
+                if isinstance(choice, Gateway) and choice.spec and choice.spec.fuse_mount.enabled:
+                    choice = without_mount(raw, namespace, self._labels.get(namespace, {})) or choice
                 if isinstance(choice, Skip):
                     text = f"pod {name} runs without a gateway: {choice.message}"
                 else:
@@ -322,50 +333,13 @@ class Reconciler:
         """The pods that opted in and lack a gateway's label: they have none, or one by an earlier webhook."""
         found: list[Object] = (await self.kube.list(PODS, labels=ASKED_BY_LABEL)).get("items") or []
         namespaces = await self.kube.list(NAMESPACES, labels=OPTED_IN, only_metadata=True)
+        self._labels = {
+            each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in namespaces.get("items") or []
+        }
         for namespace in namespaces.get("items") or []:
             answer = await self.kube.list(PODS, namespace["metadata"]["name"], labels=ASKED_BY_NAMESPACE)
             found += answer.get("items") or []
         return found
-
-    def facts_of(
-        self,
-        raw: Object,
-        gateways: dict[str, list[Gateway]],
-        answers: dict[str, Report | None],
-        without: dict[tuple[str, str], int],
-        claims: Iterable[ClaimStatus],
-    ) -> GatewayFacts:
-        """What is known of a gateway besides itself."""
-        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
-        (own,) = (gateway for gateway in gateways[namespace] if gateway.name == name)
-        current = build.config_hash(own.spec, self.image) if own.spec else ""
-        said = {claim.claim_name for claim in claims if claim.changes is not None}
-        seen = [
-            Seen(
-                is_outdated=bool(current) and pod.config_hash != current,
-                listens=pod.listens,
-                report=self._reports.get(pod.uid),
-                answers=answers.get(pod.uid) is not None,
-                may_hold=pod.claim not in said if pod.claim else pod.has_run or pod.uid in self._reports,
-                waits_for=pod.waits_for,
-            )
-            for pod in self._pods
-            if is_of(pod, raw["metadata"])
-            if not (pod.is_over and not pod.listens) and not pod.drains
-        ]
-        rivals = [
-            other
-            for other in gateways[namespace]
-            if own.spec and other.spec and other is not own
-            if overlap(own.spec.pod_selector, other.spec.pod_selector)
-        ]
-        rivals.sort(key=lambda gateway: gateway.rank)
-        return GatewayFacts(
-            pods=seen,
-            uninjected=without.get((namespace, name), 0),
-            older=next((rival.name for rival in rivals if rival.rank < own.rank), ""),
-            younger=[rival.name for rival in rivals if rival.rank > own.rank],
-        )
 
     async def write_status(self, raw: Object, facts: GatewayFacts | None, now: datetime, shared: str) -> None:
         """Write the status of a gateway where it is another one."""
@@ -378,54 +352,6 @@ class Reconciler:
         known = {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]}
         await self.kube.apply(GATEWAYS, {"metadata": known, "status": status}, COMPONENT, part="status")
 
-    async def write_config(self, raw: Object) -> None:
-        """Write the ConfigMap that running pods reload from; a spec that cannot be used leaves the last one."""
-        gateway, metadata = read_gateway(raw), raw["metadata"]
-        if gateway.spec is None:
-            return
-        text = json.dumps(build.reloaded(gateway.spec), sort_keys=True)
-        before, at = self._applied.get(metadata["uid"], ("", 0.0))
-        if text == before and time.monotonic() - at < REAPPLY_SECONDS:
-            return
-        owner = {"apiVersion": API_VERSION, "kind": "S3Gateway", "name": metadata["name"], "uid": metadata["uid"]}
-        known = {
-            "name": build.config_map(gateway.name),
-            "namespace": metadata["namespace"],
-            "labels": {"app.kubernetes.io/name": "s3d", "app.kubernetes.io/managed-by": COMPONENT},
-            # Not blockOwnerDeletion: that would take a permission on finalizers.
-            "ownerReferences": [owner | {"controller": True}],
-        }
-        await self.kube.apply(CONFIG_MAPS, {"metadata": known, "data": {build.CONFIG_FILE: text}}, COMPONENT)
-        self._applied[metadata["uid"]] = text, time.monotonic()
-
-    async def tell_orphans(self, gateways: set[tuple[str, str]]) -> None:
-        """Tell of pods that run on with a gateway which was deleted: no status counts what they hold any more."""
-        for pod in self._pods:
-            if pod.of not in gateways and not pod.is_over:
-                with self.apart(f"pod {pod.namespace}/{pod.name}"):
-                    text = (
-                        f"S3Gateway {pod.gateway!r} was deleted while pods use it. They keep its settings and deliver "
-                        "their changes, but no status counts these. Create the S3Gateway again, or recreate the pods."
-                    )
-                    await self.events.tell(pod.owner, Reason.GATEWAY_GONE, text)
-
-    async def tell_injections(self, now: datetime) -> None:
-        """Tell of new pods that got their gateway."""
-        for pod in self._pods:
-            if (
-                pod.created
-                and not pod.drains
-                and (now - datetime.fromisoformat(pod.created)).total_seconds() < NEW_SECONDS
-            ):
-                with self.apart(f"pod {pod.namespace}/{pod.name}"):
-                    text = f"pods have S3Gateway {pod.gateway!r}: AWS SDKs in them write through it"
-                    if pod.goes_past:
-                        text = (
-                            f"pods have S3Gateway {pod.gateway!r}, but the environment does not send the SDKs of "
-                            f"{', '.join(pod.goes_past)} to it: set their endpoint to {pod.endpoint}"
-                        )
-                    await self.events.tell(pod.owner, Reason.INJECTED, text, kind="Normal")
-
     async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:
         """Tell of pods that ended with changes which were not delivered; `told` are those that others told of."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
@@ -437,34 +363,14 @@ class Reconciler:
                 if left is None or is_nothing or await self.tell_loss(pod, left, gateways):
                     self._ended.pop(uid, None)
 
-    async def tell_refused(self, raw: Object) -> None:
-        """Tell at a gateway that pods refuse what it gives them, once for each time that its condition begins to."""
-        for each in (raw.get("status") or {}).get("conditions") or []:
-            if each.get("reason") == Reason.SETTINGS_REFUSED:
-                text = (
-                    f"since {each.get('lastTransitionTime')} pods refuse the settings of their ConfigMap and use those "
-                    f"from before: {SHOW_STATUS} says what is wrong, and where"
-                )
-                await self.events.tell(about_gateway(raw["metadata"]), Reason.SETTINGS_REFUSED, text)
-
     async def tell_loss(self, pod: Pod, left: Left, gateways: dict[tuple[str, str], Object]) -> bool:
         """Tell of one; whether that is done."""
-        reason = Reason.QUEUE_LEFT if pod.outlives else Reason.QUEUE_LOST
-        about = "" if left.is_exact else "about "
-        fate = "wait in its claim for the next pod that mounts it" if pod.outlives else "were lost with its volume"
-        text = (
-            f"pod {pod.name} of {pod.created} ended before everything was delivered: "
-            f"{about}{left.changes} changes, {left.bytes} bytes {fate}"
-        )
-        objects = [pod.owner]
-        if metadata := gateways.get((pod.namespace, pod.gateway)):
-            objects.append(about_gateway(metadata))
-        for each in objects:
-            if not await self.events.tell(each, reason, text):
-                return False
+        text = await self.telling.loss(pod, left, gateways)
+        if not text:
+            return False
         log.warning("%s/%s", pod.namespace, text)
         self._judged.add(pod.uid)
-        if not pod.outlives and not metadata and pod.uid not in self.injected.objects:
+        if not pod.outlives and pod.of not in gateways and pod.uid not in self.injected.objects:
             # No status remembers it, so it counts when nobody can find it a second time.
             self.metrics.lost.labels(pod.namespace, pod.gateway).inc(left.changes)
         return True
@@ -480,8 +386,7 @@ class Reconciler:
 
     def show_only(self, raws: Iterable[Object]) -> None:
         """Forget what was known of gateways and pods that are not there any more."""
-        there = {raw["metadata"]["uid"] for raw in raws}
-        self._applied = {uid: applied for uid, applied in self._applied.items() if uid in there}
+        self.config_maps.keep({raw["metadata"]["uid"] for raw in raws})
         known = {pod.uid for pod in (*self._pods, *self.injected.objects.values())} | self._ended.keys()
         self._reports = {uid: report for uid, report in self._reports.items() if uid in known}
         self._judged &= known
@@ -496,12 +401,6 @@ class Reconciler:
     async def scrape(self, request: web.Request) -> web.Response:
         """What it has counted."""
         return await scrape(self.metrics, request)
-
-
-def about_gateway(metadata: Object) -> Object:
-    """A gateway as events name it."""
-    known = {name: metadata[name] for name in ("name", "namespace", "uid")}
-    return {"apiVersion": API_VERSION, "kind": "S3Gateway"} | known
 
 
 def is_of(pod: Pod, gateway: Object) -> bool:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJso
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from s3d.settings import Section
+from s3d.settings.section import Section
 
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
@@ -95,11 +95,13 @@ MESSAGES = {
     WILDCARD_PATTERN: "write an origin or a header with at most one *, such as https://*.example or x-amz-*",
     PREFIX_PATTERN: "a prefix is the path of a folder in the bucket, with a slash at its end and none at its "
     "beginning, such as team/docs/",
-    PLACE_PATTERN: "write the path at which a container of the pod mounts the volume of the folder, such as /data/docs",
+    PLACE_PATTERN: "write the path at which a container of the pod mounts the volume, such as /data/docs",
     POLICY_PATTERN: "write the path of a rule below /v1/data/, such as s3d/allow",
     LABEL_PATTERN: "a name here is of small letters, digits and -, and begins and ends with a letter or a digit",
 }
 Name = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
+MAX_RULES = 256
+"""Most rules of a filter: the API server has to know a bound."""
 FilterRule = Annotated[str, Field(min_length=1, max_length=1024)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]

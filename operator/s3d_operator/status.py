@@ -5,7 +5,6 @@ what is pending where a pod does not say it. What is not known is Unknown, never
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -13,9 +12,10 @@ from urllib.parse import urlsplit
 from s3d import problems
 from s3d.errors import ConfigError
 from s3d.problems import AT_RISK_SECONDS
-from s3d_operator.build import check
 from s3d_operator.drains import FORBIDDEN
-from s3d_operator.gateway_status import ClaimStatus, Condition, LostChanges, PendingChanges, Pods
+from s3d_operator.gateway_checks import check
+from s3d_operator.gateway_facts import GatewayFacts, Seen
+from s3d_operator.gateway_status import ClaimStatus, Condition, PendingChanges, Pods
 from s3d_operator.names import GATEWAY
 from s3d_operator.parse import parse_gateway
 from s3d_operator.pods import FILES, Report, total
@@ -38,63 +38,6 @@ class Judgement(NamedTuple):
     status: Literal["True", "False", "Unknown"]
     reason: Reason
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is known of one pod of a gateway."""
-
-    is_outdated: bool = False
-    listens: bool = True
-    report: Report | None = None
-    """What it said last."""
-    answers: bool = True
-    """Whether it said so just now."""
-    may_hold: bool = False
-    """Whether something may be pending in its volume that nobody but it can say."""
-    waits_for: str = ""
-    """What keeps it from starting, in one word of Kubernetes."""
-
-    @property
-    def is_unreachable(self) -> bool:
-        """Whether it runs and does not say what is pending."""
-        return self.listens and not self.answers
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether it does not run, and so cannot say what is pending in its volume."""
-        return not self.listens and self.may_hold
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayFacts:
-    """All that is known of a gateway besides itself."""
-
-    pods: Sequence[Seen] = ()
-    uninjected: int = 0
-    older: str = ""
-    """A gateway that goes before this one for some pods."""
-    younger: Sequence[str] = ()
-    """Those that this one goes before."""
-    claims: Sequence[ClaimStatus] = ()
-    lost: LostChanges | None = None
-    """What was lost up to now."""
-    may_drain: bool = True
-    """Whether a drain job that is asked for can be made."""
-
-    @property
-    def reports(self) -> list[Report]:
-        """What the pods say now."""
-        return [pod.report for pod in self.pods if pod.listens and pod.answers and pod.report]
-
-    def with_problem(self, name: str) -> int:
-        """How many pods say now that this is wrong."""
-        return sum(name in report.problems for report in self.reports)
-
-    @property
-    def waiting(self) -> list[Seen]:
-        """Pods whose gateway has not started."""
-        return [pod for pod in self.pods if not pod.listens]
 
 
 def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared: str = "") -> Object:
@@ -121,7 +64,7 @@ def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared
             "Unknown", Reason.NOT_LOOKED_YET, "the operator has just started and has not seen the pods yet"
         )
         others = ("CredentialsResolved", "RemoteReachable", "SettingsAccepted", "DataAtRisk", "Conflicted")
-        judged |= dict.fromkeys(others, not_yet)
+        judged |= dict.fromkeys([*others, *(["Mounted"] if spec and spec.fuse_mount.enabled else [])], not_yet)
         status |= {name: before[name] for name in ("pods", "pending", "lost", "claims") if name in before}
     else:
         status["pods"] = count_pods(facts)
@@ -139,6 +82,7 @@ def status_of(body: Object, facts: GatewayFacts | None, now: datetime, *, shared
             "SettingsAccepted": judge_settings(facts),
             "DataAtRisk": judge_risk(facts, pending or {}, now),
             "Conflicted": judge_conflict(facts),
+            **({"Mounted": judge_mount(facts)} if spec and spec.fuse_mount.enabled else {}),
         }
     judged["Ready"] = judge_ready(judged, facts)
     old = {condition["type"]: condition for condition in before.get("conditions") or []}
@@ -313,6 +257,22 @@ def judge_settings(facts: GatewayFacts) -> Judgement:
     )
 
 
+def judge_mount(facts: GatewayFacts) -> Judgement:
+    """Whether the buckets are mounted in the pods; only of a gateway that asks for it."""
+    said = facts.reports
+    if gone := facts.with_problem(problems.MOUNT_GONE):
+        text = (
+            f"the mount has gone in {gone} of {len(said)} pods: the log of container s3d says since when; what ends "
+            "its process, such as `kubectl exec POD -c s3d -- sh -c 'kill 1'`, has it mount again"
+        )
+        return Judgement("False", Reason.MOUNT_GONE, text)
+    if mounting := sum(report.mounts for report in said):
+        return Judgement("True", Reason.MOUNTED, f"the buckets are mounted in {amount(mounting, 'pod', 'pods')}")
+    if facts.waiting:
+        return Judgement("Unknown", Reason.PODS_NOT_STARTED, describe_waiting(facts.waiting))
+    return Judgement("Unknown", Reason.NOT_USED_YET if facts.pods else Reason.NO_PODS, "no pod has mounted them yet")
+
+
 def path_of(spec: S3GatewaySpec | None) -> str:
     """The path of the endpoint; empty where it has none."""
     return urlsplit((spec and spec.remote.endpoint) or "").path.rstrip("/")
@@ -336,6 +296,13 @@ def judge_risk(facts: GatewayFacts, pending: Object, now: datetime) -> Judgement
             Reason.CHANGES_DAMAGED,
             f"changes of {amount(damaged, 'pod', 'pods')} are damaged on their volume: `kubectl exec POD -c s3d -- s3d "
             "queue list` lists them; put these objects again",
+        )
+    if unpublished := facts.with_problem(problems.FILES_UNPUBLISHED):
+        return Judgement(
+            "True",
+            Reason.FILES_UNPUBLISHED,
+            f"files that were written to the mount of {amount(unpublished, 'pod', 'pods')} could not become objects: "
+            "`kubectl exec POD -c s3d -- s3d mount status` says which and why",
         )
     if refused := facts.with_problem(problems.REMOTE_REFUSES):
         return Judgement(
@@ -431,10 +398,11 @@ def judge_ready(judged: dict[str, Judgement], facts: GatewayFacts | None) -> Jud
         ("DataAtRisk", "True"),
         ("RemoteReachable", "False"),
         ("CredentialsResolved", "False"),
+        ("Mounted", "False"),
         ("Conflicted", "True"),
     )
     for kind, bad in bad_ones:
-        if judged[kind].status == bad:
+        if kind in judged and judged[kind].status == bad:
             return judged[kind]._replace(status="Unknown" if none_starts else "True")
     if waiting:
         text = describe_waiting(waiting)

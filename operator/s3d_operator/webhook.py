@@ -19,13 +19,13 @@ from aiohttp import web
 
 from s3d.errors import ConfigError
 from s3d_operator.admission import verdict_of
-from s3d_operator.build import Image
 from s3d_operator.certs import expiry, read_secret
-from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted
+from s3d_operator.choice import PERHAPS_LATE, Gateway, Skip, read_gateway, wanted, without_mount
 from s3d_operator.folders import Placed, place, read_folder
 from s3d_operator.inject import patch
 from s3d_operator.intake import Intake
-from s3d_operator.kube import FOLDERS, GATEWAYS, SECRETS, Kube, Object, Watch, key_of, load_cert
+from s3d_operator.kube import FOLDERS, GATEWAYS, NAMESPACES, SECRETS, Kube, Object, Watch, key_of, load_cert
+from s3d_operator.layout import Image
 from s3d_operator.metrics import WebhookMetrics, scrape
 from s3d_operator.names import ON_MISSING
 from s3d_operator.podspec import annotations
@@ -181,6 +181,8 @@ class Webhook:
         choice = await self.choose(namespace, pod)
         if isinstance(choice, Skip):
             return choice, None
+        if choice.spec and choice.spec.fuse_mount.enabled and (skip := await self.judge_mount(namespace, pod)):
+            return skip, None
         folder = place(pod, choice, (f for f in self.folders.objects.values() if f.namespace == namespace))
         if isinstance(folder, Skip):
             # It may merely be new, or have been mended just now.
@@ -194,6 +196,11 @@ class Webhook:
         if isinstance(choice, Skip) and choice.reason in PERHAPS_LATE:
             choice = wanted(pod, await self.look_up(namespace))
         return choice
+
+    async def judge_mount(self, namespace: str, pod: Object) -> Skip | None:
+        """Say why a pod cannot have the mount of its gateway; the label of its namespace is read anew each time."""
+        found = await self.kube.get(NAMESPACES, namespace) or {}
+        return without_mount(pod, namespace, (found.get("metadata") or {}).get("labels") or {})
 
     async def look_up(self, namespace: str) -> Iterable[Gateway]:
         """The gateways that a namespace has now."""

@@ -97,6 +97,16 @@ class Wire:
     headers: AnyHeaders
     scheme: str = "http"
     """By what it came: http or https."""
+    _names: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each header, in order, as it was sent. Nobody changes the headers of a wire."""
+        if self._names is None:
+            names = tuple(self.headers)
+            # A name that is there twice comes once by itself.
+            self._names = names if len(names) == len(self.headers) else tuple(name for name, _ in self.headers.items())
+        return self._names
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,9 @@ class Terms:
     """Whether it is compared at the remote however short it waited."""
     name: str = ""
     """Which one of those that the call's origin may mean: a folder."""
+    share: float = 1.0
+    """How full of its limits it may make the queue; the rest is left to others. It waits and is refused there as at a
+    limit, and one that is larger than the share is written through."""
 
 
 NO_TERMS = Terms()

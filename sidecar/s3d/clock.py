@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+BOOTTIME = getattr(time, "CLOCK_BOOTTIME", 1)
 LATEST = 2.5e11
 """A time in the year 9892. What is beyond is no time that a clock has shown: it is damage."""
 
@@ -20,7 +21,7 @@ LATEST = 2.5e11
 def tick() -> float:
     """Seconds since the machine was started, with those for which it was suspended."""
     # Where one of the two stands still, the other one tells.
-    return max(time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", 1)))
+    return max(time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(BOOTTIME))
 
 
 def boot() -> str:

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from s3d import documents
 from s3d.errors import ConfigError
-from s3d.settings import SECTIONS, Gateway, Opa, Settings, known_settings, reloadable, setting_name
+from s3d.settings import SECTIONS, Gateway, Opa, Settings, known_settings, reloadable
+from s3d.settings.section import setting_name
 
 VOLUME_MARGIN = 512 << 20
 """What stays free of a volume: tables, bodies on their way in, the file system itself."""

@@ -48,6 +48,7 @@ BUFFER, SMALL_BUFFER = 256 << 10, 16 << 10
 """Bytes of a request that may wait before its connection is read no further."""
 SMALL_SOCKET = 32 << 10
 """Bytes that the kernel is asked to keep in either direction for one that gets small buffers."""
+END_OF_HEAD = b"\r\n\r\n"
 MAX_PIPELINED = 2
 """Requests that are read ahead of the one that is served."""
 ACKED = 120
@@ -68,6 +69,8 @@ class Connection(web.RequestHandler):
     """Bytes of a head that is not whole yet."""
     idle_since = 0.0
     _refused = False
+    _may_have_more = False
+    """Whether bytes may have come behind a request, which are still to be parsed."""
     _raw: Any = None
     """Its socket, under whatever the transport makes of it."""
     _payload: StreamReader = EMPTY_PAYLOAD
@@ -126,6 +129,8 @@ class Connection(web.RequestHandler):
         if self._request_count > before:
             longest = max(map(size_of, self._messages)) if self.head + of_head > MAX_HEAD else 0
             self._payload = self._messages[-1][1]
+            if self.head or not is_whole(data, self._payload):
+                self._may_have_more = True
             # Mostly a head comes in one piece, and nothing of it was counted.
             if self.head:
                 self._grow(-self.head)
@@ -133,12 +138,24 @@ class Connection(web.RequestHandler):
                 self._messages.clear()
                 self.refuse_head()
             return
+        self._may_have_more = self._may_have_more or size > 0
         if of_head:
             self._grow(of_head)
         if self.head > MAX_HEAD:
             self.refuse_head()
         elif self.bounds.heads > HEADS:
             self.bounds.relieve()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # aiohttp's own argument
+        """Read on where a full buffer had stopped it. aiohttp would parse at each read of a body, for nothing."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def parse_rest(self) -> None:
+        """Have what came behind a request parsed, now that it is served: nothing else may come to set that off."""
+        if self._may_have_more:
+            self._may_have_more = False
+            self.data_received(b"")
 
     def _grow(self, size: int) -> None:
         self.head += size
@@ -241,6 +258,11 @@ def of_request(request: web.BaseRequest) -> Connection:
     """The connection that a request came over."""
     connection: Connection = request.protocol  # type: ignore[assignment] # the server makes no others
     return connection
+
+
+def is_whole(data: bytes, payload: StreamReader) -> bool:
+    """Whether what was read is one head, with the bytes of a body that it has given so far, and nothing behind them."""
+    return data.find(END_OF_HEAD) + len(END_OF_HEAD) + payload.total_bytes == len(data)
 
 
 def size_of(message: tuple[Any, Any]) -> int:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from weakref import WeakSet
 
 KEPT = 4096
@@ -24,13 +25,12 @@ class Why(StrEnum):
     THROUGH = "through"
     """A write of it went to the remote while its client waited."""
     DELIVERED = "delivered"
-    """A queued write is at the remote, which shows another ETag than was acknowledged."""
+    """A queued write is at the remote, with the ETag that this shows."""
     DISCARDED = "discarded"
     """A person has dropped a queued write: the remote's object is the one that shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An object is another now."""
 
     number: int
@@ -57,6 +57,8 @@ class Feed:
         """Begin with none."""
         self._events: deque[Event] = deque(maxlen=kept)
         self._followers: WeakSet[Follower] = WeakSet()
+        self._was_followed = False
+        """Whether there ever was a follower: it costs less to ask than how many there are."""
         self.number = 0
         """Of the latest event."""
 
@@ -64,7 +66,7 @@ class Feed:
         """Tell of an event."""
         self.number += 1
         self._events.append(Event(self.number, bucket, key, etag, why))
-        if self._followers:
+        if self._was_followed:
             for follower in self._followers:
                 follower.woken.set()
 
@@ -72,6 +74,7 @@ class Feed:
         """Follow from now on."""
         follower = Follower(self)
         self._followers.add(follower)
+        self._was_followed = True
         return follower
 
     def since(self, number: int) -> Events:

@@ -108,23 +108,23 @@ class Durations:
     def __init__(self, name: str, help_text: str, labels: tuple[str, ...]) -> None:
         """Take what it shows."""
         self._name, self._help, self._labels = name, help_text, labels
-        self._buckets: dict[tuple[str, ...], list[int]] = {}
-        self._sums: dict[tuple[str, ...], float] = {}
+        self._series: dict[tuple[str, ...], list[float]] = {}
+        """The counts of each bucket, and the sum of all seconds."""
 
     def count(self, labels: tuple[str, ...], seconds: float) -> None:
         """Count one."""
-        buckets = self._buckets.get(labels)
-        if buckets is None:
-            buckets = self._buckets[labels] = [0] * (len(SECONDS) + 1)
-        buckets[bisect_left(SECONDS, seconds)] += 1
-        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = [0] * (len(SECONDS) + 1) + [0.0]
+        series[bisect_left(SECONDS, seconds)] += 1
+        series[-1] += seconds
 
     def shown(self) -> Metric:
         """What it has counted."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
-        for labels, buckets in list(self._buckets.items()):
+        for labels, (*buckets, total) in list(self._series.items()):
             counts = zip((*map(floatToGoString, SECONDS), "+Inf"), accumulate(buckets), strict=True)
-            family.add_metric(labels, list(counts), self._sums.get(labels, 0.0))
+            family.add_metric(labels, list(counts), total)
         return family
 
 
@@ -184,8 +184,9 @@ class Requests(Collector):
         """Count one."""
         key = operation, code, source
         self._answered[key] = self._answered.get(key, 0) + 1
-        self._first_byte.count((operation, source), first_byte)
-        self._last_byte.count((operation, source), last_byte)
+        labels = operation, source
+        self._first_byte.count(labels, first_byte)
+        self._last_byte.count(labels, last_byte)
         self._received += received
         self._sent += sent
         if bucket:

@@ -7,6 +7,7 @@ the address (Host), and whose page it acts for (Origin, Sec-Fetch-Site); a page 
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from s3d.api import AnyHeaders
@@ -19,7 +20,7 @@ FETCH_SITE = "Sec-Fetch-Site"
 def split(target: str) -> tuple[str | None, str, str]:
     """Authority, path and query of a request's target; the authority is None where the target is a path alone."""
     authority = None
-    if match := ABSOLUTE.match(target):
+    if not target.startswith("/") and (match := ABSOLUTE.match(target)):
         authority, target = match[1], target[match.end() :]
         if not target.startswith("/"):
             target = f"/{target}"
@@ -27,6 +28,7 @@ def split(target: str) -> tuple[str | None, str, str]:
     return authority, path, query
 
 
+@lru_cache(maxsize=16)
 def host_of(authority: str) -> str:
     """The host of a Host header, lower-case, without its port."""
     name, _, port = authority.rpartition(":")

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.build import Image
 from s3d_operator.choice import Gateway, read_gateway
 from s3d_operator.drain_job import drain_job
 from s3d_operator.folders import Folder, Placed, place, read_folder
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.inject import patch
+from s3d_operator.layout import Image
 from s3d_operator.spec import S3GatewaySpec
 
 HERE = Path(__file__).parent / "golden"

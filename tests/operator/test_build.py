@@ -5,8 +5,9 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import Browsers, Opa, Settings, Telemetry, known_settings, parse_bytes
-from s3d_operator import build, mounted
+from s3d.settings import Browsers, Opa, Settings, Telemetry, known_settings
+from s3d.settings.values import parse_bytes
+from s3d_operator import build, gateway_checks, gateway_settings, layout, mounted
 from s3d_operator.crd import schema_of
 from s3d_operator.spec import S3GatewaySpec
 from tests.operator.goldens import IMAGE
@@ -133,8 +134,8 @@ def test_the_daemon_reads_what_the_gateway_says() -> None:
     assert settings.gateway.volume_size == 3 << 30
     assert settings.gateway.drain == 90
     assert settings.gateway.lock_wait == 125
-    assert settings.gateway.deadline == 125 - build.MARGIN_SECONDS
-    assert str(settings.gateway.local_dir) == build.LOCAL_DIR
+    assert settings.gateway.deadline == 125 - layout.MARGIN_SECONDS
+    assert str(settings.gateway.local_dir) == layout.LOCAL_DIR
 
 
 def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
@@ -149,15 +150,15 @@ def test_every_setting_of_the_daemon_has_a_field_or_a_reason() -> None:
     ours |= dict.fromkeys(mount, "a sidecar mounts nothing: that is not built (docs/MOUNT.md)")
     certificate = ("S3D_TLS_CLIENT_CERT", "S3D_TLS_CLIENT_KEY")
     ours |= dict.fromkeys(certificate, "who runs commands shows a certificate, a sidecar does not")
-    said = build.settings(spec(FULL | {"readCache": {"enabled": True}}), grace_seconds=125).keys()
+    said = gateway_settings.settings(spec(FULL | {"readCache": {"enabled": True}}), grace_seconds=125).keys()
     assert {name for name, *_ in known_settings()} - said == ours.keys()
 
 
 @pytest.mark.checklist(36)
 def test_what_is_reloaded_is_what_the_daemon_reloads() -> None:
     settings = loaded(FULL)
-    assert config.reload(settings, build.reloaded(spec(FULL))) == []
-    changed = config.reload(settings, build.reloaded(spec(FULL | {"writeQueue": {"maxFiles": 8}})))
+    assert config.reload(settings, gateway_settings.reloaded(spec(FULL))) == []
+    changed = config.reload(settings, gateway_settings.reloaded(spec(FULL | {"writeQueue": {"maxFiles": 8}})))
     assert "S3D_WRITE_QUEUE_MAX_FILES" in changed
     assert settings.write_queue.max_files == 8
 
@@ -186,9 +187,9 @@ def test_a_read_cache_is_off_until_it_is_asked_for_and_has_to_fit_the_volume_bes
     assert (settings.max_stale, settings.validate_timeout, str(settings.filter)) == (60.0, 2.0, "*, !logs/tmp/*")
     spec = S3GatewaySpec.model_validate(LEAST | {"readCache": cache | {"maxSize": "2Gi"}})
     with pytest.raises(ConfigError, match=r"spec.writeQueue.maxSize and spec.readCache.maxSize: .* do not fit"):
-        build.check(spec)
+        gateway_checks.check(spec)
     names = {"S3D_READ_CACHE_FILTER", "S3D_READ_CACHE_MAX_SIZE", "S3D_READ_CACHE_FRESH_FOR", "S3D_READ_CACHE_MAX_STALE"}
-    assert names <= build.reloaded(S3GatewaySpec.model_validate(LEAST | {"readCache": cache})).keys()
+    assert names <= gateway_settings.reloaded(S3GatewaySpec.model_validate(LEAST | {"readCache": cache})).keys()
 
 
 @pytest.mark.checklist(17)
@@ -218,7 +219,7 @@ def test_storage_is_limited_only_where_the_pod_limits_it(bounds: bool, limits: d
 @pytest.mark.semantics("D-8")
 @pytest.mark.parametrize(
     ("job", "grace", "wait"),
-    [(False, 600, 600), (True, 600, 600), (False, 7, 7), (True, 7, build.DRAIN_GRACE_SECONDS + build.NOTICE_SECONDS)],
+    [(False, 600, 600), (True, 600, 600), (False, 7, 7), (True, 7, layout.DRAIN_GRACE_SECONDS + layout.NOTICE_SECONDS)],
 )
 def test_starting_may_take_as_long_as_another_process_or_a_drain_job_may_take_to_end(
     job: bool, grace: int, wait: int
@@ -252,7 +253,7 @@ def test_a_hook_says_when_the_grace_period_began_and_the_settings_when_it_ends()
     """It ends by SIGTERM alone, which a kubelet sends to a native sidecar after the last app container has ended."""
     assert sidecar(FULL)["lifecycle"] == {"preStop": {"exec": {"command": ["s3d", "prestop"]}}}
     assert sidecar(FULL)["restartPolicy"] == "Always"
-    assert loaded(FULL).gateway.deadline == 125 - build.MARGIN_SECONDS
+    assert loaded(FULL).gateway.deadline == 125 - layout.MARGIN_SECONDS
 
 
 def test_every_setting_that_a_field_becomes_has_the_name_of_that_field() -> None:
@@ -260,9 +261,9 @@ def test_every_setting_that_a_field_becomes_has_the_name_of_that_field() -> None
     spec = S3GatewaySpec.model_validate({"remote": FULL["remote"], "readCache": {"enabled": True}})
     ours = {"S3D_LOCAL_DIR", "S3D_CONFIG_DIR", "S3D_ENDPOINT", "S3D_METRICS_ENDPOINT", "S3D_TERMINATION_LOG"}
     ours |= {"S3D_LOG_FORMAT", "S3D_LOCK_WAIT", "S3D_CREDENTIALS_DIR"}
-    assert build.settings(spec, grace_seconds=0).keys() - build.FIELDS.keys() == ours
+    assert gateway_settings.settings(spec, grace_seconds=0).keys() - gateway_checks.FIELDS.keys() == ours
     schema = schema_of(S3GatewaySpec)
-    for field in build.FIELDS.values():
+    for field in gateway_checks.FIELDS.values():
         part = schema
         for name in field.split(".")[1:]:
             part = part["properties"][name]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from s3d_operator import build, choice
+from s3d_operator import choice, layout
 from s3d_operator.__main__ import parser
 from s3d_operator.kube import FOLDERS, GATEWAYS, Kind
 from s3d_operator.names import INJECT, INJECTION
@@ -125,7 +125,7 @@ def test_a_pod_that_lost_its_sidecar_is_denied_where_it_asked_and_warned_of_wher
             "has(object.spec.initContainers) && object.spec.initContainers.exists(c,"
             " c.name == 's3d' && has(c.restartPolicy) && c.restartPolicy == 'Always')"
         )
-    assert build.NAME == "s3d"
+    assert layout.NAME == "s3d"
 
 
 @pytest.mark.checklist(11)

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from s3d_operator.__main__ import parser
-from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget
 from s3d_operator.kube import WEBHOOK_CONFIGURATIONS
+from s3d_operator.layout import Image
 from tests.operator.charts import CHART, NEEDS_HELM, ROOT, helm, objects, pod_spec, refusal, rendered
 
 pytestmark = NEEDS_HELM

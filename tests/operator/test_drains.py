@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from s3d_operator import drains, mounted
-from s3d_operator.build import Image
 from s3d_operator.choice import Skip, read_gateway, wanted
 from s3d_operator.drains import follow, is_due
 from s3d_operator.gateway_status import ClaimStatus, LastPod
 from s3d_operator.kube import Kube
+from s3d_operator.layout import Image
 from s3d_operator.pods import Pod, Report, read_pod
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer

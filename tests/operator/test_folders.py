@@ -11,7 +11,7 @@ import pytest
 from s3d import config
 from s3d.sync.guards import Halt
 from s3d.sync.state import State
-from s3d_operator import build, folders, pods
+from s3d_operator import folders, layout, pods
 from s3d_operator.choice import Skip, wanted
 from s3d_operator.folders import Placed, place
 from s3d_operator.inject import patch
@@ -67,7 +67,7 @@ def test_the_daemon_takes_the_settings_of_a_golden_pod(path: Path) -> None:
     given, _, operations = read(path)
     env = sidecar(jsonpatch.apply_patch(given, operations))["env"]
     said = config.load({"S3D_CONFIG": next(each["value"] for each in env if each["name"] == "S3D_CONFIG")}).sync_folder
-    assert (said.enabled, said.bucket, str(said.dir)) == (True, "team", build.FOLDER_DIR)
+    assert (said.enabled, said.bucket, str(said.dir)) == (True, "team", layout.FOLDER_DIR)
 
 
 def test_a_pod_that_names_no_folder_gets_none() -> None:
@@ -112,7 +112,7 @@ def test_a_sidecar_that_reads_secrets_keeps_the_group_of_root() -> None:
 def test_a_user_that_is_not_known_or_root_needs_the_group_of_the_pod(who: dict[str, Any]) -> None:
     assert placed_in(asking(who)).reason == "UnknownUser"
     made = injected(asking(who, securityContext={"fsGroup": 2000}))
-    assert sidecar(made)["securityContext"]["runAsUser"] == build.USER
+    assert sidecar(made)["securityContext"]["runAsUser"] == layout.USER
     warned = patch(made, gateway(ANONYMOUS), IMAGE, placed_in(made)).warnings
     assert any("have to be writable for the group" in each for each in warned)
 

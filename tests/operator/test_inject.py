@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3d_operator import build, mounted
+from s3d_operator import gateway_settings, layout, mounted
 from s3d_operator.choice import Gateway, Skip, overlap, read_gateway, selects, wanted
 from s3d_operator.inject import patch, ports_of
 from s3d_operator.names import CONFIG_HASH, ENDPOINT_ENV, GATEWAY, INJECT, INJECTED, ORIGINAL_GRACE
-from s3d_operator.selector import LabelSelector
 from s3d_operator.spec import S3GatewaySpec
+from s3d_operator.spec.selector import LabelSelector
 from s3d_operator.webhook import decide
 from tests.operator.goldens import HERE, IMAGE, gateway, read
 
@@ -31,7 +31,7 @@ def inject(given: dict[str, Any], chosen: Gateway) -> dict[str, Any]:
 
 
 def sidecar(given: dict[str, Any]) -> dict[str, Any]:
-    return next(c for c in given["spec"]["initContainers"] if c["name"] == build.NAME)
+    return next(c for c in given["spec"]["initContainers"] if c["name"] == layout.NAME)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -51,7 +51,7 @@ names = st.sampled_from(
     "AWS_REGION AWS_ENDPOINT_URL_S3 AWS_PROFILE AWS_CA_BUNDLE NO_PROXY no_proxy HTTP_PROXY https_proxy MODE".split()
 )
 variables: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {"name": names, "value": st.sampled_from(["", "x", "*", "localhost", build.ENDPOINT, build.TLS_ENDPOINT])}
+    {"name": names, "value": st.sampled_from(["", "x", "*", "localhost", layout.ENDPOINT, layout.TLS_ENDPOINT])}
 )
 OF_THE_POD: dict[str, Any] = {"fieldRef": {"fieldPath": "status.podIP"}}
 variables |= st.fixed_dictionaries({"name": names, "valueFrom": st.just(OF_THE_POD)})
@@ -134,7 +134,7 @@ specs = st.builds(
     st.integers(0, 300),
     st.sampled_from(VOLUMES),
     st.sampled_from([{}, {"caBundle": {"configMapRef": {"name": "corp-ca"}}}, IDENTITIES]),
-    st.sampled_from([{}, {"tls": {"secretName": "door-tls"}}]),
+    st.sampled_from([{}, {"tls": {"secretName": "door-tls"}}, {"fuseMount": {"enabled": True}}]),
 )
 
 
@@ -166,7 +166,7 @@ def assert_kept(before: Any, after: Any, path: str = "") -> None:
         for key, value in before.items():
             assert_kept(value, after[key], f"{path}/{key}")
     elif isinstance(before, list):
-        own = [entry for entry in after if not (isinstance(entry, dict) and entry.get("name") == build.NAME)]
+        own = [entry for entry in after if not (isinstance(entry, dict) and entry.get("name") == layout.NAME)]
         for index, (old, new) in enumerate(zip(before, own[: len(before)], strict=True)):
             assert_kept(old, new, f"{path}/{index}")
     elif path.endswith("/excludeInboundPorts"):
@@ -195,6 +195,33 @@ def test_every_app_container_meets_the_gateway_after_it_has_started(
     assert index == 0 or names[index - 1] in {"istio-proxy", "linkerd-proxy"}
     assert not {"istio-proxy", "linkerd-proxy"} & set(names[index + 1 :])
     assert sidecar({"spec": injected})["restartPolicy"] == "Always"
+
+
+@pytest.mark.semantics("M-9a")
+@given(pods, specs)
+def test_no_sidecar_is_privileged_but_one_that_mounts(given: dict[str, Any], spec: dict[str, Any]) -> None:
+    chosen = gateway(spec)
+    assert chosen.spec is not None
+    injected = inject(given, chosen)["spec"]
+    security = sidecar({"spec": injected})["securityContext"]
+    assert security["privileged"] is security["allowPrivilegeEscalation"] is chosen.spec.fuse_mount.enabled
+    assert (security["runAsUser"] == 0) is chosen.spec.fuse_mount.enabled
+    propagated = [
+        mount["mountPropagation"]
+        for container in [*injected["initContainers"], *injected["containers"]]
+        for mount in container.get("volumeMounts") or []
+        if "mountPropagation" in mount
+    ]
+    assert propagated.count("Bidirectional") == chosen.spec.fuse_mount.enabled
+
+
+def test_a_container_that_has_something_else_where_the_mount_is_keeps_it_and_its_author_is_told() -> None:
+    app = {"name": "app", "volumeMounts": [{"name": "data", "mountPath": "/s3"}]}
+    given = pod({"containers": [app], "volumes": [{"name": "data", "emptyDir": {}}]})
+    chosen = gateway(ANONYMOUS | {"fuseMount": {"enabled": True}})
+    (warning,) = patch(given, chosen, IMAGE).warnings
+    assert "does not see the mount" in warning
+    assert inject(given, chosen)["spec"]["containers"][0]["volumeMounts"] == app["volumeMounts"]
 
 
 @pytest.mark.parametrize("key", sorted(sidecar(inject(pod(), gateway(ANONYMOUS))).keys() - {"name", "env"}))
@@ -318,7 +345,7 @@ def test_a_gateway_that_cannot_be_read_says_where() -> None:
 
 def test_the_settings_hold_no_secret_and_nothing_that_kubernetes_would_expand() -> None:
     spec = S3GatewaySpec.model_validate({"remote": {"credentials": {"secretRef": {"name": "s3-keys"}}}})
-    text = str(build.settings(spec, grace_seconds=30))
+    text = str(gateway_settings.settings(spec, grace_seconds=30))
     assert "s3-keys" not in text
     assert "$" not in text
 
@@ -457,9 +484,9 @@ def test_a_container_that_trusts_others_already_is_told_what_that_means() -> Non
 
 
 def test_an_app_that_is_sent_to_plain_http_of_a_gateway_with_tls_is_told_so() -> None:
-    own = [{"name": "AWS_ENDPOINT_URL_S3", "value": build.ENDPOINT}]
+    own = [{"name": "AWS_ENDPOINT_URL_S3", "value": layout.ENDPOINT}]
     (warning,) = patch(pod({"containers": [{"name": "app", "env": own}]}), gateway(ANONYMOUS | TLS), IMAGE).warnings
-    assert build.TLS_ENDPOINT in warning
+    assert layout.TLS_ENDPOINT in warning
 
 
 def test_the_commands_in_the_sidecar_trust_the_certificate_too_whomever_the_remote_is_trusted_by() -> None:
@@ -549,7 +576,7 @@ def test_an_authority_of_its_own_is_a_file_of_its_config_map() -> None:
 @pytest.mark.checklist(36)
 def test_settings_are_reloaded_from_a_directory_of_a_config_map_that_may_be_missing() -> None:
     injected = inject(pod(), gateway(ANONYMOUS, "shop"))
-    volume = volumes_of(injected)[build.CONFIG_DIR]
+    volume = volumes_of(injected)[layout.CONFIG_DIR]
     assert volume["configMap"] == {"name": "shop-s3d", "optional": True}
     assert not [mount for mount in sidecar(injected)["volumeMounts"] if "subPath" in mount]
 
@@ -580,13 +607,13 @@ def test_settings_are_reloaded_from_a_directory_of_a_config_map_that_may_be_miss
 )
 def test_the_local_dir_is_on_the_volume_that_the_gateway_says(volume: dict[str, Any], made: dict[str, Any]) -> None:
     injected = inject(pod(), gateway(ANONYMOUS | {"volume": volume}))
-    assert volumes_of(injected)[build.LOCAL_DIR] == {"name": build.NAME} | made
+    assert volumes_of(injected)[layout.LOCAL_DIR] == {"name": layout.NAME} | made
 
 
 def test_a_stateful_sets_own_claim_is_the_volume_of_its_pod() -> None:
     chosen = gateway(ANONYMOUS | {"volume": {"persistentVolumeClaim": {"template": "queue"}}})
     claim = {"name": "queue", "persistentVolumeClaim": {"claimName": "queue-shop-0"}}
-    assert volumes_of(inject(pod({"volumes": [claim]}), chosen))[build.LOCAL_DIR] == claim
+    assert volumes_of(inject(pod({"volumes": [claim]}), chosen))[layout.LOCAL_DIR] == claim
     choice = wanted(pod(), [chosen])
     assert isinstance(choice, Skip)
     assert choice.reason == "NoSuchClaim"
@@ -670,7 +697,7 @@ def test_a_mesh_lets_the_kubelets_probes_of_the_sidecar_through(
     assert injected["metadata"]["annotations"][annotation] == "33334"
     if option:
         assert injected["spec"]["initContainers"][0]["args"][-2:] == option
-        assert [each["name"] for each in injected["spec"]["initContainers"]][2] == build.NAME
+        assert [each["name"] for each in injected["spec"]["initContainers"]][2] == layout.NAME
 
 
 @pytest.mark.checklist(10)
@@ -694,7 +721,7 @@ def test_a_pod_says_by_which_gateway_and_by_which_of_its_specs_it_was_made() -> 
     hashes = {inject(pod(), gateway(ANONYMOUS | more))["metadata"]["annotations"][CONFIG_HASH] for more in differing}
     assert hashes == {
         injected["metadata"]["annotations"][CONFIG_HASH],
-        build.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}}), IMAGE),
+        gateway_settings.config_hash(S3GatewaySpec.model_validate(ANONYMOUS | {"drain": {"seconds": 1}}), IMAGE),
     }
 
 

@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from s3d.problems import REMOTE_AWAY
-from s3d_operator import build, pods
+from s3d_operator import gateway_settings, layout, pods
+from s3d_operator.gateway_facts import GatewayFacts, Seen
 from s3d_operator.pods import ANSWER_BYTES, MAX_COUNT, MAX_SECONDS, Left, Pod, Report, ask, read_pod
-from s3d_operator.status import GatewayFacts, Seen, status_of
+from s3d_operator.status import status_of
 from tests.clients import code_of
 from tests.daemons import StartDaemon
 from tests.operator.goldens import IMAGE, gateway
@@ -57,7 +58,7 @@ def test_a_pod_says_whose_it_is_and_whether_its_gateway_answers() -> None:
     )
     spec = gateway(ANONYMOUS).spec
     assert spec
-    assert read.config_hash == build.config_hash(spec, IMAGE)
+    assert read.config_hash == gateway_settings.config_hash(spec, IMAGE)
     assert not read_pod(injected(initContainerStatuses=[running() | {"started": False}])).listens
     assert not read_pod(injected(initContainerStatuses=[ended(0)])).listens
     assert not read_pod(injected(initContainerStatuses=None)).listens
@@ -156,7 +157,7 @@ def test_what_a_pod_says_is_clamped_to_what_can_be_written(number: float) -> Non
     assert said.oldest == MAX_SECONDS
 
 
-@pytest.mark.parametrize(("more", "endpoint"), [({}, build.ENDPOINT), (TLS, build.TLS_ENDPOINT)])
+@pytest.mark.parametrize(("more", "endpoint"), [({}, layout.ENDPOINT), (TLS, layout.TLS_ENDPOINT)])
 def test_a_pod_says_where_its_gateway_is_found_and_which_containers_are_not_sent_there(
     more: dict[str, Any], endpoint: str
 ) -> None:

@@ -12,10 +12,10 @@ import kopf
 import pytest
 from aiohttp import web
 
-from s3d_operator import build, observed, reconcile
+from s3d_operator import layout, observed, reconcile
 from s3d_operator.access import Access
-from s3d_operator.build import Image
 from s3d_operator.kube import ApiError, Kube
+from s3d_operator.layout import Image
 from s3d_operator.names import CONFIG_HASH, GROUP, INJECTED
 from s3d_operator.observed import Liveness, Observed, configure
 from s3d_operator.reconcile import Reconciler
@@ -242,7 +242,7 @@ async def test_the_config_map_of_a_gateway_is_its_own_and_says_what_is_reloaded(
     put_gateway(api, spec=ANONYMOUS | {"writeQueue": {"maxFiles": 7}})
     await reconciler.round(NOW)
     made = api.objects["/api/v1/namespaces/shop/configmaps/default-s3d"]
-    assert json.loads(made["data"][build.CONFIG_FILE])["S3D_WRITE_QUEUE_MAX_FILES"] == 7
+    assert json.loads(made["data"][layout.CONFIG_FILE])["S3D_WRITE_QUEUE_MAX_FILES"] == 7
     (owner,) = made["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("S3Gateway", "uid-of-default", True)
     put_gateway(api, spec={"remote": {}})
@@ -262,6 +262,22 @@ async def test_a_status_that_says_accepted_comes_after_the_config_map(api: ApiSe
 @pytest.mark.checklist(38)
 @pytest.mark.checklist(50)
 @pytest.mark.checklist(21)
+@pytest.mark.semantics("M-9c")
+async def test_a_pod_that_runs_without_since_its_namespace_lets_in_no_mount_is_told_so(
+    api: ApiServer, reconciler: Reconciler
+) -> None:
+    put_gateway(api, spec=ANONYMOUS | {"fuseMount": {"enabled": True}})
+    labels = {"s3d.dev/injection": "enabled", "pod-security.kubernetes.io/enforce": "baseline"}
+    api.put("/api/v1/namespaces/shop", {"metadata": {"name": "shop", "labels": labels}})
+    raw = asking("without")
+    raw["metadata"]["labels"] = {}
+    put_pod(api, raw)
+    await reconciler.round(NOW)
+    (told,) = [text for _, reason, text in events(api) if reason == "InjectionSkipped"]
+    assert "privileged sidecar" in told
+    assert status(api)["pods"]["uninjected"] == 0
+
+
 async def test_pods_that_opted_in_and_run_without_are_counted_and_told_of_once(
     api: ApiServer, reconciler: Reconciler
 ) -> None:
@@ -303,12 +319,12 @@ async def test_an_injection_is_told_of_once_at_its_owner_also_by_another_process
     await eventually(lambda: len(reconciler.injected.objects) == 2)
     await reconciler.round(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     second = Reconciler(client, IMAGE)
-    second._pods = list(reconciler.injected.objects.values())
-    await second.tell_injections(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
+    pods = list(reconciler.injected.objects.values())
+    await second.telling.injections(pods, datetime(2026, 1, 1, 0, 1, tzinfo=UTC))
     assert events(api) == [
         ("ReplicaSet", "Injected", "pods have S3Gateway 'default': AWS SDKs in them write through it")
     ]
-    await second.tell_injections(NOW)
+    await second.telling.injections(pods, NOW)
 
 
 CLAIMS = "/api/v1/namespaces/shop/persistentvolumeclaims"

@@ -7,15 +7,18 @@ import pytest
 from s3d.problems import (
     AT_RISK_SECONDS,
     CHANGES_DAMAGED,
+    FILES_UNPUBLISHED,
     KEYS_MISSING,
     KEYS_REFUSED,
+    MOUNT_GONE,
     REMOTE_AWAY,
     REMOTE_REFUSES,
     WRONG_ENDPOINT,
 )
+from s3d_operator.gateway_facts import GatewayFacts, Seen
 from s3d_operator.gateway_status import ClaimStatus, LastPod
 from s3d_operator.pods import MAX_COUNT, MAX_SECONDS, FolderReport, Report
-from s3d_operator.status import GatewayFacts, Seen, status_of
+from s3d_operator.status import status_of
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -401,3 +404,34 @@ def test_what_a_sync_folder_cannot_send_is_at_risk_after_five_minutes(
     } | folder
     report = replace(QUIET, folder=FolderReport(**said))
     assert condition(status_of(GIVEN, GatewayFacts(pods=[Seen(report=report)]), NOW), "DataAtRisk") == expected
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([], ("Unknown", "NoPods")),
+        ([Seen(listens=False)], ("Unknown", "PodsNotStarted")),
+        ([Seen(report=QUIET)], ("Unknown", "NotUsedYet")),
+        ([Seen(report=replace(QUIET, mounts=True))], ("True", "Mounted")),
+        (
+            [
+                Seen(report=replace(QUIET, mounts=True)),
+                Seen(report=replace(QUIET, problems=frozenset([MOUNT_GONE]))),
+            ],
+            ("False", "MountGone"),
+        ),
+    ],
+)
+def test_whether_the_buckets_are_mounted_is_what_the_pods_say(pods: list[Seen], expected: tuple[str, str]) -> None:
+    given = body(1, "http://minio:9000", fuseMount={"enabled": True})
+    assert condition(status_of(given, GatewayFacts(pods=pods), NOW), "Mounted") == expected
+    assert condition(status_of(given, None, NOW), "Mounted") == ("Unknown", "NotLookedYet")
+    types = {each["type"] for each in status_of(GIVEN, GatewayFacts(pods=pods), NOW)["conditions"]}
+    assert "Mounted" not in types, "nobody asked for a mount"
+
+
+def test_files_of_a_mount_that_are_no_objects_are_at_risk() -> None:
+    said = replace(QUIET, mounts=True, problems=frozenset([FILES_UNPUBLISHED]))
+    given = body(1, "http://minio:9000", fuseMount={"enabled": True})
+    status = status_of(given, GatewayFacts(pods=[Seen(report=said)]), NOW)
+    assert condition(status, "DataAtRisk") == condition(status, "Ready") == ("True", "FilesUnpublished")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3d.errors import ConfigError
-from s3d_operator import build, mounted
+from s3d_operator import build, gateway_checks, mounted
 from s3d_operator.certs import make_pair
 from s3d_operator.spec import S3GatewaySpec
 from tests.daemons import StartDaemon, eventually
@@ -100,4 +100,4 @@ def test_a_token_service_is_named_by_a_url() -> None:
     credentials = {"webIdentity": {"roleARN": ROLE, "stsEndpoint": "http://sts.example.com:99999"}}
     spec = S3GatewaySpec.model_validate({"remote": {"credentials": credentials}})
     with pytest.raises(ConfigError, match=r"spec\.remote\.credentials\.webIdentity\.stsEndpoint: it is not a URL"):
-        build.check(spec)
+        gateway_checks.check(spec)

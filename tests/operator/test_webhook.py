@@ -11,9 +11,9 @@ import aiohttp
 import jsonpatch
 import pytest
 
-from s3d_operator.build import Image
 from s3d_operator.certs import CertificateTarget, Pair, make_pair, to_secret
 from s3d_operator.kube import Kube
+from s3d_operator.layout import Image
 from s3d_operator.webhook import Options, Webhook
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
@@ -250,6 +250,36 @@ async def test_a_review_of_something_else_than_a_written_gateway_is_a_bad_reques
     status, text = await caller.post("gateway", asked, "validate")
     assert (status, "not an AdmissionReview" in text) == (400, True)
     assert (await caller.metrics())['s3d_webhook_gateway_reviews_total{result="error"}'] == 1
+
+
+@pytest.mark.semantics("M-9a", "M-9c")
+async def test_a_pod_with_a_mount_is_refused_where_its_namespace_lets_in_no_privileged_one(
+    api: ApiServer, caller: Caller
+) -> None:
+    api.put(gateway_path("default"), gateway("default", SPEC | {"fuseMount": {"enabled": True}}))
+    enforce, namespace = "pod-security.kubernetes.io/enforce", "/api/v1/namespaces/shop"
+    for level in ("baseline", "restricted"):
+        api.objects[namespace] = {"metadata": {"name": "shop", "labels": {enforce: level}}}
+        denied = await caller.ask("pod", pod())
+        assert (denied["allowed"], denied["status"]["reason"]) == (False, "PodSecurity")
+        assert f"its label {enforce} says {level}" in denied["status"]["message"]
+        warned = await caller.ask("namespace", pod())
+        assert "patch" not in warned
+        assert "privileged sidecar" in warned["warnings"][0]
+    for labels in ({}, {enforce: "privileged"}, {"pod-security.kubernetes.io/warn": "restricted"}):
+        api.objects[namespace] = {"metadata": {"name": "shop", "labels": labels}}
+        injected = jsonpatch.apply_patch(pod(), patch_of(await caller.ask("pod", pod())))
+        (sidecar,) = injected["spec"]["initContainers"]
+        assert sidecar["securityContext"]["privileged"] is True
+
+
+async def test_a_pod_has_the_mount_or_a_folder_and_not_both(api: ApiServer, caller: Caller) -> None:
+    api.put(gateway_path("default"), gateway("default", SPEC | {"fuseMount": {"enabled": True}}))
+    asks = pod()
+    asks["metadata"]["annotations"] = {"s3d.dev/sync-folder": "docs"}
+    denied = await caller.ask("pod", asks)
+    assert (denied["allowed"], denied["status"]["reason"]) == (False, "InvalidFolder")
+    assert "one of the two" in denied["status"]["message"]
 
 
 @pytest.mark.checklist(34)

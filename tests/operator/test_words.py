@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from s3d_operator import names
-from s3d_operator.build import FIELDS, config_map, reloaded
+from s3d_operator.gateway_checks import FIELDS
+from s3d_operator.gateway_settings import config_map, reloaded
 from s3d_operator.metrics import ReconcilerMetrics, WebhookMetrics
 from s3d_operator.reasons import Reason
 from tests.operator.goldens import gateway

@@ -39,6 +39,7 @@ class Told:
 
     reasons: list[str] = field(default_factory=list)
     broken: bool = False
+    refusal: str = ""
     chosen: list[Chosen] = field(default_factory=list)
     wrong: list[Problem] = field(default_factory=list)
 
@@ -60,7 +61,7 @@ class Told:
                 "state": "away",
                 "since": 2.0,
                 "credentials": "found",
-                "refusal": "",
+                "refusal": self.refusal,
                 "identities": [],
             },
             "pending": {
@@ -130,7 +131,7 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 2}
 
-    async def sync_diff(self) -> dict[str, Any]:
+    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
         return {"differences": []}
 
     def sync_lists(self) -> dict[str, Any]:
@@ -310,6 +311,40 @@ async def test_status_is_json_on_both_doors(tmp_path: Path) -> None:
             assert answer.json == {**Told().status(), **more}
 
 
+@pytest.mark.semantics("O-11")
+async def test_the_page_of_the_metrics_door_has_counts_and_runs_nothing(tmp_path: Path) -> None:
+    reports = Told(wrong=[Problem(CHANGES_PARKED, "1 change refused")])
+    async with doors(tmp_path, reports) as client:
+        page, style, head = await client.tcp("/"), await client.tcp("/style.css"), await client.tcp("/", "HEAD")
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    text = page.body.decode()
+    for shown in ("3 changes, 42 B, not in the remote yet", "http://127.0.0.1:9000: away", "4 objects", "1 kept"):
+        assert shown in text
+    assert "<script" not in text
+    assert "<form" not in text
+    assert (style.status, style.headers["Content-Type"]) == (200, "text/css; charset=utf-8")
+    for answer in (page, style, head):
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert head.body == b""
+
+
+@pytest.mark.semantics("O-11")
+async def test_what_others_say_is_text_on_the_page(tmp_path: Path) -> None:
+    async with doors(tmp_path, Told(refusal='<script>alert("hit")</script>\u202egnp.exe\x1b')) as client:
+        text = (await client.tcp("/?<b>")).body.decode()
+    assert "&lt;script&gt;" in text
+    assert "\\u202egnp.exe\\x1b" in text
+    assert [word for word in ("<script", "<b>", "\u202e", "\x1b") if word in text] == []
+
+
+@pytest.mark.semantics("A-7")
+async def test_a_page_that_cannot_be_made_says_no_more_than_that(tmp_path: Path) -> None:
+    async with doors(tmp_path, Told(broken=True)) as client:
+        answer = await client.tcp("/")
+    assert (answer.status, answer.json) == (503, {"error": "the status cannot be read"})
+
+
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize("query", ["bucket=clinic", "bucket=clinic&key=patient", "key=patient&bucket=clinic"])
 async def test_the_metrics_door_answers_no_question_about_a_bucket_or_a_key(tmp_path: Path, query: str) -> None:
@@ -368,7 +403,7 @@ async def test_head_has_the_headers_of_get_and_no_body(tmp_path: Path) -> None:
     assert headed.headers["Content-Length"] == got.headers["Content-Length"] == str(len(got.body))
 
 
-@pytest.mark.parametrize("path", ["/", "/statu", "/status/", "//status", "/../status", "/metrics/x"])
+@pytest.mark.parametrize("path", ["/statu", "/status/", "/style.css/", "//status", "/../status", "/metrics/x"])
 async def test_other_paths_are_not_found(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
         assert (await client.tcp(path)).status == 404
@@ -531,7 +566,18 @@ async def test_what_the_sync_folder_is_told_is_a_post_over_the_socket(tmp_path: 
 
 @pytest.mark.semantics("A-7")
 @pytest.mark.parametrize(
-    "path", ["/queue", "/queue/body?seq=1", "/queue/under-way", "/history", "/cache", "/sync", "/mount"]
+    "path",
+    [
+        "/queue",
+        "/queue/body?seq=1",
+        "/queue/under-way",
+        "/history",
+        "/cache",
+        "/sync",
+        "/sync/why",
+        "/sync/check",
+        "/mount",
+    ],
 )
 async def test_what_names_keys_is_not_on_the_metrics_door(tmp_path: Path, path: str) -> None:
     async with doors(tmp_path) as client:
@@ -553,8 +599,8 @@ async def test_a_choice_that_is_not_understood_is_refused(tmp_path: Path, query:
 
 
 PATHS = (
-    "/metrics /status /readyz /healthz /queue /queue/body?seq=1 /queue/retry /queue/discard /flush /prestop "
-    "/log?level=debug /nowhere"
+    "/ /style.css /metrics /status /readyz /healthz /queue /queue/body?seq=1 /queue/retry /queue/discard /flush "
+    "/prestop /log?level=debug /nowhere"
 ).split()
 
 

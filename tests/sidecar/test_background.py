@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import apsw
 import pytest
 
-from s3d import background, daemon, watched
+from s3d import background, watched
 from s3d.api import S3, Call, Reply
+from s3d.daemon import start
+from s3d.daemon.reload import watched_settings
 from s3d.history import History
 from s3d.layers.health import Health
 from s3d.layers.queue import Queue, layer, open_queue
@@ -113,7 +115,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.01)
     monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.01)
     monkeypatch.setattr(upkeep, "POLL_INTERVAL", 0.01)
-    monkeypatch.setattr(daemon, "SWEEP_INTERVAL", 0.01)
+    monkeypatch.setattr(start, "SWEEP_INTERVAL", 0.01)
     monkeypatch.setattr(watched, "INTERVAL", 0.01)
     settings = Settings(
         gateway=Gateway(local_dir=tmp_path / "local", config_dir=tmp_path),
@@ -127,7 +129,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     health = Health(5.0, 30.0, nothing)
     async with (
         open_queue(settings, remote, health, "http://remote.test", "us-east-1", metrics) as queue,
-        daemon.background(queue, None, None, None, [daemon.watched_settings(settings, set())], metrics, history),
+        start.background(queue, None, None, None, [watched_settings(settings, set())], metrics, history),
     ):
         yield Stage(queue, remote, fake, metrics)
 

@@ -7,7 +7,8 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError
-from s3d.settings import SECTIONS, Settings, parse_bytes, parse_duration
+from s3d.settings import SECTIONS, Settings
+from s3d.settings.values import parse_bytes, parse_duration
 
 
 def test_defaults_need_no_environment() -> None:

@@ -13,8 +13,8 @@ from tests.remotes import Remote
 
 KEYS = [f"planted-{number}/patient.pdf" for number in range(1000)]
 PATHS = (
-    "/metrics /status /healthz /readyz /log /queue /queue/why /queue/under-way /queue/retry /queue/discard /queue/body "
-    "/history /cache /cache/drop /flush /prestop / //status /status/ /status/../queue /%71ueue"
+    "/ /style.css /metrics /status /healthz /readyz /log /queue /queue/why /queue/under-way /queue/retry "
+    "/queue/discard /queue/body /history /cache /cache/drop /flush /prestop //status /status/ /status/../queue /%71ueue"
 ).split()
 METHODS = "GET HEAD POST PUT DELETE OPTIONS PATCH".split()
 TYPES = ("*/*", "application/openmetrics-text", "text/html", "application/json", "x" * 500)

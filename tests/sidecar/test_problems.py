@@ -9,8 +9,9 @@ import pytest
 
 from s3d import problems
 from s3d.problems import KINDS, Problem
+from s3d_operator.gateway_facts import GatewayFacts, Seen
 from s3d_operator.pods import Report
-from s3d_operator.status import GatewayFacts, Seen, status_of
+from s3d_operator.status import status_of
 from tests.daemons import ROOT, Daemon, StartDaemon, eventually
 from tests.processes import free_port
 from tests.remotes import Remote

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from s3d.daemon import watched_settings
+from s3d.daemon.reload import watched_settings
 from s3d.layers import credentials as wire
 from s3d.layers.credentials import KeyFiles, Keys
 from s3d.settings import Gateway, Settings

@@ -301,7 +301,7 @@ async def test_a_look_of_the_queue_is_answered_by_no_memory(opened: Opened, look
     await opened.put_there(b"before")
     await opened.client.head_object(BUCKET, "k")  # from now on it is remembered
     await opened.put()
-    change = replace(opened.change(), identity="writer")
+    change = opened.change()._replace(identity="writer")
     opened.inner.calls.clear()
     with contextlib.suppress(S3Error):
         await look(opened.queue._contexts, change)

@@ -185,3 +185,28 @@ def test_what_would_be_done_is_listed_and_waited_for(
     assert ["push", "c"] in said
     assert ["pull", "d"] in said
     assert set(there(remote, bucket)) == {"a", "b", "d"}
+
+
+def test_a_person_sees_what_differs_and_why_and_which_copies_wait(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"base")
+    daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_POLL="1h")
+    assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
+    assert daemon.cli("flush").returncode == 0
+    assert (daemon.cli("sync", "check").returncode, daemon.cli("sync", "conflicts").stdout) == (0, b"")
+    assert daemon.cli("sync", "pause").returncode == 0
+    (folder / "a").write_bytes(b"mine")
+    remote.client().put_object(Bucket=bucket, Key="docs/a", Body=b"theirs")
+    differs = daemon.cli("sync", "check")
+    assert (differs.returncode, differs.stdout) == (1, b"a\tboth sides differ\n")
+    assert json.loads(daemon.cli("sync", "check", "--json").stdout)["files"] == 1
+    eventually(lambda: json.loads(daemon.cli("sync", "why", "a", "--json").stdout)["do"] == "pull")
+    assert b"\nconflict\ttrue\n" in daemon.cli("sync", "why", str(folder / "a")).stdout
+    assert (folder / "a").read_bytes() == b"mine"
+    assert daemon.cli("sync", "resume").returncode == 0
+    assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
+    copy, of, *_ = daemon.cli("sync", "conflicts").stdout.decode().split("\t")
+    assert (of, (folder / copy).read_bytes()) == ("a", b"mine")

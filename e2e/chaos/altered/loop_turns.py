@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from s3d import daemon
+from s3d.daemon import heap
 
 REST = 0.005
 """Seconds between two looks. The first turn of the loop that ends after them is over the limit by what it worked."""
@@ -14,13 +14,13 @@ REST = 0.005
 
 def watch(path: Path) -> None:
     """From when the daemon serves on, keep the longest time in a file, in seconds."""
-    settle = daemon.settle_memory
+    settle = heap.settle_memory
 
     def settled() -> None:
         settle()
-        daemon.turns = asyncio.ensure_future(look(path))  # type: ignore[attr-defined] # kept from the collector
+        heap.turns = asyncio.ensure_future(look(path))  # type: ignore[attr-defined] # kept from the collector
 
-    daemon.settle_memory = settled
+    heap.settle_memory = settled
 
 
 async def look(path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from s3d.settings import Method
+from s3d.settings.browsers import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
 """What a rule may name."""

@@ -323,8 +323,9 @@ class Reports(Protocol):
     def sync_lists(self) -> dict[str, Any]:
         """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
 
-    async def sync_diff(self) -> dict[str, Any]:
-        """What the sync folder would do now. Raises S3Error where there is none, or nobody can tell."""
+    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
+        """What the sync folder would do now (diff), a page of its conflict copies (conflicts) or of both sides compared
+        (check), or why a path is as it is. Raises S3Error where there is none, or nobody can tell."""
 
     async def sync(self, what: str) -> dict[str, Any]:
         """Have the sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""

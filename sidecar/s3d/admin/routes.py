@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 from s3d import targets
 from s3d.admin.gauges import show
-from s3d.admin.reports import Chosen, Reports
+from s3d.admin.reports import Chosen, Reports, Status
 from s3d.errors import S3DError, S3Error
 from s3d.history import INTERVAL
 from s3d.metrics import Metrics
@@ -52,6 +52,10 @@ def handler(
         if change:
             return finish(await asked(query, change))
         match path:
+            case "/":
+                return finish(await home(reports))
+            case "/style.css":
+                return finish(await style())
             case "/healthz":
                 return finish(web.Response(text="ok\n"))
             case "/readyz":
@@ -74,9 +78,9 @@ def handler(
                 return finish(await asked(query, partial(list_cached, reports)))
             case "/sync" if shows_keys:
                 return finish(await asked("", partial(list_sync, reports)))
-            case "/sync/diff" if shows_keys:
-                return finish(await asked("", partial(diff_sync, reports)))
-            case "/sync/do" | "/sync/restore" if shows_keys:
+            case "/sync/diff" | "/sync/conflicts" | "/sync/check" | "/sync/why" | "/sync/do" | "/sync/restore" if (
+                shows_keys
+            ):
                 return finish(await do_sync(reports, path, query))
             case "/mount" if shows_keys:
                 return finish(await asked(query, partial(list_unpublished, reports)))
@@ -93,6 +97,31 @@ def readiness(reports: Reports) -> web.Response:
     reasons = reports.ready()
     lines = [*(reasons or ["ok"]), *(one.text for one in reports.problems() if one.text not in reasons)]
     return web.Response(status=503 if reasons else 200, text="\n".join(lines) + "\n")
+
+
+async def home(reports: Reports) -> web.Response:
+    """The status page, of counts alone on both doors."""
+    try:
+        said = reports.status()
+    except S3DError:
+        return answer(503, {"error": "the status cannot be read"})
+    return await asyncio.to_thread(page, said, {"interval_seconds": INTERVAL, "samples": reports.history()})
+
+
+def page(said: Status, history: dict[str, Any]) -> web.Response:
+    """Make the page. In a thread: what makes pages is loaded for the first one."""
+    from s3d.page import counts, rendering
+
+    body = rendering.render("door.html", page=counts.read(said, history))
+    return web.Response(body=body, headers=rendering.HEADERS, content_type="text/html", charset="utf-8")
+
+
+async def style() -> web.Response:
+    """The style sheet of the page."""
+    from s3d.page import rendering
+
+    body = await asyncio.to_thread(rendering.style)
+    return web.Response(body=body, headers=rendering.HEADERS, content_type="text/css", charset="utf-8")
 
 
 def log_level(reports: Reports, query: str) -> web.Response:
@@ -136,18 +165,18 @@ async def list_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
     return reports.sync_lists()
 
 
-async def diff_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
-    """What the sync folder would do now."""
-    return await reports.sync_diff()
-
-
 async def do_sync(reports: Reports, path: str, query: str) -> web.Response:
-    """Have the sync folder do something, or give back a file of its trash."""
+    """Have the sync folder do something, give back a file of its trash, or say what both sides have."""
     said = {name: values[-1] for name, values in parse_qs(query).items()}
     try:
-        if path == "/sync/restore":
-            return answer(200, await reports.sync_restore(said.get("id", "")))
-        return answer(200, await reports.sync(said.get("what", "")))
+        match path:
+            case "/sync/restore":
+                return answer(200, await reports.sync_restore(said.get("id", "")))
+            case "/sync/do":
+                return answer(200, await reports.sync(said.get("what", "")))
+            case _:
+                what = path.removeprefix("/sync/")
+                return answer(200, await reports.sync_look(what, said.get("path", ""), said.get("after", "")))
     except S3DError as error:
         return refused(error)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from s3d import words
 from s3d.cli import terminal
 from s3d.cli.queue import choice, paged, request
 from s3d.cli.status import fetch, read
@@ -36,9 +37,9 @@ def stat(options: argparse.Namespace) -> int:
         terminal.print_json(said)
     elif terminal.is_terminal():
         usable = "" if said["usable"] else ", and it cannot be used just now: see the log"
-        count = terminal.count(said["entries"], "object")
+        count = words.count(said["entries"], "object")
         decided = "" if said["decided"] else ", and the policy does not decide what it may keep: see the log"
-        sys.stdout.write(f"{count}, {terminal.show_size(said['bytes'])} of the disk{usable}{decided}\n")
+        sys.stdout.write(f"{count}, {words.show_size(said['bytes'])} of the disk{usable}{decided}\n")
         if any(said["pins"].values()):
             sys.stdout.write("pinned: " + ", ".join(f"{count} {state}" for state, count in said["pins"].items()) + "\n")
     else:
@@ -53,10 +54,10 @@ def show(options: argparse.Namespace) -> int:
         if options.json:
             terminal.print_json(entry)
         elif terminal.is_terminal():
-            age = terminal.show_age(max(0.0, time.time() - entry["validated"]))
-            size = terminal.show_size(entry["length"])
+            age = words.show_age(max(0.0, time.time() - entry["validated"]))
+            size = words.show_size(entry["length"])
             stays = ", pinned" if entry["pinned"] else ""
-            sys.stdout.write(f"{terminal.printable(name)}  {size}, confirmed {age} ago{stays}\n")
+            sys.stdout.write(f"{words.printable(name)}  {size}, confirmed {age} ago{stays}\n")
         else:
             stays = "pinned" if entry["pinned"] else ""
             terminal.print_fields(name, entry["length"], entry["bytes"], entry["etag"], entry["validated"], stays)
@@ -84,14 +85,14 @@ def verify(options: argparse.Namespace) -> int:
     if options.json:
         terminal.print_json(found)
     elif terminal.is_terminal():
-        size = terminal.show_size(found["bytes"])
-        what = f"{terminal.count(blocks, 'block')} damaged" if blocks else "nothing is damaged"
-        sys.stdout.write(f"{terminal.count(found['entries'], 'object')}, {size}: {what}\n")
+        size = words.show_size(found["bytes"])
+        what = f"{words.count(blocks, 'block')} damaged" if blocks else "nothing is damaged"
+        sys.stdout.write(f"{words.count(found['entries'], 'object')}, {size}: {what}\n")
     else:
         terminal.print_fields(found["entries"], found["blocks"], found["bytes"], blocks)
     if not options.json:
         for one in found["damaged"]:
-            damaged = f"{terminal.count(one['blocks'], 'block')} of {name_of(one)}"
+            damaged = f"{words.count(one['blocks'], 'block')} of {name_of(one)}"
             terminal.complain(f"{damaged}: damaged on the disk, and dropped")
     return 1 if found["damaged"] else 0
 
@@ -109,7 +110,7 @@ def drop(options: argparse.Namespace) -> int:
     if options.json:
         terminal.print_json(said)
     elif terminal.is_terminal():
-        sys.stdout.write(f"{terminal.count(said['entries'], 'object')} dropped\n")
+        sys.stdout.write(f"{words.count(said['entries'], 'object')} dropped\n")
     else:
         terminal.print_fields(said["entries"], said["bytes"])
     return 0

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from s3d import words
 from s3d.api import BytesBody
 from s3d.cli import client as door
 from s3d.cli import terminal
@@ -96,9 +97,9 @@ def show(finding: Finding, *, as_json: bool) -> None:
         terminal.print_fields(finding.grade, finding.about, finding.text, finding.hint)
     else:
         grade = terminal.paint(f"{finding.grade:<6}", COLOURS[finding.grade])
-        terminal.print_rows([(finding.about, f"{grade}{terminal.printable(finding.text)}")])
+        terminal.print_rows([(finding.about, f"{grade}{words.printable(finding.text)}")])
         if finding.hint:
-            terminal.print_rows([("", f"{'':<6}{terminal.printable(finding.hint)}")])
+            terminal.print_rows([("", f"{'':<6}{words.printable(finding.hint)}")])
 
 
 @contextmanager
@@ -183,10 +184,10 @@ def of_local_dir(settings: Settings) -> Iterator[Finding]:
     hint = "each write waits for one: another disk is faster" if taken >= SLOW_SYNC else ""
     yield Finding("disk", "note" if hint else "ok", text, hint)
     free, asked = shutil.disk_usage(there).free, settings.write_queue.max_size
-    room = f"{terminal.show_size(free)} are free"
+    room = f"{words.show_size(free)} are free"
     if settings.write_queue.enabled and free < asked:
         hint = "a full disk answers writes with 503: lower S3D_WRITE_QUEUE_MAX_SIZE, or make room"
-        yield Finding("room", "note", f"{room}, and the queue may take {terminal.show_size(asked)}", hint)
+        yield Finding("room", "note", f"{room}, and the queue may take {words.show_size(asked)}", hint)
     else:
         yield Finding("room", "ok", room)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from s3d import config
+from s3d import config, words
 from s3d.cli import terminal
 from s3d.errors import ConfigError
 from s3d.filters.explain import explain
@@ -39,7 +39,7 @@ def test(options: argparse.Namespace) -> int:
     if terminal.is_terminal():
         width = max(len(rule) for rule, _, _ in lines)
         for rule, said, effect in lines:
-            sys.stdout.write(f"{terminal.printable(rule):<{width}}  {said:<8} {effect}".rstrip() + "\n")
+            sys.stdout.write(f"{words.printable(rule):<{width}}  {said:<8} {effect}".rstrip() + "\n")
         sys.stdout.write(f"{terminal.paint(verdict.answer, 'bold', COLOURS[verdict.answer])}\n")
     else:
         for line in lines:

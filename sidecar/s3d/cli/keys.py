@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from s3d import files
+from s3d import files, words
 from s3d.access.keys import new_id, new_secret
 from s3d.cli import client, settings, signing, terminal
 from s3d.cli.signing import Key
@@ -68,7 +68,7 @@ def rotate(options: argparse.Namespace) -> int:
         there = entries[at].all_secrets
         if options.finish == (len(there) == 1):
             raise ConfigError(
-                f"the key {options.id} has {terminal.count(len(there), 'secret')}",
+                f"the key {options.id} has {words.count(len(there), 'secret')}",
                 hint=f"s3d key rotate {options.id}{'' if options.finish else ' --finish'} comes first",
             )
         held = (there[0],) if options.finish else (secret, there[0])
@@ -98,9 +98,9 @@ def ls(options: argparse.Namespace) -> int:
             continue
         may = "read" if limits.read_only else "read and write"
         where = "all buckets" if limits.buckets is None else ",".join(limits.buckets)
-        number = terminal.count(len(limits.secrets), "secret")
+        number = words.count(len(limits.secrets), "secret")
         if terminal.is_terminal():
-            print(f"{terminal.paint(f'{name:<24}', 'bold')}{number:<11} {may:<15} {terminal.printable(where)}")
+            print(f"{terminal.paint(f'{name:<24}', 'bold')}{number:<11} {may:<15} {words.printable(where)}")
         else:
             terminal.print_fields(name, len(limits.secrets), may, where)
     return 0
@@ -148,7 +148,7 @@ def is_refused(key: Key, path: str, query: dict[str, str]) -> bool:
 def presign(options: argparse.Namespace) -> int:
     """Print a URL that lets anybody do one thing for a while."""
     from s3d.protocol import sigv4
-    from s3d.settings import parse_duration
+    from s3d.settings.values import parse_duration
 
     chosen = signing.find()
     if chosen is None:

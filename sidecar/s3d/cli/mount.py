@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from s3d import documents
+from s3d import documents, words
 from s3d.cli import settings, terminal
 from s3d.cli.queue import request
 from s3d.cli.status import fetch, read
@@ -39,7 +39,7 @@ def status(options: argparse.Namespace) -> int:
         return 0
     if terminal.is_terminal():
         where = "mounted" if said["mounted"] else terminal.paint("gone", "red")
-        sys.stdout.write(f"{terminal.printable(said['path'])}: {where}, {said['open_files']} open\n")
+        sys.stdout.write(f"{words.printable(said['path'])}: {where}, {said['open_files']} open\n")
     for file in files:
         show(file)
     return 0
@@ -52,7 +52,7 @@ def publish(options: argparse.Namespace) -> int:
         terminal.print_json(said)
     else:
         if terminal.is_terminal():
-            sys.stdout.write(f"{terminal.count(said['published'], 'object')} made\n")
+            sys.stdout.write(f"{words.count(said['published'], 'object')} made\n")
         for file in said["left"]:
             show(file)
     return FAILED if said["left"] else 0
@@ -65,7 +65,7 @@ def show(file: dict[str, Any]) -> None:
         terminal.print_fields(name, file["size"], "synced" if file["synced"] else "open", file["error"])
         return
     why = f": {file['error']}" if file["error"] else ""
-    sys.stdout.write(f"{terminal.printable(name)}  {terminal.show_size(file['size'])}{terminal.printable(why)}\n")
+    sys.stdout.write(f"{words.printable(name)}  {words.show_size(file['size'])}{words.printable(why)}\n")
 
 
 def recover(options: argparse.Namespace) -> int:

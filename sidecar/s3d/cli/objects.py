@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from s3d import words
 from s3d.cli import signing, terminal
 from s3d.cli.client import BLOCK, ask, ask_document, read_blocks, read_bounded, send_document
 from s3d.cli.target import Target, parse_object
@@ -102,7 +103,7 @@ def print_bucket(name: str, created: str, *, as_json: bool) -> None:
     if as_json:
         terminal.print_json({"bucket": name, "created": created})
     elif terminal.is_terminal():
-        sys.stdout.write(f"{terminal.show_time(created):16}  {terminal.paint(terminal.printable(name), 'blue')}\n")
+        sys.stdout.write(f"{terminal.show_time(created):16}  {terminal.paint(words.printable(name), 'blue')}\n")
     else:
         terminal.print_fields(created, name)
 
@@ -119,10 +120,10 @@ def print_entry(entry: Entry, *, as_json: bool) -> None:
     elif not terminal.is_terminal():
         terminal.print_fields(entry.modified or "-", "-" if entry.size is None else entry.size, entry.name)
     elif entry.size is None:
-        sys.stdout.write(f"{'':16}  {'':>9}  {terminal.paint(terminal.printable(entry.name), 'blue')}\n")
+        sys.stdout.write(f"{'':16}  {'':>9}  {terminal.paint(words.printable(entry.name), 'blue')}\n")
     else:
-        size, time = terminal.show_size(entry.size), terminal.show_time(entry.modified)
-        sys.stdout.write(f"{time:16}  {size:>9}  {terminal.printable(entry.name)}\n")
+        size, time = words.show_size(entry.size), terminal.show_time(entry.modified)
+        sys.stdout.write(f"{time:16}  {size:>9}  {words.printable(entry.name)}\n")
 
 
 def get(options: argparse.Namespace) -> int:
@@ -144,7 +145,7 @@ def print_headers(response: http.client.HTTPResponse, *, quiet: bool) -> None:
     """Print what the answer says about the object."""
     for name, value in () if quiet else response.getheaders():
         if name.lower() not in ABOUT_THE_WAY:
-            text = terminal.printable(value.encode("latin-1").decode("utf-8", "replace"))
+            text = words.printable(value.encode("latin-1").decode("utf-8", "replace"))
             sys.stderr.write(f"{terminal.paint(f'{name.lower()}:', 'dim', stream=sys.stderr)} {text}\n")
 
 
@@ -219,7 +220,7 @@ def put(options: argparse.Namespace) -> int:
         terminal.print_json(stored)
     elif terminal.is_terminal():
         promise = terminal.paint(DURABILITY.get(durability, durability), "green")
-        sys.stdout.write(f"{terminal.printable(str(target))}: {terminal.show_size(length)}, {promise}\n")
+        sys.stdout.write(f"{words.printable(str(target))}: {words.show_size(length)}, {promise}\n")
     else:
         terminal.print_fields(target, length, etag, durability)
     return 0
@@ -315,10 +316,10 @@ def set_tags(options: argparse.Namespace) -> int:
         terminal.print_json({"bucket": target.bucket, "key": target.key, "tags": tags})
         return 0
     if terminal.is_terminal():
-        sys.stdout.write(f"{terminal.paint(terminal.printable(str(target)), 'bold')}\n")
+        sys.stdout.write(f"{terminal.paint(words.printable(str(target)), 'bold')}\n")
     for name, value in tags.items():
         if terminal.is_terminal():
-            sys.stdout.write(f"  {terminal.printable(name)} = {terminal.printable(value)}\n")
+            sys.stdout.write(f"  {words.printable(name)} = {words.printable(value)}\n")
         else:
             terminal.print_fields(name, value)
     return 0

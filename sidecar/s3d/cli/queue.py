@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode
 
+from s3d import words
 from s3d.cli import client, settings, terminal
-from s3d.cli.status import STATES, read
+from s3d.cli.status import read
 from s3d.cli.target import Target
 from s3d.errors import ConfigError, S3DError
 
@@ -56,9 +57,9 @@ def explain(options: argparse.Namespace) -> int:
         print_change(said["change"])
         width = max(len(rule) for rule, _, _ in rows)
         for rule, matches, effect in rows:
-            line = f"{terminal.printable(rule):<{width}}  {matches:<8} {terminal.printable(effect)}"
+            line = f"{words.printable(rule):<{width}}  {matches:<8} {words.printable(effect)}"
             sys.stdout.write(f"{'':8}  {line.rstrip()}\n")
-        sys.stdout.write(f"{'':8}  {terminal.paint(terminal.printable(verdict), 'bold')}\n")
+        sys.stdout.write(f"{'':8}  {terminal.paint(words.printable(verdict), 'bold')}\n")
     else:
         for row in rows:
             terminal.print_fields(*row)
@@ -69,14 +70,14 @@ def explain(options: argparse.Namespace) -> int:
 def print_change(change: dict[str, Any], stream: Any = None) -> None:
     """Print a change for a person, in two lines."""
     out = stream or sys.stdout
-    age = terminal.show_age(change["age_seconds"])
-    size = f", {terminal.show_size(change['size'])}" if change["op"] != "delete" else ""
-    name = terminal.paint(terminal.printable(name_of(change)), "bold", stream=out)
+    age = words.show_age(change["age_seconds"])
+    size = f", {words.show_size(change['size'])}" if change["op"] != "delete" else ""
+    name = terminal.paint(words.printable(name_of(change)), "bold", stream=out)
     out.write(f"{change['seq']:>8}  {name}  {change['op']}{size}, accepted {age} ago\n")
-    out.write(f"{'':8}  {terminal.paint(change['state'], 'yellow', stream=out)}: {terminal.printable(why(change))}\n")
+    out.write(f"{'':8}  {terminal.paint(change['state'], 'yellow', stream=out)}: {words.printable(why(change))}\n")
     if change["followers"]:
         out.write(
-            f"{'':8}  waited for by {terminal.count(change['followers'], 'change')} that must be delivered after it\n"
+            f"{'':8}  waited for by {words.count(change['followers'], 'change')} that must be delivered after it\n"
         )
 
 
@@ -88,7 +89,7 @@ def name_of(change: dict[str, Any]) -> str:
 def why(change: dict[str, Any]) -> str:
     """Why a change waits."""
     said = change.get("why") or change["rule"] or ": ".join(word for word in (change["code"], change["reason"]) if word)
-    return str(said or STATES.get(change["state"], ""))
+    return str(said or words.STATES.get(change["state"], ""))
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -97,7 +98,7 @@ def retry(options: argparse.Namespace) -> int:
     if options.json:
         terminal.print_json(said)
     elif terminal.is_terminal():
-        sys.stdout.write(f"{terminal.count(said['changes'], 'change')} will be tried again\n")
+        sys.stdout.write(f"{words.count(said['changes'], 'change')} will be tried again\n")
     else:
         terminal.print_fields(said["changes"])
     if not options.json:
@@ -117,7 +118,7 @@ def discard(options: argparse.Namespace) -> int:
             number += 1
         if not number:
             return 0
-        sys.stdout.write(f"Discard {terminal.count(number, 'change')} for good? [y/N] ")
+        sys.stdout.write(f"Discard {words.count(number, 'change')} for good? [y/N] ")
         sys.stdout.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 1
@@ -125,7 +126,7 @@ def discard(options: argparse.Namespace) -> int:
     if options.json:
         terminal.print_json(said)
     elif terminal.is_terminal():
-        sys.stdout.write(f"{terminal.count(said['changes'], 'change')} discarded\n")
+        sys.stdout.write(f"{words.count(said['changes'], 'change')} discarded\n")
     else:
         terminal.print_fields(said["changes"], said["bytes"])
     return 0
@@ -153,7 +154,7 @@ def export(options: argparse.Namespace) -> int:
         if options.json:
             terminal.print_json({"seq": change["seq"], "files": [str(name) for name in names], "bytes": size})
         elif terminal.is_terminal():
-            sys.stdout.write(f"{terminal.printable(name_of(change))}: {', '.join(map(str, names))}\n")
+            sys.stdout.write(f"{words.printable(name_of(change))}: {', '.join(map(str, names))}\n")
         else:
             terminal.print_fields(change["seq"], size, *names)
     if not found:
@@ -274,7 +275,7 @@ def flush(options: argparse.Namespace) -> int:
     if not said["changes"] and not said["kept"]:
         return 0
     if said["changes"]:
-        left = f"{terminal.count(said['changes'], 'change')}, {terminal.show_size(said['bytes'])}"
+        left = f"{words.count(said['changes'], 'change')}, {words.show_size(said['bytes'])}"
         terminal.complain(f"{left} are not delivered yet", "`s3d status` shows what they wait for")
     for lane in said["lanes"]:
         terminal.complain(f"deliveries to {lane['bucket']} are paused: {lane['code']}: {lane['reason']}")
@@ -290,9 +291,7 @@ def show_progress(said: dict[str, Any] | None, total: int) -> None:
     with suppress(OSError):
         text = ""
         if said is not None:
-            text = f"{max(0, total - said['changes'])} of {terminal.count(total, 'change')} delivered"
-            text += "".join(
-                f"; {terminal.printable(lane['bucket'])} is paused: {lane['code']}" for lane in said["lanes"]
-            )
+            text = f"{max(0, total - said['changes'])} of {words.count(total, 'change')} delivered"
+            text += "".join(f"; {words.printable(lane['bucket'])} is paused: {lane['code']}" for lane in said["lanes"])
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()

@@ -13,26 +13,18 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
-from s3d import documents
+from s3d import documents, words
 from s3d.cli import client, settings, terminal
 from s3d.cli.client import NotRunning
 from s3d.cli.target import Target
 from s3d.errors import S3DError
+from s3d.page import parts
 
 Rows = Callable[[dict[str, Any]], Iterator[tuple[str, str]]]
 """Makes of an answer what a person sees: names and values."""
 WATCHED_SECONDS = 2.0
 WRONG = 3
 """Exit code where something is wrong with the daemon."""
-STATES = {
-    "waiting": "waits for its turn or for the remote",
-    "pushing": "is being sent to the remote",
-    "in_doubt": "was sent; the remote has not answered, so it is sent again",
-    "held": "is kept back by a rule",
-    "parked": "was refused by the remote for good",
-    "superseded": "was refused, and a newer write has taken its place",
-    "quarantined": "is damaged on the local dir; it is neither sent nor deleted",
-}
 
 
 def status(options: argparse.Namespace) -> int:
@@ -57,7 +49,7 @@ def watch(target: Target | None, *, as_json: bool) -> NoReturn:
         if redraws:
             terminal.clear()
         if "error" in said and redraws:
-            terminal.print_rows([("s3d", terminal.paint(terminal.printable(said["error"]), "red"))])
+            terminal.print_rows([("s3d", terminal.paint(words.printable(said["error"]), "red"))])
         elif "error" in said and not as_json:
             terminal.print_fields("error", said["error"])
         else:
@@ -148,40 +140,44 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     draining = terminal.paint(", draining: no new requests are taken", "yellow") if said["draining"] else ""
     if pending["changes"]:
         oldest = pending["oldest_age_seconds"]
-        waited = "" if oldest is None else f", the oldest since {terminal.show_age(oldest)}"
-        number, size = terminal.count(pending["changes"], "change"), terminal.show_size(pending["bytes"])
+        waited = "" if oldest is None else f", the oldest since {words.show_age(oldest)}"
+        number, size = words.count(pending["changes"], "change"), words.show_size(pending["bytes"])
         yield "pending", f"{number}, {size}, not in the remote yet{waited}"
     else:
         yield "pending", "nothing: the remote has everything"
     for problem in said["problems"]:
         colour = "red" if problem["stake"] == "data" else "yellow"
-        yield "wrong", terminal.paint(terminal.printable(problem["text"]), colour)
-        yield "", terminal.printable(problem["hint"])
-    yield "s3d", f"{said['version']}, runs for {terminal.show_age(now - said['started_at'])}{draining}"
+        yield "wrong", terminal.paint(words.printable(problem["text"]), colour)
+        yield "", words.printable(problem["hint"])
+    yield "s3d", f"{said['version']}, runs for {words.show_age(now - said['started_at'])}{draining}"
     state = remote["state"]
     colour = {"reachable": "green", "away": "red"}.get(state, "dim")
     word = {"unknown": "not asked yet"}.get(state, state)
-    since = f" for {terminal.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
-    yield "remote", f"{terminal.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
+    since = f" for {words.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
+    yield "remote", f"{words.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
     if tls := said["tls"]:
         left = tls["expires_at"] - now
-        until = f"expires in {terminal.show_age(left)}" if left > 0 else f"expired {terminal.show_age(-left)} ago"
+        until = f"expires in {words.show_age(left)}" if left > 0 else f"expired {words.show_age(-left)} ago"
         yield "certificate", until if left > 0 else terminal.paint(until, "red")
     if said["access_keys"] is not None:
-        yield "keys", f"{terminal.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+        yield "keys", f"{words.count(said['access_keys'], 'access key')}: what none of them signs is refused"
+    if mount := said.get("mount"):
+        left = words.count(mount["unpublished"], "file")
+        text = f", {left} not an object yet" if mount["unpublished"] else ""
+        yield "mount", words.printable(mount["path"]) + ("" if mount["mounted"] else ", gone") + text
     if said["keeps_push_filter"]:
         text = "push filter: the settings do not say which holds, so the last one stays in force"
         yield "old", terminal.paint(text, "yellow")
     for lane in said.get("lanes", ()):
         if lane["state"] == "paused":
-            waits = terminal.show_age(now - lane["since"])
+            waits = words.show_age(now - lane["since"])
             whose = f" of identity {lane['identity']}" if lane["identity"] else ""
             text = f"{lane['bucket']}{whose} for {waits}: {lane['code']}: {lane['reason']}"
-            yield "paused", terminal.paint(terminal.printable(text), "red")
+            yield "paused", terminal.paint(words.printable(text), "red")
     for change in said.get("tried", ()):
         name = f"{change['bucket']}/{change['key']}"
-        text = f"{name} {terminal.count(change['attempts'], 'time')}: {change['code']}: {change['reason']}"
-        yield "tried", terminal.paint(terminal.printable(text), "yellow")
+        text = f"{name} {words.count(change['attempts'], 'time')}: {change['code']}: {change['reason']}"
+        yield "tried", terminal.paint(words.printable(text), "yellow")
     if pending.get("unjudged"):
         yield (
             "  unjudged",
@@ -189,40 +185,42 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     for state, number in said["states"].items():
         if number:
-            yield f"  {state}", f"{number:>6}  {terminal.paint(STATES.get(state, ''), 'dim')}"
+            yield f"  {state}", f"{number:>6}  {terminal.paint(words.STATES.get(state, ''), 'dim')}"
     if pending["held"] + pending["parked"]:
-        yield "kept", f"{terminal.show_size(pending['kept_bytes'])} are held or parked, and may fill half of the queue"
+        yield "kept", f"{words.show_size(pending['kept_bytes'])} are held or parked, and may fill half of the queue"
+    for part, text in parts.shown(said):
+        yield part, words.printable(text)
 
 
 def bucket_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """A bucket for a person."""
     pending = said["pending"]
-    yield "bucket", terminal.printable(said["bucket"])
+    yield "bucket", words.printable(said["bucket"])
     yield "known", "yes" if said["known"] else "no: it is looked up before its first write is accepted"
-    yield "writes", terminal.printable(str(said.get("writes", "")))
-    yield "pending", f"{terminal.count(pending['changes'], 'change')}, {terminal.show_size(pending['bytes'])}"
+    yield "writes", words.printable(str(said.get("writes", "")))
+    yield "pending", f"{words.count(pending['changes'], 'change')}, {words.show_size(pending['bytes'])}"
 
 
 def object_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """An object and its changes for a person."""
     now = time.time()
-    yield "object", terminal.printable(f"{said['bucket']}/{said['key']}")
+    yield "object", words.printable(f"{said['bucket']}/{said['key']}")
     if not said["changes"]:
         yield "state", f"{terminal.paint(said['state'], 'green')}: nothing is pending, the remote's word holds"
     for change in said["changes"]:
-        size = f"{terminal.show_size(change['size'])}, " if change["op"] == "put" else ""
-        age = terminal.show_age(change["age_seconds"])
-        yield change["op"], f"{size}accepted {age} ago; it {STATES.get(change['state'], change['state'])}"
+        size = f"{words.show_size(change['size'])}, " if change["op"] == "put" else ""
+        age = words.show_age(change["age_seconds"])
+        yield change["op"], f"{size}accepted {age} ago; it {words.STATES.get(change['state'], change['state'])}"
         if change["attempts"]:
             again = change["next_at"]
-            when = f", again in {terminal.show_age(again - now)}" if again and again > now else ""
-            yield "", f"{terminal.count(change['attempts'], 'attempt')}{when}"
+            when = f", again in {words.show_age(again - now)}" if again and again > now else ""
+            yield "", f"{words.count(change['attempts'], 'attempt')}{when}"
         if first := change.get("waits_for"):
             text = (
                 f"waits for {first['op']} of {first['bucket']}/{first['key']} (change {first['seq']}): {first['state']}"
             )
-            yield "", terminal.paint(terminal.printable(text), "yellow")
+            yield "", terminal.paint(words.printable(text), "yellow")
         if change.get("rule"):
-            yield "", terminal.paint(terminal.printable(f"held by {change['rule']}"), "yellow")
+            yield "", terminal.paint(words.printable(f"held by {change['rule']}"), "yellow")
         if change["code"] or change["reason"]:
-            yield "", terminal.paint(terminal.printable(f"{change['code']}: {change['reason']}"), "yellow")
+            yield "", terminal.paint(words.printable(f"{change['code']}: {change['reason']}"), "yellow")

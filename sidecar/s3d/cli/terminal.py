@@ -13,10 +13,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from s3d import words
+
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
-CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-# What turns the direction of a text makes a name end elsewhere than it seems to.
-CONTROL |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 FIRST_SHOWN = 0.5
 """Seconds that something takes before its progress is worth showing."""
 REDRAWN = 0.1
@@ -34,39 +33,12 @@ def paint(text: str, *colours: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{';'.join(COLOURS[colour] for colour in colours)}m{text}\x1b[0m"
 
 
-def printable(text: str) -> str:
-    """A name without control characters: it can neither drive a terminal nor end a line."""
-    return text.translate(CONTROL)
-
-
-def show_size(size: float) -> str:
-    """A number of bytes for a person: `12 B`, `4.1 kB`, `1.0 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def show_age(seconds: float) -> str:
-    """A span of time for a person: `3 s`, `5 min`, `2 h`, `4 days`."""
-    for limit, unit, width in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{max(seconds, 0) / width:.0f} {unit}"
-    return f"{seconds / 86400:.0f} days"
-
-
 def show_time(stamp: str) -> str:
     """A time of S3 (ISO 8601) as local time; as it came where it is no such time."""
     try:
         return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
-        return printable(stamp)
-
-
-def count(number: int, noun: str) -> str:
-    """`1 change`, `2 changes`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        return words.printable(stamp)
 
 
 def clear() -> None:
@@ -76,7 +48,7 @@ def clear() -> None:
 
 def print_fields(*fields: object) -> None:
     """Print one record for a program."""
-    sys.stdout.write("\t".join(printable(str(field)) for field in fields) + "\n")
+    sys.stdout.write("\t".join(words.printable(str(field)) for field in fields) + "\n")
 
 
 def print_json(value: Any) -> None:
@@ -93,9 +65,9 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 def complain(message: str, hint: str = "") -> None:
     """Say on stderr what went wrong and what can be done about it."""
     prefix = "" if message.startswith("s3d ") else f"{paint('s3d:', 'red', stream=sys.stderr)} "
-    sys.stderr.write(f"{prefix}{printable(message)}\n")
+    sys.stderr.write(f"{prefix}{words.printable(message)}\n")
     if hint:
-        sys.stderr.write(f"{paint('hint:', 'yellow', stream=sys.stderr)} {printable(hint)}\n")
+        sys.stderr.write(f"{paint('hint:', 'yellow', stream=sys.stderr)} {words.printable(hint)}\n")
 
 
 class Progress:
@@ -126,7 +98,7 @@ class Progress:
         if not self._shown or now - self._start < FIRST_SHOWN or now - self._drawn < REDRAWN:
             return
         self._drawn = now
-        of = f" of {show_size(self._total)}, {self._done * 100 // self._total} %" if self._total else ""
-        speed = show_size(self._done / (now - self._start))
-        sys.stderr.write(f"\r\x1b[K{show_size(self._done)}{of}, {speed}/s")
+        of = f" of {words.show_size(self._total)}, {self._done * 100 // self._total} %" if self._total else ""
+        speed = words.show_size(self._done / (now - self._start))
+        sys.stderr.write(f"\r\x1b[K{words.show_size(self._done)}{of}, {speed}/s")
         sys.stderr.flush()

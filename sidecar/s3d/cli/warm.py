@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from s3d import words
 from s3d.cli import terminal
 from s3d.cli.client import ask, read_blocks
 from s3d.cli.objects import Entry, list_keys
@@ -35,11 +36,11 @@ def warm(options: argparse.Namespace, counts: Callable[[], object]) -> int:
             if error is not None:
                 terminal.complain(f"{bucket}/{entry.name} cannot be read: {error.message}", error.hint)
     if terminal.is_terminal() and not options.json:
-        said = [f"{terminal.count(tally[FETCHED], 'object')} fetched, {terminal.show_size(moved)}"]
+        said = [f"{words.count(tally[FETCHED], 'object')} fetched, {words.show_size(moved)}"]
         said += [f"{tally[what]} {what}" for what in (CACHED, PENDING, GONE, FAILED) if tally[what]]
         sys.stdout.write("; ".join(said) + "\n")
     if tally[FETCHED] >= options.max:
-        terminal.complain(f"ended after {terminal.count(tally[FETCHED], 'object')}", "--max says how many are fetched")
+        terminal.complain(f"ended after {words.count(tally[FETCHED], 'object')}", "--max says how many are fetched")
     return 1 if tally[FAILED] else 0
 
 

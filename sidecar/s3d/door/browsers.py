@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from s3d import targets
 from s3d.access import cors
 from s3d.access.cors import NO_RULES, Rules
-from s3d.api import Headers, Wire
+from s3d.api import AnyHeaders, Headers, Wire
 from s3d.errors import S3Error
 from s3d.protocol import decode
 
@@ -48,6 +48,11 @@ NO_PAGE = Page()
 """No browser has sent it, or nobody has asked yet."""
 
 
+def is_of_browser(headers: AnyHeaders) -> bool:
+    """Whether a request says anything that only browsers say."""
+    return hdrs.ORIGIN in headers or targets.FETCH_SITE in headers
+
+
 class Browsers:
     """What the door does for them, and against them."""
 
@@ -60,7 +65,7 @@ class Browsers:
     async def page_of(self, wire: Wire) -> Page:
         """Who sends a request. Raises S3Error where it names no bucket that there could be."""
         headers = wire.headers
-        if hdrs.ORIGIN not in headers and targets.FETCH_SITE not in headers:
+        if not is_of_browser(headers):
             return NO_PAGE
         foreign = targets.is_foreign(headers, headers.get(hdrs.HOST, ""), self._names)
         if not foreign and hdrs.ORIGIN not in headers:

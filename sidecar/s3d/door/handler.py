@@ -23,8 +23,8 @@ from s3d import connections, spans, targets
 from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
-from s3d.connections import LINGER
-from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf
+from s3d.connections import LINGER, Connection
+from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf, is_of_browser
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.exchange import Accounts, Exchange
 from s3d.door.request_body import RequestBody
@@ -47,6 +47,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 BLANK_AFTER = 15.0
 """Seconds between two blanks for a client that waits for one of these."""
 PATIENT_LIMIT = 32 << 20
+NO_SPAN = contextlib.nullcontext()
 PROLOGUE = encode.PROLOGUE.encode().strip()
 
 
@@ -87,16 +88,21 @@ class Door:
             exchange.span = self._tracer.request(request.headers)
         connection = connections.of_request(request)
         connection.begin_answer()
-        with spans.within(exchange.span) if exchange.span is not None else contextlib.nullcontext():
+        with NO_SPAN if exchange.span is None else spans.within(exchange.span):
             try:
-                response = await self._answer(request, exchange, authority, query)
+                response = await self._answer(request, connection, exchange, authority, query)
             finally:
                 connection.end_answer()
                 self.accounts.close(exchange, response)
         return response
 
     async def _answer(
-        self, request: web.BaseRequest, exchange: Exchange, authority: str | None, query: str
+        self,
+        request: web.BaseRequest,
+        connection: Connection,
+        exchange: Exchange,
+        authority: str | None,
+        query: str,
     ) -> web.StreamResponse:
         request_id, path = exchange.id, exchange.path
         headers: AnyHeaders = request.headers
@@ -104,7 +110,7 @@ class Door:
             # What the target says goes before the header (RFC 9112, 3.2.2).
             headers = CIMultiDict(headers)
             headers[hdrs.HOST] = authority
-        wire = Wire(request.method, path, query, headers, scheme="https" if is_encrypted(request) else "http")
+        wire = Wire(request.method, path, query, headers, scheme="https" if connection.is_encrypted else "http")
         body = RequestBody(request) if hdrs.CONTENT_LENGTH in request.headers or request.body_exists else None
         incoming: Body | None = None
         response: web.StreamResponse | None = None
@@ -113,11 +119,12 @@ class Door:
         try:
             try:
                 self._check_host(wire)
-                page = await self._browsers.page_of(wire)
+                if is_of_browser(wire.headers):
+                    page = await self._browsers.page_of(wire)
                 if wire.method == hdrs.METH_OPTIONS:
                     response = self._preflight(wire, page, request_id)
                     return response
-                if self._callers is None:
+                if self._callers is None and page.foreign:
                     self._browsers.check(wire, page)
                 operation, params = decode.request(wire, self._domains)
                 if adminapis.is_meant(wire.method, params):
@@ -126,10 +133,18 @@ class Door:
                     operation = None
                 exchange.operation = name = operation.name if operation else ""
                 exchange.bucket, exchange.key = params.get("Bucket", ""), params.get("Key", "")
-                caller, source = await self._admit(request, name, params, wire, body, page)
+                caller: Caller = GATEWAY
+                source: Body | None = body
+                if self._callers is not None:
+                    caller, source = await self._admit(self._callers, request, name, params, wire, body, page)
+                elif wire.query:
+                    # Without keys a presigned URL has no more than its time. Of equal names the first counts.
+                    sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
                 if source is not None:
                     source = await whole(source) if is_document(operation) and source.length is None else source
-                    incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
+                    incoming = source
+                    if checksums.is_promised(wire, caller.payload):
+                        incoming = checksums.incoming(source, wire, names=(), payload=caller.payload, seal=caller.seal)
                 check_length(incoming)
                 exchange.received = (incoming.length or 0) if incoming else 0
                 call = Call(name, params, wire, incoming, identity=caller.key.identity, trace=request_id)
@@ -138,7 +153,7 @@ class Door:
                 reply = await self._serve(call)
                 # Before the head of the answer, which says it: a client that is not told would send its next request
                 # into a connection that is being closed.
-                is_drained = body is None or await self._drained(request, body)
+                is_drained = body is None or request.content.is_eof() or await self._drained(request, body)
                 response = await self._respond(request, reply, page, exchange, closing=not is_drained)
             except S3Error as error:
                 response = self._refuse(request, page, error, request_id)
@@ -162,6 +177,7 @@ class Door:
 
     async def _admit(
         self,
+        callers: Callers,
         request: web.BaseRequest,
         operation: str,
         params: dict[str, Any],
@@ -169,13 +185,8 @@ class Door:
         body: Body | None,
         page: Page,
     ) -> tuple[Caller, Body | None]:
-        """Whose request it is, and its body from the start. Without keys a presigned URL has no more than its time."""
-        if self._callers is None:
-            if wire.query:
-                # Of a name that is there twice, the first counts.
-                sigv4.check_presigned(dict(reversed(decode.query(wire.query))), datetime.now(UTC))
-            return GATEWAY, body
-        caller, source = await self._callers.admit(operation, params, wire, body, secure=is_secure(request))
+        """Whose request it is, and its body from the start."""
+        caller, source = await callers.admit(operation, params, wire, body, secure=is_secure(request))
         if caller.key.id:
             connections.of_request(request).authenticated()
         else:

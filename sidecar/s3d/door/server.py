@@ -46,9 +46,9 @@ class Client(Connection):
     """A client's connection; what is not HTTP is refused with an S3 error document too."""
 
     async def _handle_request(self, *request: Any) -> tuple[web.StreamResponse, bool]:
-        """Serve one request, and then have what came behind its body parsed: nothing else may come to set that off."""
+        """Serve one request, and then have what came behind its body parsed."""
         served = await super()._handle_request(*request)
-        self.data_received(b"")
+        self.parse_rest()
         return served
 
     accounts: Accounts

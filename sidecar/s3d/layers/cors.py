@@ -9,8 +9,9 @@ settings hold for every bucket, and nobody is asked.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from s3d.access import cors
 from s3d.access.cors import NO_RULES, Rule, Rules
@@ -71,10 +72,12 @@ class Cors:
         self._known = BoundedMap[str, Known](MAX_KNOWN)
         self._asking: dict[str, asyncio.Task[None]] = {}
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Hand a call inward. Rules that it changes, or may have changed, are asked for anew before it is answered."""
-        if call.operation not in CHANGING or self._fixed is not None:
-            return await self._inner(call)
+        return self._inner(call) if call.operation not in CHANGING or self._fixed is not None else self._change(call)
+
+    async def _change(self, call: Call) -> Reply:
+        """Hand a call inward that may change rules."""
         try:
             reply = await self._inner(call)
         except S3Error as error:

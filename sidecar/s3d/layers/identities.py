@@ -6,11 +6,11 @@ ever signed by another's.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -209,10 +209,12 @@ class Known:
         self._inner = inner
         self._identities = identities
 
-    async def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Pass a call on, or refuse it with 403."""
-        if call.identity == OWN or self._identities.find(call.identity) is not None:
-            return await self._inner(call)
+        is_known = call.identity == OWN or self._identities.find(call.identity) is not None
+        return self._inner(call) if is_known else self._refuse(call)
+
+    async def _refuse(self, call: Call) -> Reply:
         if call.body is not None:
             await call.body.aclose()
         error = S3Error(

@@ -204,19 +204,24 @@ class Files:
         return len(found)
 
     async def _publish(self, session: Session) -> None:
-        """Make the object; what is left of an earlier run becomes one beside another that has come since."""
+        """Make the object; what is left of an earlier run becomes one beside another that has come since, unless that
+        is this very one."""
         try:
             await self._sessions.publish(session)
         except S3DError as error:
             if not (session.recovered and is_conflict(error)):
                 raise
-            beside = Place(session.bucket, beside_of(session.key, time.time()), recovered=True)
-            await self._sessions.move(session, beside)
-            log.warning("a file of the mount was changed at the S3 since it was written: it is recovered beside it")
-            await self._sessions.publish(session)
+            if not await self._sessions.settle(session):
+                await self._publish_beside(session)
         node = self._nodes.get(session)
         if node is not None and not node.opens:
             await self.finish(node)
+
+    async def _publish_beside(self, session: Session) -> None:
+        beside = Place(session.bucket, beside_of(session.key, time.time()), recovered=True)
+        await self._sessions.move(session, beside)
+        log.warning("a file of the mount was changed at the S3 since it was written: it is recovered beside it")
+        await self._sessions.publish(session)
 
     async def publish_due(self) -> None:
         """Make objects of what was synced long ago, and of what could not become one; then rest."""

@@ -137,7 +137,7 @@ async def mounted(
     await asyncio.to_thread(prepare, path)
     stage = await asyncio.to_thread(Stage, directory)
     client = Client(s3, origin="mount")
-    tree, shown = Tree(), Views(client)
+    tree, shown = Tree(settings.max_names), Views(client)
     sessions = Sessions(client, stage, settings.max_size, room)
     files = Files(client, tree, sessions, settings.publish_after)
     moves = Moves(client, shown, tree, files, sessions, settings.max_rename)

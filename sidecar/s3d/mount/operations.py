@@ -120,8 +120,14 @@ class Operations(pyfuse3.Operations):
             node = self._tree.of(found) if found is not None else None
         if node is None:
             refuse(errno.ENOENT)
-        node.lookups += 1
+        self._tell(node)
         return attributes.of(node, self.settings)
+
+    def _tell(self, node: Node) -> None:
+        """The kernel is told of an inode; where it knows too many, it is asked to forget others."""
+        node.lookups += 1
+        for directory, name in self._tree.surplus():
+            pyfuse3.invalidate_entry_async(directory, name.encode(), ignore_enoent=True)
 
     @served
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -211,7 +217,7 @@ class Operations(pyfuse3.Operations):
             if not pyfuse3.readdir_reply(token, name.encode(), attributes.of(node, self.settings), at + 1):
                 self._tree.tidy(node)
                 return
-            node.lookups += 1
+            self._tell(node)
             at += 1
 
     @served
@@ -229,7 +235,7 @@ class Operations(pyfuse3.Operations):
         self._refuse_where_read_only()
         bucket, key = self._child(parent_inode, name)
         node = await self._moves.mkdir(bucket, key + "/" if bucket else "")
-        node.lookups += 1
+        self._tell(node)
         return attributes.of(node, self.settings)
 
     @served
@@ -274,7 +280,7 @@ class Operations(pyfuse3.Operations):
                 node.session.executable = True
             flags &= ~os.O_TRUNC
         handle = await self._opened(node, flags)
-        node.lookups += 1
+        self._tell(node)
         return pyfuse3.FileInfo(fh=handle), attributes.of(node, self.settings)
 
     @served

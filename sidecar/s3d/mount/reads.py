@@ -1,19 +1,28 @@
 """The bytes of one version of an object, for who has it open.
 
-Each request says the version (If-Match), so that no answer has bytes of another (SEMANTICS M-2); where the version is
-gone, the reader gets ESTALE. Who reads on gets the blocks ahead of it fetched meanwhile, more of them with each one;
+Each request says the version (If-Match), so that no answer has bytes of another (SEMANTICS M-2a). A bucket that keeps
+versions is asked for the one that was opened by its id, once another has come (M-7); where the version is gone, the
+reader gets ESTALE. Who reads on gets the blocks ahead of it fetched meanwhile, more of them with each one;
 who jumps gets what was asked for and no more.
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
+from typing import Any
 
 from s3d.api import read_all
-from s3d.client import Client
+from s3d.client import Answer, Client
+from s3d.errors import S3Error
 from s3d.mount.views import File
 
 BLOCK = 1 << 20
 """Bytes that are fetched at a time."""
+NO_VERSION = "null"
+"""The id of the one version that a bucket without versions has."""
+GONE = frozenset([404, 412])
+"""Statuses by which a version is not there any more."""
 MOST_AHEAD = 8
 """Blocks that are fetched ahead of a reader; with those in use they are the memory that it takes."""
 
@@ -30,7 +39,7 @@ class Reader:
         self._ahead = 1
 
     async def read(self, at: int, length: int) -> bytes:
-        """A stretch; shorter only at the end of the version. Raises S3DError."""
+        """A stretch; shorter only at the end of the version. Raises S3DError, and OSError where it is gone."""
         end = min(at + length, self._file().size)
         if at >= end:
             return b""
@@ -75,10 +84,25 @@ class Reader:
 
     async def _fetch(self, start: int, end: int) -> bytes:
         file = self._file()
-        answer = await self._client.get_object(
-            file.bucket, file.key, IfMatch=f'"{file.etag}"', Range=f"bytes={start}-{end - 1}"
-        )
+        params: dict[str, Any] = {"IfMatch": f'"{file.etag}"', "Range": f"bytes={start}-{end - 1}"}
+        try:
+            answer = await self._client.get_object(file.bucket, file.key, **params)
+        except S3Error as error:
+            answer = await self._fetch_version(file, params, error)
         return await read_all(answer.body, end - start)
+
+    async def _fetch_version(self, file: File, params: dict[str, Any], error: S3Error) -> Answer:
+        """Ask for the version by its id, after its key has shown another or none. Raises S3Error and OSError."""
+        version = file.members.get("VersionId", NO_VERSION)
+        if error.status not in GONE:
+            raise error
+        if version != NO_VERSION:
+            try:
+                return await self._client.get_object(file.bucket, file.key, VersionId=version, **params)
+            except S3Error as second:
+                if second.status not in GONE:
+                    raise
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from error
 
     def close(self) -> None:
         """Let go of all that was fetched."""

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from s3d.api import NO_TERMS, Terms
-from s3d.client import Client
+from s3d.api import NO_TERMS, BytesBody, Terms
+from s3d.client import Answer, Client
 from s3d.errors import S3DError, S3Error, Unavailable
 from s3d.mount import views
 from s3d.mount.stage import Record, Stage, Staged
@@ -247,9 +247,43 @@ class Sessions:
             except S3DError as error:
                 session.error = str(error)
                 raise
-            session.dirty, session.synced_at, session.error, session.recovered = False, None, "", False
-            session.base = session.etag
-            await session.staged.forget()
+            await self._became(session)
+
+    async def _became(self, session: Session) -> None:
+        """It is the object now."""
+        session.dirty, session.synced_at, session.error, session.recovered = False, None, "", False
+        session.base = session.etag
+        await session.staged.forget()
+
+    async def settle(self, session: Session) -> bool:
+        """Take a session of an earlier run for the object that has its name, where that has its bytes already; whether
+        it has. A kill between the answer to a put and the end of its record leaves both. Raises S3DError.
+        """
+        async with session.lock:
+            try:
+                answer = await self._client.get_object(session.bucket, session.key)
+            except S3Error as error:
+                if error.status == 404:
+                    return False
+                raise
+            if not await self._has_bytes_of(session, answer):
+                return False
+            session.etag = answer.etag
+            await self._became(session)
+            return True
+
+    async def _has_bytes_of(self, session: Session, answer: Answer) -> bool:
+        at, body = 0, answer.body or BytesBody(b"")
+        try:
+            if body.length not in (None, session.size):
+                return False
+            async for block in body.chunks():
+                if await session.staged.read(at, len(block)) != block:
+                    return False
+                at += len(block)
+        finally:
+            await body.aclose()
+        return at == session.size
 
     async def _put(self, session: Session) -> None:
         staged = session.staged

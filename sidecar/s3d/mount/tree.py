@@ -3,14 +3,20 @@
 An inode is one version of an object, or a directory (SEMANTICS M-2): another version is another inode, so that no page
 of the kernel's cache ever mixes two. A file that is being written keeps its inode until it is forgotten. Numbers are
 made of bucket, key and version, so that a directory has the same one each time.
+
+The kernel keeps what it has looked up for as long as it has memory, and here each of that takes half a KiB or more. So
+files beyond a bound are named, the oldest first, for the kernel to forget (M-8). Directories stay: a program may be in
+one, and would find itself in a place without a name.
 """
 
 import errno
 import hashlib
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from s3d.mount import paths
 from s3d.mount.views import Directory, Entry, File
 
 if TYPE_CHECKING:
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = 1
 """The inode of the root, as the kernel has it."""
+AT_ONCE = 64
+"""Inodes that are looked at, where there are too many, each time that one comes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,8 +46,9 @@ class Node:
 class Tree:
     """All inodes."""
 
-    def __init__(self) -> None:
-        """Begin with the root."""
+    def __init__(self, most: int) -> None:
+        """Begin with the root; `most` bounds the files that nobody has open."""
+        self._most = most
         root = Node(ROOT, Directory("", ""), lookups=1, name=("", "", ""))
         self._nodes = {ROOT: root}
         self._names: dict[tuple[str, str, str], Node] = {("", "", ""): root}
@@ -95,6 +104,20 @@ class Tree:
         return [
             node for (place, name, _), node in self._names.items() if node.opens and place == bucket and name == key
         ]
+
+    def surplus(self) -> list[tuple[int, str]]:
+        """Files that the kernel is to forget, as the inode of a directory and a name in it."""
+        found: list[tuple[int, str]] = []
+        for node in list(islice(self._nodes.values(), max(0, min(AT_ONCE, len(self._nodes) - self._most)))):
+            # What stays, and what the kernel has not forgotten yet, has its turn again after all others.
+            self._nodes[node.ino] = self._nodes.pop(node.ino)
+            if node.name is None or not isinstance(node.what, File) or node.opens or node.session is not None:
+                continue
+            bucket, key, _ = node.name
+            place = self._names.get((bucket, paths.parent_of(key), ""))
+            if place is not None:
+                found.append((place.ino, paths.name_of(key)))
+        return found
 
     def forget(self, ino: int, lookups: int) -> None:
         """Take back so many look-ups; what the kernel does not know any more goes."""

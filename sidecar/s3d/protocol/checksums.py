@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from multidict import CIMultiDict
@@ -21,6 +22,7 @@ from multidict import CIMultiDict
 from s3d.api import AnyHeaders, Body, Wire
 from s3d.errors import CorruptBody, S3Error
 from s3d.protocol import chunked
+from s3d.protocol.headers import REMEMBERED
 
 PREFIX = "x-amz-checksum-"
 SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
@@ -115,6 +117,8 @@ SIZES: Mapping[str, int] = {
 }
 """In bytes."""
 HEADERS = frozenset(PREFIX + name for name in ALGORITHMS)
+PROMISING = HEADERS | {"content-md5", PAYLOAD, SDK_ALGORITHM, "x-amz-trailer"}
+"""Headers that promise something about a body."""
 STANDING_ALONE = frozenset(["md5", "sha256"])
 """Digests that have a header of their own beside the checksums."""
 
@@ -146,7 +150,7 @@ class Digests:
         return raw.hex() if name in STANDING_ALONE else to_base64(raw)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Expected:
     """The digests that a request promises, raw."""
 
@@ -170,6 +174,17 @@ class Expected:
         if self.checksum is not None:
             names.add(self.checksum[0])
         return frozenset(names)
+
+
+def is_promised(wire: Wire, payload: str = UNSIGNED) -> bool:
+    """Whether a request says anything of its body by which that is to be verified; `payload` is as in `incoming`."""
+    return payload != UNSIGNED or _are_promising(wire.names)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _are_promising(names: tuple[str, ...]) -> bool:
+    """Whether one of these headers promises something about a body."""
+    return not PROMISING.isdisjoint(name.lower() for name in names)
 
 
 def expected(headers: AnyHeaders) -> Expected:

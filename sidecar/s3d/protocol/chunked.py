@@ -69,7 +69,6 @@ class Decoder:
     ) -> None:
         """Take the decoded length, whether chunks are signed, and the lower-case names of the trailers to come."""
         self.trailers: dict[str, str] = {}
-        self._length = length
         self._left = length
         self._signed = signed
         self._announced = announced

@@ -21,6 +21,8 @@ OVERRIDES = {
     "ResponseContentType": "Content-Type",
     "ResponseExpires": "Expires",
 }
+JUDGED = frozenset(["IfMatch", "IfUnmodifiedSince", "IfNoneMatch", "IfModifiedSince"])
+"""Members that are conditions of a read."""
 RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)\s*")
 # What a 304 repeats of the 200 (RFC 9110, 15.4.5), beside Last-Modified.
 NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
@@ -28,6 +30,8 @@ NOT_MODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
 def override(headers: Headers, params: dict[str, Any]) -> None:
     """Put in the headers that a request asks for in the place of the object's."""
+    if OVERRIDES.keys().isdisjoint(params):
+        return
     for member, name in OVERRIDES.items():
         if member in params:
             value = params[member]

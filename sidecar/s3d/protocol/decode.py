@@ -16,7 +16,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.headers import METADATA
+from s3d.protocol.headers import METADATA, REMEMBERED
 from s3d.protocol.model import OPERATIONS, Member, Operation, hoisted, integer, neutral, route
 from s3d.protocol.xml import Document
 
@@ -90,17 +90,33 @@ def target(wire: Wire, domains: Sequence[str]) -> tuple[str, str]:
     path = wire.path
     if not path.startswith("/"):
         raise _invalid_uri(path)
-    host = wire.headers.get("Host", "")
-    if not host.startswith("["):
-        name = host.partition(":")[0].lower()
-        for domain in domains:
-            bucket = name.removesuffix(f".{domain}")
-            if bucket and bucket != name:
-                return _checked(bucket), _unquote(path[1:])
+    if bucket := _named_by(wire.headers.get("Host", ""), tuple(domains)):
+        return _checked(bucket), _unquote(path[1:])
     bucket, _, key = path[1:].partition("/")
     if key and not bucket:
         raise _invalid_uri(path)
     return _checked(_unquote(bucket)), _unquote(key)
+
+
+@lru_cache(maxsize=16)
+def _named_by(host: str, domains: tuple[str, ...]) -> str:
+    """The bucket that a Host names, "" for none. Clients of one door name few hosts."""
+    name = "" if host.startswith("[") else host.partition(":")[0].lower()
+    buckets = (name.removesuffix(f".{domain}") for domain in domains)
+    return next((bucket for bucket in buckets if bucket and bucket != name), "")
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _carried(operation: str, names: tuple[str, ...]) -> tuple[tuple[int, str, Member | None], ...]:
+    """Which headers of a request hold a member of its operation: the place of each, its lower-case name, and the
+    member; None for user metadata."""
+    known, found = OPERATIONS[operation], []
+    for place, name in enumerate(names):
+        low = name.lower()
+        member = known.headers.get(low)
+        if member is not None or (low.startswith(METADATA) and known.metadata):
+            found.append((place, low, member))
+    return tuple(found)
 
 
 def _checked(bucket: str) -> str:
@@ -169,15 +185,13 @@ def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[
         return None, params
     if operation.level == "service":
         params.clear()
-    known = operation.headers
     metadata: dict[str, str] = {}
-    for name, value in headers.items():
-        low = name.lower()
-        member = known.get(low)
+    values = tuple(headers.values())
+    for place, low, member in _carried(operation.name, wire.names):
         if member is not None:
-            _take(params, member, value)
-        elif low.startswith(METADATA) and operation.metadata:
-            _take_metadata(metadata, low, value)
+            _take(params, member, values[place])
+        else:
+            _take_metadata(metadata, low, values[place])
     presigned = "X-Amz-Signature" in names
     for name, value in names.items():
         member = operation.query.get(name)
@@ -188,7 +202,7 @@ def request(wire: Wire, domains: Sequence[str]) -> tuple[Operation | None, dict[
         elif presigned and hoisted(name) and (low := name.lower()) not in headers:
             if CONTROL.search(value):
                 raise _invalid_argument(name, value)
-            member = known.get(low)
+            member = operation.headers.get(low)
             if member is not None:
                 _take(params, member, value)
             elif low.startswith(METADATA) and operation.metadata:
@@ -300,32 +314,32 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
     query, is never understood. The operation's own address is.
     """
     understood = frozenset(understood)
-    prefixes = _prefixes(understood)
-    known: Mapping[str, Member] = operation.headers if operation else {}
-    literals: Mapping[str, str] = operation.literals if operation else {}
-    found: dict[str, None] = {}
-    seen: set[str] = set()
-    # keys() gives a name that is there twice once.
-    for name, _ in wire.headers.items():  # noqa: PERF102
-        low = name.lower()
-        if low not in seen and (low in understood or low in MEANINGLESS or low.startswith(prefixes)):
-            seen.add(low)
-            continue
-        if low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
-            found[low] = None
+    found = list(_unknown_headers("" if operation is None else operation.name, wire.names, understood))
     if wire.query:
-        seen.clear()
+        literals: Mapping[str, str] = operation.literals if operation else {}
+        seen: set[str] = set()
         for name, _ in query(wire.query):
             low = name.lower()
             if name in seen or hoisted(name) or not (neutral(name) or name in literals or low in understood):
-                found[low] = None
+                found.append(low)
             seen.add(name)
-    return list(found)
+    return list(dict.fromkeys(found)) if len(found) > 1 else found
 
 
-@lru_cache(maxsize=16)
-def _prefixes(understood: frozenset[str]) -> tuple[str, ...]:
-    return tuple(name for name in understood if name.endswith("-"))
+@lru_cache(maxsize=REMEMBERED)
+def _unknown_headers(operation: str, names: tuple[str, ...], understood: frozenset[str]) -> tuple[str, ...]:
+    """What `unknown_members` says of the headers, of which a name that is there twice is in `names` twice."""
+    known: Mapping[str, Member] = OPERATIONS[operation].headers if operation else {}
+    prefixes = tuple(name for name in understood if name.endswith("-"))
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    for name in names:
+        low = name.lower()
+        if low not in seen and (low in understood or low in MEANINGLESS or low.startswith(prefixes)):
+            seen.add(low)
+        elif low in known or low.startswith(MEANINGFUL_PREFIXES) or low in MEANINGFUL:
+            found[low] = None
+    return tuple(found)
 
 
 def input_steps(operation: Operation, data: bytes) -> Generator[None, None, tuple[dict[str, Any], list[str]]]:

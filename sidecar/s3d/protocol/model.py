@@ -8,6 +8,7 @@ they do not know is a plain write.
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -183,6 +184,8 @@ def route(method: str, bucket: str, key: str, query: Mapping[str, str], headers:
 def integer(text: str) -> int:
     """Read a decimal number of 64 bits. Raises ValueError on all else that int() takes: underscores, other scripts'
     digits, numbers that no table keeps."""
+    if len(text) < MAX_DIGITS and text.isascii() and text.isdigit():
+        return int(text)  # as most are
     text = text.strip()
     if not text.isascii() or not text.removeprefix("-").isdigit():
         raise ValueError(f"{text[:40]!r} is no number")
@@ -225,7 +228,13 @@ def http_date(moment: datetime | float | str) -> str:
     """Write a date, or a Unix time, as headers have it (RFC 9110, 5.6.7)."""
     if isinstance(moment, str):
         return moment
-    t = moment.astimezone(UTC) if isinstance(moment, datetime) else datetime.fromtimestamp(int(moment), UTC)
+    return _http_date(math.floor(moment.timestamp()) if isinstance(moment, datetime) else int(moment))
+
+
+@lru_cache(maxsize=256)
+def _http_date(second: int) -> str:
+    """The date of a second; many objects bear the same."""
+    t = datetime.fromtimestamp(second, UTC)
     return (
         f"{DAYS[t.weekday()]}, {t.day:02} {MONTHS[t.month - 1]} {t.year:04} {t.hour:02}:{t.minute:02}:{t.second:02} GMT"
     )

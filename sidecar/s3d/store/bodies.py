@@ -106,7 +106,11 @@ class Bodies:
             if body.length is not None and body.length <= self.inline_limit:
                 if came:
                     await came(body.length)
-                return await _receive_inline(body, hasher)
+                data = await body.whole()
+                _check_length(body, len(data))
+                if hasher:
+                    hasher(data)
+                return Stored(data, None, len(data))
             if isinstance(body, FileBody):
                 if came:
                     await came(body.length)
@@ -295,14 +299,6 @@ class Bodies:
             yield
         except OSError as error:
             raise store_error(error, f"{self.root} cannot be written") from error
-
-
-async def _receive_inline(body: Body, hasher: Hasher | None) -> Stored:
-    data = await body.whole()
-    _check_length(body, len(data))
-    if hasher:
-        hasher(data)
-    return Stored(data, None, len(data))
 
 
 async def _blocks(body: Body, size: Callable[[], int]) -> AsyncGenerator[list[bytes], None]:

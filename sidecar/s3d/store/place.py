@@ -49,7 +49,8 @@ class Place:
     def look_at_sizes(self) -> str:
         """Which file has fewer bytes than it is to have, or had at any time, in words; "" where none does."""
         with self._lock:
-            short = (path for path, fd, _ in self._held if os.fstat(fd).st_size < self._least.get(path, 0))
+            least = ((path, fd, self._least.get(path, 0)) for path, fd, _ in self._held)
+            short = (path for path, fd, size in least if size and os.fstat(fd).st_size < size)
             self._torn = self._torn or next((f"{path} was cut off" for path in short), "")
             return self._torn
 

@@ -24,6 +24,7 @@ WORKERS = 4
 GONE = {404, 412}
 """Statuses of a remote that has something else by now than the plan saw."""
 DROPS = (Do.DROP_HERE, Do.DROP_THERE)
+SENDS = (Do.PUSH, Do.DROP_THERE)
 
 
 @dataclass(slots=True)
@@ -36,6 +37,8 @@ class Outcome:
     """Actions that were overtaken: the next round plans them anew."""
     failed: dict[str, str] = field(default_factory=dict)
     """Paths, and why what was planned could not be done."""
+    waits: str = ""
+    """Why nothing more is sent in this round: there is no room for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Doing:
 
     async def _work(self, queue: Iterator[Action], outcome: Outcome) -> None:
         for action in queue:
+            if outcome.waits and action.do in SENDS:
+                continue
             if action.goes_to and action.goes_to not in outcome.done:
                 outcome.again += 1
                 continue
@@ -68,7 +73,9 @@ class Doing:
             except FileChanged:
                 outcome.again += 1
             except S3Error as error:
-                if error.status in GONE and not error.unknown:
+                if error.code == "SlowDown" and action.do in SENDS:
+                    outcome.waits = error.message
+                elif error.status in GONE and not error.unknown:
                     outcome.again += 1
                     await self.objects.look(action.path)
                 else:

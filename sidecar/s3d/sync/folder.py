@@ -10,26 +10,25 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from s3d.clock import Clock, tick
 from s3d.errors import S3DError, S3Error
-from s3d.feed import Event, Follower
+from s3d.feed import Event, Events, Follower, Why
 from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 from s3d.sync import guards, memory, there
-from s3d.sync.acts import Acts
 from s3d.sync.doing import Doing, Outcome
 from s3d.sync.guards import MEANING, Halt, tally
 from s3d.sync.moves import paired
 from s3d.sync.objects import Objects
 from s3d.sync.options import Options
+from s3d.sync.place import Place
 from s3d.sync.plan import BEING_WRITTEN, Action, Direction, Do, Rules
 from s3d.sync.reading import read
 from s3d.sync.root import Root
@@ -55,6 +54,8 @@ class Seen:
 
     actions: list[Action]
     """With the moves named."""
+    left: list[Action]
+    """What is left alone."""
     files: int
     """That both sides have had."""
     written: int
@@ -79,13 +80,13 @@ class Folder:
     ) -> None:
         """Take the remote's side, what is known, the queue, the settings and the clock of the trash."""
         self._clock = clock
-        self._objects = objects
-        self._db = db
-        self._changes = changes
-        self._options = options
+        self.objects = objects
+        self.db = db
+        self.changes = changes
+        self.options = options
         self._metrics = metrics
-        self._root: Root | None = None
-        self._acts: Acts | None = None
+        remote = f"{options.endpoint} {objects.bucket}/{objects.prefix}"
+        self.place = Place(options, db, clock, remote, self._count_conflict)
         self._busy = asyncio.Lock()
         self._woken = asyncio.Event()
         self._listed_at = -math.inf
@@ -99,7 +100,9 @@ class Folder:
         self.conflicts = 0
         self.odd: list[str] = []
         self.directories: list[str] = []
-        self._failed: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self._delivered: dict[str, str] = {}
+        self._has_looked = False
         self._soon = False
         self._ends = False
 
@@ -107,7 +110,7 @@ class Folder:
         """Make a round, and rest until something wakes it or its time has come."""
         self._woken.clear()
         await self.round()
-        rest = self._options.poll
+        rest = self.options.poll
         if self.state in (State.QUIET, State.WORKING):
             # Rounds that were made for the folder's own sake do not put off the next listing.
             rest = max(min(SOON, rest), self._listed_at + rest - tick())
@@ -126,7 +129,7 @@ class Folder:
     async def round(self) -> None:
         """Look at both sides and make them equal. What a disk or the remote does not give is waited for."""
         async with self._busy:
-            self._soon = False
+            self._soon = self._has_looked = False
             self.began += 1
             try:
                 await self._make_round()
@@ -137,76 +140,109 @@ class Folder:
             self._measure()
 
     async def _make_round(self) -> None:
-        if memory.fact(self._db, "paused"):
+        if memory.fact(self.db, "paused"):
             self._say(State.PAUSED)
+            with contextlib.suppress(OSError, StoreFailed):
+                await self._count()
             return
         seen = await self._see()
         if seen is None:
-            await self._close()
+            await self.place.close()
             return
-        assert self._root
-        assert self._acts
+        root, acts = self.place.root, self.place.acts
+        assert root
+        assert acts
         actions = seen.actions
         self.unsent = _unsent(actions) + seen.written
         if seen.refusal:
             raise seen.refusal
-        if not memory.fact(self._db, "accepts") and self._is_halted(
-            guards.halt(tally(actions, seen.files), self._options.limits)
+        if not memory.fact(self.db, "accepts") and self._is_halted(
+            guards.halt(tally(actions, seen.files), self.options.limits)
         ):
             return
         conflicts = self.conflicts
-        doing = Doing(self._root, self._acts, self._objects, self._db, self._metrics)
+        doing = Doing(root, acts, self.objects, self.db, self._metrics)
         self._say(State.WORKING if actions else self.state, "" if actions else self.reason, self.halt)
+        if actions or memory.fact(self.db, "accepts"):
+            await self.place.advance()
         outcome = await doing.do(actions)
-        await self._db.write(memory.keep_fact("accepts", ""))
-        await self._acts.empty_trash(self._clock.now() - self._options.trash_for)
-        copies = self.conflicts - conflicts if self._options.direction is not Direction.PULL else 0
+        await self.db.write(memory.keep_fact("accepts", ""))
+        await acts.empty_trash(self._clock.now() - self.options.trash_for)
+        copies = self.conflicts - conflicts if self.options.direction is not Direction.PULL else 0
         self._tell(actions, outcome, seen.why, seen.written + copies)
 
     async def _see(self) -> Seen | None:
         """Look at both sides, and plan; None where the folder is not the one that is meant. Raises OSError, StoreFailed
         and S3Error."""
-        if self._is_halted(await self._open()):
+        if self._is_halted(await self.place.open()):
             return None
-        assert self._root
-        assert self._acts
-        if memory.acts(self._db):
+        root, acts = self.place.root, self.place.acts
+        assert root
+        assert acts
+        if memory.acts(self.db):
             # A disk that failed has left them.
-            await self._acts.recover()
-        if await there.take_back(self._changes, self._objects, self._db):
+            await acts.recover()
+        if await there.take_back(self.changes, self.objects, self.db):
             # What was listed before shows them as if they had been delivered.
             self._listed_at = -math.inf
-        walk = Walk(self._root, self._watch.cover) if self._watch else Walk(self._root)
-        number = await self._db.write(memory.walk(walk))
-        self.odd = walk.odd[:SHOWN]
-        # A volume that went away during the walk has shown an empty folder.
-        if self._is_halted(await self._open()):
+        walk = await self._read(root)
+        if isinstance(walk, Halt):
+            self._is_halted(walk)
             return None
-        self._soon = not await read(self._root, self._db, number, 0.0 if self._ends else self._options.stable_for)
-        await self._db.write(memory.vanish(number))
         refusal: S3Error | None = None
         try:
             there_is_whole, why = await self._list()
         except S3Error as error:
             # A remote that refuses the listing is sent nothing; but what it has not got is counted.
             there_is_whole, why, refusal = False, error.message, error
+        return await self._plan(walk, there_is_whole=there_is_whole, why=why, refusal=refusal)
+
+    async def _read(self, root: Root) -> Walk | Halt:
+        """Walk the folder, and read what is new in it; a halt where it is not the one that is meant. Raises OSError and
+        StoreFailed."""
+        walk = Walk(root, self._watch.cover) if self._watch else Walk(root)
+        number = await self.db.write(memory.walk(walk))
+        self.odd = walk.odd[:SHOWN]
+        # A volume that went away during the walk has shown an empty folder.
+        if halt := await self.place.open():
+            return halt
+        self._soon = not await read(root, self.db, number, 0.0 if self._ends else self.options.stable_for)
+        await self.db.write(memory.vanish(number))
+        return walk
+
+    async def _count(self) -> None:
+        """Count what a paused folder has not sent (S-9). Nothing is done, and the remote is not asked. Raises OSError
+        and StoreFailed."""
+        if await self.place.open():
+            return
+        assert self.place.root
+        walk = await self._read(self.place.root)
+        self._soon = False
+        if isinstance(walk, Walk):
+            seen = await self._plan(walk, there_is_whole=False)
+            self.unsent = _unsent(seen.actions) + seen.written
+
+    async def _plan(self, walk: Walk, *, there_is_whole: bool, why: str = "", refusal: S3Error | None = None) -> Seen:
+        await self._take_deliveries()
         rules = Rules(
-            self._options.direction, self._objects.prefix, walk.is_whole, there_is_whole, self._options.leaves_out
+            self.options.direction, self.objects.prefix, walk.is_whole, there_is_whole, self.options.leaves_out
         )
-        actions, files = await self._db.write(memory.planned(rules))
+        actions, files = await self.db.write(memory.planned(rules))
+        self._has_looked = True
         written = sum(one.reason == BEING_WRITTEN for one in actions)
-        return Seen(paired([one for one in actions if one.do is not Do.LEAVE]), files, written, why, refusal)
+        done = paired([one for one in actions if one.do is not Do.LEAVE])
+        return Seen(done, [one for one in actions if one.do is Do.LEAVE], files, written, why, refusal)
 
     def _tell(self, actions: Sequence[Action], outcome: Outcome, why: str, more: int) -> None:
         """Say how a round went; `more` files are not sent which were not planned."""
-        self._failed = outcome.failed
+        self.failed = outcome.failed
         if outcome.again:
             self._listed_at = -math.inf
         self.unsent = _unsent(one for one in actions if one.path not in outcome.done) + more
         is_written_to = self._soon
         self._soon = self._soon or bool(outcome.again) or bool(outcome.done)
-        if why or outcome.failed:
-            self._say(State.WAITING, why or next(iter(outcome.failed.values())))
+        if why or outcome.waits or outcome.failed:
+            self._say(State.WAITING, why or outcome.waits or next(iter(outcome.failed.values())))
         elif outcome.again or is_written_to:
             self._say(State.WORKING)
         else:
@@ -216,7 +252,7 @@ class Folder:
         if (state, reason) != (self.state, self.reason):
             self.since = time.time()
             tell = log.warning if state in (State.WAITING, State.HALTED) else log.info
-            tell("the sync folder %s is %s%s", self._objects.name, state, f": {reason}" if reason else "")
+            tell("the sync folder %s is %s%s", self.objects.name, state, f": {reason}" if reason else "")
         self.state, self.reason, self.halt = state, reason, halt
 
     def _is_halted(self, halt: Halt | None) -> bool:
@@ -224,58 +260,22 @@ class Folder:
             self._say(State.HALTED, MEANING[halt], halt)
         return halt is not None
 
-    # The folder.
-
-    async def _open(self) -> Halt | None:
-        """See that the folder is the one that is meant; open it where it is not open. Raises OSError."""
-        if self._root and not await self._root.run(self._root.is_in_place):
-            await self._close()
-        if self._root is None:
-            self._root = await asyncio.to_thread(Root, self._options.path)
-            self._acts = None
-        remote = f"{self._options.endpoint} {self._objects.bucket}/{self._objects.prefix}"
-        expected, found = memory.fact(self._db, "marker"), await self._root.run(self._root.marker)
-        if memory.has_base(self._db):
-            if memory.fact(self._db, "remote") != remote:
-                return Halt.OTHER_REMOTE
-            if found is None:
-                return Halt.MARKER_MISSING
-        if found is not None and (found.get("id") != expected if expected else found.get("remote") != remote):
-            return Halt.OTHER_FOLDER
-        if self._acts is None:
-            await self._root.run(self._root.prepare)
-            if why := await self._root.run(self._root.check):
-                raise OSError(0, why)
-            marker = found["id"] if found and found.get("id") else expected or token_hex(16)
-            await self._db.write(memory.keep_fact("marker", marker))
-            await self._db.write(memory.keep_fact("remote", remote))
-            if found is None:
-                await self._root.run(self._root.mark, {"id": marker, "remote": remote})
-            await self._db.write(memory.keep_clock(self._clock))
-            self._acts = Acts(self._root, self._db, self._clock, self._count_conflict)
-            await self._acts.recover()
-        elif found is None:
-            # The marker went, and nothing was ever in common: begin anew.
-            await self._close()
-            return await self._open()
-        return None
-
     def _count_conflict(self, path: str) -> None:
         self.conflicts += 1
         self._metrics.sync_conflicts.inc()
         log.warning(
-            "the sync folder %s keeps both versions of a file that was changed on both sides", self._objects.name
+            "the sync folder %s keeps both versions of a file that was changed on both sides", self.objects.name
         )
 
     async def _list(self) -> tuple[bool, str]:
         """List the remote, unless that was done just now: whether it is known, and why not. Raises S3Error."""
-        if tick() - self._listed_at < self._options.poll:
+        if tick() - self._listed_at < self.options.poll:
             return True, ""
         # Who wakes the folder meanwhile has it listed again.
         self._listed_at, before = tick(), self._listed_at
         why = "it broke off"
         try:
-            why = await there.listed(self._objects, self._db)
+            why = await there.listed(self.changes, self.objects, self.db)
         finally:
             if why:
                 self._listed_at = min(before, self._listed_at)
@@ -285,7 +285,7 @@ class Folder:
 
     async def pause(self) -> None:
         """Make no rounds until `resume`, over restarts too; a round that runs ends first."""
-        await self._db.write(memory.keep_fact("paused", "1"))
+        await self.db.write(memory.keep_fact("paused", "1"))
         async with self._busy:
             self._say(State.PAUSED)
 
@@ -294,53 +294,53 @@ class Folder:
         `accepts`: what the next plan deletes and replaces is meant."""
         async with self._busy:
             if as_new:
-                await self._close()
+                await self.place.close()
                 try:
-                    await asyncio.to_thread(_unmark, self._options.path)
+                    await asyncio.to_thread(_unmark, self.options.path)
                 except OSError as error:
                     raise S3Error("NoSuchFolder", f"The folder: {error.strerror}", status=409) from error
-                await self._db.write(memory.keep_fact("marker", ""))
-                await self._db.write(memory.keep_fact("remote", ""))
-                await self._db.write(memory.forget_base)
-            await self._db.write(memory.keep_fact("paused", ""))
+                await self.db.write(memory.keep_fact("marker", ""))
+                await self.db.write(memory.keep_fact("remote", ""))
+                await self.db.write(memory.forget_base)
+            await self.db.write(memory.keep_fact("paused", ""))
             if accepts:
-                await self._db.write(memory.keep_fact("accepts", "1"))
+                await self.db.write(memory.keep_fact("accepts", "1"))
             self._say(State.STARTING)
         self.wake()
 
-    async def differences(self) -> list[dict[str, Any]]:
-        """What a round would do now. Raises S3Error where nobody can tell."""
+    @contextlib.asynccontextmanager
+    async def looked_at(self, *, lists: bool = True) -> AsyncIterator[Seen]:
+        """Both sides as they are now, while no round runs; without `lists` by a listing that is not old. Raises S3Error
+        where nobody can tell."""
         async with self._busy:
-            self._listed_at = -math.inf
+            self._listed_at = -math.inf if lists else self._listed_at
             try:
                 seen = await self._see()
             except OSError as error:
                 raise S3Error("NoSuchFolder", f"The folder: {error.strerror}", status=409) from error
             if seen is None:
-                await self._close()
+                await self.place.close()
                 raise S3Error("Halted", self.reason, status=409, hint="`s3d sync status` says what to do")
-        if seen.refusal:
-            raise seen.refusal
-        return [
-            {"path": one.path, "do": one.do, "conflict": one.is_conflict, "moved_from": one.source}
-            for one in seen.actions
-        ]
+            if seen.refusal:
+                raise seen.refusal
+            yield seen
 
     async def restore(self, id: str) -> str:  # noqa: A002 (it is what the trash calls it)
         """Give back what is in the trash and return its path. Raises S3Error where it is not, or its path is taken."""
-        one = next((one for one in memory.trash(self._db) if one.id == id), None)
+        one = next((one for one in memory.trash(self.db) if one.id == id), None)
         if one is None:
             raise S3Error("NoSuchFile", "There is no such file in the trash", status=404)
         async with self._busy:
-            if self._root is None:
+            root = self.place.root
+            if root is None:
                 raise S3Error("NoSuchFolder", "The folder is not there", status=409, hint="`s3d sync status` says why")
             try:
-                is_back = await self._root.run(self._root.restore, one.id, one.path)
+                is_back = await root.run(root.restore, one.id, one.path)
             except OSError as error:
                 raise S3Error("NoSuchFile", f"It cannot be put back: {error.strerror}", status=409) from error
             if not is_back:
                 raise S3Error("FileExists", "There is a file at its place", status=409, hint="move that one first")
-            await self._db.write(memory.untrash(one.id))
+            await self.db.write(memory.untrash(one.id))
         self.wake()
         return one.path
 
@@ -357,8 +357,11 @@ class Folder:
         except TimeoutError:
             # Nobody has looked at all of it.
             self.unsent = max(1, self.unsent)
+        if not self._has_looked and memory.has_base(self.db):
+            # Nor at any of a folder that is not there, or is not the one that is meant.
+            self.unsent = max(1, self.unsent)
         if self.unsent:
-            log.warning("the sync folder %s has %d files that are not sent", self._objects.name, self.unsent)
+            log.warning("the sync folder %s has %d files that are not sent", self.objects.name, self.unsent)
 
     async def watch(self) -> None:
         """Wake up for what happens in the folder."""
@@ -372,20 +375,31 @@ class Folder:
     async def follow(self, events: Follower) -> None:
         """Wake up for what somebody else writes through the gateway."""
         while True:
-            news = await events.take()
-            if news.missed or any(self._is_news(event) for event in news.events):
-                self.wake()
+            self.hear(await events.take())
+
+    def hear(self, news: Events) -> None:
+        """Take what has become of objects. What was delivered is written down when a round plans: the base of an upload
+        may be younger than its delivery."""
+        prefix = self.objects.prefix
+        ours = [one for one in news.events if one.bucket == self.objects.bucket and one.key.startswith(prefix)]
+        for event in ours:
+            if event.etag and event.why in (Why.DELIVERED, Why.THROUGH):
+                self._delivered[event.key.removeprefix(prefix)] = event.etag
+        if news.missed or any(self._is_news(event) for event in ours):
+            self.wake()
 
     def _is_news(self, event: Event) -> bool:
-        if event.bucket != self._objects.bucket or not event.key.startswith(self._objects.prefix):
-            return False
-        return (
-            event.etag is None or memory.etag_of(self._db, event.key.removeprefix(self._objects.prefix)) != event.etag
-        )
+        path = event.key.removeprefix(self.objects.prefix)
+        return event.etag is None or memory.etag_of(self.db, path) != event.etag
+
+    async def _take_deliveries(self) -> None:
+        if self._delivered:
+            found, self._delivered = self._delivered, {}
+            await self.db.write(memory.delivered(found.items()))
 
     def status(self) -> dict[str, Any]:
         """The folder in counts and reasons, without names."""
-        files, alone, trashed = memory.counts(self._db)
+        files, alone, trashed = memory.counts(self.db)
         return {
             "state": self.state,
             "since": self.since,
@@ -398,7 +412,7 @@ class Folder:
             "files": files,
             "unsent": self.unsent,
             "left_alone": alone + len(self.odd),
-            "failed": len(self._failed),
+            "failed": len(self.failed),
             "conflicts": self.conflicts,
             "trash": trashed,
         }
@@ -406,16 +420,16 @@ class Folder:
     def left_alone(self) -> list[dict[str, str]]:
         """Names that are left alone or could not be done, and why."""
         odd = [(name, "the name is not UTF-8") for name in self.odd]
-        rows = [*self._failed.items(), *odd, *memory.left_alone(self._db, SHOWN)]
+        rows = [*self.failed.items(), *odd, *memory.left_alone(self.db, SHOWN)]
         return [{"path": path, "reason": reason} for path, reason in rows]
 
     def trash(self) -> list[dict[str, Any]]:
         """What is in the trash."""
-        kept = [(one, self._clock.wall_of(one.at)) for one in memory.trash(self._db)]
+        kept = [(one, self._clock.wall_of(one.at)) for one in memory.trash(self.db)]
         return [{"id": one.id, "path": one.path, "size": one.size, "at": at} for one, at in kept]
 
     def _measure(self) -> None:
-        files, alone, _ = memory.counts(self._db)
+        files, alone, _ = memory.counts(self.db)
         self._metrics.sync_files.set(files)
         self._metrics.sync_left_alone.set(alone)
         self._metrics.sync_unsent.set(self.unsent)
@@ -424,13 +438,10 @@ class Folder:
     async def aclose(self) -> None:
         """Let go of the folder, once no round runs."""
         async with self._busy:
-            await self._close()
-
-    async def _close(self) -> None:
-        """Let go of the folder on its disk; the next round opens it again."""
-        root, self._root, self._acts = self._root, None, None
-        if root is not None:
-            await asyncio.to_thread(root.close)
+            with contextlib.suppress(StoreFailed):
+                # Of what the end of the daemon has delivered.
+                await self._take_deliveries()
+            await self.place.close()
 
 
 def _unmark(path: Path) -> None:

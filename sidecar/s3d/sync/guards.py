@@ -24,6 +24,7 @@ class Halt(StrEnum):
     FOLDER_EMPTY = "FolderEmpty"
     REMOTE_EMPTY = "RemoteEmpty"
     REMOTE_ROLLED_BACK = "RemoteRolledBack"
+    FOLDER_ROLLED_BACK = "FolderRolledBack"
     MASS_DELETE = "MassDelete"
 
 
@@ -34,6 +35,7 @@ MEANING: Mapping[Halt, str] = {
     Halt.FOLDER_EMPTY: "every file is gone from the folder at once",
     Halt.REMOTE_EMPTY: "every object is gone from the remote at once",
     Halt.REMOTE_ROLLED_BACK: "many objects have gone back to what they were before, as after a restore",
+    Halt.FOLDER_ROLLED_BACK: "the folder has gone back to what it was before, as after a restore",
     Halt.MASS_DELETE: "more files would be deleted at once than is allowed",
 }
 
@@ -45,6 +47,10 @@ ACCEPT = (
     "put back what is missing, or where it is meant, say `s3d sync resume --accept-deletes`; `--as-new` brings back "
     "what one side has still"
 )
+SET_BACK = (
+    "`s3d sync resume --as-new` brings back what was newer, and keeps twice what differs; where the older files are "
+    "meant, `--accept-deletes` sends them, and deletes what they do not have"
+)
 HINTS: Mapping[Halt, str] = {
     Halt.MARKER_MISSING: AS_NEW,
     Halt.OTHER_FOLDER: AS_NEW,
@@ -52,6 +58,7 @@ HINTS: Mapping[Halt, str] = {
     Halt.FOLDER_EMPTY: ACCEPT,
     Halt.REMOTE_EMPTY: ACCEPT,
     Halt.REMOTE_ROLLED_BACK: ACCEPT,
+    Halt.FOLDER_ROLLED_BACK: SET_BACK,
     Halt.MASS_DELETE: ACCEPT,
 }
 """What a person can do."""
@@ -79,11 +86,14 @@ class Tally:
     pulls: int = 0
     moves: int = 0
     returned: int = 0
+    """Objects that have gone back to what they were before."""
+    returned_here: int = 0
+    """The same of files."""
 
 
 def tally(actions: Iterable[Action], files: int) -> Tally:
     """Count a plan whose moves are named. A move is neither delete nor loss."""
-    here = there = moves = pushes = pulls = returned = 0
+    here = there = moves = pushes = pulls = returned = returned_here = 0
     for action in actions:
         pushes += action.do is Do.PUSH
         pulls += action.do is Do.PULL
@@ -93,8 +103,9 @@ def tally(actions: Iterable[Action], files: int) -> Tally:
             here += 1
         elif action.do is Do.DROP_THERE:
             there += 1
-        returned += action.returned
-    return Tally(files, here, there, pushes, pulls, moves, returned)
+        returned += action.returned and action.do is Do.PULL
+        returned_here += action.returned and action.do is Do.PUSH
+    return Tally(files, here, there, pushes, pulls, moves, returned, returned_here)
 
 
 def halt(counted: Tally, limits: Limits) -> Halt | None:
@@ -105,6 +116,8 @@ def halt(counted: Tally, limits: Limits) -> Halt | None:
         return Halt.REMOTE_EMPTY
     if _is_much(counted.returned, counted.files, limits):
         return Halt.REMOTE_ROLLED_BACK
+    if _is_much(counted.returned_here, counted.files, limits):
+        return Halt.FOLDER_ROLLED_BACK
     if _is_much(counted.drops_here + counted.drops_there, counted.files, limits):
         return Halt.MASS_DELETE
     return None

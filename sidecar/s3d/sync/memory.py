@@ -8,6 +8,7 @@ transaction of `Database`.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
+from itertools import islice
 
 import apsw
 
@@ -15,8 +16,9 @@ from s3d.clock import Clock, Kept, Machine, resume
 from s3d.store.db import Database
 from s3d.store.opening import Schema
 from s3d.sync.files import Stamp
+from s3d.sync.names import original
 from s3d.sync.plan import Action, Rules, plan
-from s3d.sync.trees import Base, Content, Here, Kind, There
+from s3d.sync.trees import Base, Content, Here, Kind, Row, There
 from s3d.sync.walk import Walk
 
 SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("tables.sql").read_text(encoding="utf-8"))
@@ -158,6 +160,17 @@ def read_as(contents: Iterable[tuple[str, Stamp, Content]], closed: Iterable[str
 def begin_listing(db: apsw.Connection) -> None:
     """Nothing is listed yet."""
     db.execute("DELETE FROM listing")
+    db.execute("DELETE FROM pending")
+
+
+def pending(paths: Iterable[str]) -> Callable[[apsw.Connection], None]:
+    """Take a page of what is pending before the remote is listed."""
+    rows = [(path,) for path in paths]
+
+    def apply(db: apsw.Connection) -> None:
+        db.executemany("INSERT OR REPLACE INTO pending VALUES (?)", rows)
+
+    return apply
 
 
 def listed(objects: Iterable[There]) -> Callable[[apsw.Connection], None]:
@@ -171,10 +184,15 @@ def listed(objects: Iterable[There]) -> Callable[[apsw.Connection], None]:
 
 
 def end_listing(db: apsw.Connection) -> None:
-    """The listing is whole: what it does not show is not there. One that breaks off never comes here (S-2)."""
+    """The listing is whole: what it does not show is not there. One that breaks off never comes here (S-2). What it
+    shows of a path that had nothing pending is what the remote has (S-2b)."""
     db.execute("DELETE FROM there")
     db.execute("INSERT INTO there SELECT * FROM listing")
     db.execute("DELETE FROM listing")
+    db.execute(
+        "UPDATE base SET delivered = 1 WHERE delivered = 0 AND path NOT IN pending "
+        "AND etag = (SELECT etag FROM there WHERE there.path = base.path)"
+    )
 
 
 def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
@@ -193,7 +211,11 @@ def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int
 
 def _here(db: apsw.Connection) -> Iterator[Here]:
     for path, kind, size, sha256, md5 in db.execute("SELECT path, kind, size, sha256, md5 FROM here ORDER BY path"):
-        yield Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None)
+        yield _of_here(path, kind, size, sha256, md5)
+
+
+def _of_here(path: str, kind: str, size: int, sha256: bytes | None, md5: str) -> Here:
+    return Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None)
 
 
 def _there(db: apsw.Connection) -> Iterator[There]:
@@ -202,26 +224,41 @@ def _there(db: apsw.Connection) -> Iterator[There]:
 
 
 def _base(db: apsw.Connection) -> Iterator[Base]:
-    for path, etag, sha256, md5, size, former in db.execute("SELECT * FROM base ORDER BY path"):
-        yield Base(path, etag, Content(sha256, md5, size), tuple(former.split()))
+    for row in db.execute("SELECT * FROM base ORDER BY path"):
+        yield _of_base(*row)
+
+
+def _of_base(path: str, etag: str, sha256: bytes, md5: str, size: int, former: str, delivered: int) -> Base:
+    return Base(path, etag, Content(sha256, md5, size), tuple(former.split()), bool(delivered))
 
 
 # The base.
 
 
 def know(path: str, etag: str, content: Content) -> Callable[[apsw.Connection], None]:
-    """Both sides have this now."""
+    """Both sides have this now, as the gateway shows them. The remote itself was not asked."""
 
     def apply(db: apsw.Connection) -> None:
-        row = db.execute("SELECT etag, former FROM base WHERE path = ?", (path,)).fetchone()
+        row = db.execute("SELECT etag, former, delivered FROM base WHERE path = ?", (path,)).fetchone()
         former = row[1].split() if row else []
         if row and row[0] != etag:
             former = [row[0], *former][:FORMER]
+        is_delivered = row[2] if row and row[0] == etag else 0
         db.execute(
-            "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?)",
-            (path, etag, content.sha256, content.md5, content.size, " ".join(former)),
+            "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (path, etag, content.sha256, content.md5, content.size, " ".join(former), is_delivered),
         )
         db.execute("INSERT OR REPLACE INTO there VALUES (?, ?, ?)", (path, etag, content.size))
+
+    return apply
+
+
+def delivered(etags: Iterable[tuple[str, str]]) -> Callable[[apsw.Connection], None]:
+    """The remote itself has of paths what has these ETags."""
+    rows = list(etags)
+
+    def apply(db: apsw.Connection) -> None:
+        db.executemany("UPDATE base SET delivered = 1 WHERE path = ? AND etag = ?", rows)
 
     return apply
 
@@ -312,6 +349,52 @@ def untrash(id: str) -> Callable[[apsw.Connection], None]:  # noqa: A002 (it is 
 
     def apply(db: apsw.Connection) -> None:
         db.execute("DELETE FROM trash WHERE id = ?", (id,))
+
+    return apply
+
+
+# For who asks.
+
+
+def row(db: Database, path: str) -> Row:
+    """What is known of a path."""
+    here = db.read("SELECT kind, size, sha256, md5 FROM here WHERE path = ?", (path,))
+    there = db.read("SELECT etag, size FROM there WHERE path = ?", (path,))
+    base = db.read("SELECT * FROM base WHERE path = ?", (path,))
+    return Row(
+        path,
+        _of_here(path, *here[0]) if here else None,
+        There(path, *there[0]) if there else None,
+        _of_base(*base[0]) if base else None,
+    )
+
+
+def stamp(db: Database, path: str) -> Stamp | None:
+    """The stamp with which the last walk found a file."""
+    rows = db.read("SELECT size, mtime_ns, ctime_ns, inode, mode FROM here WHERE path = ? AND kind = 'file'", (path,))
+    return Stamp(*rows[0]) if rows else None
+
+
+def paths(db: Database, after: str, limit: int) -> list[str]:
+    """A page of all paths that any tree has, but for directories, behind one."""
+    rows = db.read(
+        "SELECT path FROM base WHERE path > ?1 UNION SELECT path FROM there WHERE path > ?1 "
+        "UNION SELECT path FROM here WHERE path > ?1 AND kind <> 'directory' ORDER BY path LIMIT ?2",
+        (after, limit),
+    )
+    return [path for (path,) in rows]
+
+
+def copies(after: str, limit: int) -> Callable[[apsw.Connection], list[str]]:
+    """A page of the paths that are those of conflict copies, behind one."""
+
+    def apply(db: apsw.Connection) -> list[str]:
+        rows = db.execute(
+            "SELECT path FROM here WHERE path > ?1 AND kind = 'file' AND path GLOB '* (conflict *)*' "
+            "UNION SELECT path FROM there WHERE path > ?1 AND path GLOB '* (conflict *)*' ORDER BY path",
+            (after,),
+        )
+        return [*islice((path for (path,) in rows if original(path)), limit)]
 
     return apply
 

@@ -6,6 +6,8 @@ What cannot live on the other side is left alone, and never renamed: two names t
 files that take turns at one key.
 """
 
+import re
+
 OWN = ".s3d"
 """The directory in the folder that belongs to s3d: stage, trash and marker."""
 LONGEST_KEY = 1024
@@ -14,6 +16,8 @@ LONGEST_NAME = 255
 """Bytes of the longest name in a directory."""
 SHOWN = 12
 """Hexadecimal digits of its content in the name of a conflict copy."""
+MARK = re.compile(rf" \(conflict [0-9a-f]{{{SHOWN}}}(?: [0-9]+)?\)(?=(?:\.[^./]*)?\Z)")
+"""What tells a conflict copy from other files."""
 
 
 def why_not(path: str, prefix: str = "") -> str:
@@ -57,3 +61,9 @@ def conflict_copy(path: str, sha256: bytes, number: int = 1) -> str:
         stem, tail = name, f" (conflict {which})"
     room = LONGEST_NAME - len(tail.encode())
     return directory + slash + stem.encode()[:room].decode(errors="ignore") + tail
+
+
+def original(path: str) -> str:
+    """What a path is the conflict copy of; "" where it is none. Of a very long name it is the part that is left."""
+    found = MARK.search(path)
+    return path[: found.start()] + path[found.end() :] if found else ""

@@ -7,6 +7,8 @@ The rules, each of which holds for whatever the trees say (the numbers are sente
   a delete at the remote always name the ETag that they expect, so that even a wrong guess changes nothing.
 - Where both sides are new, the remote's content takes the name and what is here becomes a conflict copy (S-1). The
   remote is the side that all gateways see, so all of them choose alike.
+- A base counts once the remote itself was seen to have it. Until then it is believed as long as the gateway shows it;
+  where that shows something else, the upload was discarded, and both sides are two that never met (S-2b).
 - A path that is out of scope is left alone, and its base is forgotten: when it comes back, both sides are compared as
   two that never met (S-4).
 - What cannot be on the other side is left alone (S-6), and so is all that is below a name of which nobody knows what it
@@ -71,7 +73,7 @@ class Action:
     keeps: bool = False
     """Of PUSH: whether what it replaces at the remote is downloaded to the trash before."""
     returned: bool = False
-    """Of PULL: whether the remote had this ETag before."""
+    """Of PULL and PUSH: whether the other side had this before."""
     source: str = ""
     """Of PUSH and PULL: the path that the content has moved from; its drop is planned too."""
     source_etag: str = ""
@@ -129,7 +131,10 @@ def judge(row: Row, rules: Rules, blocked: Kind | None = None) -> Action | None:
     reason = _unknown(row, blocked)
     if reason:
         return Action(row.path, Do.LEAVE, reason=reason)
-    action = BY_DIRECTION[rules.direction](_as_it_was(row, rules))
+    known = _as_it_was(row, rules)
+    if not (known.here or known.there or known.base):
+        return Action(row.path, Do.FORGET)
+    action = BY_DIRECTION[rules.direction](known)
     if action and action.do is Do.PULL:
         if blocked:
             return Action(row.path, Do.LEAVE, reason="a part of its path is a file here")
@@ -164,6 +169,8 @@ def _as_it_was(row: Row, rules: Rules) -> Row:
         here = Here(row.path, content=base.content)
     if base and not there and not rules.there_is_whole:
         there = There(row.path, base.etag, base.content.size)
+    if base and not base.is_delivered and (there is None or there.etag != base.etag):
+        base = None
     return Row(row.path, here, there, base)
 
 
@@ -231,7 +238,14 @@ def _is_base_there(row: Row) -> bool:
 
 def _push(row: Row) -> Action:
     assert row.here
-    return Action(row.path, Do.PUSH, row.there.etag if row.there else "", row.here.content)
+    assert row.here.content
+    return Action(
+        row.path,
+        Do.PUSH,
+        row.there.etag if row.there else "",
+        row.here.content,
+        returned=bool(row.base and row.here.content.md5 in row.base.former),
+    )
 
 
 def _adopt(row: Row) -> Action:

@@ -393,11 +393,12 @@ class Root:
         try:
             os.write(fd, json.dumps(says).encode())
             os.fsync(fd)
+            with self.parent(f"{OWN}/{MARKER}") as (directory, last):
+                os.replace(name + DRAFT, last, src_dir_fd=self._own[STAGE], dst_dir_fd=directory)
+                os.fsync(directory)
         finally:
             os.close(fd)
-        with self.parent(f"{OWN}/{MARKER}") as (directory, last):
-            os.replace(name + DRAFT, last, src_dir_fd=self._own[STAGE], dst_dir_fd=directory)
-            os.fsync(directory)
+            self.abandon(name)
 
     def unmark(self) -> None:
         """Take the marker away."""

@@ -11,7 +11,8 @@ CREATE TABLE base (
     sha256 BLOB NOT NULL,
     md5 TEXT NOT NULL,
     size INTEGER NOT NULL,
-    former TEXT NOT NULL     -- ETags that the remote had before, the newest first, with blanks between them
+    former TEXT NOT NULL,    -- ETags that the remote had before, the newest first, with blanks between them
+    delivered INTEGER NOT NULL -- 1: the remote itself was seen to have it, and not only the write queue
 ) WITHOUT ROWID;
 
 -- The folder as the last walk found it.
@@ -34,6 +35,11 @@ CREATE TABLE there (
     path TEXT PRIMARY KEY,
     etag TEXT NOT NULL,
     size INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What the write queue had pending when a listing began: of these the listing says nothing of the remote itself.
+CREATE TABLE pending (
+    path TEXT PRIMARY KEY
 ) WITHOUT ROWID;
 
 -- A listing that is under way, or broke off.

@@ -14,6 +14,9 @@ CONFLICTS = {"Conflict", "Discarded"}
 class Changes(Protocol):
     """The write queue, so far as a folder looks into it."""
 
+    def pending_keys(self, bucket: str, prefix: str, after: str) -> list[str]:
+        """Keys of which a put or a delete is pending, a page behind one."""
+
     def kept(self, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
         """Changes that wait for a person, a page behind a number."""
 
@@ -21,10 +24,15 @@ class Changes(Protocol):
         """Drop one of them."""
 
 
-async def listed(objects: Objects, db: Database) -> str:
+async def listed(changes: Changes, objects: Objects, db: Database) -> str:
     """List the remote, and say why it is not known; "" where it is. Raises S3Error but for a remote that is away: then
     what is here is sent by what both sides had."""
     await db.write(memory.begin_listing)
+    after = ""
+    # Before the first page: what is delivered meanwhile only counts as pending for longer.
+    while keys := changes.pending_keys(objects.bucket, objects.prefix, after):
+        after = keys[-1]
+        await db.write(memory.pending([key.removeprefix(objects.prefix) for key in keys]))
     try:
         async for page in objects.pages():
             if not page.is_known:

@@ -56,6 +56,11 @@ class There:
         MD5."""
         return self.etag == content.md5 and self.size == content.size
 
+    @property
+    def has_md5(self) -> bool:
+        """Whether its ETag looks like an MD5: that of an upload in parts has a dash."""
+        return "-" not in self.etag
+
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -66,6 +71,9 @@ class Base:
     content: Content
     former: tuple[str, ...] = ()
     """ETags that the remote had before: one that comes back is a remote that was rolled back."""
+    is_delivered: bool = True
+    """Whether the remote itself was seen to have it, and not only the write queue, out of which a person may discard
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

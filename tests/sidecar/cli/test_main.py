@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from s3d import __version__
-from s3d.cli import parser
+from s3d.cli.commands import parser
 from s3d.cli.target import Target, parse_target
 from tests.daemons import Daemon
 from tests.processes import free_port

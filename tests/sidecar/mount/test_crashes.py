@@ -1,6 +1,7 @@
 """kill -9, and the end by SIGTERM: what was closed, what was synced, and the mount that is left."""
 
 import os
+import shutil
 import subprocess
 import urllib.request
 from collections.abc import Callable
@@ -75,6 +76,29 @@ def test_what_is_recovered_takes_no_other_objects_place(mounted: Mounted) -> Non
     first, second = mounted.keys()
     assert (first, mounted.get(first)) == ("f", b"another's")
     assert (second[:13], mounted.get(second)) == ("f (recovered ", b"mine")
+
+
+@pytest.mark.parametrize("data", [b"", b"mine" * 700_000])
+@pytest.mark.semantics("M-1a")
+def test_what_became_an_object_before_a_kill_is_not_recovered_a_second_time(
+    mounted: Mounted, data: bytes, tmp_path: Path
+) -> None:
+    mounted.put("changed", b"base")
+    staged = mounted.daemon.local_dir / "mount"
+    files = [begin(mounted.dir / "changed", data=data), begin(mounted.dir / "new", data=data)]
+    # As a kill leaves it between the answer to a put and the end of the record.
+    shutil.copytree(staged, tmp_path / "before")
+    for file in files:
+        file.close()
+    assert mounted.keys() == ["changed", "new"]
+    mounted.daemon.kill()
+    shutil.copytree(tmp_path / "before", staged, dirs_exist_ok=True)
+    assert len(list(staged.iterdir())) == 4
+    mounted.daemon.start()
+    eventually(lambda: not mounted.daemon.status()["mount"]["unpublished"])
+    assert mounted.keys() == ["changed", "new"]
+    assert [mounted.get(key) for key in ("changed", "new")] == [data, data]
+    assert list(staged.iterdir()) == []
 
 
 @pytest.mark.parametrize("mounted", [{"S3D_FUSE_MOUNT_PUBLISH_AFTER": "1s"}], indirect=True)

@@ -1,9 +1,11 @@
 """What fails takes nothing away: renames and unlinks that end half-way, a full disk, and an end without the remote."""
 
 import errno
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,12 +79,17 @@ def test_what_was_replaced_becomes_no_object_any_more(mounted: Mounted) -> None:
 
 
 @pytest.mark.semantics("M-1b", "M-5")
-def test_what_cannot_be_delivered_at_sigterm_is_left_to_the_next_start(through: Mounted, relayed: Relayed) -> None:
+def test_what_cannot_be_delivered_at_sigterm_is_left_to_the_next_start(
+    relayed: Relayed, bucket: str, mount: Callable[..., Mounted], tmp_path: Path
+) -> None:
+    said = tmp_path / "termination-log"
+    through = mount(relayed.remote, bucket, S3D_TERMINATION_LOG=str(said), **THROUGH)
     file = os.open(through.dir / "f", os.O_WRONLY | os.O_CREAT)
     os.write(file, b"data")
     relayed.set(mode="refuse")
     assert errno_of(lambda: os.close(file)) == "EIO"
     assert through.daemon.terminate() == 75
+    assert json.loads(said.read_text()) == {"changes": 0, "bytes": 0, "oldest": None, "parked": 0, "unpublished": 1}
     relayed.set(mode="pass")
     through.daemon.start()
     eventually(lambda: through.keys() == ["f"])

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import ROOT, StartDaemon
+from tests.daemons import ROOT, StartDaemon, eventually
 from tests.mounts import Mounted, errno_of, require_mount
 from tests.remotes import Remote
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 DATA = bytes(range(256)) * 12_000
 """Larger than a block of reading, and no multiple of it."""
+LARGE = DATA * 8
+"""Larger than all that is fetched ahead."""
 
 
 @pytest.mark.semantics("M-1", "M-2")
@@ -116,6 +118,31 @@ def test_an_open_file_is_one_version_to_its_end(mounted: Mounted) -> None:
     assert (mounted.dir / "f").read_bytes() == DATA[::-1]
 
 
+@pytest.mark.semantics("M-7")
+def test_where_the_bucket_keeps_versions_the_one_that_was_opened_is_read_to_its_end(mounted: Mounted) -> None:
+    mounted.s3.put_bucket_versioning(Bucket=mounted.bucket, VersioningConfiguration={"Status": "Enabled"})
+    mounted.put("f", LARGE)
+    with (mounted.dir / "f").open("rb", buffering=0) as file:
+        mounted.put("f", LARGE[::-1])
+        assert file.read(10) == LARGE[:10]
+        mounted.s3.delete_object(Bucket=mounted.bucket, Key="f")
+        file.seek(len(LARGE) // 2)
+        assert file.read() == LARGE[len(LARGE) // 2 :]
+
+
+@pytest.mark.semantics("M-2a", "M-3")
+def test_where_the_bucket_keeps_no_versions_what_has_gone_is_stale_and_never_of_another(mounted: Mounted) -> None:
+    mounted.put("f", LARGE)
+    with (mounted.dir / "f").open("rb", buffering=0) as file:
+        mounted.put("f", LARGE[::-1])
+        assert errno_of(lambda: file.read(10)) == "ESTALE"
+        file.seek(len(LARGE) // 2)
+        assert errno_of(lambda: file.read(10)) == "ESTALE"
+    with (mounted.dir / "f").open("rb", buffering=0) as file:
+        mounted.s3.delete_object(Bucket=mounted.bucket, Key="f")
+        assert errno_of(lambda: file.read(10)) == "ESTALE"
+
+
 @pytest.mark.semantics("M-2a")
 def test_a_memory_map_has_no_page_of_another_version(mounted: Mounted) -> None:
     mounted.put("f", b"1" * 300_000)
@@ -139,6 +166,22 @@ def test_who_has_a_file_open_keeps_what_is_unlinked(mounted: Mounted) -> None:
         written.seek(0)
         assert written.read() == b"data"
     assert mounted.keys() == []
+
+
+@pytest.mark.parametrize("mounted", [{"S3D_FUSE_MOUNT_MAX_NAMES": "100"}], indirect=True)
+@pytest.mark.semantics("M-8")
+def test_of_many_names_the_kernel_forgets_those_that_nobody_uses(mounted: Mounted) -> None:
+    names = [f"{number:03}" for number in range(400)]
+    for name in names:
+        mounted.put(f"d/{name}", name.encode())
+    with (mounted.dir / "d" / names[0]).open("rb", buffering=0) as file:
+        assert mounted.names("d") == names
+        assert [(mounted.dir / "d" / name).stat().st_size for name in names] == [3] * len(names)
+        eventually(lambda: mounted.daemon.status()["mount"]["inodes"] < 200)
+        assert file.read() == b"000"
+        assert (mounted.dir / "d" / names[0]).stat().st_ino == os.fstat(file.fileno()).st_ino
+    assert [(mounted.dir / "d" / name).read_bytes().decode() for name in names[::40]] == names[::40]
+    assert mounted.names("d") == names
 
 
 @pytest.mark.semantics("M-3")

@@ -1,7 +1,10 @@
 """What needs no mount: names, errnos, attributes in metadata, inodes, and settings that cannot be together."""
 
 import errno
+import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +76,7 @@ def test_a_time_that_is_none_is_the_objects(said: str) -> None:
 
 @pytest.mark.semantics("M-2a")
 def test_another_version_is_another_inode() -> None:
-    tree = Tree()
+    tree = Tree(100)
     old, new = tree.of(File("b", "k", "1", 1, 0)), tree.of(File("b", "k", "2", 2, 0))
     assert old.ino != new.ino
     assert tree.of(File("b", "k", "1", 1, 0)) is old
@@ -81,7 +84,7 @@ def test_another_version_is_another_inode() -> None:
 
 
 def test_an_inode_that_the_kernel_forgets_goes_and_comes_back_with_its_number() -> None:
-    tree = Tree()
+    tree = Tree(100)
     node = tree.of(Directory("b", "d/"))
     node.lookups = 2
     tree.forget(node.ino, 1)
@@ -89,6 +92,55 @@ def test_an_inode_that_the_kernel_forgets_goes_and_comes_back_with_its_number() 
     tree.forget(node.ino, 1)
     assert len(tree) == 1
     assert tree.of(Directory("b", "d/")).ino == node.ino
+
+
+NAMES = 100_000
+"""Each beyond the bound takes the place of another: ten times as many take no more."""
+
+
+def said(turn: int) -> dict[str, Any]:
+    """What a HEAD says of an object, of which nothing is shared with what it says of another."""
+    return {
+        "AcceptRanges": f"bytes{turn}"[:5],
+        "LastModified": datetime.fromtimestamp(turn, UTC),
+        "ContentLength": turn + 1000,
+        "ETag": f'"{turn:032x}"',
+        "ContentType": f"application/octet-stream{turn}"[:24],
+        "Metadata": {f"mtime{turn}"[:5]: f"{turn}.000000000", f"mode{turn}"[:4]: f"100644{turn}"[:6]},
+        "ResponseMetadata": {"HTTPStatusCode": 200, "RequestId": f"{turn:016x}"},
+    }
+
+
+@pytest.mark.semantics("M-8")
+def test_many_names_take_no_more_memory_than_the_bound_lets_them() -> None:
+    tree = Tree(config.load({}).fuse_mount.max_names)
+    tree.of(Directory("bucket", "")).lookups = 1
+    tracemalloc.start()
+    try:
+        for turn in range(NAMES):
+            tree.of(
+                File("bucket", f"a-name-of-usual-length-{turn}", f"{turn:032x}", turn, turn, False, said(turn))
+            ).lookups = 1
+            for _, name in tree.surplus():
+                # The kernel does as it is told.
+                forgotten = tree.of(File("bucket", name, f"{int(name.rpartition('-')[2]):032x}", 0, 0))
+                tree.forget(forgotten.ino, 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+def test_what_is_open_or_written_or_a_directory_is_not_to_be_forgotten() -> None:
+    tree = Tree(0)
+    tree.of(Directory("b", ""))
+    held = tree.of(File("b", "open", "1", 1, 0))
+    held.opens = 1
+    tree.of(Directory("b", "d/"))
+    tree.of(File("b", "d/f", "1", 1, 0))
+    assert [name for _, name in tree.surplus()] == ["f"]
+    held.opens = 0
+    assert {name for _, name in tree.surplus()} == {"f", "open"}
 
 
 @pytest.mark.parametrize(

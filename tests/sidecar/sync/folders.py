@@ -14,6 +14,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.judge import Judge
 from s3d.layers.queue import Queue
 from s3d.metrics import Metrics
+from s3d.settings import WriteQueue
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.folder import Folder
@@ -42,12 +43,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @dataclass
 class Store:
-    """A store that can be away, for writes or for all, or refuse its listing from a page on; it counts what it is asked
-    to change."""
+    """A store that can be away, for writes or for all, or refuse its listing from a page on or its uploads for good; it
+    counts what it is asked to change."""
 
     s3: S3
     away: bool = False
     refuses_writes: bool = False
+    parks_writes: bool = False
     refuses_listing: str = ""
     pages: int = 0
     refuses_from: int = 0
@@ -58,6 +60,10 @@ class Store:
             if call.body is not None:
                 await call.body.aclose()
             raise Unavailable("it is away")
+        if self.parks_writes and call.operation == "PutObject":
+            if call.body is not None:
+                await call.body.aclose()
+            raise S3Error("EntityTooLarge", "not this one", status=400)
         if call.operation == "ListObjectsV2":
             self.pages += 1
             if self.refuses_listing and self.pages > self.refuses_from:
@@ -133,14 +139,17 @@ def options(path: Path) -> Options:
 
 
 @contextlib.asynccontextmanager
-async def synced(directory: Path, store: Store | None = None, **said: object) -> AsyncIterator[World]:
+async def synced(
+    directory: Path, store: Store | None = None, limits_of_queue: WriteQueue | None = None, **said: object
+) -> AsyncIterator[World]:
     """A folder, at rest: rounds are made by hand."""
     if store is None:
         store = Store(Judge(Fake()))
         await ask(store.s3, "CreateBucket", {"Bucket": BUCKET})
     path = directory / "folder"
     await asyncio.to_thread(path.mkdir, exist_ok=True)
-    async with at_work(directory / "local", store) as queue, opened(directory, queue, **said) as world:
+    local = directory / "local"
+    async with at_work(local, store, limits_of_queue) as queue, opened(directory, queue, **said) as world:
         world.store = store
         yield world
 
@@ -150,7 +159,7 @@ async def opened(directory: Path, queue: Queue, **said: object) -> AsyncIterator
     """A folder of a gateway."""
     path = directory / "folder"
     db = await asyncio.to_thread(Database.open, directory / memory.NAME, memory.SCHEMA)
-    objects = Objects(Client(queue, origin="sync"), BUCKET, PREFIX, "docs")
+    objects = Objects(Client(queue, origin="sync"), BUCKET, str(said.pop("prefix", PREFIX)), "docs")
     machine = said.pop("machine", MACHINE)
     assert isinstance(machine, Machine)
     kept = replace(options(path), **said)  # type: ignore[arg-type]  # by name

@@ -249,6 +249,34 @@ async def test_names_that_cannot_be_on_both_sides_are_told_and_left_alone(tmp_pa
         assert not (tmp_path / "up").exists()
 
 
+@pytest.mark.semantics("S-9")
+async def test_a_paused_folder_counts_what_it_does_not_send(tmp_path: Path) -> None:
+    """Also when the daemon ends, and without a question to the remote."""
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        await world.settle()
+        await world.folder.pause()
+        world.write("a", b"mine")
+        world.write("b", b"mine")
+        world.store.pages = 0
+        await world.rounds(1)
+        assert (world.folder.state, world.folder.unsent) == (State.PAUSED, 2)
+        world.folder.unsent = 0
+        await world.folder.finish(60.0)
+        assert (world.folder.unsent, world.store.pages) == (2, 0)
+        assert await world.foreign.there() == {"a": b"base"}
+
+
+@pytest.mark.semantics("S-9")
+async def test_an_end_counts_a_folder_that_nobody_could_look_at(tmp_path: Path) -> None:
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        await world.settle()
+        world.path.rename(tmp_path / "elsewhere")
+        await world.folder.finish(60.0)
+        assert (world.folder.state, world.folder.unsent) == (State.WAITING, 1)
+
+
 @pytest.mark.semantics("S-4", "S-4a")
 @pytest.mark.parametrize(
     "out", [f"!{BUCKET}/{PREFIX}out/*", f"!{BUCKET}/*[hdr:content-length>=8]", f"!{BUCKET}/{PREFIX}out/*[tag:x]"]

@@ -58,6 +58,7 @@ def test_a_new_file_is_the_other_half_of_one_drop_only() -> None:
         (Tally(5, drops_here=5, pulls=1), None),
         (Tally(100_000, drops_there=1001), Halt.MASS_DELETE),
         (Tally(100, returned=60), Halt.REMOTE_ROLLED_BACK),
+        (Tally(100, returned_here=60), Halt.FOLDER_ROLLED_BACK),
         (Tally(0), None),
     ],
 )

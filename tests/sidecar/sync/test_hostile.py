@@ -80,8 +80,8 @@ async def test_files_that_have_moved_are_not_deleted_before_they_are_read_under_
             world.write(f"old/{name}", name.encode())
         await world.settle()
         before = await world.foreign.there()
-        quick = world.folder._options
-        world.folder._options = replace(quick, stable_for=3600.0)
+        quick = world.folder.options
+        world.folder.options = replace(quick, stable_for=3600.0)
         (world.path / "new").mkdir()
         for name in names:
             (world.path / "old" / name).rename(world.path / "new" / name)
@@ -91,7 +91,7 @@ async def test_files_that_have_moved_are_not_deleted_before_they_are_read_under_
         assert world.folder.unsent == len(names)
         await until(lambda: not world.queue.pending()["changes"])
         assert await world.foreign.there() == before
-        world.folder._options = quick
+        world.folder.options = quick
         await world.settle()
         assert set(await world.foreign.there()) == {f"new/{name}" for name in names}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3d.sync.names import LONGEST_NAME, conflict_copy, why_not
+from s3d.sync.names import LONGEST_NAME, conflict_copy, original, why_not
 
 SHA = bytes.fromhex("3f9a1c2b4d5e") + bytes(26)
 
@@ -42,6 +42,7 @@ def test_a_key_is_as_long_as_its_prefix_makes_it() -> None:
 def test_a_copy_is_called_by_its_content(path: str, copy: str) -> None:
     assert conflict_copy(path, SHA) == copy
     assert conflict_copy(path, SHA, 2) == copy.replace(")", " 2)")
+    assert [original(one) for one in (copy, conflict_copy(path, SHA, 2), path)] == [path, path, ""]
 
 
 @pytest.mark.semantics("S-6")

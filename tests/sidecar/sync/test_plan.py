@@ -1,6 +1,7 @@
 """The table of what is planned for one path, and what a plan never does."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,29 @@ def test_each_case_of_a_path_has_its_action(
     trees = here(is_here), there(is_there), base(was)
     planned = [one([*plan(*trees, Rules(direction))]) for direction in Direction]
     assert planned == [both, push, pull]
+
+
+@pytest.mark.semantics("S-2b")
+@pytest.mark.parametrize(
+    "is_here, is_there, both, push, pull",
+    [
+        ("1", "1", None, None, None),
+        ("1", "", Do.PUSH, Do.PUSH, Do.LEAVE),
+        ("1", "2", Do.PULL, Do.PUSH, Do.PULL),
+        ("2", "", Do.PUSH, Do.PUSH, Do.LEAVE),
+        ("", "1", Do.DROP_THERE, Do.DROP_THERE, Do.PULL),
+        ("", "2", Do.PULL, Do.LEAVE, Do.PULL),
+        ("", "", Do.FORGET, Do.FORGET, Do.FORGET),
+    ],
+)
+def test_a_base_that_the_remote_was_not_seen_to_have_counts_while_the_gateway_shows_it(
+    is_here: str, is_there: str, both: Do | None, push: Do | None, pull: Do | None
+) -> None:
+    was = [replace(base("1")[0], is_delivered=False)]
+    planned = [one([*plan(here(is_here), there(is_there), was, Rules(direction))]) for direction in Direction]
+    assert planned == [both, push, pull]
+    away = one([*plan(here(is_here), [], was, Rules(there_is_whole=False))])
+    assert away == {"1": None, "2": Do.PUSH, "": Do.DROP_THERE}[is_here]
 
 
 def test_an_upload_and_a_delete_expect_what_the_remote_was_seen_to_have() -> None:

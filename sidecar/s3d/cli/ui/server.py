@@ -12,17 +12,17 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from importlib import resources
 from typing import Any
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader
 
+from s3d import words
 from s3d.cli import terminal
 from s3d.cli.ui import views
 from s3d.errors import ConfigError, S3DError, S3Error
+from s3d.page.rendering import HEADERS, render, style
 
 COOKIE = "s3d-ui"
 LOOPBACK = "127.0.0.1"
@@ -30,14 +30,6 @@ HOSTS = frozenset(["127.0.0.1", "localhost", "[::1]"])
 """Names by which a browser reaches us; any other is a name of somebody else's that leads here (DNS rebinding)."""
 MAX_FORM = 4096
 """Bytes of a form."""
-HEADERS: Mapping[str, str] = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -88,10 +80,6 @@ class Pages:
         self.token = token
         # Another secret: it stands on the pages, and the cookie's does not.
         self._form = secrets.token_urlsafe(32)
-        self._templates = Environment(
-            loader=PackageLoader("s3d.cli.ui", "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-        )
-        self._style = resources.files("s3d.cli.ui").joinpath("pages/style.css").read_bytes()
 
     def app(self) -> web.Application:
         """What is served."""
@@ -138,7 +126,7 @@ class Pages:
         return self._page("status.html", page=await asyncio.to_thread(views.page), said="")
 
     async def _css(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._style, content_type="text/css", charset="utf-8")
+        return web.Response(body=style(), content_type="text/css", charset="utf-8")
 
     async def _ask(self, request: web.Request) -> web.Response:
         change = await asyncio.to_thread(views.change, number(request.query.get("seq", "")))
@@ -159,14 +147,11 @@ class Pages:
         return self._page("status.html", page=await asyncio.to_thread(views.page), said=said)
 
     def _page(self, name: str, status: int = 200, **values: object) -> web.Response:
-        html = self._templates.get_template(name).render(form=self._form, **values)
-        # A key may have what is no character, which HTML cannot say.
-        return web.Response(
-            status=status, body=html.encode("utf-8", "replace"), content_type="text/html", charset="utf-8"
-        )
+        html = render(name, form=self._form, **values)
+        return web.Response(status=status, body=html, content_type="text/html", charset="utf-8")
 
     def _wrong(self, status: int, text: str, hint: str) -> web.Response:
-        return self._page("wrong.html", status, text=terminal.printable(text), hint=terminal.printable(hint))
+        return self._page("wrong.html", status, text=words.printable(text), hint=words.printable(hint))
 
 
 def same(given: str, secret: str) -> bool:

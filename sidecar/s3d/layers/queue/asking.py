@@ -25,7 +25,8 @@ from s3d.layers.queue.judging import Origin
 from s3d.layers.queue.rows import verdicts
 from s3d.layers.queue.rows.verdicts import Asked
 from s3d.policy import Answer, Ask, Verdict
-from s3d.settings import Opa, Settings, reloads, setting_name
+from s3d.settings import Opa, Settings
+from s3d.settings.section import reloads, setting_name
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed, StoreFull
 

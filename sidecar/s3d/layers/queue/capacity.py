@@ -56,23 +56,37 @@ class Capacity:
         """Say that something was delivered."""
         self._freed.set()
 
-    def take(self, row: int, size: int = 0, *, files: int = 1) -> "Reserved":
+    def take(self, row: int, size: int = 0, *, files: int = 1, share: float = 1.0) -> "Reserved":
         """Reserve `row` bytes for rows, for an `async with` around what stores them, where there is room for `size`
-        bytes more as well: those are reserved as they come (`Reserved.grow`).
+        bytes more as well: those are reserved as they come (`Reserved.grow`). Only `share` of the limits is there for
+        it, whoever has taken of that.
 
         Entering it waits for room as long as the settings say, then raises SlowDown; at once where the disk is full.
         """
-        return Reserved(self, row, size, files)
+        return Reserved(self, row, size, files, share)
 
-    async def reserve(self, size: int, files: int = 0, coming: int = 0) -> None:
+    async def reserve(self, size: int, files: int = 0, coming: int = 0, share: float = 1.0) -> None:
         """Reserve room, as `take` says."""
+        if not self.reserve_now(size, files, coming, share):
+            await self._wait_for_room(size + coming, files, share)
+            self._add(size, files)
+
+    def reserve_now(self, size: int, files: int = 0, coming: int = 0, share: float = 1.0) -> bool:
+        """Reserve room where there is some as far as memory knows; whether there is."""
+        self._uncounted += 1
+        if self._ballast.dropped or self._uncounted > COUNTED_AFTER or not self._fits(size + coming, files, share):
+            return False
+        self._add(size, files)
+        return True
+
+    async def _wait_for_room(self, size: int, files: int, share: float) -> None:
         if self._ballast.dropped and not await self._ballast.lay():
             raise disk_full()
-        self._uncounted += 1
-        if self._uncounted > COUNTED_AFTER or not self._fits(size + coming, files):
-            self._count()
-            if not self._fits(size + coming, files):
-                await self._wait(size + coming, files)
+        self._count()
+        if not self._fits(size, files, share):
+            await self._wait(size, files, share)
+
+    def _add(self, size: int, files: int) -> None:
         self._files += files
         self._bytes += size
         self._most_files += files
@@ -84,10 +98,10 @@ class Capacity:
         self._bytes -= size
         self._freed.set()
 
-    def _fits(self, size: int, files: int) -> bool:
+    def _fits(self, size: int, files: int, share: float) -> bool:
         return (
-            self._most_files + files <= self._limits.max_files
-            and self._most_bytes + size <= self._limits.max_size
+            self._most_files + files <= self._limits.max_files * share
+            and self._most_bytes + size <= self._limits.max_size * share
             # A write that has begun is not held up for what has become old meanwhile.
             and not (files and self._limits.max_age and self._too_old())
         )
@@ -104,16 +118,17 @@ class Capacity:
         self._most_bytes = self.used
         self._uncounted = 0
 
-    async def _wait(self, size: int, files: int) -> None:
+    async def _wait(self, size: int, files: int, share: float) -> None:
         try:
             async with asyncio.timeout(self._limits.wait):
-                while not self._fits(size, files):
+                while not self._fits(size, files, share):
                     self._freed.clear()
                     await self._freed.wait()
                     self._count()
         except TimeoutError:
+            where = "at its limit" if share == 1.0 else "so full that the rest is for other writes"
             raise slow_down(
-                f"The write queue is at its limit, and too little was delivered for {self._limits.wait:g} s",
+                f"The write queue is {where}, and too little was delivered for {self._limits.wait:g} s",
                 hint="see `s3d status`; the limits are S3D_WRITE_QUEUE_MAX_SIZE, _MAX_FILES and _MAX_AGE",
             ) from None
 
@@ -126,15 +141,17 @@ class Reserved:
     row: int
     coming: int
     files: int
+    share: float
 
     async def __aenter__(self) -> Self:
         """Raise S3Error SlowDown where there is no room."""
-        await self.capacity.reserve(self.row, self.files, self.coming)
+        if not self.capacity.reserve_now(self.row, self.files, self.coming, self.share):
+            await self.capacity.reserve(self.row, self.files, self.coming, self.share)
         return self
 
     async def grow(self, size: int) -> None:
         """Reserve so many bytes more, which have come. Raises S3Error SlowDown."""
-        await self.capacity.reserve(size)
+        await self.capacity.reserve(size, share=self.share)
         self.row += size
 
     async def __aexit__(self, *_: object) -> None:

@@ -62,7 +62,7 @@ def refuse(decision: Decision) -> Reply:
     raise decision.error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Write:
     """A write, by one who knows its operation."""
 
@@ -88,13 +88,18 @@ class Write:
     """The keys of a write that concerns many."""
 
 
-def facts(context: Context, call: Call, **said: Any) -> Facts:
-    """What is known of a write before anything is looked up: what the request says, and the settings."""
-    settings = context.settings
+def facts(context: Context, call: Call, profile: WriteProfile | None = None, **said: Any) -> Facts:
+    """What is known of a write before anything is looked up: what the request says, and the settings; of one with a
+    profile also what it needs to be queued, as most are, where memory has it."""
+    settings, remote = context.settings, context.facts
     said.setdefault("carries", withheld.carries(call))
     said.setdefault("left_out", None if settings.filter.rules else False)
+    if profile is not None and (bucket := remote.buckets.at_hand(call.bucket)) is not None:
+        said["bucket"] = remote.buckets.through(bucket)
+        said["name"] = "" if remote.traits.store_of_files is None else None
+        said["verified"] = remote.is_verified(profile)
     return Facts(
-        capacity=settings.max_size,
+        capacity=int(settings.max_size * call.terms.share),
         asks_policy=context.consent.is_asked_for,
         reject_unverified=settings.unverified_writes == "Reject",
         **said,
@@ -105,7 +110,9 @@ async def serve(context: Context, write: Write) -> Reply:
     """Do what is decided about a write. Raises S3Error where it is refused, and what its own functions raise."""
     known = write.facts
     while True:
-        decision, known = await settle(context, write, known)
+        decision = decide(known)
+        if isinstance(decision, Fact):
+            decision, known = await settle(context, write, known)
         match decision.fate:
             case Fate.QUEUE:
                 spans.event("queued")
@@ -140,24 +147,8 @@ async def check(context: Context, write: Write) -> None:
 async def settle(context: Context, write: Write, known: Facts) -> tuple[Decision, Facts]:
     """The decision about a write, and what was looked up for it."""
     while isinstance(decision := decide(known), Fact):
-        found: dict[str, Any] = {decision: await _look_up(context, write, decision)}
-        if decision is Fact.BUCKET:
-            found |= _at_hand(context, write)
-        known = known._replace(**found)
+        known = learnt(known, decision, await _look_up(context, write, decision))
     return decision, known
-
-
-def _at_hand(context: Context, write: Write) -> dict[str, Any]:
-    """What else a write needs to be queued, as most are, where memory has it. None: it must be looked up."""
-    return {
-        Fact.NAME: "" if context.facts.traits.store_of_files is None else None,
-        Fact.VERIFIED: _is_verified(context, write),
-    }
-
-
-def _is_verified(context: Context, write: Write) -> bool:
-    """Whether the remote has accepted a write of this kind, or need not be asked."""
-    return write.profile is None or context.facts.is_verified(write.profile)
 
 
 async def _look_up(context: Context, write: Write, fact: Fact) -> object:
@@ -170,7 +161,7 @@ async def _look_up(context: Context, write: Write, fact: Fact) -> object:
         case Fact.NAME:
             return await _name(write)
         case Fact.VERIFIED:
-            return _is_verified(context, write)
+            return write.profile is None or context.facts.is_verified(write.profile)
         case Fact.RULE:
             return await _rule(context, write)
         case Fact.POLICY:

@@ -28,7 +28,7 @@ from s3d.layers.queue.judging import Judging, Origin
 from s3d.layers.queue.multipart import upkeep
 from s3d.layers.queue.owed import Owed
 from s3d.layers.queue.push import late_writes, timekeeping
-from s3d.layers.queue.push.pusher import HandOver, Look, Pusher
+from s3d.layers.queue.push.pusher import HandOver, Look, Pusher, Work
 from s3d.layers.queue.remote_facts.bucket_tags import BucketTags
 from s3d.layers.queue.remote_facts.buckets import Buckets
 from s3d.layers.queue.remote_facts.cors_rules import CorsRules
@@ -74,6 +74,8 @@ ORPHAN_GRACE = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
 READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
+KEYS = 1000
+"""Keys in a page of what is pending."""
 """Seconds between two looks at whether the local dir is in its place."""
 OUT_OF_PLACE = (
     "move it back where it was (a copy will not do), and writes go on; or restart s3d, which goes on with what is "
@@ -127,7 +129,9 @@ class Queue:
         try:
             if writes:
                 self._check_place()
-            reply = await forward.addressed(call, forward.promised(call, await self._serve(call)))
+            reply = forward.promised(call, await self._serve(call))
+            if call.operation in forward.ADDRESSING:
+                reply = await forward.addressed(call, reply)
             if writes and reply.headers.get("x-s3d-durability") != "remote":
                 # What was committed meanwhile may be in a file that nobody finds any more.
                 self._check_place()
@@ -165,10 +169,12 @@ class Queue:
             known = trouble
             await asyncio.sleep(PLACE_INTERVAL)
 
-    async def _serve(self, call: Call) -> Reply:
+    def _serve(self, call: Call) -> Awaitable[Reply]:
         handler = HANDLERS.get(call.operation)
-        if handler is not None:
-            return await handler(self._contexts, call)
+        return self._serve_other(call) if handler is None else handler(self._contexts, call)
+
+    async def _serve_other(self, call: Call) -> Reply:
+        """Serve a call that has no handler of its own."""
         if forms.is_form(call.wire):
             return await form_upload.post(self._contexts.form_upload, call)
         match self._classes.get(call.operation, Class.BARRIER_BUCKET if not call.key else Class.BARRIER_KEY):
@@ -265,6 +271,12 @@ class Queue:
     def under_way(self) -> list[dict[str, Any]]:
         """The oldest changes that are to be pushed."""
         return status.under_way(self._context.db, self._context.clock)
+
+    def pending_keys(self, bucket: str, prefix: str, after: str) -> list[str]:
+        """A page of the keys under a prefix, in order behind one, that have a put or a delete which is pending."""
+        low = f"{after}\0" if after else prefix
+        found = lookups.listed(self._context.db, bucket, low, None, KEYS)
+        return [change.key for change in found if change.key.startswith(prefix)]
 
     # What waits for a person, and what a person asks for.
 
@@ -376,7 +388,7 @@ def assemble(
     tracer: Tracer | None,
 ) -> Queue:
     """Put the parts together."""
-    work = asyncio.Event()
+    work = Work()
     feed = Feed()
     metrics.limit_changes.set_function(lambda: settings.write_queue.max_files)
     metrics.limit_bytes.set_function(lambda: settings.write_queue.max_size)
@@ -397,8 +409,13 @@ def assemble(
     asking = Asking(db, clock, settings, ask, judged)
 
     def wake() -> None:
-        """Say that something was queued."""
+        """Say that there may be something to push, or to ask about."""
         work.set()
+        asking.wake()
+
+    def queued(at: float) -> None:
+        """The same of what was queued, and is due at a time."""
+        work.come(at)
         asking.wake()
 
     judging = Judging(db, clock, settings, judged)
@@ -430,6 +447,7 @@ def assemble(
         garbage=Garbage(db, bodies, staging.is_read),
         consent=Consent(db, settings.opa, ask),
         wake=wake,
+        queued=queued,
         hand_over=hand_over,
         tracer=tracer,
         documents=Documents(settings.gateway.client_timeout),

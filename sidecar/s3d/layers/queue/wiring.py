@@ -71,6 +71,8 @@ class QueueContext:
     consent: Consent
     wake: Callable[[], None]
     """Says to the pusher that there may be something to push."""
+    queued: Callable[[float], None]
+    """Says the same of what was queued, and when it is due, by the steady clock."""
     hand_over: pusher.HandOver | None
     tracer: Tracer | None
     """None: nothing is recorded."""
@@ -163,7 +165,7 @@ def wire(whole: QueueContext) -> Contexts:
         garbage=whole.garbage,
         facts=whole.facts,
         feed=whole.feed,
-        wake=whole.wake,
+        queued=whole.queued,
         entry=entering,
         fitting=fits,
         forward=forwarding,

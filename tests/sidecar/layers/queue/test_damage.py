@@ -165,14 +165,14 @@ KNOWLEDGE = {
     "kinds of a lane": ("INSERT INTO lane VALUES ('bucket', '', 'paused', 1, '', '', 1, 1, NULL, ?)", "[" * 100_000),
     "a hold": ("INSERT OR REPLACE INTO hold VALUES ('bucket', 'false', ?)", "never"),
     "a hold of no bucket": ("INSERT INTO hold VALUES (CAST(? AS TEXT), 'false', 1)", b"\xff"),
-    "a shape": ("INSERT OR REPLACE INTO shape VALUES ('bucket', '', 'PutObject', '', ?, 1)", b"\xff"),
+    "a write profile": ("INSERT OR REPLACE INTO write_profile VALUES ('bucket', '', 'PutObject', '', ?, 1)", b"\xff"),
     "a bucket": ("INSERT OR REPLACE INTO bucket VALUES ('bucket', 'x', CAST(? AS TEXT), '')", b"\xff"),
     "what is honoured": ("INSERT INTO meta VALUES ('honoured', CAST(? AS TEXT))", b"\xff"),
     "whose changes these are": ("UPDATE meta SET value = CAST(? AS TEXT) WHERE name = 'remote'", b"\xff"),
     "the label": ("UPDATE meta SET value = CAST(? AS TEXT) WHERE name = 'bodies'", b"\xff"),
     "garbage": ("INSERT INTO garbage VALUES (CAST(? AS TEXT), '')", b"\xff"),
     "garbage that is elsewhere": ("INSERT INTO garbage VALUES (?, '')", "../queue.db"),
-    "a stray": ("INSERT INTO stray VALUES ('bucket', CAST(? AS TEXT), 'k', '')", b"\xff"),
+    "an orphan": ("INSERT INTO orphan_upload VALUES ('bucket', CAST(? AS TEXT), 'k', '')", b"\xff"),
     "a settled change": (
         """INSERT INTO change (bucket, key, op, state, acked_at, next_at, late_writes)
         VALUES ('bucket', 'b', 'put', 'settled', 1, 1, ?)""",

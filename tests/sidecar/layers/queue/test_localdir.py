@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import apsw
 import pytest
 
-from s3d.daemon import locked
+from s3d.daemon.directories import locked
 from s3d.errors import ConfigError, S3Error
 from s3d.layers.queue import Queue
 from s3d.settings import Gateway, Settings, WriteQueue
@@ -342,21 +342,21 @@ async def test_another_remote_inherits_no_knowledge(tmp_path: Path, far: Fake) -
         """INSERT OR REPLACE INTO bucket (name, seen_at, through, detail) VALUES ('bucket', 1, 'versioned', 'Enabled');
         INSERT INTO lane VALUES ('bucket', '', 'paused', 1, 'AccessDenied', 'no', 1, 1, NULL, '[]');
         INSERT OR REPLACE INTO hold VALUES ('bucket', 'false', 1);
-        INSERT OR REPLACE INTO shape VALUES ('bucket', '', 'PutObject', '', 'doubted', 1);
-        INSERT INTO stray VALUES ('bucket', 'upload', 'k', '');
+        INSERT OR REPLACE INTO write_profile VALUES ('bucket', '', 'PutObject', '', 'doubted', 1);
+        INSERT INTO orphan_upload VALUES ('bucket', 'upload', 'k', '');
         INSERT INTO meta VALUES ('honoured', 'if-match');
         INSERT INTO change (bucket, key, op, state, acked_at, next_at, late_writes) VALUES
             ('bucket', 'kept', 'delete', 'settled', 1, 1, '[["?", 1]]'),
             ('bucket', 't', 'through', 'settled', 1, 1, '[]');
         INSERT INTO upload (id, bucket, key, state, began_at, touched_at, remote)
-            VALUES ('u', 'bucket', 'k', 'doomed', 1, 1, 'theirs')"""
+            VALUES ('u', 'bucket', 'k', 'aborting', 1, 1, 'theirs')"""
     )
     db.close()
     other = Fake()
     async with opened(tmp_path, other, OTHER) as queue:
         tables = {
             table: queue._context.db.read(f"SELECT count(*) FROM {table}")[0][0]
-            for table in ("bucket", "lane", "hold", "shape", "stray", "change", "upload", "part")
+            for table in ("bucket", "lane", "hold", "write_profile", "orphan_upload", "change", "upload", "part")
         }
         assert tables == dict.fromkeys(tables, 0)
         names = [name for (name,) in queue._context.db.read("SELECT name FROM meta ORDER BY name")]

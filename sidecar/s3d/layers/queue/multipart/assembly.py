@@ -26,7 +26,7 @@ from s3d.layers.queue.multipart.completion import ELEMENTS
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.changes import Change
 from s3d.layers.queue.rows.states import State, UploadState
-from s3d.layers.queue.rows.uploads import Part, Stray, Upload
+from s3d.layers.queue.rows.uploads import OrphanUpload, Part, Upload
 from s3d.layers.queue.rules.allowlist import CONTENT, OWNER, PAYER
 from s3d.layers.queue.staging import Staging
 from s3d.protocol import checksums, encode
@@ -65,7 +65,7 @@ async def push(context: Context, change: Change) -> Answer:
     upload = uploads.find(context.db, upload_id)
     if upload is None or upload.state == UploadState.QUARANTINED:
         raise CorruptBody("its upload is missing, or cannot be read")
-    if upload.state == UploadState.LANDED:
+    if upload.state == UploadState.DELIVERED:
         if change.state == State.IN_DOUBT:
             return Answer(200, CIMultiDict({"ETag": f'"{change.etag}"'}))
         # It was settled, and an older change of the key arrived after it.
@@ -83,7 +83,7 @@ async def push(context: Context, change: Change) -> Answer:
                 sent = uploads.parts_of(context.db, upload_id)
                 await context.db.write(lambda db: uploads.lost(db, upload_id, whole=False))
                 # Somebody else than the store may have answered a part: nothing against the object.
-                if any(part.landed != part.etag for part in sent):
+                if any(part.remote_etag != part.etag for part in sent):
                     raise _failed(NotS3(NOT_THE_STORES, answered=200)) from error
             if error.code != "NoSuchUpload":
                 raise
@@ -96,7 +96,7 @@ async def push(context: Context, change: Change) -> Answer:
                     raise
                 upload = uploads.find(context.db, upload_id) or upload
                 continue
-        await context.db.write(lambda db: uploads.landed(db, upload_id))
+        await context.db.write(lambda db: uploads.delivered(db, upload_id))
         return answer
     raise AssertionError("the second attempt returns or raises")
 
@@ -166,7 +166,7 @@ async def send(context: Context, upload: Upload, *, drop: bool) -> None:
 
     Raises the worst of what the parts met.
     """
-    todo = iter([part for part in uploads.parts_of(context.db, upload.id) if part.landed is None])
+    todo = iter([part for part in uploads.parts_of(context.db, upload.id) if part.remote_etag is None])
     try:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(OF_ONE):
@@ -183,7 +183,7 @@ async def _send_some(context: Context, upload: Upload, todo: Iterator[Part], *, 
 
 async def _send_one(context: Context, upload: Upload, number: int, *, drop: bool) -> None:
     part = uploads.part_of(context.db, upload.id, number)
-    if part is None or part.landed is not None:
+    if part is None or part.remote_etag is not None:
         return
     if drop:
         # Of an upload that is still open: the bucket's tags may say something else than when it began to spill.
@@ -201,7 +201,7 @@ async def _send_one(context: Context, upload: Upload, number: int, *, drop: bool
     etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
     if drop and etag != part.etag and not await _is_listed(context, upload, number, etag):
         raise _failed(NotS3(NOT_THE_STORES, answered=answer.status))
-    await context.db.write(lambda db: uploads.part_landed(db, upload.id, part, etag, drop=drop))
+    await context.db.write(lambda db: uploads.part_delivered(db, upload.id, part, etag, drop=drop))
     if drop:
         context.capacity.freed()
         context.staging.wake()
@@ -221,7 +221,7 @@ async def complete(context: Context, upload: Upload, change: Change) -> Answer:
     """Ask the remote to make the object. Whatever stays unanswered is in doubt."""
     listed: list[dict[str, Any]] = []
     for part in uploads.parts_of(context.db, upload.id):
-        one: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.landed}"'}
+        one: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.remote_etag}"'}
         value = part.sums.get(f"x-amz-checksum-{upload.algorithm}")
         if value is not None:
             one[ELEMENTS[f"x-amz-checksum-{upload.algorithm}"]] = value
@@ -264,21 +264,21 @@ async def abort(context: Context, upload: Upload) -> None:
     if remote is None and upload.asked_at is not None:
         remote = await adopt(context, upload)
     if remote is not None:
-        await drop(context, Stray(upload.bucket, remote, upload.key, upload.identity))
+        await drop(context, OrphanUpload(upload.bucket, remote, upload.key, upload.identity))
     await context.db.write(lambda db: uploads.rid(db, upload.id))
 
 
-async def catch(context: Context, stray: Stray) -> None:
+async def abort_orphan(context: Context, orphan: OrphanUpload) -> None:
     """Make the remote drop an upload that nobody goes on with."""
-    await drop(context, stray)
-    await context.db.write(lambda db: uploads.caught(db, stray))
+    await drop(context, orphan)
+    await context.db.write(lambda db: uploads.orphan_aborted(db, orphan))
 
 
-async def drop(context: Context, stray: Stray) -> None:
+async def drop(context: Context, orphan: OrphanUpload) -> None:
     """Abort an upload at the remote."""
-    params = {"Bucket": stray.bucket, "Key": stray.key, "UploadId": stray.remote}
+    params = {"Bucket": orphan.bucket, "Key": orphan.key, "UploadId": orphan.remote}
     try:
-        await context.client.acting(stray.identity).ask("AbortMultipartUpload", params)
+        await context.client.acting(orphan.identity).ask("AbortMultipartUpload", params)
     except S3Error as error:
         # A bucket that is not there may be back, and its uploads with it.
         if error.code != "NoSuchUpload":

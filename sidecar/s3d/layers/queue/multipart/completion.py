@@ -249,8 +249,8 @@ def renamed(upload: Upload, there: Sequence[Part], listed: Sequence[Mapping[str,
             if not upload.algorithm:
                 _match(upload, known, one)
                 line = {"PartNumber": part.number, "ETag": one["ETag"]}
-            if part.landed is not None and part.etag == one["ETag"].strip().strip('"'):
-                line["ETag"] = f'"{part.landed}"'
+            if part.remote_etag is not None and part.etag == one["ETag"].strip().strip('"'):
+                line["ETag"] = f'"{part.remote_etag}"'
         named.append(line)
     params = {"Bucket": "b", "Key": "k", "UploadId": "u", "MultipartUpload": {"Parts": named}}
     return encode.request("CompleteMultipartUpload", params)[1]

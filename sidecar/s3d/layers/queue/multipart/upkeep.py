@@ -21,7 +21,7 @@ from s3d.layers.queue.garbage import Garbage
 from s3d.layers.queue.multipart import assembly, spill
 from s3d.layers.queue.rows import uploads
 from s3d.layers.queue.rows.states import UploadState
-from s3d.layers.queue.rows.uploads import Stray, Upload
+from s3d.layers.queue.rows.uploads import OrphanUpload, Upload
 from s3d.layers.queue.rules import retry
 from s3d.layers.queue.staging import Staging
 from s3d.metrics import Metrics
@@ -101,11 +101,11 @@ class Far:
         if self._context.health.away:
             return
         now = time.monotonic()
-        due: list[tuple[str, Upload | Stray]] = [
-            (one.id, one) for one in uploads.in_state(self._context.db, UploadState.DOOMED)
+        due: list[tuple[str, Upload | OrphanUpload]] = [
+            (one.id, one) for one in uploads.in_state(self._context.db, UploadState.ABORTING)
         ]
         due += [(one.id, one) for one in uploads.in_state(self._context.db, UploadState.SPILLING)]
-        due += [(f"{one.bucket} {one.remote}", one) for one in uploads.strays(self._context.db)]
+        due += [(f"{one.bucket} {one.remote}", one) for one in uploads.orphans(self._context.db)]
         self._later = {name: self._later[name] for name, _ in due if name in self._later}
         for name, one in due:
             if len(self._under_way) >= MAX_MOVING:
@@ -115,7 +115,7 @@ class Far:
             self._under_way.add(name)
             tasks.create_task(self._move(name, one))
 
-    async def _move(self, name: str, what: Upload | Stray) -> None:
+    async def _move(self, name: str, what: Upload | OrphanUpload) -> None:
         """Move one. Whatever it meets, also a bug, it is tried again later."""
         context = self._context
         try:
@@ -133,11 +133,11 @@ class Far:
             context.capacity.freed()
             context.staging.wake()
 
-    async def _try(self, what: Upload | Stray) -> None:
+    async def _try(self, what: Upload | OrphanUpload) -> None:
         try:
-            if isinstance(what, Stray):
-                await assembly.catch(self._context.assembly, what)
-            elif what.state == UploadState.DOOMED:
+            if isinstance(what, OrphanUpload):
+                await assembly.abort_orphan(self._context.assembly, what)
+            elif what.state == UploadState.ABORTING:
                 await assembly.abort(self._context.assembly, what)
             else:
                 await spill.spill(self._context.spill, what.id)

@@ -40,11 +40,3 @@ def open_body(bodies: Bodies, change: Change) -> Body:
     if len(data) != change.size or hashlib.md5(data, usedforsecurity=False).hexdigest() != change.etag:
         raise CorruptBody(f"The body in row {change.seq} does not match its digest")
     return BytesBody(data)
-
-
-async def verify(body: Body | None) -> None:
-    """Verify a stored body before a byte of it is given out (D-11): a file is read whole the first time after a start,
-    what came with its row was verified when it was opened. Raises CorruptBody and StoreFailed."""
-    look = getattr(body, "verify", None)
-    if look is not None:
-        await look()

@@ -9,6 +9,7 @@ client's own request, sent again with the digests that it came with.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -91,10 +92,22 @@ class Context:
     tracer: Tracer | None
 
 
+class Work(asyncio.Event):
+    """Says that there may be something to push."""
+
+    rests_until = math.inf
+    """When the pusher will look by itself; it never will while it is looking."""
+
+    def come(self, at: float) -> None:
+        """Say that something was queued that is due at a time of the steady clock: it may be seen by then anyway."""
+        if at < self.rests_until:
+            self.set()
+
+
 class Pusher:
     """The workers that drain the queue."""
 
-    def __init__(self, context: Context, work: asyncio.Event, looks: Mapping[str, Look]) -> None:
+    def __init__(self, context: Context, work: Work, looks: Mapping[str, Look]) -> None:
         """Take the event that says that there may be something to push, and what else is looked at meanwhile."""
         self._context = context
         self._looks = looks
@@ -220,9 +233,13 @@ class Pusher:
     async def _rest(self, due: float | None) -> None:
         """Wait until something becomes due or there is news. What waits for its turn is news when that comes."""
         pause = IDLE if due is None else max(0.0, due - self._clock.now())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(pause, IDLE)):
-                await self._work.wait()
+        self._work.rests_until = math.inf if due is None else due
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, IDLE)):
+                    await self._work.wait()
+        finally:
+            self._work.rests_until = math.inf
 
     async def _push(self, change: Change) -> None:
         """Make one attempt and record what came of it. A bug costs this change an attempt, and no other its own."""
@@ -264,7 +281,7 @@ class Pusher:
         await self._write(
             lambda db: transitions.settle(db, change.seq, now=self._clock.now(), window=window, shown=shown)
         )
-        if change.op in (Op.PUT, Op.COMPLETE) and shown != change.etag:
+        if change.op in (Op.PUT, Op.COMPLETE):
             self._context.feed.publish(change.bucket, change.key, shown, Why.DELIVERED)
         self._count("delivered")
         if change.file is not None:

@@ -92,19 +92,24 @@ class Buckets:
             self._known[name] = Bucket(name, *row) if row else None
         return self._known[name]
 
+    def at_hand(self, name: str) -> Bucket | None:
+        """What is known of a bucket that writes go by; None where the remote must be asked."""
+        bucket = self.remembered(name)
+        if bucket is not None and bucket.through != REFUTED:
+            return bucket
+        return Bucket(name) if self._health.away and self.vouched(name) else None
+
     async def get(self, name: str, identity: str) -> Bucket:
         """What is known of a bucket, asking the remote on behalf of an identity where it was never seen.
 
         Raises the remote's own error (NoSuchBucket), or Unavailable where it is away and nothing vouches.
         """
-        bucket = self.remembered(name)
-        if bucket is not None and bucket.through != REFUTED:
+        if (bucket := self.at_hand(name)) is not None:
             return bucket
         if self._health.away:
-            if self.vouched(name):
-                return Bucket(name)
+            seen = "refused" if self.remembered(name) else "never seen"
             raise Unavailable(
-                f"The bucket {name} was {'refused' if bucket else 'never seen'} and the remote is away",
+                f"The bucket {name} was {seen} and the remote is away",
                 hint=f"to write to it before it is seen, name it in S3D_BUCKETS={name}",
             )
         try:

@@ -38,6 +38,8 @@ def profile_of(bucket: str, identity: str, op: str, members: Mapping[str, str]) 
     """The profile of a change. A value counts where there are few; the name of a tag or grantee makes no profile."""
     if op == "tag":
         return WriteProfile(bucket, identity, "PutObjectTagging" if members[TAGGING] else "DeleteObjectTagging", "")
+    if MEMBERS.isdisjoint(members):
+        return WriteProfile(bucket, identity, OPERATIONS[op], "")
     used = MEMBERS & members.keys()
     named = [f"{name}={members[name]}" if name in allowlist.VALUES else name for name in used]
     return WriteProfile(bucket, identity, OPERATIONS[op], " ".join(sorted(named)))

@@ -8,7 +8,8 @@ may still arrive) and `lookups` (what is shown). A change makes only the moves o
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -31,12 +32,10 @@ ANY = "?"
 FIELDS = soundness.FIELDS
 WITH_INLINE = f"{soundness.FIELDS}, {soundness.INLINE}"
 SQL = queries.load("changes")
-ENCODE = json.JSONEncoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row of the table, without its inline body unless asked for."""
+class Change(NamedTuple):
+    """One row of the table, without its inline body unless asked for. A tuple, since listings and reads make many."""
 
     seq: int
     bucket: str
@@ -91,7 +90,13 @@ def of_row(row: tuple[Any, ...]) -> Change:
 
 def written(members: Mapping[str, str]) -> str:
     """The column `members` of a row."""
-    return ENCODE(dict(members)) if members else "{}"
+    return _written(tuple(members.items()))
+
+
+@lru_cache(maxsize=64)
+def _written(members: tuple[tuple[str, str], ...]) -> str:
+    """Headers as JSON. A put asks twice, for the room that it takes and for its row; many puts say the same."""
+    return json.dumps(dict(members))
 
 
 def written_removed(content: Content) -> str:
@@ -158,14 +163,17 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
         judged = verdicts.GIVEN
     new.rule, new.is_unasked = rule, judged == verdicts.UNASKED
-    dropped: list[int] = []
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
+    seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
+    if not older and new.expects is None:
+        _insert(db, new, rule, judged, None, base=seen, after=after, traces=new.trace.split(), removes=removes)
+        return db.last_insert_rowid()
     between = max(
         (seq for seq, _, op, *_, identity in older if op == Op.THROUGH or identity != new.identity), default=0
     )
+    dropped: list[int] = []
     late: list[str | bytes] = []
-    seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
     if new.expects is not None:
         pending = [(op, state, etag) for _, _, op, state, _, _, etag, *_ in older]
         # Nobody knows better what is at the remote than its maker, where nothing is pending; it is compared there.

@@ -54,7 +54,7 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
         ),
     ),
     (
-        "shape",
+        "write_profile",
         4,
         (
             ("bucket", soundness.text, ""),
@@ -97,7 +97,7 @@ KNOWLEDGE: tuple[tuple[str, int, soundness.Columns], ...] = (
     ("meta", 1, (("name", soundness.text, ""), ("value", soundness.text, ""))),
     ("garbage", 1, (("file", soundness.text, ""), ("upload", soundness.text, ""))),
     (
-        "stray",
+        "orphan_upload",
         2,
         (
             ("bucket", soundness.bucket_name, ""),

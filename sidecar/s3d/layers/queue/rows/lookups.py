@@ -4,7 +4,6 @@ Nothing in here writes. What is superseded or settled is shown to nobody but whe
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -28,12 +27,12 @@ def visible(db: Database, bucket: str, key: str) -> Change | None:
         return change
     if change.state == State.QUARANTINED:
         # Its tags are not known, and so is not what the object is.
-        behind = _newest_content(db, bucket, key) or replace(change, op=Op.PUT)
-        return replace(behind, state=change.state, code=change.code, reason=change.reason)
+        behind = _newest_content(db, bucket, key) or change._replace(op=Op.PUT)
+        return behind._replace(state=change.state, code=change.code, reason=change.reason)
     tagged = _newest_content(db, bucket, key)
     if tagged is None:
         return change
-    return replace(tagged, members={**tagged.members, TAGGING: change.members[TAGGING]})
+    return tagged._replace(members={**tagged.members, TAGGING: change.members[TAGGING]})
 
 
 def _newest(db: Database, bucket: str, key: str) -> Change | None:

@@ -33,8 +33,8 @@ DELETE FROM meta WHERE name IN ('honoured', 'names');
     DELETE FROM bucket_tag;
     DELETE FROM cors;
     DELETE FROM lane;
-    DELETE FROM shape;
-    DELETE FROM stray;
+    DELETE FROM write_profile;
+    DELETE FROM orphan_upload;
     DELETE FROM change WHERE state = 'settled' OR op = 'through';
     DELETE FROM part;
     DELETE FROM upload

@@ -1,8 +1,8 @@
 """What is remembered of the remote: its buckets (SEMANTICS R-6), what it honours (Q-18), which names it takes
 (Q-15c), and which write profiles it has judged (Q-14).
 
-The tables `bucket`, `bucket_right` and `shape`, and rows of the table `meta`. Only the queue's package `remote_facts`
-reads and writes them: a fact is written when the remote has shown it, never before.
+The tables `bucket`, `bucket_right` and `write_profile`, and rows of the table `meta`. Only the queue's package
+`remote_facts` reads and writes them: a fact is written when the remote has shown it, never before.
 """
 
 from collections.abc import Callable, Iterable

@@ -47,12 +47,12 @@ INSERT OR REPLACE INTO meta (name, value) VALUES ('names', ?)
 
 -- name: verdict
 -- The verdict on a profile.
-SELECT verdict FROM shape WHERE bucket = ? AND identity = ? AND operation = ? AND members = ?
+SELECT verdict FROM write_profile WHERE bucket = ? AND identity = ? AND operation = ? AND members = ?
 
 -- name: remember_verdict
 -- Remember a verdict.
-INSERT OR REPLACE INTO shape VALUES (?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO write_profile VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: forget_profiles
 -- Forget the profiles of a bucket, or of all.
-DELETE FROM shape WHERE ?1 = '' OR bucket = ?1
+DELETE FROM write_profile WHERE ?1 = '' OR bucket = ?1

@@ -29,7 +29,7 @@ def joined(*names: str) -> str:
 
 # Tables that a version brought.
 NEW_IN_2: tuple[str, ...] = ("lanes.sql", "uploads.sql", "holds.sql")
-NEW_IN_3: tuple[str, ...] = ("shapes.sql",)
+NEW_IN_3: tuple[str, ...] = ("write_profiles.sql",)
 NEW_IN_4: tuple[str, ...] = ("times.sql", "truth.sql", "unjudged.sql", "damaged.sql")
 NEW_IN_5: tuple[str, ...] = ("garbage.sql", "account.sql")
 NEW_IN_6: tuple[str, ...] = ("bucket_rights.sql", "cors.sql", "bucket_tags.sql", "order.sql")
@@ -58,8 +58,8 @@ SCHEMA = Schema(
     version=6,
     sql=TABLES,
     migrations={
-        1: joined("from_1.sql", *NEW_IN_2),
-        2: joined("from_2.sql", *NEW_IN_3),
+        1: joined("from_1.sql", "lanes.sql", "uploads_of_1.sql", "holds.sql"),
+        2: joined("from_2.sql", "shapes_of_2.sql"),
         3: joined("from_3.sql", *NEW_IN_4),
         4: joined("from_4.sql", *NEW_IN_5, "garbage_of_4.sql"),
         5: joined("from_5.sql", *NEW_IN_6, "bucket_rights_of_5.sql", "bucket_tags_of_5.sql")

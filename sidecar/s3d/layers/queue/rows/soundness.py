@@ -7,6 +7,7 @@ is not to be pushed. `damage` sets such rows aside in the table.
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -27,7 +28,7 @@ SHOWN = 60
 """Bytes of a bucket or key that is no name, as they are shown to a person."""
 Read = Callable[[Any], Any]
 REMEMBERED = 256
-"""Values of a column of few values whose reading is remembered."""
+"""Values of columns of few values whose reading is remembered."""
 
 
 class Unsound(ValueError):
@@ -35,7 +36,7 @@ class Unsound(ValueError):
 
 
 def few(reads: Read) -> Read:
-    """The same, for a column in which few values come again and again: each row has many of those."""
+    """The same, for a column in which few values come again and again. Nobody changes what it gives."""
     return functools.lru_cache(REMEMBERED, typed=True)(reads)
 
 
@@ -220,46 +221,53 @@ Columns = tuple[tuple[str, Read, Any], ...]
 """The columns of a table, each with what reads it, and what stands for it where it cannot be read."""
 CHANGE: Columns = (
     ("seq", int, 0),
-    ("bucket", few(bucket_name), ""),
+    ("bucket", bucket_name, ""),
     ("key", name, ""),
-    ("op", few(word_of(Op)), ""),
-    ("state", few(word_of(State)), ""),
-    ("members", members_of, {}),
+    ("op", word_of(Op), ""),
+    ("state", word_of(State), ""),
+    ("members", few(members_of), {}),
     ("size", count, 0),
     ("etag", text, ""),
     ("acked_at", moment, 0.0),
-    ("attempts", few(count), 0),
+    ("attempts", count, 0),
     ("next_at", moment, 0.0),
-    ("attempt_at", few(moment_or_none), None),
-    ("code", few(text), ""),
-    ("reason", few(text), ""),
+    ("attempt_at", moment_or_none, None),
+    ("code", text, ""),
+    ("reason", text, ""),
     ("file", text_or_none, None),
-    ("identity", few(text), ""),
-    ("refusals", few(count), 0),
-    ("rule", few(text), ""),
-    ("upload", few(text_or_none), None),
+    ("identity", text, ""),
+    ("refusals", count, 0),
+    ("rule", text, ""),
+    ("upload", text_or_none, None),
     ("base_etag", text_or_none, None),
     ("queued_at", moment_or_none, None),
-    ("after", few(count_or_none), None),
-    ("conflict", few(one_of("", "Park", "Overwrite")), ""),
-    ("always", few(truth), False),
-    ("origin", few(text), ""),
-    ("removes", few(removed_of), UNKNOWN),
-    ("trace", few(text), ""),
-    ("since", few(count_or_none), None),
-    ("ordered", few(count), 0),
+    ("after", count_or_none, None),
+    ("conflict", one_of("", "Park", "Overwrite"), ""),
+    ("always", truth, False),
+    ("origin", text, ""),
+    ("removes", removed_of, UNKNOWN),
+    ("trace", text, ""),
+    ("since", count_or_none, None),
+    ("ordered", count, 0),
     ("late_writes", late_writes_of, []),
-    ("judged", few(verdict), 0),
+    ("judged", verdict, 0),
 )
 OF_A_CHANGE = 27
 """So many of them are a Change; the others are of the table's own."""
 BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
 FILE, UPLOAD, QUEUED_AT = 14, 18, 20
+OWN = frozenset(["seq", "key", "members", "size", "etag", "acked_at", "next_at", "file", "base_etag", "queued_at"])
+"""Columns that differ from row to row. The others are mostly the same in all rows of a bucket that wait, and are read
+together, once for all that are alike."""
+OWN_PLACES = tuple((place, reads) for place, (column, reads, _) in enumerate(CHANGE) if column in OWN)
+ALIKE_PLACES = tuple(place for place, (column, *_) in enumerate(CHANGE) if column not in OWN)
+alike_in = operator.itemgetter(*ALIKE_PLACES)
+"""What a row has in the columns that are alike."""
 COMPARED = ("bucket", "key", "identity", "op", "state")
 """What statements look changes up by: bytes in the place of a text would be found by none."""
 TEXTS = frozenset(
     "bucket key op state members etag code reason file identity rule upload base_etag late_writes id algorithm kind "
-    "remote answer sums landed kinds name through detail value verdict operation rules conflict origin tags "
+    "remote answer sums remote_etag kinds name through detail value verdict operation rules conflict origin tags "
     "removes trace".split()
 )
 """Columns of a text, of whatever table."""
@@ -284,6 +292,26 @@ def values_of(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[s
     except Unsound:
         # As few rows are: each of its columns says what is wrong with it.
         return _by_column(columns, row)
+
+
+@functools.lru_cache(REMEMBERED, typed=True)
+def _alike(*stored: Any) -> list[Any]:
+    """The values of a change in the columns that are alike, each in its place; the others are None. Raises Unsound."""
+    values: list[Any] = [None] * len(CHANGE)
+    for place, value in zip(ALIKE_PLACES, stored, strict=True):
+        values[place] = CHANGE[place][1](value)
+    return values
+
+
+def _values_of_change(row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
+    """The same as `values_of` of CHANGE."""
+    try:
+        values = _alike(*alike_in(row)).copy()
+        for place, reads in OWN_PLACES:
+            values[place] = reads(row[place])
+    except Unsound:
+        return _by_column(CHANGE, row)
+    return values, []
 
 
 def _by_column(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
@@ -311,7 +339,7 @@ def read(row: tuple[Any, ...]) -> tuple[list[Any], str]:
     A row with a column that cannot be read comes as a quarantined one of op put, or complete, or delete where there is
     no body. One whose bucket or key cannot be read is of no key: its bucket is "", and its key shows what is there.
     """
-    values, complaints = values_of(CHANGE, row)
+    values, complaints = _values_of_change(row)
     wrong = {complaint.split(" ", 1)[0] for complaint in complaints} if complaints else set[str]()
     are_texts = row[len(CHANGE) : WIDTH]
     if not all(are_texts):

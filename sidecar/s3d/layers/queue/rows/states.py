@@ -50,9 +50,9 @@ class UploadState(StrEnum):
     SPILLED = "spilled"
     COMPLETE = "complete"
     """A change is queued whose body its parts are."""
-    LANDED = "landed"
+    DELIVERED = "delivered"
     """The remote has confirmed the object."""
-    DOOMED = "doomed"
+    ABORTING = "aborting"
     """It is over, and the remote may still hold parts of it."""
     FINISHED = "finished"
     QUARANTINED = "quarantined"
@@ -137,14 +137,14 @@ UPLOADS: Final = (
         (UploadState.OPEN,), UploadState.COMPLETE, "it is completed, and its change is queued in the same transaction"
     ),
     Move(OPEN, UploadState.FINISHED, "the remote has completed it, or it is aborted and the remote holds no part"),
-    Move(OPEN, UploadState.DOOMED, "it is aborted or expires, and the remote may hold parts"),
-    Move((UploadState.COMPLETE,), UploadState.LANDED, "the remote has confirmed its object"),
-    Move((UploadState.LANDED,), UploadState.COMPLETE, "its object was undone, and is made anew"),
-    Move((UploadState.LANDED, UploadState.COMPLETE), UploadState.FINISHED, "its change is gone"),
-    Move((UploadState.COMPLETE,), UploadState.DOOMED, "its change is gone, and the remote may hold parts"),
-    Move((UploadState.DOOMED,), UploadState.FINISHED, "the remote holds nothing of it any more"),
-    Move((*OPEN, UploadState.DOOMED, UploadState.FINISHED), UploadState.QUARANTINED, "a row of it cannot be read"),
-    Move((UploadState.QUARANTINED,), UploadState.DOOMED, "it is aborted or expires, and the remote may hold parts"),
+    Move(OPEN, UploadState.ABORTING, "it is aborted or expires, and the remote may hold parts"),
+    Move((UploadState.COMPLETE,), UploadState.DELIVERED, "the remote has confirmed its object"),
+    Move((UploadState.DELIVERED,), UploadState.COMPLETE, "its object was undone, and is made anew"),
+    Move((UploadState.DELIVERED, UploadState.COMPLETE), UploadState.FINISHED, "its change is gone"),
+    Move((UploadState.COMPLETE,), UploadState.ABORTING, "its change is gone, and the remote may hold parts"),
+    Move((UploadState.ABORTING,), UploadState.FINISHED, "the remote holds nothing of it any more"),
+    Move((*OPEN, UploadState.ABORTING, UploadState.FINISHED), UploadState.QUARANTINED, "a row of it cannot be read"),
+    Move((UploadState.QUARANTINED,), UploadState.ABORTING, "it is aborted or expires, and the remote may hold parts"),
     Move((UploadState.QUARANTINED,), UploadState.FINISHED, "it is aborted or expires"),
     Move(tuple(UploadState), GONE, "nobody asks for its answer any more, or the local dir gets another remote"),
 )

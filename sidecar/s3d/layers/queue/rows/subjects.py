@@ -5,7 +5,8 @@ of a delete nothing is known but its key and who asks.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from s3d.filters.match import Subject, Values
@@ -14,11 +15,10 @@ from s3d.protocol.headers import METADATA, TAGGING
 LENGTH = "content-length"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What is known of the object that a write makes."""
 
-    members: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, str] = MappingProxyType({})
     size: int | None = None
     """In bytes; None: not known yet."""
     knows_tags: bool = True

@@ -1,4 +1,4 @@
-"""The SQL of multipart uploads: every statement on `upload`, `part` and `stray`, and nothing else.
+"""The SQL of multipart uploads: every statement on `upload`, `part` and `orphan_upload`, and nothing else.
 
 Functions that take a connection first are run by the store's writing thread inside its transaction; the others read.
 A file that a row lets go of becomes garbage in the same transaction. The states are those of `states`.
@@ -40,7 +40,7 @@ PART_COLUMNS: soundness.Columns = (
     ("sums", soundness.members_of, {}),
     ("at", soundness.moment, 0.0),
     ("file", soundness.text_or_none, None),
-    ("landed", soundness.text_or_none, None),
+    ("remote_etag", soundness.text_or_none, None),
 )
 UPLOAD = soundness.fields(UPLOAD_COLUMNS)
 PART = soundness.fields(PART_COLUMNS)
@@ -91,12 +91,12 @@ class Part:
     sums: Mapping[str, str]
     at: float
     file: str | None = None
-    landed: str | None = None
+    remote_etag: str | None = None
     inline: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class OrphanUpload:
     """An upload at the remote that nobody goes on with."""
 
     bucket: str
@@ -174,10 +174,10 @@ def store_part(db: apsw.Connection, upload_id: str, part: Part, now: float) -> U
             part.at,
             part.file,
             part.inline,
-            part.landed,
+            part.remote_etag,
         ),
     )
-    if state == UploadState.SPILLED and part.landed is None:
+    if state == UploadState.SPILLED and part.remote_etag is None:
         state = UploadState.SPILLING
     db.execute(SQL["touch"], (now, state, upload_id))
     return state
@@ -214,7 +214,7 @@ def close(
 
 
 def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
-    """Drop an upload and its parts. Where the remote may hold parts of it, it is doomed until they are gone there too.
+    """Drop an upload and its parts. Where the remote may hold parts of it, its state is `aborting` until they are gone.
 
     Raises NotOpenError.
     """
@@ -222,7 +222,7 @@ def abort(db: apsw.Connection, upload_id: str, now: float) -> None:
     if found is None:
         raise NotOpenError(upload_id)
     db.execute(SQL["drop_parts"], (upload_id,))
-    state = UploadState.FINISHED if found == (None, None) else UploadState.DOOMED
+    state = UploadState.FINISHED if found == (None, None) else UploadState.ABORTING
     db.execute(SQL["end"], (state, now, upload_id))
 
 
@@ -266,18 +266,18 @@ def lost(db: apsw.Connection, upload_id: str, *, whole: bool) -> None:
         db.execute(SQL["lost"], (upload_id,))
 
 
-def part_landed(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, drop: bool) -> None:
+def part_delivered(db: apsw.Connection, upload_id: str, part: Part, etag: str, *, drop: bool) -> None:
     """Note that the remote has a part, by its ETag there; with `drop`, its bytes go from here.
 
     A part that was replaced meanwhile stays to be sent.
     """
-    noted = SQL["part_landed_and_dropped"] if drop else SQL["part_landed"]
+    noted = SQL["part_delivered_and_dropped"] if drop else SQL["part_delivered"]
     db.execute(noted, (etag, upload_id, part.number, part.etag, part.file))
 
 
-def landed(db: apsw.Connection, upload_id: str) -> None:
+def delivered(db: apsw.Connection, upload_id: str) -> None:
     """Note that the remote has confirmed the object of a completed upload."""
-    db.execute(SQL["landed"], (upload_id,))
+    db.execute(SQL["delivered"], (upload_id,))
 
 
 def let_go(db: apsw.Connection, upload_id: str) -> None:
@@ -287,7 +287,7 @@ def let_go(db: apsw.Connection, upload_id: str) -> None:
 
 
 def rid(db: apsw.Connection, upload_id: str) -> None:
-    """Note that the remote holds nothing of a doomed upload any more."""
+    """Note that the remote holds nothing of an upload that is being aborted any more."""
     db.execute(SQL["rid"], (upload_id,))
 
 
@@ -317,14 +317,14 @@ def in_state(db: Database, state: UploadState) -> list[Upload]:
     return [upload for upload in map(_upload, rows) if upload.state == state]
 
 
-def strays(db: Database) -> list[Stray]:
+def orphans(db: Database) -> list[OrphanUpload]:
     """Some uploads at the remote that are to be aborted."""
-    return [Stray(*row) for row in db.read(SQL["strays"])]
+    return [OrphanUpload(*row) for row in db.read(SQL["orphans"])]
 
 
-def caught(db: apsw.Connection, stray: Stray) -> None:
+def orphan_aborted(db: apsw.Connection, orphan: OrphanUpload) -> None:
     """Note that the remote has dropped an upload."""
-    db.execute(SQL["caught"], (stray.bucket, stray.remote))
+    db.execute(SQL["orphan_aborted"], (orphan.bucket, orphan.remote))
 
 
 def largest_open(db: Database) -> list[Upload]:

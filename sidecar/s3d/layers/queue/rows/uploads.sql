@@ -12,7 +12,7 @@ SELECT {upload} FROM upload WHERE id = ?
 -- name: is_remotes
 -- Whether an upload at the remote is one of ours.
 SELECT 1 FROM upload WHERE bucket = ?1 AND remote = ?2 UNION ALL
-    SELECT 1 FROM stray WHERE bucket = ?1 AND remote = ?2 LIMIT 1
+    SELECT 1 FROM orphan_upload WHERE bucket = ?1 AND remote = ?2 LIMIT 1
 
 -- name: parts_behind
 -- Parts behind a number.
@@ -36,7 +36,7 @@ DELETE FROM part WHERE upload = ? AND number = ?
 
 -- name: add_part
 -- Add a part.
-INSERT INTO part (upload, number, size, etag, sums, at, file, inline, landed)
+INSERT INTO part (upload, number, size, etag, sums, at, file, inline, remote_etag)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: touch
@@ -75,7 +75,7 @@ UPDATE upload SET state = 'spilling' WHERE id = ? AND state = 'open'
 -- name: spilled
 -- Note that the remote has all parts, where it is so.
 UPDATE upload SET state = 'spilled' WHERE id = ?1 AND state = 'spilling' AND remote IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM part WHERE upload = ?1 AND landed IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM part WHERE upload = ?1 AND remote_etag IS NULL)
 
 -- name: ask
 -- Note that the remote is asked for an upload.
@@ -91,33 +91,33 @@ UPDATE upload SET remote = ?, asked_at = NULL WHERE id = ?
 
 -- name: unland
 -- Note that the remote has no part of it.
-UPDATE part SET landed = NULL WHERE upload = ?
+UPDATE part SET remote_etag = NULL WHERE upload = ?
 
 -- name: lost
 -- Note that the remote does not have the upload any more.
-UPDATE upload SET remote = NULL, asked_at = NULL, state = iif(state = 'landed', 'complete', state)
+UPDATE upload SET remote = NULL, asked_at = NULL, state = iif(state = 'delivered', 'complete', state)
     WHERE id = ?
 
--- name: part_landed_and_dropped
+-- name: part_delivered_and_dropped
 -- Note that the remote has a part, whose bytes go from here.
-UPDATE part SET landed = ?, file = NULL, inline = NULL
+UPDATE part SET remote_etag = ?, file = NULL, inline = NULL
     WHERE upload = ? AND number = ? AND etag = ? AND file IS ?
 
--- name: part_landed
+-- name: part_delivered
 -- Note that the remote has a part.
-UPDATE part SET landed = ? WHERE upload = ? AND number = ? AND etag = ? AND file IS ?
+UPDATE part SET remote_etag = ? WHERE upload = ? AND number = ? AND etag = ? AND file IS ?
 
--- name: landed
+-- name: delivered
 -- Note that the remote has confirmed the object.
-UPDATE upload SET state = 'landed', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'complete'
+UPDATE upload SET state = 'delivered', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'complete'
 
 -- name: finish
 -- End an upload whose object something else has replaced.
 UPDATE upload SET state = 'finished' WHERE id = ?
 
 -- name: rid
--- Note that the remote holds nothing of a doomed upload any more.
-UPDATE upload SET state = 'finished', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'doomed'
+-- Note that the remote holds nothing of an upload that is being aborted any more.
+UPDATE upload SET state = 'finished', remote = NULL, asked_at = NULL WHERE id = ? AND state = 'aborting'
 
 -- name: note_end
 -- Give what has just ended its time: a trigger knows no clock.
@@ -140,13 +140,13 @@ SELECT 1 FROM upload WHERE state = 'finished' AND touched_at < ? LIMIT 1
 -- Uploads in a state, the longest untouched first.
 SELECT {upload} FROM upload WHERE state = ? ORDER BY touched_at LIMIT 100
 
--- name: strays
+-- name: orphans
 -- Uploads at the remote that are to be aborted.
-SELECT bucket, remote, key, identity FROM stray LIMIT 100
+SELECT bucket, remote, key, identity FROM orphan_upload LIMIT 100
 
--- name: caught
+-- name: orphan_aborted
 -- Note that the remote has dropped an upload.
-DELETE FROM stray WHERE bucket = ? AND remote = ?
+DELETE FROM orphan_upload WHERE bucket = ? AND remote = ?
 
 -- name: largest_open
 -- Open uploads that hold bytes here, the largest first.
@@ -173,7 +173,7 @@ SELECT {upload} FROM upload WHERE bucket = ?1 AND state IN {open} AND (key, id) 
 -- Whether a list of a bucket's uploads is another one here than at the remote.
 SELECT 1 FROM upload WHERE bucket = ?1 AND state IN {open} UNION ALL
     SELECT 1 FROM upload WHERE bucket = ?1 AND remote IS NOT NULL UNION ALL
-    SELECT 1 FROM stray WHERE bucket = ?1 LIMIT 1
+    SELECT 1 FROM orphan_upload WHERE bucket = ?1 LIMIT 1
 
 -- name: knows_file
 -- Whether a part names a file.

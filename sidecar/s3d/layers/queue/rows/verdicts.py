@@ -81,10 +81,7 @@ def adopt(text: str, at_start: str | None = None) -> Callable[[apsw.Connection],
 
 def first(db: apsw.Connection, op: str) -> int:
     """The column of a change that no rule holds and that is to be pushed. A change of tags follows its put."""
-    if op not in holds.HELD_OPS:
-        return GIVEN
-    rows = db.execute(SQL["policy"]).fetchall()
-    return UNASKED if rows and rows[0][0] else GIVEN
+    return UNASKED if op in holds.HELD_OPS and db.execute(SQL["policy"]).get else GIVEN
 
 
 def is_consent(db: apsw.Connection, consent: Consent, held: Held) -> bool:

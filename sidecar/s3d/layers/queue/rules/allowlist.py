@@ -5,11 +5,12 @@ remote: it may change what the request means. THROUGH says of each such member o
 neither is one that nobody has thought about. What is kept travels with the change as headers, by lower-case name.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 
 from s3d.api import Wire
 from s3d.protocol import chunked, decode
-from s3d.protocol.headers import METADATA
+from s3d.protocol.headers import METADATA, REMEMBERED
 from s3d.protocol.model import OPERATIONS
 
 # Kept with the change, sent on by the push, and shown by GET and HEAD.
@@ -30,10 +31,14 @@ GRANTS = frozenset(
 OWNER = "x-amz-expected-bucket-owner"
 PAYER = "x-amz-request-payer"
 SENT_ON = GRANTS | SHOWN | {OWNER, PAYER, "x-amz-tagging", "x-amz-sdk-checksum-algorithm"}
+KEPT = CONTENT | CHECKSUMS | SENT_ON
+"""What travels with a put, beside its metadata."""
 # Said about the way the body travels; the door has dealt with them.
-FRAMING = frozenset(["content-md5", "x-amz-content-sha256", "x-amz-trailer", "x-amz-decoded-content-length"])
+TRAILER = "x-amz-trailer"
+FRAMING = frozenset(["content-md5", "x-amz-content-sha256", TRAILER, "x-amz-decoded-content-length"])
 # Values that may be queued, besides none at all; another one is for the remote to judge.
 VALUES = {
+    TRAILER: CHECKSUMS,
     # Of an object in an archive only the remote can say whether it may be read (Q-14).
     "x-amz-storage-class": frozenset(
         ["STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"]
@@ -148,12 +153,27 @@ def unsupported(wire: Wire, operation: str) -> list[str]:
     """The members of a request that are not understood, or whose value is not."""
     headers = wire.headers
     names = decode.unknown_members(wire, OPERATIONS[operation], ALLOWED[operation])
-    if (trailer := headers.get("x-amz-trailer", "").strip().lower()) and trailer not in CHECKSUMS:
-        names.append("x-amz-trailer")
-    for name, values in VALUES.items():
-        if (value := headers.get(name)) and value not in values and name not in names:
+    for name in _judged(wire.names):
+        value = headers[name]
+        if name == TRAILER:
+            value = value.strip().lower()
+        if value and value not in VALUES[name] and name not in names:
             names.append(name)
     return names
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _judged(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which headers of a request are judged by their values."""
+    sent = {name.lower() for name in names}
+    return tuple(name for name in VALUES if name in sent)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _kept(names: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    """Which headers of a put travel with it: the place of each, and its lower-case name."""
+    lower = [(place, name.lower()) for place, name in enumerate(names)]
+    return tuple((place, low) for place, low in lower if low in KEPT or low.startswith(METADATA))
 
 
 def kept(wire: Wire) -> dict[str, str]:
@@ -163,10 +183,9 @@ def kept(wire: Wire) -> dict[str, str]:
     ending, and another one would be shown after the push than before it.
     """
     members: dict[str, str] = {}
-    for name, value in wire.headers.items():
-        low = name.lower()
-        if low in CONTENT or low in CHECKSUMS or low in SENT_ON or low.startswith(METADATA):
-            members[low] = f"{members[low]},{value}" if low in members else value
+    values = tuple(wire.headers.values())
+    for place, low in _kept(wire.names):
+        members[low] = f"{members[low]},{values[place]}" if low in members else values[place]
     payload_hash = wire.headers.get("x-amz-content-sha256", "")
     if len(payload_hash) == 64:
         members["x-amz-content-sha256"] = payload_hash
@@ -180,7 +199,8 @@ def kept(wire: Wire) -> dict[str, str]:
 
 def add_checksums(members: dict[str, str], digests: Mapping[str, str]) -> None:
     """Let the checksum that came in a put's trailer travel with it too."""
-    members.update((name, value) for name, value in digests.items() if name in CHECKSUMS)
+    if digests:
+        members.update((name, value) for name, value in digests.items() if name in CHECKSUMS)
 
 
 def plain_parts(listed: Iterable[Mapping[str, object]]) -> bool:

@@ -67,7 +67,7 @@ async def delete_named(context: Context, document: Document) -> Reply:
     profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members) if plain else None
     write = Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=next(iter(strange), "")),
+        facts=entry.facts(context.entry, call, profile, unsupported=next(iter(strange), "")),
         take=lambda: _take(context, call, wanted, plain, members),
         send=lambda _: _forward(context, call, wanted),
         probe=lambda: _probe(context, call, wanted, profile),

@@ -230,6 +230,10 @@ def address_of(wire: Wire) -> str:
     return f"{wire.scheme}://{wire.headers.get('Host', 'localhost')}{wire.path}"
 
 
+ADDRESSING = frozenset(["CreateBucket", "CompleteMultipartUpload"])
+"""Operations whose answers say where something was made."""
+
+
 async def addressed(call: Call, reply: Reply) -> Reply:
     """Let an answer that says where something was made say it in the client's words: it knows no address but ours."""
     if reply.status >= 300:

@@ -87,7 +87,7 @@ async def create(context: Context, call: Call) -> Reply:
 
     write = Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid),
+        facts=entry.facts(context.entry, call, profile, unsupported=unsupported, invalid=invalid),
         take=lambda: begin(context, call, members),
         fits=lambda: fitting.check(context.fitting, call, 1),
         send=send,
@@ -251,7 +251,7 @@ async def through(context: Context, upload: Upload, call: Call, number: int) -> 
         else:
             verified = call.body.digests if call.body is not None else {}
             sums = {name: value for name, value in verified.items() if name in allowlist.CHECKSUMS}
-        part = Part(number, size, etag, sums, context.clock.wall(), landed=etag)
+        part = Part(number, size, etag, sums, context.clock.wall(), remote_etag=etag)
         with still_open(upload):
             await context.db.write(lambda db: uploads.store_part(db, upload.id, part, context.clock.now()))
     return reply

@@ -5,7 +5,7 @@ its key's turn; nothing is ever taken halfway.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,17 +49,16 @@ class Context:
     garbage: Garbage
     facts: RemoteFacts
     feed: Feed
-    wake: Callable[[], None]
+    queued: Callable[[float], None]
     entry: entry.Context
     fitting: fitting.Context
     forward: forward.Context
 
 
-async def put(context: Context, call: Call, room: Reserved | None = None) -> Reply:
+def put(context: Context, call: Call, room: Reserved | None = None) -> Awaitable[Reply]:
     """Answer PutObject; with `room`, which is reserved already, its body is on the disk."""
-    return await entry.serve(
-        context.entry, put_of(context, call, None if call.body is None else call.body.length, room)
-    )
+    write = put_of(context, call, None if call.body is None else call.body.length, room)
+    return entry.serve(context.entry, write)
 
 
 def put_of(context: Context, call: Call, size: int | None, room: Reserved | None = None) -> Write:
@@ -72,7 +71,9 @@ def put_of(context: Context, call: Call, size: int | None, room: Reserved | None
     row = account.of_row(bucket, key, members)
     return Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=invalid, size=row + (size or 0)),
+        facts=entry.facts(
+            context.entry, call, profile, unsupported=unsupported, invalid=invalid, size=row + (size or 0)
+        ),
         take=lambda: take_put(context, call, members, row, room),
         fits=lambda: fitting.check(context.fitting, call, size or 0),
         send=lambda decision: forward.through(context.forward, call, decision),
@@ -93,9 +94,14 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
     if body is None or body.length is None:
         raise limits.no_length()
     size = body.length
-    async with context.capacity.take(row, 0 if room else size) as reserved:
-        md5 = hashlib.md5(usedforsecurity=False)
-        stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
+    md5 = hashlib.md5(usedforsecurity=False)
+    is_small = room is None and size <= context.bodies.inline_limit
+    # A small body is received in memory, and has come when its room is reserved, with that of its row (Q-7f).
+    stored = await context.bodies.receive(body, md5.update) if is_small else None
+    taken, coming = (row + size, 0) if is_small else (row, 0 if room else size)
+    async with context.capacity.take(taken, coming, share=call.terms.share) as reserved:
+        if stored is None:
+            stored = await context.bodies.receive(body, md5.update, None if room else reserved.grow)
         spans.event("received")
         etag = md5.hexdigest()
         allowlist.add_checksums(members, body.digests)
@@ -122,9 +128,8 @@ async def take_put(context: Context, call: Call, members: dict[str, str], row: i
             raise
     headers = acknowledged(context, call.bucket, members)
     headers["ETag"] = f'"{etag}"'
-    sums = {name: value for name, value in members.items() if name in allowlist.CHECKSUMS}
-    if sums:
-        headers.update(sums)
+    if not allowlist.CHECKSUMS.isdisjoint(members):
+        headers.update((name, members[name]) for name in allowlist.CHECKSUMS & members.keys())
         headers["x-amz-checksum-type"] = "FULL_OBJECT"
     return Reply(200, headers, source="queue")
 
@@ -145,7 +150,9 @@ async def delete(context: Context, call: Call) -> Reply:
     profile = write_profiles.profile_of(call.bucket, call.identity, Op.DELETE, members)
     write = Write(
         call=call,
-        facts=entry.facts(context.entry, call, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})),
+        facts=entry.facts(
+            context.entry, call, profile, unsupported=unsupported, invalid=limits.broken(call.key, 0, {})
+        ),
         take=lambda: take_delete(context, call, members),
         send=lambda decision: forward.through(context.forward, call, decision),
         probe=lambda: probing.first(context.facts, call, profile, partial(probe, context)),
@@ -157,7 +164,7 @@ async def delete(context: Context, call: Call) -> Reply:
 
 async def take_delete(context: Context, call: Call, members: Mapping[str, str]) -> Reply:
     """Queue a DeleteObject."""
-    async with context.capacity.take(account.of_row(call.bucket, call.key, members)):
+    async with context.capacity.take(account.of_row(call.bucket, call.key, members), share=call.terms.share):
         await enqueue(context, [new(context, call, Op.DELETE, members=members)])
     return Reply(204, CIMultiDict({"x-s3d-durability": "local"}), source="queue")
 
@@ -237,7 +244,7 @@ async def enqueue(context: Context, news: list[New], *, first: Callable[[apsw.Co
         except Unjudged:
             raise too_many_held("the policy, which is asked about something else by now,") from None
     spans.event("committed")
-    context.wake()
+    context.queued(min(one.next_at for one in news))
     for one in news:
         context.feed.publish(one.bucket, one.key, order.shown_by(one.op, one.etag), Why.ACKNOWLEDGED)
     if any(one.file is not None for one in news):
@@ -256,7 +263,7 @@ async def _commit(context: Context, news: list[New], first: Callable[[apsw.Conne
             check_room(db, context.settings, one)
 
     try:
-        await context.db.write(write, short=len(news) == 1 and first is None)
+        await context.db.submit(write, short=len(news) == 1 and first is None)
     except order.Changed as error:
         raise forward.changed(str(error)) from error
 

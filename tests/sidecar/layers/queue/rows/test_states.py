@@ -46,9 +46,9 @@ async def test_a_move_of_an_upload_that_is_in_no_table_is_seen(db: Database, mov
     await run(
         db,
         "INSERT INTO upload (id, bucket, key, state, began_at, touched_at) VALUES ('u', 'b', 'k', 'open', 1, 1)",
-        "UPDATE upload SET state = 'landed'",
+        "UPDATE upload SET state = 'delivered'",
     )
-    assert [wrong.splitlines()[0] for wrong in moves.wrong] == ["upload: open -> landed"]
+    assert [wrong.splitlines()[0] for wrong in moves.wrong] == ["upload: open -> delivered"]
     moves.wrong.clear()
 
 

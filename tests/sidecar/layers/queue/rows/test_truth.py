@@ -111,15 +111,15 @@ ENDS: tuple[tuple[Callable[[Database, Change], Awaitable[None]], list[tuple[int,
 
 @pytest.mark.semantics("Q-9b")
 async def test_a_newer_put_takes_the_place_of_a_held_one_in_as_many_steps_as_of_one_that_waits(db: Database) -> None:
-    async def rows_touched(**members: str) -> int:
-        await write(db, **members)
+    async def rows_touched(hold: str) -> int:
+        await write(db, hold=hold)
         before = await db.write(lambda c: c.total_changes())
-        await write(db, **members)
+        await write(db, hold=hold)
         return await db.write(lambda c: c.total_changes()) - before
 
-    waiting = await rows_touched()
+    waiting = await rows_touched("")
     await write(db, hold="yes")
-    assert await rows_touched(hold="yes") == waiting
+    assert await rows_touched("yes") == waiting
 
 
 @pytest.mark.semantics("Q-9b", "R-1")
@@ -252,7 +252,7 @@ async def test_parts_of_older_superseded_uploads_go_with_them(db: Database) -> N
     assert states(db) == [(2, "superseded"), (3, "waiting")]
     assert garbage.found(db) == [("part 0", "upload 0")]
     # What the remote holds of both is aborted.
-    assert [stray.remote for stray in uploads.strays(db)] == ["remote upload 0", "remote upload 1"]
+    assert [orphan.remote for orphan in uploads.orphans(db)] == ["remote upload 0", "remote upload 1"]
     first = uploads.find(db, "upload 0")
     assert first is not None
     assert (first.state, first.remote) == ("finished", None)

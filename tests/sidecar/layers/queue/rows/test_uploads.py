@@ -89,7 +89,7 @@ async def test_a_part_that_was_replaced_while_complete_was_judged_is_refused(db:
 
 
 @pytest.mark.semantics("Q-2")
-@pytest.mark.parametrize(("remote", "after"), [(None, "finished"), ("r", "doomed")])
+@pytest.mark.parametrize(("remote", "after"), [(None, "finished"), ("r", "aborting")])
 async def test_a_superseded_upload_lets_its_files_go_and_is_aborted_where_the_remote_has_parts(
     db: Database, remote: str | None, after: str
 ) -> None:
@@ -109,7 +109,7 @@ async def test_a_settled_upload_keeps_its_answer_for_a_while(db: Database) -> No
     await complete(db, await part(db, 1, file="f"))
     (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
-    await db.write(lambda c: uploads.landed(c, "u"))
+    await db.write(lambda c: uploads.delivered(c, "u"))
     await db.write(lambda c: transitions.settle(c, change.seq))
     found = uploads.find(db, "u")
     assert found is not None
@@ -128,12 +128,12 @@ async def test_a_parked_upload_that_is_overwritten_keeps_its_parts_and_leaves_no
     await complete(db, one)
     (change,) = await db.write(lambda c: claims.claim(c, now=NOW, limit=1))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
-    await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=False))
+    await db.write(lambda c: uploads.part_delivered(c, "u", one, "e1", drop=False))
     await db.write(lambda c: transitions.put_back(c, change, state=State.PARKED, next_at=NOW, code="c", reason="r"))
-    assert [stray.remote for stray in uploads.strays(db)] == ["r"]
+    assert [orphan.remote for orphan in uploads.orphans(db)] == ["r"]
     assert uploads.is_remotes(db, "b", "r")
     await db.write(lambda c: changes.enqueue(c, New("b", "k", "", Op.PUT, NOW, NOW)))
-    assert (garbage_of(db), [(p.file, p.landed) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
+    assert (garbage_of(db), [(p.file, p.remote_etag) for p in uploads.parts_of(db, "u")]) == ([], [("f", None)])
 
 
 @pytest.mark.semantics("Q-16", "Q-16c")
@@ -142,14 +142,14 @@ async def test_a_spilling_upload_is_spilled_when_the_remote_has_every_part(db: D
     one, two = [await part(db, n, file=f"f{n}") for n in (1, 2)]
     await db.write(lambda c: uploads.spill(c, "u"))
     await db.write(lambda c: uploads.begun(c, "u", "r"))
-    await db.write(lambda c: uploads.part_landed(c, "u", one, "e1", drop=True))
+    await db.write(lambda c: uploads.part_delivered(c, "u", one, "e1", drop=True))
     assert not await db.write(lambda c: uploads.spilled(c, "u"))
     newer = await part(db, 2, file="f3")
-    await db.write(lambda c: uploads.part_landed(c, "u", two, "e2", drop=True))
+    await db.write(lambda c: uploads.part_delivered(c, "u", two, "e2", drop=True))
     assert not await db.write(lambda c: uploads.spilled(c, "u"))
-    await db.write(lambda c: uploads.part_landed(c, "u", newer, "e3", drop=True))
+    await db.write(lambda c: uploads.part_delivered(c, "u", newer, "e3", drop=True))
     assert await db.write(lambda c: uploads.spilled(c, "u"))
-    assert [(p.etag, p.landed, p.file) for p in uploads.parts_of(db, "u")] == [
+    assert [(p.etag, p.remote_etag, p.file) for p in uploads.parts_of(db, "u")] == [
         (one.etag, "e1", None),
         (newer.etag, "e3", None),
     ]

@@ -22,3 +22,12 @@ DROP TRIGGER IF EXISTS account_change_new;
 DROP VIEW IF EXISTS account_anew;
 DROP INDEX IF EXISTS change_due;
 DROP INDEX IF EXISTS change_age;
+
+-- States, columns and tables got the words of docs/SEMANTICS.md.
+DROP TRIGGER IF EXISTS upload_of_change;
+DROP TRIGGER IF EXISTS stray_of_change;
+ALTER TABLE part RENAME COLUMN landed TO remote_etag;
+ALTER TABLE stray RENAME TO orphan_upload;
+ALTER TABLE shape RENAME TO write_profile;
+UPDATE upload SET state = 'delivered' WHERE state = 'landed';
+UPDATE upload SET state = 'aborting' WHERE state = 'doomed';

@@ -5,7 +5,7 @@ CREATE TABLE upload (
     bucket     TEXT NOT NULL,
     key        TEXT NOT NULL,
     identity   TEXT NOT NULL DEFAULT '',          -- who began it
-    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, landed, doomed, finished; quarantined: a row of it cannot be read
+    state      TEXT NOT NULL,                     -- open, spilling, spilled, complete, delivered, aborting, finished; quarantined: a row of it cannot be read
     members    TEXT NOT NULL DEFAULT '{}',        -- JSON: the headers of Create that travel with it
     algorithm  TEXT NOT NULL DEFAULT '',          -- of the checksums, lower-case; '': none was asked for
     kind       TEXT NOT NULL DEFAULT '',          -- COMPOSITE or FULL_OBJECT; '' without an algorithm
@@ -30,7 +30,7 @@ CREATE TABLE part (
     at      REAL NOT NULL,                        -- Unix time; LastModified
     file    TEXT,                                 -- id of the body's file; NULL: in the row, or at the remote alone
     inline  BLOB,                                 -- the body itself where it is small
-    landed  TEXT,                                 -- the remote's ETag of it; NULL: the remote does not have it
+    remote_etag TEXT,                              -- the remote's ETag of it; NULL: the remote does not have it
     PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;
 CREATE INDEX part_file ON part (file) WHERE file IS NOT NULL;
@@ -49,21 +49,21 @@ END;
 CREATE TRIGGER upload_of_change AFTER DELETE ON change WHEN OLD.upload IS NOT NULL BEGIN
     DELETE FROM part WHERE upload = OLD.upload;
     UPDATE upload SET touched_at = 0,
-        state = iif(state = 'landed' OR (remote IS NULL AND asked_at IS NULL), 'finished', 'doomed') WHERE id = OLD.upload;
+        state = iif(state = 'delivered' OR (remote IS NULL AND asked_at IS NULL), 'finished', 'aborting') WHERE id = OLD.upload;
 END;
 
 -- Uploads at the remote that nobody goes on with, to be aborted: of changes that are parked or quarantined with their parts.
-CREATE TABLE stray (
+CREATE TABLE orphan_upload (
     bucket   TEXT NOT NULL,
     remote   TEXT NOT NULL,                       -- the remote's id
     key      TEXT NOT NULL,
     identity TEXT NOT NULL,
     PRIMARY KEY (bucket, remote)
 ) WITHOUT ROWID;
-CREATE TRIGGER stray_of_change AFTER UPDATE OF state ON change
+CREATE TRIGGER orphan_upload_of_change AFTER UPDATE OF state ON change
 WHEN NEW.upload IS NOT NULL AND NEW.state IN ('parked', 'quarantined', 'superseded') AND OLD.state <> NEW.state BEGIN
-    UPDATE part SET landed = NULL WHERE upload = NEW.upload AND landed IS NOT NULL;
-    INSERT OR IGNORE INTO stray SELECT bucket, remote, key, identity FROM upload
+    UPDATE part SET remote_etag = NULL WHERE upload = NEW.upload AND remote_etag IS NOT NULL;
+    INSERT OR IGNORE INTO orphan_upload SELECT bucket, remote, key, identity FROM upload
         WHERE id = NEW.upload AND remote IS NOT NULL;
     UPDATE upload SET remote = NULL WHERE id = NEW.upload AND remote IS NOT NULL;
 END;

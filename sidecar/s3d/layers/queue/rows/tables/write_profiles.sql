@@ -1,5 +1,5 @@
--- Shapes of writes that the remote has judged (SEMANTICS Q-14). The first contrary answer makes a shape a doubted one.
-CREATE TABLE shape (
+-- Write profiles that the remote has judged (SEMANTICS Q-14). The first contrary answer makes a profile a doubted one.
+CREATE TABLE write_profile (
     bucket     TEXT NOT NULL,
     identity   TEXT NOT NULL,                     -- who writes
     operation  TEXT NOT NULL,                     -- of the push: PutObject, DeleteObject, ...

@@ -10,6 +10,7 @@ from pydantic import Field
 from s3d.settings import SyncFolder as Settings
 from s3d_operator.schema import (
     BUCKET_PATTERN,
+    MAX_RULES,
     PLACE_PATTERN,
     PREFIX_PATTERN,
     FilterRule,
@@ -20,7 +21,6 @@ from s3d_operator.schema import (
     help_of,
 )
 
-MAX_RULES = 256
 IDENTITY = "is immutable: what a pod's folder had in common with the other place would count as deleted here"
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from s3d.settings import Opa as OpaSettings
-from s3d_operator.references import CaBundle, TokenSecret
 from s3d_operator.schema import ENDPOINT_PATTERN, POLICY_PATTERN, Resource, Rule, help_of
+from s3d_operator.spec.references import CaBundle, TokenSecret
 
 
 class Opa(Resource):

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from s3d.settings import Telemetry as TelemetrySettings
-from s3d_operator.references import CaBundle, HeadersSecret
 from s3d_operator.schema import ENDPOINT_PATTERN, RATIO_PATTERN, Resource, Rule, help_of
+from s3d_operator.spec.references import CaBundle, HeadersSecret
 
 SamplerType = Literal[
     "AlwaysOn",

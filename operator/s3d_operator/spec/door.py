@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from s3d.settings import Browsers, Method
-from s3d_operator.references import CaBundle, CaSecret, KeysSecret
+from s3d.settings import Browsers
+from s3d.settings.browsers import Method
 from s3d_operator.schema import HEADER_PATTERN, WILDCARD_PATTERN, Name, Resource, help_of
+from s3d_operator.spec.references import CaBundle, CaSecret, KeysSecret
 
 
 class Access(Resource):

@@ -1,0 +1,72 @@
+"""The sync folder."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import field_validator
+
+from s3d.settings.section import Section, setting
+from s3d.settings.values import Bytes, Duration, Filter
+
+
+class SyncFolder(Section):
+    """The sync folder."""
+
+    title = "The sync folder"
+    enabled: bool = setting(
+        "S3D_SYNC_FOLDER", False, "Keep a folder and a prefix of a bucket equal, both ways (docs/SYNC.md)."
+    )
+    dir: Path | None = setting(
+        "S3D_SYNC_FOLDER_DIR", None, "The folder. s3d makes `.s3d` in it, for its trash and for what it downloads."
+    )
+    bucket: str = setting("S3D_SYNC_FOLDER_BUCKET", "", "The bucket.")
+    prefix: str = setting(
+        "S3D_SYNC_FOLDER_PREFIX", "", "What the keys of the folder's files begin with, with a slash at its end."
+    )
+    direction: Literal["Bidirectional", "Push", "Pull"] = setting(
+        "S3D_SYNC_FOLDER_DIRECTION",
+        "Bidirectional",
+        "Which side follows the other. Push: the remote follows the folder, and what others wrote there is kept in the "
+        "trash. Pull: the folder follows the remote, and what was changed in it becomes a conflict copy.",
+    )
+    filter: Filter = setting(
+        "S3D_SYNC_FOLDER_FILTER",
+        "",
+        "Which files are synced, by bucket, key and content-length (docs/FILTERS.md). What it leaves out is left alone "
+        "on both sides.",
+    )
+    max_size: Bytes = setting(
+        "S3D_SYNC_FOLDER_MAX_SIZE", 0, "Files and objects that are larger are left alone on both sides. 0: none."
+    )
+    poll: Duration = setting(
+        "S3D_SYNC_FOLDER_POLL", 10.0, "How long after a look at both sides the next one begins.", gt=0
+    )
+    stable_for: Duration = setting(
+        "S3D_SYNC_FOLDER_STABLE_FOR",
+        1.0,
+        "A file is read when nobody has changed it for this long: 100ms at least, since file systems tell no shorter "
+        "times from one another.",
+        ge=0.1,
+    )
+    max_delete: float = setting(
+        "S3D_SYNC_FOLDER_MAX_DELETE",
+        0.5,
+        "The share of the files beyond which deletes in one look halt the folder, until a person says that they are "
+        "meant. Ten files never halt it, unless they are all.",
+        ge=0,
+        le=1,
+    )
+    max_delete_files: int = setting("S3D_SYNC_FOLDER_MAX_DELETE_FILES", 1000, "The same as a number of files.", ge=0)
+    trash_for: Duration = setting(
+        "S3D_SYNC_FOLDER_TRASH_FOR",
+        "7d",
+        "How long what was replaced or deleted in the folder, since it was at the remote, is kept in `.s3d/trash`.",
+    )
+
+    @field_validator("prefix")
+    @classmethod
+    def check_prefix(cls, value: str) -> str:
+        """Refuse a prefix that is no place for paths."""
+        if value and (not value.endswith("/") or value.startswith("/") or "//" in value):
+            raise ValueError("it is not the path of a folder in a bucket, such as team/docs/")
+        return value
