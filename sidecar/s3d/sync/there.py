@@ -52,8 +52,11 @@ async def take_back(changes: Changes, objects: Objects, db: Database) -> bool:
     while page := changes.kept(objects.bucket, objects.prefix, None, after):
         after = page[-1]["seq"]
         for change in page:
-            is_ours = change["origin"] == f"sync:{objects.name}" and change["state"] == "parked"
-            if is_ours and change["code"] in CONFLICTS:
+            is_ours = change["origin"] == f"sync:{objects.name}" and change["code"] in CONFLICTS
+            if is_ours and change["state"] == "superseded":
+                # A newer write has the key by now, and the folder is compared with that: nobody need look at this one.
+                await changes.discard(change["bucket"], "", change["seq"])
+            elif is_ours and change["state"] == "parked":
                 await db.write(memory.forget(change["key"].removeprefix(objects.prefix)))
                 await changes.discard(change["bucket"], "", change["seq"])
                 is_any = True

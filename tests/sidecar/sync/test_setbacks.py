@@ -9,7 +9,8 @@ import pytest
 from s3d.feed import Why
 from s3d.sync import memory
 from s3d.sync.guards import Halt
-from tests.queues import until
+from tests.callers import ask
+from tests.queues import BUCKET, until
 from tests.sidecar.sync.folders import World, synced
 
 
@@ -163,3 +164,23 @@ async def test_a_folder_that_is_given_another_prefix_halts_and_deletes_nothing(t
         await world.settle()
         assert world.here() == await world.foreign.there() == {"a": b"old"}
         assert ("PutObject", "q/a") in world.store.writes
+
+
+@pytest.mark.semantics("S-1b")
+async def test_a_refused_change_that_an_app_has_superseded_waits_for_nobody(tmp_path: Path) -> None:
+    """It would count to the queue for ever. What was here is kept beside what the app wrote."""
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        await world.settle()
+        world.store.refuses_writes = True
+        world.write("a", b"mine")
+        await world.rounds(1)
+        await world.foreign.put("a", b"theirs")
+        world.store.refuses_writes = False
+        await until(lambda: world.queue.states()["parked"] == 1)
+        await ask(world.queue, "PutObject", {"Bucket": BUCKET, "Key": "p/a"}, b"by the door")
+        await world.folder.round()
+        await until(lambda: not world.queue.pending()["changes"])
+        await world.settle()
+        assert sorted(world.here().values()) == [b"by the door", b"mine"]
+        assert await world.foreign.there() == world.here()
