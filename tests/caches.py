@@ -154,7 +154,7 @@ class Cached:
 async def cached(
     directory: Path, far: Far, *, runs: bool = False, policy: Opa | None = None, **limits: Any
 ) -> AsyncIterator[Cached]:
-    """Open a cache, with what runs for life, and with a policy, where that is asked for."""
+    """Open a cache, with what runs until the end, and with a policy, where that is asked for."""
     if BUCKET not in far.fake.buckets:
         await ask(far.fake, "CreateBucket", {"Bucket": BUCKET})
     settings = Settings(

@@ -85,7 +85,7 @@ def require_mount() -> None:
 @functools.cache
 def what_is_missing() -> str:
     """What a mount needs and this machine does not have; "" where nothing is. It tries one: a container may have the
-    device and the capability, and be kept from it all the same."""
+    device and the capability, and be kept from it nevertheless."""
     if importlib.util.find_spec("pyfuse3") is None:
         return "there is no pyfuse3 (make .venv installs it where root has apt, or libfuse3-dev and gcc are there)"
     libc = ctypes.CDLL(None, use_errno=True)

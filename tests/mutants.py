@@ -276,7 +276,7 @@ def anothers_object_shown(patch: pytest.MonkeyPatch) -> None:
 
 
 def filter_ignored(patch: pytest.MonkeyPatch) -> None:
-    """What the push filter does not take in leaves all the same (F-4a)."""
+    """What the push filter does not take in leaves nevertheless (F-4a)."""
     patch.setattr(holds, "filtered", lambda *_: "")
 
 

@@ -120,7 +120,7 @@ class Onion:
             "us-east-1",
             metrics,
             ask=self._decide,
-            shed=cache.room.shed if cache else None,
+            shed=cache.capacity.shed if cache else None,
             hand_over=cache.hand_over if cache else None,
         )
         self.queue = await self._stack.enter_async_context(opened)
@@ -307,7 +307,7 @@ class Onion:
     def _unfinished(self) -> int:
         """Changes that are on their way, or kept for what may arrive late, at one moment: one becomes the other.
 
-        The queue itself is asked: a commit that it has not been told of yet is not done in `object_status` either.
+        The queue itself is asked: a commit that it does not know of yet is not done in `object_status` either.
         """
         found = self.queue._context.db.read(
             "SELECT count(*) FROM change WHERE state IN ('settled', 'waiting', 'pushing', 'in_doubt')"

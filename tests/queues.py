@@ -33,7 +33,7 @@ async def opened(
 
 @contextlib.asynccontextmanager
 async def at_work(directory: Path, remote: S3, limits: WriteQueue | None = None) -> AsyncIterator[Queue]:
-    """The queue with all that runs for life; what ends there fails the test."""
+    """The queue with all that runs until the end; what ends there fails the test."""
     async with opened(directory, remote, limits=limits) as queue, asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(one)

@@ -46,7 +46,7 @@ def place(server: Access, operators: Access) -> Iterator[Kubectl]:
     kubectl("apply", given=of_the_chart("Role", "s3d-operator"))
     kubectl("create", "rolebinding", "judge", "--namespace=s3d-system", "--role=s3d-operator", "--user=operator")
     kubectl.until_allowed("get", "secrets/s3d-webhook-tls", "--namespace=s3d-system")
-    # The leaf is judged by the name of the Service all the same.
+    # The leaf is judged by the name of the Service nevertheless.
     kubectl("create", "service", "externalname", "s3d-webhook", "--namespace=s3d-system", "--external-name=localhost")
     yield kubectl
     kubectl("delete", "validatingwebhookconfiguration", "--ignore-not-found", "s3d")

@@ -130,7 +130,7 @@ def place(server: Access, operators: Access) -> Iterator[Kubectl]:
     kubectl("apply", given=of_the_chart("Role", "s3d-operator"))
     kubectl("create", "rolebinding", "operator", *words)
     kubectl.until_allowed("get", "secrets/s3d-webhook-tls", "--namespace=s3d-system")
-    # The leaf is judged by the name of the Service all the same.
+    # The leaf is judged by the name of the Service nevertheless.
     kubectl("create", "service", "externalname", "s3d-webhook", "--namespace=s3d-system", "--external-name=localhost")
     yield kubectl
     for what in ("rolebinding/operator", "role/s3d-operator", "service/s3d-webhook"):

@@ -53,7 +53,7 @@ class Limit:
 
 
 def commit(directory: Path, puts: "queue.SimpleQueue[Put]", loop: asyncio.AbstractEventLoop) -> None:
-    """Commit whatever has queued up, for life."""
+    """Commit whatever has queued up, until cancelled."""
     db = apsw.Connection(str(directory / "limit.db"))
     db.pragma("journal_mode", "wal")
     db.execute("PRAGMA synchronous = FULL; CREATE TABLE put (id INTEGER PRIMARY KEY, key TEXT, body BLOB)")
@@ -75,7 +75,7 @@ def answer(futures: list[asyncio.Future[None]]) -> None:
 
 
 async def run(port: int, directory: Path, *, durable: bool) -> None:
-    """Serve for life."""
+    """Serve until cancelled."""
     puts: queue.SimpleQueue[Put] | None = queue.SimpleQueue() if durable else None
     if puts is not None:
         threading.Thread(target=commit, args=(directory, puts, asyncio.get_running_loop()), daemon=True).start()

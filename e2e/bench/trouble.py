@@ -61,7 +61,7 @@ class Trouble:
 
 
 async def run(port: int, remote: int) -> None:
-    """Serve for life."""
+    """Serve until cancelled."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         runner = web.ServerRunner(web.Server(Trouble(remote, session).handle, access_log=None))

@@ -20,7 +20,7 @@ ALTERED = {"PYTHONPATH": f"{Path(__file__).parent / 'altered'}:{ROOT / 'sidecar'
 def lonely(start_daemon: StartDaemon, moto: Remote) -> Daemon:
     """A daemon whose remote is away and whose bodies are written by one thread."""
     away = {"S3_ENDPOINT": f"http://127.0.0.1:{free_port()}", "S3D_BUCKETS": BUCKET}
-    return start_daemon(moto, **away, **ALTERED, S3D_E2E_ALTER="s3d.store.threads.THREADS=1")
+    return start_daemon(moto, **away, **ALTERED, S3D_E2E_ALTER="s3d.store.threads.MAX_THREADS=1")
 
 
 @pytest.fixture

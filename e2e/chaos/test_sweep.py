@@ -162,7 +162,7 @@ def test_a_body_whose_row_was_never_committed_is_not_served_and_goes_after_a_whi
     assert (held(lonely, "key"), lonely.status()["pending"]["changes"]) == (NOTHING, 0)
     assert ask(lonely, "PUT", "other", OTHER)[0] == 200
     lonely.kill()
-    lonely.settings["S3D_E2E_ALTER"] = "s3d.layers.queue.layer.ORPHAN_GRACE=0"
+    lonely.settings["S3D_E2E_ALTER"] = "s3d.layers.queue.layer.ORPHAN_GRACE_SECONDS=0"
     lonely.start()
     wait_until(lambda: orphans.isdisjoint(bodies(lonely)))
     assert (held(lonely, "key"), held(lonely, "other")) == (NOTHING, OTHER)

@@ -95,7 +95,7 @@ class Pause:
                 connection, _ = door.accept()
             except OSError:
                 return
-            # A test that was given up does not wait for its answer; the next one is answered all the same.
+            # A test that was given up does not wait for its answer; the next one is still answered.
             with (
                 contextlib.suppress(ConnectionError),
                 connection,

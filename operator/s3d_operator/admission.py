@@ -1,10 +1,10 @@
-"""What the API server is told of an S3Gateway or a SyncFolder that somebody writes: no daemon starts with it, or it is
-let in.
+"""What the API server gets to hear about an S3Gateway or a SyncFolder that somebody writes: no daemon starts with it,
+or it is let in.
 
 The schema of the definition has judged it before. This is about what no schema can say, such as where a filter cannot
 be read. Pure: it reads with the module that makes pods, so that what is let in here can be used there.
 
-Two things are let in all the same. What is wrong in the same way as before: the owner of one from before this
+Two things are let in nevertheless. What is wrong in the same way as before: the owner of one from before this
 check, or of another release, must be able to label and to delete it. And fields that this release does not know: the
 definition is a newer one's then, and its own webhook judges them.
 """

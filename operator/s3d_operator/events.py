@@ -17,7 +17,7 @@ from s3d_operator.kube import EVENTS, ApiError, Kube, Object
 from s3d_operator.reasons import Reason
 
 COMPONENT = "s3d-operator"
-REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 """Events of which it is known that they were told; one that was forgotten is refused by the API server."""
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Events:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._told: BoundedMap[str, bool] = BoundedMap(REMEMBERED)
+        self._told: BoundedMap[str, bool] = BoundedMap(MAX_REMEMBERED)
 
     async def tell(
         self, about: Object, reason: Reason, message: str, *, kind: Literal["Normal", "Warning"] = "Warning"

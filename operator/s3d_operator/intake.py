@@ -18,7 +18,7 @@ REVIEW_BYTES = 3 << 20
 # All bodies that are here, and those of them that are looked at.
 BODIES_BYTES, OPEN_BYTES = 8 << 20, REVIEW_BYTES
 # Objects and lists of a review: an empty one has three bytes on the way and sixty here.
-BRACKETS = 100_000
+MAX_BRACKETS = 100_000
 # The API server waits for five seconds, and sends all at once.
 READ_SECONDS = 5
 
@@ -81,8 +81,8 @@ class Intake:
         except TimeoutError:
             raise web.HTTPRequestTimeout(text=f"the review was not here after {READ_SECONDS} s\n") from None
         body.is_whole = True
-        if body.data.count(b"{") + body.data.count(b"[") > BRACKETS:
-            raise web.HTTPRequestEntityTooLarge(BRACKETS, len(body.data), text="no pod has so many parts\n")
+        if body.data.count(b"{") + body.data.count(b"[") > MAX_BRACKETS:
+            raise web.HTTPRequestEntityTooLarge(MAX_BRACKETS, len(body.data), text="no pod has so many parts\n")
 
     def _make_room(self) -> None:
         """Drop the largest bodies that are on their way until the rest fits."""

@@ -28,7 +28,7 @@ class Observed(Generic[T]):
     def __init__(self, read: Callable[[Object], T], gone: Callable[[T], None] = lambda _: None) -> None:
         self.objects: dict[str, T] = {}
         self.is_complete = False
-        """Whether a list has shown nothing that kopf had not told of; an incomplete picture proves nothing."""
+        """Whether a list has shown nothing that kopf had not reported; an incomplete picture proves nothing."""
         self.untold_since: float | None = None
         """Since when the API server lists what kopf does not tell."""
         self._versions: dict[str, str] = {}

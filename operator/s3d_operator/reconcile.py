@@ -49,7 +49,7 @@ from s3d_operator.telling import Telling
 ROUND_SECONDS = 10
 # A round that was woken comes no sooner after the one before; a busy namespace wakes all the time.
 REST_SECONDS = 1
-# What kopf told of the pods is compared with what there is.
+# What kopf has reported of the pods is compared with what there is.
 COMPARE_SECONDS = 60
 ASKED_BY_NAMESPACE = f"!{INJECTED},{INJECT} notin (true,false)"
 ASKED_BY_LABEL = f"{INJECT}=true,!{INJECTED}"
@@ -115,7 +115,7 @@ class Reconciler:
         self.wake.set()
 
     async def run(self) -> None:
-        """Go round for life."""
+        """Go round until cancelled."""
         with contextlib.suppress(S3DError, OSError, TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(ROUND_SECONDS):
                 await self.know_pods()
@@ -139,7 +139,7 @@ class Reconciler:
                 continue
 
     async def know_pods(self) -> None:
-        """Wait until kopf has told of all pods that have a gateway."""
+        """Wait until kopf has reported all pods that have a gateway."""
         await self.compare_pods()
         while not self.injected.is_complete:
             self.wake.clear()
@@ -148,7 +148,7 @@ class Reconciler:
             await self.compare_pods()
 
     async def compare_pods(self) -> None:
-        """Compare what kopf told of pods with what there is, once in a while."""
+        """Compare what kopf has reported of pods with what there is, once in a while."""
         if self.injected.is_complete and time.monotonic() - self._compared_at < COMPARE_SECONDS:
             return
         before = [*self.injected.objects]
@@ -353,7 +353,7 @@ class Reconciler:
         await self.kube.apply(GATEWAYS, {"metadata": known, "status": status}, COMPONENT, part="status")
 
     async def tell_losses(self, raws: Iterable[Object], ended: dict[str, Pod], told: set[str]) -> None:
-        """Tell of pods that ended with changes which were not delivered; `told` are those that others told of."""
+        """Report pods that ended with changes which were not delivered; `told` are those that others have reported."""
         gateways = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for uid, pod in ended.items():
             with self.apart(f"the end of pod {pod.namespace}/{pod.name}"):

@@ -39,7 +39,7 @@ COMING = ("next.crt", "next.key", "next-ca.crt")
 FORMER = "former-ca.crt"
 LOOK_SECONDS = 10
 # More than any way of the steps is long: whoever undoes our writes is not fought in a busy loop.
-STEPS = 8
+MAX_STEPS = 8
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ async def keep(kube: Kube, target: CertificateTarget, schedule: Schedule) -> Non
     keeper = Keeper(kube, target, schedule)
     while target.issued:
         try:
-            for _ in range(STEPS):
+            for _ in range(MAX_STEPS):
                 if not await keeper.advance():
                     break
         except S3DError as error:

@@ -1,4 +1,4 @@
-"""Looks that go on for life: a bug in one of them ends neither it nor the daemon.
+"""Looks that go on until the daemon ends: a bug in one of them ends neither it nor the daemon.
 
 What a look raises is logged with its traceback and counted by the look's name, and the look is made again after a
 pause, so that a bug which comes each time does not keep the processor busy. A look waits by itself for its next time.
@@ -13,7 +13,7 @@ from s3d.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0
+RESTART_PAUSE = 1.0
 """Seconds after a bug."""
 LAG_INTERVAL = 1.0
 """Seconds between two looks at how late the loop is."""
@@ -33,7 +33,7 @@ async def until_done(name: str, work: Callable[[], Awaitable[object]], metrics: 
         except Exception:
             log.exception("a bug: the look at %s failed, and is made again", name)
             metrics.background_failures.labels(name).inc()
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RESTART_PAUSE)
         else:
             return
 

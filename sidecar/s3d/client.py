@@ -25,7 +25,7 @@ BY_GET: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 WRITES = frozenset(["PutObject", "CopyObject", "DeleteObject", "CompleteMultipartUpload"])
 """What may have terms: it makes one object, or deletes one."""
 NAMING = ("Bucket", "Key", "VersionId", "ExpectedBucketOwner", "RequestPayer")
-EMPTY = 416
+RANGE_NOT_SATISFIABLE = 416
 """The status of a GET of the first byte of an object that has none."""
 
 
@@ -131,7 +131,7 @@ class Client:
         except S3Error as error:
             if error.status == head.status and not error.unknown:
                 raise decode.error(head.status, head.headers, b"") from error
-            if error.status != EMPTY:
+            if error.status != RANGE_NOT_SATISFIABLE:
                 raise
         else:
             if answer.body is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 BOOTTIME = getattr(time, "CLOCK_BOOTTIME", 1)
-LATEST = 2.5e11
+MAX_TIME = 2.5e11
 """A time in the year 9892. What is beyond is no time that a clock has shown: it is damage."""
 
 
@@ -101,4 +101,4 @@ def resume(machine: Machine, kept: Kept | None, newest: float) -> Clock:
 
 def sound(moment: object) -> bool:
     """Whether something read from a table may be a time."""
-    return isinstance(moment, int | float) and math.isfinite(moment) and 0.0 <= moment <= LATEST
+    return isinstance(moment, int | float) and math.isfinite(moment) and 0.0 <= moment <= MAX_TIME

@@ -24,25 +24,25 @@ from typing import Any
 from aiohttp import StreamReader, web
 from aiohttp.streams import EMPTY_PAYLOAD
 
-LINGER = 2.0
+LINGER_SECONDS = 2.0
 """Seconds for which what is refused is still read."""
-LOOK = 1.0
+LOOK_INTERVAL = 1.0
 """Seconds between two looks at whether what is waited for moves."""
 BATCH = 64
 """Connections that are looked at before others have their turn."""
-PACE = 1024.0
+MIN_BYTES_A_SECOND = 1024.0
 """Bytes for which a client gets back a second of our patience."""
 MAX_CONNECTIONS = 512
 """Connections at once; fewer where the process may open few files."""
-KEPT = 4
+RESERVED_SHARE = 4
 """One of so many connections is kept for clients that have authenticated, where access keys are asked for."""
-FILES_EACH = 4
+FILES_PER_CONNECTION = 4
 """Descriptors that a request may need: its socket, its file, the remote's socket, and a pipe between the two."""
 MAX_HEAD = 64 << 10
 """Bytes of a request's line and headers; S3 takes 8 KB of headers, and a line of a listing has some tokens."""
-HEADS = 16 << 20
+MAX_HEADS = 16 << 20
 """Bytes of all heads that are not whole yet."""
-GENEROUS = 16
+MAX_LARGE_BUFFERS = 16
 """The first so many connections get large buffers, which a large body is faster through."""
 BUFFER, SMALL_BUFFER = 256 << 10, 16 << 10
 """Bytes of a request that may wait before its connection is read no further."""
@@ -51,7 +51,7 @@ SMALL_SOCKET = 32 << 10
 END_OF_HEAD = b"\r\n\r\n"
 MAX_PIPELINED = 2
 """Requests that are read ahead of the one that is served."""
-ACKED = 120
+BYTES_ACKED_OFFSET = 120
 """Where `struct tcp_info` has the count of bytes that the other side has acknowledged."""
 
 
@@ -82,7 +82,7 @@ class Connection(web.RequestHandler):
 
     def __init__(self, server: web.Server, bounds: "Bounds", **options: Any) -> None:
         """Take the bounds that it shares with the others."""
-        self._small = len(bounds.open) >= GENEROUS
+        self._small = len(bounds.open) >= MAX_LARGE_BUFFERS
         super().__init__(server, read_bufsize=SMALL_BUFFER if self._small else BUFFER, **options)
         self.bounds = bounds
         # A queue of heads is memory that nobody has asked for yet.
@@ -143,7 +143,7 @@ class Connection(web.RequestHandler):
             self._grow(of_head)
         if self.head > MAX_HEAD:
             self.refuse_head()
-        elif self.bounds.heads > HEADS:
+        elif self.bounds.heads > MAX_HEADS:
             self.bounds.relieve()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # aiohttp's own argument
@@ -170,7 +170,7 @@ class Connection(web.RequestHandler):
             self.cut()
             return
         self.transport.write(self.too_long())
-        self._loop.call_later(LINGER, self.cut)
+        self._loop.call_later(LINGER_SECONDS, self.cut)
 
     def too_long(self) -> bytes:
         """The answer to a head that is too long, as it goes out."""
@@ -216,7 +216,7 @@ class Connection(web.RequestHandler):
             # What is left of it counts at its end, or at the next look.
             waited += now - self._waiting_since
             self._waiting_since = now
-        self._left_in = min(patience, self._left_in + self._moved / PACE - waited)
+        self._left_in = min(patience, self._left_in + self._moved / MIN_BYTES_A_SECOND - waited)
         self._waited, self._moved = 0.0, 0
         if self._left_in <= 0 and self._waiting_since is not None and self._current_request is not None:
             self._left_in = patience
@@ -224,7 +224,7 @@ class Connection(web.RequestHandler):
             self._current_request.content.set_exception(TimeoutError("the client sends nothing"))
         moved, stuck = self._sent()
         longest = self.bounds.readers_patience
-        self._left_out = min(longest, self._left_out + moved / PACE - passed) if stuck else longest
+        self._left_out = min(longest, self._left_out + moved / MIN_BYTES_A_SECOND - passed) if stuck else longest
         if self._left_out <= 0:
             self.cut()
 
@@ -234,8 +234,8 @@ class Connection(web.RequestHandler):
         try:
             if raw is None or not struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
                 return 0, False
-            info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKED + 8)
-            acked: int = struct.unpack_from("<Q", info, ACKED)[0]
+            info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED_OFFSET + 8)
+            acked: int = struct.unpack_from("<Q", info, BYTES_ACKED_OFFSET)[0]
         except (OSError, ValueError, struct.error):
             # It is gone, it is no TCP, or the kernel does not say.
             return 0, False
@@ -284,9 +284,11 @@ class Bounds:
         self._looked = asyncio.get_running_loop().time()
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.most = (
-            MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(8, files // FILES_EACH))
+            MAX_CONNECTIONS
+            if files == resource.RLIM_INFINITY
+            else min(MAX_CONNECTIONS, max(8, files // FILES_PER_CONNECTION))
         )
-        self.most_unknown = self.most - self.most // KEPT if asks_for_keys else self.most
+        self.most_unknown = self.most - self.most // RESERVED_SHARE if asks_for_keys else self.most
         """How many of them may be there without having authenticated."""
 
     def add(self, one: Connection) -> None:
@@ -322,7 +324,7 @@ class Bounds:
     async def watch(self) -> None:
         """Rest, and look at all of them."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(LOOK_INTERVAL)
         now = loop.time()
         passed, self._looked = now - self._looked, now
         for number, one in enumerate(list(self.open), 1):

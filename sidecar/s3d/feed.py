@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from weakref import WeakSet
 
-KEPT = 4096
+MAX_EVENTS = 4096
 """Events that are kept."""
 
 
@@ -53,7 +53,7 @@ class Events:
 class Feed:
     """The events, and who follows them."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_EVENTS) -> None:
         """Begin with none."""
         self._events: deque[Event] = deque(maxlen=kept)
         self._followers: WeakSet[Follower] = WeakSet()

@@ -11,7 +11,7 @@ from s3d.metrics import Metrics
 
 INTERVAL = 300.0
 """Seconds between two samples."""
-KEPT = 288
+MAX_SAMPLES = 288
 """Samples: those of a day."""
 
 
@@ -38,7 +38,7 @@ class History:
         """Take what counts, and what says how many changes and bytes are pending. Begins to count now."""
         self._metrics = metrics
         self._pending = pending
-        self._samples: deque[Sample] = deque(maxlen=KEPT)
+        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._before = self._counts()
 
     async def look(self) -> None:

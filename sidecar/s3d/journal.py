@@ -13,11 +13,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-LINES = 4096
-BYTES = 4 << 20
-KEPT = 4
+MAX_LINES = 4096
+MAX_BYTES = 4 << 20
+RESERVED_SHARE = 4
 """One of so many lines and bytes is kept for warnings and errors."""
-BATCH = 64 << 10
+MAX_WRITE = 64 << 10
 """Bytes that are written at once, unless one line is longer."""
 WRITABLE_MS = 1000
 """Milliseconds between two looks at a descriptor that takes nothing."""
@@ -46,9 +46,9 @@ class Journal:
 
     def put(self, line: bytes, level: int) -> None:
         """Take a line, which ends with a newline, or drop it. It never waits for whoever reads the log."""
-        lines, size = LINES, BYTES
+        lines, size = MAX_LINES, MAX_BYTES
         if level < logging.WARNING:
-            lines, size = lines - lines // KEPT, size - size // KEPT
+            lines, size = lines - lines // RESERVED_SHARE, size - size // RESERVED_SHARE
         with self._changed:
             if self._write_at_once(line):
                 return
@@ -102,7 +102,7 @@ class Journal:
                     self._changed.wait_for(lambda: self._lines)
                 batch = [self._lines.popleft()]
                 size = len(batch[0])
-                while self._lines and size + len(self._lines[0]) <= BATCH:
+                while self._lines and size + len(self._lines[0]) <= MAX_WRITE:
                     batch.append(self._lines.popleft())
                     size += len(batch[-1])
                 self._is_writing = True

@@ -33,11 +33,11 @@ MAX_FILE = 1 << 20
 """Bytes of a file with a token or certificates."""
 MAX_ID = 100
 """Characters of a decision's id that are kept."""
-REMEMBERED = 4096
+MAX_REMEMBERED = 4096
 """Decisions that are remembered."""
-FRESH = 5.0
+FRESH_SECONDS = 5.0
 """Seconds for which they are."""
-CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 
 
 class Files(NamedTuple):
@@ -57,7 +57,7 @@ class Opa:
         self._session: aiohttp.ClientSession | None = None
         self._of = ""
         """The URL that the session is for."""
-        self._known: BoundedMap[tuple[str, str, Question], tuple[float, Answer]] = BoundedMap(REMEMBERED)
+        self._known: BoundedMap[tuple[str, str, Question], tuple[float, Answer]] = BoundedMap(MAX_REMEMBERED)
         self._token = ""
         self._ca: ssl.SSLContext | None = None
         self.watched: Watched[Files] | None = None
@@ -110,7 +110,7 @@ class Opa:
         self._metrics.opa_requests.labels(result).inc()
         self._metrics.opa_duration.observe(time.monotonic() - began)
         if answer.verdict is not Verdict.NONE:
-            self._known[asked] = (began + FRESH, answer)
+            self._known[asked] = (began + FRESH_SECONDS, answer)
         return answer
 
     async def _ask(self, url: str, path: str, question: Question) -> tuple[str, Answer]:
@@ -134,9 +134,9 @@ class Opa:
         parts = urlsplit(url)
         connector: aiohttp.BaseConnector
         if parts.scheme == "unix":
-            connector = aiohttp.UnixConnector(parts.path, limit=CONNECTIONS)
+            connector = aiohttp.UnixConnector(parts.path, limit=MAX_CONNECTIONS)
         else:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._ca or True)
+            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._ca or True)
         session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         before, self._session, self._of = self._session, session, url
         if before is not None:

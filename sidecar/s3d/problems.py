@@ -2,7 +2,7 @@
 
 Each kind of problem is in KINDS once, with what is at stake and what to do. A part says what is wrong with it by a
 function here, of plain values, so that the operator judges what it has added up of several pods by the same rule.
-Nothing here names a bucket or a key: who asks over the network is told of problems too (SEMANTICS A-7).
+Nothing here names a bucket or a key: who asks over the network sees problems too (SEMANTICS A-7).
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from typing import Literal
 
 AT_RISK_SECONDS = 300
 """A change that is on its way for longer is at risk: a volume goes with its pod, and a pod may go at any time."""
-NEARLY_FULL = 0.9
+NEARLY_FULL_SHARE = 0.9
 """Share of its limits from which on the queue is nearly full."""
 EXPIRES_SECONDS = 7 * 86400
 """Before a certificate expires, it should be renewed so early."""
@@ -105,7 +105,7 @@ def of_queue(paused_lanes: int, fullness: float) -> Iterator[Problem]:
     """What is wrong with the queue: lanes that the remote refuses, and the share of its limits that is used."""
     if paused_lanes:
         yield Problem(REMOTE_REFUSES, f"the remote refuses all writes of {amount(paused_lanes, 'bucket')}")
-    if fullness >= NEARLY_FULL:
+    if fullness >= NEARLY_FULL_SHARE:
         yield Problem(QUEUE_NEARLY_FULL, f"the queue is {fullness:.0%} full; then writes wait, and get 503")
 
 

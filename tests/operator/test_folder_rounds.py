@@ -1,4 +1,4 @@
-"""The reconciler beside an API server and a pod: the status of a SyncFolder, and who is told of a halt."""
+"""The reconciler beside an API server and a pod: the status of a SyncFolder, and who learns of a halt."""
 
 from typing import Any
 
@@ -133,7 +133,7 @@ async def test_a_pod_that_runs_without_since_its_folder_cannot_be_had_is_told_so
     raw["metadata"] |= {"name": "without", "namespace": "shop", "uid": "u-2", "labels": {"s3d.dev/inject": "true"}}
     put_pod(api, raw | {"status": {"phase": "Running"}})
     await eventually(lambda: reconciler.injected.objects and reconciler.folders.objects)
-    # The first one only holds what kopf has told of folders against a list.
+    # The first one only holds what kopf has reported of folders against a list.
     for _ in range(2):
         await reconciler.round(NOW)
     told = [text for _, reason, text in events(api) if reason == "InjectionSkipped"]

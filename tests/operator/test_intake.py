@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from s3d_operator import intake
-from s3d_operator.intake import BODIES_BYTES, BRACKETS, OPEN_BYTES, REVIEW_BYTES, Intake
+from s3d_operator.intake import BODIES_BYTES, MAX_BRACKETS, OPEN_BYTES, REVIEW_BYTES, Intake
 from s3d_operator.webhook import decide, read_review
 from tests.operator.conftest import Eventually
 from tests.operator.goldens import IMAGE, gateway
@@ -79,7 +79,7 @@ async def test_a_body_that_is_larger_than_the_api_servers_is_refused(door: Door,
     door.may_end.set()
     assert await post(b"x" * REVIEW_BYTES) == 200
     assert await post(b"x" * (REVIEW_BYTES + 1)) == 413
-    assert await post(b"[" * (BRACKETS + 1)) == 413
+    assert await post(b"[" * (MAX_BRACKETS + 1)) == 413
     assert door.intake.held == 0
 
 
@@ -120,7 +120,7 @@ async def test_a_body_that_does_not_come_is_given_up(door: Door, post: Any, monk
 @pytest.mark.parametrize("part", ["{}", '"a"', "1.5", '{"k":0}'])
 def test_the_largest_review_takes_less_than_the_memory_of_the_webhook(part: str) -> None:
     given = json.dumps(review(pod(odd="PARTS")))
-    room = min(REVIEW_BYTES - len(given), (len(part) + 1) * BRACKETS if "{" in part else REVIEW_BYTES)
+    room = min(REVIEW_BYTES - len(given), (len(part) + 1) * MAX_BRACKETS if "{" in part else REVIEW_BYTES)
     body = given.replace('"PARTS"', f"[{','.join([part] * (room // (len(part) + 1) - 1))}]").encode()
     tracemalloc.start()
     try:
@@ -133,4 +133,4 @@ def test_the_largest_review_takes_less_than_the_memory_of_the_webhook(part: str)
 
 def test_a_review_of_brackets_is_none() -> None:
     with pytest.raises(web.HTTPBadRequest):
-        read_review(b"[" * BRACKETS)
+        read_review(b"[" * MAX_BRACKETS)

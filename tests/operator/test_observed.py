@@ -54,7 +54,7 @@ def test_the_picture_of_the_pods_is_complete_when_kopf_has_told_of_all_that_are_
     pods.note(None, raw_of("two", "6"))
     pods.compare([raw_of("one"), raw_of("two")], ["one", "two"])
     assert pods.is_complete, "an older version of a pod is a pod that is known"
-    assert pods.untold_since is not None, "and a newer one that is not told of is one that is missed"
+    assert pods.untold_since is not None, "and a newer one that is not reported is one that is missed"
 
 
 def test_a_pod_that_kopf_tells_of_after_the_list_was_asked_for_is_there_and_one_that_is_not_listed_has_gone() -> None:

@@ -108,9 +108,9 @@ async def until(what: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    monkeypatch.setattr(background, "PAUSE", 0.01)
+    monkeypatch.setattr(background, "RESTART_PAUSE", 0.01)
     monkeypatch.setattr(layer, "Database", Buggy)
-    monkeypatch.setattr(layer, "ORPHAN_GRACE", -60.0)
+    monkeypatch.setattr(layer, "ORPHAN_GRACE_SECONDS", -60.0)
     monkeypatch.setattr(bucket_tags, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.01)
     monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.01)
@@ -208,7 +208,7 @@ async def test_settings_are_still_taken_over_after_some_that_no_parser_survives(
 
 @pytest.mark.semantics("D-13")
 async def test_the_remote_is_watched_after_a_bug_of_its_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PAUSE", 0.01)
+    monkeypatch.setattr(background, "RESTART_PAUSE", 0.01)
     probes: list[int] = []
 
     async def probe() -> None:
@@ -230,7 +230,7 @@ async def test_the_remote_is_watched_after_a_bug_of_its_probe(monkeypatch: pytes
 
 @pytest.mark.semantics("D-13")
 async def test_only_cancellation_ends_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PAUSE", 0.0)
+    monkeypatch.setattr(background, "RESTART_PAUSE", 0.0)
     seen: list[int] = []
 
     async def look() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from s3d import history
-from s3d.history import KEPT, History
+from s3d.history import MAX_SAMPLES, History
 from s3d.metrics import Metrics
 
 
@@ -29,6 +29,6 @@ async def test_a_sample_says_what_happened_since_the_one_before_it(monkeypatch: 
 async def test_a_day_is_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = History(Metrics(), lambda: (0, 0))
     monkeypatch.setattr(history, "INTERVAL", 0)
-    for _ in range(KEPT + 5):
+    for _ in range(MAX_SAMPLES + 5):
         await kept.look()
-    assert len(kept.samples()) == KEPT + 1
+    assert len(kept.samples()) == MAX_SAMPLES + 1

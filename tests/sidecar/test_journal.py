@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from s3d.journal import BYTES, KEPT, LINES, Journal
+from s3d.journal import MAX_BYTES, MAX_LINES, RESERVED_SHARE, Journal
 
 
 class Pipe:
@@ -53,9 +53,9 @@ def pipe() -> Iterator[Pipe]:
 @pytest.mark.semantics("O-1")
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_says_what_is_missing(pipe: Pipe) -> None:
     pipe.fill()
-    for number in range(3 * LINES):
+    for number in range(3 * MAX_LINES):
         pipe.journal.put(f"{number:0200}\n".encode(), logging.INFO)
-    assert pipe.dropped["full"] >= LINES
+    assert pipe.dropped["full"] >= MAX_LINES
     pipe.journal.put(b"an error\n", logging.ERROR)
     expected = missing = 0
     *lines, last = pipe.read("an error")
@@ -66,7 +66,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody_and_says_what_is_missing(pipe:
         else:
             number = int(line.removesuffix(" missing"))
             expected, missing = expected + number, missing + number
-    assert (expected, last) == (3 * LINES, "an error")
+    assert (expected, last) == (3 * MAX_LINES, "an error")
     assert pipe.dropped == {"full": missing}
 
 
@@ -80,11 +80,11 @@ def test_a_line_is_out_at_once_where_the_pipe_has_room(pipe: Pipe) -> None:
 def test_a_flood_of_little_news_leaves_room_for_an_error(pipe: Pipe) -> None:
     pipe.fill()
     line = b"x" * 999 + b"\n"
-    for _ in range(2 * BYTES // len(line)):
+    for _ in range(2 * MAX_BYTES // len(line)):
         pipe.journal.put(line, logging.INFO)
     dropped = pipe.dropped["full"]
     assert dropped
-    errors = BYTES // KEPT // len(line) // 2
+    errors = MAX_BYTES // RESERVED_SHARE // len(line) // 2
     for _ in range(errors):
         pipe.journal.put(line, logging.ERROR)
     assert pipe.dropped["full"] == dropped
@@ -92,7 +92,7 @@ def test_a_flood_of_little_news_leaves_room_for_an_error(pipe: Pipe) -> None:
 
 def test_what_is_missing_is_said_also_where_nothing_comes_after_it(pipe: Pipe) -> None:
     pipe.fill()
-    for _ in range(2 * LINES):
+    for _ in range(2 * MAX_LINES):
         pipe.journal.put(b"x" * 200 + b"\n", logging.INFO)
     assert pipe.dropped["full"]
     said = b""

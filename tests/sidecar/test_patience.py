@@ -39,7 +39,7 @@ async def rules_of(_: str) -> Rules:
 @pytest.fixture
 async def late(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Late, asyncio.StreamReader]]:
     """A client that has asked such an S3 for a copy, and got its first blank."""
-    monkeypatch.setattr(handler, "BLANK_AFTER", 0.01)
+    monkeypatch.setattr(handler, "BLANK_INTERVAL", 0.01)
     settings = Gateway(endpoint=f"http://127.0.0.1:{free_port()}")
     slow = Late()
     async with listen(Door(slow, settings, rules_of, Metrics()), settings, Metrics()):

@@ -24,7 +24,7 @@ def watch(path: Path) -> None:
 
 
 async def look(path: Path) -> None:
-    """Measure for life."""
+    """Measure until cancelled."""
     worst = 0.0
     while True:
         before = time.thread_time()

@@ -1,6 +1,6 @@
 """First in PYTHONPATH: joins the control group S3D_E2E_CGROUP before there is anything to account for, and gives
-constants other values, S3D_E2E_ALTER="s3d.store.threads.THREADS=1 ...". What the loop works without a pause stands in
-the file S3D_E2E_SPENT.
+constants other values, S3D_E2E_ALTER="s3d.store.threads.MAX_THREADS=1 ...". What the loop works without a pause stands
+in the file S3D_E2E_SPENT.
 """
 
 import ast

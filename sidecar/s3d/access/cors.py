@@ -1,4 +1,4 @@
-"""CORS rules as S3 has them, and what a browser is told of them (SEMANTICS R-12, A-3c).
+"""CORS rules as S3 has them, and what a browser learns of them (SEMANTICS R-12, A-3c).
 
 A rule lets pages of some origins make requests of some methods with some headers. The first rule of a bucket that lets
 a request pass counts, and its headers go with the answer. An origin and a header may have one `*`, which stands for

@@ -93,7 +93,7 @@ def handler(
 
 
 def readiness(reports: Reports) -> web.Response:
-    """Whether requests are taken, and what is wrong all the same, a line each."""
+    """Whether requests are taken, and what is wrong nevertheless, a line each."""
     reasons = reports.ready()
     lines = [*(reasons or ["ok"]), *(one.text for one in reports.problems() if one.text not in reasons)]
     return web.Response(status=503 if reasons else 200, text="\n".join(lines) + "\n")

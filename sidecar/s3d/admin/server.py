@@ -27,7 +27,7 @@ from s3d.settings import Gateway
 CONNECTION_SECONDS = 10
 HEAD_SECONDS = 2
 """How long a connection may be there without a whole request."""
-CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 """Connections at once to each of the doors."""
 LIMITS: dict[str, Any] = {"access_log": None, "lingering_time": 0, "max_line_size": 8190, "max_field_size": 8190}
 """For aiohttp. A line holds the longest key, every byte of it percent-encoded."""
@@ -117,7 +117,7 @@ def bounded(server: web.Server, loop: asyncio.AbstractEventLoop) -> Callable[[],
     def accept() -> asyncio.BaseProtocol:
         for one in [one for one in there if one.transport is None]:
             del there[one]
-        if len(there) >= CONNECTIONS:
+        if len(there) >= MAX_CONNECTIONS:
             # In their order: of those without a request the oldest, else of all.
             ending = [one for one in there if one not in LASTING]
             for one in sorted(ending, key=lambda one: not one.is_idle())[:1]:

@@ -17,7 +17,7 @@ from s3d.cli import client, objects
 from s3d.cli.target import Target
 from s3d.errors import S3DError
 
-MOST = 200
+MAX_NAMES = 200
 """Names that are offered at most."""
 SECONDS = 2
 """For which the door is waited for."""
@@ -53,8 +53,8 @@ def offered(prefix: str, **_: Any) -> list[str]:
     try:
         if slash:
             entries = objects.list_keys(Target(bucket, key), recursive=False)
-            return [f"{bucket}/{entry.name}" for entry in itertools.islice(entries, MOST)]
+            return [f"{bucket}/{entry.name}" for entry in itertools.islice(entries, MAX_NAMES)]
         found = client.ask_document("GET", "/").iterfind("{*}Buckets/{*}Bucket")
-        return [f"{one.findtext('{*}Name', '')}/" for one in itertools.islice(found, MOST)]
+        return [f"{one.findtext('{*}Name', '')}/" for one in itertools.islice(found, MAX_NAMES)]
     except (S3DError, OSError):
         return []

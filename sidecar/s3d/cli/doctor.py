@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from s3d.layers.remote import Remote
 
 FAILED = 1
-SYNCS = 9
+SYNCS_TRIED = 9
 SLOW_SYNC = 0.02
 """Seconds for one sync from which on they are worth a word: each write waits for one."""
 SKEWED, TOO_SKEWED = 60.0, 900.0
@@ -196,7 +196,7 @@ def sync_seconds(directory: Path) -> float:
     """How long it takes to make a small file durable, in the middle of some tries. Raises OSError."""
     times = []
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        for _ in range(SYNCS):
+        for _ in range(SYNCS_TRIED):
             began = time.monotonic()
             file.write(bytes(4096))
             os.fsync(file.fileno())

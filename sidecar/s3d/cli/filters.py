@@ -51,7 +51,7 @@ def test(options: argparse.Namespace) -> int:
 
 
 def asks_policy(operation: str) -> bool:
-    """Whether the settings here name a policy that is asked about an operation; wrong ones are not told of here."""
+    """Whether the settings here name a policy that is asked about an operation; wrong ones are not reported here."""
     with suppress(ConfigError):
         return operation in ASKED and bool(config.load(os.environ).opa.url)
     return False

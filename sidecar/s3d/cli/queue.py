@@ -21,7 +21,7 @@ from s3d.cli.status import read
 from s3d.cli.target import Target
 from s3d.errors import ConfigError, S3DError
 
-LEFT = 75
+LEFT_BEHIND = 75
 FIRST_LOOK, LATER_LOOK = 0.1, 1.0
 """Seconds between two looks at what a flush waits for: at first, and at most."""
 
@@ -281,7 +281,7 @@ def flush(options: argparse.Namespace) -> int:
         terminal.complain(f"deliveries to {lane['bucket']} are paused: {lane['code']}: {lane['reason']}")
     for change in said["kept"]:
         terminal.complain(f"{name_of(change)} (change {change['seq']}) is {change['state']}: {why(change)}")
-    return LEFT
+    return LEFT_BEHIND
 
 
 def show_progress(said: dict[str, Any] | None, total: int) -> None:

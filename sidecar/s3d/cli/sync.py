@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from s3d import words
 from s3d.cli import terminal
-from s3d.cli.queue import FIRST_LOOK, LATER_LOOK, LEFT, request
+from s3d.cli.queue import FIRST_LOOK, LATER_LOOK, LEFT_BEHIND, request
 from s3d.cli.status import WRONG, fetch, print_answer, read
 from s3d.errors import S3DError
 
@@ -92,7 +92,7 @@ def wait(options: argparse.Namespace) -> int:
         left = math.inf if options.timeout is None else options.timeout - (time.monotonic() - began)
         if left <= 0:
             show(said, options)
-            return LEFT
+            return LEFT_BEHIND
         time.sleep(min(look, left))
         look = min(look * 2, LATER_LOOK)
         said = fetch(None)["sync_folder"]

@@ -16,9 +16,9 @@ from typing import Any, Self, TextIO
 from s3d import words
 
 COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
-FIRST_SHOWN = 0.5
+PROGRESS_AFTER = 0.5
 """Seconds that something takes before its progress is worth showing."""
-REDRAWN = 0.1
+REDRAW_INTERVAL = 0.1
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -95,7 +95,7 @@ class Progress:
         """Count bytes that have moved."""
         self._done += size
         now = time.monotonic()
-        if not self._shown or now - self._start < FIRST_SHOWN or now - self._drawn < REDRAWN:
+        if not self._shown or now - self._start < PROGRESS_AFTER or now - self._drawn < REDRAW_INTERVAL:
             return
         self._drawn = now
         of = f" of {words.show_size(self._total)}, {self._done * 100 // self._total} %" if self._total else ""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from s3d.mount import Mount
 
 log = logging.getLogger(__name__)
-MUCH = 1 << 50
+UNBOUNDED = 1 << 50
 """Bytes that are said to be free where nothing bounds them."""
 NOTHING: Pending = {
     "changes": 0,
@@ -285,7 +285,7 @@ class Daemon:
     def room(self) -> int:
         """Bytes that the queue still takes; what goes through is not bounded."""
         if self._queue is None:
-            return MUCH
+            return UNBOUNDED
         return int((1.0 - self._queue.fullness()) * self._settings.write_queue.max_size)
 
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:

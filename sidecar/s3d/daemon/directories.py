@@ -16,7 +16,7 @@ CACHE_MARKER = "cache.dirs"
 
 @contextlib.contextmanager
 def locked(settings: Settings) -> Iterator[Sequence[LockFile]]:
-    """Own the local dir and the directories of queue and cache for life (D-8).
+    """Own the local dir and the directories of queue and cache until the end (D-8).
 
     Also where one is in the other: another daemon may call the queue's directory by another name. Where both are the
     same directory it has one lock.

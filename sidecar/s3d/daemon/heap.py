@@ -8,8 +8,8 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Of mallopt(3)."""
 LARGE_BLOCK = 128 << 10
 """Bytes of memory from which on a block is the system's own."""
-HEAPS = 2
-GARBAGE = 5000
+MAX_HEAPS = 2
+COLLECT_AFTER = 5000
 """Objects made and not freed since the last look for cycles that make the next one due."""
 
 
@@ -19,7 +19,7 @@ def return_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # a C library that has no such thing
         tune = ctypes.CDLL(None).mallopt
         tune(M_MMAP_THRESHOLD, LARGE_BLOCK)
-        tune(M_ARENA_MAX, HEAPS)
+        tune(M_ARENA_MAX, MAX_HEAPS)
 
 
 def settle_memory() -> None:
@@ -27,4 +27,4 @@ def settle_memory() -> None:
     full collection would walk it again and again. Requests make few cycles, so it may look less often."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE, 20, 20)
+    gc.set_threshold(COLLECT_AFTER, 20, 20)

@@ -2,9 +2,9 @@
 
     door -> Cors(Known(Queue(Names(Cache(Remote)))))
 
-One TaskGroup holds everything that runs for life. SIGTERM and SIGINT stop the door, let running requests finish, push
-what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door for
-applications it pushes what is pending, and ends.
+One TaskGroup holds everything that runs until the end. SIGTERM and SIGINT stop the door, let running requests finish,
+push what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door
+for applications it pushes what is pending, and ends.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ async def run(
                     metrics,
                     origin=origin,
                     ask=policy,
-                    shed=cache.room.shed if cache else None,
+                    shed=cache.capacity.shed if cache else None,
                     hand_over=cache.hand_over if cache else None,
                     tracer=telemetry.tracer if telemetry else None,
                 )
@@ -195,7 +195,7 @@ async def background(
     history: History,
     sending: Look | None = None,
 ) -> AsyncIterator[None]:
-    """Run what runs for life."""
+    """Run what runs until the end."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(for_ever(file.name, file.run, metrics)) for file in watched]
         if cache is not None:

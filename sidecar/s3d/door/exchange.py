@@ -1,6 +1,6 @@
 """One request and its answer, as metrics, the access log and its span tell of it.
 
-Every request that was read is told of once, when its answer has left or its client has: also what the door refuses by
+Every request that was read is reported once, when its answer has left or its client has: also what the door refuses by
 itself. A path is shown without its query, since that of a presigned URL holds a signature.
 """
 

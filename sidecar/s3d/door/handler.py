@@ -23,7 +23,7 @@ from s3d import connections, spans, targets
 from s3d.access.verify import Caller
 from s3d.api import S3, AnyHeaders, Body, BytesBody, Call, Headers, Reply, Send, Wire, read_all
 from s3d.config import is_loopback
-from s3d.connections import LINGER, Connection
+from s3d.connections import LINGER_SECONDS, Connection
 from s3d.door.browsers import NO_PAGE, Browsers, Page, RulesOf, is_of_browser
 from s3d.door.callers import GATEWAY, Callers
 from s3d.door.exchange import Accounts, Exchange
@@ -38,13 +38,13 @@ from s3d.spans import Tracer
 
 log = logging.getLogger(__name__)
 
-LITTLE = 1 << 20
+MAX_DISCARDED = 1 << 20
 """A refused body up to this size is read, and its connection kept."""
 # A body up to this size is sent in one write with its headers.
-SMALL = 64 << 10
+SMALL_BODY = 64 << 10
 SURROGATE = re.compile("[\ud800-\udfff]")
 """What is left of header bytes that are not UTF-8."""
-BLANK_AFTER = 15.0
+BLANK_INTERVAL = 15.0
 """Seconds between two blanks for a client that waits for one of these."""
 PATIENT_LIMIT = 32 << 20
 NO_SPAN = contextlib.nullcontext()
@@ -204,7 +204,7 @@ class Door:
         """
         serving = asyncio.ensure_future(self._answered(call))
         try:
-            await asyncio.wait([serving], timeout=BLANK_AFTER)
+            await asyncio.wait([serving], timeout=BLANK_INTERVAL)
             if serving.done():
                 return await self._respond(request, serving.result(), page, exchange, closing=False)
             headers: Headers = CIMultiDict({hdrs.CONTENT_TYPE: XML, "x-amz-request-id": exchange.id})
@@ -214,7 +214,7 @@ class Door:
             await response.write(encode.PROLOGUE.encode())
             while not serving.done():
                 await response.write(b" ")
-                await asyncio.wait([serving], timeout=BLANK_AFTER)
+                await asyncio.wait([serving], timeout=BLANK_INTERVAL)
             await response.write((await self._end(request, call, serving, exchange)).removeprefix(PROLOGUE))
             await response.write_eof()
         except ConnectionError:
@@ -311,9 +311,9 @@ class Door:
                 await body.aclose()
             return Response(status=status, headers=headers)
         exchange.sent = length or 0
-        if isinstance(body, BytesBody) and len(body.data) <= SMALL:
+        if isinstance(body, BytesBody) and len(body.data) <= SMALL_BODY:
             return Response(status=status, headers=headers, body=body.data)
-        if body.send is not None and (length or 0) > SMALL and not is_encrypted(request):
+        if body.send is not None and (length or 0) > SMALL_BODY and not is_encrypted(request):
             return await self._send(request, status, headers, body, body.send, closing=closing)
         return await self._stream(request, status, headers, body, closing=closing)
 
@@ -368,16 +368,16 @@ class Door:
     async def _drained(self, request: web.BaseRequest, body: RequestBody) -> bool:
         """Read what is left of a refused body where it is little; whether nothing is left then.
 
-        Where something is, the answer goes out, and the server reads on for LINGER seconds before it closes the
+        Where something is, the answer goes out, and the server reads on for LINGER_SECONDS seconds before it closes the
         connection: a client that is still sending would meet a reset instead of the answer.
         """
         content = request.content
         if content.is_eof():
             return True
-        if (body.length or 0) > LITTLE or (not body.started and request.headers.get(hdrs.EXPECT)):
+        if (body.length or 0) > MAX_DISCARDED or (not body.started and request.headers.get(hdrs.EXPECT)):
             return False
         with contextlib.suppress(TimeoutError, OSError, web.RequestPayloadError):
-            async with asyncio.timeout(LINGER):
+            async with asyncio.timeout(LINGER_SECONDS):
                 while await content.readany():
                     pass
         return content.is_eof()

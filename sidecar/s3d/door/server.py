@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from s3d import config
 from s3d.api import MAX_HEADERS, Headers
 from s3d.background import for_ever
-from s3d.connections import LINGER, Bounds, Connection
+from s3d.connections import LINGER_SECONDS, Bounds, Connection
 from s3d.door.exchange import Accounts
 from s3d.door.handler import Door
 from s3d.door.response import NAME, XML, Response
@@ -28,10 +28,10 @@ from s3d.settings import Gateway
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE = 75.0
+KEEP_ALIVE_SECONDS = 75.0
 BACKLOG = 1024
 LOCALHOST = ("127.0.0.1", "::1")
-OUT_OF_FILES = 1.0
+ACCEPT_PAUSE = 1.0
 """Seconds until the next connection is looked for, where the system has no room for one."""
 MAX_LINE = 32 << 10
 """Bytes of a request's first line. A listing may name a prefix, a delimiter and a name to start after, each of 1,024
@@ -110,7 +110,7 @@ class Server(web.Server):
                     raw, _ = await self._loop.sock_accept(listening)
                 except OSError as error:
                     log.warning("no connection can be taken: %s", error)
-                    await asyncio.sleep(OUT_OF_FILES)
+                    await asyncio.sleep(ACCEPT_PAUSE)
                     continue
                 raw.setblocking(False)
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -126,7 +126,7 @@ class Server(web.Server):
                 raw,
                 ssl=tls.context,
                 ssl_handshake_timeout=self.bounds.patience,
-                ssl_shutdown_timeout=LINGER,
+                ssl_shutdown_timeout=LINGER_SECONDS,
             )
         except OSError as error:
             # No TLS, other versions of it, no certificate, or it has left: the client is told what TLS has words for.
@@ -152,8 +152,8 @@ async def listen(
     server's `patience` where that is less.
     """
     options: dict[str, Any] = {
-        "keepalive_timeout": KEEP_ALIVE,
-        "lingering_time": LINGER,
+        "keepalive_timeout": KEEP_ALIVE_SECONDS,
+        "lingering_time": LINGER_SECONDS,
         "auto_decompress": False,
         "access_log": None,
         "max_line_size": MAX_LINE,

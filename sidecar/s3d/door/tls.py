@@ -24,13 +24,13 @@ from s3d.watched import Watched
 
 log = logging.getLogger(__name__)
 
-MOST = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of a file; a Secret of Kubernetes holds no more."""
 PROTOCOLS = ["http/1.1"]
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's ssl has no name for."""
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-FLIGHTS = 4
+MAX_FLIGHTS = 4
 """How often each side of a handshake has something to say, at most."""
 
 
@@ -78,9 +78,9 @@ class Tls:
         """What the files hold. Where they change meanwhile it does not match, and the next look finds all of it."""
         certificates, key, client_ca = self._paths
         return Files(
-            files.read(certificates, MOST),
-            files.read_secret(key, MOST),
-            files.read(client_ca, MOST) if client_ca is not None else None,
+            files.read(certificates, MAX_BYTES),
+            files.read_secret(key, MAX_BYTES),
+            files.read(client_ca, MAX_BYTES) if client_ca is not None else None,
         )
 
     def _take(self, found: Files) -> str:
@@ -166,7 +166,7 @@ def dates(context: ssl.SSLContext, leaf: str) -> tuple[float, float]:
         client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
         there = client.wrap_bio(to_client, to_us)
         here = context.wrap_bio(to_us, to_client, server_side=True)
-        for _ in range(FLIGHTS):
+        for _ in range(MAX_FLIGHTS):
             for side in (there, here):
                 with suppress(ssl.SSLWantReadError):
                     side.do_handshake()

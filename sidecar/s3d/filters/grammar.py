@@ -35,7 +35,7 @@ MAX_TEXT = 64 << 10
 """Characters of a list."""
 MAX_RULES = 1000
 MAX_DIGITS = 30
-AROUND = 40
+SHOWN_AROUND = 40
 """Characters that an error shows before and behind its place."""
 MEMBERS = {"tag": Member.TAG, "hdr": Member.HEADER, "md": Member.METADATA, "id": Member.IDENTITY}
 OPERATORS = (Operator.UNEQUAL, Operator.AT_MOST, Operator.AT_LEAST, Operator.EQUAL, Operator.LESS, Operator.MORE)
@@ -231,6 +231,6 @@ def as_quantity(text: str) -> float | None:
 
 def shortened(text: str, position: int) -> str:
     """What stands around a position, for an error."""
-    first = max(0, position - AROUND)
-    last = min(len(text), position + AROUND)
+    first = max(0, position - SHOWN_AROUND)
+    last = min(len(text), position + SHOWN_AROUND)
     return ("..." if first else "") + repr(text[first:last]) + ("..." if last < len(text) else "")

@@ -1,7 +1,7 @@
 """Knows the CORS rules of buckets (SEMANTICS R-12b): a layer that hands every call inward, and sees what changes them.
 
-The remote is asked for a bucket's rules with the gateway's keys, once for all who wait. An answer holds for FRESH
-seconds. While the remote gives none, what it said last holds, also after a restart where a memory keeps it. Whom
+The remote is asked for a bucket's rules with the gateway's keys, once for all who wait. An answer holds for
+FRESH_SECONDS. While the remote gives none, what it said last holds, also after a restart where a memory keeps it. Whom
 nobody has authenticated may make it ask, so what is asked at once and what is remembered are bounded. Rules of the
 settings hold for every bucket, and nobody is asked.
 """
@@ -26,18 +26,18 @@ from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
-FRESH = 60.0
+FRESH_SECONDS = 60.0
 """Seconds for which an answer of the remote holds."""
-PAUSE = 5.0
+RETRY_INTERVAL = 5.0
 """Seconds until the remote is asked again, where it gave no answer."""
-PATIENCE = 5.0
+MAX_WAIT = 5.0
 """Seconds that a request waits for the rules of its bucket. Then those that were known before hold."""
 MAX_KNOWN = 1_000
 """Buckets whose rules, or absence, are in memory."""
 MAX_ASKED = 16
 """Buckets that the remote is asked about at once."""
 CHANGING = frozenset(["PutBucketCors", "DeleteBucketCors", "CreateBucket", "DeleteBucket"])
-BUSY = 429
+TOO_MANY_REQUESTS = 429
 
 
 class Memory(Protocol):
@@ -98,7 +98,7 @@ class Cors:
             return known.rules if known is not None else NO_RULES
         if not self._health.away and (bucket in self._asking or len(self._asking) < MAX_ASKED):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._ask_once(bucket)), PATIENCE)
+                await asyncio.wait_for(asyncio.shield(self._ask_once(bucket)), MAX_WAIT)
             known = self._known.get(bucket) or known
         return known.rules if known is not None else self._recall(bucket)
 
@@ -120,9 +120,9 @@ class Cors:
                 return  # the rules were changed meanwhile
             if rules is None:
                 known = self._known.get(bucket)
-                self._learn(bucket, known.rules if known is not None else self._recall(bucket), PAUSE)
+                self._learn(bucket, known.rules if known is not None else self._recall(bucket), RETRY_INTERVAL)
             else:
-                self._learn(bucket, Rules(rules), FRESH)
+                self._learn(bucket, Rules(rules), FRESH_SECONDS)
                 await self._keep(bucket, rules)
         finally:
             if self._asking.get(bucket) is me:
@@ -135,7 +135,7 @@ class Cors:
             answer = await self._client.ask("GetBucketCors", {"Bucket": bucket}, fresh=True)
             return cors.of_configuration(answer.result)
         except S3Error as error:
-            return None if error.unknown or error.status in (BUSY, 503) else ()
+            return None if error.unknown or error.status in (TOO_MANY_REQUESTS, 503) else ()
         except ValueError as error:
             log.warning("the CORS rules of bucket %s cannot be read: %s", bucket, error)
             return ()

@@ -26,10 +26,10 @@ WRONG = frozenset(
     "Unauthorized".split()
 )
 """Errors that other keys may mend; the last two are those of a HEAD, which has no document."""
-RENEWAL = 5.0
+RENEWAL_INTERVAL = 5.0
 """Seconds between two looks for other keys."""
 State = Literal["unknown", "found", "missing", "failing", "refused", "not required"]
-SOURCE_PAUSE = 1.0
+SOURCE_RETRY_INTERVAL = 1.0
 """Seconds for which the failure of a source of credentials is not looked at again."""
 KEY_SECONDS = 2.0
 """How old keys from files may be."""
@@ -274,12 +274,12 @@ class Credentials:
         their source fails.
 
         A source that fails takes its time for it: all who ask meanwhile share the failure, and so do those who ask
-        within SOURCE_PAUSE after it.
+        within SOURCE_RETRY_INTERVAL after it.
         """
         if self._source is None:
             return None
         async with self._finding:
-            if self._failed and time.monotonic() - self._failed_at < SOURCE_PAUSE:
+            if self._failed and time.monotonic() - self._failed_at < SOURCE_RETRY_INTERVAL:
                 raise source_failed(self._failed)
             return await self._find(self._source)
 
@@ -307,7 +307,7 @@ class Credentials:
     def refused(self, status: int, code: str) -> None:
         """Look for other keys where the store refuses these: somebody may have written new ones. A source that tells
         when its keys expire may also be judged by a clock that is wrong."""
-        due = time.monotonic() - self._renewed_at >= RENEWAL
+        due = time.monotonic() - self._renewed_at >= RENEWAL_INTERVAL
         if self._source is not None and status in REFUSED and code in WRONG and due:
             self._renewed_at = time.monotonic()
             self._source.renew()

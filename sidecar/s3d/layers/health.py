@@ -21,10 +21,10 @@ from s3d.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-MISSES = 3
+MAX_MISSES = 3
 PROBE_INTERVAL = 1.0
-TICK = 0.2
-AWAY_PATIENCE = 0.5
+LOOK_INTERVAL = 0.2
+AWAY_TIMEOUT = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -109,14 +109,14 @@ class Health:
 
     def failed(self, reason: str) -> None:
         """Note a refused connection, a DNS or a TLS failure: away at once."""
-        self._misses = MISSES
+        self._misses = MAX_MISSES
         self._leave(reason)
 
     def missed(self) -> None:
         """Note a request that heard nothing for `away_after`."""
         self._misses += 1
-        if self._misses >= MISSES:
-            self._leave(f"no answer within {self.away_after:g} s, {MISSES} times in a row")
+        if self._misses >= MAX_MISSES:
+            self._leave(f"no answer within {self.away_after:g} s, {MAX_MISSES} times in a row")
         else:
             self._suspect.set()
 
@@ -125,13 +125,13 @@ class Health:
         return Exchange(self._under_way, patient, probe)
 
     async def watch(self, metrics: Metrics) -> None:
-        """Run for life: end silent requests, and probe while the remote is away or silent."""
+        """Run until cancelled: end silent requests, and probe while the remote is away or silent."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(for_ever("silent requests", self._tick, metrics))
             tasks.create_task(for_ever("the remote", self._look, metrics))
 
     async def _tick(self) -> None:
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(LOOK_INTERVAL)
         now = time.monotonic()
         for exchange in tuple(self._under_way):
             silence = now - exchange.progress
@@ -146,7 +146,7 @@ class Health:
         if exchange.probe:
             return 2 * self.away_after
         if self.away and not exchange.patient:
-            return AWAY_PATIENCE
+            return AWAY_TIMEOUT
         return self.request_timeout
 
     async def _look(self) -> None:

@@ -29,7 +29,7 @@ OWN = ""
 SETTING = "S3D_REMOTE_IDENTITIES_FILE"
 MAX_BYTES = 1 << 20
 """Bytes of the file; a Secret holds no more."""
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """Identities that status and metrics show by their names."""
 OTHER = "other"
 """The name under which they show the rest."""
@@ -139,11 +139,11 @@ class Identities:
     def shown(self) -> list[dict[str, str]]:
         """What is known of those that the file names: the first ones by their names, the rest together."""
         all_of_them = [{"name": one.name, "credentials": one.state, "refusal": one.standing.refusal} for one in self]
-        rest = all_of_them[MOST_SHOWN:]
+        rest = all_of_them[MAX_SHOWN:]
         if not rest:
             return all_of_them
         worst = max(rest, key=lambda one: WORSE.index(one["credentials"]))
-        return [*all_of_them[:MOST_SHOWN], {**worst, "name": OTHER}]
+        return [*all_of_them[:MAX_SHOWN], {**worst, "name": OTHER}]
 
     def find(self, name: str) -> Identity | None:
         """An identity by its name; None for one that nobody names."""

@@ -12,7 +12,7 @@ from s3d.errors import NotS3, Unavailable
 from s3d.protocol import answers, decode
 from s3d.protocol.answers import Meaning
 
-ABSENT = 404
+NOT_FOUND = 404
 READS = frozenset(["GetObject", "HeadObject"])
 FAILED = 500
 """The status of an error that came with a success."""
@@ -38,7 +38,7 @@ class Judge:
         """
         reply, meaning = await self._judged(call)
         reply.outcome = OUTCOMES.get(meaning, Outcome.UNKNOWN)
-        if meaning is Meaning.NOT_S3 and reply.status == ABSENT and call.operation in READS:
+        if meaning is Meaning.NOT_S3 and reply.status == NOT_FOUND and call.operation in READS:
             # An ingress has no backend for a moment. Whoever reads would take the object for one that is gone.
             raise error_of(reply, await document_of(call, reply))
         return reply

@@ -34,7 +34,7 @@ from s3d.layers.judge import PATIENT, Judge, read_document
 from s3d.layers.proxies import Proxies, shown
 from s3d.layers.skew import Skew
 from s3d.layers.standing import NO_BUCKET
-from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACED, Download, Upload, leave_out
+from s3d.layers.transfers import EARLY_LIMIT, HOP_BY_HOP, NOT_ANSWERED, PACE_MIN_BYTES, Download, Upload, leave_out
 from s3d.metrics import Metrics
 from s3d.protocol import chunked, decode, sigv4
 from s3d.protocol.canonical import Reading
@@ -49,7 +49,7 @@ SKIP_AUTO = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 UNSIGNED = "UNSIGNED-PAYLOAD"
 UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 # A refusal that comes before the bytes is worth a round trip from this size on.
-EXPECT_FROM = 1 << 20
+EXPECT_MIN_BYTES = 1 << 20
 # A body up to this size is read whole to learn its trailer, which then travels as a header.
 TRAILER_BUFFER = 256 << 10
 REDIRECTS = frozenset([301, 307, 400])
@@ -223,7 +223,7 @@ class Remote:
             sent += 1
             target = self._addresses.target(call.bucket, path)
             upload = Upload(body) if body is not None else None
-            expects = self._expects and upload is not None and (upload.body.length or 0) >= EXPECT_FROM
+            expects = self._expects and upload is not None and (upload.body.length or 0) >= EXPECT_MIN_BYTES
             about = {spans.METHOD: method, spans.SERVER: target.host, spans.BUCKET: call.bucket, spans.KEY: call.key}
             with spans.child(call.operation or method, about) as span:
                 response = await self._exchange(
@@ -308,7 +308,7 @@ class Remote:
                 data: Any = upload
                 if upload:
                     upload.exchange = exchange
-                    if isinstance(upload.body, BytesBody) and (length or 0) <= PACED:
+                    if isinstance(upload.body, BytesBody) and (length or 0) <= PACE_MIN_BYTES:
                         data = upload.whole()
                 response = await client.request(
                     method,

@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Awaitable, Callable
 
-PIPE = 1 << 20
+PIPE_BYTES = 1 << 20
 """Bytes that a pipe holds. Through one of 64 KiB, bytes take as long as through the process."""
 
 Wait = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -33,7 +33,7 @@ class Pipe:
             self._outlet, self._inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             opened.callback(os.close, self._outlet)
             opened.callback(os.close, self._inlet)
-            fcntl.fcntl(self._inlet, fcntl.F_SETPIPE_SZ, PIPE)
+            fcntl.fcntl(self._inlet, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             self._opened = opened.pop_all()
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ NOT_S3 = "NotS3"
 """Not S3's, but ours: what answers is no S3 store. It counts where no answer ever was a store's."""
 ENDPOINT_IS_WRONG = frozenset([NO_BUCKET, NOT_S3])
 """Refusals for which the remote's URL is to blame."""
-FRESH = 10.0
+FRESH_SECONDS = 10.0
 """Seconds for which a request that passed says that the keys are right."""
 
 
@@ -75,7 +75,7 @@ class Standing:
     def refused(self, code: str, *, has_key: bool, looked: bool) -> None:
         """Note a store's error by its code; `has_key` says whether an object was asked for, `looked` that s3d only
         looked for something, which nobody asked for."""
-        ever, lately = self._passed_at > -math.inf, time.monotonic() - self._passed_at < FRESH
+        ever, lately = self._passed_at > -math.inf, time.monotonic() - self._passed_at < FRESH_SECONDS
         if (code in KEYS and not (code == OBJECT_MAY and lately)) or (code in DENIED and not ever and not looked):
             self._tell(code, "check the keys, and what they may do" + self._or_path())
         elif self._path and ((code == NO_BUCKET and not ever) or (code == NO_KEY and not has_key)):

@@ -35,13 +35,13 @@ HOP_BY_HOP = frozenset(
 )
 NOT_ANSWERED = HOP_BY_HOP | {"x-cache", "age"}
 """Headers of the remote that would be taken for ours."""
-SPLICED = 4 << 20
+SPLICE_MIN_BYTES = 4 << 20
 """Bytes from which on the kernel moves a body. It costs the connection, which cannot be used again."""
-PACED = 64 << 10
+PACE_MIN_BYTES = 64 << 10
 """Bytes from which on a body is sent block by block, with an eye on what the remote says meanwhile."""
-HEARD = 0.05
+HEAD_TIMEOUT = 0.05
 """Seconds that a body waits for the rest of an answer whose beginning is there."""
-SETTLING = 5
+MAX_TURNS = 5
 """Turns of the loop until the head of an answer has reached who waits for it."""
 EARLY_LIMIT = 1 << 20
 """Bytes of the largest answer that is saved from a connection which broke under a body."""
@@ -114,7 +114,7 @@ class Upload(aiohttp.Payload):
     def _look_at(self, writer: AbstractStreamWriter) -> "select.poll | None":
         """What tells whether there is something to read while the body is sent."""
         transport = getattr(writer, "transport", None)
-        if transport is None or (self.body.length or 0) <= PACED:
+        if transport is None or (self.body.length or 0) <= PACE_MIN_BYTES:
             return None
         poll = select.poll()
         socket = transport.get_extra_info("socket")
@@ -126,11 +126,11 @@ class Upload(aiohttp.Payload):
     async def _is_refused(self, looks: "select.poll") -> bool:
         """Give what has come time to be read; whether it was a refusal."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEARD):
+            async with asyncio.timeout(HEAD_TIMEOUT):
                 while not self._refused.is_set() and looks.poll(0):  # noqa: ASYNC110 (the kernel sets no Event)
                     await asyncio.sleep(0)
                 # The head that was read just now may still be on its way to who waits for it.
-                for _ in range(SETTLING):
+                for _ in range(MAX_TURNS):
                     await asyncio.sleep(0)
         return self._refused.is_set()
 
@@ -140,7 +140,7 @@ class Upload(aiohttp.Payload):
             return None
         came = b""
         try:
-            while len(came) < EARLY_LIMIT and (block := os.read(self._socket, PACED)):
+            while len(came) < EARLY_LIMIT and (block := os.read(self._socket, PACE_MIN_BYTES)):
                 came += block
         except OSError as error:
             log.debug("nothing more can be read of an early answer: %s", error)
@@ -206,7 +206,7 @@ class Download(Body):
         connection = self._response.connection
         return (
             self._upload is None
-            and (self.length or 0) >= SPLICED
+            and (self.length or 0) >= SPLICE_MIN_BYTES
             and hdrs.TRANSFER_ENCODING not in self._response.headers
             and connection is not None
             and connection.transport is not None

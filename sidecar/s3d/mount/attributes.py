@@ -16,9 +16,9 @@ from s3d.settings import FuseMount
 
 DIRECTORY_SECONDS = 1.0
 """How long a directory that was looked up is taken to be there."""
-BLOCK = 4096
+BLOCK_BYTES = 4096
 """Bytes of a block in statvfs(2), and the unit in which programs write best."""
-SECTOR = 512
+SECTOR_BYTES = 512
 MAX_NAME = 255
 
 
@@ -30,7 +30,7 @@ def of(node: Node, settings: FuseMount) -> pyfuse3.EntryAttributes:
     entry.entry_timeout = entry.attr_timeout = 0
     entry.st_uid, entry.st_gid = settings.owner
     entry.st_nlink = 1
-    entry.st_blksize = BLOCK
+    entry.st_blksize = BLOCK_BYTES
     if node.session is None and not isinstance(node.what, File):
         entry.entry_timeout = entry.attr_timeout = DIRECTORY_SECONDS
         entry.st_mode = stat.S_IFDIR | 0o755
@@ -38,7 +38,7 @@ def of(node: Node, settings: FuseMount) -> pyfuse3.EntryAttributes:
     file = file_of(node)
     entry.st_mode = stat.S_IFREG | (0o755 if file.executable else 0o644)
     entry.st_size = file.size
-    entry.st_blocks = -(-file.size // SECTOR)
+    entry.st_blocks = -(-file.size // SECTOR_BYTES)
     entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = file.modified_ns
     return entry
 
@@ -46,9 +46,9 @@ def of(node: Node, settings: FuseMount) -> pyfuse3.EntryAttributes:
 def of_filesystem(total: int, free: int) -> pyfuse3.StatvfsData:
     """The attributes of the whole: how much fits, and how much still does."""
     found = pyfuse3.StatvfsData()
-    found.f_bsize = found.f_frsize = BLOCK
-    found.f_blocks = total // BLOCK
-    found.f_bfree = found.f_bavail = max(0, free) // BLOCK
+    found.f_bsize = found.f_frsize = BLOCK_BYTES
+    found.f_blocks = total // BLOCK_BYTES
+    found.f_bfree = found.f_bavail = max(0, free) // BLOCK_BYTES
     found.f_files = found.f_ffree = found.f_favail = 1 << 31
     found.f_namemax = MAX_NAME
     return found

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at what is due."""
-RETRY = 10.0
+RETRY_INTERVAL = 10.0
 """Seconds after which what could not become an object is tried again."""
 
 
@@ -159,7 +159,7 @@ class Files:
         return True
 
     async def release(self, handle: int) -> None:
-        """The last of the descriptors of a handle is closed. Nobody is told of an error any more."""
+        """The last of the descriptors of a handle is closed. An error reaches nobody any more."""
         found = self._handles.pop(handle)
         self._closed.set()
         found.reader.close()
@@ -239,7 +239,7 @@ class Files:
             except S3DError as error:
                 log.warning("a file of the mount cannot become an object, and is tried again: %s", error)
         if retry:
-            self._retry_at = now + RETRY
+            self._retry_at = now + RETRY_INTERVAL
         await asyncio.sleep(LOOK_INTERVAL)
 
     async def publish_all(self) -> list[Session]:

@@ -38,9 +38,9 @@ log = logging.getLogger(__name__)
 DEVICE = Path("/dev/fuse")
 LOOK_SECONDS = 2.0
 """How long a look at a mount of somebody else's may take."""
-PATIENCE = 5.0
+CLOSE_TIMEOUT = 5.0
 """Seconds that programs get to close their files once the mount is detached."""
-MOST_REQUESTS = 64
+MAX_REQUESTS = 64
 """Requests of the kernel that are served at the same time."""
 
 
@@ -74,7 +74,7 @@ class Mount:
         """Answer the kernel until the mount is gone."""
         self.mounted = True
         try:
-            await pyfuse3.main(1, MOST_REQUESTS)
+            await pyfuse3.main(1, MAX_REQUESTS)
         finally:
             self.mounted = False
         log.info("the mount has gone")
@@ -90,7 +90,7 @@ class Mount:
         await asyncio.to_thread(detach, self._path)
         if not serving.done():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._files.closed(), PATIENCE)
+                await asyncio.wait_for(self._files.closed(), CLOSE_TIMEOUT)
         if not serving.done():
             # A request that has just come wakes the reader as well, and pyfuse3 cannot wake it twice.
             with contextlib.suppress(asyncio.InvalidStateError):

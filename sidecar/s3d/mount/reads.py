@@ -17,13 +17,13 @@ from s3d.client import Answer, Client
 from s3d.errors import S3Error
 from s3d.mount.views import File
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes that are fetched at a time."""
 NO_VERSION = "null"
 """The id of the one version that a bucket without versions has."""
 GONE = frozenset([404, 412])
 """Statuses by which a version is not there any more."""
-MOST_AHEAD = 8
+MAX_AHEAD = 8
 """Blocks that are fetched ahead of a reader; with those in use they are the memory that it takes."""
 
 
@@ -44,27 +44,27 @@ class Reader:
         if at >= end:
             return b""
         # Two requests of the kernel for what follows may come in either order.
-        goes_on = abs(at - self._next) <= BLOCK
+        goes_on = abs(at - self._next) <= BLOCK_BYTES
         self._next = end
         if not goes_on:
             self._ahead = 1
-            if at // BLOCK not in self._blocks:
+            if at // BLOCK_BYTES not in self._blocks:
                 return await self._fetch(at, end)
-        first, last = at // BLOCK, (end - 1) // BLOCK
+        first, last = at // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
         for number in range(first, last + 1 + (self._ahead if goes_on else 0)):
             self._begin(number)
         self._let_go(first)
         parts = []
         for number in range(first, last + 1):
             block = await self._block(number)
-            parts.append(block[max(0, at - number * BLOCK) : end - number * BLOCK])
+            parts.append(block[max(0, at - number * BLOCK_BYTES) : end - number * BLOCK_BYTES])
         return b"".join(parts)
 
     def _begin(self, number: int) -> None:
-        start, end = number * BLOCK, min((number + 1) * BLOCK, self._file().size)
+        start, end = number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, self._file().size)
         if number in self._blocks or start >= end:
             return
-        self._ahead = min(self._ahead + 1, MOST_AHEAD)
+        self._ahead = min(self._ahead + 1, MAX_AHEAD)
         self._blocks[number] = fetch = asyncio.ensure_future(self._fetch(start, end))
         # A block that nobody comes to read may fail unheard.
         fetch.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -79,7 +79,7 @@ class Reader:
 
     def _let_go(self, first: int) -> None:
         """Keep the block before a reader, and what is ahead of it."""
-        for number in [one for one in self._blocks if not first - 1 <= one <= first + MOST_AHEAD + 1]:
+        for number in [one for one in self._blocks if not first - 1 <= one <= first + MAX_AHEAD + 1]:
             self._blocks.pop(number).cancel()
 
     async def _fetch(self, start: int, end: int) -> bytes:

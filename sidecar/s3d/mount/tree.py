@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = 1
 """The inode of the root, as the kernel has it."""
-AT_ONCE = 64
+MAX_AT_ONCE = 64
 """Inodes that are looked at, where there are too many, each time that one comes."""
 
 
@@ -35,7 +35,7 @@ class Node:
     ino: int
     what: Entry
     lookups: int = 0
-    """How often the kernel was told of it."""
+    """How often the kernel has got it by a look-up."""
     opens: int = 0
     session: "Session | None" = None
     """What is being written to it."""
@@ -108,7 +108,7 @@ class Tree:
     def surplus(self) -> list[tuple[int, str]]:
         """Files that the kernel is to forget, as the inode of a directory and a name in it."""
         found: list[tuple[int, str]] = []
-        for node in list(islice(self._nodes.values(), max(0, min(AT_ONCE, len(self._nodes) - self._most)))):
+        for node in list(islice(self._nodes.values(), max(0, min(MAX_AT_ONCE, len(self._nodes) - self._most)))):
             # What stays, and what the kernel has not forgotten yet, has its turn again after all others.
             self._nodes[node.ino] = self._nodes.pop(node.ino)
             if node.name is None or not isinstance(node.what, File) or node.opens or node.session is not None:

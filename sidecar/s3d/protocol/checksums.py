@@ -22,11 +22,11 @@ from multidict import CIMultiDict
 from s3d.api import AnyHeaders, Body, Wire
 from s3d.errors import CorruptBody, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.headers import REMEMBERED
+from s3d.protocol.headers import MAX_REMEMBERED
 
 PREFIX = "x-amz-checksum-"
 SDK_ALGORITHM = "x-amz-sdk-checksum-algorithm"
-INLINE = 32 << 10
+INLINE_MAX_BYTES = 32 << 10
 """Larger blocks are hashed in a thread."""
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 PAYLOAD = "x-amz-content-sha256"
@@ -181,7 +181,7 @@ def is_promised(wire: Wire, payload: str = UNSIGNED) -> bool:
     return payload != UNSIGNED or _are_promising(wire.names)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _are_promising(names: tuple[str, ...]) -> bool:
     """Whether one of these headers promises something about a body."""
     return not PROMISING.isdisjoint(name.lower() for name in names)
@@ -290,7 +290,7 @@ class VerifiedBody(Body):
             raise ValueError("a body that is being received can be read once, from its start")
         loop = asyncio.get_running_loop()
         update = self._digests.update
-        largest = INLINE if self._digests else sys.maxsize
+        largest = INLINE_MAX_BYTES if self._digests else sys.maxsize
         left = self.length
         held = b""
         hashing: asyncio.Future[None] | None = None
@@ -325,7 +325,7 @@ class VerifiedBody(Body):
         data = await self._body.whole()
         if self.length is not None and len(data) != self.length:
             raise _incomplete()
-        if len(data) > INLINE:
+        if len(data) > INLINE_MAX_BYTES:
             await asyncio.get_running_loop().run_in_executor(None, self._digests.update, data)
         else:
             self._digests.update(data)
@@ -403,7 +403,7 @@ def incoming(
 
 async def _apart(function: Callable[[bytes], list[bytes]], block: bytes) -> list[bytes]:
     """Apply what hashes a block to it, to a large one in a thread."""
-    if len(block) <= INLINE:
+    if len(block) <= INLINE_MAX_BYTES:
         return function(block)
     return await asyncio.get_running_loop().run_in_executor(None, function, block)
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from s3d.api import AnyHeaders, Wire
 from s3d.errors import NotS3, S3Error
 from s3d.protocol import chunked
-from s3d.protocol.headers import METADATA, REMEMBERED
+from s3d.protocol.headers import MAX_REMEMBERED, METADATA
 from s3d.protocol.model import OPERATIONS, Member, Operation, hoisted, integer, neutral, route
 from s3d.protocol.xml import Document
 
@@ -106,7 +106,7 @@ def _named_by(host: str, domains: tuple[str, ...]) -> str:
     return next((bucket for bucket in buckets if bucket and bucket != name), "")
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _carried(operation: str, names: tuple[str, ...]) -> tuple[tuple[int, str, Member | None], ...]:
     """Which headers of a request hold a member of its operation: the place of each, its lower-case name, and the
     member; None for user metadata."""
@@ -119,7 +119,7 @@ def _carried(operation: str, names: tuple[str, ...]) -> tuple[tuple[int, str, Me
     return tuple(found)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _bucket(text: str) -> str:
     """The bucket that the first part of a path names."""
     return _checked(_unquote(text))
@@ -331,7 +331,7 @@ def unknown_members(wire: Wire, operation: Operation | None, understood: Iterabl
     return list(dict.fromkeys(found)) if len(found) > 1 else found
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _unknown_headers(operation: str, names: tuple[str, ...], understood: frozenset[str]) -> tuple[str, ...]:
     """What `unknown_members` says of the headers, of which a name that is there twice is in `names` twice."""
     known: Mapping[str, Member] = OPERATIONS[operation].headers if operation else {}
@@ -347,7 +347,7 @@ def _unknown_headers(operation: str, names: tuple[str, ...], understood: frozens
     return tuple(found)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _unknown_in_query(operation: str, names: tuple[str, ...], understood: frozenset[str]) -> tuple[str, ...]:
     """The same of the names in a query."""
     literals: Mapping[str, str] = OPERATIONS[operation].literals if operation else {}

@@ -6,5 +6,5 @@ METADATA = "x-amz-meta-"
 """What the names of user metadata begin with."""
 TAG_COUNT = "x-amz-tagging-count"
 """How many tags an object has, in an answer to who may know."""
-REMEMBERED = 32
+MAX_REMEMBERED = 32
 """Lists of names of which is remembered what they say: a client sends the same ones with each of its requests."""

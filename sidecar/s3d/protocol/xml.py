@@ -12,9 +12,9 @@ from xml.parsers import expat
 from s3d.protocol.model import Shape
 
 MAX_DEPTH = 16
-PIECE = 4 << 10
+PIECE_BYTES = 4 << 10
 """Bytes of a document that are read at a time."""
-MAX_TAG = 16 * PIECE
+MAX_TAG = 16 * PIECE_BYTES
 """Bytes of a tag with its attributes, which is handed over only when it is whole."""
 ENCODINGS = frozenset(["utf-8", "us-ascii"])
 """What a document may say that it is written in."""
@@ -59,7 +59,7 @@ class Document:
         view = memoryview(data)
         end = 0
         while end < len(data) or not end:
-            start, end = end, min(len(data), end + PIECE) or 1
+            start, end = end, min(len(data), end + PIECE_BYTES) or 1
             try:
                 parser.Parse(view[start:end], end >= len(data))
             except (expat.ExpatError, UnicodeDecodeError) as unreadable:

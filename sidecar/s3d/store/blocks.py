@@ -21,9 +21,9 @@ from s3d.store.threads import OpenFile, make_pool
 
 T = TypeVar("T")
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes of a block; the last one of an object may be shorter."""
-SWEPT_TOGETHER = 500
+SWEEP_BATCH = 500
 """Names that a sweep asks about at once."""
 
 
@@ -133,8 +133,8 @@ class Blocks:
         for number in range(256):
             names = await self._in_thread(os.listdir, self.root / f"{number:02x}")
             old = [name for name in names if own or not name.startswith(self._run)]
-            for start in range(0, len(old), SWEPT_TOGETHER):
-                some = old[start : start + SWEPT_TOGETHER]
+            for start in range(0, len(old), SWEEP_BATCH):
+                some = old[start : start + SWEEP_BATCH]
                 orphans = set(some) - known(some)
                 await self.delete(orphans)
                 gone += len(orphans)

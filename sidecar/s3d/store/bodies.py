@@ -28,7 +28,7 @@ from s3d.errors import CorruptBody, S3Error
 from s3d.store import files
 from s3d.store.failures import StoreFailed, StoreFull, store_error
 from s3d.store.file_body import FileBody, Intact
-from s3d.store.files import BLOCK
+from s3d.store.files import BLOCK_BYTES
 from s3d.store.syncs import DirectorySyncs, sync_dir
 from s3d.store.threads import Line, OpenFile, make_pool
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 Hasher = Callable[[bytes], None]
 MakeRoom = Callable[[int], Awaitable[bool]]
 Came = Callable[[int], Awaitable[None]]
-BLOCKS = 8 * BLOCK
+BLOCKS = 8 * BLOCK_BYTES
 """Bytes that are gathered of all bodies together, before they are written."""
 MIN_BLOCK = 16 << 10
 MAX_CHUNKS = 1000
@@ -260,7 +260,7 @@ class Bodies:
 
     def _block_size(self) -> int:
         """Bytes that are gathered of each body, so that all that are being received hold little together."""
-        return max(MIN_BLOCK, min(BLOCK, BLOCKS // max(1, self._receiving)))
+        return max(MIN_BLOCK, min(BLOCK_BYTES, BLOCKS // max(1, self._receiving)))
 
     async def _share(self, body: FileBody, hasher: Hasher | None) -> Stored | None:
         """Give a stored body another name; None where it has none any more, or cannot have one more."""

@@ -28,7 +28,7 @@ from s3d.store.writer import Apply, Group, Write, Writer
 
 T = TypeVar("T")
 
-GROUP = 512
+MAX_GROUP = 512
 """Most writes that share one commit."""
 Observer = Callable[[int, float, bool], None]
 
@@ -58,7 +58,7 @@ class Database:
     def open(cls, path: Path, schema: Schema, observe: Observer | None = None) -> Self:
         """Open or create the file and bring an older one up to `schema`. Blocks; meant for start-up.
 
-        `observe` is told of each commit on the loop's thread: how many writes, seconds of the writing thread, and
+        `observe` is called for each commit on the loop's thread: how many writes, seconds of the writing thread, and
         whether it failed.
 
         Raises ConfigError for a file of a newer version (which is left untouched), for one that is no database, for a
@@ -168,8 +168,8 @@ class Database:
     def _send_out(self) -> None:
         self._called = False
         self._look_away()
-        taken = self._waiting[:GROUP]
-        del self._waiting[:GROUP]
+        taken = self._waiting[:MAX_GROUP]
+        del self._waiting[:MAX_GROUP]
         group = Group([write for write in taken if write.apply], [write for write in taken if not write.apply])
         self._out = group
         if group.writes and all(write.short for write in group.writes):

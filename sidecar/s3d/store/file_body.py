@@ -12,7 +12,7 @@ from s3d.bounded import BoundedMap
 from s3d.errors import CorruptBody
 from s3d.store import sending
 from s3d.store.failures import store_error
-from s3d.store.files import BLOCK, Stamp, link_open
+from s3d.store.files import BLOCK_BYTES, Stamp, link_open
 from s3d.store.threads import OpenFile
 
 MAX_INTACT = 16_384
@@ -155,7 +155,7 @@ class Intact:
 
 
 def _read(fd: int, start: int, end: int, digest: "hashlib._Hash | None") -> bytes:
-    block = os.pread(fd, min(BLOCK, end - start), start)
+    block = os.pread(fd, min(BLOCK_BYTES, end - start), start)
     if digest:
         digest.update(block)
     return block

@@ -18,9 +18,9 @@ from s3d.store.syncs import sync_dir
 
 Stamp = tuple[int, int]
 """What changes when a file is written to or another takes its name: its inode, and the time of its last write."""
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes that are written, hashed and read at a time."""
-WRITEBACK = 8 * BLOCK
+WRITEBACK = 8 * BLOCK_BYTES
 """Bytes after which what was written starts on its way to the disk."""
 SWEEP_BATCH = 500
 """Files that a sweep looks at at a time."""
@@ -62,9 +62,9 @@ def write(fd: int, block: list[bytes]) -> None:
     while rest:
         rest = rest[os.write(fd, rest) :]
     end = os.lseek(fd, 0, os.SEEK_CUR)
-    if end % WRITEBACK < BLOCK:
+    if end % WRITEBACK < BLOCK_BYTES:
         # On dirty pages this starts their way to the disk and drops nothing: the sync at the end has little left to do.
-        os.posix_fadvise(fd, max(0, end - WRITEBACK - BLOCK), WRITEBACK + BLOCK, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(fd, max(0, end - WRITEBACK - BLOCK_BYTES), WRITEBACK + BLOCK_BYTES, os.POSIX_FADV_DONTNEED)
 
 
 def publish(fd: int, directory: int, id: str) -> Stamp:  # noqa: A002

@@ -18,7 +18,7 @@ from s3d import documents
 from s3d.errors import ConfigError
 from s3d.store.syncs import sync_dir
 
-POLL = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two looks while another process holds the lock."""
 
 
@@ -63,7 +63,7 @@ def make_private(directory: Path) -> None:
 
 
 def lock_dir(path: Path, *, wait: float = 0.0) -> LockFile:
-    """Take the local dir `path` for this process, for life; wait up to `wait` seconds for another one to leave it.
+    """Take the local dir `path` for this process, until it ends; wait up to `wait` seconds for another one to leave it.
 
     Blocks; meant for start-up. Raises ConfigError that names the other process.
     """
@@ -81,7 +81,7 @@ def lock_dir(path: Path, *, wait: float = 0.0) -> LockFile:
             )
         # Again and again, since the holder has it while it looks.
         _try_lock(lock.asked, fcntl.LOCK_SH)
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
     fcntl.flock(lock.asked, fcntl.LOCK_UN)
     me = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat(timespec="seconds")}
     os.ftruncate(fd, 0)

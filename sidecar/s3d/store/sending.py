@@ -5,10 +5,10 @@ import os
 
 from s3d.errors import CorruptBody
 from s3d.store.failures import store_error
-from s3d.store.files import BLOCK
+from s3d.store.files import BLOCK_BYTES
 from s3d.store.threads import OpenFile
 
-STRETCH = 8 * BLOCK
+STRETCH = 8 * BLOCK_BYTES
 """Most bytes that a thread sends at a time."""
 
 

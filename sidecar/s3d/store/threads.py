@@ -14,13 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-THREADS = 16
+MAX_THREADS = 16
 """Threads for disk and digest work; a sync of a large body holds one for as long as it takes."""
 
 
 def make_pool() -> ThreadPoolExecutor:
     """Make the threads that all bodies of a directory share."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-bodies")
+    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="s3d-bodies")
 
 
 class Line:

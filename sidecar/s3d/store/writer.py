@@ -30,13 +30,13 @@ Apply = Callable[[apsw.Connection], T]
 Answer = Callable[[list["Write"], float, bool, bool], None]
 """Told of a group: its writes, seconds that it took, whether it failed, and whether the connection is free again."""
 
-SHORT = 0.005
+MAX_TURN = 0.005
 """Seconds after which the loop leaves the rest of a group of short writes to the thread."""
 CHECKPOINT_PAGES = 2000
 """Pages in the WAL (of 4 KiB) that make a checkpoint due."""
 WAL_HEADER, FRAME_HEADER = 32, 24
 """Bytes of the WAL's header, and of that of each page in it (https://sqlite.org/fileformat.html)."""
-REOPEN_PAUSE = 1.0
+REOPEN_INTERVAL = 1.0
 """Seconds between two attempts to reopen after a failure; writes fail at once meanwhile."""
 log = logging.getLogger(__name__)
 
@@ -96,13 +96,13 @@ class Writer:
         self._thread.start()
 
     def begin(self, group: Group) -> None:
-        """Begin a group on the loop's thread and run what fits into SHORT. The thread does the rest.
+        """Begin a group on the loop's thread and run what fits into MAX_TURN. The thread does the rest.
 
         To be called between the answer of one group and the next `submit`.
         """
         if not self._open:
             return
-        end = time.perf_counter() + SHORT
+        end = time.perf_counter() + MAX_TURN
         try:
             # Another program that holds the lock must not hold up the loop.
             self._open.set_busy_timeout(0)
@@ -234,7 +234,7 @@ class Writer:
             return self._open
         if self.failure and time.monotonic() < self._reopen_at:
             raise self.failure
-        self._reopen_at = time.monotonic() + REOPEN_PAUSE
+        self._reopen_at = time.monotonic() + REOPEN_INTERVAL
         if self.place is not None and (trouble := self.place.look()):
             # What was answered is in the other file.
             raise StoreFailed(trouble, hint="look at the volume of the local dir")

@@ -12,7 +12,7 @@ from s3d.sync.folder import Folder
 from s3d.sync.names import original, why_not
 from s3d.sync.trees import Content, Kind, Row
 
-PAGE = 2048
+MAX_PAGE = 2048
 """Files that are compared in one go."""
 MUCH = 256 << 20
 """Bytes from which on no further file is read in the same go."""
@@ -66,8 +66,8 @@ async def compared(folder: Folder, after: str) -> Page:
             raise S3Error("RemoteUnknown", f"The remote is not known: {seen.why}", status=503)
         root = folder.place.root
         assert root
-        paths = memory.paths(folder.db, after, PAGE)
-        page.is_last = len(paths) < PAGE
+        paths = memory.paths(folder.db, after, MAX_PAGE)
+        page.is_last = len(paths) < MAX_PAGE
         for path in paths:
             if page.bytes >= MUCH:
                 page.is_last = False
@@ -116,7 +116,7 @@ def difference(row: Row, now: Content | None) -> str:
 async def conflicts(folder: Folder, after: str) -> list[dict[str, Any]]:
     """A page of the conflict copies that wait, behind a path: of what, since when, and what each side has of it."""
     db, found = folder.db, []
-    for path in await db.write(memory.copies(after, PAGE)):
+    for path in await db.write(memory.copies(after, MAX_PAGE)):
         of, stamp = original(path), memory.stamp(db, path)
         # The ctime nobody can set: a copy got its name then.
         at = stamp.ctime_ns / 1e9 if stamp else None

@@ -19,7 +19,7 @@ from s3d.sync.plan import Action, Do
 from s3d.sync.root import Root
 from s3d.sync.steady import FileChanged, open_steady
 
-WORKERS = 4
+MAX_WORKERS = 4
 """Files that are sent or fetched at a time."""
 GONE = {404, 412}
 """Statuses of a remote that has something else by now than the plan saw."""
@@ -57,7 +57,7 @@ class Doing:
         for drops in (False, True):
             queue = iter([one for one in actions if (one.do in DROPS) is drops])
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(WORKERS):
+                for _ in range(MAX_WORKERS):
                     tasks.create_task(self._work(queue, outcome))
         return outcome
 

@@ -8,7 +8,7 @@ from errno import ELOOP
 
 from s3d.sync.trees import Content
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -45,7 +45,7 @@ def open_regular(directory: int, name: str) -> int | None:
 def content_of(fd: int) -> Content:
     """Hash an open file from its start."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    while block := os.pread(fd, BLOCK, size):
+    while block := os.pread(fd, BLOCK_BYTES, size):
         sha256.update(block)
         md5.update(block)
         size += len(block)

@@ -38,13 +38,13 @@ from s3d.sync.watch import Watch
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.1
+GATHER_SECONDS = 0.1
 """Seconds in which events are gathered."""
-SOON = 1.0
+SOON_INTERVAL = 1.0
 """Seconds until the next round where something changed while this one ran."""
-LAST_ROUNDS = 5
+MAX_LAST_ROUNDS = 5
 """Rounds that the daemon makes when it ends, at most: a file that is written to all the time has no last version."""
-SHOWN = 100
+MAX_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,12 @@ class Folder:
         rest = self.options.poll
         if self.state in (State.QUIET, State.WORKING):
             # Rounds that were made for the folder's own sake do not put off the next listing.
-            rest = max(min(SOON, rest), self._listed_at + rest - tick())
+            rest = max(min(SOON_INTERVAL, rest), self._listed_at + rest - tick())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SOON if self._soon and self.state is not State.WAITING else rest):
+            async with asyncio.timeout(SOON_INTERVAL if self._soon and self.state is not State.WAITING else rest):
                 await self._woken.wait()
                 # What comes in a burst is looked at once.
-                await asyncio.sleep(GATHER)
+                await asyncio.sleep(GATHER_SECONDS)
 
     def wake(self, *, lists: bool = True) -> None:
         """Have a round made soon; without `lists` by what is known of the remote, if that is not old."""
@@ -201,7 +201,7 @@ class Folder:
         StoreFailed."""
         walk = Walk(root, self._watch.cover) if self._watch else Walk(root)
         number = await self.db.write(memory.walk(walk))
-        self.odd = walk.odd[:SHOWN]
+        self.odd = walk.odd[:MAX_SHOWN]
         # A volume that went away during the walk has shown an empty folder.
         if halt := await self.place.open():
             return halt
@@ -354,7 +354,7 @@ class Folder:
         self._ends = True
         try:
             async with asyncio.timeout(max(0.0, seconds)):
-                for _ in range(LAST_ROUNDS):
+                for _ in range(MAX_LAST_ROUNDS):
                     await self.round()
                     if not self._soon:
                         break
@@ -424,7 +424,7 @@ class Folder:
     def left_alone(self) -> list[dict[str, str]]:
         """Names that are left alone or could not be done, and why."""
         odd = [(name, "the name is not UTF-8") for name in self.odd]
-        rows = [*self.failed.items(), *odd, *memory.left_alone(self.db, SHOWN)]
+        rows = [*self.failed.items(), *odd, *memory.left_alone(self.db, MAX_SHOWN)]
         return [{"path": path, "reason": reason} for path, reason in rows]
 
     def trash(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from s3d.sync.plan import Action, Do
 
-FEW = 10
+MIN_DELETES = 10
 """So many deletes never halt by their share alone: a small folder may well lose half of its files."""
 
 
@@ -124,4 +124,4 @@ def halt(counted: Tally, limits: Limits) -> Halt | None:
 
 
 def _is_much(number: int, files: int, limits: Limits) -> bool:
-    return number > limits.count or number > max(FEW, limits.share * files)
+    return number > limits.count or number > max(MIN_DELETES, limits.share * files)

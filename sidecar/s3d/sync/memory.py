@@ -25,7 +25,7 @@ from s3d.sync.walk import Walk
 
 SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("tables.sql").read_text(encoding="utf-8"))
 NAME = "sync.db"
-FORMER = 8
+MAX_FORMER_ETAGS = 8
 """ETags of an object that are remembered."""
 NO_STAMP = Stamp(0, 0, 0, 0, 0)
 
@@ -246,7 +246,7 @@ def know(path: str, etag: str, content: Content) -> Callable[[apsw.Connection], 
         row = db.execute("SELECT etag, former, delivered FROM base WHERE path = ?", (path,)).fetchone()
         former = row[1].split() if row else []
         if row and row[0] != etag:
-            former = [row[0], *former][:FORMER]
+            former = [row[0], *former][:MAX_FORMER_ETAGS]
         is_delivered = row[2] if row and row[0] == etag else 0
         db.execute(
             "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?, ?)",

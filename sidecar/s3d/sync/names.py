@@ -10,13 +10,13 @@ import re
 
 OWN = ".s3d"
 """The directory in the folder that belongs to s3d: stage, trash and marker."""
-LONGEST_KEY = 1024
+MAX_KEY_BYTES = 1024
 """Bytes of S3's longest key."""
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 """Bytes of the longest name in a directory."""
-SHOWN = 12
+CONTENT_DIGITS = 12
 """Hexadecimal digits of its content in the name of a conflict copy."""
-MARK = re.compile(rf" \(conflict [0-9a-f]{{{SHOWN}}}(?: [0-9]+)?\)(?=(?:\.[^./]*)?\Z)")
+MARK = re.compile(rf" \(conflict [0-9a-f]{{{CONTENT_DIGITS}}}(?: [0-9]+)?\)(?=(?:\.[^./]*)?\Z)")
 """What tells a conflict copy from other files."""
 
 
@@ -28,8 +28,8 @@ def why_not(path: str, prefix: str = "") -> str:
         key = (prefix + path).encode()
     except UnicodeEncodeError:
         return "the name is not UTF-8"
-    if len(key) > LONGEST_KEY:
-        return f"the key is longer than {LONGEST_KEY} bytes"
+    if len(key) > MAX_KEY_BYTES:
+        return f"the key is longer than {MAX_KEY_BYTES} bytes"
     if b"\0" in key:
         return "a file's name has no zero byte"
     parts = path.split("/")
@@ -39,8 +39,8 @@ def why_not(path: str, prefix: str = "") -> str:
         return "a part of the name is . or .."
     if parts[0] == OWN:
         return f"{OWN} in the folder belongs to s3d"
-    if any(len(part.encode()) > LONGEST_NAME for part in parts):
-        return f"a part of the name is longer than {LONGEST_NAME} bytes"
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        return f"a part of the name is longer than {MAX_NAME_BYTES} bytes"
     return ""
 
 
@@ -55,11 +55,11 @@ def conflict_copy(path: str, sha256: bytes, number: int = 1) -> str:
     stem, dot, ending = name.rpartition(".")
     if not stem:
         stem, dot, ending = name, "", ""
-    which = sha256.hex()[:SHOWN] if number == 1 else f"{sha256.hex()[:SHOWN]} {number}"
+    which = sha256.hex()[:CONTENT_DIGITS] if number == 1 else f"{sha256.hex()[:CONTENT_DIGITS]} {number}"
     tail = f" (conflict {which}){dot}{ending}"
-    if len(tail.encode()) > LONGEST_NAME // 2:
+    if len(tail.encode()) > MAX_NAME_BYTES // 2:
         stem, tail = name, f" (conflict {which})"
-    room = LONGEST_NAME - len(tail.encode())
+    room = MAX_NAME_BYTES - len(tail.encode())
     return directory + slash + stem.encode()[:room].decode(errors="ignore") + tail
 
 

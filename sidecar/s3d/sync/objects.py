@@ -19,7 +19,7 @@ from s3d.protocol.answers import etag_of
 from s3d.sync.trees import Content, There
 
 EXECUTABLE = 0o111
-SHARE = 0.5
+QUEUE_SHARE = 0.5
 """How full of its limits the folder makes the write queue: the rest is left to the writes of apps."""
 
 
@@ -98,4 +98,4 @@ class Objects:
         return {"Bucket": self.bucket, "Key": self.prefix + path}
 
     def _terms(self, expects: str, after: tuple[str, str, str] | None = None) -> Terms:
-        return Terms(expects=expects, after=after, conflict="Park", always=True, name=self.name, share=SHARE)
+        return Terms(expects=expects, after=after, conflict="Park", always=True, name=self.name, share=QUEUE_SHARE)

@@ -9,14 +9,14 @@ from s3d.sync.files import Stamp
 from s3d.sync.root import Root
 from s3d.sync.trees import Content
 
-PAGE = 64
+MAX_PAGE = 64
 """Files that are read before what they hold is written down."""
 
 
 async def read(root: Root, db: Database, number: int, stable_for: float) -> bool:
     """Read what a walk has found changed. Whether all of it was read; the rest is being written."""
     after, is_all = "", True
-    while page := memory.unread(db, number, after, PAGE):
+    while page := memory.unread(db, number, after, MAX_PAGE):
         after = page[-1][0]
         still = [(path, stamp) for path, stamp in page if is_at_rest(stamp, stable_for)]
         found, closed = await root.run(hashed, root, still)

@@ -23,13 +23,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from s3d.sync.files import BLOCK, Stamp, content_of, open_regular, stamp_of
+from s3d.sync.files import BLOCK_BYTES, Stamp, content_of, open_regular, stamp_of
 from s3d.sync.names import OWN, conflict_copy
 from s3d.sync.trees import Content
 
 T = TypeVar("T")
 
-THREADS = 6
+MAX_THREADS = 6
 STAGE, TRASH, MARKER, LOCK = "stage", "trash", "folder.json", "lock"
 DRAFT = ".part"
 """The ending of a file in the stage that is not whole yet."""
@@ -53,7 +53,7 @@ class Root:
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.device = os.fstat(self.fd).st_dev
         self._own: dict[str, int] = {}
-        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3d-sync")
+        self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="s3d-sync")
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Do something that blocks in one of the folder's threads."""
@@ -380,7 +380,7 @@ class Root:
         if fd is None:
             return None
         try:
-            found = json.loads(os.read(fd, BLOCK))
+            found = json.loads(os.read(fd, BLOCK_BYTES))
         except ValueError:
             return None
         finally:

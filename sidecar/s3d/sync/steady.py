@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from s3d.api import Body
 from s3d.errors import S3DError
 from s3d.store.threads import OpenFile
-from s3d.sync.files import BLOCK, stamp_of
+from s3d.sync.files import BLOCK_BYTES, stamp_of
 from s3d.sync.root import Root
 from s3d.sync.trees import Content
 
@@ -72,6 +72,6 @@ async def open_steady(root: Root, path: str, content: Content) -> SteadyBody:
 
 
 def _read(fd: int, at: int, update: Callable[[bytes], None]) -> bytes:
-    block = os.pread(fd, BLOCK, at)
+    block = os.pread(fd, BLOCK_BYTES, at)
     update(block)
     return block

@@ -97,7 +97,7 @@ async def test_a_client_that_sends_nothing_is_cut_off(tmp_path: Path, monkeypatc
 async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS", 2)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
     async with doors(tmp_path) as client:
         address = client.doors.addresses[0]
         first, second = await asyncio.open_connection(*address), await asyncio.open_connection(*address)
@@ -114,7 +114,7 @@ async def test_of_too_many_connections_the_oldest_without_a_request_is_closed(
 @pytest.mark.semantics("A-6a")
 async def test_whoever_holds_connections_keeps_no_probe_out(tmp_path: Path) -> None:
     async with doors(tmp_path) as client:
-        held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * server.CONNECTIONS)]
+        held = [await asyncio.open_connection(*client.doors.addresses[0]) for _ in range(3 * server.MAX_CONNECTIONS)]
         for _ in range(20):
             assert (await client.tcp("/healthz")).status == 200
         for _, writer in held:

@@ -15,7 +15,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped_off(monkeypatch: pytest.Monke
             return True
 
     screen = Screen()
-    monkeypatch.setattr(terminal, "FIRST_SHOWN", 0)
+    monkeypatch.setattr(terminal, "PROGRESS_AFTER", 0)
     monkeypatch.setattr("sys.stderr", screen)
     with terminal.Progress(2_000_000) as progress:
         progress.add(500_000)
@@ -25,7 +25,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped_off(monkeypatch: pytest.Monke
 
 def test_progress_is_not_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(terminal, "FIRST_SHOWN", 0)
+    monkeypatch.setattr(terminal, "PROGRESS_AFTER", 0)
     monkeypatch.setattr("sys.stderr", screen)
     with terminal.Progress(10) as progress:
         progress.add(5)

@@ -91,7 +91,7 @@ async def test_the_remote_is_asked_again_when_its_answer_is_old(time: Time) -> N
     known, _ = layer(remote)
     assert await known.rules_of("b") == Rules((ONE,))
     remote.rules["b"] = (TWO,)
-    time.now += cors.FRESH - 1
+    time.now += cors.FRESH_SECONDS - 1
     assert await known.rules_of("b") == Rules((ONE,))
     time.now += 1
     assert await known.rules_of("b") == Rules((TWO,))
@@ -106,14 +106,14 @@ async def test_what_the_remote_showed_last_holds_while_it_shows_nothing(time: Ti
     before, _ = layer(remote, kept)
     await before.rules_of("b")
     remote.error = Unavailable("no answer")
-    time.now += cors.FRESH
+    time.now += cors.FRESH_SECONDS
     after, health = layer(remote, kept)
     for known in (before, after):
         assert await known.rules_of("b") == Rules((ONE,))
     asked = remote.asked["b"]
     assert await after.rules_of("b") == Rules((ONE,))
     assert remote.asked["b"] == asked, "it is not asked again at once"
-    time.now += cors.PAUSE
+    time.now += cors.RETRY_INTERVAL
     health.away = True
     assert await after.rules_of("b") == Rules((ONE,))
     assert await after.rules_of("other") == NO_RULES
@@ -205,13 +205,13 @@ async def test_what_is_asked_at_once_and_what_is_remembered_are_bounded(
 
 @pytest.mark.semantics("R-12b")
 async def test_who_waits_for_a_silent_remote_is_told_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cors, "PATIENCE", 0.01)
+    monkeypatch.setattr(cors, "MAX_WAIT", 0.01)
     remote, kept = Remote(), Kept()
     kept.rules["b"] = (ONE,)
     known, _ = layer(remote, kept)
     remote.answering.clear()
     assert await known.rules_of("b") == Rules((ONE,))
-    monkeypatch.setattr(cors, "PATIENCE", 60.0)
+    monkeypatch.setattr(cors, "MAX_WAIT", 60.0)
     remote.answering.set()
     assert await known.rules_of("b") == NO_RULES
 

@@ -11,12 +11,12 @@ import pytest
 from s3d.client import Client
 from s3d.layers.remote import connect
 from s3d.layers.splice import check
-from s3d.layers.transfers import SPLICED
+from s3d.layers.transfers import SPLICE_MIN_BYTES
 from s3d.metrics import Metrics
 from s3d.settings import Remote
 from tests.contracts.bodies import blocks_of
 
-DATA = random.Random(7).randbytes(SPLICED)
+DATA = random.Random(7).randbytes(SPLICE_MIN_BYTES)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def no_blocking_calls() -> None:
 
 
 def no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s3d.layers.splice.PIPE", -1)  # no system has one of this size
+    monkeypatch.setattr("s3d.layers.splice.PIPE_BYTES", -1)  # no system has one of this size
 
 
 def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:

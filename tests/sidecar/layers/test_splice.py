@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from s3d.layers.splice import PIPE, Pipe, SourceFailed
+from s3d.layers.splice import PIPE_BYTES, Pipe, SourceFailed
 
-DATA = random.Random(7).randbytes(5 * PIPE + 333)
+DATA = random.Random(7).randbytes(5 * PIPE_BYTES + 333)
 HELD = 70_001
 LIMIT = 30.0
 Ends = tuple[socket.socket, socket.socket, socket.socket, socket.socket]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3d.layers.standing import FRESH, Standing
+from s3d.layers.standing import FRESH_SECONDS, Standing
 
 
 @pytest.mark.semantics("R-11")
@@ -16,7 +16,7 @@ def test_a_single_odd_signature_is_not_held_against_the_keys(monkeypatch: pytest
     standing.refused("InvalidAccessKeyId", has_key=True, looked=True)
     assert standing.refusal == "InvalidAccessKeyId"
     standing.passed()
-    now += FRESH
+    now += FRESH_SECONDS
     standing.refused("SignatureDoesNotMatch", has_key=True, looked=False)
     assert (standing.refusal, standing.keys_are_refused) == ("SignatureDoesNotMatch", True)
     standing.refused("AccessDenied", has_key=True, looked=False)

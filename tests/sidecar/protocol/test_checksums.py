@@ -229,7 +229,7 @@ async def test_large_blocks_are_hashed_off_the_loop(monkeypatch: pytest.MonkeyPa
         plain(self, block)
 
     monkeypatch.setattr(checksums.Digests, "update", update)
-    large = bytes(checksums.INLINE + 1)
+    large = bytes(checksums.INLINE_MAX_BYTES + 1)
     body = checksums.incoming(Blocks([DATA, large, large, DATA]), put())
     data = await drain(body, [])
     assert threads == {(len(DATA), True), (len(large), False)}

@@ -16,7 +16,7 @@ from s3d.errors import ConfigError
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed, StoreFull
 from s3d.store.opening import Schema, check_library, log_of
-from s3d.store.writer import CHECKPOINT_PAGES, SHORT
+from s3d.store.writer import CHECKPOINT_PAGES, MAX_TURN
 
 either_thread = pytest.mark.parametrize("short", [False, True], ids=["thread", "loop"])
 SCHEMA = Schema(1, "CREATE TABLE item(key TEXT PRIMARY KEY, body BLOB)")
@@ -135,7 +135,7 @@ async def test_short_writes_run_on_the_loop_and_what_takes_long_goes_on_in_the_t
 
     def wait(connection: apsw.Connection) -> None:
         ran.append(threading.current_thread().name)
-        end = time.perf_counter() + 2 * SHORT
+        end = time.perf_counter() + 2 * MAX_TURN
         while time.perf_counter() < end:
             connection.execute("SELECT 1").fetchall()
 

@@ -35,7 +35,7 @@ async def test_equal_sides_have_no_difference_and_nothing_is_changed(tmp_path: P
 
 async def test_each_difference_is_named_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Page by page."""
-    monkeypatch.setattr(comparison, "PAGE", 2)
+    monkeypatch.setattr(comparison, "MAX_PAGE", 2)
     async with synced(tmp_path) as world:
         for name in "abcdef":
             world.write(name, name.encode())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from s3d.sync.guards import FEW, Halt, Limits, Tally, halt, tally
+from s3d.sync.guards import MIN_DELETES, Halt, Limits, Tally, halt, tally
 from s3d.sync.moves import paired
 from s3d.sync.plan import Do, Rules, plan
 from tests.sidecar.sync.test_plan import base, content, here, there
@@ -50,8 +50,8 @@ def test_a_new_file_is_the_other_half_of_one_drop_only() -> None:
         (Tally(100, drops_here=51), Halt.MASS_DELETE),
         (Tally(100, drops_there=30, drops_here=30), Halt.MASS_DELETE),
         (Tally(100, moves=100), None),
-        (Tally(12, drops_there=FEW), None),
-        (Tally(12, drops_there=FEW + 1), Halt.MASS_DELETE),
+        (Tally(12, drops_there=MIN_DELETES), None),
+        (Tally(12, drops_there=MIN_DELETES + 1), Halt.MASS_DELETE),
         (Tally(1, drops_there=1), Halt.FOLDER_EMPTY),
         (Tally(1, drops_there=1, pushes=1), None),
         (Tally(5, drops_here=5), Halt.REMOTE_EMPTY),

@@ -107,7 +107,7 @@ def test_no_content_vanishes_unless_somebody_who_saw_it_replaced_it(history: lis
 @given(histories)
 @settings(max_examples=400)
 def test_when_it_is_quiet_both_sides_and_the_base_are_equal(history: list[tuple[str, int, str, str]]) -> None:
-    """But for names that a side cannot have: those are told of, and nothing else is planned any more."""
+    """But for names that a side cannot have: those are reported, and nothing else is planned any more."""
     world = worlds()
     for step in history:
         world.step(*step)

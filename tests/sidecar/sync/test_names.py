@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3d.sync.names import LONGEST_NAME, conflict_copy, original, why_not
+from s3d.sync.names import MAX_NAME_BYTES, conflict_copy, original, why_not
 
 SHA = bytes.fromhex("3f9a1c2b4d5e") + bytes(26)
 
@@ -48,7 +48,7 @@ def test_a_copy_is_called_by_its_content(path: str, copy: str) -> None:
 @pytest.mark.semantics("S-6")
 @given(st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1), st.integers(1, 10**6))
 def test_the_name_of_a_copy_can_be_on_both_sides(name: str, number: int) -> None:
-    path = "d/" + name.encode()[:LONGEST_NAME].decode(errors="ignore")
+    path = "d/" + name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     if not why_not(path):
         copy = conflict_copy(path, SHA, number)
         assert why_not(copy) == ""

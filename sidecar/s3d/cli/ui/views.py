@@ -17,7 +17,7 @@ from s3d.errors import S3DError
 from s3d.page import counts
 from s3d.page.counts import Counts
 
-SHOWN = 100
+MAX_SHOWN = 100
 """Rows of each table."""
 
 
@@ -62,7 +62,7 @@ def page() -> Page:
     return Page(
         counts=counts.read(said, read(request("GET", "/history"))),
         under_way=[under_way(one) for one in read(request("GET", "/queue/under-way"))["changes"]],
-        kept=[kept(one) for one in read(request("GET", "/queue?after=0"))["changes"][:SHOWN]],
+        kept=[kept(one) for one in read(request("GET", "/queue?after=0"))["changes"][:MAX_SHOWN]],
         paused=[*paused(said)],
         lists=[one for one in lists(said) if one[2]],
     )
@@ -81,7 +81,7 @@ def lists(said: dict[str, Any]) -> Iterator[tuple[str, str, Sequence[Item]]]:
 def listed(path: str, name: str, show: Callable[[dict[str, Any]], tuple[str, str]]) -> Sequence[Item]:
     """The first rows of a list of the daemon's."""
     try:
-        found = read(request("GET", path))[name][:SHOWN]
+        found = read(request("GET", path))[name][:MAX_SHOWN]
     except S3DError:
         return ()
     return [Item(*map(words.printable, show(one))) for one in found]

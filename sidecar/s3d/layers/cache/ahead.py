@@ -17,29 +17,29 @@ from s3d.client import Answer, Client
 from s3d.clock import tick
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.cache import requests
+from s3d.layers.cache.capacity import Capacity
 from s3d.layers.cache.choice import NO_TAGS
 from s3d.layers.cache.fills import Fills
 from s3d.layers.cache.index import Index
-from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries, pins
 from s3d.layers.cache.rows.entries import Entry, Spot, is_pinned
 from s3d.layers.cache.rows.pins import Pin, State
 from s3d.metrics import Metrics
 from s3d.settings import ReadCache
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
-REST = 1.0
+LOOK_INTERVAL = 1.0
 """Seconds until it is seen that there is something to do."""
-AGAIN = 3600.0
+RECHECK_INTERVAL = 3600.0
 """Seconds after which a pinned object is looked at again, of which nobody has said that it has changed."""
-REFUSED = 600.0
-"""Seconds after which an object is tried again that was read, and is not cached all the same."""
-TROUBLE = 10.0
+REFUSED_PAUSE = 600.0
+"""Seconds after which an object is tried again that was read, and is still not cached."""
+TROUBLE_PAUSE = 10.0
 """Seconds for which nothing is asked of a remote that is away or in trouble."""
-STRETCH = 8 * BLOCK
+STRETCH = 8 * BLOCK_BYTES
 """Bytes that are asked for at a time."""
 COMPLETED = frozenset(["CompleteMultipartUpload", "CopyObject"])
 """What makes objects whose tags the request does not name."""
@@ -49,13 +49,13 @@ class Ahead:
     """Who looks at the pinned names."""
 
     def __init__(
-        self, cache: S3, inner: S3, index: Index, room: Room, fills: Fills, limits: ReadCache, metrics: Metrics
+        self, cache: S3, inner: S3, index: Index, capacity: Capacity, fills: Fills, limits: ReadCache, metrics: Metrics
     ) -> None:
         """Take the cache, through which objects are read, and the remote, which says what they are."""
         self._reader = Client(cache)
         self._remote = Client(inner)
         self._index = index
-        self._room = room
+        self._capacity = capacity
         self._fills = fills
         self._limits = limits
         self._metrics = metrics
@@ -92,7 +92,7 @@ class Ahead:
         now = self._index.clock.now()
         pin = self._index.read(lambda db: pins.due(db, now), nothing)
         if pin is None:
-            await asyncio.sleep(REST)
+            await asyncio.sleep(LOOK_INTERVAL)
             return
         try:
             settled = await self._settle(pin)
@@ -104,7 +104,7 @@ class Ahead:
                 await self._index.write(lambda db: pins.settle(db, pin, state, at))
         except (Unavailable, StoreFailed) as error:
             log.debug("%s/%s is fetched later: %s", pin.bucket, pin.key, error)
-            await asyncio.sleep(TROUBLE)
+            await asyncio.sleep(TROUBLE_PAUSE)
 
     async def _settle(self, pin: Pin) -> tuple[State, float] | None:
         """Have a pinned object here; its state, and when it is looked at again. None where it is not pinned any more.
@@ -117,9 +117,9 @@ class Ahead:
                 return None
             length, etag = int(head.result.get("ContentLength", 0)), head.headers.get("ETag", "")
             here = self._here(pin, etag)
-            if not await self._room.may_pin(length, here):
+            if not await self._capacity.may_pin(length, here):
                 await self._index.write(lambda db: pins.fasten(db, pin, stays=False))
-                return "over", AGAIN
+                return "over", RECHECK_INTERVAL
             if here is not None and all(here.blocks):
                 await self._read(pin, (0, 1))
             else:
@@ -131,12 +131,12 @@ class Ahead:
                 raise Unavailable(error.message) from error
             if error.status in (403, 404):
                 return None
-            return "waiting", REFUSED
+            return "waiting", REFUSED_PAUSE
         here = self._here(pin, etag)
         if here is None or not all(here.blocks):
-            return "waiting", REFUSED
+            return "waiting", REFUSED_PAUSE
         await self._index.write(lambda db: pins.fasten(db, pin, stays=True))
-        return "kept", AGAIN
+        return "kept", RECHECK_INTERVAL
 
     async def _ask(self, pin: Pin) -> Answer | None:
         """What the remote says of a name; None where it is not pinned. Raises S3Error and Unavailable."""
@@ -186,5 +186,5 @@ def _missing(length: int, here: Entry | None) -> Iterator[tuple[int, int]]:
     """The stretches of an object of which something is not here."""
     for start in range(0, length, STRETCH):
         end = min(length, start + STRETCH)
-        if here is None or not all(here.blocks[start // BLOCK : -(-end // BLOCK)]):
+        if here is None or not all(here.blocks[start // BLOCK_BYTES : -(-end // BLOCK_BYTES)]):
             yield start, end

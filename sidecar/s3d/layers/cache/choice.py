@@ -29,9 +29,9 @@ from s3d.settings import ReadCache
 
 SAID = {"true": Truth.YES, PIN: Truth.YES, "false": Truth.NO}
 """What the values of the tag mean."""
-OF_OBJECTS = 3600.0
+OBJECT_TAGS_SECONDS = 3600.0
 """Seconds for which tags of an object are taken for what they were, while there are as many."""
-OF_BUCKETS = 300.0
+BUCKET_TAGS_SECONDS = 300.0
 """The same for those of a bucket, and for tags that were refused."""
 MAX_REMEMBERED = 10_000
 NO_TAGS = frozenset(["NoSuchTagSet", "MethodNotAllowed", "NotImplemented"])
@@ -173,7 +173,7 @@ class Choice:
         with self._changes.era(spot.bucket, spot.key) as era:
             tags = await self._ask(call, "GetObjectTagging", {"Bucket": spot.bucket, "Key": spot.key, **version})
             if era.sound:
-                until = tick() + (OF_BUCKETS if tags is None else OF_OBJECTS)
+                until = tick() + (BUCKET_TAGS_SECONDS if tags is None else OBJECT_TAGS_SECONDS)
                 self._of_objects[spot.bucket, spot.key] = {**known, spot.version: Asked(tags, until)}
         return tags
 
@@ -182,7 +182,7 @@ class Choice:
         if asked is None or tick() >= asked.until:
             with self._changes.era(call.bucket, "") as era:
                 tags = await self._ask(call, "GetBucketTagging", {"Bucket": call.bucket})
-                asked = Asked(tags, tick() + OF_BUCKETS)
+                asked = Asked(tags, tick() + BUCKET_TAGS_SECONDS)
                 if era.sound:
                     self._of_buckets[call.bucket] = asked
         return asked.tags
@@ -197,7 +197,7 @@ class Choice:
 
 
 def told(spot: Spot, headers: AnyHeaders | None, length: int, tags: Tags) -> Subject:
-    """What a policy is told of an object. Its length is known in any case."""
+    """What a policy gets to know of an object. Its length is known in any case."""
     described, metadata = _described(headers, length)
     described = {"content-length": str(length)} if described is None else described
     return Subject(spot.bucket, spot.key, None, tags, described, metadata, None)

@@ -17,7 +17,7 @@ from s3d.settings import Opa
 
 log = logging.getLogger(__name__)
 
-HELD_FOR = 60.0
+DECISION_SECONDS = 60.0
 """Seconds for which a decision is taken for what it was."""
 MAX_REMEMBERED = 10_000
 SILENT = Answer(Verdict.NONE, why="the policy does not answer", is_reached=False)
@@ -82,7 +82,7 @@ class Consent:
 
     async def _put(self, question: str) -> Answer:
         assert self._ask is not None
-        whom, until = self.whom, tick() + HELD_FOR
+        whom, until = self.whom, tick() + DECISION_SECONDS
         answer = await self._ask(question)
         if whom != self.whom:
             # The settings have changed meanwhile: it may be anybody's answer.

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from s3d.api import Headers
 from s3d.bounded import BoundedMap
 from s3d.errors import CorruptBody
+from s3d.layers.cache.capacity import Capacity
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
-from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
 from s3d.layers.cache.rows.entries import Spot, Tags
-from s3d.store.blocks import BLOCK, BlockFile, Blocks
+from s3d.store.blocks import BLOCK_BYTES, BlockFile, Blocks
 from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Copy:
 
     def stretch(self, number: int) -> tuple[int, int]:
         """The bytes of a block."""
-        return number * BLOCK, min(self.length, (number + 1) * BLOCK)
+        return number * BLOCK_BYTES, min(self.length, (number + 1) * BLOCK_BYTES)
 
     def fill_of(self, number: int) -> Fill | None:
         """What brings a block just now."""
@@ -68,7 +68,7 @@ class Copy:
     def missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """Runs of blocks (from, up to) of a stretch of bytes that are neither there nor coming."""
         runs: list[tuple[int, int]] = []
-        for number in range(start // BLOCK, -(-end // BLOCK)):
+        for number in range(start // BLOCK_BYTES, -(-end // BLOCK_BYTES)):
             if self.blocks[number] or self.fill_of(number) is not None:
                 continue
             if runs and runs[-1][1] == number:
@@ -79,7 +79,7 @@ class Copy:
 
     def has(self, start: int, end: int) -> bool:
         """Whether a stretch of bytes is there."""
-        return all(self.blocks[start // BLOCK : -(-end // BLOCK)])
+        return all(self.blocks[start // BLOCK_BYTES : -(-end // BLOCK_BYTES)])
 
     async def is_sound(self, number: int) -> bool:
         """Whether a block that is there is what was written: it is looked at once a start. Raises StoreFailed."""
@@ -94,11 +94,11 @@ class Copy:
 class Copies:
     """The copies that are in use, and those in the index."""
 
-    def __init__(self, index: Index, blocks: Blocks, room: Room) -> None:
+    def __init__(self, index: Index, blocks: Blocks, capacity: Capacity) -> None:
         """Take where they are kept, and who counts that."""
         self._index = index
         self._blocks = blocks
-        self._room = room
+        self._capacity = capacity
         self._live: dict[Spot, Copy] = {}
         self._unnamed: list[str] = []
         """Files to delete that no row names."""
@@ -138,14 +138,16 @@ class Copies:
         log.warning("what is cached of %s/%s is dropped: %s", spot.bucket, spot.key, error)
         with contextlib.suppress(StoreFailed):
             went = await self._index.write(lambda db: entries.drop_file(db, file))
-            self._room.went(went, "damaged")
+            self._capacity.went(went, "damaged")
             return went[0] > 0
         return False
 
     async def begin(self, spot: Spot, etag: str, length: int) -> Copy:
         """A new copy, which takes the place of any other and is used by the caller. Raises StoreFailed."""
         file = await self._blocks.create()
-        copy = Copy(spot, etag, length, file, array("Q", bytes(8 * -(-length // BLOCK))), self._verified_of(file.name))
+        copy = Copy(
+            spot, etag, length, file, array("Q", bytes(8 * -(-length // BLOCK_BYTES))), self._verified_of(file.name)
+        )
         copy.users = 1
         if spot in self._live:
             self.make_void(spot.bucket, spot.key)

@@ -9,7 +9,7 @@ from array import array
 
 from s3d.api import Body
 from s3d.errors import Unavailable
-from s3d.store.blocks import BLOCK, BlockFile
+from s3d.store.blocks import BLOCK_BYTES, BlockFile
 
 
 class Changed(Unavailable):
@@ -49,18 +49,18 @@ class Fill:
         """Write what comes of a body, which is closed: a block is written while the next one comes. Raises Unavailable
         where it does not come whole, and StoreFailed."""
         held: list[bytes] = []
-        size, at = 0, self.first * BLOCK
+        size, at = 0, self.first * BLOCK_BYTES
         writing: asyncio.Task[None] | None = None
         try:
             async for chunk in body.chunks():
                 held.append(chunk)
                 size += len(chunk)
-                while size >= BLOCK:
+                while size >= BLOCK_BYTES:
                     data = b"".join(held)
                     if writing is not None:
                         await writing
-                    writing = asyncio.ensure_future(self._write(file, at, data[:BLOCK], blocks, verified))
-                    held, size, at = [data[BLOCK:]], size - BLOCK, at + BLOCK
+                    writing = asyncio.ensure_future(self._write(file, at, data[:BLOCK_BYTES], blocks, verified))
+                    held, size, at = [data[BLOCK_BYTES:]], size - BLOCK_BYTES, at + BLOCK_BYTES
             if writing is not None:
                 await writing
             if at + size != self.end:
@@ -75,7 +75,7 @@ class Fill:
             await body.aclose()
 
     async def _write(self, file: BlockFile, at: int, data: bytes, blocks: "array[int]", verified: set[int]) -> None:
-        number = at // BLOCK
+        number = at // BLOCK_BYTES
         if number >= self.last or at + len(data) > self.end:
             raise Unavailable("The remote's response is longer than it said")
         blocks[number] = await file.write(at, data) + 1

@@ -14,15 +14,15 @@ from s3d import client
 from s3d.api import S3, Body, Call
 from s3d.errors import S3DError, Unavailable
 from s3d.layers.cache import requests
+from s3d.layers.cache.capacity import Capacity
 from s3d.layers.cache.changes import Changes, Era
 from s3d.layers.cache.copies import Copies, Copy
 from s3d.layers.cache.fill import Changed, Fill
 from s3d.layers.cache.index import Index
-from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries, pins
 from s3d.layers.cache.rows.entries import New, Spot
 from s3d.metrics import Metrics
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
@@ -42,13 +42,15 @@ class NoRoom(S3DError):
 class Fills:
     """Starts fills, and keeps what they bring."""
 
-    def __init__(self, inner: S3, index: Index, copies: Copies, changes: Changes, room: Room, metrics: Metrics) -> None:
+    def __init__(
+        self, inner: S3, index: Index, copies: Copies, changes: Changes, capacity: Capacity, metrics: Metrics
+    ) -> None:
         """Take what is asked, and where what comes is kept."""
         self._inner = inner
         self._index = index
         self._copies = copies
         self._changes = changes
-        self._room = room
+        self._capacity = capacity
         self._metrics = metrics
         self._tasks: dict[asyncio.Task[None], Spot] = {}
 
@@ -81,7 +83,7 @@ class Fills:
         await self._reserve(copy, runs)
         if copy.missing(start, end) != runs:
             # Somebody else began meanwhile.
-            self._room.give_back(_size(copy, runs))
+            self._capacity.give_back(_size(copy, runs))
             return await self.fetch(call, copy, start, end)
         era = contextlib.ExitStack()
         sound = era.enter_context(self._changes.era(copy.spot.bucket, copy.spot.key))
@@ -113,18 +115,18 @@ class Fills:
         self._copies.forget(copy)
         with contextlib.suppress(StoreFailed):
             count, size = await self._index.write(lambda db: entries.drop_file(db, copy.file.name))
-            self._room.changed(-count, -size)
+            self._capacity.changed(-count, -size)
 
     async def _reserve(self, copy: Copy, runs: list[tuple[int, int]]) -> None:
         """Take room in the limits and on the disk."""
         size = _size(copy, runs)
-        if len(self._tasks) >= MAX_FILLS or not await self._room.take(size, 0 if copy.row is not None else 1):
+        if len(self._tasks) >= MAX_FILLS or not await self._capacity.take(size, 0 if copy.row is not None else 1):
             raise NoRoom
         try:
             for first, last in runs:
-                await copy.file.reserve(first * BLOCK, copy.stretch(last - 1)[1])
+                await copy.file.reserve(first * BLOCK_BYTES, copy.stretch(last - 1)[1])
         except BaseException:
-            self._room.give_back(size)
+            self._capacity.give_back(size)
             raise
 
     def _start(
@@ -174,7 +176,7 @@ class Fills:
             self._fail(copy, fills, bug)
         finally:
             copy.fills = [fill for fill in copy.fills if fill not in fills]
-            self._room.give_back(_size(copy, [(fill.first, fill.last) for fill in fills]))
+            self._capacity.give_back(_size(copy, [(fill.first, fill.last) for fill in fills]))
             era.close()
             file.close()
             self._copies.leave(copy)
@@ -190,7 +192,7 @@ class Fills:
 
     async def _ask(self, call: Call, copy: Copy, fill: Fill) -> Body:
         """Ask for the blocks of a fill. Raises Changed and Unavailable."""
-        start, end = fill.first * BLOCK, fill.end
+        start, end = fill.first * BLOCK_BYTES, fill.end
         named = {name: call.params[name] for name in CARRIED if name in call.params}
         asked = client.request(
             "GetObject",
@@ -251,11 +253,11 @@ class Fills:
             self._copies.forget(copy)
             return False
         row, gone, freed = kept
-        self._room.changed(1 - gone, size - freed)
+        self._capacity.changed(1 - gone, size - freed)
         copy.row, copy.written = row, size
         return True
 
 
 def _size(copy: Copy, runs: list[tuple[int, int]]) -> int:
     """Bytes of some runs of blocks."""
-    return sum(copy.stretch(last - 1)[1] - first * BLOCK for first, last in runs)
+    return sum(copy.stretch(last - 1)[1] - first * BLOCK_BYTES for first, last in runs)

@@ -16,16 +16,16 @@ from multidict import CIMultiDict
 from s3d.api import Body, BytesBody, Delivered
 from s3d.errors import S3DError
 from s3d.layers.cache import requests
+from s3d.layers.cache.capacity import Capacity
 from s3d.layers.cache.changes import Changes, Era
 from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
-from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import pins
 from s3d.layers.cache.rows.entries import New, Spot
 from s3d.metrics import Metrics
-from s3d.store.blocks import BLOCK, Blocks
+from s3d.store.blocks import BLOCK_BYTES, Blocks
 from s3d.store.file_body import FileBody
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class HandedOver:
         copies: Copies,
         changes: Changes,
         choice: Choice,
-        room: Room,
+        capacity: Capacity,
         metrics: Metrics,
     ) -> None:
         """Take where they are kept."""
@@ -53,7 +53,7 @@ class HandedOver:
         self._copies = copies
         self._changes = changes
         self._choice = choice
-        self._room = room
+        self._capacity = capacity
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
@@ -99,12 +99,12 @@ class HandedOver:
             await stack.aclose()
 
     async def _take(self, spot: Spot, new: New, body: Body, era: Era) -> None:
-        if not await self._room.take(new.length, 1):
+        if not await self._capacity.take(new.length, 1):
             return
         try:
             await self._write(spot, new, body, era)
         finally:
-            self._room.give_back(new.length)
+            self._capacity.give_back(new.length)
 
     async def _write(self, spot: Spot, new: New, body: Body, era: Era) -> None:
         file = await (self._blocks.take(body) if isinstance(body, FileBody) else self._blocks.create())
@@ -112,10 +112,12 @@ class HandedOver:
             return
         kept = None
         try:
-            blocks = array("Q", bytes(8 * -(-new.length // BLOCK)))
+            blocks = array("Q", bytes(8 * -(-new.length // BLOCK_BYTES)))
             if isinstance(body, FileBody):
                 for number in range(len(blocks)):
-                    blocks[number] = await file.crc(number * BLOCK, min(new.length, (number + 1) * BLOCK)) + 1
+                    blocks[number] = (
+                        await file.crc(number * BLOCK_BYTES, min(new.length, (number + 1) * BLOCK_BYTES)) + 1
+                    )
             else:
                 await file.reserve(0, new.length)
                 await Fill(0, len(blocks), new.length).run(body, file, blocks, set())
@@ -130,5 +132,5 @@ class HandedOver:
         if kept is not None:
             _, gone, freed = kept
             self._copies.make_void(spot.bucket, spot.key)
-            self._room.changed(1 - gone, taken - freed)
+            self._capacity.changed(1 - gone, taken - freed)
             self._metrics.cache_fills.labels("handed").inc()

@@ -20,6 +20,7 @@ from s3d.filters.match import Truth
 from s3d.layers.cache import requests
 from s3d.layers.cache.ahead import Ahead
 from s3d.layers.cache.asking import Asking
+from s3d.layers.cache.capacity import Capacity
 from s3d.layers.cache.changes import Changes
 from s3d.layers.cache.choice import Choice
 from s3d.layers.cache.consent import Consent
@@ -27,7 +28,6 @@ from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fills import Fills
 from s3d.layers.cache.handed import HandedOver
 from s3d.layers.cache.index import Index, remove
-from s3d.layers.cache.room import Room
 from s3d.layers.cache.rows import entries
 from s3d.layers.cache.rows.entries import Entry, Spot
 from s3d.layers.cache.serve import Serving
@@ -67,24 +67,24 @@ class Cache:
         self._changes = Changes()
         self._consent = Consent(ask, settings.opa)
         self._choice = Choice(inner, self._changes, limits, self._consent)
-        self.room = Room(index, blocks, limits, metrics, kept_free)
-        self._copies = Copies(index, blocks, self.room)
-        self._fills = Fills(inner, index, self._copies, self._changes, self.room, metrics)
+        self.capacity = Capacity(index, blocks, limits, metrics, kept_free)
+        self._copies = Copies(index, blocks, self.capacity)
+        self._fills = Fills(inner, index, self._copies, self._changes, self.capacity, metrics)
         self._validations = Validations(inner, limits, metrics)
         self._serving = Serving(
             inner, index, self._copies, self._changes, self._choice, self._fills, self._validations, limits, metrics
         )
-        self._handed = HandedOver(index, blocks, self._copies, self._changes, self._choice, self.room, metrics)
-        self._asking = Asking(index, self._copies, self._consent, self.room)
+        self._handed = HandedOver(index, blocks, self._copies, self._changes, self._choice, self.capacity, metrics)
+        self._asking = Asking(index, self._copies, self._consent, self.capacity)
         self._verification = Verification(index, blocks, self._copies, self._fills, metrics)
-        self._ahead = Ahead(self, inner, index, self.room, self._fills, limits, metrics)
+        self._ahead = Ahead(self, inner, index, self.capacity, self._fills, limits, metrics)
         self._looks = 0
         self._judged_by: str | None = None
         """The filter that all entries were judged by; None: it is not looked up yet."""
         self._has_lost = False
         """Whether files of this run have lost their rows."""
         index.on_anew = self._begun_anew
-        self.room.count()
+        self.capacity.count()
 
     async def __call__(self, call: Call) -> Reply:
         """Serve one call; raises what an S3 may raise."""
@@ -122,7 +122,7 @@ class Cache:
         ):
             return
         count, size = await self._index.drop(bucket, key)
-        self.room.changed(-count, -size)
+        self.capacity.changed(-count, -size)
         if count:
             self._metrics.cache_evictions.labels("changed").inc(count)
 
@@ -134,7 +134,7 @@ class Cache:
         self._has_lost = True
         self._judged_by = None
         self._copies.make_void("", "")
-        self.room.count()
+        self.capacity.count()
 
     async def sweep(self) -> None:
         """Delete the files that a crash has left, or an index that is gone. Raises StoreFailed."""
@@ -161,7 +161,7 @@ class Cache:
             for spot, _ in left_out:
                 self._copies.make_void(spot.bucket, spot.key)
             files = [file for _, file in left_out]
-            self.room.went(await self._index.write(partial(entries.drop_files, files=files)), "filter")
+            self.capacity.went(await self._index.write(partial(entries.drop_files, files=files)), "filter")
         await self._index.write(lambda db: entries.keep(db, {"filter": wanted}))
         self._judged_by = wanted
 
@@ -179,12 +179,12 @@ class Cache:
         self._looks += 1
         if not self._looks % NOTED_INTERVAL and not self._index.is_open:
             await self._index.open()
-            self.room.count()
+            self.capacity.count()
         try:
             if self._has_lost and self._index.is_open:
                 await self.sweep()
             await self.rejudge()
-            await self.room.trim()
+            await self.capacity.trim()
             await self._blocks.delete(self._copies.take_unnamed())
             if not self._looks % NOTED_INTERVAL:
                 await self._index.flush()
@@ -195,7 +195,7 @@ class Cache:
         await asyncio.sleep(LOOK_INTERVAL)
 
     async def run(self) -> None:
-        """Run for life."""
+        """Run until cancelled."""
         try:
             await self.sweep()
         except StoreFailed as error:
@@ -206,16 +206,16 @@ class Cache:
             tasks.create_task(for_ever("what the policy says of the read cache", self._asking.look, self._metrics))
 
     def _show(self) -> None:
-        self._metrics.cache_entries.set(self.room.files)
-        self._metrics.cache_bytes.set(self.room.bytes)
+        self._metrics.cache_entries.set(self.capacity.files)
+        self._metrics.cache_bytes.set(self.capacity.bytes)
         if not self._looks % NOTED_INTERVAL:
             self._ahead.show()
 
     def status(self) -> dict[str, Any]:
         """The cache in counts."""
         return {
-            "entries": self.room.files,
-            "bytes": self.room.bytes,
+            "entries": self.capacity.files,
+            "bytes": self.capacity.bytes,
             "usable": self._index.is_open,
             "decided": self._consent.decides or not self._consent.is_asked_for,
             "pins": dict(self._ahead.counts()),
@@ -237,8 +237,8 @@ class Cache:
         with self._changes.changing(bucket, ""):
             self._copies.make_void(bucket, "")
             count, size = await self._index.write(lambda db: entries.drop(db, bucket, "", prefix))
-        self.room.changed(-count, -size)
-        await self.room.delete()
+        self.capacity.changed(-count, -size)
+        await self.capacity.delete()
         return {"entries": count, "bytes": size}
 
     async def verify(self, bucket: str, prefix: str, after: int, block: int) -> dict[str, Any]:
@@ -279,7 +279,7 @@ async def open_cache(
     await index.open()
     cache = Cache(inner, index, blocks, settings, metrics, ask)
     try:
-        if not cache.room.files:
+        if not cache.capacity.files:
             # There is nothing to judge anew, and what comes is judged by the filter of now.
             with contextlib.suppress(StoreFailed):
                 await cache.rejudge()

@@ -8,11 +8,11 @@ from s3d.errors import CorruptBody, Unavailable
 from s3d.layers.cache.copies import Copies, Copy
 from s3d.layers.cache.fills import Fills
 from s3d.metrics import Metrics
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 
-AHEAD = 8
+MAX_BLOCKS_AHEAD = 8
 """Most blocks that are sent at a time."""
-TRIES = 3
+MAX_TRIES = 3
 """How often a block is fetched for one reader, where it is damaged each time."""
 
 
@@ -51,13 +51,13 @@ class Reader(Body):
         Unavailable and StoreFailed.
         """
         await self._fills.fetch(self._call, self._copy, self._start, self._end)
-        await self._ready(self._start // BLOCK)
+        await self._ready(self._start // BLOCK_BYTES)
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the blocks. Raises Unavailable and StoreFailed."""
         at, stop = self._inside(start, end)
         while at < stop:
-            number = at // BLOCK
+            number = at // BLOCK_BYTES
             await self._ready(number)
             upto = min(stop, self._copy.stretch(number)[1])
             try:
@@ -71,10 +71,10 @@ class Reader(Body):
     async def _send(self, socket: int, start: int = 0, end: int | None = None) -> None:
         at, stop = self._inside(start, end)
         while at < stop:
-            number = at // BLOCK
+            number = at // BLOCK_BYTES
             await self._ready(number)
             last = number
-            while last + 1 < min(number + AHEAD, len(self._copy.blocks)) and last + 1 in self._copy.verified:
+            while last + 1 < min(number + MAX_BLOCKS_AHEAD, len(self._copy.blocks)) and last + 1 in self._copy.verified:
                 last += 1
             upto = min(stop, self._copy.stretch(last)[1])
             await self._file.send(socket, at, upto)
@@ -86,7 +86,7 @@ class Reader(Body):
     async def _ready(self, number: int) -> None:
         """Wait until a block is there, and sound."""
         copy = self._copy
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             if not copy.blocks[number]:
                 fill = copy.fill_of(number)
                 if fill is None:

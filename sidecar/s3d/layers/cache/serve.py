@@ -31,7 +31,7 @@ from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
-NOT_CACHED_FOR = 60.0
+NOT_CACHED_SECONDS = 60.0
 """Seconds for which nobody waits for another's read of an object that turned out not to be cacheable."""
 MAX_NOT_CACHED = 10_000
 MAX_LENGTH = 64 << 30
@@ -287,7 +287,7 @@ class Serving:
 
     def _note_left_out(self, spot: Spot) -> None:
         """Let nobody wait for another's read of what is not cached."""
-        self._not_cached[spot] = tick() + NOT_CACHED_FOR
+        self._not_cached[spot] = tick() + NOT_CACHED_SECONDS
 
     async def _note_tags(self, call: Call, copy: Copy, tags: Tags) -> None:
         if tags is None or tags == copy.tags:
@@ -317,7 +317,7 @@ class Serving:
         if stretch is None or not stretch[2] or not shown.is_clear:
             return None
         if not requests.may_be_kept(headers) or stretch[2] > MAX_LENGTH:
-            self._not_cached[spot] = tick() + NOT_CACHED_FOR
+            self._not_cached[spot] = tick() + NOT_CACHED_SECONDS
             return None
         wish, _ = await self._choice.wants(call, spot, headers, stretch[2])
         if wish is Wish.DROP:
@@ -357,7 +357,7 @@ class Serving:
                 if reply.status == 206 or not length or not self._index.is_open:
                     return reply
                 if not requests.may_be_kept(reply.headers):
-                    self._not_cached[spot] = tick() + NOT_CACHED_FOR
+                    self._not_cached[spot] = tick() + NOT_CACHED_SECONDS
                     return reply
                 if not era.sound:
                     return reply

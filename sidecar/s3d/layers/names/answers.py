@@ -19,7 +19,7 @@ from s3d.protocol import listings, paging
 from s3d.protocol.listings import Entry
 from s3d.store.db import Database
 
-BATCH = 2000
+MAX_BATCH = 2000
 """Changes that are read at once."""
 GONE = Entry("")
 """Stands for a name that is not there any more."""
@@ -99,9 +99,9 @@ def _known(db: Database, asked: Asked, page: KeptPage, span: Span) -> tuple[Span
     """What is known of the names of a span, or of the first ones in it: the entry, or that it is GONE; None where it is
     in doubt."""
     bucket = asked.call.bucket
-    changes = rows.changes(db, bucket, span, page.seq, BATCH)
-    doubts = rows.doubts(db, bucket, span, BATCH)
-    ends = [keys[-1] + "\0" for keys in ([key for key, _ in changes], doubts) if len(keys) == BATCH]
+    changes = rows.changes(db, bucket, span, page.seq, MAX_BATCH)
+    doubts = rows.doubts(db, bucket, span, MAX_BATCH)
+    ends = [keys[-1] + "\0" for keys in ([key for key, _ in changes], doubts) if len(keys) == MAX_BATCH]
     if ends:
         span = Span(span.low, min(ends))
     entries = pages.unpack(page.data)

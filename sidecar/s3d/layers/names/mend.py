@@ -12,8 +12,8 @@ from s3d.layers.names.effects import Object
 from s3d.layers.names.flights import Flights
 from s3d.layers.names.memory import Memory
 
-BATCH = 100
-ABSENT = 404
+MAX_BATCH = 100
+NOT_FOUND = 404
 
 
 async def look(memory: Memory, flights: Flights, inner: S3) -> None:
@@ -21,12 +21,12 @@ async def look(memory: Memory, flights: Flights, inner: S3) -> None:
     client = Client(inner, "door")
     last = ("", "")
     while memory.db is not None:
-        names = rows.in_doubt(memory.db, last, BATCH)
+        names = rows.in_doubt(memory.db, last, MAX_BATCH)
         for bucket, key, identity, seq in names:
             last = (bucket, key)
             if not flights.flies(bucket, key):
                 await mend(memory, flights, client.acting(identity), bucket, key, seq)
-        if len(names) < BATCH:
+        if len(names) < MAX_BATCH:
             return
 
 
@@ -42,7 +42,7 @@ async def mend(memory: Memory, flights: Flights, client: Client, bucket: str, ke
         shown = await client.head_object(bucket, key, fresh=True, ChecksumMode="ENABLED")
         effect = effects.of_head(shown.headers, int(shown.result.get("ContentLength", -1)))
     except S3Error as error:
-        effect = "gone" if error.status == ABSENT and not error.unknown else "unknown"
+        effect = "gone" if error.status == NOT_FOUND and not error.unknown else "unknown"
     if effect in ("unknown", "nothing") or flights.flies(bucket, key):
         return
     text = effect.pack() if isinstance(effect, Object) else None

@@ -16,7 +16,7 @@ from s3d.layers.names.spans import Span
 from s3d.protocol import listings, paging
 from s3d.protocol.listings import Entry, Page
 
-LEVEL = 1
+COMPRESSION_LEVEL = 1
 """Of the compression: names are much alike, and a page is to be kept quickly."""
 
 
@@ -77,7 +77,7 @@ def digest(cursor: str) -> bytes:
 
 def pack(entries: Iterable[Entry]) -> bytes:
     """Entries as they are kept."""
-    return zlib.compress(json.dumps([list(entry) for entry in entries]).encode(), LEVEL)
+    return zlib.compress(json.dumps([list(entry) for entry in entries]).encode(), COMPRESSION_LEVEL)
 
 
 def unpack(data: bytes) -> tuple[Entry, ...]:

@@ -32,18 +32,18 @@ from s3d.store.failures import StoreFailed, StoreFull
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
+MAX_BATCH = 64
 """Changes that are asked about together."""
-SIDE_BY_SIDE = 16
+MAX_CONCURRENT = 16
 """Questions that are under way at once."""
-FEW, PAUSE = 16, 0.01
+MAX_HELD_AT_ONCE, HOLD_PAUSE = 16, 0.01
 """Changes that are held together while nobody answers, and seconds until the next ones: the commit of a request waits
 for that of these. However many wait, they take a small part of what requests take."""
-REST = 1.0
+RETRY_INTERVAL = 1.0
 """Seconds between two tries while there is no decision, and between two looks at the settings."""
-SHARE = 4
+REST_SHARE = 4
 """A look at all that there was no decision of rests for so many times its length."""
-DENIED_REST = 60.0
+DENIED_INTERVAL = 60.0
 """Seconds between two looks at what the policy holds."""
 
 
@@ -85,12 +85,12 @@ class Look:
             return []
         if not self._behind:
             self._began = now
-        found = self._some(db, self._behind, BATCH)
+        found = self._some(db, self._behind, MAX_BATCH)
         if found:
             self._behind = found[-1].seq
         else:
             self._behind = 0
-            self.due_at = now + max(self._rest, SHARE * (now - self._began))
+            self.due_at = now + max(self._rest, REST_SHARE * (now - self._began))
         return found
 
     def restart(self) -> None:
@@ -99,7 +99,7 @@ class Look:
 
 
 class Asking:
-    """Asks for life."""
+    """Asks until cancelled."""
 
     def __init__(self, db: Database, clock: Clock, settings: Settings, ask: Ask | None, told: Told) -> None:
         """Take whom to ask, None for nobody, and what is called with a bucket when what waits in it was judged."""
@@ -109,8 +109,8 @@ class Asking:
         self._ask = ask
         self._told = told
         self._woken = asyncio.Event()
-        self._undecided = Look(verdicts.undecided, REST)
-        self._denied = Look(verdicts.denied, DENIED_REST)
+        self._undecided = Look(verdicts.undecided, RETRY_INTERVAL)
+        self._denied = Look(verdicts.denied, DENIED_INTERVAL)
         self._silence: Answer | None = None
         """What came of the latest questions, where nobody has answered."""
         self._is_back = False
@@ -157,11 +157,11 @@ class Asking:
                 self._silence = None
         except StoreFailed as error:
             log.error("what the policy says cannot be kept: %s", error)
-            await asyncio.sleep(REST)
+            await asyncio.sleep(RETRY_INTERVAL)
         if self._silence is not None:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(REST):
+            async with asyncio.timeout(RETRY_INTERVAL):
                 await self._woken.wait()
 
     async def _round(self) -> None:
@@ -193,7 +193,7 @@ class Asking:
             self._is_back = bool(found)
             if found:
                 return found
-        found = verdicts.unasked(self._db, 0, BATCH) or verdicts.denied_anew(self._db, BATCH)
+        found = verdicts.unasked(self._db, 0, MAX_BATCH) or verdicts.denied_anew(self._db, MAX_BATCH)
         return found or self._undecided.batch(self._db) or self._denied.batch(self._db)
 
     def _probes(self) -> list[Asked]:
@@ -202,9 +202,9 @@ class Asking:
         now = time.monotonic()
         if now < self._probe_at:
             return []
-        self._probe_at = now + REST
+        self._probe_at = now + RETRY_INTERVAL
         is_silent = self._silence is not None
-        few = 1 if is_silent else SIDE_BY_SIDE
+        few = 1 if is_silent else MAX_CONCURRENT
         found = verdicts.undecided(self._db, self._probed, few) or verdicts.undecided(self._db, 0, few)
         if is_silent and not found:
             found = verdicts.unasked(self._db, self._probed, few) or verdicts.unasked(self._db, 0, few)
@@ -225,7 +225,7 @@ class Asking:
 
         todo = iter(batch)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(min(SIDE_BY_SIDE, len(batch))):
+            for _ in range(min(MAX_CONCURRENT, len(batch))):
                 tasks.create_task(work(todo))
         return sorted(given, key=lambda one: one.asked.seq)
 
@@ -246,17 +246,19 @@ class Asking:
         """Rest until it is time to try again, and treat what waits as asked meanwhile, the oldest first. What there is
         no time for is left to the next rest: it is not judged, and does not leave."""
         is_open = self._settings.opa.fail_upload == "open"
-        until, given_up, is_full = time.monotonic() + REST, 0, True
+        until, given_up, is_full = time.monotonic() + RETRY_INTERVAL, 0, True
         while (now := time.monotonic()) < until:
             if is_full and verdicts.unasked(self._db, 0, 1):
-                some = await self._db.write(lambda db: verdicts.give_up(db, answer, FEW, is_open=is_open), short=True)
+                some = await self._db.write(
+                    lambda db: verdicts.give_up(db, answer, MAX_HELD_AT_ONCE, is_open=is_open), short=True
+                )
                 given_up += len(some)
                 for bucket in set(some):
                     self._told(bucket)
-                is_full = len(some) == FEW
+                is_full = len(some) == MAX_HELD_AT_ONCE
             else:
                 is_full = False
-            await asyncio.sleep(min(PAUSE, until - now) if is_full else until - now)
+            await asyncio.sleep(min(HOLD_PAUSE, until - now) if is_full else until - now)
         if given_up:
             becomes = "leave" if is_open else "are held"
             log.warning("%d changes %s without a decision of the policy: %s", given_up, becomes, answer.why)
@@ -271,7 +273,7 @@ class Asking:
 
 
 def _is_vain(given: list[Given]) -> bool:
-    return len(given) >= SIDE_BY_SIDE and not any(one.answer.is_reached for one in given)
+    return len(given) >= MAX_CONCURRENT and not any(one.answer.is_reached for one in given)
 
 
 def _say(asked: Asked, answer: Answer, *, is_open: bool) -> None:

@@ -17,7 +17,7 @@ from s3d.layers.queue.rows import account, lookups, uploads
 from s3d.settings import WriteQueue
 from s3d.store.db import Database
 
-COUNTED_AFTER = 256
+RECOUNT_AFTER = 256
 """Reservations after which the tables are looked at again: some of what they count was never reserved."""
 
 
@@ -74,7 +74,7 @@ class Capacity:
     def reserve_now(self, size: int, files: int = 0, coming: int = 0, share: float = 1.0) -> bool:
         """Reserve room where there is some as far as memory knows; whether there is."""
         self._uncounted += 1
-        if self._ballast.dropped or self._uncounted > COUNTED_AFTER or not self._fits(size + coming, files, share):
+        if self._ballast.dropped or self._uncounted > RECOUNT_AFTER or not self._fits(size + coming, files, share):
             return False
         self._add(size, files)
         return True

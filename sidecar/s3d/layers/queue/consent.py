@@ -21,7 +21,7 @@ from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
-SIDE_BY_SIDE = 16
+MAX_CONCURRENT = 16
 """Questions of one request that are under way at once."""
 
 
@@ -42,7 +42,7 @@ class Consent:
     async def refusal(self, writes: Iterable[Held]) -> str | S3Error:
         """Why writes may not leave: the policy, in words; an error where there is no decision; "" where they may."""
         rest = iter(writes)
-        while some := list(itertools.islice(rest, SIDE_BY_SIDE)):
+        while some := list(itertools.islice(rest, MAX_CONCURRENT)):
             for found in await asyncio.gather(*map(self._refusal, some)):
                 if found:
                     return found

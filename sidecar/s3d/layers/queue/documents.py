@@ -19,7 +19,7 @@ from s3d.protocol.model import Operation
 
 MAX_BYTES = 8 << 20
 """Bytes of all large documents that are in memory at once; the largest one may have as many."""
-SMALL = 64 << 10
+SMALL_DOCUMENT = 64 << 10
 """Bytes of a document that counts as part of its connection."""
 
 
@@ -63,7 +63,7 @@ class Documents:
     async def understood(self, operation: Operation, data: bytes) -> tuple[dict[str, Any], list[str]]:
         """The members that a document gives, and the elements that the model does not know. Raises MalformedXML."""
         steps = decode.input_steps(operation, data)
-        async with self._turns[len(data) <= SMALL]:
+        async with self._turns[len(data) <= SMALL_DOCUMENT]:
             while True:
                 try:
                     next(steps)
@@ -74,7 +74,7 @@ class Documents:
 
     async def _whole(self, call: Call, size: int, limit: int) -> bytes:
         try:
-            async with asyncio.timeout(None if size <= SMALL else self._patience):
+            async with asyncio.timeout(None if size <= SMALL_DOCUMENT else self._patience):
                 return await read_all(call.body, limit)
         except ValueError:
             raise S3Error("MalformedXML", "The XML you provided is larger than any valid one") from None
@@ -83,7 +83,7 @@ class Documents:
 
     @contextlib.asynccontextmanager
     async def _share(self, size: int) -> AsyncIterator[None]:
-        if size <= SMALL:
+        if size <= SMALL_DOCUMENT:
             yield
             return
         await self._wait(size)

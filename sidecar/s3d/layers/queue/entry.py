@@ -79,7 +79,7 @@ class Write:
     """Raises the S3Error of a store that does not take its name (Q-15c)."""
     refuse: Callable[[Decision], Reply] = refuse
     asked: Content | None = None
-    """What the queue's filter is told of its object. None: the filter was asked when the object began."""
+    """What the queue's filter gets to know of its object. None: the filter was asked when the object began."""
     profile: WriteProfile | None = None
     """Its kind, where the remote must have accepted one before the queue takes the next."""
     content: Content | None = None

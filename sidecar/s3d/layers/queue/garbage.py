@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 1.0
 """Seconds after which it looks by itself, and notes what it has deleted."""
-NOTED_TOGETHER = 64
+MAX_BATCH = 64
 """Deleted files after which that is noted at once: their rows are read again at each look."""
 
 
@@ -64,7 +64,7 @@ class Garbage:
         while files := self._found():
             await asyncio.gather(*map(self._bodies.delete, files))
             self._gone.update(files)
-            if len(self._gone) >= NOTED_TOGETHER:
+            if len(self._gone) >= MAX_BATCH:
                 await self._note()
 
     def _found(self) -> list[str]:

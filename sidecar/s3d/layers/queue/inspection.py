@@ -19,11 +19,11 @@ from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
-AT_START = 10_000
+MAX_AT_START = 10_000
 """Changes, and uploads, that are looked at before the door opens."""
 POLL_INTERVAL = 1.0
 """Seconds between two looks at whether something was set aside."""
-SELDOM = 10
+FOREIGN_LOOK_EVERY = 10
 """One in so many of them asks whether another program has written, where nothing of ours is written."""
 
 
@@ -33,19 +33,19 @@ async def before_all(db: Database) -> None:
     def look(db: apsw.Connection) -> None:
         damage.look_at_knowledge(db)
         damage.look_at_attempts(db)
-        damage.look(db, damage.LOWEST, AT_START)
-        damage.look_at_uploads(db, "", AT_START)
+        damage.look(db, damage.MIN_ROWID, MAX_AT_START)
+        damage.look_at_uploads(db, "", MAX_AT_START)
 
     await db.write(look)
 
 
 async def run(db: Database, metrics: Metrics, wake: Callable[[], None]) -> None:
-    """Look at the others, and tell of what was set aside, for life."""
+    """Look at the others, and report what was set aside, until cancelled."""
     seen, turn = -1, 0
     while True:
         try:
             turn += 1
-            if not turn % SELDOM:
+            if not turn % FOREIGN_LOOK_EVERY:
                 # Who else has written shows in a transaction of our own.
                 await db.write(lambda _: None)
             if seen != db.doubts:
@@ -60,15 +60,15 @@ async def run(db: Database, metrics: Metrics, wake: Callable[[], None]) -> None:
 async def look_at_all(db: Database) -> None:
     """Look at every row, some at a time. Raises StoreFailed."""
     await db.write(damage.look_at_knowledge)
-    after: int | None = damage.LOWEST
+    after: int | None = damage.MIN_ROWID
     while after is not None:
         behind = after
-        after = await db.write(lambda db, behind=behind: damage.look(db, behind, damage.STEP))  # type: ignore[misc]
+        after = await db.write(lambda db, behind=behind: damage.look(db, behind, damage.MAX_BATCH))  # type: ignore[misc]
     upload: str | None = ""
     while upload is not None:
         last = upload
         upload = await db.write(
-            lambda db, last=last: damage.look_at_uploads(db, last, damage.STEP)  # type: ignore[misc]
+            lambda db, last=last: damage.look_at_uploads(db, last, damage.MAX_BATCH)  # type: ignore[misc]
         )
 
 

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between two looks at the filter."""
-BATCH = 500
+MAX_BATCH = 500
 """Changes that are judged in one transaction."""
 SETTING = "S3D_WRITE_QUEUE_PUSH_FILTER"
 MAX_SHOWN = 500
@@ -128,7 +128,7 @@ class Judging:
         after: int | None = 0
 
         def some(db: apsw.Connection, behind: int, now: float) -> int | None:
-            last = claims.judge_holds(db, bucket, behind, BATCH, now)
+            last = claims.judge_holds(db, bucket, behind, MAX_BATCH, now)
             if last is None:
                 holds.judged(db, bucket)
             return last

@@ -70,7 +70,7 @@ from s3d.store.place import Place
 
 log = logging.getLogger(__name__)
 
-ORPHAN_GRACE = 3600.0
+ORPHAN_GRACE_SECONDS = 3600.0
 """Seconds that a body without a row is left alone: its request may still be under way."""
 READING = frozenset(["GET", "HEAD"])
 PLACE_INTERVAL = 0.5
@@ -157,7 +157,7 @@ class Queue:
         return "" if self._context.db.place is None else self._context.db.place.trouble
 
     async def watch_place(self) -> None:
-        """Run for life: look whether the local dir is still where it was."""
+        """Run until cancelled: look whether the local dir is still where it was."""
         known = ""
         place = self._context.db.place
         while place is not None:
@@ -198,7 +198,7 @@ class Queue:
             others.update(binding.of_others(context.db, files) - ours)
             return ours | others
 
-        swept = await context.bodies.sweep(known, ORPHAN_GRACE)
+        swept = await context.bodies.sweep(known, ORPHAN_GRACE_SECONDS)
         if others:
             log.error(
                 "bodies (%d) are newer than the database, and are left alone: it is an older copy, in the place of the "
@@ -209,11 +209,11 @@ class Queue:
             log.error("a strange file in the directory of bodies is quarantined: %s", name)
 
     async def look_after_rows(self) -> None:
-        """Run for life: find rows that cannot be read, and tell of them."""
+        """Run until cancelled: find rows that cannot be read, and report them."""
         await inspection.run(self._context.db, self._context.metrics, self._context.wake)
 
     async def look_after_uploads(self) -> None:
-        """Run for life: expire, clean up and spill uploads."""
+        """Run until cancelled: expire, clean up and spill uploads."""
         await upkeep.run(self._contexts.upkeep)
 
     @property

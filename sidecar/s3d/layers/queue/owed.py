@@ -20,7 +20,7 @@ T = TypeVar("T")
 Write = Callable[[apsw.Connection], T]
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0
+RETRY_INTERVAL = 1.0
 """Seconds between two tries to write to a local dir that fails."""
 
 
@@ -42,7 +42,7 @@ class Owed:
             except StoreFailed as error:
                 log.error("an outcome cannot be recorded, and is tried again: %s", error)
                 await self.make_room(error)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(RETRY_INTERVAL)
 
     async def make(self, write: Write[object], then: Callable[[], None]) -> None:
         """Make a write at once, or, where the local dir fails, in the background; `then` is called when it is made."""
@@ -62,7 +62,7 @@ class Owed:
             await self._ballast.drop()
 
     async def run(self) -> None:
-        """Make for life what could not be made at once, in its order."""
+        """Make, until cancelled, what could not be made at once, in its order."""
         while True:
             self._news.clear()
             while self._later:

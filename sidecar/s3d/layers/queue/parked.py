@@ -33,9 +33,9 @@ from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+MAX_PAGE = 500
 """Changes that are looked at, tried again or discarded in one go."""
-SHOWN = 20
+MAX_SHOWN = 20
 """Changes that are named to whoever waits for a flush."""
 
 
@@ -57,7 +57,7 @@ class Context:
 
 def listed(context: Context, bucket: str, prefix: str, seq: int | None, after: int) -> list[dict[str, Any]]:
     """A page of them in the order of their acknowledgement, behind the change `after`."""
-    return [describe(context, change) for change in lookups.kept(context.db, bucket, prefix, seq, after, PAGE)]
+    return [describe(context, change) for change in lookups.kept(context.db, bucket, prefix, seq, after, MAX_PAGE)]
 
 
 def describe(context: Context, change: Change) -> dict[str, Any]:
@@ -104,7 +104,7 @@ async def retry(context: Context, bucket: str, prefix: str, seq: int | None) -> 
     again: list[int] = []
     left: list[dict[str, Any]] = []
     after = 0
-    while page := lookups.kept(context.db, bucket, prefix, seq, after, PAGE):
+    while page := lookups.kept(context.db, bucket, prefix, seq, after, MAX_PAGE):
         after = page[-1].seq
         now = context.clock.now()
         tried = await context.db.write(lambda db, page=page, now=now: transitions.unpark(db, page, now))  # type: ignore[misc]
@@ -119,7 +119,7 @@ async def retry(context: Context, bucket: str, prefix: str, seq: int | None) -> 
         now = context.clock.now()
         await context.db.write(lambda db: lanes.hasten(db, now, bucket))
     context.wake()
-    return {"changes": len(again), "left": left[:PAGE]}
+    return {"changes": len(again), "left": left[:MAX_PAGE]}
 
 
 WHY = {
@@ -136,7 +136,7 @@ async def discard(context: Context, bucket: str, prefix: str, seq: int | None) -
     """Drop changes and their bodies for good. Reads of their keys then answer from the remote. What was to be delivered
     after one of them is parked."""
     dropped = size = after = 0
-    while page := lookups.kept(context.db, bucket, prefix, seq, after, PAGE):
+    while page := lookups.kept(context.db, bucket, prefix, seq, after, MAX_PAGE):
         after = page[-1].seq
         gone = await context.db.write(lambda db, page=page: transitions.discard(db, page))  # type: ignore[misc]
         for change in gone:
@@ -178,7 +178,7 @@ async def flush(context: Context, bucket: str, prefix: str, upto: int | None) ->
     count, size = await context.db.write(look)
     if first:
         context.wake()
-    waits = lookups.kept(context.db, bucket, prefix, None, 0, SHOWN)
+    waits = lookups.kept(context.db, bucket, prefix, None, 0, MAX_SHOWN)
     shut = [lane for lane in lanes.shut(context.db) if lane.bucket == bucket or not bucket]
     return {
         "upto": until,

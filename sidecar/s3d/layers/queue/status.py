@@ -11,7 +11,7 @@ from s3d.layers.queue.rows import changes, claims, lanes, lookups, verdicts
 from s3d.layers.queue.rows.changes import Change
 from s3d.store.db import Database
 
-OFTEN = 5
+MANY_ATTEMPTS = 5
 """Attempts from which on a change is named that is not delivered."""
 MAX_TRIED = 20
 """Changes that are named so."""
@@ -124,7 +124,7 @@ def tried(db: Database) -> list[dict[str, Any]]:
             "code": change.code,
             "reason": change.reason,
         }
-        for change in claims.tried(db, OFTEN, MAX_TRIED)
+        for change in claims.tried(db, MANY_ATTEMPTS, MAX_TRIED)
     ]
 
 

@@ -130,7 +130,7 @@ class Turns:
                     turn.lost = not isinstance(error, S3Error) or error.unknown
                     raise
             finally:
-                # A client that left while its row was asked for has one all the same: the key would wait behind it.
+                # A client that left while its row was asked for has one nevertheless: the key would wait behind it.
                 await asyncio.shield(self._leave(standing, bucket, keys, turn))
 
     async def _start(self, waiter: Waiter, deadline: float) -> None:

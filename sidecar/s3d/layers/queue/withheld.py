@@ -67,7 +67,7 @@ def rule(db: Database, call: Call, content: Content, key: str) -> str:
 
 
 def held_of(db: Database, call: Call, content: Content, key: str) -> Held:
-    """What rules and the policy are told of a write to a key; of one that removes it, what its last put said."""
+    """What rules and the policy get to know of a write to a key; of one that removes it, what its last put said."""
     if call.operation in REMOVING:
         return Held(call.bucket, key, call.identity, Op.DELETE, holds.last_put(db.read, call.bucket, key))
     return Held(call.bucket, key, call.identity, Op.PUT, content)

@@ -7,11 +7,11 @@ import pytest
 
 from s3d import config
 from s3d.errors import S3Error
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from tests.caches import Far, cached, how
 from tests.contracts.bodies import pattern
 
-LARGE = pattern(2 * BLOCK + 9)
+LARGE = pattern(2 * BLOCK_BYTES + 9)
 
 
 @pytest.mark.semantics("C-3")
@@ -54,7 +54,7 @@ async def test_what_is_not_cached_is_503(tmp_path: Path) -> None:
         await there.get("k", Range="bytes=0-9")
         await there.quiet()
         far.away = True
-        for asked in ({}, {"Range": f"bytes={BLOCK}-"}):
+        for asked in ({}, {"Range": f"bytes={BLOCK_BYTES}-"}):
             error = await there.ask("GetObject", "k", **asked)
             assert isinstance(error, S3Error)
             assert error.status == 503

@@ -10,7 +10,7 @@ import pytest
 from s3d.api import Call
 from s3d.errors import S3Error
 from s3d.layers.cache.index import Index
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from s3d.store.failures import StoreFailed
 from tests.caches import BUCKET, Far, cached, how
 from tests.callers import Answer, ask, door_call
@@ -88,9 +88,9 @@ async def test_what_only_reads_drops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.semantics("C-9")
 async def test_a_fill_that_began_before_a_change_is_discarded(tmp_path: Path) -> None:
-    far = Far(lets=BLOCK)
+    far = Far(lets=BLOCK_BYTES)
     async with cached(tmp_path, far) as there:
-        old = pattern(2 * BLOCK)
+        old = pattern(2 * BLOCK_BYTES)
         await far.put("k", old)
         reading = asyncio.ensure_future(there.get("k"))
         while not far.given:  # noqa: ASYNC110 (the remote has no event for it)

@@ -9,7 +9,7 @@ import pytest
 from s3d import config
 from s3d.api import Call
 from s3d.errors import S3Error
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.callers import ask
 from tests.contracts.bodies import pattern
@@ -152,7 +152,7 @@ async def test_the_same_filter_drops_nothing_over_a_restart(tmp_path: Path) -> N
     far = Far()
     rules = f"{BUCKET}/*[tag:t=1]"
     async with cached(tmp_path, far, filter=rules) as there:
-        await far.put("k", pattern(BLOCK + 1), Tagging="t=1")
+        await far.put("k", pattern(BLOCK_BYTES + 1), Tagging="t=1")
         await read(there)
         await there.cache.rejudge()
     far.away = True

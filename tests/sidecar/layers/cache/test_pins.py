@@ -15,7 +15,7 @@ from s3d.layers.cache import ahead
 from s3d.layers.cache.rows import entries, pins
 from s3d.layers.cache.rows.entries import New, Spot
 from s3d.layers.cache.rows.pins import Pin
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from s3d.store.db import Database
 from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.callers import Answer, ask
@@ -24,7 +24,7 @@ from tests.queues import until
 
 PINNED = {"Tagging": "s3d.cache=pin"}
 TAGS = {"TagSet": [{"Key": "s3d.cache", "Value": "pin"}]}
-LARGE = pattern(2 * ahead.STRETCH + BLOCK + 3)
+LARGE = pattern(2 * ahead.STRETCH + BLOCK_BYTES + 3)
 
 
 async def look(there: Cached) -> dict[str, int]:
@@ -67,7 +67,7 @@ async def test_a_pinned_object_of_which_a_little_was_read_is_fetched_whole(tmp_p
         await far.put("k", LARGE, **PINNED)
         await there.get("k", Range="bytes=0-0")
         await there.quiet()
-        assert far.given == BLOCK
+        assert far.given == BLOCK_BYTES
         assert there.cache.status()["pins"] == {"kept": 0, "waiting": 1, "over": 0}
         assert await look(there) == {"kept": 1}
         # No byte twice: each stretch is of what was missing.
@@ -75,12 +75,12 @@ async def test_a_pinned_object_of_which_a_little_was_read_is_fetched_whole(tmp_p
         await is_here(there, "k", LARGE)
 
 
-@pytest.mark.parametrize("size", [1, BLOCK, 2 * ahead.STRETCH + 1])
+@pytest.mark.parametrize("size", [1, BLOCK_BYTES, 2 * ahead.STRETCH + 1])
 async def test_an_object_that_is_written_with_the_tag_is_fetched_though_nobody_reads_it(
     tmp_path: Path, size: int
 ) -> None:
     far = Far()
-    async with cached(tmp_path, far, max_size=100 * BLOCK) as there:
+    async with cached(tmp_path, far, max_size=100 * BLOCK_BYTES) as there:
         await there.ask("PutObject", "k", pattern(size), identity="a", **PINNED)
         await there.ask("PutObject", "other", pattern(size), identity="a", Tagging="s3d.cache=true")
         assert await look(there) == {"kept": 1}
@@ -132,16 +132,16 @@ async def test_an_upload_is_looked_at_where_nothing_else_is_pinned(tmp_path: Pat
 @pytest.mark.semantics("C-7a")
 async def test_what_is_pinned_stays_when_others_go(tmp_path: Path) -> None:
     far = Far()
-    async with cached(tmp_path, far, max_size=20 * BLOCK) as there:
-        await there.ask("PutObject", "pinned", pattern(8 * BLOCK), **PINNED)
+    async with cached(tmp_path, far, max_size=20 * BLOCK_BYTES) as there:
+        await there.ask("PutObject", "pinned", pattern(8 * BLOCK_BYTES), **PINNED)
         assert await look(there) == {"kept": 1}
         for number in range(40):
-            await far.put(str(number), pattern(BLOCK))
+            await far.put(str(number), pattern(BLOCK_BYTES))
             await there.get(str(number))
             await there.quiet()
         config.reload(there.settings, {"S3D_READ_CACHE_MAX_AGE": "0.001ms"})
-        await there.cache.room.trim()
-        assert there.cache.status()["bytes"] <= 20 * BLOCK
+        await there.cache.capacity.trim()
+        assert there.cache.status()["bytes"] <= 20 * BLOCK_BYTES
         assert there.metric("s3d_cache_evictions_total", why="limit") > 0
         assert there.metric("s3d_cache_evictions_total", why="age") > 0
         assert [one["key"] for one in there.cache.listed(BUCKET, "", 0)] == ["pinned"]
@@ -149,36 +149,36 @@ async def test_what_is_pinned_stays_when_others_go(tmp_path: Path) -> None:
         await make_due(there)
         assert await look(there) == {"kept": 1}
         assert far.given == given
-        await is_here(there, "pinned", pattern(8 * BLOCK))
+        await is_here(there, "pinned", pattern(8 * BLOCK_BYTES))
 
 
 @pytest.mark.semantics("C-7a")
 async def test_pinned_objects_take_half_of_the_limit_and_no_more(tmp_path: Path) -> None:
     far = Far()
-    async with cached(tmp_path, far, max_size=20 * BLOCK) as there:
+    async with cached(tmp_path, far, max_size=20 * BLOCK_BYTES) as there:
         for number in range(6):
-            await there.ask("PutObject", str(number), pattern(3 * BLOCK), **PINNED)
+            await there.ask("PutObject", str(number), pattern(3 * BLOCK_BYTES), **PINNED)
         assert await look(there) == {"kept": 3, "over": 3}
-        assert far.given == 9 * BLOCK
+        assert far.given == 9 * BLOCK_BYTES
         # Somebody reads the others: they are cached as any other, and are not fetched again when they have gone.
         for number in [*range(6), "x", "y", *range(6)]:
             if number in ("x", "y"):
-                await far.put(str(number), pattern(3 * BLOCK))
+                await far.put(str(number), pattern(3 * BLOCK_BYTES))
             await there.get(str(number))
             await there.quiet()
             assert await look(there) == {"kept": 3, "over": 3}
-        assert there.cache.status()["bytes"] <= 20 * BLOCK
+        assert there.cache.status()["bytes"] <= 20 * BLOCK_BYTES
         for number in range(3):
-            await is_here(there, str(number), pattern(3 * BLOCK))
+            await is_here(there, str(number), pattern(3 * BLOCK_BYTES))
         given = far.given
         await make_due(there)
         assert await look(there) == {"kept": 3, "over": 3}
         assert far.given == given
         # A limit that shrinks loosens what is beyond it.
-        config.reload(there.settings, {"S3D_READ_CACHE_MAX_SIZE": 15 * BLOCK})
+        config.reload(there.settings, {"S3D_READ_CACHE_MAX_SIZE": 15 * BLOCK_BYTES})
         await make_due(there)
         assert await look(there) == {"kept": 2, "over": 4}
-        config.reload(there.settings, {"S3D_READ_CACHE_MAX_SIZE": 20 * BLOCK})
+        config.reload(there.settings, {"S3D_READ_CACHE_MAX_SIZE": 20 * BLOCK_BYTES})
         assert there.metric("s3d_cache_pinned_objects", state="over") == 0
         there.cache._ahead.show()
         assert there.metric("s3d_cache_pinned_objects", state="over") == 4
@@ -186,14 +186,14 @@ async def test_pinned_objects_take_half_of_the_limit_and_no_more(tmp_path: Path)
 
 async def test_what_needs_more_room_than_pinned_objects_leave_drives_nothing_out(tmp_path: Path) -> None:
     far = Far()
-    async with cached(tmp_path, far, max_size=20 * BLOCK) as there:
-        await there.ask("PutObject", "pinned", pattern(9 * BLOCK), **PINNED)
+    async with cached(tmp_path, far, max_size=20 * BLOCK_BYTES) as there:
+        await there.ask("PutObject", "pinned", pattern(9 * BLOCK_BYTES), **PINNED)
         await look(there)
         await far.put("small", b"data")
-        await far.put("large", pattern(12 * BLOCK))
+        await far.put("large", pattern(12 * BLOCK_BYTES))
         await there.get("small")
         await there.quiet()
-        assert (await there.get("large")).data == pattern(12 * BLOCK)
+        assert (await there.get("large")).data == pattern(12 * BLOCK_BYTES)
         await there.quiet()
         assert sorted(one["key"] for one in there.cache.listed(BUCKET, "", 0)) == ["pinned", "small"]
 
@@ -252,7 +252,7 @@ async def test_what_is_gone_or_refused_is_pinned_no_more(tmp_path: Path) -> None
 
 
 async def test_what_the_remote_cannot_give_now_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "TROUBLE", 0)
+    monkeypatch.setattr(ahead, "TROUBLE_PAUSE", 0)
     far = Far()
     async with cached(tmp_path, far) as there:
         await there.ask("PutObject", "k", LARGE, **PINNED)

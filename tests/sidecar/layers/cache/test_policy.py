@@ -24,8 +24,8 @@ DATA = b"data"
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rests are short, and the client remembers no answer: what is remembered is the cache's."""
     monkeypatch.setattr(asking, "INTERVAL", 0.02)
-    monkeypatch.setattr(asking, "REST", 0.02)
-    monkeypatch.setattr(opa, "FRESH", 0.0)
+    monkeypatch.setattr(asking, "FULL_LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr(opa, "FRESH_SECONDS", 0.0)
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +114,7 @@ async def test_what_there_is_no_decision_of_is_kept_as_the_settings_say(tmp_path
 async def test_for_want_of_a_decision_nothing_is_dropped(
     tmp_path: Path, fail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent, "HELD_FOR", 0.0)
+    monkeypatch.setattr(consent, "DECISION_SECONDS", 0.0)
     far, policy = Far(), Scripted()
     async with governed(tmp_path, far, policy, fail=fail, runs=True) as there:
         await far.put("k", DATA)
@@ -137,7 +137,7 @@ async def test_for_want_of_a_decision_nothing_is_dropped(
 async def test_what_the_policy_comes_to_deny_is_dropped_though_nobody_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent, "HELD_FOR", 0.0)
+    monkeypatch.setattr(consent, "DECISION_SECONDS", 0.0)
     far, policy = Far(), Scripted()
     async with governed(tmp_path, far, policy, runs=True) as there:
         for key in ("a", "b"):
@@ -153,7 +153,7 @@ async def test_what_the_policy_comes_to_deny_is_dropped_though_nobody_reads_it(
 async def test_a_denial_holds_for_what_is_answered_without_the_remote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consent, "HELD_FOR", 0.0)
+    monkeypatch.setattr(consent, "DECISION_SECONDS", 0.0)
     far, policy = Far(), Scripted()
     async with governed(tmp_path, far, policy, fresh_for=60) as there:
         await far.put("k", DATA)

@@ -13,18 +13,18 @@ from multidict import CIMultiDict
 
 from s3d.api import Call, Wire
 from s3d.errors import S3Error
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from tests.caches import BUCKET, CHUNK, Far, cached, how
 from tests.callers import Answer, ask, door_call
 from tests.contracts.bodies import pattern
 
 ROUNDS = 10_000 if float(os.environ.get("S3D_E2E_SOAK_HOURS", "0")) else 100
-LARGE = pattern(3 * BLOCK + 5)
+LARGE = pattern(3 * BLOCK_BYTES + 5)
 CRC = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
 
 
 @pytest.mark.semantics("C-2")
-@pytest.mark.parametrize("size", [1, 100, BLOCK, 3 * BLOCK + 5])
+@pytest.mark.parametrize("size", [1, 100, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
 async def test_the_second_read_asks_and_fetches_nothing(tmp_path: Path, size: int) -> None:
     far = Far()
     async with cached(tmp_path, far) as there:
@@ -71,9 +71,9 @@ async def test_what_somebody_else_wrote_is_read(tmp_path: Path) -> None:
     [
         ("bytes=0-0", 0, 1),
         ("bytes=5-9", 5, 10),
-        (f"bytes={BLOCK - 1}-{BLOCK}", BLOCK - 1, BLOCK + 1),
+        (f"bytes={BLOCK_BYTES - 1}-{BLOCK_BYTES}", BLOCK_BYTES - 1, BLOCK_BYTES + 1),
         ("bytes=-7", len(LARGE) - 7, len(LARGE)),
-        (f"bytes={2 * BLOCK}-", 2 * BLOCK, len(LARGE)),
+        (f"bytes={2 * BLOCK_BYTES}-", 2 * BLOCK_BYTES, len(LARGE)),
     ],
 )
 async def test_a_range_of_what_is_cached_is_answered_as_the_remote_would(
@@ -216,14 +216,14 @@ async def test_a_header_that_nobody_knows_makes_it_the_remotes_to_answer(tmp_pat
 
 @pytest.mark.semantics("C-5")
 async def test_many_who_read_at_once_cost_one_fetch_and_the_first_may_leave(tmp_path: Path) -> None:
-    far = Far(lets=BLOCK)
+    far = Far(lets=BLOCK_BYTES)
     async with cached(tmp_path, far) as there:
         await far.put("k", LARGE)
         first = await there.cache(door_call("GetObject", {"Bucket": BUCKET, "Key": "k"}, None, {}))
         assert first.body is not None
         others = [asyncio.ensure_future(there.get("k")) for _ in range(100)]
         blocks = first.body.chunks()
-        assert await anext(blocks) == LARGE[:BLOCK]
+        assert await anext(blocks) == LARGE[:BLOCK_BYTES]
         await first.body.aclose()
         far.let(None)
         for other in others:
@@ -269,14 +269,18 @@ async def test_one_byte_of_a_large_object_costs_one_block(tmp_path: Path) -> Non
     far = Far()
     async with cached(tmp_path, far) as there:
         await far.put("k", LARGE)
-        answer = await there.get("k", Range=f"bytes={BLOCK + 3}-{BLOCK + 3}")
+        answer = await there.get("k", Range=f"bytes={BLOCK_BYTES + 3}-{BLOCK_BYTES + 3}")
         await there.quiet()
-        assert (answer.data, answer.status, far.given) == (LARGE[BLOCK + 3 : BLOCK + 4], 206, BLOCK)
-        again = await there.get("k", Range=f"bytes={BLOCK}-{BLOCK + 99}")
-        assert (how(again), again.data, far.given) == ("REVALIDATED", LARGE[BLOCK : BLOCK + 100], BLOCK)
+        assert (answer.data, answer.status, far.given) == (LARGE[BLOCK_BYTES + 3 : BLOCK_BYTES + 4], 206, BLOCK_BYTES)
+        again = await there.get("k", Range=f"bytes={BLOCK_BYTES}-{BLOCK_BYTES + 99}")
+        assert (how(again), again.data, far.given) == (
+            "REVALIDATED",
+            LARGE[BLOCK_BYTES : BLOCK_BYTES + 100],
+            BLOCK_BYTES,
+        )
         last = await there.get("k", Range="bytes=-3")
         await there.quiet()
-        assert (last.data, far.given) == (LARGE[-3:], BLOCK + 5)
+        assert (last.data, far.given) == (LARGE[-3:], BLOCK_BYTES + 5)
         whole = await there.get("k")
         await there.quiet()
         assert (whole.data, far.given) == (LARGE, len(LARGE))
@@ -288,7 +292,7 @@ async def test_an_object_that_changes_between_two_blocks_is_never_mixed(tmp_path
     far = Far()
     async with cached(tmp_path, far) as there:
         for number in range(30):
-            old, new = (bytes([number, kind]) * (BLOCK + 700) for kind in (1, 2))
+            old, new = (bytes([number, kind]) * (BLOCK_BYTES + 700) for kind in (1, 2))
             await far.put("k", old)
             await there.get("k", Range="bytes=0-9")
             await there.quiet()
@@ -303,7 +307,7 @@ async def test_an_object_that_changes_between_two_blocks_is_never_mixed(tmp_path
 async def test_a_reader_of_an_old_version_ends_rather_than_mixes(tmp_path: Path) -> None:
     far = Far()
     async with cached(tmp_path, far) as there:
-        old, new = (kind * (2 * BLOCK) for kind in (b"o", b"n"))
+        old, new = (kind * (2 * BLOCK_BYTES) for kind in (b"o", b"n"))
         await far.put("k", old)
         await there.get("k", Range="bytes=0-9")
         await there.quiet()
@@ -356,7 +360,7 @@ async def test_whenever_somebody_else_overwrites_an_object_an_answer_has_one_ver
 
 def stamped(number: int) -> bytes:
     """A version whose number stands every 4 KiB."""
-    return number.to_bytes(4, "big") * 1024 * (2 * BLOCK // 4096 + 1)
+    return number.to_bytes(4, "big") * 1024 * (2 * BLOCK_BYTES // 4096 + 1)
 
 
 def _write(far: Far, data: bytes) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from s3d.errors import S3Error
 from s3d.layers.cache import verify
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.contracts.bodies import pattern
 
-LARGE = pattern(3 * BLOCK + 5)
+LARGE = pattern(3 * BLOCK_BYTES + 5)
 
 
 def files(directory: Path) -> list[Path]:
@@ -62,16 +62,16 @@ async def test_damaged_blocks_are_dropped_for_good_and_all_others_stay(
         await fill(there, "b", "c")
         assert await verified(there) == ([3, 12, 3 * len(LARGE)], {})
         # Also where they were read since the start, and found to be sound.
-        damage(path, 7, 2 * BLOCK + 77)
+        damage(path, 7, 2 * BLOCK_BYTES + 77)
         assert await verified(there) == ([3, 12, 3 * len(LARGE)], {"a": 2})
         assert there.metric("s3d_cache_corrupt_blocks_total") == 2
-        assert await verified(there) == ([3, 10, 3 * len(LARGE) - 2 * BLOCK], {})
+        assert await verified(there) == ([3, 10, 3 * len(LARGE) - 2 * BLOCK_BYTES], {})
     given = far.given
     async with cached(tmp_path, far) as there:
         for key in ("a", "b", "c"):
             assert (await there.get(key)).data == LARGE
             await there.quiet()
-        assert far.given == given + 2 * BLOCK
+        assert far.given == given + 2 * BLOCK_BYTES
         # What was dropped before it was read was never taken for damaged again.
         assert there.metric("s3d_cache_corrupt_blocks_total") == 0
 

@@ -18,7 +18,7 @@ from s3d.layers.health import Health
 from s3d.layers.queue import Queue, open_queue
 from s3d.metrics import Metrics
 from s3d.settings import Gateway, ReadCache, Remote, Settings
-from s3d.store.blocks import BLOCK
+from s3d.store.blocks import BLOCK_BYTES
 from tests.caches import BUCKET, Cached, Far, cached, how
 from tests.callers import ask
 from tests.contracts.bodies import pattern
@@ -48,7 +48,7 @@ async def both(directory: Path, far: Far, **limits: Any) -> AsyncIterator[tuple[
             "http://remote.test",
             "eu",
             metrics,
-            shed=cache.room.shed,
+            shed=cache.capacity.shed,
             hand_over=cache.hand_over,
         )
         async with opened as queue:
@@ -68,7 +68,7 @@ async def put(queue: Queue, key: str, data: bytes, **members: Any) -> None:
 
 
 @pytest.mark.semantics("C-8", "C-9a")
-@pytest.mark.parametrize("size", [5, 100_000, 2 * BLOCK + 3])
+@pytest.mark.parametrize("size", [5, 100_000, 2 * BLOCK_BYTES + 3])
 async def test_what_was_delivered_is_read_without_a_fetch(tmp_path: Path, size: int) -> None:
     far = Far()
     async with both(tmp_path, far) as (queue, there):
@@ -87,11 +87,11 @@ async def test_what_is_pinned_and_was_delivered_can_be_read_while_the_remote_is_
     far = Far()
     async with both(tmp_path, far) as (queue, there):
         await put(queue, "k", b"the first of its kind is written through", Tagging="s3d.cache=pin")
-        await put(queue, "k", pattern(BLOCK), Tagging="s3d.cache=pin")
+        await put(queue, "k", pattern(BLOCK_BYTES), Tagging="s3d.cache=pin")
         await until(lambda: there.cache.status()["pins"]["kept"] == 1)
         far.away = True
         answer = await there.get("k")
-        assert (how(answer), answer.data) == ("STALE", pattern(BLOCK))
+        assert (how(answer), answer.data) == ("STALE", pattern(BLOCK_BYTES))
 
 
 @pytest.mark.semantics("C-8")
@@ -105,7 +105,7 @@ async def test_a_file_is_handed_over_by_link(tmp_path: Path) -> None:
 
     async with both(tmp_path, far) as (queue, _):
         far.before = lambda call: look() if call.operation == "PutObject" else None
-        await put(queue, "k", pattern(BLOCK))
+        await put(queue, "k", pattern(BLOCK_BYTES))
         far.before = None
         (file,) = [path for path in (tmp_path / "cache" / "blocks").rglob("*") if path.is_file()]
         assert file.stat().st_ino in links
@@ -145,7 +145,7 @@ async def upload(queue: Queue, key: str, *parts: bytes) -> None:
     await until(lambda: queue.object_status(BUCKET, key)["state"] == "delivered")
 
 
-PARTS = pattern(5 * BLOCK + 7), pattern(5 * BLOCK + 1), b"end"
+PARTS = pattern(5 * BLOCK_BYTES + 7), pattern(5 * BLOCK_BYTES + 1), b"end"
 
 
 @pytest.mark.semantics("F-6")
@@ -253,18 +253,18 @@ async def test_a_write_that_the_disk_has_no_room_for_is_given_that_of_the_cache(
 ) -> None:
     far = Far()
     async with both(tmp_path, far) as (queue, there):
-        await put(queue, "k", pattern(2 * BLOCK))
+        await put(queue, "k", pattern(2 * BLOCK_BYTES))
         asked: list[int] = []
 
         def full(_: int, size: int) -> None:
             asked.append(size)
-            if there.cache.room.files:
+            if there.cache.capacity.files:
                 raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("s3d.store.files.refuse_full", full)
         monkeypatch.setattr(there.cache._blocks, "free", _free_of(there))
-        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "other"}, pattern(BLOCK))
-        assert (asked, there.cache.status()["entries"]) == ([BLOCK, BLOCK], 0)
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "other"}, pattern(BLOCK_BYTES))
+        assert (asked, there.cache.status()["entries"]) == ([BLOCK_BYTES, BLOCK_BYTES], 0)
 
 
 @pytest.mark.semantics("C-9a", "C-2")
@@ -288,6 +288,6 @@ def _free_of(there: Cached) -> Callable[[], Awaitable[int]]:
     """The room of a disk that only the cache fills."""
 
     async def free() -> int:
-        return 0 if there.cache.room.files else 1 << 40
+        return 0 if there.cache.capacity.files else 1 << 40
 
     return free

@@ -25,8 +25,8 @@ LONG = 3600.0
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rests are short, and no answer is remembered."""
     monkeypatch.setattr(judging, "INTERVAL", 0.02)
-    monkeypatch.setattr(asking, "REST", 0.05)
-    monkeypatch.setattr(opa, "FRESH", 0.0)
+    monkeypatch.setattr(asking, "RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr(opa, "FRESH_SECONDS", 0.0)
 
 
 @contextlib.asynccontextmanager

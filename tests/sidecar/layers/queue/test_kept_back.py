@@ -73,7 +73,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setattr(retry, "BASE", 0.0005)
+    monkeypatch.setattr(retry, "MIN_BACKOFF", 0.0005)
     with Disk().watched() as disk, asyncio.Runner() as runner:
         made = Stage(tmp_path, disk, runner.get_loop())
         yield made

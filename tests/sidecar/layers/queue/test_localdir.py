@@ -250,7 +250,7 @@ async def test_bodies_without_their_database_are_neither_swept_nor_started_with(
 async def test_beside_an_older_copy_of_the_database_no_newer_body_is_swept(
     tmp_path: Path, far: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("s3d.layers.queue.layer.ORPHAN_GRACE", -60.0)
+    monkeypatch.setattr("s3d.layers.queue.layer.ORPHAN_GRACE_SECONDS", -60.0)
     queue_dir, old, new = tmp_path / "local" / "queue", tmp_path / "old", tmp_path / "new"
 
     def exchange(kept: Path, put_back: Path | None = None) -> None:

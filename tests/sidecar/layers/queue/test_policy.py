@@ -18,7 +18,7 @@ __all__ = ["quick", "soon"]
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-REST = asking.REST
+REST = asking.RETRY_INTERVAL
 """As it is outside of these tests."""
 
 
@@ -79,19 +79,19 @@ async def test_while_nobody_answers_few_changes_are_held_at_a_time_however_many_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One transaction in the rest between two tries, which has no end.
-    monkeypatch.setattr(asking, "REST", LONG)
-    monkeypatch.setattr(asking, "PAUSE", LONG)
+    monkeypatch.setattr(asking, "RETRY_INTERVAL", LONG)
+    monkeypatch.setattr(asking, "HOLD_PAUSE", LONG)
     policy = Scripted()
     policy.hangs = True
     async with Store() as store, governed(tmp_path, store, policy) as here:
         await put(here, "asked")
         await until(lambda: len(policy.asked) == 1)
-        for number in range(5 * asking.FEW):
+        for number in range(5 * asking.MAX_HELD_AT_ONCE):
             await put(here, f"k{number:03}")
         policy.hang_up()
         await until(lambda: here.queue.states()["held"] > 1)
-        assert here.queue.states()["held"] == 1 + asking.FEW
-        assert here.queue.states()["waiting"] == 4 * asking.FEW
+        assert here.queue.states()["held"] == 1 + asking.MAX_HELD_AT_ONCE
+        assert here.queue.states()["waiting"] == 4 * asking.MAX_HELD_AT_ONCE
         assert (sent(store), len(policy.asked)) == ([], 1)
 
 
@@ -158,11 +158,11 @@ async def test_nothing_leaves_by_what_is_no_decision(status: int, text: str, tmp
 async def test_no_decision_about_one_object_keeps_no_other_waiting(tmp_path: Path) -> None:
     policy = Scripted(lambda asked: None if asked["key"].startswith("odd") else True)
     async with Store() as store, governed(tmp_path, store, policy) as here:
-        for number in range(asking.BATCH * 2):
+        for number in range(asking.MAX_BATCH * 2):
             await put(here, f"odd{number}")
         await put(here, "even")
         await until(lambda: there(store) == ["even"])
-        await until(lambda: here.queue.states()["held"] == asking.BATCH * 2)
+        await until(lambda: here.queue.states()["held"] == asking.MAX_BATCH * 2)
 
 
 @pytest.mark.semantics("F-3b")
@@ -259,7 +259,7 @@ async def test_what_a_policy_holds_leaves_when_there_is_no_policy_any_more(tmp_p
 
 @pytest.mark.semantics("F-3c")
 async def test_what_the_policy_holds_is_asked_about_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "DENIED_REST", 0.05)
+    monkeypatch.setattr(asking, "DENIED_INTERVAL", 0.05)
     policy = Scripted(lambda _: False)
     async with Store() as store, governed(tmp_path, store, policy) as here:
         await put(here)

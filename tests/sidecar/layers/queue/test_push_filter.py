@@ -106,7 +106,7 @@ async def test_what_is_released_after_long_is_written_once_and_one_put_asks_a_qu
 async def test_what_is_being_pushed_while_the_filter_changes_is_pushed_once(
     answered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "BATCH", 2)
+    monkeypatch.setattr(judging, "MAX_BATCH", 2)
     keys = [f"k{number}" for number in range(7)]
     settings: dict[str, Any] = {"push_filter": "!b", "workers": 1, "conflict_check_after": LONG}
     async with Store() as store, gateway(tmp_path, store, **settings) as here:

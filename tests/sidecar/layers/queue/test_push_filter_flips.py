@@ -29,7 +29,7 @@ async def test_each_change_obeys_a_filter_that_was_in_force_since_it_was_acknowl
 ) -> None:
     """The model: a change may be pushed if some filter that was in force between its acknowledgement and its push takes
     its kind in."""
-    monkeypatch.setattr(judging, "BATCH", batch)
+    monkeypatch.setattr(judging, "MAX_BATCH", batch)
     monkeypatch.setattr(judging, "INTERVAL", 0.0)
     kinds = ("red", "green", "blue")
     chance = random.Random(batch)

@@ -46,10 +46,10 @@ pytestmark = pytest.mark.timeout(600 + SOAK_HOURS * 3600)
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A loop, a disk that is watched, retries without a pause, and no word in the log of the faults that we make."""
-    monkeypatch.setattr(retry, "BASE", 0.0005)
-    monkeypatch.setattr(retry, "CAP", 0.02)
-    monkeypatch.setattr(retry, "PROBE_BASE", 0.0005)
-    monkeypatch.setattr(retry, "PROBE_CAP", 0.02)
+    monkeypatch.setattr(retry, "MIN_BACKOFF", 0.0005)
+    monkeypatch.setattr(retry, "MAX_BACKOFF", 0.02)
+    monkeypatch.setattr(retry, "MIN_PROBE_BACKOFF", 0.0005)
+    monkeypatch.setattr(retry, "MAX_PROBE_BACKOFF", 0.02)
     monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.02)
     monkeypatch.setattr(late_writes, "MIN_INTERVAL", 0.002)
     log = logging.getLogger("s3d")

@@ -66,7 +66,7 @@ async def steps_of(directory: Path, remote: Fake) -> tuple[int, int]:
 async def test_neither_a_start_nor_a_page_grows_with_what_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "AT_START", LOOKED_AT)
+    monkeypatch.setattr(inspection, "MAX_AT_START", LOOKED_AT)
     remote = Fake()
     await ask(remote, "CreateBucket", {"Bucket": BUCKET})
     work = {}

@@ -27,7 +27,7 @@ TAG = "s3d.cache"
 """The tag by which an object is cached (true, or pin), or is not (false), whatever the filter says."""
 PIN = "pin"
 """Its value for an object that stays."""
-LISTED = 200
+MAX_LISTED = 200
 """Most entries in a page of a list."""
 
 
@@ -135,7 +135,7 @@ def garbage(db: Database, most: int) -> list[str]:
     return [file for (file,) in db.read("SELECT file FROM garbage LIMIT ?", (most,))]
 
 
-def some(db: Database, after: int, most: int = LISTED) -> list[tuple[Spot, Entry]]:
+def some(db: Database, after: int, most: int = MAX_LISTED) -> list[tuple[Spot, Entry]]:
     """Some entries behind one of them, in the order in which they came. Raises StoreFailed."""
     rows = db.read(f"SELECT bucket, key, version, {COLUMNS} FROM entry WHERE id > ? ORDER BY id LIMIT ?", (after, most))
     return [(Spot(*row[:3]), _entry(row[3:])) for row in rows]
@@ -155,7 +155,7 @@ def listed(db: Database, bucket: str, prefix: str, after: int) -> list[dict[str,
     names = ("id", "bucket", "key", "version", "etag", "length", "bytes", "validated", "used", "pinned")
     rows = db.read(
         f"SELECT {', '.join(names)} FROM entry WHERE {BELOW} ORDER BY id LIMIT ?",
-        (after, bucket, bucket, prefix, prefix, LISTED),
+        (after, bucket, bucket, prefix, prefix, MAX_LISTED),
     )
     return [dict(zip(names, row, strict=True)) for row in rows]
 

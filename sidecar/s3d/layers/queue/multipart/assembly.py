@@ -36,7 +36,7 @@ from s3d.store.db import Database
 
 log = logging.getLogger(__name__)
 
-OF_ONE = 4
+MAX_PARTS_AT_ONCE = 4
 """Parts of one upload that are sent at once."""
 CLOCK_GRACE = 2.0
 """Seconds by which the remote's stamps, which count whole seconds, may be off."""
@@ -169,7 +169,7 @@ async def send(context: Context, upload: Upload, *, drop: bool) -> None:
     todo = iter([part for part in uploads.parts_of(context.db, upload.id) if part.remote_etag is None])
     try:
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(OF_ONE):
+            for _ in range(MAX_PARTS_AT_ONCE):
                 tasks.create_task(_send_some(context, upload, todo, drop=drop))
     except BaseExceptionGroup as group:
         raise worst(group.exceptions) from None

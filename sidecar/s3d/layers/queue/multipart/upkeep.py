@@ -1,4 +1,4 @@
-"""Looks after uploads for life: abandoned uploads expire, what the remote holds of a dead
+"""Looks after uploads: abandoned uploads expire, what the remote holds of a dead
 upload is aborted, and what spills is moved (SEMANTICS Q-16).
 
 What is done here on the local dir never waits for what is done at the remote. Nothing of a completed upload is touched.
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 2.0
 """Seconds after which it looks by itself; whatever makes work wakes it."""
-ANSWER_KEPT = 3600.0
+ANSWER_SECONDS = 3600.0
 """Seconds for which a client may repeat its Complete after the object was delivered."""
 MAX_MOVING = 4
 """Uploads that are spilled or aborted at once."""
@@ -56,7 +56,7 @@ class Context:
 
 
 async def run(context: Context) -> None:
-    """Look after uploads for life."""
+    """Look after uploads until cancelled."""
     far = Far(context)
     async with asyncio.TaskGroup() as tasks:
         await for_ever("uploads", functools.partial(look, context, far, tasks), context.metrics)
@@ -83,8 +83,8 @@ async def tidy(context: Context, now: float) -> None:
             await context.db.write(functools.partial(uploads.abort, upload_id=upload_id, now=now))
         context.capacity.freed()
     context.garbage.wake()
-    if uploads.any_finished(context.db, now - ANSWER_KEPT):
-        await context.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_KEPT, now))
+    if uploads.any_finished(context.db, now - ANSWER_SECONDS):
+        await context.db.write(lambda db: uploads.forget_finished(db, now - ANSWER_SECONDS, now))
 
 
 class Far:

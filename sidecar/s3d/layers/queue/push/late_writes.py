@@ -31,9 +31,9 @@ MIN_INTERVAL = 0.2
 """The same, at least."""
 RETRY_INTERVAL = 1.0
 """Seconds until what could not be looked at is looked at again."""
-BATCH = 100
+MAX_BATCH = 100
 """Changes that are looked at before the next look at the clock."""
-PATIENCE = 3600.0
+MAX_PATIENCE = 3600.0
 """Seconds for which a look that the store refuses, for whatever reason, is made again; then the change is let go."""
 
 
@@ -57,7 +57,7 @@ async def watch(context: Context) -> None:
     window = context.settings.late_write_window
     again = False
     try:
-        for change, late in late_writes.settled(context.db, context.clock.now() - window, BATCH):
+        for change, late in late_writes.settled(context.db, context.clock.now() - window, MAX_BATCH):
             try:
                 await look(context, change, late)
             except Unavailable as error:
@@ -104,7 +104,7 @@ async def etag_of(context: Context, change: Change) -> str | None:
         if error.status == 404 and not error.unknown:
             return ""
         window = context.settings.late_write_window
-        lately = context.clock.now() - change.next_at < window + PATIENCE
+        lately = context.clock.now() - change.next_at < window + MAX_PATIENCE
         if error.unknown or lately or isinstance(error, Unavailable):
             raise not_sent(error) from error
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from s3d.layers.queue.rules import retry
 
-FEW = 3
+MAX_FAILURES = 3
 """Different changes in a row that fail before their lane is slowed down."""
 Lane = tuple[str, str]
 
@@ -21,7 +21,7 @@ class Streak:
     """Failures of a lane since a change of it was delivered."""
 
     changes: set[int] = field(default_factory=set)
-    """Those that failed, up to FEW of them."""
+    """Those that failed, up to MAX_FAILURES of them."""
     tries: int = 0
     """How often one was tried since the lane is slow."""
     next_at: float = 0.0
@@ -30,7 +30,7 @@ class Streak:
     @property
     def is_slow(self) -> bool:
         """Whether the lane is slowed down."""
-        return len(self.changes) >= FEW
+        return len(self.changes) >= MAX_FAILURES
 
 
 class Pace:

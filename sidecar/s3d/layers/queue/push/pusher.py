@@ -52,11 +52,11 @@ from s3d.store.failures import StoreFailed
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-IDLE = 5.0
+IDLE_INTERVAL = 5.0
 """Seconds after which an idle pusher looks again by itself; whatever makes work wakes it at once."""
-RESERVED = 4
+RESERVED_SHARE = 4
 """One in so many workers takes neither large changes nor such that were tried before."""
-FRESH = 10.0
+FRESH_SECONDS = 10.0
 """Seconds for which a delivered change says that its lane is open: a refusal is then held against the object first."""
 
 
@@ -116,7 +116,7 @@ class Pusher:
         self._health = context.health
         self._metrics = context.metrics
         self._workers = context.settings.workers
-        self._slow_workers = self._workers - self._workers // RESERVED
+        self._slow_workers = self._workers - self._workers // RESERVED_SHARE
         self._under_way: dict[int, bool] = {}
         """By seq, whether it is slow."""
         self._refused = {lanes.key_of(lane) for lane in lanes.shut(context.db)}
@@ -135,7 +135,7 @@ class Pusher:
         self._work.set()
 
     async def run(self) -> None:
-        """Push for life."""
+        """Push until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, look in self._looks.items():
                 tasks.create_task(for_ever(name, look, self._metrics))
@@ -163,7 +163,7 @@ class Pusher:
             log.exception("a bug: what came of %s is not known", describe(change))
             self._metrics.background_failures.labels("deliveries").inc()
             reason = repr(bug)
-            later = self._clock.now() + retry.PROBE_BASE
+            later = self._clock.now() + retry.MIN_PROBE_BACKOFF
             forget = partial(self._record, change, State.IN_DOUBT, code="InternalError", reason=reason, next_at=later)
             await until_done("deliveries", forget, self._metrics)
             self._context.turns.moved(change.bucket)
@@ -227,16 +227,16 @@ class Pusher:
         except StoreFailed as error:
             log.error("nothing can be claimed: %s", error)
             await self._context.owed.make_room(error)
-            await asyncio.sleep(owed.PAUSE)
+            await asyncio.sleep(owed.RETRY_INTERVAL)
             return Claimed([], None)
 
     async def _rest(self, due: float | None) -> None:
         """Wait until something becomes due or there is news. What waits for its turn is news when that comes."""
-        pause = IDLE if due is None else max(0.0, due - self._clock.now())
+        pause = IDLE_INTERVAL if due is None else max(0.0, due - self._clock.now())
         self._work.rests_until = math.inf if due is None else due
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(pause, IDLE)):
+                async with asyncio.timeout(min(pause, IDLE_INTERVAL)):
                     await self._work.wait()
         finally:
             self._work.rests_until = math.inf
@@ -323,13 +323,13 @@ class Pusher:
         pause = retry.pause(attempts, random.random())  # noqa: S311 - spreads retries, guards nothing
         if verdict is retry.Verdict.REFUSED and not error.unknown:
             refusals = retry.counted(change.refusals, None if change.attempt_at is None else now - change.attempt_at)
-            pause = max(pause, retry.SPACING)
+            pause = max(pause, retry.MIN_INTERVAL)
         if verdict is retry.Verdict.TRANSIENT and not self._health.away:
             self._pace.failed(lanes.key_of(change), change.seq, now, random.random())  # noqa: S311 - as above
         alone = verdict is retry.Verdict.LANE and self._refused_alone(change, error)
         if (
             verdict is retry.Verdict.OBJECT
-            or refusals >= retry.ATTEMPTS
+            or refusals >= retry.MAX_ATTEMPTS
             or (alone and error.code == "AccessDenied" and not error.unknown)
         ):
             state = State.PARKED
@@ -370,7 +370,7 @@ class Pusher:
 
     def _passed_lately(self, change: Change, error: S3Error, now: float) -> bool:
         """Whether a refused change deserves another try before its lane is suspected."""
-        return change.code != error.code and now - self._passed.get(lanes.key_of(change), 0.0) < FRESH
+        return change.code != error.code and now - self._passed.get(lanes.key_of(change), 0.0) < FRESH_SECONDS
 
     async def _intact(self, change: Change) -> bool:
         """Hash the body of a put once more, which the remote says arrived otherwise; a bad one is quarantined."""
@@ -397,7 +397,7 @@ class Pusher:
     async def _record(
         self, change: Change, state: State, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
     ) -> None:
-        again = self._clock.now() + retry.PROBE_BASE
+        again = self._clock.now() + retry.MIN_PROBE_BACKOFF
 
         def record(db: apsw.Connection) -> None:
             if lanes.key_of(change) in self._refused:

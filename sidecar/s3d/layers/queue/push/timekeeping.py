@@ -1,4 +1,4 @@
-"""Keeps the times of the tables true, for life (SEMANTICS D-10): what the steady clock shows is noted now and then, for
+"""Keeps the times of the tables true (SEMANTICS D-10): what the steady clock shows is noted now and then, for
 a start after which nobody could tell, and what is due further ahead than anything waits is due at once.
 
 The clock itself never goes back. What is found here comes from elsewhere: a local dir of another machine, a damaged
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 10.0
 """Seconds between two looks while something is on its way."""
-NOTED = 60.0
+NOTE_INTERVAL = 60.0
 """Seconds after which what the clock shows is noted again: by so much an age may be short after the machine was off."""
 
 
 async def watch(db: Database, clock: Clock, settings: Settings, wake: Callable[[], None]) -> None:
-    """Look for life. The start has looked before."""
+    """Look until cancelled. The start has looked before."""
     noted = 0.0
     while True:
         await asyncio.sleep(POLL_INTERVAL)
@@ -36,7 +36,7 @@ async def watch(db: Database, clock: Clock, settings: Settings, wake: Callable[[
         try:
             tally = lookups.tally(db)
             if any(tally[state][0] for state in ON_THE_WAY):
-                notes = now - noted >= NOTED
+                notes = now - noted >= NOTE_INTERVAL
                 if await look(db, clock, now, longest(settings), notes=notes):
                     wake()
                 noted = now if notes else noted

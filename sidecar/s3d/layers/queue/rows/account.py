@@ -11,7 +11,7 @@ from s3d.layers.queue.rows import changes, queries, schema
 from s3d.store.db import Database
 
 SQL = queries.load("account")
-ROW = 1024
+ROW_BYTES = 1024
 """Bytes of a row beside what the client decides of it: columns of fixed width, indexes, digests."""
 
 
@@ -23,7 +23,7 @@ def used(db: Database) -> int:
 def of_row(bucket: str, key: str, members: Mapping[str, str]) -> int:
     """Bytes that a row with these members may take, without its body."""
     names = len(bucket.encode()) + len(key.encode(errors="surrogateescape"))
-    return ROW + 2 * names + len(changes.written(members))
+    return ROW_BYTES + 2 * names + len(changes.written(members))
 
 
 def recount(db: apsw.Connection) -> None:

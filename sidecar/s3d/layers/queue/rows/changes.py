@@ -85,7 +85,7 @@ def of_row(row: tuple[Any, ...]) -> Change:
         # A row of an older version has but one time.
         values[soundness.QUEUED_AT] = values[soundness.ACKED_AT]
     inline = row[soundness.WIDTH] if len(row) > soundness.WIDTH else None
-    return Change(*[*values[: soundness.OF_A_CHANGE], inline, damage])
+    return Change(*[*values[: soundness.CHANGE_COLUMNS], inline, damage])
 
 
 def written(members: Mapping[str, str]) -> str:
@@ -126,7 +126,7 @@ class New:
     base: str | None = None
     """The ETag that was last seen for the key; "" where there was no object, None where nobody looked (Q-18)."""
     ordered: bool = False
-    """Whether older changes of the key are pushed all the same: the remote keeps each as a version (Q-14)."""
+    """Whether older changes of the key are pushed nevertheless: the remote keeps each as a version (Q-14)."""
     acked_at: float | None = None
     """The time of day that is shown as that of the acknowledgement; None: as `now`."""
     expects: str | None = None
@@ -253,12 +253,12 @@ def traces_of(column: bytes) -> list[str]:
 
 
 def held_now(db: Database, new: New) -> Held:
-    """What a rule would be told of a change that is not queued yet."""
+    """What a rule would get to know of a change that is not queued yet."""
     return held_of(new, holds.last_put(db.read, new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN)
 
 
 def held_of(new: New, removes: Content) -> Held:
-    """What a rule is told of it; `removes` is what the last put of its key said, where it is a delete."""
+    """What a rule gets to know of it; `removes` is what the last put of its key said, where it is a delete."""
     content = removes if new.op == Op.DELETE else Content(new.members, new.size)
     return Held(new.bucket, new.key, new.identity, new.op, content)
 

@@ -17,7 +17,7 @@ from s3d.layers.queue.rows.changes import FIELDS, NEVER, WITH_INLINE, Change, Ta
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 
-LARGE = 8388608
+LARGE_BYTES = 8388608
 """Bytes above which a change is slow to push; the fragment `slow` and the index `change_due` have the same number."""
 SQL = queries.load("claims", change=FIELDS, change_with_body=WITH_INLINE)
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
@@ -120,7 +120,7 @@ def _one_of(db: apsw.Connection, lane: tuple[str, str], now: float, *, slow: boo
 
 def is_slow(change: Change) -> bool:
     """Whether a change may keep its worker for long: it is large, or was tried before."""
-    return change.size > LARGE or change.attempts > 0
+    return change.size > LARGE_BYTES or change.attempts > 0
 
 
 def mark_claimed(db: apsw.Connection, claimed: list[Change], now: float) -> None:

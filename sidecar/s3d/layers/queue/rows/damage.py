@@ -23,8 +23,8 @@ from s3d.store.db import Database
 log = logging.getLogger(__name__)
 
 SQL = queries.load("damage", change=changes.FIELDS, upload=uploads.UPLOAD, part=uploads.PART)
-LOWEST = -(1 << 63)
-STEP = 500
+MIN_ROWID = -(1 << 63)
+MAX_BATCH = 500
 """Rows that are looked at in one transaction."""
 LANE: soundness.Columns = (
     ("bucket", soundness.bucket_name, ""),
@@ -246,12 +246,12 @@ def look_at_counts(db: apsw.Connection) -> None:
 def look_at_all(db: apsw.Connection) -> None:
     """Look at every row there is, in one transaction: for whoever met one that is in the way."""
     look_at_knowledge(db)
-    after: int | None = LOWEST
+    after: int | None = MIN_ROWID
     while after is not None:
-        after = look(db, after, STEP)
+        after = look(db, after, MAX_BATCH)
     upload: str | None = ""
     while upload is not None:
-        upload = look_at_uploads(db, upload, STEP)
+        upload = look_at_uploads(db, upload, MAX_BATCH)
 
 
 def _rename_upload(db: apsw.Connection, found: bytes) -> None:
@@ -303,7 +303,7 @@ def recount(db: apsw.Connection) -> None:
 
 
 def untold(db: Database) -> list[Damaged]:
-    """Changes that were set aside and that nobody was told of."""
+    """Changes that were set aside and are not reported yet."""
     rows = db.read(SQL["untold"])
     return [Damaged(*row) for row in rows]
 

@@ -88,7 +88,7 @@ UPDATE tally SET changes = 0, bytes = 0
 UPDATE tally SET changes = ?, bytes = ? WHERE state = ?
 
 -- name: untold
--- Changes that were set aside and that nobody was told of.
+-- Changes that were set aside and are not reported yet.
 SELECT seq, reason FROM damaged WHERE told = 0 ORDER BY seq LIMIT 100
 
 -- name: told

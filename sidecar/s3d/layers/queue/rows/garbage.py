@@ -12,13 +12,13 @@ from s3d.layers.queue.rows import queries
 from s3d.store.db import Database
 
 SQL = queries.load("garbage")
-BATCH = 1000
+MAX_BATCH = 1000
 """Files that are deleted before that is noted."""
 
 
 def found(db: Database) -> list[tuple[str, str]]:
     """Some files to delete, each with the upload that it was of. One that a row still names is left alone."""
-    rows = db.read(SQL["found"], (BATCH,))
+    rows = db.read(SQL["found"], (MAX_BATCH,))
     return [(file, upload) for file, upload in rows]
 
 

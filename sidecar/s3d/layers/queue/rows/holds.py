@@ -93,7 +93,7 @@ def filtered(read: Read, held: Held, text: str) -> str:
 
 
 def of_row(bucket: str, key: str, identity: str, op: str, members: bytes, size: int, removes: bytes) -> Held:
-    """What a rule is told of a change, by columns of its row."""
+    """What a rule gets to know of a change, by columns of its row."""
     content = Content(soundness.members_leniently(members), size)
     return Held(bucket, key, identity, op, soundness.removed_leniently(removes) if op == Op.DELETE else content)
 
@@ -118,7 +118,7 @@ def own_tag(held: Held) -> str | None:
 
 
 def _subject(read: Read, held: Held) -> Subject:
-    """What the filter is told of a change."""
+    """What the filter gets to know of a change."""
     tags = _tags(read(SQL["tags"], (held.bucket,)))
     return subjects.of(held.bucket, held.key, held.identity, held.content, tags)
 

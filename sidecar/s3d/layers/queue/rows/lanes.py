@@ -25,9 +25,9 @@ from s3d.store.failures import StoreFailed
 
 MAX_TRIED = 8
 """Kinds of change that are refused before AccessDenied is held to mean the whole lane."""
-FEW = 3
+MAX_REFUSED = 3
 """Changes that are refused for another reason before that is held to mean the whole lane."""
-LOOKED_AT = 64
+MAX_LOOKED_AT = 64
 """Waiting changes, and first parts of keys, that are looked at for one of another kind."""
 COLUMNS = damage.LANE
 SQL = queries.load("lanes", lane=soundness.fields(COLUMNS), columns=", ".join(name for name, *_ in COLUMNS))
@@ -118,7 +118,7 @@ def next_due(db: Database, *, slow: bool, refused: bool) -> float | None:
     """
     rows = shut(db) if refused else []
     times = [0.0 if _is_due(db.read, lane) else lane.probe_at for lane in rows if lane.probe is None]
-    due = claims.next_due(db.read, slow=slow, closed=frozenset(map(key_of, rows)), most=LOOKED_AT)
+    due = claims.next_due(db.read, slow=slow, closed=frozenset(map(key_of, rows)), most=MAX_LOOKED_AT)
     return min([*times, *([] if due is None else [due])], default=None)
 
 
@@ -192,7 +192,7 @@ def kind(change: Change) -> str:
 
 def _worth_trying(read: Rows, lane: Lane) -> bool:
     """Whether another change could tell the object from the lane."""
-    most = MAX_TRIED if lane.code == "AccessDenied" else FEW
+    most = MAX_TRIED if lane.code == "AccessDenied" else MAX_REFUSED
     return len(lane.kinds) < most and _untried(read, lane) is not None
 
 
@@ -203,7 +203,7 @@ def _is_due(read: Rows, lane: Lane) -> bool:
 
 def _choose(read: Rows, lane: Lane) -> Change | None:
     """The probe of a lane: the oldest, but where the object alone may be refused one that was not."""
-    if (lane.code == "AccessDenied" or len(lane.kinds) < FEW) and (other := _untried(read, lane)) is not None:
+    if (lane.code == "AccessDenied" or len(lane.kinds) < MAX_REFUSED) and (other := _untried(read, lane)) is not None:
         return other
     return next(claims.waiting_in(read, *key_of(lane), limit=1), None)
 
@@ -219,5 +219,5 @@ def _candidates(read: Rows, lane: Lane) -> Iterator[Change]:
     if lane.code != "AccessDenied":
         yield from claims.waiting_in(read, *key_of(lane), limit=len(lane.kinds) + 1)
         return
-    yield from claims.waiting_in(read, *key_of(lane), limit=LOOKED_AT)
-    yield from claims.first_of_prefixes(read, *key_of(lane), limit=LOOKED_AT)
+    yield from claims.waiting_in(read, *key_of(lane), limit=MAX_LOOKED_AT)
+    yield from claims.first_of_prefixes(read, *key_of(lane), limit=MAX_LOOKED_AT)

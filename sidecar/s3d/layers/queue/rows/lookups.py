@@ -133,7 +133,7 @@ def waited_for(db: Database, change: Change) -> Change | None:
 def held_up_by(db: Database, change: Change) -> Change | None:
     """What a change waits for at the end of all waiting; None where it waits for no other one."""
     last: Change | None = None
-    for _ in range(order.MOST):
+    for _ in range(order.MAX_CHAIN):
         if (following := waited_for(db, last or change)) is None:
             break
         last = following

@@ -17,7 +17,7 @@ from s3d.store.db import Database
 
 SQL = queries.load("order")
 Table = list[tuple[Any, ...]]
-MOST = 64
+MAX_CHAIN = 64
 """Changes behind each other that are looked at before a further one is refused."""
 
 
@@ -91,7 +91,7 @@ def _refuse_circle(db: apsw.Connection, seq: int, bucket: str, key: str) -> None
         looked_at.add(one)
         rows: Table = db.execute(SQL["what_waits_before"], (one,)).fetchall()
         for its_bucket, its_key, before in rows:
-            if (its_bucket, its_key) == (bucket, key) or len(looked_at) > MOST:
+            if (its_bucket, its_key) == (bucket, key) or len(looked_at) > MAX_CHAIN:
                 raise Changed("what must be delivered first waits for this key itself")
             ahead += json.loads(before)
 

@@ -22,12 +22,12 @@ CORRUPT = "CorruptRow"
 MAX_NAME_LENGTH = 1024
 """Of a key, in bytes of UTF-8. No bucket's name is longer either."""
 MAX_INTEGER = 1 << 53
-LATEST = 1e13
+MAX_TIME = 1e13
 """Unix time; later than any that is written, NEVER included."""
-SHOWN = 60
+MAX_SHOWN = 60
 """Bytes of a bucket or key that is no name, as they are shown to a person."""
 Read = Callable[[Any], Any]
-REMEMBERED = 256
+MAX_REMEMBERED = 256
 """Values of columns of few values whose reading is remembered."""
 
 
@@ -37,7 +37,7 @@ class Unsound(ValueError):
 
 def few(reads: Read) -> Read:
     """The same, for a column in which few values come again and again. Nobody changes what it gives."""
-    return functools.lru_cache(REMEMBERED, typed=True)(reads)
+    return functools.lru_cache(MAX_REMEMBERED, typed=True)(reads)
 
 
 def text(value: Any) -> str:
@@ -123,11 +123,11 @@ def count_leniently(value: Any) -> int:
 
 def moment(value: Any) -> float:
     """A Unix time. One that is too far ahead is a time, which `times` mends (D-10)."""
-    if isinstance(value, float) and 0.0 <= value <= LATEST:
+    if isinstance(value, float) and 0.0 <= value <= MAX_TIME:
         return value
     if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise Unsound("is no time")
-    return min(float(value), LATEST)
+    return min(float(value), MAX_TIME)
 
 
 def moment_or_none(value: Any) -> float | None:
@@ -252,7 +252,7 @@ CHANGE: Columns = (
     ("late_writes", late_writes_of, []),
     ("judged", verdict, 0),
 )
-OF_A_CHANGE = 27
+CHANGE_COLUMNS = 27
 """So many of them are a Change; the others are of the table's own."""
 BUCKET, KEY, OP, STATE, MEMBERS, SIZE, ACKED_AT, CODE, REASON = 1, 2, 3, 4, 5, 6, 8, 12, 13
 FILE, UPLOAD, QUEUED_AT = 14, 18, 20
@@ -294,7 +294,7 @@ def values_of(columns: Columns, row: tuple[Any, ...]) -> tuple[list[Any], list[s
         return _by_column(columns, row)
 
 
-@functools.lru_cache(REMEMBERED, typed=True)
+@functools.lru_cache(MAX_REMEMBERED, typed=True)
 def _alike(*stored: Any) -> list[Any]:
     """The values of a change in the columns that are alike, each in its place; the others are None. Raises Unsound."""
     values: list[Any] = [None] * len(CHANGE)
@@ -368,7 +368,7 @@ def _shown(value: Any) -> str:
     """What is there of a name that is none, for a person."""
     if not isinstance(value, bytes):
         return "?"
-    return value[:SHOWN].decode(errors="backslashreplace") + ("..." if len(value) > SHOWN else "")
+    return value[:MAX_SHOWN].decode(errors="backslashreplace") + ("..." if len(value) > MAX_SHOWN else "")
 
 
 def late_writes_leniently(value: Any) -> list[list[Any]]:

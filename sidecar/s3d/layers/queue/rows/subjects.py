@@ -1,4 +1,4 @@
-"""What filters are told of a write or of a change (SEMANTICS F-5): what it says itself, and the tags of its bucket.
+"""What filters get to know of a write or of a change (SEMANTICS F-5): what it says itself, and the tags of its bucket.
 
 The headers are those that travel with a change, by lower-case name. What a put does not have is known not to be there;
 of a delete nothing is known but its key and who asks.

@@ -7,7 +7,7 @@ damage, or comes from elsewhere: it must neither keep a change waiting nor hide 
 
 import apsw
 
-from s3d.clock import LATEST, Clock, Kept, Machine, resume, sound
+from s3d.clock import MAX_TIME, Clock, Kept, Machine, resume, sound
 from s3d.layers.queue.rows import claims, queries
 from s3d.layers.queue.rows.changes import NEVER, Table
 from s3d.layers.queue.rows.states import UploadState, literals
@@ -26,7 +26,7 @@ async def start(db: Database, machine: Machine, longest: float) -> Clock:
     def write(connection: apsw.Connection) -> Clock:
         rows: Table = connection.execute(SQL["clock"]).fetchall()
         kept = next((Kept(*row) for row in rows if sound(row[2]) and isinstance(row[1], float)), None)
-        newest: Table = connection.execute(SQL["newest_on_the_way"], (LATEST,)).fetchall()
+        newest: Table = connection.execute(SQL["newest_on_the_way"], (MAX_TIME,)).fetchall()
         clock = resume(machine, kept, newest[0][0] if newest else 0.0)
         if writes:
             note(connection, clock)
@@ -37,7 +37,7 @@ async def start(db: Database, machine: Machine, longest: float) -> Clock:
     try:
         return await db.write(write)
     except StoreFull:
-        # A full disk is drained all the same; the time is noted as soon as there is room.
+        # A full disk is still drained; the time is noted as soon as there is room.
         writes = False
         return await db.write(write)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from s3d.api import Wire
 from s3d.protocol import chunked, decode
-from s3d.protocol.headers import METADATA, REMEMBERED
+from s3d.protocol.headers import MAX_REMEMBERED, METADATA
 from s3d.protocol.model import OPERATIONS
 
 # Kept with the change, sent on by the push, and shown by GET and HEAD.
@@ -162,14 +162,14 @@ def unsupported(wire: Wire, operation: str) -> list[str]:
     return names
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
 def _judged(names: tuple[str, ...]) -> tuple[str, ...]:
     """Which headers of a request are judged by their values."""
     sent = {name.lower() for name in names}
     return tuple(name for name in VALUES if name in sent)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
 def _kept(names: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
     """Which headers of a put travel with it: the place of each, and its lower-case name."""
     lower = [(place, name.lower()) for place, name in enumerate(names)]

@@ -5,16 +5,16 @@ from enum import StrEnum
 
 from s3d.errors import NotS3, S3Error
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Attempts at a change that is refused with a 4xx that no row names."""
-SPACING = 5.0
+MIN_INTERVAL = 5.0
 """Seconds that lie between two of these: what is wrong for a moment only parks nothing."""
-BASE = 0.2
-CAP = 30.0
-PROBE_BASE = 1.0
-PROBE_CAP = 30.0
-SLOW_CAP = 5.0
-MAX_PAUSE = max(CAP, PROBE_CAP)
+MIN_BACKOFF = 0.2
+MAX_BACKOFF = 30.0
+MIN_PROBE_BACKOFF = 1.0
+MAX_PROBE_BACKOFF = 30.0
+MAX_SLOW_BACKOFF = 5.0
+MAX_PAUSE = max(MAX_BACKOFF, MAX_PROBE_BACKOFF)
 """No pause is longer."""
 
 
@@ -71,19 +71,19 @@ def judge(error: S3Error) -> Verdict:
 def counted(refusals: int, since: float | None) -> int:
     """How often a change was refused by now, where it was `refusals` times before and its last attempt began `since`
     seconds ago (None: there was none). What follows too soon says no more than the one before."""
-    return refusals + 1 if not refusals or since is None or since >= SPACING else refusals
+    return refusals + 1 if not refusals or since is None or since >= MIN_INTERVAL else refusals
 
 
 def pause(attempts: int, chance: float) -> float:
     """Seconds until the next attempt: full jitter below a doubling bound; `chance` is from 0 up to 1."""
-    return chance * min(CAP, BASE * 2.0 ** min(attempts, 16))
+    return chance * min(MAX_BACKOFF, MIN_BACKOFF * 2.0 ** min(attempts, 16))
 
 
 def probe_pause(attempts: int, chance: float) -> float:
     """Seconds until the next probe of a paused lane: the upper half below a doubling bound."""
-    return (1 + chance) / 2 * min(PROBE_CAP, PROBE_BASE * 2.0 ** min(attempts - 1, 16))
+    return (1 + chance) / 2 * min(MAX_PROBE_BACKOFF, MIN_PROBE_BACKOFF * 2.0 ** min(attempts - 1, 16))
 
 
 def slow_pause(tries: int, chance: float) -> float:
     """Seconds until the next change of a lane that is slowed down: the upper half below a doubling bound."""
-    return (1 + chance) / 2 * min(SLOW_CAP, PROBE_CAP, PROBE_BASE * 2.0 ** min(tries, 16))
+    return (1 + chance) / 2 * min(MAX_SLOW_BACKOFF, MAX_PROBE_BACKOFF, MIN_PROBE_BACKOFF * 2.0 ** min(tries, 16))

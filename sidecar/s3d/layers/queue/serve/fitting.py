@@ -17,7 +17,7 @@ from s3d.layers.queue.rules.names import Refusal, Store
 from s3d.layers.queue.turns import Turns
 from s3d.store.db import Database
 
-BATCH = 100
+MAX_BATCH = 100
 """Pending changes below a name that are looked at."""
 STANDING = frozenset(["held", "parked", "quarantined"])
 """States of what makes nothing at the remote without a person's help."""
@@ -62,7 +62,7 @@ async def _by_what_is_pending(context: Context, call: Call, store: Store) -> Ref
                 return store.parent
             await context.turns.barrier(call.bucket, parent)
     if (inside := names.below(call.key)) is not None:
-        found = lookups.listed(context.db, call.bucket, *inside, BATCH)
+        found = lookups.listed(context.db, call.bucket, *inside, MAX_BATCH)
         moving = [change for change in found if change.state not in STANDING]
         if any(change.op != "delete" for change in moving):
             return store.directory

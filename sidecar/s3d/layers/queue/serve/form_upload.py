@@ -3,7 +3,7 @@
 The form's file has no length before its end, so it is received first and put then; its bytes are written once. Where
 they must not touch the disk (SSE-C), where they are more than the queue holds and where there is no queue, the file
 must be the form's last part, and is streamed to the remote. With no keys set the signature is not looked at; the policy
-is judged all the same.
+is judged nevertheless.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def post(context: Context, call: Call) -> Reply:
     # Before the file is received, whose size nobody has said.
     await entry.check(context.entry, writes.put_of(context.writes, put, 0))
     most = length_of(call)
-    if is_secret(put) or not context.capacity.holds(most + account.ROW):
+    if is_secret(put) or not context.capacity.holds(most + account.ROW_BYTES):
         put.body = streamed(call, form, put)
         return done(form.fields, call, put, await writes.put(context.writes, put))
     async with context.capacity.take(0, most, files=0) as room:

@@ -36,9 +36,9 @@ from s3d.protocol.paging import Cursor, past
 from s3d.store.db import Database
 
 MAX_PAGE = 32 << 20
-STRETCH = 1000
+MAX_STRETCH = 1000
 """Names of a stretch, at most."""
-BATCH = 250
+MAX_BATCH = 250
 """Rows that are read while nobody else is served."""
 NEXT = re.compile(rb"<(NextContinuationToken|NextMarker|NextKeyMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
 ECHO = re.compile(rb"<(ContinuationToken|Marker|KeyMarker)\b[^>]*>.*?</\1\s*>", re.DOTALL)
@@ -345,13 +345,13 @@ async def pending_in(context: Context, ask: Ask, low: str, whose: str | None) ->
     That of all identities (`whose` is None) counts where the remote is asked as well: by giving its page it says that
     this one may list the bucket (A-8).
 
-    Others are served between two looks, and no look reads more than BATCH rows, however much is pending.
+    Others are served between two looks, and no look reads more than MAX_BATCH rows, however much is pending.
     """
     items: dict[str, Change | bool] = {}
     cursor = Cursor("", low)
     under = ""  # The common prefix of which nothing but deletes was seen yet.
-    while cursor.low is not None and (under or len(items) < STRETCH):
-        rows = lookups.listed(context.db, ask.bucket, cursor.low, ask.below, BATCH)
+    while cursor.low is not None and (under or len(items) < MAX_STRETCH):
+        rows = lookups.listed(context.db, ask.bucket, cursor.low, ask.below, MAX_BATCH)
         for change in rows:
             if cursor.passed(change.key):
                 # Under a common prefix that has a put.
@@ -366,7 +366,7 @@ async def pending_in(context: Context, ask: Ask, low: str, whose: str | None) ->
                 items[prefix] = change.op != "delete"
             under = prefix if prefix is not None and items[prefix] is False else ""
             cursor = past(Entry(change.key, "") if under or prefix is None else Entry(prefix))
-        if len(rows) < BATCH:
+        if len(rows) < MAX_BATCH:
             return Stretch(items, Cursor("", None))
         await asyncio.sleep(0)
     return Stretch(items, cursor)

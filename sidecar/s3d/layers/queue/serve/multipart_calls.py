@@ -166,7 +166,7 @@ async def upload_part(context: Context, call: Call) -> Reply:
         upload,
         unsupported=next(iter(allowlist.unsupported(wire, "UploadPart")), ""),
         invalid=limits.no_length() if size is None else limits.broken("", size, {}),
-        size=account.ROW + (size or 0),
+        size=account.ROW_BYTES + (size or 0),
         take=lambda: take_part(context, call, upload, number, sent),
         send=lambda _: through(context, upload, call, number),
     )

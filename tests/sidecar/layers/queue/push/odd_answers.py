@@ -2,7 +2,7 @@
 exceptions.
 
 The rule is short. *A push* that gets such an answer is not lost: when the store answers again, the change arrives, by
-itself (Q-3a, Q-8a, Q-22). *A request that goes through* is never told of a success that the store did not give; an S3
+itself (Q-3a, Q-8a, Q-22). *A request that goes through* never learns of a success that the store did not give; an S3
 error passes as it came, and a success that is none is a 503.
 
 Each kind of request has one gateway, in which each answer has a bucket of its own, so that all go side by side.
@@ -125,7 +125,7 @@ APPLIED = {
     "reset after it was applied": Odd(cut="applied", reset=True),
     "cut in the head, applied": Odd(200, {"ETag": FOREIGN}, applied=True, cut="head"),
 }
-"""What was done all the same."""
+"""What was done nevertheless."""
 ANSWERS = {**NO_SUCCESS, **NO_DOCUMENT, **S3_ERRORS, **CUT, **APPLIED}
 CONFIRMS = {
     "DeleteObject": {"204", "404 NoSuchKey"},

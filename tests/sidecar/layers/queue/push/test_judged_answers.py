@@ -178,13 +178,13 @@ async def test_a_change_arrives_whatever_its_pushes_are_answered(kind: str, tmp_
 async def test_parts_that_another_answered_never_park_their_upload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "SPACING", 0.0)
+    monkeypatch.setattr(retry, "MIN_INTERVAL", 0.0)
     async with Store() as store, gateway(tmp_path, store, ("b",)) as here:
         store.fake.buckets["b"] = Bucket("b", 0.0)
         hook = store.hook(ANSWERS["200 ETag of another object"], "UploadPart", bucket="b")
         cell = Cell("", "b", here, store)
         await cell.upload()
-        await until(lambda: hook.hits > retry.ATTEMPTS + 1)
+        await until(lambda: hook.hits > retry.MAX_ATTEMPTS + 1)
         assert here.state("b", "k") != "parked"
         store.clear()
         await until(lambda: is_uploaded(cell))

@@ -47,5 +47,5 @@ def test_pauses_double_up_to_a_cap_and_are_spread_over_their_whole_width() -> No
     bounds = [retry.pause(attempts, 1.0) for attempts in range(40)]
     assert bounds == sorted(bounds)
     assert bounds[1] == 2 * bounds[0]
-    assert bounds[-1] == retry.CAP
+    assert bounds[-1] == retry.MAX_BACKOFF
     assert retry.pause(5, 0.0) == 0

@@ -93,7 +93,7 @@ async def test_a_single_object_slows_no_lane_down(tmp_path: Path) -> None:
         await warm(here, "b")
         bad = store.hook(FAILURES["503 SlowDown"], bucket="b", key="bad")
         await put(here, "b", "bad")
-        await until(lambda: bad.hits > 3 * pace.FEW)
+        await until(lambda: bad.hits > 3 * pace.MAX_FAILURES)
         keys = [f"k{number}" for number in range(MANY)]
         await put(here, "b", *keys)
         await until(lambda: all(store.data("b", key) is not None for key in keys), what="its neighbours")
@@ -131,6 +131,6 @@ def test_the_pause_grows_with_each_try_and_ends_with_a_delivery(monkeypatch: pyt
         lanes.tried(LANE, 100.0, 1.0)
         pauses.append((lanes.due(100.0) or 0.0) - 100.0)
     assert pauses == sorted(pauses)
-    assert pauses[-1] == retry.SLOW_CAP
+    assert pauses[-1] == retry.MAX_SLOW_BACKOFF
     lanes.passed(LANE)
     assert (lanes.slowed(100.0), lanes.due(100.0)) == ({}, None)

@@ -86,9 +86,9 @@ def test_a_bucket_that_is_tagged_elsewhere_releases_what_it_held(
     remote.client().put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": HELD})
     daemon = start_daemon(remote)
     s3 = daemon.client()
-    for number in range(judging.BATCH + 1):
+    for number in range(judging.MAX_BATCH + 1):
         s3.put_object(Bucket=bucket, Key=f"k{number}", Body=b"x")
-    assert daemon.status()["states"]["held"] == judging.BATCH + 1
+    assert daemon.status()["states"]["held"] == judging.MAX_BATCH + 1
     remote.client().put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": FREE})
     eventually(lambda: daemon.status()["states"]["held"] == 0)
     eventually(lambda: drained(daemon))

@@ -45,5 +45,5 @@ def test_a_query_has_a_name_of_its_own_and_a_sentence(owner: str) -> None:
 
 def test_what_is_slow_is_found_by_an_index() -> None:
     (slow,) = [sql for _, name, _, sql in queries.entries("fragments") if name == "slow"]
-    assert str(claims.LARGE) in slow
+    assert str(claims.LARGE_BYTES) in slow
     assert slow in schema.text("changes.sql")

@@ -40,7 +40,7 @@ CREATE INDEX change_key ON change (bucket, key, seq);
 CREATE INDEX change_since ON change (bucket, coalesce(since, seq))
     WHERE op <> 'through' AND state <> 'superseded' AND state <> 'settled';
 CREATE INDEX change_settled ON change (next_at) WHERE state = 'settled';
--- What may be claimed, by lane; slow is what is large or was tried before (the literal is claims.LARGE).
+-- What may be claimed, by lane; slow is what is large or was tried before (the literal is claims.LARGE_BYTES).
 CREATE INDEX change_due ON change (bucket, identity, (size > 8388608 OR attempts > 0), next_at, seq)
     WHERE state = 'waiting' AND op <> 'through' AND after IS NULL AND judged = 1;
 CREATE INDEX change_unjudged ON change (judged, state, seq, size) WHERE judged <> 1;

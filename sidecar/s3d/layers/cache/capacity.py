@@ -19,14 +19,14 @@ from s3d.store.failures import StoreFailed
 
 log = logging.getLogger(__name__)
 
-SLACK = 10
+SLACK_SHARE = 10
 """One in so many bytes and entries is freed beyond what is needed."""
-DELETED_TOGETHER = 256
+MAX_DELETED = 256
 PINNED_SHARE = 2
 """What is pinned stays while it takes no more than one in so many bytes and files of the limits."""
 
 
-class Room:
+class Capacity:
     """How much is cached, and who has to go."""
 
     def __init__(self, index: Index, blocks: Blocks, limits: ReadCache, metrics: Metrics, kept_free: int) -> None:
@@ -131,8 +131,8 @@ class Room:
     async def _evict(self, size: int, files: int, why: str) -> None:
         if size <= 0 and files <= 0:
             return
-        size = size + self._limits.max_size // SLACK if size > 0 else 0
-        files = files + math.ceil(self._limits.max_files / SLACK) if files > 0 else 0
+        size = size + self._limits.max_size // SLACK_SHARE if size > 0 else 0
+        files = files + math.ceil(self._limits.max_files / SLACK_SHARE) if files > 0 else 0
         await self._index.flush()
         share = None if why == "disk" else self._share
         self.went(await self._index.write(lambda db: entries.evict(db, size, files, share)), why)
@@ -153,4 +153,4 @@ class Room:
 
     def _garbage(self) -> list[str]:
         nothing: list[str] = []
-        return self._index.read(lambda db: entries.garbage(db, DELETED_TOGETHER), nothing)
+        return self._index.read(lambda db: entries.garbage(db, MAX_DELETED), nothing)
