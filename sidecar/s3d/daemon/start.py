@@ -3,8 +3,8 @@
     door -> Cors(Known(Queue(Names(Cache(Remote)))))
 
 One TaskGroup holds everything that runs until the end. SIGTERM and SIGINT stop the door, let running requests finish,
-push what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without a door
-for applications it pushes what is pending, and ends.
+push what is pending until the deadline, and end with 0 where nothing is left, else with 75 (EX_TEMPFAIL). Without
+a door for applications it pushes what is pending, and ends.
 """
 
 import asyncio
