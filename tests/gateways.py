@@ -91,7 +91,12 @@ async def gateway(
 def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Pauses are short, requests are signed by keys of the environment, and nobody is warned of the faults we make."""
     caplog.set_level(logging.CRITICAL, "s3d")
-    for name, seconds in {"BASE": 0.005, "CAP": 0.05, "PROBE_BASE": 0.01, "PROBE_CAP": 0.05}.items():
+    for name, seconds in {
+        "MIN_BACKOFF": 0.005,
+        "MAX_BACKOFF": 0.05,
+        "MIN_PROBE_BACKOFF": 0.01,
+        "MAX_PROBE_BACKOFF": 0.05,
+    }.items():
         monkeypatch.setattr(retry, name, seconds)
     monkeypatch.setattr(retry, "MIN_INTERVAL", 2.0, raising=False)
     monkeypatch.setattr(late_writes, "MAX_INTERVAL", 0.05)

@@ -142,9 +142,9 @@ async def cancelled(task: asyncio.Future[None]) -> None:
 @pytest.fixture
 async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     """A gateway whose pauses are about WAIT and never more, and which looks often at what only time tells."""
-    for name in ("BASE", "PROBE_BASE"):
+    for name in ("MIN_BACKOFF", "MIN_PROBE_BACKOFF"):
         monkeypatch.setattr(retry, name, WAIT)
-    for name in ("CAP", "PROBE_CAP"):
+    for name in ("MAX_BACKOFF", "MAX_PROBE_BACKOFF"):
         monkeypatch.setattr(retry, name, WAIT)
     monkeypatch.setattr(bucket_tags, "POLL_INTERVAL", 0.05)
     monkeypatch.setattr(late_checks, "MAX_INTERVAL", 0.05)
