@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from s3d.background import watch_loop
-from s3d.metrics import MAX_BUCKETS, STATES, Metrics
+from s3d.metrics import STATES, Metrics
+from s3d.series import MAX_BUCKETS
 from tests.operator.charts import PROMTOOL
 
 BASE_UNITS = (
