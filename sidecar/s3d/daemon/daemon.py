@@ -246,6 +246,7 @@ class Daemon:
         folder = self._synced()
         match what:
             case "now":
+                folder.tags.again()
                 folder.wake()
             case "pause":
                 await folder.pause()

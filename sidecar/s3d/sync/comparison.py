@@ -93,7 +93,11 @@ async def compared(folder: Folder, after: str) -> Page:
 def _is_left_alone(folder: Folder, row: Row) -> bool:
     size = row.here.content.size if row.here and row.here.content else row.there.size if row.there else 0
     is_odd = row.here is not None and row.here.kind is not Kind.FILE
-    return is_odd or bool(why_not(row.path, folder.objects.prefix) or folder.options.leaves_out(row.path, size))
+    return (
+        is_odd
+        or bool(why_not(row.path, folder.objects.prefix) or folder.options.leaves_out(row.path, size))
+        or memory.is_tagged_out(folder.db, row.path)
+    )
 
 
 def difference(row: Row, now: Content | None) -> str:

@@ -6,10 +6,12 @@ plans it anew.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from s3d.errors import S3DError, S3Error
+from s3d.errors import S3DError, S3Error, Unavailable
 from s3d.metrics import Metrics
+from s3d.protocol.headers import TAG_COUNT
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.acts import Acts
@@ -23,6 +25,8 @@ MAX_WORKERS = 4
 """Files that are sent or fetched at a time."""
 GONE = {404, 412}
 """Statuses of a remote that has something else by now than the plan saw."""
+UNTOLD = {403, 405, 501}
+"""Statuses of a remote that has no tags to tell, or not to us."""
 DROPS = (Do.DROP_HERE, Do.DROP_THERE)
 SENDS = (Do.PUSH, Do.DROP_THERE)
 
@@ -92,6 +96,8 @@ class Doing:
     async def push(self, action: Action, _: Outcome) -> str | None:
         """Upload a file."""
         assert action.content
+        if action.expects and await self._is_tagged_out(action):
+            return None
         body = await open_steady(self.root, action.path, action.content)
         try:
             stamp = stamp_of(await body.stat())
@@ -107,8 +113,14 @@ class Doing:
 
     async def pull(self, action: Action, _: Outcome) -> str | None:
         """Download an object."""
-        await self.root.run(self.root.make_place, action.path)
-        await self.acts.pull(action, await self.objects.get(action.path, action.expects))
+        answer = await self.objects.get(action.path, action.expects)
+        assert answer.body
+        async with aclosing(answer.body):
+            if answer.headers.get(TAG_COUNT, "0") != "0" and await self.objects.is_tagged_out(action.path):
+                await self.db.write(memory.tag_out(action.path, action.expects))
+                return None
+            await self.root.run(self.root.make_place, action.path)
+            await self.acts.pull(action, answer)
         return action.expects
 
     async def drop_here(self, action: Action, _: Outcome) -> str | None:
@@ -117,12 +129,25 @@ class Doing:
 
     async def drop_there(self, action: Action, outcome: Outcome) -> str | None:
         """Delete an object, if it is still sure that its name has no file."""
-        if not await self.root.run(self.root.is_gone, action.path):
+        if not await self.root.run(self.root.is_gone, action.path) or await self._is_tagged_out(action):
             return None
         after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
         await self.objects.delete(action.path, action.expects, after)
         await self.db.write(memory.deleted(action.path))
         return ""
+
+    async def _is_tagged_out(self, action: Action) -> bool:
+        """Whether the object that is about to be replaced or deleted has a tag that leaves it out, and note that. Where
+        nobody can tell (the remote is away, or tells no tags) what was known holds. Raises S3Error."""
+        try:
+            if not await self.objects.is_tagged_out(action.path):
+                return False
+        except S3Error as error:
+            if isinstance(error, Unavailable) or error.status in UNTOLD | GONE:
+                return False
+            raise
+        await self.db.write(memory.tag_out(action.path, action.expects))
+        return True
 
     async def adopt(self, action: Action, _: Outcome) -> str | None:
         """Both sides are equal."""

@@ -32,6 +32,7 @@ from s3d.sync.plan import BEING_WRITTEN, Action, Direction, Do, Rules
 from s3d.sync.reading import read
 from s3d.sync.root import Root
 from s3d.sync.state import State
+from s3d.sync.tags import Tags
 from s3d.sync.there import Changes
 from s3d.sync.walk import Walk
 from s3d.sync.watch import Watch
@@ -101,6 +102,7 @@ class Folder:
         self.directories: list[str] = []
         self.failed: dict[str, str] = {}
         self._delivered: dict[str, str] = {}
+        self.tags = Tags(objects, db)
         self._has_looked = False
         self._soon = False
         self._ends = False
@@ -223,6 +225,8 @@ class Folder:
 
     async def _plan(self, walk: Walk, *, there_is_whole: bool, why: str = "", refusal: S3Error | None = None) -> Seen:
         await self._take_deliveries()
+        if there_is_whole:
+            await self.tags.ask()
         rules = Rules(
             self.options.direction,
             self.objects.prefix,
@@ -387,8 +391,9 @@ class Folder:
         prefix = self.objects.prefix
         ours = [one for one in news.events if one.bucket == self.objects.bucket and one.key.startswith(prefix)]
         for event in ours:
+            path = event.key.removeprefix(prefix)
             if event.etag and event.why in (Why.DELIVERED, Why.THROUGH):
-                self._delivered[event.key.removeprefix(prefix)] = event.etag
+                self._delivered[path] = event.etag
         if news.missed or any(self._is_news(event) for event in ours):
             self.wake()
 

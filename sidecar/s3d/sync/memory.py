@@ -6,7 +6,7 @@ transaction of `Database`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import islice
 
@@ -28,6 +28,7 @@ NAME = "sync.db"
 MAX_FORMER_ETAGS = 8
 """ETags of an object that are remembered."""
 NO_STAMP = Stamp(0, 0, 0, 0, 0)
+TAGGED_OUT = "the tag s3d.sync=false of the object leaves it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,8 @@ def end_listing(db: apsw.Connection) -> None:
         "UPDATE base SET delivered = 1 WHERE delivered = 0 AND path NOT IN pending "
         "AND etag = (SELECT etag FROM there WHERE there.path = base.path)"
     )
+    # A tag is that of one version.
+    db.execute("DELETE FROM tagged_out WHERE etag IS NOT (SELECT etag FROM there WHERE there.path = tagged_out.path)")
 
 
 def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
@@ -203,7 +206,8 @@ def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int
 
     def apply(db: apsw.Connection) -> tuple[list[Action], int]:
         files = int(db.execute("SELECT count(*) FROM base").get)
-        actions = [*plan(_here(db), _there(db) if rules.there_is_whole else (), _base(db), rules)]
+        obeyed = replace(rules, leaves_out=_with_tags(db, rules.leaves_out))
+        actions = [*plan(_here(db), _there(db) if rules.there_is_whole else (), _base(db), obeyed)]
         actions = limited(paired(actions), files, rules.most)
         db.execute("DELETE FROM left_alone")
         left = [(action.path, action.reason) for action in actions if action.reason]
@@ -211,6 +215,20 @@ def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int
         return actions, files
 
     return apply
+
+
+def _with_tags(db: apsw.Connection, leaves_out: Callable[[str, int], str]) -> Callable[[str, int], str]:
+    """The same scope, without what tags leave out."""
+    if not db.execute("SELECT EXISTS (SELECT 1 FROM tagged_out)").get:
+        return leaves_out
+
+    def also(path: str, size: int) -> str:
+        reason = leaves_out(path, size)
+        if not reason and db.execute("SELECT 1 FROM tagged_out WHERE path = ?", (path,)).fetchone():
+            reason = TAGGED_OUT
+        return reason
+
+    return also
 
 
 def _here(db: apsw.Connection) -> Iterator[Here]:
@@ -295,6 +313,38 @@ def etag_of(db: Database, path: str) -> str:
 def has_base(db: Database) -> bool:
     """Whether both sides have ever met."""
     return bool(db.read("SELECT 1 FROM base LIMIT 1"))
+
+
+# Tags.
+
+
+def tag_out(path: str, etag: str) -> Callable[[apsw.Connection], None]:
+    """The object with this ETag has a tag that leaves it out."""
+
+    def apply(db: apsw.Connection) -> None:
+        db.execute("INSERT OR REPLACE INTO tagged_out VALUES (?, ?)", (path, etag))
+
+    return apply
+
+
+def let_in(path: str) -> Callable[[apsw.Connection], None]:
+    """No tag leaves it out any more."""
+
+    def apply(db: apsw.Connection) -> None:
+        db.execute("DELETE FROM tagged_out WHERE path = ?", (path,))
+
+    return apply
+
+
+def tagged_out(db: Database, after: str, limit: int) -> list[str]:
+    """A page of the paths that tags leave out, behind one."""
+    rows = db.read("SELECT path FROM tagged_out WHERE path > ? ORDER BY path LIMIT ?", (after, limit))
+    return [path for (path,) in rows]
+
+
+def is_tagged_out(db: Database, path: str) -> bool:
+    """Whether a tag leaves a path out."""
+    return bool(db.read("SELECT 1 FROM tagged_out WHERE path = ?", (path,)))
 
 
 # Acts and trash.

@@ -18,6 +18,8 @@ from s3d.errors import NotS3, S3Error
 from s3d.protocol.answers import etag_of
 from s3d.sync.trees import Content, There
 
+TAG = "s3d.sync"
+"""The tag of an object that is left out where its value is `false` (S-4b)."""
 EXECUTABLE = 0o111
 QUEUE_SHARE = 0.5
 """How full of its limits the folder makes the write queue: the rest is left to the writes of apps."""
@@ -72,6 +74,10 @@ class Objects:
     async def get(self, path: str, etag: str) -> Answer:
         """Download one version; the caller closes the body. Raises S3Error (412: it is another one by now)."""
         return await self.client.get_object(self.bucket, self.prefix + path, IfMatch=f'"{etag}"')
+
+    async def is_tagged_out(self, path: str) -> bool:
+        """Whether an object has a tag that leaves it out (S-4b). Raises S3Error."""
+        return (await self.client.ask("GetObjectTagging", self._named(path))).tags.get(TAG) == "false"
 
     async def put(self, path: str, body: Body, content: Content, expects: str, *, mtime_ns: int, mode: int) -> str:
         """Upload a file and return its ETag. Raises S3Error (412: the remote has something else), and what the body

@@ -49,6 +49,12 @@ CREATE TABLE listing (
     size INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- Objects that their tag leaves out, with the version that was asked about.
+CREATE TABLE tagged_out (
+    path TEXT PRIMARY KEY,
+    etag TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- What is about to be done in the folder: written before it is done, so that a start can redo or undo it.
 CREATE TABLE act (
     id TEXT PRIMARY KEY,     -- of the file in the stage

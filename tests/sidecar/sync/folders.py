@@ -51,6 +51,7 @@ class Store:
     refuses_writes: bool = False
     parks_writes: bool = False
     refuses_listing: str = ""
+    refuses_tags: S3Error | None = None
     pages: int = 0
     refuses_from: int = 0
     writes: list[tuple[str, str]] = field(default_factory=list)
@@ -64,6 +65,8 @@ class Store:
             if call.body is not None:
                 await call.body.aclose()
             raise S3Error("EntityTooLarge", "not this one", status=400)
+        if call.operation == "GetObjectTagging" and self.refuses_tags:
+            raise self.refuses_tags
         if call.operation == "ListObjectsV2":
             self.pages += 1
             if self.refuses_listing and self.pages > self.refuses_from:
