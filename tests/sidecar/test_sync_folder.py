@@ -210,3 +210,19 @@ def test_a_person_sees_what_differs_and_why_and_which_copies_wait(
     assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
     copy, of, *_ = daemon.cli("sync", "conflicts").stdout.decode().split("\t")
     assert (of, (folder / copy).read_bytes()) == ("a", b"mine")
+
+
+@pytest.mark.semantics("S-4b")
+def test_a_tagged_object_of_a_real_store_is_left_alone_until_its_tag_is_gone(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    remote.client().put_object(Bucket=bucket, Key="docs/private", Body=b"not this", Tagging="s3d.sync=false")
+    remote.client().put_object(Bucket=bucket, Key="docs/public", Body=b"this", Tagging="class=public")
+    daemon = start(start_daemon, remote, bucket, folder)
+    eventually(lambda: is_quiet(daemon, 1) and state(daemon)["left_alone"] == 1)
+    assert files_of(folder) == {"public": b"this"}
+    remote.client().delete_object_tagging(Bucket=bucket, Key="docs/private")
+    assert daemon.cli("sync", "now").returncode == 0
+    eventually(lambda: files_of(folder) == {"public": b"this", "private": b"not this"})
