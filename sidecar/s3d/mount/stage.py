@@ -153,8 +153,12 @@ class Stage:
 
 def read_record(path: Path) -> Record:
     """Read a record. Raises ValueError and OSError."""
+    with path.open("rb") as file:
+        data = file.read(MAX_RECORD + 1)
+    if len(data) > MAX_RECORD:
+        raise ValueError(f"it is larger than {MAX_RECORD} bytes")
     try:
-        return Record(**documents.parse(path.read_bytes()))
+        return Record(**documents.parse(data))
     except TypeError as error:
         raise ValueError(f"it is no record: {error}") from None
 

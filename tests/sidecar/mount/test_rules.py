@@ -1,7 +1,9 @@
 """What needs no mount: names, errnos, attributes in metadata, inodes, and settings that cannot be together."""
 
 import errno
+import json
 import tracemalloc
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from s3d import config
 from s3d.errors import ConfigError, CorruptBody, NotS3, S3DError, S3Error, Unavailable, slow_down
-from s3d.mount import errnos, paths, views
+from s3d.mount import errnos, paths, stage, views
 from s3d.mount.tree import ROOT, Tree, number
 from s3d.mount.views import Directory, File
 from s3d.store.failures import StoreFailed, StoreFull
@@ -162,3 +164,13 @@ def test_a_mount_counts_to_the_volume(tmp_path: Path) -> None:
     config.load({**sizes, "S3D_FUSE_MOUNT_DIR": str(tmp_path)})
     with pytest.raises(ConfigError, match=r"S3D_FUSE_MOUNT_MAX_SIZE.* do not fit into the volume"):
         config.load({**sizes, "S3D_FUSE_MOUNT": "true", "S3D_FUSE_MOUNT_DIR": str(tmp_path)})
+
+
+def test_a_record_is_read_up_to_a_size_that_none_has(tmp_path: Path) -> None:
+    record = stage.Record("b", "k", "", {"Metadata": {"a": "b"}}, 1, executable=False)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(asdict(record)))
+    assert stage.read_record(path) == record
+    path.write_text(json.dumps(asdict(record)) + " " * stage.MAX_RECORD)
+    with pytest.raises(ValueError, match="larger than 1048576 bytes"):
+        stage.read_record(path)
