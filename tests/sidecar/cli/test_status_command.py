@@ -24,7 +24,7 @@ from tests.sidecar.cli.conftest import Cli
 def without_remote(moto: Remote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon whose remote refuses every connection, and which has met that."""
     remote = Remote("away", f"http://127.0.0.1:{free_port()}", "Dummy", "Dummy", moto.program)
-    daemon = Daemon(tmp_path_factory.mktemp("s3d"), {**remote.environment, "S3D_BUCKETS": "photos,films,notes"})
+    daemon = Daemon(tmp_path_factory.mktemp("s3d"), {**remote.environment, "S3D_BUCKETS": "photos,films,notes,tapes"})
     daemon.start()
     with pytest.raises(ClientError):
         daemon.client(retries={"total_max_attempts": 1}).list_buckets()
@@ -73,13 +73,13 @@ def fits(said: Any, kind: Any) -> bool:
 
 
 def test_the_documents_are_what_the_reference_says(cli: Cli, away: Daemon, tmp_path: Path) -> None:
-    cli("put", "-", "photos/documented", stdin=b"12345")
+    cli("put", "-", "tapes/documented", stdin=b"12345")
     over_socket = cli("status", "--json").json[0]
     assert fits(over_socket.pop("lanes"), list[LaneStatus])
     assert fits(over_socket.pop("tried"), list[TriedStatus])
     assert fits(over_socket, Status), over_socket
-    assert fits(said := cli("status", "photos", "--json").json[0], BucketStatus), said
-    assert fits(said := cli("status", "photos/documented", "--json").json[0], ObjectStatus), said
+    assert fits(said := cli("status", "tapes", "--json").json[0], BucketStatus), said
+    assert fits(said := cli("status", "tapes/documented", "--json").json[0], ObjectStatus), said
     assert fits(said := cli("status", "--json", S3D_LOCAL_DIR=str(tmp_path)).json[0], Status), said
 
 
