@@ -23,6 +23,7 @@ FULL: dict[str, Any] = LEAST | {
     "direction": "Pull",
     "filter": ["team", "!team/drafts/*"],
     "maxSize": "1Gi",
+    "maxFiles": 9,
     "pollSeconds": 30,
     "stableSeconds": 2,
     "maxDeletePercent": 20,
