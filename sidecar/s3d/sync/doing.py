@@ -129,7 +129,8 @@ class Doing:
 
     async def drop_there(self, action: Action, outcome: Outcome) -> str | None:
         """Delete an object, if it is still sure that its name has no file."""
-        if not await self.root.run(self.root.is_gone, action.path) or await self._is_tagged_out(action):
+        # Who writes the file while the tag is asked for is seen: its name is looked at last.
+        if await self._is_tagged_out(action) or not await self.root.run(self.root.is_gone, action.path):
             return None
         after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
         await self.objects.delete(action.path, action.expects, after)
