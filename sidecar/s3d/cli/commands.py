@@ -1,6 +1,7 @@
 """The command line: each command, its arguments and its actions. Loads nothing of weight."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from s3d import __version__
 from s3d.cli import examples
@@ -40,6 +41,8 @@ MOUNT_ACTIONS = {
     "publish": "make objects of what was written",
     "recover": "copy what was synced and is no object yet",
 }
+FILTER_ACTIONS = {"test": "show what a list of rules says of an object, and which rule decides"}
+LOG_ACTIONS = {"level": "set the lowest level that is logged"}
 FILTER_PAIRS = {
     "--tag": "a tag of the object",
     "--bucket-tag": "a tag of its bucket",
@@ -67,8 +70,15 @@ def parser() -> Parser:
     commands.add_argument("--version", action="version", version=f"s3d {__version__}")
     choices = commands.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    def add(name: str, summary: str, **options: Any) -> Parser:
-        return choices.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options)
+    def add(name: str, summary: str, *, to: Any = choices, **options: Any) -> Parser:
+        return cast(
+            Parser, to.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options)
+        )
+
+    def actions_of(command: Parser, summaries: Mapping[str, str], **options: Any) -> Iterator[tuple[str, Parser]]:
+        actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+        for action, summary in summaries.items():
+            yield action, add(action, summary, to=actions, **options)
 
     def add_json(command: Parser) -> None:
         command.add_argument("--json", action="store_true", help="print JSON, also on a terminal")
@@ -132,9 +142,7 @@ def parser() -> Parser:
     add_json(command)
 
     command = add("queue", "list, explain, retry, export or discard what waits for a person", epilog=examples.QUEUE)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary in QUEUE_ACTIONS.items():
-        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    for action, choice in actions_of(command, QUEUE_ACTIONS):
         if action == "why":
             choice.add_argument("seq", type=int, metavar="N", help="its number, as `list` and `s3d status` show it")
             add_json(choice)
@@ -151,9 +159,7 @@ def parser() -> Parser:
         add_json(choice)
 
     command = add("cache", "show, list, warm, verify or drop what is in the read cache", epilog=examples.CACHE)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary in CACHE_ACTIONS.items():
-        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    for action, choice in actions_of(command, CACHE_ACTIONS):
         if action != "stat":
             number = None if action == "warm" else "?"
             choice.add_argument("target", nargs=number, type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
@@ -176,9 +182,7 @@ def parser() -> Parser:
         add_json(choice)
 
     command = add("sync", "show, pause or resume the sync folder, and its trash", epilog=examples.SYNC)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary in SYNC_ACTIONS.items():
-        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    for action, choice in actions_of(command, SYNC_ACTIONS):
         if action == "resume":
             meant = choice.add_mutually_exclusive_group()
             meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")
@@ -192,18 +196,14 @@ def parser() -> Parser:
         add_json(choice)
 
     command = add("mount", "show, publish or recover what was written to the mount", epilog=examples.MOUNT)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary in MOUNT_ACTIONS.items():
-        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    for action, choice in actions_of(command, MOUNT_ACTIONS):
         if action == "recover":
             choice.add_argument("-o", "--output", default=".", metavar="DIRECTORY", help="where to (default: here)")
         else:
             add_json(choice)
 
     command = add("key", "make, list, rotate or test the access keys of the S3 door", epilog=examples.KEY)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, summary in KEY_ACTIONS.items():
-        choice = actions.add_parser(action, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    for action, choice in actions_of(command, KEY_ACTIONS):
         if action in ("rotate", "test"):
             choice.add_argument("id", nargs="?" if action == "test" else None, metavar="ID", help="which key")
         if action == "new":
@@ -226,11 +226,7 @@ def parser() -> Parser:
     command.add_argument("--method", default="GET", choices=("GET", "HEAD", "PUT", "DELETE"), help="to do what")
 
     command = add("filter", "try the rules of a filter", epilog=examples.FILTER)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    summary = "show what a list of rules says of an object, and which rule decides"
-    choice = actions.add_parser(
-        "test", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=examples.FILTER
-    )
+    ((_, choice),) = actions_of(command, FILTER_ACTIONS, epilog=examples.FILTER)
     choice.add_argument("rules", metavar="RULES", help="the list, as a setting has it")
     choice.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="the object")
     for option, what in FILTER_PAIRS.items():
@@ -243,11 +239,7 @@ def parser() -> Parser:
     add_json(choice)
 
     command = add("log", "change what the daemon logs, while it runs", epilog=examples.LOG)
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    summary = "set the lowest level that is logged"
-    choice = actions.add_parser(
-        "level", help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=examples.LOG
-    )
+    ((_, choice),) = actions_of(command, LOG_ACTIONS, epilog=examples.LOG)
     choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
 
     command = add(
