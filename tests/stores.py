@@ -408,3 +408,8 @@ async def until(holds: Callable[[], bool], seconds: float = 60.0, what: str = "i
     while not holds():
         assert time.monotonic() < end_at, f"{what} did not come"
         await asyncio.sleep(0.005)
+
+
+def there(store: Store) -> list[str]:
+    """The keys that the remote has."""
+    return [key for key, versions in store.fake.buckets["b"].keys.items() if versions]

@@ -1,7 +1,5 @@
 """A gateway in front of a store that stands in, and a push filter that changes."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,17 +25,6 @@ async def stand_in(store: Store, here: Gateway, team: str = "blue") -> None:
     """Make a bucket whose tags are known."""
     store.fake.buckets["b"] = Bucket("b", 0.0, tags=(("team", team),))
     await here.ask("HeadObject", {"Bucket": "b", "Key": "k"})
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110 - what is waited for says nothing
-            await asyncio.sleep(0.01)
-
-
-def there(store: Store) -> list[str]:
-    """The keys that the remote has."""
-    return [key for key, versions in store.fake.buckets["b"].keys.items() if versions]
 
 
 async def put(here: Gateway, key: str, **params: Any) -> None:

@@ -1,8 +1,7 @@
 """A gateway whose policy is asked, by a script of answers."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +41,6 @@ async def governed(
             store.fake.buckets.setdefault("b", Bucket("b", 0.0))
             await here.ask("HeadObject", {"Bucket": "b", "Key": "k"})
             yield here
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():  # noqa: ASYNC110 - what is waited for says nothing
-            await asyncio.sleep(0.01)
-
-
-def there(store: Store) -> list[str]:
-    """The keys that the remote has."""
-    return [key for key, versions in store.fake.buckets["b"].keys.items() if versions]
 
 
 def sent(store: Store) -> list[str]:

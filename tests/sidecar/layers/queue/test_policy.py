@@ -11,8 +11,9 @@ from s3d.layers.queue import asking
 from s3d.settings import Opa
 from tests.gateways import Gateway, quick
 from tests.policies import Scripted
-from tests.sidecar.layers.queue.governing import LONG, governed, put, sent, soon, there, until
-from tests.stores import Store
+from tests.queues import until
+from tests.sidecar.layers.queue.governing import LONG, governed, put, sent, soon
+from tests.stores import Store, there
 
 __all__ = ["quick", "soon"]
 

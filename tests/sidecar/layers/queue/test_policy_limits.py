@@ -11,8 +11,9 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.gateways import quick
 from tests.policies import Scripted
-from tests.sidecar.layers.queue.governing import governed, put, sent, soon, there, until
-from tests.stores import Store
+from tests.queues import until
+from tests.sidecar.layers.queue.governing import governed, put, sent, soon
+from tests.stores import Store, there
 
 __all__ = ["quick", "soon"]
 

@@ -8,8 +8,9 @@ import pytest
 from tests.callers import Answer
 from tests.gateways import quick
 from tests.policies import Scripted
-from tests.sidecar.layers.queue.governing import governed, put, sent, soon, there, until
-from tests.stores import Odd, Store
+from tests.queues import until
+from tests.sidecar.layers.queue.governing import governed, put, sent, soon
+from tests.stores import Odd, Store, there
 
 __all__ = ["quick", "soon"]
 

@@ -12,8 +12,9 @@ from s3d.layers.queue.push.conflicts import NOTHING
 from s3d.layers.queue.rows import holds
 from s3d.protocol import checksums
 from tests.gateways import Gateway, gateway, quick
-from tests.sidecar.layers.queue.filtering import LONG, put, puts, reload, soon, stand_in, there, until
-from tests.stores import Odd, Store
+from tests.queues import until
+from tests.sidecar.layers.queue.filtering import LONG, put, puts, reload, soon, stand_in
+from tests.stores import Odd, Store, there
 
 __all__ = ["quick", "soon"]
 

@@ -10,7 +10,8 @@ import pytest
 from s3d.layers.queue import judging
 from s3d.layers.queue.rows import holds
 from tests.gateways import gateway, quick
-from tests.sidecar.layers.queue.filtering import LONG, put, puts, reload, soon, stand_in, until
+from tests.queues import until
+from tests.sidecar.layers.queue.filtering import LONG, put, puts, reload, soon, stand_in
 from tests.stores import Store
 
 __all__ = ["quick", "soon"]

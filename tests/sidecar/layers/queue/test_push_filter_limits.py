@@ -10,8 +10,9 @@ from s3d.errors import S3Error
 from tests.callers import Answer
 from tests.fakes.contents import Bucket
 from tests.gateways import gateway, quick
-from tests.sidecar.layers.queue.filtering import put, soon, stand_in, there, until
-from tests.stores import Store
+from tests.queues import until
+from tests.sidecar.layers.queue.filtering import put, soon, stand_in
+from tests.stores import Store, there
 
 __all__ = ["quick", "soon"]
 

@@ -1,8 +1,10 @@
 """The versions of the queue's tables, and the way from one to the next (SEMANTICS D-9).
 
 Tables stand in `tables/`. Those that are new in a version stand once, in a file that both a new database and the
-migration run; what a migration changes in older tables stands in `from_N.sql`. Indexes, views and triggers hold no
-data: a migration drops what speaks of a table that it changes, and the last one makes anew what is missing.
+migration run; what a migration changes in older tables stands in `from_N.sql`. Version 6
+renamed what `uploads_of_1.sql` and `shapes_of_2.sql` bring, so the migrations to 2 and 3 make these as they were.
+Indexes, views and triggers hold no data: a migration drops what speaks of a table that it changes, and the last one
+makes anew what is missing.
 """
 
 import functools
