@@ -16,22 +16,27 @@ import statistics
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from multidict import CIMultiDict
+
 from s3d import words
 from s3d.api import BytesBody
 from s3d.cli import client as door
 from s3d.cli import terminal
 from s3d.cli.client import NotRunning
-from s3d.client import Client
+from s3d.client import Client, request
 from s3d.errors import ConfigError, NotS3, S3DError, S3Error, Unavailable
+from s3d.protocol import checksums
+from s3d.settings import Remote as RemoteSettings
 from s3d.settings import Settings
 
 if TYPE_CHECKING:
@@ -228,9 +233,12 @@ async def try_remote(report: Report, settings: Settings, bucket: str, *, writes:
                 report.add(Finding("remote", "ok", f"{far.endpoint} answers, and takes the keys"))
                 report.add(of_clock(answered.headers.get("Date", "")))
             for name in dict.fromkeys([*settings.remote.buckets, *([bucket] if bucket else [])]):
-                report.add(await of_bucket(client, name))
+                finding = await of_bucket(client, name)
+                if finding.grade == "wrong":
+                    finding = await of_other_style(settings.remote, far, name) or finding
+                report.add(finding)
             if writes:
-                await try_writes(report, client, bucket)
+                await try_writes(report, client, bucket, trailers=settings.remote.checksums == "when_supported")
     except ConfigError as error:
         report.add(Finding("remote", "wrong", error.message, error.hint))
 
@@ -280,7 +288,7 @@ async def of_bucket(client: Client, bucket: str) -> Finding:
         await client.head_bucket(bucket, fresh=True)
     except S3Error as error:
         if error.status == HTTPStatus.NOT_FOUND:
-            hint = "make it, or check its name; S3D_ADDRESSING says how requests name it"
+            hint = "make it, or check its name"
             return Finding("bucket", "wrong", f"there is no bucket {bucket}", hint)
         if error.status == HTTPStatus.FORBIDDEN:
             hint = "check the policy of the keys and of the bucket"
@@ -289,8 +297,28 @@ async def of_bucket(client: Client, bucket: str) -> Finding:
     return Finding("bucket", "ok", f"bucket {bucket} is there")
 
 
-async def try_writes(report: Report, client: Client, bucket: str) -> None:
-    """Whether the remote takes a write, and keeps conditions of writes."""
+async def of_other_style(settings: RemoteSettings, far: "Remote", bucket: str) -> Finding | None:
+    """Whether a bucket that is not found is found in the host name instead of the path, or the other way round."""
+    from s3d.layers import remote
+    from s3d.metrics import Metrics
+
+    other: Literal["path", "virtual"] = "path" if far.is_virtual else "virtual"
+    async with remote.connect(settings.model_copy(update={"addressing": other}), Metrics()) as there:
+        finding = await of_bucket(Client(there, "door"), bucket)
+    if finding.grade == "wrong":
+        return None
+    how = "in the path" if far.is_virtual else "in the host name (virtual)"
+    return Finding(
+        "bucket",
+        "wrong",
+        f"bucket {bucket} is found only by requests that name it {how}",
+        f"set S3D_ADDRESSING={other}",
+    )
+
+
+async def try_writes(report: Report, client: Client, bucket: str, *, trailers: bool) -> None:
+    """Whether the remote takes a write, keeps conditions of writes and, where they are sent, takes trailing
+    checksums."""
     where = {"Bucket": bucket, "Key": f"s3d-doctor-{secrets.token_hex(8)}"}
     try:
         await client.ask("PutObject", where, BytesBody(b"s3d doctor"))
@@ -320,9 +348,29 @@ async def try_writes(report: Report, client: Client, bucket: str) -> None:
     else:
         text = "the remote does not keep conditions of writes: that somebody else wrote a key is seen later"
         report.add(Finding("write", "note", text, "see S3D_WRITE_QUEUE_CONFLICT"))
+    if trailers:
+        report.add(await of_trailers(client, where))
     try:
         await client.ask("DeleteObject", where)
     except S3Error as error:
         report.add(
             Finding("write", "wrong", f"{bucket}/{where['Key']} cannot be deleted: {error}", "delete it yourself")
         )
+
+
+async def of_trailers(client: Client, where: dict[str, str]) -> Finding:
+    """Whether the remote takes a trailing checksum, as SDKs send it with large objects."""
+    from s3d.layers.remote import TRAILER_BUFFER, UNSIGNED_TRAILER
+
+    data = bytes(TRAILER_BUFFER + 1)
+    call = request("PutObject", where, BytesBody(data))
+    headers = CIMultiDict(call.wire.headers)
+    headers.update({checksums.PAYLOAD: UNSIGNED_TRAILER, "x-amz-trailer": f"{checksums.PREFIX}crc32"})
+    promise = checksums.Expected(checksum=("crc32", zlib.crc32(data).to_bytes(4, "big")))
+    body = checksums.verify(BytesBody(data), promise, names=())
+    try:
+        await client.send(replace(call, wire=replace(call.wire, headers=headers), body=body))
+    except S3Error as error:
+        hint = "set S3D_CHECKSUMS=when_required"
+        return Finding("write", "wrong", f"the remote refuses trailing checksums: {error}", hint)
+    return Finding("write", "ok", "the remote takes trailing checksums")

@@ -33,7 +33,8 @@ class Addresses:
         self.endpoint = settings.endpoint or self._aws_endpoint(self.region)
         parts = urlsplit(self.endpoint)
         self.scheme, self.host, self.base = parts.scheme, parts.netloc, parts.path
-        self._virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and self._is_aws)
+        self.is_virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and self._is_aws)
+        """Whether requests name their bucket in the host name (virtual-hosted style)."""
         self._regions: BoundedMap[str, str] = BoundedMap(MAX_REGIONS)
 
     def learn(self, bucket: str, region: str) -> None:
@@ -50,7 +51,7 @@ class Addresses:
         key = path.removeprefix("/")
         if not bucket:
             return Target(self.scheme, host, f"{self.base}/", region)
-        if self._virtual and "." not in bucket:
+        if self.is_virtual and "." not in bucket:
             return Target(self.scheme, f"{bucket}.{host}", f"{self.base}/{key}", region)
         place = f"{self.base}/{quote(bucket, safe='-_.~')}"
         return Target(self.scheme, host, f"{place}/{key}" if key else place, region)

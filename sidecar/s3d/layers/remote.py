@@ -87,6 +87,7 @@ class Remote:
         chain = Chain(settings.region, needed=not settings.anonymous and not settings.credentials_dir)
         self._addresses = Addresses(settings, chain)
         self.region, self.endpoint = self._addresses.region, self._addresses.endpoint
+        self.is_virtual = self._addresses.is_virtual
         self.identities = Identities(settings, chain, self._addresses.base)
         self._last = ("", OWN)
         """The bucket that was asked last, and by whom."""

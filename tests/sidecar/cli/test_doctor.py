@@ -14,9 +14,12 @@ import pytest
 
 from s3d.cli.doctor import of_clock
 from tests.daemons import StartDaemon
+from tests.fakes.contents import Bucket
 from tests.processes import free_port
 from tests.remotes import Remote, credentials
-from tests.sidecar.cli.conftest import Cli, scripted
+from tests.sidecar.cli.conftest import Cli, respond, scripted
+from tests.sidecar.layers.queue.push.odd_answers import s3_error
+from tests.stores import Store
 
 
 @pytest.fixture
@@ -130,6 +133,46 @@ def test_a_bucket_that_is_not_there_is_wrong(cli: Cli, moto: Remote, place: dict
     name = f"none-{secrets.token_hex(4)}"
     (bucket,) = found(cli, 1, **moto.environment, **place, S3D_BUCKETS=name)["bucket"]
     assert bucket["text"] == f"there is no bucket {name}"
+
+
+def test_a_bucket_that_the_other_style_finds_says_which(cli: Cli, versitygw: Remote, place: dict[str, str]) -> None:
+    name = f"doctor-{secrets.token_hex(4)}"
+    versitygw.client().create_bucket(Bucket=name)
+    # No name server knows a bucket before an address.
+    wrong = {"S3D_ADDRESSING": "virtual", "S3D_BUCKETS": name}
+    (bucket,) = found(cli, 1, **versitygw.environment, **place, **wrong)["bucket"]
+    assert bucket["text"] == f"bucket {name} is found only by requests that name it in the path"
+    assert bucket["hint"] == "set S3D_ADDRESSING=path"
+    (bucket,) = found(cli, 0, **versitygw.environment, **place, **wrong | {"S3D_ADDRESSING": "path"})["bucket"]
+    assert bucket["grade"] == "ok"
+
+
+def test_a_store_that_looks_for_buckets_in_host_names_says_so(
+    cli: Cli, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *more, **named: resolve("127.0.0.1", *more, **named))
+    end: dict[str, Any] = {"Connection": "close", "x-amz-request-id": "4442"}
+    buckets = respond("200 OK", b"<ListAllMyBucketsResult></ListAllMyBucketsResult>", **end)
+    missing = respond("404 Not Found", **end)
+    with scripted(buckets, missing, respond("200 OK", **end)) as server:
+        url = server.url.replace("127.0.0.1", "store.test")
+        environment = {"S3_ENDPOINT": url, **credentials("a", "b"), **place, "S3D_BUCKETS": "photos"}
+        (bucket,) = found(cli, 1, **environment)["bucket"]
+    assert bucket["hint"] == "set S3D_ADDRESSING=virtual"
+    assert b"HEAD /photos HTTP" in server.requests[1]
+    assert b"Host: photos.store.test" in server.requests[2]
+
+
+def test_a_remote_that_refuses_trailing_checksums_says_what_to_set(cli: Cli, place: dict[str, str]) -> None:
+    with Store().serving() as store:
+        store.fake.buckets["photos"] = Bucket("photos", 0.0)
+        store.hook(s3_error(501, "NotImplemented"), "PutObject", header="x-amz-trailer")
+        environment = {"S3_ENDPOINT": store.endpoint, **credentials("a", "b"), **place}
+        wrong = [one for one in found(cli, 1, "--write", "photos", **environment)["write"] if one["grade"] != "ok"]
+        assert [one["hint"] for one in wrong] == ["set S3D_CHECKSUMS=when_required"]
+        found(cli, 0, "--write", "photos", **environment, S3D_CHECKSUMS="when_required")
+        assert not any(store.fake.buckets["photos"].keys.values())
 
 
 @pytest.mark.parametrize("ahead, grade", [(0, "ok"), (-300, "note"), (300, "note"), (-1000, "wrong"), (1000, "wrong")])
