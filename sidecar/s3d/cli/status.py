@@ -138,11 +138,10 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     now = time.time()
     remote, pending = said["remote"], said["pending"]
     draining = terminal.paint(", draining: no new requests are taken", "yellow") if said["draining"] else ""
-    if pending["changes"]:
+    if left := parts.left(said):
         oldest = pending["oldest_age_seconds"]
         waited = "" if oldest is None else f", the oldest since {words.show_age(oldest)}"
-        number, size = words.count(pending["changes"], "change"), words.show_size(pending["bytes"])
-        yield "pending", f"{number}, {size}, not in the remote yet{waited}"
+        yield "pending", f"{left}, not in the remote yet{waited}"
     else:
         yield "pending", "nothing: the remote has everything"
     for problem in said["problems"]:
@@ -156,15 +155,11 @@ def daemon_rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     since = f" for {words.show_age(now - remote['since'])}" if remote["since"] and state != "unknown" else ""
     yield "remote", f"{words.printable(remote['endpoint'])} {terminal.paint(word + since, colour)}"
     if tls := said["tls"]:
-        left = tls["expires_at"] - now
-        until = f"expires in {words.show_age(left)}" if left > 0 else f"expired {words.show_age(-left)} ago"
-        yield "certificate", until if left > 0 else terminal.paint(until, "red")
+        lasts = tls["expires_at"] - now
+        until = f"expires in {words.show_age(lasts)}" if lasts > 0 else f"expired {words.show_age(-lasts)} ago"
+        yield "certificate", until if lasts > 0 else terminal.paint(until, "red")
     if said["access_keys"] is not None:
         yield "keys", f"{words.count(said['access_keys'], 'access key')}: what none of them signs is refused"
-    if mount := said.get("mount"):
-        left = words.count(mount["unpublished"], "file")
-        text = f", {left} not an object yet" if mount["unpublished"] else ""
-        yield "mount", words.printable(mount["path"]) + ("" if mount["mounted"] else ", gone") + text
     if said["keeps_push_filter"]:
         text = "push filter: the settings do not say which holds, so the last one stays in force"
         yield "old", terminal.paint(text, "yellow")

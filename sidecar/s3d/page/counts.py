@@ -30,13 +30,11 @@ class Counts:
 
 def read(said: Mapping[str, Any], history: Mapping[str, Any]) -> Counts:
     """Read the status and a day of counts, as the doors answer them."""
-    number, size = said["pending"]["changes"], said["pending"]["bytes"]
-    oldest = said["pending"]["oldest_age_seconds"]
+    left, oldest = parts.left(said), said["pending"]["oldest_age_seconds"]
     since = "" if oldest is None else f"; the oldest since {words.show_age(oldest)}"
-    pending = f"{words.count(number, 'change')}, {words.show_size(size)}, not in the remote yet{since}."
     return Counts(
-        sentence=pending if number else "The remote has everything.",
-        is_whole=not number,
+        sentence=f"{left}, not in the remote yet{since}." if left else "The remote has everything.",
+        is_whole=not left,
         problems=[{name: words.printable(text) for name, text in one.items()} for one in said["problems"]],
         facts=[(name, words.printable(text)) for name, text in facts(said)],
         charts=charts(history),

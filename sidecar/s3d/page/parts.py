@@ -16,6 +16,19 @@ def shown(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "mount", of_mount(mount)
 
 
+def left(said: Mapping[str, Any]) -> str:
+    """What is not in the remote yet, of the queue and of the parts that have files before it; "" where it has all."""
+    pending, folder, mount = said["pending"], said["sync_folder"], said["mount"]
+    found = []
+    if number := pending["changes"]:
+        found.append(f"{words.count(number, 'change')}, {words.show_size(pending['bytes'])}")
+    if folder and (number := folder["unsent"]):
+        found.append(f"{words.count(number, 'file')} of the sync folder")
+    if mount and (number := mount["unpublished"]):
+        found.append(f"{words.count(number, 'file')} of the mount")
+    return ", and ".join(found)
+
+
 def of_cache(said: Mapping[str, Any]) -> str:
     """The read cache."""
     pins = ", ".join(f"{number} {state}" for state, number in said["pins"].items() if number)

@@ -54,5 +54,26 @@ def test_each_part_is_told_in_words(part: str, said: dict[str, Any], shown: tupl
     assert [*parts.shown({**nothing, part: said})] == [shown]
 
 
+NOTHING: dict[str, Any] = {"pending": {"changes": 0, "bytes": 0}, "sync_folder": None, "mount": None}
+
+
+@pytest.mark.semantics("O-12")
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, ""),
+        ({"sync_folder": FOLDER, "mount": MOUNT}, ""),
+        ({"pending": {"changes": 2, "bytes": 5000}}, "2 changes, 5.0 kB"),
+        ({"sync_folder": FOLDER | {"unsent": 1}}, "1 file of the sync folder"),
+        (
+            {"pending": {"changes": 1, "bytes": 0}, "mount": MOUNT | {"unpublished": 3}},
+            "1 change, 0 B, and 3 files of the mount",
+        ),
+    ],
+)
+def test_what_is_not_in_the_remote_yet_is_all_of_it(said: dict[str, Any], shown: str) -> None:
+    assert parts.left(NOTHING | said) == shown
+
+
 def test_a_day_of_which_nothing_is_counted_has_no_charts() -> None:
     assert counts.charts({"interval_seconds": 300, "samples": []}) == []
