@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from s3d.config import SECTIONS
 from s3d.settings.section import reloads, setting_name
-from s3d.settings.values import Bytes, Duration, Filter, Names
+from s3d.settings.values import Bytes, Duration, Filter, Names, show_duration
 
 INTRODUCTION = """\
 # Settings
@@ -44,14 +44,6 @@ def kind(annotation: object, metadata: tuple[object, ...]) -> str:
     return NAMES.get(annotation, "path")  # type: ignore[call-overload]
 
 
-def duration(seconds: float) -> str:
-    """A duration in the largest unit that writes it whole."""
-    for unit, length in (("h", 3600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds / length:g}{unit}"
-    return f"{seconds:g}s"
-
-
 def shown(default: object) -> str:
     """Show a default as a person would write it."""
     match default:
@@ -62,7 +54,7 @@ def shown(default: object) -> str:
         case tuple():
             return f"`{','.join(default)}`"
         case float():
-            return f"`{duration(default)}`"
+            return f"`{show_duration(default)}`"
         case _:
             return f"`{default}`"
 

@@ -75,10 +75,12 @@ def parser() -> Parser:
             Parser, to.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options)
         )
 
-    def actions_of(command: Parser, summaries: Mapping[str, str], **options: Any) -> Iterator[tuple[str, Parser]]:
+    def actions_of(command: Parser, summaries: Mapping[str, str]) -> Iterator[tuple[str, Parser]]:
         actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+        name = command.prog.removeprefix("s3d ")
         for action, summary in summaries.items():
-            yield action, add(action, summary, to=actions, **options)
+            epilog = examples.of_action(command.epilog or "", f"{name} {action}")
+            yield action, add(action, summary, to=actions, epilog=epilog)
 
     def add_json(command: Parser) -> None:
         command.add_argument("--json", action="store_true", help="print JSON, also on a terminal")
@@ -92,12 +94,14 @@ def parser() -> Parser:
     add_json(command)
 
     command = add("status", "show how the gateway, a bucket or an object is doing", epilog=examples.STATUS)
-    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/KEY]", help="what to look at")
+    command.add_argument(
+        "target", nargs="?", type=parse_target, metavar="BUCKET[/KEY]", help="of what (default: the daemon)"
+    )
     command.add_argument("-w", "--watch", action="store_true", help="look every 2 s, until Ctrl-C")
     add_json(command)
 
     command = add("doctor", "try what s3d needs, and say what to do", epilog=examples.DOCTOR)
-    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket that it is to be for")
+    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET", help="a bucket to try, too")
     command.add_argument("--write", action="store_true", help="put an object into the bucket, and delete it")
     add_json(command)
 
@@ -109,7 +113,9 @@ def parser() -> Parser:
     command.add_argument("--port", type=int, default=0, metavar="N", help="where (default: a port that is free)")
 
     command = add("ls", "list the buckets, or the keys of one", epilog=examples.LS)
-    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="where to look")
+    command.add_argument(
+        "target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what (default: the buckets)"
+    )
     command.add_argument("-r", "--recursive", action="store_true", help="list every key, not the first level only")
     command.add_argument("--pending", action="store_true", help="only what is not delivered yet")
     add_json(command)
@@ -132,12 +138,14 @@ def parser() -> Parser:
     add_json(command)
 
     command = add("set", "change the tags of an object or a bucket", epilog=examples.SET)
-    command.add_argument("target", type=parse_target, metavar="BUCKET[/KEY]", help="whose")
+    command.add_argument("target", type=parse_target, metavar="BUCKET[/KEY]", help="whose tags")
     command.add_argument("--tag", action="append", default=[], type=parse_pair, metavar="NAME=VALUE", help="set a tag")
     command.add_argument("--untag", action="append", default=[], metavar="NAME", help="remove a tag")
     add_json(command)
     command = add("flush", "wait until what is pending now is delivered", epilog=examples.FLUSH)
-    command.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what")
+    command.add_argument(
+        "target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="of what (default: all)"
+    )
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="how long at most (default: for ever)")
     add_json(command)
 
@@ -147,7 +155,9 @@ def parser() -> Parser:
             choice.add_argument("seq", type=int, metavar="N", help="its number, as `list` and `s3d status` show it")
             add_json(choice)
             continue
-        choice.add_argument("target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="which")
+        choice.add_argument(
+            "target", nargs="?", type=parse_target, metavar="BUCKET[/PREFIX]", help="those of a bucket or prefix"
+        )
         choice.add_argument("--seq", type=int, metavar="N", help="the one with this number")
         if action in ("retry", "discard"):
             choice.add_argument("--all", action="store_true", help="all of them, in every bucket")
@@ -226,7 +236,7 @@ def parser() -> Parser:
     command.add_argument("--method", default="GET", choices=("GET", "HEAD", "PUT", "DELETE"), help="to do what")
 
     command = add("filter", "try the rules of a filter", epilog=examples.FILTER)
-    ((_, choice),) = actions_of(command, FILTER_ACTIONS, epilog=examples.FILTER)
+    ((_, choice),) = actions_of(command, FILTER_ACTIONS)
     choice.add_argument("rules", metavar="RULES", help="the list, as a setting has it")
     choice.add_argument("target", type=parse_object, metavar="BUCKET/KEY", help="the object")
     for option, what in FILTER_PAIRS.items():
@@ -239,7 +249,7 @@ def parser() -> Parser:
     add_json(choice)
 
     command = add("log", "change what the daemon logs, while it runs", epilog=examples.LOG)
-    ((_, choice),) = actions_of(command, LOG_ACTIONS, epilog=examples.LOG)
+    ((_, choice),) = actions_of(command, LOG_ACTIONS)
     choice.add_argument("level", choices=("debug", "info", "warning", "error"), help="the level")
 
     command = add(

@@ -6,21 +6,25 @@ a write is on disk before it is answered, and reaches the remote when that can b
 """
 EPILOG = """\
 examples:
+  s3d doctor                               what is not as it should be, and what to do
   s3d run                                  start the gateway (its settings: s3d run --help)
   s3d put photo.jpg holiday/2026/a.jpg     store a file
   s3d put backup/notes < notes.txt         store what comes on stdin, also through a pipe
   s3d ls holiday/2026/                     list keys
   s3d get holiday/2026/a.jpg > a.jpg       read it back
-  s3d status                               is the remote there, and what is still to be delivered?
-  s3d doctor                               what is not as it should be, and what to do
+  s3d set holiday/2026/a.jpg --tag a=b     give it a tag
+  s3d status                               is anything not in the remote yet, and is anything wrong?
   s3d ui                                   the same as a page for a browser, and what can be done about it
-  s3d flush holiday                        wait until it is delivered
+  s3d flush holiday                        wait until all of a bucket is delivered
   s3d queue list                           what waits for a person: parked, held, damaged
+  s3d trace 7                              what has become of one pending change
   s3d cache stat                           how much is kept of what was read
+  s3d sync status                          the sync folder, and what is in its way
   s3d mount status                         the mount, and what is no object yet
   s3d key new --read-only                  let somebody in who may only read (docs/ACCESS.md)
   s3d presign holiday/2026/a.jpg           a URL by which anybody may read it for an hour
-  s3d filter test 'b, !b/tmp/*' b/tmp/x     what a list of rules says of an object
+  s3d filter test 'b, !b/tmp/*' b/tmp/x    what a list of rules says of an object
+  s3d log level debug                      say more in the log, from now on
 
 environment:
   S3D_ENDPOINT           the gateway's S3 door (http://localhost:33333)
@@ -33,8 +37,8 @@ environment:
   NO_COLOR               no colours, also on a terminal
 
 exit codes:
-  0 done   1 failed   2 wrong usage   3 `status`: something is wrong   69 s3d or the remote cannot be reached
-  75 changes are left   130 Ctrl-C
+  0 done   1 failed   2 wrong usage   3 `status`, `sync status`: something is wrong
+  69 s3d or the remote cannot be reached   75 changes are left   130 Ctrl-C
 """
 STATUS = """\
 examples:
@@ -51,8 +55,8 @@ something is wrong; docs/OPERATING.md names all that may be.
 DOCTOR = """\
 examples:
   s3d doctor                       settings, shell, ports, disk, remote, keys, clock, and the buckets in S3D_BUCKETS
-  s3d doctor holiday               one more bucket
-  s3d doctor --write holiday       whether it takes writes, and keeps their conditions
+  s3d doctor holiday               one more bucket, and whether requests name it in the right place
+  s3d doctor --write holiday       whether it takes writes and trailing checksums, and keeps conditions of writes
 
 It reads the settings from the environment as `s3d run` does, and needs no daemon. Each line is ok, a note of what may
 surprise, or wrong, with what to do; the exit code is 1 where something is wrong. Not on a terminal, its fields are
@@ -251,3 +255,9 @@ itself when nothing is left but what waits for a person.
 
 settings (environment, or the file that S3D_CONFIG names):
 """
+
+
+def of_action(text: str, name: str) -> str:
+    """The examples of one action in those of its command: `name` is that of both, such as `queue list`."""
+    lines = [line for line in text.splitlines() if f"s3d {name} " in f"{line} "]
+    return "\n".join(["examples:", *lines, "", f"What it prints: s3d {name.split(maxsplit=1)[0]} --help"])

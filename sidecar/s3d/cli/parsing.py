@@ -6,6 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+MAX_NAMES = 28
+"""Columns of the names of arguments; what is longer has a line of its own."""
+
 
 class Help(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal. argparse makes one for every argument that it learns of, and asks for the width by
@@ -13,7 +16,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         """Take the name of the command."""
-        super().__init__(prog, width=columns() - 2)
+        super().__init__(prog, width=columns() - 2, max_help_position=MAX_NAMES)
 
 
 def columns() -> int:

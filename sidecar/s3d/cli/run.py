@@ -3,9 +3,13 @@
 import argparse
 import os
 import textwrap
+from typing import TYPE_CHECKING, get_args
 
 from s3d.cli import terminal
 from s3d.secrecy import hide_memory
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 WIDTH, INDENT = 100, " " * 6
 
@@ -30,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
 
         DoorKeys(settings.gateway.access_keys_file)
     values = {
-        variable: show(getattr(getattr(settings, section), name)) for variable, section, name, _ in known_settings()
+        variable: show(getattr(getattr(settings, section), name), field)
+        for variable, section, name, field in known_settings()
     }
     if options.json:
         terminal.print_json(values)
@@ -43,9 +48,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def show(value: object) -> str:
+def show(value: object, field: "FieldInfo") -> str:
     """A setting's value in the form in which it can be set."""
+    from s3d.settings.values import Duration, show_duration
+
     match value:
+        case float() if get_args(Duration)[1] in field.metadata:
+            return show_duration(value)
         case None:
             return ""
         case tuple():
@@ -65,7 +74,7 @@ def reference() -> str:
     for variable, section, _, field in known_settings():
         if section in titles:
             lines += ["", f"{titles.pop(section)}:"]
-        default = show(field.get_default(call_default_factory=True, validated_data={}))
+        default = show(field.get_default(call_default_factory=True, validated_data={}), field)
         lines.append(f"  {variable}" + (f"={default}" if default else ""))
         lines += textwrap.wrap(field.description or "", WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join(lines)

@@ -38,6 +38,14 @@ def parse_duration(value: object) -> object:
     return value
 
 
+def show_duration(seconds: float) -> str:
+    """Write a duration in the largest unit that has it whole, as `parse_duration` reads it."""
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:f}".rstrip("0").rstrip(".") + "s"
+
+
 def parse_list(value: object) -> object:
     """Turn `a, b` into a tuple of names."""
     if isinstance(value, str):

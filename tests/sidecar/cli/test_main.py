@@ -1,5 +1,6 @@
 """The command as a process: exit codes, signals, pipes and terminals."""
 
+import argparse
 import itertools
 import json
 import os
@@ -137,11 +138,22 @@ def test_every_example_is_a_command_line_that_is_understood(
         parser().parse_args(list(itertools.takewhile(lambda word: word not in ("|", "<", ">"), lexer)))
 
 
-def test_the_help_of_run_lists_every_setting(cli: Cli) -> None:
+def test_the_help_of_every_action_has_examples_of_it(cli: Cli) -> None:
+    of_commands = next(one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    for command, choice in of_commands.choices.items():
+        for actions in (one for one in choice._actions if isinstance(one, argparse._SubParsersAction)):
+            for action in actions.choices:
+                shown = cli(command, action, "--help").out.decode()
+                assert f"examples:\n  s3d {command} {action}" in shown
+
+
+def test_the_help_of_run_lists_every_setting_as_a_person_writes_it(cli: Cli) -> None:
     from s3d.settings import known_settings
 
     shown = cli("run", "--help").out.decode()
     assert all(f"  {variable}" in shown for variable, *_ in known_settings())
+    assert "  S3D_WRITE_QUEUE_LATE_WRITE_WINDOW=15m\n" in shown
+    assert "  S3D_SYNC_FOLDER_MAX_DELETE=0.5\n" in shown
 
 
 USAGE = [
