@@ -1,9 +1,12 @@
-"""A real OpenTelemetry Collector, as built by e2e/cluster/tools.sh, and what it has received."""
+"""A real OpenTelemetry Collector, as built by e2e/cluster/tools.sh, and what it has received; one that answers late."""
 
 import contextlib
+import http.server
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +85,41 @@ def collector(directory: Path, port: int = 0) -> Iterator[Collector]:
     with running(start(command, directory / "collector.log", {})) as running_one:
         wait_for_http(running_one, f"http://127.0.0.1:{port}/v1/traces")
         yield Collector(f"http://127.0.0.1:{port}", file, running_one)
+
+
+class Heard(http.server.ThreadingHTTPServer):
+    """A collector that notes the heads of what it is sent, and answers each when `wait` is over."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, wait: Callable[[], object] = lambda: None) -> None:
+        self.heads: list[Message] = []
+        self.answered = 0
+        heard = self
+
+        class Noting(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                heard.heads.append(self.headers)
+                self.rfile.read(int(self.headers["Content-Length"]))
+                wait()
+                with contextlib.suppress(ConnectionError):  # who sent it may have ended
+                    self.send_response(200)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                heard.answered += 1
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own name
+                """Say nothing."""
+
+        super().__init__(("127.0.0.1", 0), Noting)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()

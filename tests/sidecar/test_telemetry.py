@@ -1,15 +1,14 @@
 """Telemetry of the real daemon, as a real collector receives it."""
 
-import http.server
 import json
 import math
 import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.collectors import CLIENT, CONSUMER, SERVER, Collector, collector
+from tests.collectors import CLIENT, CONSUMER, SERVER, Collector, Heard, collector
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.processes import NotStarted, free_port
 from tests.relays import AWAY, Relay
@@ -299,32 +298,6 @@ class Silent:
             connection.close()
 
 
-class Heard(http.server.ThreadingHTTPServer):
-    """A server that notes the heads of requests."""
-
-    def __init__(self) -> None:
-        self.heads: list[Message] = []
-        heads = self.heads
-
-        class Noting(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                heads.append(self.headers)
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own name
-                """Say nothing."""
-
-        super().__init__(("127.0.0.1", 0), Noting)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
 @pytest.fixture
 def silent() -> Iterator[Silent]:
     there = Silent()
@@ -351,6 +324,20 @@ def test_a_collector_that_hangs_is_waited_for_by_nobody(
 
 
 @pytest.mark.semantics("O-9")
+def test_a_collector_that_answers_late_is_not_waited_for_by_the_end(
+    remote: Remote, bucket: str, start_daemon: StartDaemon
+) -> None:
+    everything = {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_LOGS_EXPORTER": "otlp", "S3D_ACCESS_LOG": "all"}
+    with Heard(lambda: time.sleep(3)) as there:
+        daemon = start_daemon(remote, S3D_BUCKETS=bucket, OTEL_EXPORTER_OTLP_ENDPOINT=there.url, **everything, **SOON)
+        daemon.client().put_object(Bucket=bucket, Key="k", Body=b"data")
+        eventually(lambda: drained(daemon) and there.answered >= 3)
+        daemon.client().put_object(Bucket=bucket, Key="k", Body=b"data")
+        assert daemon.terminate() == 0
+        assert remote.client().get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
+
+
+@pytest.mark.semantics("O-9")
 def test_a_collector_that_is_gone_is_said_to_be_so_once_and_taken_up_again(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -372,7 +359,9 @@ def test_a_collector_that_is_gone_is_said_to_be_so_once_and_taken_up_again(
         eventually(lambda: "takes spans again" in daemon.output())
         # While it is there: afterwards it is said again.
         assert daemon.output().count("does not take spans") == 1
-        assert "Traceback" not in daemon.output()
+    daemon.client().put_object(Bucket=bucket, Key="k", Body=b"data")
+    assert daemon.terminate() == 0
+    assert "Traceback" not in daemon.output()
 
 
 def metrics_of(daemon: Daemon) -> str:
@@ -418,7 +407,7 @@ def test_headers_for_the_collector_come_from_a_private_file(
     headers.chmod(0o644)
     settings = {"S3D_OTEL_HEADERS_FILE": str(headers), "OTEL_TRACES_EXPORTER": "none", **SOON}
     with Heard() as there:
-        endpoint = f"http://127.0.0.1:{there.server_address[1]}"
+        endpoint = there.url
         with pytest.raises(NotStarted, match="opens it to others"):
             start_daemon(remote, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **settings)
         headers.chmod(0o600)
