@@ -10,7 +10,7 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
 from s3d.logs import scrub
 from s3d.spans import CURRENT
@@ -56,7 +56,7 @@ class Entries(logging.Handler):
         span = CURRENT.get()
         return LogRecord(
             timestamp=int(record.created * 1e9),
-            context=set_span_in_context(span.span) if isinstance(span, Recorded) else Context(),
+            context=set_span_in_context(NonRecordingSpan(span.context)) if isinstance(span, Recorded) else Context(),
             severity_text=record.levelname,
             severity_number=SEVERITIES.get(record.levelno, SeverityNumber.UNSPECIFIED),
             body=scrub(record.getMessage()),

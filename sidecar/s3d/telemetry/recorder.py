@@ -1,78 +1,113 @@
-"""Records spans by OpenTelemetry's SDK: which requests, and what of them.
+"""Records spans: which requests, and what of them.
 
 Whether a request is recorded is decided once, at its head, from its `traceparent` or by chance; then all of it is. A
 push is recorded where a request that queued it was: it is a trace of its own, since hours may lie between the two, and
 links to them. Keys of objects are left out unless they are asked for (O-7).
+
+A span is kept in plain values, and becomes one of OpenTelemetry's when it is over: the SDK's own tracer, which locks,
+copies and checks at each word, takes five times as long.
 """
 
 import random
 from collections.abc import Mapping, Sequence
+from time import time_ns
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
-from opentelemetry.trace import Span as SdkSpan
-from opentelemetry.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from s3d import __version__
 from s3d.settings import Telemetry as Settings
-from s3d.spans import KEY, Attributes, Span
+from s3d.spans import KEY, Attributes, Span, Value
 
 ALL = 1 << 64
 PARENT = "traceparent"
 FORMAT = TraceContextTextMapPropagator()
+SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+SCOPE = InstrumentationScope("s3d", __version__)
+UNSET, FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
 class Recorded:
     """A span that is recorded."""
 
-    __slots__ = ("_keys", "_tracer", "span")
+    __slots__ = (
+        "_attributes",
+        "_began",
+        "_events",
+        "_failed",
+        "_kind",
+        "_links",
+        "_name",
+        "_over",
+        "_parent",
+        "_to",
+        "context",
+    )
 
-    def __init__(self, span: SdkSpan, tracer: SdkTracer, *, keys: bool) -> None:
-        """Take the span as the SDK has it, and whether it may hold keys."""
-        self.span = span
-        self._tracer = tracer
-        self._keys = keys
+    def __init__(
+        self, to: "Recorder", name: str, kind: SpanKind, parent: SpanContext | None = None, links: Sequence[Link] = ()
+    ) -> None:
+        """Begin it now, under a parent or as a trace of its own."""
+        self._to, self._name, self._kind, self._parent, self._links = to, name, kind, parent, links
+        trace = random.getrandbits(128) or 1 if parent is None else parent.trace_id
+        state = None if parent is None else parent.trace_state
+        self.context = SpanContext(trace, random.getrandbits(64) or 1, False, SAMPLED, state)
+        self._attributes: dict[str, Value] = {}
+        self._events: list[Event] = []
+        self._failed = self._over = False
+        self._began = time_ns()
 
     @property
     def traceparent(self) -> str:
         """It, for links."""
-        context = self.span.get_span_context()
-        return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+        return f"00-{self.context.trace_id:032x}-{self.context.span_id:016x}-01"
 
     def event(self, name: str) -> None:
         """Note an event. What a request has started may outlive it, and says nothing any more."""
-        if self.span.is_recording():
-            self.span.add_event(name)
+        if not self._over:
+            self._events.append(Event(name, timestamp=time_ns()))
 
     def tell(self, attributes: Attributes, *, name: str = "", failed: bool = False) -> None:
         """Add attributes."""
-        if not self.span.is_recording():
+        if self._over:
             return
-        self.span.set_attributes(self._shown(attributes))
-        if name:
-            self.span.update_name(name)
-        if failed:
-            self.span.set_status(Status(StatusCode.ERROR))
+        self._attributes.update(attributes)
+        self._name = name or self._name
+        self._failed = failed or self._failed
 
     def child(self, name: str, attributes: Attributes) -> Span:
         """Begin a request to the remote."""
-        around = set_span_in_context(self.span)
-        shown = self._shown(attributes)
-        span = self._tracer.start_span(name, around, kind=SpanKind.CLIENT, attributes=shown)
-        return Recorded(span, self._tracer, keys=self._keys)
+        span = Recorded(self._to, name, SpanKind.CLIENT, self.context)
+        span.tell(attributes)
+        return span
 
     def end(self) -> None:
         """End it."""
-        self.span.end()
-
-    def _shown(self, attributes: Attributes) -> Attributes:
-        if self._keys or KEY not in attributes:
-            return attributes
-        return {name: value for name, value in attributes.items() if name != KEY}
+        if self._over:
+            return
+        self._over = True
+        if not self._to.keys:
+            self._attributes.pop(KEY, None)
+        self._to.processor.on_end(
+            ReadableSpan(
+                self._name,
+                self.context,
+                self._parent,
+                self._to.resource,
+                self._attributes,
+                self._events,
+                self._links,
+                self._kind,
+                status=FAILED if self._failed else UNSET,
+                start_time=self._began,
+                end_time=time_ns(),
+                instrumentation_scope=SCOPE,
+            )
+        )
 
 
 class Recorder:
@@ -83,39 +118,32 @@ class Recorder:
         kind, ratio = settings.sampler, settings.sampler_arg
         self._follows = kind.startswith("parentbased_")
         self._share = {"always_on": 1.0, "always_off": 0.0}.get(kind.removeprefix("parentbased_"), ratio)
-        self._keys = settings.keys
-        provider = TracerProvider(
-            sampler=ALWAYS_ON, resource=resource, span_limits=SpanLimits(), shutdown_on_exit=False
-        )
-        provider.add_span_processor(processor)
-        self._tracer = provider.get_tracer("s3d", __version__)
+        self.keys = settings.keys
+        """Whether spans may name keys of objects."""
+        self.resource = resource
+        self.processor = processor
 
     def request(self, headers: Mapping[str, str]) -> Span | None:
         """Begin the span of a request, or leave it unrecorded."""
-        given: Context | None = None
+        parent: SpanContext | None = None
         if PARENT in headers:
-            given = FORMAT.extract(headers, Context())
-            parent = get_current_span(given).get_span_context()
-            if parent.is_valid:
-                number = parent.trace_id % ALL
-                is_recorded = parent.trace_flags.sampled if self._follows else number < self._share * ALL
-            else:
-                given, is_recorded = None, self._is_chosen()
-        else:
+            parent = get_current_span(FORMAT.extract(headers, Context())).get_span_context()
+            parent = parent if parent.is_valid else None
+        if parent is None:
             is_recorded = self._is_chosen()
-        if not is_recorded:
-            return None
-        span = self._tracer.start_span("request", given or Context(), kind=SpanKind.SERVER)
-        return Recorded(span, self._tracer, keys=self._keys)
+        elif self._follows:
+            is_recorded = parent.trace_flags.sampled
+        else:
+            is_recorded = parent.trace_id % ALL < self._share * ALL
+        return Recorded(self, "request", SpanKind.SERVER, parent) if is_recorded else None
 
     def push(self, name: str, attributes: Attributes, requests: Sequence[str]) -> Span:
         """Begin the span of a push."""
         contexts = [get_current_span(FORMAT.extract({PARENT: one}, Context())).get_span_context() for one in requests]
         links = [Link(context) for context in contexts if context.is_valid]
-        span = self._tracer.start_span(name, Context(), kind=SpanKind.CONSUMER, links=links)
-        recorded = Recorded(span, self._tracer, keys=self._keys)
-        recorded.tell(attributes)
-        return recorded
+        span = Recorded(self, name, SpanKind.CONSUMER, links=links)
+        span.tell(attributes)
+        return span
 
     def _is_chosen(self) -> bool:
         return random.random() < self._share  # noqa: S311 - chooses what is recorded, guards nothing
