@@ -85,6 +85,8 @@ class Onion:
         self.queue: Queue
         self.cache: Cache | None = None
         self.flaky: Flaky
+        self.health: Health
+        self.metrics: Metrics
         self._settings: Settings
         self._stack: contextlib.AsyncExitStack
         self._working: list[asyncio.Task[None]]
@@ -102,10 +104,11 @@ class Onion:
             opa=Opa(url=POLICY if self._policy else "", path=f"s3d/{self._policy or Verdict.ALLOW}"),
             read_cache=self.limits,
         )
-        health = Health(5.0, 30.0, self._probe)
+        self.health = health = Health(5.0, 30.0, self._probe)
         self.flaky = Flaky(self._remote, health, self.journal)
         self._stack = contextlib.AsyncExitStack()
-        metrics, endpoint = Metrics(), "http://remote.test"
+        self.metrics = metrics = Metrics()
+        endpoint = "http://remote.test"
         near: S3 = self.flaky
         self.cache = cache = None
         if self.limits.enabled:

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from s3d.api import NO_TERMS, Terms
 from s3d.errors import S3Error
 from tests.callers import Answer, ask
+from tests.machine import views
 from tests.machine.answers import away, said, same
 from tests.machine.world import HOLD, IDENTITIES, MEMORY, NAMES, OWED, Paging, World
 from tests.model import Model, State, Wrong, thing
@@ -57,6 +58,8 @@ class Client(RuleBasedStateMachine):
         """Marks that a copy carries too: they say nothing of the order of writes any more."""
         self.world.trace.clear()
         self.paging: Paging | None = None
+        self.seen: object = None
+        """What was told of when the views were compared last."""
         self.fate = ""
         """What became at the remote of the client's request before; "unsure": of one that may have been served here."""
         self.chance: random.Random | None = None
@@ -215,6 +218,15 @@ class Client(RuleBasedStateMachine):
         """Nothing is kept back that has a newer acknowledged change of its key (Q-9b)."""
         if broken := self.onion.broken():
             raise Wrong(f"kept back behind newer changes: {broken}")
+
+    @invariant()
+    def all_who_tell_of_a_problem_tell_the_same(self) -> None:
+        """Status, metric, readiness, page, exit code and conditions (O-4), when anything of it has changed."""
+        there = {state for state, number in self.onion.queue.states().items() if number}
+        now = there & {"parked", "quarantined"}, self.onion.queue.paused_lanes(), self.onion.health.state
+        if now != self.seen:
+            self.seen = now
+            self.world.told |= views.look(self.onion)
 
     @invariant()
     def nothing_leaves_that_rules_hold(self) -> None:

@@ -95,6 +95,8 @@ class World:
     """Whether two identities take turns; None: in every other run."""
     cache: bool = False
     """Whether there is a read cache between the queue and the remote."""
+    told: set[str] = field(default_factory=set)
+    """Problems that were told of."""
     runs: int = 0
     steps: int = 0
     answered: Counter[str] = field(default_factory=Counter)

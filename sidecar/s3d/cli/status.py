@@ -34,7 +34,12 @@ def status(options: argparse.Namespace) -> int:
         watch(target, as_json=options.json)
     said = fetch(target)
     show(target, said, as_json=options.json)
-    return WRONG if target is None and said["problems"] else 0
+    return exit_code(said) if target is None else 0
+
+
+def exit_code(said: dict[str, Any]) -> int:
+    """What the command ends with, by what the daemon says of itself."""
+    return WRONG if said["problems"] else 0
 
 
 def watch(target: Target | None, *, as_json: bool) -> NoReturn:

@@ -82,6 +82,7 @@ def search(world: World) -> None:
 @pytest.mark.semantics(
     "D-1", "D-4", "Q-1", "Q-2", "Q-2a", "Q-3", "Q-4", "Q-16", "Q-19", "Q-20", "R-1", "R-2", "R-3", "R-5", "R-8", "A-8"
 )
+@pytest.mark.semantics("O-4")
 def test_the_onion_keeps_what_it_owes(world: World) -> None:
     # Two identities take turns where the machine plays for hours, and for the mutants that only they can show.
     world.shared = None if SOAK_HOURS else False
@@ -90,6 +91,7 @@ def test_the_onion_keeps_what_it_owes(world: World) -> None:
             play(world, STEPS if number < ROUNDS else STEPS // 5, seed)
     assert world.steps >= 5000
     assert seldom(world) == {}
+    assert {"ChangesParked", "RemoteAway"} <= world.told
 
 
 @pytest.mark.semantics("C-1", "C-2", "C-3", "C-4", "C-8", "C-9", "C-9a", "C-11", "C-12", "R-2a")
