@@ -18,6 +18,12 @@ class Help(argparse.RawDescriptionHelpFormatter):
         """Take the name of the command."""
         super().__init__(prog, width=columns() - 2, max_help_position=MAX_NAMES)
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """Take an argument. Commands stand further in than their list, which argparse does not reckon with."""
+        super().add_argument(action)
+        if action.nargs == argparse.PARSER:
+            self._action_max_length += self._indent_increment
+
 
 def columns() -> int:
     """The width that COLUMNS or the terminal has; 80 where there is neither."""
