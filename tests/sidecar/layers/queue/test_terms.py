@@ -183,6 +183,37 @@ async def test_what_is_written_between_the_look_and_the_push_is_found_out(queue:
     assert await content(store.fake, "k") == b"b"
 
 
+@pytest.mark.semantics("Q-18b", "Q-18e")
+async def test_what_is_deleted_between_the_look_and_the_push_is_found_out(queue: Queue, store: Watched) -> None:
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    for condition in ({"IfMatch": '"x"'}, {"IfNoneMatch": "*"}):
+        with pytest.raises(S3Error):
+            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", **condition}, b"x")
+
+    async def foreign() -> None:
+        await ask(store.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})
+
+    store.before["PutObject"] = foreign
+    await put(queue, "k", b"c", Terms(expects=A, always=True, conflict="Park"))
+    await until(parked(queue, "k"))
+    (change,) = queue.object_status(BUCKET, "k")["changes"]
+    assert change["code"] == "Conflict"
+    await queue.retry(BUCKET, "k", None)
+    await until(delivered(queue, "k"))
+    assert await content(store.fake, "k") == b"c"
+
+    async def before_the_next_put() -> None:
+        store.before["PutObject"] = foreign
+
+    await put(store.fake, "k", b"b")
+    store.before["HeadObject"] = before_the_next_put
+    await put(queue, "k", b"a", Terms(expects=C, always=True, conflict="Overwrite"))
+    await until(delivered(queue, "k"))
+    assert await content(store.fake, "k") == b"a"
+    assert store.before == {}
+
+
 @pytest.mark.semantics("Q-18c")
 async def test_a_delete_of_what_nobody_saw_is_parked(queue: Queue, store: Watched) -> None:
     for key in ("first", "second"):
@@ -272,6 +303,24 @@ async def test_what_is_written_through_keeps_the_same_terms(queue: Queue, store:
         assert refused.value.status == 412
     assert await put(queue, "k", b"c", Terms(expects=A, after=(BUCKET, "k", A))) == C
     assert await content(store.fake, "k") == b"c"
+
+
+@pytest.mark.semantics("Q-2b", "Q-18e")
+async def test_what_is_written_through_onto_an_object_that_goes_is_made_upon_something_else(
+    queue: Queue, store: Watched
+) -> None:
+    await ask(queue, "PutBucketVersioning", {"Bucket": BUCKET, "VersioningConfiguration": {"Status": "Enabled"}})
+    await put(queue, "k", b"a")
+    with pytest.raises(S3Error):
+        await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", "IfMatch": '"x"'}, b"x")
+
+    async def foreign() -> None:
+        await ask(store.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})
+
+    store.before["PutObject"] = foreign
+    with pytest.raises(S3Error) as refused:
+        await put(queue, "k", b"c", Terms(expects=A))
+    assert (refused.value.status, refused.value.code) == (412, "PreconditionFailed")
 
 
 @pytest.mark.semantics("R-13")

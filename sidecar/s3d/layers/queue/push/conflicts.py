@@ -33,7 +33,10 @@ ROUNDING = 1.0
 """Seconds by which the remote's stamps, which count whole ones, may be off."""
 NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 """The MD5 of no bytes, which no body has that has some."""
-UNMET = frozenset(["PreconditionFailed", "NotImplemented"])
+OTHERWISE = frozenset(["PreconditionFailed", "NoSuchKey"])
+"""Errors that say that what a condition asks for is not there. If-Match on a put of a key that has no object is
+answered with NoSuchKey (AWS S3 user guide, conditional writes)."""
+UNMET = OTHERWISE | {"NotImplemented"}
 """Errors by which a condition is refused, or not known after all."""
 
 
@@ -102,7 +105,7 @@ async def replace(context: Context, change: Change, shown: str | None) -> Answer
     try:
         return await on_condition(context, change, condition)
     except S3Error as error:
-        if error.code == "PreconditionFailed":
+        if error.code in OTHERWISE:
             raise not_sent(error) from error
         raise
 

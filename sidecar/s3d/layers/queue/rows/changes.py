@@ -158,7 +158,7 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     # Before what it takes the place of is gone: a delete is judged by the last put of its key, and keeps what it said.
     removes = holds.last_put(holds.reading(db), new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN
     held = held_of(new, removes)
-    rule = holds.rule_of(db, held)
+    rule = holds.rule_of(holds.reading(db), held)
     judged = verdicts.GIVEN if rule else verdicts.first(db, new.op)
     if judged == verdicts.UNASKED and new.consent is not None and verdicts.is_consent(db, new.consent, held):
         judged = verdicts.GIVEN
@@ -306,14 +306,15 @@ def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
         db.execute(SQL["set_members"], (written(members), seq))
 
 
-def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
-    """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a). What
-    none of them holds the policy is asked about anew, where there is one."""
+def judge_hold(db: apsw.Connection, seq: int, next_at: float, read: holds.Read | None = None) -> None:
+    """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a), which
+    `read` looks up. What none of them holds the policy is asked about anew, where there is one."""
     rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
     for bucket, key, identity, op, members, size, removes, state, judged in rows:
-        rule = holds.rule_of(db, holds.of_row(bucket, key, identity, op, members, size, removes))
+        rule = holds.rule_of(read or holds.reading(db), holds.of_row(bucket, key, identity, op, members, size, removes))
         if rule:
-            db.execute(SQL["hold"], (rule, seq))
+            stays = state == State.HELD and judged == verdicts.GIVEN
+            db.execute(SQL["hold_by_other"] if stays else SQL["hold"], (rule, seq))
             continue
         first = verdicts.first(db, op)
         if state == State.WAITING:

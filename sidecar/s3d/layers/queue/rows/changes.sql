@@ -47,6 +47,10 @@ SELECT bucket, key, identity, op, CAST(members AS BLOB), size, CAST(removes AS B
 -- Hold a change by a rule: nobody else need be asked.
 UPDATE change SET state = 'held', rule = ?, judged = 1 WHERE seq = ?
 
+-- name: hold_by_other
+-- Note by which rule a held change is held now. No index has the rule.
+UPDATE change SET rule = ? WHERE seq = ?
+
 -- name: let_go
 -- Let a held change wait for its turn.
 UPDATE change SET state = 'waiting', rule = '', next_at = ?, judged = ? WHERE seq = ?

@@ -20,6 +20,7 @@ from s3d.filters import match
 from s3d.filters.explain import explain
 from s3d.filters.grammar import FilterError, parse
 from s3d.filters.match import Subject, Truth
+from s3d.filters.rule import Rule
 from s3d.layers.queue.rows import queries, soundness, subjects
 from s3d.layers.queue.rows.states import Op
 from s3d.layers.queue.rows.subjects import UNKNOWN, Content
@@ -52,9 +53,14 @@ def reading(db: apsw.Connection) -> Read:
     return lambda sql, bindings: db.execute(sql, bindings).fetchall()
 
 
-def rule_of(db: apsw.Connection, held: Held) -> str:
+def remembering(db: apsw.Connection) -> Read:
+    """Reads inside a transaction that writes nothing of what it reads: the same is read once."""
+    return functools.cache(reading(db))
+
+
+def rule_of(read: Read, held: Held) -> str:
     """The rule that holds a change, in words; "" where none does."""
-    return _rule(reading(db), held)
+    return _rule(read, held)
 
 
 def rule_now(db: Database, held: Held) -> str:
@@ -86,9 +92,15 @@ def filtered(read: Read, held: Held, text: str) -> str:
         return ""
     if verdict.decider is None:
         return "the push filter, none of whose rules takes it in,"
-    rule = str(rules.rules[verdict.decider])
+    return _told(rules.rules[verdict.decider], is_known=verdict.answer is not Truth.UNKNOWN)
+
+
+@functools.lru_cache(maxsize=64)
+def _told(decider: Rule, *, is_known: bool) -> str:
+    """A rule of the push filter that holds changes, in words."""
+    rule = str(decider)
     shown = rule if len(rule) <= MAX_SHOWN else rule[:MAX_SHOWN] + "..."
-    unknown = ", of which is not known whether it matches," if verdict.answer is Truth.UNKNOWN else ""
+    unknown = "" if is_known else ", of which is not known whether it matches,"
     return f"the rule {shown} of the push filter{unknown}"
 
 

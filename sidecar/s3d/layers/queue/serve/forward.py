@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from multidict import CIMultiDict
 
 from s3d.api import S3, BytesBody, Call, Outcome, Reply, Wire, read_all
-from s3d.client import DOCUMENT_LIMIT, Client
+from s3d.client import DOCUMENT_LIMIT, Client, document_of, error_of
 from s3d.clock import Clock
 from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue import entry, withheld
@@ -146,7 +146,8 @@ async def through(
             # Once more: the tags may be others than when the wait began.
             known = withheld.content_of(context.db, context.staging, call) if content is None else content
             withheld.stop(context.db, call, known, decision.detail)
-        reply = await context.inner(await _agreed(context, call))
+        agreed = await _agreed(context, call)
+        reply = await context.inner(agreed)
         turn.lost = reply.outcome is Outcome.UNKNOWN
         done = reply.outcome is Outcome.DONE
         if done and call.operation == "PutObject":
@@ -157,7 +158,17 @@ async def through(
         turn.replaced = done and call.operation in REPLACING
         await context.facts.sent_through(call, reply, turn.etag, changed=turn.changed)
     context.wake()
+    if agreed is not call and reply.status == 404 and await _names_no_key(call, reply):
+        # So a store answers an If-Match on a put of a key that has no object by now.
+        raise changed("it shows no object")
     return reply
+
+
+async def _names_no_key(call: Call, reply: Reply) -> bool:
+    """Whether an answer says that there is no such object. It can be read again."""
+    document = await document_of(call, reply)
+    reply.body = BytesBody(document)
+    return error_of(reply, document).code == "NoSuchKey"
 
 
 def changed(why: str) -> S3Error:

@@ -160,6 +160,32 @@ def test_a_remote_that_is_known_to_honour_conditions_is_asked_by_the_push_itself
     assert body_of(there, bucket) == b"foreign"
 
 
+@pytest.mark.semantics("Q-18a", "Q-18e")
+@pytest.mark.parametrize("remote", ["moto", "minio", "versitygw"], indirect=True)
+@pytest.mark.parametrize("mode", ["Overwrite", "Park"])
+def test_what_somebody_else_deleted_meanwhile_is_made_anew_or_kept_for_a_person(
+    remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, mode: str
+) -> None:
+    """A remote that is known to honour If-Match says that there is no such key, which refuses nothing for good."""
+    relayed, there = relay(remote), remote.client()
+    daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_CONFLICT=mode, **AT_ONCE, **AWAY)
+    s3 = daemon.client()
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+    eventually(lambda: drained(daemon))
+    code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"x", IfMatch='"x"')
+    relayed.set(mode="refuse")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"2")
+    there.delete_object(Bucket=bucket, Key="k")
+    relayed.set(mode="pass")
+    if mode == "Park":
+        eventually(lambda: daemon.status()["pending"]["parked"] == 1)
+        assert state_of(daemon, bucket, "k")["code"] == "Conflict"
+        assert daemon.cli("queue", "retry", f"{bucket}/k").returncode == 0
+    eventually(lambda: drained(daemon))
+    assert body_of(there, bucket) == b"2"
+    assert conflicts(daemon) == {"overwritten" if mode == "Overwrite" else "parked": 1}
+
+
 def requests_of_delivery(proxy: Refusing, daemon: Daemon, bucket: str, key: str) -> list[str]:
     """The methods of the requests that the delivery of a put takes."""
     before = len(proxy.seen())
