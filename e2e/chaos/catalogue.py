@@ -17,6 +17,8 @@ FAULTS = {
     13: "SIGKILL at each step of a checkpoint and of a migration of the tables",
     15: "two daemons on one local dir",
     17: "sixteen large uploads at once in a small memory cgroup",
+    56: "SIGKILL at each system call of a fill, a drop, a hand-over and an eviction of the read cache",
+    57: "power cut when the first byte of a change has come to the remote, of an object that is cached",
     # The disk fails.
     19: "the disk is full in the middle of a body",
     20: "the disk is full at the start",

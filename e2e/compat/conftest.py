@@ -2,6 +2,6 @@
 
 from e2e.compat.browser import page
 from tests.refusals import refusing
-from tests.relays import relay
+from tests.relays import faults, relay
 
-__all__ = ["page", "refusing", "relay"]
+__all__ = ["faults", "page", "refusing", "relay"]

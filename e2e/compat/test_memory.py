@@ -4,8 +4,10 @@ What is measured is VmHWM, the most memory that was ever resident, of the daemon
 """
 
 import hashlib
+import http.client
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,16 @@ from e2e.compat import streams
 from e2e.compat.clients import pending, wait_until_drained
 from e2e.compat.streams import Answer
 from tests.daemons import Daemon, StartDaemon
-from tests.relays import Relay
+from tests.relays import Faults, Relay
 from tests.remotes import Remote
 
 GIGABYTE = 1_000_000_000
 LIMIT = 150_000_000
 SLOW = 20_000_000
 """Bytes a second."""
+READERS, SHARED = 100, 32 << 20
+FOR_READERS = 40_000_000
+"""Bytes that so many readers of one object may cost."""
 
 pytestmark = [
     pytest.mark.remote,
@@ -92,3 +97,26 @@ def test_a_put_is_written_through_to_a_slow_remote(
     for block in remote.client().get_object(Bucket=bucket, Key="k")["Body"].iter_chunks(streams.BLOCK):
         arrived.update(block)
     assert arrived.hexdigest() == digest
+
+
+@pytest.mark.semantics("C-5")
+def test_many_readers_of_what_is_not_cached_share_one_fetch_and_no_memory_grows_with_them(
+    remote: Remote, bucket: str, relay: Relay, faults: Faults, start_daemon: StartDaemon
+) -> None:
+    proxy = faults(remote)
+    slowed = relay(proxy.remote)
+    slowed.set(bandwidth=SLOW)
+    daemon = start_daemon(slowed.remote, S3D_READ_CACHE="true")
+    remote.client().put_object(Bucket=bucket, Key="k", Body=b"".join(streams.blocks(SHARED)))
+    forget_most_resident(daemon)
+    idle = most_resident(daemon)
+    first = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
+    first.request("GET", f"/{bucket}/k")
+    began = first.getresponse()
+    with ThreadPoolExecutor(READERS) as pool:
+        others = [pool.submit(streams.get, daemon.endpoint, f"/{bucket}/k") for _ in range(READERS - 1)]
+        assert len(began.read(streams.BLOCK)) == streams.BLOCK
+        first.close()
+        assert {other.result().digest for other in others} == {streams.digest_of(SHARED)}
+    assert proxy.stats()["requests"].count(f"GET /{bucket}/k") == 1
+    assert most_resident(daemon) - idle < FOR_READERS

@@ -23,7 +23,8 @@ Source = Literal["queue", "cache", "stale", "remote"]
 class Send(Protocol):
     """Sends a body, or a stretch of it, to a non-blocking socket without passing the bytes through this process.
 
-    Raises the OSError of the socket, and what `Body.chunks` raises.
+    The number stays that of the socket until the end, though the connection may go before. Raises the OSError of the
+    socket, and what `Body.chunks` raises.
     """
 
     async def __call__(self, socket: int, start: int = 0, end: int | None = None) -> None:

@@ -13,12 +13,17 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from s3d.store.blocks import BLOCK_BYTES
 from tests.daemons import Daemon, StartDaemon, drained, eventually
+from tests.relays import Faults, Faulty, faults
 from tests.remotes import Remote
+
+__all__ = ["faults"]
 
 pytestmark = pytest.mark.remote
 
 DATA = bytes(range(256)) * 12_000
+HUGE = 10 << 30
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
 KILLS = 200 if SOAK_HOURS else 3
 MOMENT = 0.3
@@ -141,6 +146,73 @@ def test_what_is_cached_can_be_verified(remote: Remote, bucket: str, start_daemo
     assert f"1 block of {bucket}/k" in done.stderr.decode()
     assert read(daemon, bucket)[:2] == ("MISS", DATA)
     eventually(lambda: json.loads(daemon.cli("cache", "verify", "--json").stdout)["blocks"] == 3)
+
+
+def bodies_asked_for(proxy: Faulty) -> int:
+    """How many answers with the bytes of an object a remote was asked for."""
+    return sum(asked.startswith("GET ") and "/k" in asked for asked in proxy.stats()["requests"])
+
+
+@pytest.mark.semantics("C-2")
+def test_of_an_object_that_is_copied_onto_itself_with_new_metadata_no_byte_is_fetched(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, faults: Faults
+) -> None:
+    proxy = faults(remote)
+    daemon = start_daemon(proxy.remote, S3D_READ_CACHE="true", S3D_BUCKETS=bucket)
+    there, named = remote.client(), {"Bucket": bucket, "Key": "k"}
+    there.put_object(**named, Body=DATA, ContentType="text/x", Metadata={"a": "old"})
+    assert read(daemon, bucket)[:2] == ("MISS", DATA)
+    eventually(lambda: cached(daemon) == 1)
+    changed = {"MetadataDirective": "REPLACE", "ContentType": "text/y", "Metadata": {"a": "new"}}
+    there.copy_object(**named, CopySource=f"{bucket}/k", **changed)
+    how, data, answer = read(daemon, bucket)
+    assert (how, data) == ("REVALIDATED", DATA)
+    assert (answer["ContentType"], answer["Metadata"]) == ("text/y", {"a": "new"})
+    assert bodies_asked_for(proxy) == 1
+
+
+@pytest.mark.semantics("C-6")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_one_byte_of_a_huge_object_costs_one_block(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, faults: Faults
+) -> None:
+    proxy = faults(remote)
+    daemon = start_daemon(proxy.remote, S3D_READ_CACHE="true")
+    remote.client().put_object(Bucket=bucket, Key="k", Body=b"the first bytes")
+    # Its file is made longer, and what is behind the first bytes takes no room.
+    os.truncate(remote.program.log.parent / "data" / bucket / "k", HUGE)
+    for how in ("MISS", "REVALIDATED"):
+        there, data, answer = read(daemon, bucket, Range=f"bytes={HUGE // 2}-{HUGE // 2}")
+        assert (there, data, answer["ContentRange"]) == (how, b"\0", f"bytes {HUGE // 2}-{HUGE // 2}/{HUGE}")
+        eventually(lambda: cached(daemon) == 1)
+    assert (bodies_asked_for(proxy), daemon.status()["read_cache"]["bytes"]) == (1, BLOCK_BYTES)
+
+
+@pytest.mark.semantics("C-11")
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+def test_of_a_hundred_damaged_blocks_each_is_counted_and_no_byte_is_given_out(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, faults: Faults
+) -> None:
+    proxy, chance, blocks = faults(remote), random.Random("s3d"), 100
+    daemon = start_daemon(proxy.remote, S3D_READ_CACHE="true")
+    whole = chance.randbytes(blocks * BLOCK_BYTES)
+    remote.client().put_object(Bucket=bucket, Key="k", Body=whole)
+    assert read(daemon, bucket)[1] == whole
+    eventually(lambda: cached(daemon) == 1)
+    daemon.kill()
+    (path,) = [path for path in (daemon.local_dir / "cache" / "blocks").rglob("*") if path.is_file()]
+    with path.open("r+b") as file:
+        for number in range(blocks):
+            at = number * BLOCK_BYTES + chance.randrange(BLOCK_BYTES)
+            file.seek(at)
+            file.write(bytes([whole[at] ^ 1 << chance.randrange(8)]))
+    daemon.start()
+    assert read(daemon, bucket)[1] == whole
+    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=60) as page:
+        assert b"s3d_cache_corrupt_blocks_total 100.0" in page.read()
+    asked = bodies_asked_for(proxy)
+    assert read(daemon, bucket)[1] == whole
+    assert bodies_asked_for(proxy) == asked
 
 
 @pytest.mark.semantics("C-3")

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -331,7 +332,8 @@ class Door:
             try:
                 await response.prepare(request)
                 await request.writer.drain()
-                await send(transport.get_extra_info("socket").fileno())
+                with own_number(transport) as number:
+                    await send(number)
             finally:
                 if not transport.is_closing():
                     transport.set_write_buffer_limits()
@@ -381,6 +383,17 @@ class Door:
                 while await content.readany():
                     pass
         return content.is_eof()
+
+
+@contextlib.contextmanager
+def own_number(transport: asyncio.Transport) -> Iterator[int]:
+    """A number of a connection's socket that is ours. When a client leaves its connection is closed, while what sends
+    to it may wait for more bytes, and the next connection is given its number. Raises OSError where it is gone."""
+    number = os.dup(transport.get_extra_info("socket").fileno())
+    try:
+        yield number
+    finally:
+        os.close(number)
 
 
 def _ended(serving: "asyncio.Future[Reply]") -> None:

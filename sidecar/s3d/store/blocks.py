@@ -155,7 +155,8 @@ class Blocks:
 
 
 def _reserve(fd: int, start: int, end: int) -> None:
-    os.posix_fallocate(fd, start, end - start)
+    if end > start:
+        os.posix_fallocate(fd, start, end - start)
 
 
 def _write(fd: int, at: int, data: bytes) -> int:

@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,8 @@ class Door:
         self.name(*self.accounts)
         files = {"S3D_ACCESS_KEYS_FILE": str(keys), "S3D_REMOTE_IDENTITIES_FILE": str(self.identities)}
         self.daemon = start(**files)
-        self.a, self.b = (client(self.daemon.endpoint, one["id"], one["secret"]) for one in DOOR)
+        signed = {"signature_version": "s3v4"}
+        self.a, self.b = (client(self.daemon.endpoint, one["id"], one["secret"], **signed) for one in DOOR)
 
     def name(self, *accounts: dict[str, str]) -> None:
         """Write the file of the identities anew."""
@@ -94,6 +97,45 @@ def test_each_has_its_own_rights_and_its_own_health(
     door.a.put_object(Bucket=bucket, Key="own/3", Body=b"of a")
     assert door.credentials()["a"] == "found"
     assert "secret-of" not in door.daemon.output()
+
+
+@pytest.mark.semantics("C-2", "C-4", "C-9a")
+@pytest.mark.parametrize("fresh_for", ["0s", "1h"])
+def test_whom_the_store_refuses_is_never_given_what_is_cached_for_another(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, relay: Relay, tmp_path: Path, fresh_for: str
+) -> None:
+    relayed = relay(remote)
+    cache = {"S3D_READ_CACHE": "true", "S3D_READ_CACHE_FRESH_FOR": fresh_for}
+    door = Door(remote, bucket, tmp_path, lambda **settings: start_daemon(relayed.remote, **AWAY, **cache, **settings))
+    named = {"Bucket": bucket, "Key": "own/k"}
+    remote.client().put_object(**named, Body=b"secret")
+
+    def read_by_a() -> tuple[str, bytes]:
+        answer = door.a.get_object(**named)
+        return answer["ResponseMetadata"]["HTTPHeaders"]["x-cache"], answer["Body"].read()
+
+    def answers_to_b() -> set[str]:
+        url = door.b.generate_presigned_url("get_object", Params=named)
+        whole, part = code_of(door.b.get_object, **named), code_of(door.b.get_object, **named, Range="bytes=0-0")
+        return {whole, part, code_of(door.b.head_object, **named), presigned(url)}
+
+    assert read_by_a() == ("MISS", b"secret")
+    eventually(lambda: door.daemon.status()["read_cache"]["entries"] == 1)
+    assert read_by_a() == ("REVALIDATED" if fresh_for == "0s" else "HIT", b"secret")
+    assert answers_to_b() == {"AccessDenied", "403"}
+    relayed.set(mode="refuse")
+    eventually(lambda: read_by_a()[0] == ("STALE" if fresh_for == "0s" else "HIT"))
+    assert answers_to_b() == {"ServiceUnavailable", "503"}
+    assert read_by_a()[1] == b"secret"
+
+
+def presigned(url: str) -> str:
+    """The status of a URL that somebody was given, or what it gives."""
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return f"{answer.read()!r}"
+    except urllib.error.HTTPError as error:
+        return str(error.code)
 
 
 @pytest.mark.semantics("A-8e", "Q-2a")

@@ -121,7 +121,7 @@ class Ahead:
                 await self._index.write(lambda db: pins.fasten(db, pin, stays=False))
                 return "over", RECHECK_INTERVAL
             if here is not None and all(here.blocks):
-                await self._read(pin, (0, 1))
+                await self._read(pin, (0, 1) if length else None)
             else:
                 await self._fetch(pin, length, here)
         except S3Error as error:
@@ -183,8 +183,8 @@ def pause(moved: int, rate: int, since: float) -> float:
 
 
 def _missing(length: int, here: Entry | None) -> Iterator[tuple[int, int]]:
-    """The stretches of an object of which something is not here."""
-    for start in range(0, length, STRETCH):
+    """The stretches of an object of which something is not here; an empty one has one, which is empty."""
+    for start in range(0, max(length, 1), STRETCH):
         end = min(length, start + STRETCH)
         if here is None or not all(here.blocks[start // BLOCK_BYTES : -(-end // BLOCK_BYTES)]):
             yield start, end

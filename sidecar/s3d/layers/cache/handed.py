@@ -66,12 +66,12 @@ class HandedOver:
 
     async def take(self, delivered: Delivered, body: Body) -> None:
         """Take a body over, where it may be cached and there is room, and close it in the end. Raises StoreFailed."""
-        size = body.length or 0
+        size = body.length
         spot, etag = Spot(delivered.bucket, delivered.key), delivered.headers.get("ETag", "")
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(body.aclose)
             sound = stack.enter_context(self._changes.era(spot.bucket, spot.key))
-            if not size or not requests.may_be_kept(CIMultiDict(delivered.headers)):
+            if size is None or not requests.may_be_kept(CIMultiDict(delivered.headers)):
                 return
             wanted, tags = await self._choice.wants_delivered(delivered, size)
             if not wanted:

@@ -45,13 +45,14 @@ class Reader(Body):
         return functools.partial(self._send)
 
     async def begin(self) -> None:
-        """Have what is missing fetched, and wait for the first block.
+        """Have what is missing fetched, and wait for the first block; an empty stretch has none.
 
         Raises Changed where the remote has another version, NoRoom where what is missing cannot be cached, and else
         Unavailable and StoreFailed.
         """
-        await self._fills.fetch(self._call, self._copy, self._start, self._end)
-        await self._ready(self._start // BLOCK_BYTES)
+        if self._start < self._end:
+            await self._fills.fetch(self._call, self._copy, self._start, self._end)
+            await self._ready(self._start // BLOCK_BYTES)
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the blocks. Raises Unavailable and StoreFailed."""

@@ -212,8 +212,7 @@ class Serving:
         copy.users += 1
         reader = Reader(self._copies, copy, self._fills, call, stretch, self._metrics)
         try:
-            if stretch[0] < stretch[1]:
-                await reader.begin()
+            await reader.begin()
         except (Changed, NoRoom, StoreFailed) as error:
             log.debug("the remote answers itself: %s", error)
             await reader.aclose()
@@ -354,7 +353,7 @@ class Serving:
                     return reply
                 marked(reply, "MISS", None)
                 length = reply.body.length if reply.body is not None else None
-                if reply.status == 206 or not length or not self._index.is_open:
+                if reply.status == 206 or length is None or not self._index.is_open:
                     return reply
                 if not requests.may_be_kept(reply.headers):
                     self._not_cached[spot] = tick() + NOT_CACHED_SECONDS

@@ -47,6 +47,22 @@ async def test_a_head_of_what_is_cached_is_answered_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.semantics("C-3")
+async def test_an_empty_object_is_read_while_the_remote_is_away_as_any_other(tmp_path: Path) -> None:
+    far = Far()
+    async with cached(tmp_path, far) as there:
+        await far.put("k", b"", ContentType="text/x")
+        await there.get("k")
+        await there.quiet()
+    far.away = True
+    async with cached(tmp_path, far) as there:
+        answer = await there.get("k")
+        assert (how(answer), answer.data, answer.result["ContentType"]) == ("STALE", b"", "text/x")
+        beyond = await there.ask("GetObject", "k", Range="bytes=0-0")
+        assert isinstance(beyond, S3Error)
+        assert beyond.status == 416
+
+
+@pytest.mark.semantics("C-3")
 async def test_what_is_not_cached_is_503(tmp_path: Path) -> None:
     far = Far()
     async with cached(tmp_path, far) as there:

@@ -24,7 +24,7 @@ CRC = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
 
 
 @pytest.mark.semantics("C-2")
-@pytest.mark.parametrize("size", [1, 100, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
+@pytest.mark.parametrize("size", [0, 1, 100, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
 async def test_the_second_read_asks_and_fetches_nothing(tmp_path: Path, size: int) -> None:
     far = Far()
     async with cached(tmp_path, far) as there:

@@ -68,7 +68,7 @@ async def put(queue: Queue, key: str, data: bytes, **members: Any) -> None:
 
 
 @pytest.mark.semantics("C-8", "C-9a")
-@pytest.mark.parametrize("size", [5, 100_000, 2 * BLOCK_BYTES + 3])
+@pytest.mark.parametrize("size", [0, 5, 100_000, 2 * BLOCK_BYTES + 3])
 async def test_what_was_delivered_is_read_without_a_fetch(tmp_path: Path, size: int) -> None:
     far = Far()
     async with both(tmp_path, far) as (queue, there):
