@@ -1,6 +1,6 @@
 """The benchmark: every work of the goals, on s3d and on what stands beside it, in turns in one run.
 
-    python -m e2e.bench [--rounds N] [--seconds S] [--pending N] [--only PART ...]
+    python -m e2e.bench [--rounds N] [--seconds S] [--pending N] [--files N] [--only PART ...]
 
 The goals are those of a machine with two cores: where a goal was a time of the processor, it is taken relative to the
 limit (`limit.py`) that was measured with it. A part that fails is a row that says why; the run ends by itself.
@@ -23,6 +23,7 @@ from pathlib import Path
 from e2e.bench import backlog, loads
 from e2e.bench.cached import cache
 from e2e.bench.files import make_file
+from e2e.bench.folder import sync
 from e2e.bench.loads import BUCKET, Result
 from e2e.bench.rules import policy
 from e2e.bench.run import HELD, Run, fill, mega, middle, need, pending
@@ -300,7 +301,7 @@ def many(run: Run) -> None:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy, cache)
+    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy, cache, sync)
 }
 
 
@@ -322,6 +323,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each server at each load")
     parser.add_argument("--seconds", type=float, default=3, help="length of a turn")
     parser.add_argument("--pending", type=int, default=100_000, help="changes in the long queue")
+    parser.add_argument("--files", type=int, default=50_000, help="files in the sync folder")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS), help="parts to run")
     parser.add_argument("--json", type=Path, default=cache_dir() / "bench.json", help="where the figures go")
     options = parser.parse_args()

@@ -22,6 +22,7 @@ class Run:
         self.rounds: int = options.rounds
         self.seconds: float = options.seconds
         self.pending: int = options.pending
+        self.files: int = options.files
         self.rows: list[Row] = []
         self.figures: dict[str, Any] = {}
 

@@ -52,6 +52,8 @@ class Store:
     parks_writes: bool = False
     refuses_listing: str = ""
     refuses_tags: S3Error | None = None
+    remembers: S3 | None = None
+    """Who lists in its place, as a memory does that knows of nothing newer."""
     pages: int = 0
     refuses_from: int = 0
     writes: list[tuple[str, str]] = field(default_factory=list)
@@ -71,6 +73,10 @@ class Store:
             self.pages += 1
             if self.refuses_listing and self.pages > self.refuses_from:
                 raise S3Error(self.refuses_listing, "not now", status=403)
+            if self.remembers:
+                reply = await self.remembers(call)
+                reply.source = "stale"
+                return reply
         if call.operation in ("PutObject", "DeleteObject", "CopyObject"):
             self.writes.append((call.operation, call.key))
         return await self.s3(call)
@@ -129,12 +135,15 @@ class Foreign:
         await ask(self.s3, "DeleteObject", {"Bucket": BUCKET, "Key": PREFIX + path})
 
     async def there(self) -> dict[str, bytes]:
-        listed = (await ask(self.s3, "ListObjectsV2", {"Bucket": BUCKET, "Prefix": PREFIX})).result.get("Contents", [])
-        found = {}
-        for one in listed:
-            answer = await ask(self.s3, "GetObject", {"Bucket": BUCKET, "Key": one["Key"]})
-            found[one["Key"].removeprefix(PREFIX)] = answer.data
-        return found
+        asked, found = {"Bucket": BUCKET, "Prefix": PREFIX}, {}
+        while True:
+            page = (await ask(self.s3, "ListObjectsV2", asked)).result
+            for one in page.get("Contents", []):
+                answer = await ask(self.s3, "GetObject", {"Bucket": BUCKET, "Key": one["Key"]})
+                found[one["Key"].removeprefix(PREFIX)] = answer.data
+            if not page.get("IsTruncated"):
+                return found
+            asked["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def options(path: Path) -> Options:
@@ -162,7 +171,8 @@ async def opened(directory: Path, queue: Queue, **said: object) -> AsyncIterator
     """A folder of a gateway."""
     path = directory / "folder"
     db = await asyncio.to_thread(Database.open, directory / memory.NAME, memory.SCHEMA)
-    objects = Objects(Client(queue, origin="sync"), BUCKET, str(said.pop("prefix", PREFIX)), "docs")
+    bucket, prefix = str(said.pop("bucket", BUCKET)), str(said.pop("prefix", PREFIX))
+    objects = Objects(Client(queue, origin="sync"), bucket, prefix, "docs")
     machine = said.pop("machine", MACHINE)
     assert isinstance(machine, Machine)
     kept = replace(options(path), **said)  # type: ignore[arg-type]  # by name

@@ -151,21 +151,6 @@ async def test_files_that_all_become_what_they_were_before_halt(tmp_path: Path) 
         assert (await world.foreign.there())["00"] == b"second00"
 
 
-@pytest.mark.semantics("S-2a")
-async def test_a_folder_that_is_given_another_prefix_halts_and_deletes_nothing(tmp_path: Path) -> None:
-    """There is nothing below the new one: by the base, all of it was deleted."""
-    async with synced(tmp_path) as world:
-        world.write("a", b"old")
-        await world.settle()
-    async with synced(tmp_path, world.store, prefix="q/") as world:
-        await world.rounds()
-        assert (world.folder.halt, world.here()) == (Halt.OTHER_REMOTE, {"a": b"old"})
-        await world.folder.resume(as_new=True, accepts=False)
-        await world.settle()
-        assert world.here() == await world.foreign.there() == {"a": b"old"}
-        assert ("PutObject", "q/a") in world.store.writes
-
-
 @pytest.mark.semantics("S-1b")
 async def test_a_refused_change_that_an_app_has_superseded_waits_for_nobody(tmp_path: Path) -> None:
     """It would count to the queue for ever. What was here is kept beside what the app wrote."""
