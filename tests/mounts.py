@@ -76,6 +76,14 @@ def errno_of(work: Callable[[], object]) -> str:
     return ""
 
 
+def renameat2(old: Path, new: Path, flags: int) -> None:
+    """Rename with flags, which Python's os has no word for."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def require_mount() -> None:
     """Skip the test where nothing can be mounted."""
     if missing := what_is_missing():

@@ -25,6 +25,7 @@ from e2e.bench.cached import cache
 from e2e.bench.files import make_file
 from e2e.bench.folder import sync
 from e2e.bench.loads import BUCKET, Result
+from e2e.bench.mounts import mount
 from e2e.bench.rules import policy
 from e2e.bench.run import HELD, Run, fill, mega, middle, need, pending
 from e2e.bench.servers import Place, Server
@@ -301,7 +302,8 @@ def many(run: Run) -> None:
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
-    part.__name__: part for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy, cache, sync)
+    part.__name__: part
+    for part in (small, telemetry, listing, large, forwarded, drain, cli, many, policy, cache, sync, mount)
 }
 
 

@@ -36,6 +36,8 @@ def of(node: Node, settings: FuseMount) -> pyfuse3.EntryAttributes:
         entry.st_mode = stat.S_IFDIR | 0o755
         return entry
     file = file_of(node)
+    if node.session is not None and node.session.nameless:
+        entry.st_nlink = 0
     entry.st_mode = stat.S_IFREG | (0o755 if file.executable else 0o644)
     entry.st_size = file.size
     entry.st_blocks = -(-file.size // SECTOR_BYTES)

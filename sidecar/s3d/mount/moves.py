@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from s3d.api import NO_TERMS, BytesBody, Terms
 from s3d.client import Client
@@ -197,6 +197,14 @@ class Moves:
             return await self._put(file, new)
         return (await self._client.head_object(*new)).etag
 
+    async def _mark_as(self, marker: File, new: tuple[str, str]) -> str:
+        """Put a marker under another name, since not every store copies one; its ETag there."""
+        members = await self._sessions.members(marker)
+        if tags := members.pop("Tags", None):
+            members["Tagging"] = urlencode(tags)
+        params = {"Bucket": new[0], "Key": new[1], **members}
+        return (await self._client.ask("PutObject", params, BytesBody(b""))).etag
+
     async def _put(self, file: File, new: tuple[str, str]) -> str:
         session = await self._sessions.begin(file, load=True)
         try:
@@ -243,7 +251,9 @@ class Moves:
             found = await self._views.file(old.bucket, key)
             if found is not None:
                 place = new.bucket, new.prefix + key[len(old.prefix) :]
-                await self._delete((old.bucket, key), after=(*place, await self._copy(found, place)))
+                is_marker = key.endswith("/") and not found.size
+                etag = await (self._mark_as(found, place) if is_marker else self._copy(found, place))
+                await self._delete((old.bucket, key), after=(*place, etag))
         for node in nodes:
             if node not in written:
                 self._tree.rename(node, moved(node.what, old, new))

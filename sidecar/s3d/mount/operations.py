@@ -51,8 +51,8 @@ def served(operation: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
             number = error.errno or errno.EIO
         except S3DError as error:
             number = errnos.of(error, writes=writes)
-            if number == errno.EIO:
-                log.warning("the mount answers EIO to %s: %s", name, error)
+            if number in (errno.EINVAL, errno.EIO):
+                log.warning("the mount answers %s to %s: %s", errno.errorcode[number], name, error)
         except Exception:
             log.exception("a bug: the mount answers EIO to %s", name)
             number = errno.EIO

@@ -113,7 +113,7 @@ class Sessions:
 
     async def begin(self, file: File, *, load: bool, exists: bool = True) -> Session:
         """Begin to write an object, with its bytes or from nothing. Raises S3DError and OSError."""
-        members = await self._members(file) if exists else members_of_new(file.key)
+        members = await self.members(file) if exists else members_of_new(file.key)
         session = Session(file.bucket, file.key, file.etag, members, await self._stage.new())
         session.executable = file.executable
         self._all[session] = None
@@ -127,9 +127,9 @@ class Sessions:
             raise
         return session
 
-    async def _members(self, file: File) -> dict[str, Any]:
+    async def members(self, file: File) -> dict[str, Any]:
         """What an object keeps, its tags too: they may be what keeps it from leaving. While the remote is away, an
-        object whose head counts no tags has none."""
+        object whose head counts no tags has none. Raises S3DError."""
         found = file if file.members else await self._asked(file)
         members = {name: found.members[name] for name in KEPT if name in found.members}
         metadata = found.members.get("Metadata", {})

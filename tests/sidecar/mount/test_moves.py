@@ -1,29 +1,18 @@
 """Renames: at one name or the other, also where the remote is away or s3d is killed."""
 
-import ctypes
-import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.daemons import drained, eventually
-from tests.mounts import Mounted, errno_of
+from tests.mounts import Mounted, errno_of, renameat2
 from tests.relays import AWAY, Relay
 from tests.remotes import Remote
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
 
 NOREPLACE, EXCHANGE = 1, 2
-
-
-def renameat2(old: Path, new: Path, flags: int) -> None:
-    """Rename with flags, which Python's os has no word for."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 @pytest.mark.semantics("M-4")

@@ -1,0 +1,1 @@
+"""The mount for long, and beside other programs of its kind."""
