@@ -11,13 +11,13 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from s3d.errors import CorruptBody
 from s3d.store import sending
 from s3d.store.failures import store_error
 from s3d.store.file_body import FileBody
-from s3d.store.threads import OpenFile, make_pool
+from s3d.store.threads import LaterFile, OpenFile, make_pool
 
 T = TypeVar("T")
 
@@ -25,6 +25,18 @@ BLOCK_BYTES = 1 << 20
 """Bytes of a block; the last one of an object may be shorter."""
 SWEEP_BATCH = 500
 """Names that a sweep asks about at once."""
+FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How a file that is there is opened."""
+
+
+class Kept(NamedTuple):
+    """A file that was written at once."""
+
+    name: str
+    crcs: list[int]
+    """Of each block."""
+    size: int
+    """Bytes that the disk gave for it."""
 
 
 class BlockFile:
@@ -96,6 +108,11 @@ class Blocks:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return BlockFile(OpenFile(await self._in_thread(os.open, self._path(name), flags, 0o600), self._pool), name)
 
+    async def keep(self, data: bytes) -> Kept:
+        """Write a new file at once. Raises StoreFull and StoreFailed; then there is none."""
+        name = f"{self._run}-{next(self._numbers):08x}"
+        return Kept(name, *await self._in_thread(_keep, self._path(name), data))
+
     async def take(self, body: FileBody) -> BlockFile | None:
         """Give the file of a stored body a name of ours, and open it; None where it cannot have one here."""
         name = f"{self._run}-{next(self._numbers):08x}"
@@ -108,14 +125,23 @@ class Blocks:
 
     async def open(self, name: str) -> BlockFile:
         """Open a file that is there. Raises CorruptBody where it is not, and StoreFailed."""
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return BlockFile(OpenFile(await self._looked(name, os.open, FLAGS), self._pool), name)
+
+    def later(self, name: str) -> BlockFile:
+        """A file that is opened when something is done to it, which raises StoreFailed where it is not there."""
+        return BlockFile(LaterFile(self._path(name), FLAGS, self._pool), name)
+
+    async def whole(self, name: str, length: int) -> bytes:
+        """What a file has of its first bytes. Raises CorruptBody where there is no such file, and StoreFailed."""
+        return await self._looked(name, _whole, length)
+
+    async def _looked(self, name: str, work: Callable[..., T], *arguments: object) -> T:
         try:
-            number = await asyncio.get_running_loop().run_in_executor(self._pool, os.open, self._path(name), flags)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._path(name), *arguments)
         except FileNotFoundError:
             raise CorruptBody(f"the cached file {name} is missing") from None
         except OSError as error:
             raise store_error(error, f"the cached file {name} cannot be opened") from error
-        return BlockFile(OpenFile(number, self._pool), name)
 
     async def delete(self, names: Iterable[str]) -> None:
         """Delete files; those that are gone are fine. Raises StoreFailed."""
@@ -152,6 +178,27 @@ class Blocks:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
         except OSError as error:
             raise store_error(error, f"{self.root} cannot be used") from error
+
+
+def _whole(path: Path, length: int) -> bytes:
+    fd = os.open(path, FLAGS)
+    try:
+        return os.pread(fd, length, 0)
+    finally:
+        os.close(fd)
+
+
+def _keep(path: Path, data: bytes) -> tuple[list[int], int]:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        _reserve(fd, 0, len(data))
+        crcs = [_write(fd, at, data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES)]
+        return crcs, _size(fd)
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(fd)
 
 
 def _reserve(fd: int, start: int, end: int) -> None:

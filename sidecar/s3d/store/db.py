@@ -85,21 +85,22 @@ class Database:
     def place(self, place: Place | None) -> None:
         self._writer.place = place
 
-    async def write(self, apply: Apply[T], *, short: bool = False) -> T:
+    async def write(self, apply: Apply[T], *, short: bool = False, loose: bool = False) -> T:
         """Run `apply` in a transaction and return its result once it is on stable storage.
 
         A `short` one is a handful of look-ups by index: it may run on the loop's thread, which costs less than handing
-        it over. Any other runs in the writing thread, and so does the COMMIT of all. If `apply` raises, its own effects
+        it over. Any other runs in the writing thread, and so does the COMMIT of all. A `loose` one is not waited for on
+        stable storage: a power cut may undo it, and with it only what is loose too. If `apply` raises, its own effects
         are undone and the exception comes out here. Raises StoreFailed when the commit failed: then it may still turn
         out to be stored, if the process ends before the file has been reopened. Cancelling the caller does not take the
         write back.
         """
-        return await self.submit(apply, short=short)
+        return await self.submit(apply, short=short, loose=loose)
 
-    def submit(self, apply: Apply[T], *, short: bool = False) -> asyncio.Future[T]:
+    def submit(self, apply: Apply[T], *, short: bool = False, loose: bool = False) -> asyncio.Future[T]:
         """Take a write into the line at once, behind all that was asked for before; what `write` would give or raise
         comes with the future. Raises StoreFailed where the database is closed."""
-        future: asyncio.Future[T] = self._ask(Write(asyncio.get_running_loop().create_future(), apply, short))
+        future: asyncio.Future[T] = self._ask(Write(asyncio.get_running_loop().create_future(), apply, short, loose))
         return future
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -103,9 +104,45 @@ class OpenFile:
             self._line.finish(functools.partial(_close, self.fd, after))
 
 
+class LaterFile(OpenFile):
+    """A file that is opened by the first piece of work on it: where there is none, nothing is opened or closed."""
+
+    def __init__(self, path: Path, flags: int, pool: ThreadPoolExecutor) -> None:
+        super().__init__(-1, pool)
+        self._path = path
+        self._flags = flags
+        self._asked = False
+
+    def again(self) -> OpenFile:
+        """The same file, opened by itself."""
+        return LaterFile(self._path, self._flags, self._pool)
+
+    def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """Run `work(fd, *args)` after what was asked for before; raises OSError where the file cannot be opened."""
+        if self._closed:
+            raise ValueError("the body is closed")
+        self._asked = True
+        return self._line.start(self._open, work, args)
+
+    def close(self, after: Callable[[], None] | None = None) -> None:
+        """Close when all is done, then run `after`."""
+        if not self._closed:
+            self._closed = True
+            if self._asked:
+                self._line.finish(lambda: _close(self.fd, after))
+            elif after:
+                after()
+
+    def _open(self, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        if self.fd < 0:
+            self.fd = os.open(self._path, self._flags)
+        return work(self.fd, *args)
+
+
 def _close(fd: int, after: Callable[[], None] | None) -> None:
     try:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
     finally:
         if after:
             after()

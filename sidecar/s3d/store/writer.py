@@ -48,6 +48,8 @@ class Write:
     future: asyncio.Future[Any]
     apply: Apply[Any] | None = None
     short: bool = False
+    loose: bool = False
+    """Whether a power cut may undo it."""
     result: Any = None
     error: BaseException | None = None
 
@@ -64,6 +66,11 @@ class Group:
     """How many of the writes the loop has run."""
     error: Exception | None = None
     """What failed there."""
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether a power cut may undo all of it: then COMMIT does not sync."""
+        return all(write.loose for write in self.writes)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -86,6 +93,8 @@ class Writer:
         """Looked at after each commit, and before the file is opened anew; None: nobody watches."""
         self._answer = answer
         self._open: apsw.Connection | None = connection
+        self._is_loose = False
+        """Whether the connection leaves out the sync of a COMMIT."""
         self._reopen_at = 0.0
         self._wal_pages = 0
         self._page_size = int(connection.pragma("page_size"))
@@ -107,7 +116,7 @@ class Writer:
             # Another program that holds the lock must not hold up the loop.
             self._open.set_busy_timeout(0)
             try:
-                self._open.execute("BEGIN IMMEDIATE")
+                self._begin(self._open, group)
             finally:
                 self._open.set_busy_timeout(BUSY_TIMEOUT)
             group.begun = True
@@ -120,6 +129,13 @@ class Writer:
             group.error = error if group.begun else None
         except Exception as error:  # noqa: BLE001 (the thread judges it)
             group.error = error
+
+    def _begin(self, db: apsw.Connection, group: Group) -> None:
+        """Begin the transaction of a group. A checkpoint syncs in any case, and so does whatever commits behind it."""
+        if group.is_loose != self._is_loose:
+            db.execute(f"PRAGMA synchronous = {'NORMAL' if group.is_loose else 'FULL'}")
+            self._is_loose = group.is_loose
+        db.execute("BEGIN IMMEDIATE")
 
     def submit(self, group: Group) -> None:
         """Have a group committed, and answered."""
@@ -161,7 +177,7 @@ class Writer:
                 raise group.error  # noqa: TRY301 (what failed on the loop is judged here)
             db = self._connection()
             if not group.begun:
-                db.execute("BEGIN IMMEDIATE")
+                self._begin(db, group)
             for write in group.writes[group.done :]:
                 _run_one(db, write)
             if self.place is not None and (torn := self.place.look_at_sizes()):
@@ -250,6 +266,7 @@ class Writer:
             raise
         self._watch_wal(writer)
         self._open, self.failure, self._wal_pages, self._version = writer, None, 0, -1
+        self._is_loose = False
         log.info("%s is open again", self.path)
         return writer
 

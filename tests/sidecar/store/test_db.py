@@ -411,6 +411,26 @@ async def test_a_failed_sync_fails_the_whole_group_and_the_file_is_reopened(
     await db.close()
 
 
+@pytest.mark.semantics("C-8")
+@either_thread
+async def test_only_a_loose_write_does_without_a_sync(tmp_path: Path, disk: FailingDisk, short: bool) -> None:
+    db = await open_db(tmp_path / "test.db")
+    await db.write(put("first"), short=short)
+    disk.broken = True
+    await asyncio.gather(*(db.write(put(key), short=short, loose=True) for key in ("a", "b")))
+    assert keys(db) == ["a", "b", "first"]
+    results = await asyncio.gather(
+        *(db.write(put(key), short=short, loose=key == "c") for key in ("c", "d")), return_exceptions=True
+    )
+    assert {type(result) for result in results} == {StoreFailed}
+    disk.broken = False
+    db._writer._reopen_at = 0
+    await db.write(put("e"), short=short, loose=True)
+    assert await db.write(lambda connection: connection.pragma("synchronous"), short=short) == 2
+    assert keys(db) == ["a", "b", "e", "first"]
+    await db.close()
+
+
 async def test_no_temporary_file_is_wanted(tmp_path: Path, disk: FailingDisk) -> None:
     """The root file system of a pod is read-only, and so is its /tmp."""
     db = await open_db(tmp_path / "test.db")

@@ -9,6 +9,7 @@ import logging
 import math
 from functools import partial
 
+from s3d.clock import tick
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.rows import entries, pins
 from s3d.layers.cache.rows.entries import Entry
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 SLACK_SHARE = 10
 """One in so many bytes and entries is freed beyond what is needed."""
 MAX_DELETED = 256
+SEEN_SECONDS = 0.2
+"""Seconds for which room that was seen on the disk is taken to be there. Who fills it meanwhile meets a full disk, and
+then the cache sheds."""
 PINNED_SHARE = 2
 """What is pinned stays while it takes no more than one in so many bytes and files of the limits."""
 
@@ -39,6 +43,8 @@ class Capacity:
         self._lock = asyncio.Lock()
         self._deleting = asyncio.Lock()
         self._coming = 0
+        self._seen = 0.0, 0
+        """Until when the latest look at the disk holds, and how much was free, less what was taken since."""
         self.files, self.bytes = 0, 0
         self.pinned = 0, 0
         """How many of the entries are pinned, and their bytes: as of the latest look."""
@@ -80,11 +86,11 @@ class Capacity:
                     self.files + files - self._limits.max_files,
                     "limit",
                 )
-                missing = self._kept_free + self._coming + size - await self._blocks.free()
-                if missing > 0:
+                wanted = self._kept_free + self._coming + size
+                if not self._is_free(wanted) and (missing := wanted - await self._free()) > 0:
                     await self._evict(missing, 0, "disk")
                     await self.delete()
-                    if await self._blocks.free() < self._kept_free + self._coming + size:
+                    if await self._free() < wanted:
                         return False
             except StoreFailed as error:
                 log.warning("there is no room in the read cache: %s", error)
@@ -92,7 +98,19 @@ class Capacity:
             if self.bytes + self._coming + size > self._limits.max_size:
                 return False
             self._coming += size
+            self._seen = self._seen[0], self._seen[1] - size
             return True
+
+    def _is_free(self, size: int) -> bool:
+        """Whether the disk has room, as far as it was looked at just now and by what was taken since."""
+        until, free = self._seen
+        return tick() < until and size <= free
+
+    async def _free(self) -> int:
+        """Bytes that are free on the disk, as it is asked now. Raises StoreFailed."""
+        free = await self._blocks.free()
+        self._seen = tick() + SEEN_SECONDS, free
+        return free
 
     def give_back(self, size: int) -> None:
         """End a reservation: what it was for is counted now, or never came."""

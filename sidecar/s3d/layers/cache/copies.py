@@ -7,6 +7,7 @@ is found by nobody any more; who reads it reads on, since it is one version to i
 import asyncio
 import contextlib
 import logging
+import zlib
 from array import array
 from dataclasses import dataclass, field
 
@@ -15,9 +16,10 @@ from s3d.bounded import BoundedMap
 from s3d.errors import CorruptBody
 from s3d.layers.cache.capacity import Capacity
 from s3d.layers.cache.fill import Fill
+from s3d.layers.cache.held import MAX_LENGTH, Held
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.rows import entries
-from s3d.layers.cache.rows.entries import Spot, Tags
+from s3d.layers.cache.rows.entries import Entry, Spot, Tags
 from s3d.store.blocks import BLOCK_BYTES, BlockFile, Blocks
 from s3d.store.failures import StoreFailed
 
@@ -39,6 +41,8 @@ class Copy:
     """By number: 0, or its CRC plus 1 where it is there."""
     verified: set[int]
     """Numbers of blocks that are known to be what was written."""
+    data: bytes | None = None
+    """All of it, where it is small and whole."""
     row: int | None = None
     """Its number in the index."""
     head: Headers | None = None
@@ -103,34 +107,59 @@ class Copies:
         self._unnamed: list[str] = []
         """Files to delete that no row names."""
         self._verified: BoundedMap[str, set[int]] = BoundedMap(MAX_VERIFIED)
+        self._held = Held()
 
     async def find(self, spot: Spot) -> Copy | None:
         """The copy of a spot, used by the caller from now on (`leave`); None where nothing is cached."""
         copy = self._live.get(spot)
         if copy is None:
-            entry = self._index.read(lambda db: entries.find(db, spot), None)
+            entry = self._entry(spot)
             if entry is None:
                 return None
-            try:
-                file = await self._blocks.open(entry.file)
-            except (CorruptBody, StoreFailed) as error:
-                await self.lose(spot, entry.file, error)
-                return None
-            copy = self._live.get(spot)
-            again = self._index.read(lambda db: entries.find(db, spot), None)
-            if copy is not None or again is None or again.file != entry.file:
-                # Somebody else was faster, or it was dropped meanwhile.
-                file.close()
-                if copy is None:
-                    return None
+            if (data := self._held.get(entry.file)) is not None:
+                copy = self._enter(spot, entry, self._blocks.later(entry.file), data)
             else:
-                copy = Copy(spot, again.etag, again.length, file, again.blocks, self._verified_of(again.file))
-                copy.row, copy.written = again.id, again.bytes
-                copy.head, copy.validated, copy.tags = again.head, again.validated, again.tags
-                at, head = self._index.validated(again.id)
-                copy.validated, copy.head = max(at, copy.validated), head or copy.head
-                self._live[spot] = copy
-        copy.users += 1
+                copy = await self._opened(spot, entry)
+        if copy is not None:
+            copy.users += 1
+        return copy
+
+    async def _opened(self, spot: Spot, entry: Entry) -> Copy | None:
+        """The copy of an entry whose bytes are not in memory; None where it has gone meanwhile."""
+        try:
+            file, data = await self._read(entry)
+        except (CorruptBody, StoreFailed) as error:
+            await self.lose(spot, entry.file, error)
+            return None
+        copy, again = self._live.get(spot), self._entry(spot)
+        if copy is None and again is not None and again.file == entry.file:
+            return self._enter(spot, again, file, data)
+        # Somebody else was faster, or it was dropped meanwhile.
+        file.close()
+        return copy
+
+    async def _read(self, entry: Entry) -> tuple[BlockFile, bytes | None]:
+        """The file of an entry; and its bytes where it is small, and what was written. Raises CorruptBody and
+        StoreFailed."""
+        if 0 < entry.length <= MAX_LENGTH and entry.blocks[0]:
+            data = await self._blocks.whole(entry.file, entry.length)
+            if zlib.crc32(data) + 1 == entry.blocks[0]:
+                self._held.put(entry.file, data)
+                return self._blocks.later(entry.file), data
+            # Whoever reads it finds that out again, and has it fetched.
+            self._verified.forget(entry.file)
+        return await self._blocks.open(entry.file), None
+
+    def _entry(self, spot: Spot) -> Entry | None:
+        return self._index.read(lambda db: entries.find(db, spot), None)
+
+    def _enter(self, spot: Spot, entry: Entry, file: BlockFile, data: bytes | None) -> Copy:
+        copy = Copy(spot, entry.etag, entry.length, file, entry.blocks, self._verified_of(entry.file), data)
+        copy.row, copy.written = entry.id, entry.bytes
+        copy.head, copy.validated, copy.tags = entry.head, entry.validated, entry.tags
+        at, head = self._index.validated(entry.id)
+        copy.validated, copy.head = max(at, copy.validated), head or copy.head
+        self._live[spot] = copy
         return copy
 
     async def lose(self, spot: Spot, file: str, error: Exception) -> bool:
@@ -153,6 +182,13 @@ class Copies:
             self.make_void(spot.bucket, spot.key)
         self._live[spot] = copy
         return copy
+
+    def damaged(self, copy: Copy, number: int) -> None:
+        """Forget a block that is not what was written."""
+        copy.blocks[number] = 0
+        copy.verified.discard(number)
+        copy.data = None
+        self._held.forget(copy.file.name)
 
     def leave(self, copy: Copy) -> None:
         """Say that the caller uses a copy no more."""

@@ -100,8 +100,7 @@ class Fills:
             "block %d of the cached %s/%s is damaged, and is fetched again%s",
             *(number, copy.spot.bucket, copy.spot.key, f": {error}" if error else ""),
         )
-        copy.blocks[number] = 0
-        copy.verified.discard(number)
+        self._copies.damaged(copy, number)
 
     async def lose(self, copy: Copy, numbers: Collection[int]) -> None:
         """Forget damaged blocks for good: whoever reads them has them fetched again."""

@@ -23,7 +23,7 @@ from s3d.layers.cache.copies import Copies
 from s3d.layers.cache.fill import Fill
 from s3d.layers.cache.index import Index
 from s3d.layers.cache.rows import pins
-from s3d.layers.cache.rows.entries import New, Spot
+from s3d.layers.cache.rows.entries import New, Spot, is_pinned
 from s3d.metrics import Metrics
 from s3d.store.blocks import BLOCK_BYTES, Blocks
 from s3d.store.file_body import FileBody
@@ -107,10 +107,14 @@ class HandedOver:
             self._capacity.give_back(new.length)
 
     async def _write(self, spot: Spot, new: New, body: Body, era: Era) -> None:
+        if isinstance(body, BytesBody):
+            name, crcs, taken = await self._blocks.keep(body.data)
+            await self._enter(spot, new, (name, array("Q", [crc + 1 for crc in crcs]), taken), era)
+            return
         file = await (self._blocks.take(body) if isinstance(body, FileBody) else self._blocks.create())
         if file is None:
             return
-        kept = None
+        written = None
         try:
             blocks = array("Q", bytes(8 * -(-new.length // BLOCK_BYTES)))
             if isinstance(body, FileBody):
@@ -121,14 +125,28 @@ class HandedOver:
             else:
                 await file.reserve(0, new.length)
                 await Fill(0, len(blocks), new.length).run(body, file, blocks, set())
-            taken = await file.size()
-            whole = replace(new, file=file.name, blocks=blocks.tobytes(), bytes=taken)
-            now = self._index.clock.now()
-            kept = await self._index.write(lambda db: pins.put(db, spot, whole, now) if era.sound else None)
+            written = file.name, blocks, await file.size()
         finally:
             file.close()
-            if kept is None:
+            if written is None:
                 await self._blocks.delete([file.name])
+        await self._enter(spot, new, written, era)
+
+    async def _enter(self, spot: Spot, new: New, written: tuple[str, "array[int]", int], era: Era) -> None:
+        """Write the row of a file that is there: its name, blocks and bytes. Where it cannot be, the file goes."""
+        file, blocks, taken = written
+        kept = None
+        try:
+            whole = replace(new, file=file, blocks=blocks.tobytes(), bytes=taken)
+            now = self._index.clock.now()
+            # What was cached of it went for good before it was pushed: what a power cut undoes is fetched again. A pin
+            # is not forgotten.
+            kept = await self._index.write(
+                lambda db: pins.put(db, spot, whole, now) if era.sound else None, loose=not is_pinned(new.tags)
+            )
+        finally:
+            if kept is None:
+                await self._blocks.delete([file])
         if kept is not None:
             _, gone, freed = kept
             self._copies.make_void(spot.bucket, spot.key)

@@ -93,11 +93,12 @@ class Index:
             self._db, self._bad = None, self._db
             return otherwise
 
-    async def write(self, apply: Callable[[apsw.Connection], T]) -> T:
-        """Write something for good. Raises StoreFailed, also where there is no index."""
+    async def write(self, apply: Callable[[apsw.Connection], T], *, loose: bool = False) -> T:
+        """Write something for good, or `loose`: a power cut may undo it. Raises StoreFailed, also where there is no
+        index."""
         if self._db is None:
             raise StoreFailed("there is no index of the read cache")
-        return await self._db.write(apply, short=True)
+        return await self._db.write(apply, short=True, loose=loose)
 
     async def drop(self, bucket: str, key: str) -> tuple[int, int]:
         """Drop a key for good, or a bucket where no key is named: how many entries, and their bytes.

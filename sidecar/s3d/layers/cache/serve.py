@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-from s3d.api import S3, Call, Headers, Outcome, Reply
+from s3d.api import S3, BytesBody, Call, Headers, Outcome, Reply
 from s3d.bounded import BoundedMap
 from s3d.clock import tick
 from s3d.errors import S3Error, Unavailable
@@ -209,6 +209,10 @@ class Serving:
 
     async def _give(self, call: Call, copy: Copy, answer: Reply, stretch: tuple[int, int]) -> bool:
         """Give an answer its body, with the first block there; False where the blocks cannot be had."""
+        if copy.data is not None:
+            answer.body = BytesBody(copy.data[slice(*stretch)])
+            self._use(copy)
+            return True
         copy.users += 1
         reader = Reader(self._copies, copy, self._fills, call, stretch, self._metrics)
         try:
@@ -221,9 +225,13 @@ class Serving:
             await reader.aclose()
             raise
         answer.body = reader
+        self._use(copy)
+        return True
+
+    def _use(self, copy: Copy) -> None:
+        """Note that a copy is read."""
         if copy.row is not None and not copy.void:
             self._index.use(copy.row)
-        return True
 
     # Without asking.
 
