@@ -6,7 +6,7 @@ plans it anew.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from s3d.errors import S3DError, S3Error, Unavailable
@@ -17,7 +17,7 @@ from s3d.sync import memory
 from s3d.sync.acts import Acts
 from s3d.sync.files import stamp_of
 from s3d.sync.objects import Objects
-from s3d.sync.plan import Action, Do
+from s3d.sync.plan import DROPS, Action, Do
 from s3d.sync.root import Root
 from s3d.sync.steady import FileChanged, open_steady
 
@@ -27,7 +27,6 @@ GONE = {404, 412}
 """Statuses of a remote that has something else by now than the plan saw."""
 UNTOLD = {403, 405, 501}
 """Statuses of a remote that has no tags to tell, or not to us."""
-DROPS = (Do.DROP_HERE, Do.DROP_THERE)
 SENDS = (Do.PUSH, Do.DROP_THERE)
 
 
@@ -54,6 +53,8 @@ class Doing:
     objects: Objects
     db: Database
     metrics: Metrics
+    keeps_deleted: bool = False
+    """Whether what is deleted at the remote is copied to its trash before."""
 
     async def do(self, actions: Sequence[Action]) -> Outcome:
         """Do what is planned, what makes names before what drops them."""
@@ -81,7 +82,8 @@ class Doing:
                     outcome.waits = error.message
                 elif error.status in GONE and not error.unknown:
                     outcome.again += 1
-                    await self.objects.look(action.path)
+                    with suppress(S3Error):
+                        await self.objects.look(action.path)
                 else:
                     outcome.failed[action.path] = error.message
             except (S3DError, OSError) as error:
@@ -133,6 +135,9 @@ class Doing:
         if await self._is_tagged_out(action) or not await self.root.run(self.root.is_gone, action.path):
             return None
         after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
+        if after is None and self.keeps_deleted:
+            kept = await self.objects.to_trash(action.path, action.expects)
+            after = kept, await self.objects.look(kept)
         await self.objects.delete(action.path, action.expects, after)
         await self.db.write(memory.deleted(action.path))
         return ""

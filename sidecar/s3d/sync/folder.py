@@ -23,12 +23,14 @@ from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 from s3d.sync import guards, memory, there
+from s3d.sync.deletes import Deletes
 from s3d.sync.doing import Doing, Outcome
 from s3d.sync.guards import MEANING, Halt, tally
 from s3d.sync.objects import Objects
 from s3d.sync.options import Options
 from s3d.sync.place import Place
 from s3d.sync.plan import BEING_WRITTEN, Action, Direction, Do, Rules
+from s3d.sync.planning import planned
 from s3d.sync.reading import read
 from s3d.sync.root import Root
 from s3d.sync.state import State
@@ -162,7 +164,7 @@ class Folder:
         ):
             return
         conflicts = self.conflicts
-        doing = Doing(root, acts, self.objects, self.db, self._metrics)
+        doing = Doing(root, acts, self.objects, self.db, self._metrics, self.options.deletes is Deletes.TRASH)
         self._say(State.WORKING if actions else self.state, "" if actions else self.reason, self.halt)
         if actions or memory.fact(self.db, "accepts"):
             await self.place.advance()
@@ -234,8 +236,9 @@ class Folder:
             there_is_whole,
             self.options.leaves_out,
             self.options.most,
+            time.time() - self.options.max_age if self.options.max_age else 0.0,
         )
-        actions, files = await self.db.write(memory.planned(rules))
+        actions, files = await self.db.write(planned(rules, self.options.deletes))
         self._has_looked = True
         written = sum(one.reason == BEING_WRITTEN for one in actions)
         done = [one for one in actions if one.do is not Do.LEAVE]
