@@ -6,7 +6,8 @@ stood there is replaced by somebody who has not seen it.
 
 import base64
 import mimetypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -87,18 +88,19 @@ class Objects:
     async def put(self, path: str, body: Body, content: Content, expects: str, *, mtime_ns: int, mode: int) -> str:
         """Upload a file and return its ETag. Raises S3Error (412: the remote has something else), and what the body
         raises."""
-        kind, coding = mimetypes.guess_type(path, strict=False)
-        # The time as rclone writes it, so that either reads the other's.
-        metadata = {"mtime": f"{mtime_ns // 10**9}.{mtime_ns % 10**9:09}"}
-        if mode & EXECUTABLE:
-            metadata["s3d-mode"] = "x"
-        params = {
-            **self._named(path),
-            "ContentMD5": base64.b64encode(bytes.fromhex(content.md5)).decode(),
-            "ContentType": kind if kind and not coding else "application/octet-stream",
-            "Metadata": metadata,
-        }
+        digest = base64.b64encode(bytes.fromhex(content.md5)).decode()
+        params = {**self._named(path), **_described(path, mtime_ns, mode), "ContentMD5": digest}
         return (await self.client.ask("PutObject", params, body, terms=self._terms(expects))).etag
+
+    async def copy(self, source: tuple[str, str], path: str, *, mtime_ns: int, mode: int) -> str:
+        """Have the remote make a new object of what a path has there under an ETag, as an upload would have made it,
+        and return its ETag. Raises S3Error (412: the source has another one by now, or there is an object)."""
+        said = _described(path, mtime_ns, mode) | {"MetadataDirective": "REPLACE", "TaggingDirective": "REPLACE"}
+        etag = await self._copy(source, path, self._terms(""), said)
+        # What is deleted when this is there asks whether it was seen.
+        with suppress(S3Error):
+            await self.look(path)
+        return etag
 
     async def to_trash(self, path: str, etag: str) -> str:
         """Copy one version to the trash of the remote, and return the path there, in whose name the version is: what
@@ -106,13 +108,15 @@ class Objects:
         kept = f"{TRASH}/{etag}/{path}"
         if reason := why_not_key(self.prefix + kept):
             raise S3Error("KeyTooLongError", f"It cannot be kept in the trash of the remote: {reason}", status=400)
-        await self._copy(path, etag, kept, Terms(name=self.name, share=QUEUE_SHARE))
+        await self._copy((path, etag), kept, Terms(name=self.name, share=QUEUE_SHARE), {})
         return kept
 
-    async def _copy(self, source: str, etag: str, path: str, terms: Terms, **more: Any) -> None:
-        of = quote(f"{self.bucket}/{self.prefix}{source}")
-        params = {**self._named(path), "CopySource": of, "CopySourceIfMatch": f'"{etag}"', **more}
-        await self.client.ask("CopyObject", params, terms=terms)
+    async def _copy(self, source: tuple[str, str], path: str, terms: Terms, said: Mapping[str, Any]) -> str:
+        of, etag = source
+        copied = {"CopySource": quote(f"{self.bucket}/{self.prefix}{of}"), "CopySourceIfMatch": f'"{etag}"'}
+        params = {**self._named(path), **copied, **said}
+        answer = await self.client.ask("CopyObject", params, terms=terms)
+        return etag_of(answer.result["CopyObjectResult"]["ETag"])
 
     async def delete(self, path: str, expects: str, after: tuple[str, str] | None) -> None:
         """Delete an object; `after` is a path and the ETag that it must have there before. Raises S3Error."""
@@ -124,3 +128,13 @@ class Objects:
 
     def _terms(self, expects: str, after: tuple[str, str, str] | None = None) -> Terms:
         return Terms(expects=expects, after=after, conflict="Park", always=True, name=self.name, share=QUEUE_SHARE)
+
+
+def _described(path: str, mtime_ns: int, mode: int) -> dict[str, Any]:
+    """What is said of a file beside its bytes."""
+    kind, coding = mimetypes.guess_type(path, strict=False)
+    # The time as rclone writes it, so that either reads the other's.
+    metadata = {"mtime": f"{mtime_ns // 10**9}.{mtime_ns % 10**9:09}"}
+    if mode & EXECUTABLE:
+        metadata["s3d-mode"] = "x"
+    return {"ContentType": kind if kind and not coding else "application/octet-stream", "Metadata": metadata}

@@ -94,6 +94,10 @@ class Action:
     """What the remote has at `source`, where it was moved here."""
     goes_to: str = ""
     """Of a drop: the path that the content has moved to, which must have it first."""
+    has_moved: bool = False
+    """Whether an earlier round has made `goes_to`."""
+    copied_from: tuple[str, str] | None = None
+    """Of PUSH: a path, and the ETag under which the remote has the same content there."""
     reason: str = ""
     """Why a path is left alone or forgotten."""
     instead_of: Do | None = None

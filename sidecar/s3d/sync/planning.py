@@ -8,7 +8,7 @@ import apsw
 from s3d.sync import memory
 from s3d.sync.deletes import Deletes, spared
 from s3d.sync.moves import paired
-from s3d.sync.plan import Action, Rules, plan
+from s3d.sync.plan import DROPS, Action, Do, Rules, plan
 from s3d.sync.quota import limited
 
 TAGGED_OUT = "the tag s3d.sync=false of the object leaves it out"
@@ -22,8 +22,10 @@ def planned(rules: Rules, deletes: Deletes) -> Callable[[apsw.Connection], tuple
         files = int(db.execute("SELECT count(*) FROM base").get)
         obeyed = replace(rules, leaves_out=_with_tags(db, rules.leaves_out))
         there = memory.there(db) if rules.there_is_whole else ()
-        actions = spared(paired([*plan(memory.here(db), there, memory.base(db), obeyed)]), deletes)
-        actions = limited(actions, files, rules.most)
+        actions = _resumed(db, paired([*plan(memory.here(db), there, memory.base(db), obeyed)]))
+        actions = limited(spared(actions, deletes), files, rules.most)
+        if rules.there_is_whole:
+            actions = [_copied(db, one) if one.do is Do.PUSH and not one.expects else one for one in actions]
         db.execute("DELETE FROM left_alone")
         left = [(action.path, action.reason) for action in actions if action.reason]
         db.executemany("INSERT INTO left_alone VALUES (?, ?)", left)
@@ -34,6 +36,42 @@ def planned(rules: Rules, deletes: Deletes) -> Callable[[apsw.Connection], tuple
         return actions, files
 
     return apply
+
+
+def _resumed(db: apsw.Connection, actions: list[Action]) -> list[Action]:
+    """A plan in which the old names of moves whose new names earlier rounds have made are named as such, and no
+    deletes. All moves of it are kept for the next."""
+    made = dict(db.execute(MADE))
+    gone = {one.path for one in actions if one.do in DROPS}
+    resumed = [
+        replace(one, goes_to=to, has_moved=True)
+        if one.do in DROPS and not one.goes_to and (to := made.get(one.path)) and to not in gone
+        else one
+        for one in actions
+    ]
+    db.execute("DELETE FROM moved")
+    moves = [(one.path, one.goes_to) for one in resumed if one.goes_to]
+    db.executemany("INSERT INTO moved VALUES (?, ?)", moves)
+    return resumed
+
+
+MADE = """
+SELECT moved.path, moved.goes_to FROM moved JOIN base AS old ON old.path = moved.path
+JOIN base AS new ON new.path = moved.goes_to WHERE new.sha256 = old.sha256
+"""
+
+
+def _copied(db: apsw.Connection, push: Action) -> Action:
+    """An upload, with where the remote itself has the same content; a pending one is only in the write queue."""
+    assert push.content
+    row = db.execute(STANDS, (push.content.sha256,)).fetchone() if push.content.size else None
+    return replace(push, copied_from=row) if row else push
+
+
+STANDS = """
+SELECT base.path, base.etag FROM base JOIN there ON there.path = base.path AND there.etag = base.etag
+WHERE base.sha256 = ? AND base.delivered = 1 LIMIT 1
+"""
 
 
 def _with_tags(db: apsw.Connection, leaves_out: Callable[[str, int], str]) -> Callable[[str, int], str]:

@@ -16,6 +16,15 @@ CREATE TABLE base (
     spared INTEGER NOT NULL DEFAULT 0 -- 1: one side has deleted it, and the other keeps it for good
 ) WITHOUT ROWID;
 
+CREATE INDEX base_content ON base (sha256);
+
+-- Moves that are planned: which path has the content of one that is to be dropped. It tells the two halves of a move
+-- from a new file and a delete when a round has made the one, and not the other.
+CREATE TABLE moved (
+    path TEXT PRIMARY KEY,
+    goes_to TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- The folder as the last walk found it.
 CREATE TABLE here (
     path TEXT PRIMARY KEY,
