@@ -24,6 +24,8 @@ FULL: dict[str, Any] = LEAST | {
     "filter": ["team", "!team/drafts/*"],
     "maxSize": "1Gi",
     "maxFiles": 9,
+    "maxAgeSeconds": 86400,
+    "deletes": "Trash",
     "pollSeconds": 30,
     "stableSeconds": 2,
     "maxDeletePercent": 20,
@@ -54,6 +56,8 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
 ]
 MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"direction": "Both"}, "spec.direction"),
+    ({"deletes": "Never"}, "spec.deletes"),
+    ({"maxAgeSeconds": -1}, "spec.maxAgeSeconds"),
     ({"maxDeletePercent": 101}, "spec.maxDeletePercent"),
     ({"pollSeconds": 0}, "spec.pollSeconds"),
     ({"bucket": None}, "spec.bucket: Required value"),

@@ -157,6 +157,10 @@ class Metrics:
             "What the sync folder has done: push, pull, drop-here, drop-there, adopt (both sides were equal), forget.",
             ("action",),
         )
+        self.sync_copied = table.counter(
+            "s3d_sync_copied_bytes_total",
+            "Bytes of files that were not sent, since the remote has copied them from another name.",
+        )
         self.cache_names = table.gauge(
             "s3d_cache_remembered_objects",
             "What is remembered for the time in which the remote is away, by kind: names of objects, or HEADs.",

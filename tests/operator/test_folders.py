@@ -79,11 +79,13 @@ def test_a_pod_that_names_no_folder_gets_none() -> None:
 def test_each_field_of_a_spec_but_the_place_becomes_a_setting_of_the_daemon() -> None:
     given = SPEC | {"direction": "Push", "filter": ["team"], "maxSize": "5Mi", "pollSeconds": 3, "stableSeconds": 2}
     given |= {"maxDeletePercent": 20, "maxDeleteFiles": 7, "trashSeconds": 60}
+    given |= {"maxAgeSeconds": 90, "deletes": "Trash"}
     spec = folder(given).spec
     assert spec
     said = config.load({"S3D_CONFIG": json.dumps({"S3D_LOCAL_DIR": "/l", **folders.settings(spec)})}).sync_folder
     assert (said.bucket, said.prefix, said.direction, said.max_size) == ("team", "docs/", "Push", 5 << 20)
     assert (said.poll, said.stable_for, said.max_delete, said.max_delete_files, said.trash_for) == (3, 2, 0.2, 7, 60)
+    assert (said.max_age, said.deletes) == (90, "Trash")
     assert folders.settings(spec).keys() - {"S3D_SYNC_FOLDER"} == folders.FIELDS.keys()
 
 

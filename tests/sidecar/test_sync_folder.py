@@ -1,9 +1,11 @@
 """The real daemon keeps a folder and a prefix equal, says so, and hands over what is left when it ends."""
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -210,6 +212,27 @@ def test_a_person_sees_what_differs_and_why_and_which_copies_wait(
     assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
     copy, of, *_ = daemon.cli("sync", "conflicts").stdout.decode().split("\t")
     assert (of, (folder / copy).read_bytes()) == ("a", b"mine")
+
+
+@pytest.mark.semantics("S-5a", "S-5b")
+def test_a_real_store_copies_what_is_renamed_and_what_is_deleted(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("renamed", "deleted", "stays"):
+        (folder / name).write_bytes(name.encode())
+    daemon = start(start_daemon, remote, bucket, folder, S3D_SYNC_FOLDER_DELETES="Trash")
+    eventually(lambda: is_quiet(daemon, 3))
+    assert daemon.cli("flush").returncode == 0
+    assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
+    (folder / "renamed").rename(folder / "new \u00e4+")
+    (folder / "deleted").unlink()
+    trashed = f".s3d-trash/{hashlib.md5(b'deleted').hexdigest()}/deleted"
+    eventually(lambda: sorted(there(remote, bucket)) == sorted([*files_of(folder), trashed]))
+    assert there(remote, bucket) == files_of(folder) | {trashed: b"deleted"}
+    shown = urlopen(f"{daemon.metrics_endpoint}/metrics").read().decode()
+    assert f"s3d_sync_copied_bytes_total {float(len('renamed'))}" in shown
 
 
 @pytest.mark.semantics("S-4b")

@@ -55,6 +55,8 @@ class SyncFolderSpec(Resource):
     filter: tuple[FilterRule, ...] = Field(default=(), description=help_of(Settings, "filter"), max_length=MAX_RULES)
     max_size: Size = Field(default=0, description=help_of(Settings, "max_size"))
     max_files: int = Field(default=0, description=help_of(Settings, "max_files"), ge=0, le=100_000_000)
+    max_age_seconds: int = Field(default=0, description=help_of(Settings, "max_age"), ge=0, le=3_153_600_000)
+    deletes: Literal["Apply", "Trash", "Ignore"] = Field(default="Apply", description=help_of(Settings, "deletes"))
     poll_seconds: int = Field(default=10, description=help_of(Settings, "poll"), ge=1, le=86_400)
     stable_seconds: int = Field(
         default=1, description="A file is read when nobody has changed it for this long.", ge=1, le=3600

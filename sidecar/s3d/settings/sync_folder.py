@@ -44,6 +44,19 @@ class SyncFolder(Section):
         "How many files both sides may have. What is new beyond that is left alone where it is. 0: any number.",
         ge=0,
     )
+    max_age: Duration = setting(
+        "S3D_SYNC_FOLDER_MAX_AGE",
+        0.0,
+        "What nobody has changed for longer than this, on either side, is neither sent nor fetched nor deleted. 0: any "
+        "age.",
+    )
+    deletes: Literal["Apply", "Trash", "Ignore"] = setting(
+        "S3D_SYNC_FOLDER_DELETES",
+        "Apply",
+        "What a delete on one side does on the other. Apply: what is deleted in the folder is deleted at the remote, "
+        "and what is deleted there goes to the folder's trash. Trash: the same, but what is deleted at the remote is "
+        "copied to `.s3d-trash/` below the prefix before. Ignore: nothing, then or later.",
+    )
     poll: Duration = setting(
         "S3D_SYNC_FOLDER_POLL", 10.0, "How long after a look at both sides the next one begins.", gt=0
     )

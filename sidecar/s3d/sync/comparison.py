@@ -9,7 +9,8 @@ from s3d.errors import S3Error
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.folder import Folder
-from s3d.sync.names import original, why_not
+from s3d.sync.names import original
+from s3d.sync.plan import BEING_WRITTEN
 from s3d.sync.trees import Content, Kind, Row
 
 MAX_PAGE = 2048
@@ -74,7 +75,7 @@ async def compared(folder: Folder, after: str) -> Page:
                 break
             page.after = path
             row, stamp = memory.row(folder.db, path), memory.stamp(folder.db, path)
-            if _is_left_alone(folder, row):
+            if memory.why_left(folder.db, path) not in ("", BEING_WRITTEN):
                 page.left_alone += 1
                 continue
             try:
@@ -88,16 +89,6 @@ async def compared(folder: Folder, after: str) -> Page:
             if reason:
                 page.differences.append({"path": path, "reason": reason})
     return page
-
-
-def _is_left_alone(folder: Folder, row: Row) -> bool:
-    size = row.here.content.size if row.here and row.here.content else row.there.size if row.there else 0
-    is_odd = row.here is not None and row.here.kind is not Kind.FILE
-    return (
-        is_odd
-        or bool(why_not(row.path, folder.objects.prefix) or folder.options.leaves_out(row.path, size))
-        or memory.is_tagged_out(folder.db, row.path)
-    )
 
 
 def difference(row: Row, now: Content | None) -> str:

@@ -6,7 +6,7 @@ plans it anew.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from s3d.errors import S3DError, S3Error, Unavailable
@@ -15,9 +15,9 @@ from s3d.protocol.headers import TAG_COUNT
 from s3d.store.db import Database
 from s3d.sync import memory
 from s3d.sync.acts import Acts
-from s3d.sync.files import stamp_of
+from s3d.sync.files import Stamp, stamp_of
 from s3d.sync.objects import Objects
-from s3d.sync.plan import Action, Do
+from s3d.sync.plan import DROPS, Action, Do
 from s3d.sync.root import Root
 from s3d.sync.steady import FileChanged, open_steady
 
@@ -27,7 +27,6 @@ GONE = {404, 412}
 """Statuses of a remote that has something else by now than the plan saw."""
 UNTOLD = {403, 405, 501}
 """Statuses of a remote that has no tags to tell, or not to us."""
-DROPS = (Do.DROP_HERE, Do.DROP_THERE)
 SENDS = (Do.PUSH, Do.DROP_THERE)
 
 
@@ -54,6 +53,8 @@ class Doing:
     objects: Objects
     db: Database
     metrics: Metrics
+    keeps_deleted: bool = False
+    """Whether what is deleted at the remote is copied to its trash before."""
 
     async def do(self, actions: Sequence[Action]) -> Outcome:
         """Do what is planned, what makes names before what drops them."""
@@ -69,7 +70,7 @@ class Doing:
         for action in queue:
             if outcome.waits and action.do in SENDS:
                 continue
-            if action.goes_to and action.goes_to not in outcome.done:
+            if action.goes_to and not action.has_moved and action.goes_to not in outcome.done:
                 outcome.again += 1
                 continue
             try:
@@ -81,7 +82,8 @@ class Doing:
                     outcome.waits = error.message
                 elif error.status in GONE and not error.unknown:
                     outcome.again += 1
-                    await self.objects.look(action.path)
+                    with suppress(S3Error):
+                        await self.objects.look(action.path)
                 else:
                     outcome.failed[action.path] = error.message
             except (S3DError, OSError) as error:
@@ -103,12 +105,27 @@ class Doing:
             stamp = stamp_of(await body.stat())
             if action.keeps:
                 await self.acts.keep(action.path, await self.objects.get(action.path, action.expects))
-            etag = await self.objects.put(
+            etag = await self._copied(action, stamp) or await self.objects.put(
                 action.path, body, action.content, action.expects, mtime_ns=stamp.mtime_ns, mode=stamp.mode
             )
         finally:
             await body.aclose()
         await self.db.write(memory.know(action.path, etag, action.content))
+        return etag
+
+    async def _copied(self, action: Action, stamp: Stamp) -> str:
+        """Have the remote copy what it has under another name, and return the ETag; "" where the bytes have to be sent.
+        Raises S3Error where nobody knows what became of it."""
+        assert action.content
+        if action.copied_from is None or stamp != memory.stamp(self.db, action.path):
+            return ""
+        try:
+            etag = await self.objects.copy(action.copied_from, action.path, mtime_ns=stamp.mtime_ns, mode=stamp.mode)
+        except S3Error as error:
+            if error.unknown:
+                raise
+            return ""
+        self.metrics.sync_copied.inc(action.content.size)
         return etag
 
     async def pull(self, action: Action, _: Outcome) -> str | None:
@@ -132,10 +149,22 @@ class Doing:
         # Who writes the file while the tag is asked for is seen: its name is looked at last.
         if await self._is_tagged_out(action) or not await self.root.run(self.root.is_gone, action.path):
             return None
-        after = (action.goes_to, outcome.done[action.goes_to]) if action.goes_to else None
+        after = (action.goes_to, await self._etag_of_new(action, outcome)) if action.goes_to else None
+        if after is None and self.keeps_deleted:
+            kept = await self.objects.to_trash(action.path, action.expects)
+            after = kept, await self.objects.look(kept)
         await self.objects.delete(action.path, action.expects, after)
         await self.db.write(memory.deleted(action.path))
         return ""
+
+    async def _etag_of_new(self, drop: Action, outcome: Outcome) -> str:
+        """The ETag of what a move has made."""
+        if not drop.has_moved:
+            return outcome.done[drop.goes_to]
+        # The gateway that has seen it may have been an earlier process.
+        with suppress(S3Error):
+            await self.objects.look(drop.goes_to)
+        return outcome.done.get(drop.goes_to) or memory.etag_of(self.db, drop.goes_to)
 
     async def _is_tagged_out(self, action: Action) -> bool:
         """Whether the object that is about to be replaced or deleted has a tag that leaves it out, and note that. Where

@@ -23,12 +23,15 @@ from s3d.metrics import Metrics
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
 from s3d.sync import guards, memory, there
+from s3d.sync.acts import Acts
+from s3d.sync.deletes import Deletes
 from s3d.sync.doing import Doing, Outcome
 from s3d.sync.guards import MEANING, Halt, tally
 from s3d.sync.objects import Objects
 from s3d.sync.options import Options
 from s3d.sync.place import Place
 from s3d.sync.plan import BEING_WRITTEN, Action, Direction, Do, Rules
+from s3d.sync.planning import planned
 from s3d.sync.reading import read
 from s3d.sync.root import Root
 from s3d.sync.state import State
@@ -162,7 +165,7 @@ class Folder:
         ):
             return
         conflicts = self.conflicts
-        doing = Doing(root, acts, self.objects, self.db, self._metrics)
+        doing = self.doing(root, acts)
         self._say(State.WORKING if actions else self.state, "" if actions else self.reason, self.halt)
         if actions or memory.fact(self.db, "accepts"):
             await self.place.advance()
@@ -171,6 +174,10 @@ class Folder:
         await acts.empty_trash(self._clock.now() - self.options.trash_for)
         copies = self.conflicts - conflicts if self.options.direction is not Direction.PULL else 0
         self._tell(actions, outcome, seen.why, seen.written + copies)
+
+    def doing(self, root: Root, acts: Acts) -> Doing:
+        """What does a plan in the open folder."""
+        return Doing(root, acts, self.objects, self.db, self._metrics, self.options.deletes is Deletes.TRASH)
 
     async def _see(self) -> Seen | None:
         """Look at both sides, and plan; None where the folder is not the one that is meant. Raises OSError, StoreFailed
@@ -234,8 +241,9 @@ class Folder:
             there_is_whole,
             self.options.leaves_out,
             self.options.most,
+            time.time() - self.options.max_age if self.options.max_age else 0.0,
         )
-        actions, files = await self.db.write(memory.planned(rules))
+        actions, files = await self.db.write(planned(rules, self.options.deletes))
         self._has_looked = True
         written = sum(one.reason == BEING_WRITTEN for one in actions)
         done = [one for one in actions if one.do is not Do.LEAVE]

@@ -89,11 +89,14 @@ class Tally:
     """Objects that have gone back to what they were before."""
     returned_here: int = 0
     """The same of files."""
+    old_here: int = 0
+    """Deletes in the folder that are not applied, since the files are too old (S-4c)."""
+    old_there: int = 0
 
 
 def tally(actions: Iterable[Action], files: int) -> Tally:
     """Count a plan whose moves are named. A move is neither delete nor loss."""
-    here = there = moves = pushes = pulls = returned = returned_here = 0
+    here = there = moves = pushes = pulls = returned = returned_here = old_here = old_there = 0
     for action in actions:
         pushes += action.do is Do.PUSH
         pulls += action.do is Do.PULL
@@ -105,14 +108,16 @@ def tally(actions: Iterable[Action], files: int) -> Tally:
             there += 1
         returned += action.returned and action.do is Do.PULL
         returned_here += action.returned and action.do is Do.PUSH
-    return Tally(files, here, there, pushes, pulls, moves, returned, returned_here)
+        old_here += action.instead_of is Do.DROP_HERE
+        old_there += action.instead_of is Do.DROP_THERE
+    return Tally(files, here, there, pushes, pulls, moves, returned, returned_here, old_here, old_there)
 
 
 def halt(counted: Tally, limits: Limits) -> Halt | None:
     """Why the plan must not be done; None where nothing speaks against it."""
-    if counted.files and counted.drops_there == counted.files and not counted.pushes:
+    if counted.drops_there and counted.drops_there + counted.old_there == counted.files and not counted.pushes:
         return Halt.FOLDER_EMPTY
-    if counted.files and counted.drops_here == counted.files and not counted.pulls:
+    if counted.drops_here and counted.drops_here + counted.old_here == counted.files and not counted.pulls:
         return Halt.REMOTE_EMPTY
     if _is_much(counted.returned, counted.files, limits):
         return Halt.REMOTE_ROLLED_BACK

@@ -6,7 +6,7 @@ transaction of `Database`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 
@@ -16,19 +16,20 @@ from s3d.clock import Clock, Kept, Machine, resume
 from s3d.store.db import Database
 from s3d.store.opening import Schema
 from s3d.sync.files import Stamp
-from s3d.sync.moves import paired
 from s3d.sync.names import original
-from s3d.sync.plan import Action, Rules, plan
-from s3d.sync.quota import limited
 from s3d.sync.trees import Base, Content, Here, Kind, Row, There
 from s3d.sync.walk import Walk
 
-SCHEMA = Schema(version=1, sql=resources.files(__package__).joinpath("tables.sql").read_text(encoding="utf-8"))
+
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+SCHEMA = Schema(version=2, sql=_text("tables.sql"), migrations={1: _text("from_1.sql")})
 NAME = "sync.db"
 MAX_FORMER_ETAGS = 8
 """ETags of an object that are remembered."""
 NO_STAMP = Stamp(0, 0, 0, 0, 0)
-TAGGED_OUT = "the tag s3d.sync=false of the object leaves it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,10 @@ def pending(paths: Iterable[str]) -> Callable[[apsw.Connection], None]:
 
 def listed(objects: Iterable[There]) -> Callable[[apsw.Connection], None]:
     """Take a page of what the remote lists."""
-    rows = [(one.path, one.etag, one.size) for one in objects]
+    rows = [(one.path, one.etag, one.size, one.changed) for one in objects]
 
     def apply(db: apsw.Connection) -> None:
-        db.executemany("INSERT OR REPLACE INTO listing VALUES (?, ?, ?)", rows)
+        db.executemany("INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?)", rows)
 
     return apply
 
@@ -200,58 +201,32 @@ def end_listing(db: apsw.Connection) -> None:
     db.execute("DELETE FROM tagged_out WHERE etag IS NOT (SELECT etag FROM there WHERE there.path = tagged_out.path)")
 
 
-def planned(rules: Rules) -> Callable[[apsw.Connection], tuple[list[Action], int]]:
-    """Plan by the trees: what is to be done, with the moves named, and how many files both sides have had. Where the
-    rules say that the remote is not known in whole, nothing of it is."""
-
-    def apply(db: apsw.Connection) -> tuple[list[Action], int]:
-        files = int(db.execute("SELECT count(*) FROM base").get)
-        obeyed = replace(rules, leaves_out=_with_tags(db, rules.leaves_out))
-        actions = [*plan(_here(db), _there(db) if rules.there_is_whole else (), _base(db), obeyed)]
-        actions = limited(paired(actions), files, rules.most)
-        db.execute("DELETE FROM left_alone")
-        left = [(action.path, action.reason) for action in actions if action.reason]
-        db.executemany("INSERT INTO left_alone VALUES (?, ?)", left)
-        return actions, files
-
-    return apply
+def here(db: apsw.Connection) -> Iterator[Here]:
+    """The folder, in the order of paths."""
+    for row in db.execute("SELECT path, kind, size, sha256, md5, mtime_ns FROM here ORDER BY path"):
+        yield _of_here(*row)
 
 
-def _with_tags(db: apsw.Connection, leaves_out: Callable[[str, int], str]) -> Callable[[str, int], str]:
-    """The same scope, without what tags leave out."""
-    if not db.execute("SELECT EXISTS (SELECT 1 FROM tagged_out)").get:
-        return leaves_out
-
-    def also(path: str, size: int) -> str:
-        reason = leaves_out(path, size)
-        if not reason and db.execute("SELECT 1 FROM tagged_out WHERE path = ?", (path,)).fetchone():
-            reason = TAGGED_OUT
-        return reason
-
-    return also
+def _of_here(path: str, kind: str, size: int, sha256: bytes | None, md5: str, mtime_ns: int) -> Here:
+    return Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None, mtime_ns / 1e9)
 
 
-def _here(db: apsw.Connection) -> Iterator[Here]:
-    for path, kind, size, sha256, md5 in db.execute("SELECT path, kind, size, sha256, md5 FROM here ORDER BY path"):
-        yield _of_here(path, kind, size, sha256, md5)
-
-
-def _of_here(path: str, kind: str, size: int, sha256: bytes | None, md5: str) -> Here:
-    return Here(path, Kind(kind), Content(sha256, md5, size) if sha256 else None)
-
-
-def _there(db: apsw.Connection) -> Iterator[There]:
-    for row in db.execute("SELECT path, etag, size FROM there ORDER BY path"):
+def there(db: apsw.Connection) -> Iterator[There]:
+    """The remote, in the order of paths."""
+    for row in db.execute("SELECT path, etag, size, changed FROM there ORDER BY path"):
         yield There(*row)
 
 
-def _base(db: apsw.Connection) -> Iterator[Base]:
+def base(db: apsw.Connection) -> Iterator[Base]:
+    """What both sides had, in the order of paths."""
     for row in db.execute("SELECT * FROM base ORDER BY path"):
         yield _of_base(*row)
 
 
-def _of_base(path: str, etag: str, sha256: bytes, md5: str, size: int, former: str, delivered: int) -> Base:
-    return Base(path, etag, Content(sha256, md5, size), tuple(former.split()), bool(delivered))
+def _of_base(
+    path: str, etag: str, sha256: bytes, md5: str, size: int, former: str, delivered: int, spared: int
+) -> Base:
+    return Base(path, etag, Content(sha256, md5, size), tuple(former.split()), bool(delivered), bool(spared))
 
 
 # The base.
@@ -267,10 +242,15 @@ def know(path: str, etag: str, content: Content) -> Callable[[apsw.Connection], 
             former = [row[0], *former][:MAX_FORMER_ETAGS]
         is_delivered = row[2] if row and row[0] == etag else 0
         db.execute(
-            "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
             (path, etag, content.sha256, content.md5, content.size, " ".join(former), is_delivered),
         )
-        db.execute("INSERT OR REPLACE INTO there VALUES (?, ?, ?)", (path, etag, content.size))
+        # What the remote has not been seen with is as young as can be.
+        db.execute(
+            "INSERT OR REPLACE INTO there VALUES (?1, ?2, ?3, "
+            "ifnull((SELECT changed FROM there WHERE path = ?1 AND etag = ?2), unixepoch('subsec')))",
+            (path, etag, content.size),
+        )
 
     return apply
 
@@ -342,11 +322,6 @@ def tagged_out(db: Database, after: str, limit: int) -> list[str]:
     return [path for (path,) in rows]
 
 
-def is_tagged_out(db: Database, path: str) -> bool:
-    """Whether a tag leaves a path out."""
-    return bool(db.read("SELECT 1 FROM tagged_out WHERE path = ?", (path,)))
-
-
 # Acts and trash.
 
 
@@ -412,14 +387,14 @@ def untrash(id: str) -> Callable[[apsw.Connection], None]:  # noqa: A002 (it is 
 
 def row(db: Database, path: str) -> Row:
     """What is known of a path."""
-    here = db.read("SELECT kind, size, sha256, md5 FROM here WHERE path = ?", (path,))
-    there = db.read("SELECT etag, size FROM there WHERE path = ?", (path,))
-    base = db.read("SELECT * FROM base WHERE path = ?", (path,))
+    mine = db.read("SELECT kind, size, sha256, md5, mtime_ns FROM here WHERE path = ?", (path,))
+    theirs = db.read("SELECT etag, size, changed FROM there WHERE path = ?", (path,))
+    common = db.read("SELECT * FROM base WHERE path = ?", (path,))
     return Row(
         path,
-        _of_here(path, *here[0]) if here else None,
-        There(path, *there[0]) if there else None,
-        _of_base(*base[0]) if base else None,
+        _of_here(path, *mine[0]) if mine else None,
+        There(path, *theirs[0]) if theirs else None,
+        _of_base(*common[0]) if common else None,
     )
 
 
@@ -459,6 +434,12 @@ def copies(after: str, limit: int) -> Callable[[apsw.Connection], list[str]]:
 def left_alone(db: Database, limit: int) -> list[tuple[str, str]]:
     """What the last plan left alone, and why."""
     return [(path, reason) for path, reason in db.read("SELECT path, reason FROM left_alone LIMIT ?", (limit,))]
+
+
+def why_left(db: Database, path: str) -> str:
+    """Why the last plan left a path alone; "" where it did not."""
+    rows = db.read("SELECT reason FROM left_alone WHERE path = ?", (path,))
+    return str(rows[0][0]) if rows else ""
 
 
 def counts(db: Database) -> tuple[int, int, int]:

@@ -7,9 +7,7 @@ the new one has the content, so that a crash between the two loses neither (Q-21
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from s3d.sync.plan import Action, Do
-
-DROPS = (Do.DROP_HERE, Do.DROP_THERE)
+from s3d.sync.plan import DROPS, Action, Do
 
 
 def paired(actions: Sequence[Action]) -> list[Action]:

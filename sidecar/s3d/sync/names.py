@@ -10,6 +10,8 @@ import re
 
 OWN = ".s3d"
 """The directory in the folder that belongs to s3d: stage, trash and marker."""
+TRASH = ".s3d-trash"
+"""Below the prefix at the remote: what was deleted there since it was deleted in the folder."""
 MAX_KEY_BYTES = 1024
 """Bytes of S3's longest key."""
 MAX_NAME_BYTES = 255
@@ -24,24 +26,29 @@ def why_not(path: str, prefix: str = "") -> str:
     """Why a path cannot be on both sides, in a few words; "" where it can."""
     if not path or path.endswith("/"):
         return "a key that ends with a slash is no file"
-    try:
-        key = (prefix + path).encode()
-    except UnicodeEncodeError:
-        return "the name is not UTF-8"
-    if len(key) > MAX_KEY_BYTES:
-        return f"the key is longer than {MAX_KEY_BYTES} bytes"
-    if b"\0" in key:
-        return "a file's name has no zero byte"
+    if reason := why_not_key(prefix + path):
+        return reason
     parts = path.split("/")
     if "" in parts:
         return "a path has no empty part"
     if "." in parts or ".." in parts:
         return "a part of the name is . or .."
-    if parts[0] == OWN:
-        return f"{OWN} in the folder belongs to s3d"
+    if parts[0] in (OWN, TRASH):
+        return f"{parts[0]} belongs to s3d"
     if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
         return f"a part of the name is longer than {MAX_NAME_BYTES} bytes"
     return ""
+
+
+def why_not_key(key: str) -> str:
+    """Why a key is none that a file can have, in a few words; "" where it is one."""
+    try:
+        raw = key.encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if len(raw) > MAX_KEY_BYTES:
+        return f"the key is longer than {MAX_KEY_BYTES} bytes"
+    return "a file's name has no zero byte" if b"\0" in raw else ""
 
 
 def conflict_copy(path: str, sha256: bytes, number: int = 1) -> str:

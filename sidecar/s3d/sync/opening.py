@@ -12,6 +12,7 @@ from s3d.settings import Settings
 from s3d.store.db import Database
 from s3d.store.lock import make_private
 from s3d.sync import memory
+from s3d.sync.deletes import Deletes
 from s3d.sync.folder import Folder
 from s3d.sync.guards import Limits
 from s3d.sync.objects import Objects
@@ -41,6 +42,8 @@ async def open_folder(
         scope(said.bucket, said.prefix, said.filter, said.max_size),
         said.max_files,
         Limits(said.max_delete, said.max_delete_files),
+        Deletes(said.deletes),
+        said.max_age,
         said.poll,
         said.stable_for,
         said.trash_for,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from s3d.sync.deletes import Deletes
 from s3d.sync.guards import Limits
 from s3d.sync.plan import Direction
 
@@ -19,6 +20,9 @@ class Options:
     most: int
     """How many files both sides may have; 0: any number."""
     limits: Limits
+    deletes: Deletes
+    max_age: float
+    """Seconds; 0: any age."""
     poll: float
     stable_for: float
     trash_for: float

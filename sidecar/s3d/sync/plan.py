@@ -11,12 +11,16 @@ The rules, each of which holds for whatever the trees say (the numbers are sente
   where that shows something else, the upload was discarded, and both sides are two that never met (S-2b).
 - A path that is out of scope is left alone, and its base is forgotten: when it comes back, both sides are compared as
   two that never met (S-4).
+- What nobody has changed lately, where the folder has an age, is neither sent, fetched nor deleted (S-4c). What both
+  sides have of it stays known, so that an edit is one; what one side alone has is forgotten, like what is out of scope.
+- A delete that was not applied is never applied later (S-5a), until both sides have the path again.
 - What cannot be on the other side is left alone (S-6), and so is all that is below a name of which nobody knows what it
   is (S-7).
 
 Who acts on a plan may be late. So each action says what must still be true: `expects` at the remote, `content` here.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -26,6 +30,8 @@ from s3d.sync.trees import Base, Content, Here, Kind, Row, There, side_by_side
 
 BEING_WRITTEN = "it is being written"
 """The reason for which a file is left alone that will be sent when it is at rest."""
+TOO_OLD = "nobody has changed it for longer than the folder's age"
+SPARED = "one side has deleted it, and the other keeps it"
 
 
 class Do(StrEnum):
@@ -49,6 +55,9 @@ class Do(StrEnum):
 
 
 ADDS = (Do.PUSH, Do.PULL, Do.ADOPT)
+DROPS = (Do.DROP_HERE, Do.DROP_THERE)
+NOTES = (Do.ADOPT, Do.FORGET)
+"""What changes neither side."""
 
 
 class Direction(StrEnum):
@@ -85,8 +94,16 @@ class Action:
     """What the remote has at `source`, where it was moved here."""
     goes_to: str = ""
     """Of a drop: the path that the content has moved to, which must have it first."""
+    has_moved: bool = False
+    """Whether an earlier round has made `goes_to`."""
+    copied_from: tuple[str, str] | None = None
+    """Of PUSH: a path, and the ETag under which the remote has the same content there."""
     reason: str = ""
     """Why a path is left alone or forgotten."""
+    instead_of: Do | None = None
+    """What is not done with a path that is too old."""
+    spares: bool = False
+    """Of LEAVE: whether a delete is not applied, for good."""
 
 
 def in_scope(_path: str, _size: int) -> str:
@@ -109,6 +126,8 @@ class Rules:
     """Why a path with a size is out of scope; "" where it is not."""
     most: int = 0
     """How many files both sides may have; 0: any number."""
+    since: float = 0.0
+    """Since when somebody must have changed a path, in Unix seconds; 0: ever."""
 
 
 def plan(here: Iterable[Here], there: Iterable[There], base: Iterable[Base], rules: Rules) -> Iterator[Action]:
@@ -147,6 +166,10 @@ def judge(row: Row, rules: Rules, blocked: Kind | None = None) -> Action | None:
             return Action(row.path, Do.LEAVE, reason="a part of its path is a file here")
         if row.here and row.here.kind is Kind.DIRECTORY:
             return Action(row.path, Do.LEAVE, reason="it is a directory here")
+    if action and action.do not in NOTES and rules.since and changed(row) < rules.since:
+        return _too_old(row, rules, action)
+    if action and action.do in DROPS and row.base and row.base.is_spared:
+        return Action(row.path, Do.LEAVE, reason=SPARED, spares=True)
     if action and row.base is None and action.do in ADDS and not action.is_conflict:
         return replace(action, adds=True)
     return action
@@ -158,6 +181,20 @@ def _out_of_scope(row: Row, rules: Rules) -> str:
     if not sizes and row.base:
         sizes = {row.base.content.size}
     return next((reason for size in sorted(sizes or {0}) if (reason := rules.leaves_out(row.path, size))), "")
+
+
+def changed(row: Row) -> float:
+    """When the younger side of a path was changed, in Unix seconds; nobody knows of one that neither side shows, and it
+    counts as old (F-5)."""
+    return max((side.changed for side in (row.here, row.there) if side), default=-math.inf)
+
+
+def _too_old(row: Row, rules: Rules, action: Action) -> Action:
+    if action.do is Do.LEAVE:
+        return action
+    is_whole = rules.here_is_whole and rules.there_is_whole
+    is_gone = is_whole and row.base is not None and not (row.here and row.there)
+    return Action(row.path, Do.FORGET if is_gone else Do.LEAVE, reason=TOO_OLD, instead_of=action.do)
 
 
 def _unknown(row: Row, blocked: Kind | None) -> str:

@@ -8,9 +8,7 @@ stay behind.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from s3d.sync.plan import Action, Do
-
-DROPS = (Do.DROP_HERE, Do.DROP_THERE)
+from s3d.sync.plan import DROPS, Action, Do
 
 
 def limited(actions: Sequence[Action], files: int, most: int) -> list[Action]:

@@ -12,7 +12,17 @@ CREATE TABLE base (
     md5 TEXT NOT NULL,
     size INTEGER NOT NULL,
     former TEXT NOT NULL,    -- ETags that the remote had before, the newest first, with blanks between them
-    delivered INTEGER NOT NULL -- 1: the remote itself was seen to have it, and not only the write queue
+    delivered INTEGER NOT NULL, -- 1: the remote itself was seen to have it, and not only the write queue
+    spared INTEGER NOT NULL DEFAULT 0 -- 1: one side has deleted it, and the other keeps it for good
+) WITHOUT ROWID;
+
+CREATE INDEX base_content ON base (sha256);
+
+-- Moves that are planned: which path has the content of one that is to be dropped. It tells the two halves of a move
+-- from a new file and a delete when a round has made the one, and not the other.
+CREATE TABLE moved (
+    path TEXT PRIMARY KEY,
+    goes_to TEXT NOT NULL
 ) WITHOUT ROWID;
 
 -- The folder as the last walk found it.
@@ -34,7 +44,8 @@ CREATE INDEX here_unread ON here (path) WHERE kind = 'file' AND sha256 IS NULL;
 CREATE TABLE there (
     path TEXT PRIMARY KEY,
     etag TEXT NOT NULL,
-    size INTEGER NOT NULL
+    size INTEGER NOT NULL,
+    changed REAL NOT NULL DEFAULT 0 -- Unix time, by the remote
 ) WITHOUT ROWID;
 
 -- What the write queue had pending when a listing began: of these the listing says nothing of the remote itself.
@@ -46,7 +57,8 @@ CREATE TABLE pending (
 CREATE TABLE listing (
     path TEXT PRIMARY KEY,
     etag TEXT NOT NULL,
-    size INTEGER NOT NULL
+    size INTEGER NOT NULL,
+    changed REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 -- Objects that their tag leaves out, with the version that was asked about.

@@ -40,6 +40,8 @@ class Here:
     kind: Kind = Kind.FILE
     content: Content | None = None
     """Of a file; None while it is being written, or could not be read in whole."""
+    changed: float = 0.0
+    """When its content was changed last, in Unix seconds, as its time says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class There:
     etag: str
     """Without quotes."""
     size: int
+    changed: float = 0.0
+    """When it was written, in Unix seconds, as the remote says."""
 
     def is_surely(self, content: Content) -> bool:
         """Whether the listing alone says that the object has these bytes. False says nothing: not every ETag is an
@@ -74,6 +78,8 @@ class Base:
     is_delivered: bool = True
     """Whether the remote itself was seen to have it, and not only the write queue, out of which a person may discard
     it."""
+    is_spared: bool = False
+    """Whether one side has deleted it, and the other keeps it for good (S-5a)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from s3d.metrics import Metrics
 from s3d.settings import WriteQueue
 from s3d.store.db import Database
 from s3d.sync import memory
+from s3d.sync.deletes import Deletes
 from s3d.sync.folder import Folder
 from s3d.sync.guards import Limits
 from s3d.sync.objects import Objects
@@ -51,6 +52,7 @@ class Store:
     refuses_writes: bool = False
     parks_writes: bool = False
     refuses_listing: str = ""
+    refuses_copies: bool = False
     refuses_tags: S3Error | None = None
     remembers: S3 | None = None
     """Who lists in its place, as a memory does that knows of nothing newer."""
@@ -69,6 +71,8 @@ class Store:
             raise S3Error("EntityTooLarge", "not this one", status=400)
         if call.operation == "GetObjectTagging" and self.refuses_tags:
             raise self.refuses_tags
+        if call.operation == "CopyObject" and self.refuses_copies:
+            raise S3Error("NotImplemented", "it makes no copies", status=501)
         if call.operation == "ListObjectsV2":
             self.pages += 1
             if self.refuses_listing and self.pages > self.refuses_from:
@@ -147,7 +151,9 @@ class Foreign:
 
 
 def options(path: Path) -> Options:
-    return Options(path, "http://remote.test", Direction.BOTH, in_scope, 0, Limits(), 30.0, 0.0, 3600.0)
+    return Options(
+        path, "http://remote.test", Direction.BOTH, in_scope, 0, Limits(), Deletes.APPLY, 0.0, 30.0, 0.0, 3600.0
+    )
 
 
 @contextlib.asynccontextmanager

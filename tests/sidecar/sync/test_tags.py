@@ -6,7 +6,7 @@ import pytest
 
 from s3d.errors import S3Error
 from s3d.sync import tags
-from s3d.sync.memory import TAGGED_OUT
+from s3d.sync.planning import TAGGED_OUT
 from tests.callers import ask
 from tests.queues import BUCKET
 from tests.sidecar.sync.folders import PREFIX, World, synced
