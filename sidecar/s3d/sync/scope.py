@@ -9,12 +9,15 @@ from fnmatch import fnmatchcase
 from s3d.filters.match import Subject, Truth, decide
 from s3d.filters.rule import Rules
 
+ODD = tuple(f"{'[0-9A-Za-z]' * at}[0-9A-Z]{'[0-9A-Za-z]' * (5 - at)}" for at in range(6))
+"""Six letters and digits, of which one at least is no small letter: `.env.sample` and `sediments` are no temporary
+files."""
 IGNORED = (
     *("*.sw[a-z]", "4913", "*~", ".#*", "#*#"),  # vim and emacs
     *("~$*", ".~lock.*#"),  # offices
-    *("*.part", "*.crdownload", ".sed??????"),  # downloads, sed -i
-    # rsync: six letters and digits, of which one at least is no small letter (`.env.sample` is nobody's temporary file)
-    *(f".*.{'[0-9A-Za-z]' * at}[0-9A-Z]{'[0-9A-Za-z]' * (5 - at)}" for at in range(6)),
+    *("*.part", "*.crdownload"),  # downloads
+    *(f"sed{odd}" for odd in ODD),  # sed -i
+    *(f".*.{odd}" for odd in ODD),  # rsync
     *(".nfs*", ".fuse_hidden*", ".DS_Store", "Thumbs.db", "desktop.ini"),  # file systems and desktops
 )
 """Names that programs give to files which are not there for others."""
