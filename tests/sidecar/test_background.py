@@ -49,9 +49,9 @@ class Buggy(Database):
         self._meet(sql)
         return super().read(sql, bindings)
 
-    async def write(self, apply: Callable[[apsw.Connection], T], *, short: bool = False) -> T:
+    async def write(self, apply: Callable[[apsw.Connection], T], *, short: bool = False, loose: bool = False) -> T:
         self._meet(apply.__qualname__ if hasattr(apply, "__qualname__") else repr(apply))
-        return await super().write(apply, short=short)
+        return await super().write(apply, short=short, loose=loose)
 
 
 class BuggyRemote:
