@@ -147,13 +147,13 @@ class Objects(Contents):
         params = request.params
         source = self.source(params)
         replaced = params.get("MetadataDirective") == "REPLACE"
+        self.check_write(bucket, params["Key"], params)
         if (
             source.key == params["Key"]
             and params["CopySource"].lstrip("/").startswith(f"{bucket.name}/")
             and not replaced
         ):
             raise S3Error("InvalidRequest", "This copy request is illegal: it copies an object to itself")
-        self.check_write(bucket, params["Key"], params)
         version = replace(
             source,
             key=params["Key"],

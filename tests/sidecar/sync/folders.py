@@ -106,12 +106,13 @@ class World:
             await self.folder.round()
 
     async def settle(self) -> None:
-        """Rounds, with all that is queued delivered in between, until nothing is left to do."""
+        """Rounds, with all that is queued delivered in between, until nothing is left to do. What is parked for what
+        somebody else wrote the next round takes back, and what waits for it goes on."""
         for _ in range(12):
             self.folder.wake()
             await self.folder.round()
-            await until(lambda: not self.queue.pending()["changes"])
-            if self.folder.state is State.QUIET and not self.folder._soon:
+            await until(lambda: not self.queue.pending()["changes"] or bool(self.queue.pending()["parked"]))
+            if self.folder.state is State.QUIET and not self.folder._soon and not self.queue.pending()["changes"]:
                 return
         raise AssertionError(f"it does not come to rest: {self.folder.status()} {self.folder.left_alone()}")
 

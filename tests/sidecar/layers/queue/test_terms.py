@@ -20,6 +20,7 @@ from s3d.errors import S3Error
 from s3d.feed import Event, Feed, Why
 from s3d.layers.queue import Queue
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
+from s3d.protocol import answers
 from tests.callers import ask, door_call
 from tests.clients import raw
 from tests.daemons import StartDaemon, drained, eventually
@@ -34,14 +35,16 @@ ALWAYS = Terms(always=True, conflict="Park")
 
 @dataclass
 class Ignoring:
-    """A store that deletes whatever an If-Match says."""
+    """A store that ignores a condition of an operation: it deletes whatever an If-Match says."""
 
     inner: S3
+    condition: tuple[str, str] = ("DeleteObject", "If-Match")
 
     async def __call__(self, call: Call) -> Reply:
-        if call.operation == "DeleteObject":
+        operation, header = self.condition
+        if call.operation == operation:
             headers = call.wire.headers.copy()
-            headers.popall("If-Match", None)
+            headers.popall(header, None)
             call = replace(call, wire=replace(call.wire, headers=headers))
         return await self.inner(call)
 
@@ -92,6 +95,13 @@ async def put(s3: S3, key: str, data: bytes, terms: Terms | None = None) -> str:
 
 async def delete(s3: S3, key: str, terms: Terms) -> None:
     await Client(s3, "sync").ask("DeleteObject", {"Bucket": BUCKET, "Key": key}, terms=terms)
+
+
+async def copy(s3: S3, key: str) -> str:
+    """Have what is at `k` copied under a new name, as the sync does; the ETag."""
+    params = {"Bucket": BUCKET, "Key": key, "CopySource": f"{BUCKET}/k"}
+    answer = await Client(s3, "sync").ask("CopyObject", params, terms=Terms(expects="", always=True))
+    return answers.etag_of(answer.result["CopyObjectResult"]["ETag"])
 
 
 async def content(s3: S3, key: str) -> bytes | None:
@@ -321,6 +331,48 @@ async def test_what_is_written_through_onto_an_object_that_goes_is_made_upon_som
     with pytest.raises(S3Error) as refused:
         await put(queue, "k", b"c", Terms(expects=A))
     assert (refused.value.status, refused.value.code) == (412, "PreconditionFailed")
+
+
+@pytest.mark.semantics("Q-18f")
+async def test_a_copy_under_a_new_name_is_made_where_the_store_honours_its_condition(tmp_path: Path) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    store = Watched(fake, fake, [], {})
+
+    async def foreign() -> None:
+        await put(fake, "theirs", b"b")
+
+    async with at_work(tmp_path, store) as queue:
+        await put(queue, "k", b"a")
+        await until(delivered(queue, "k"))
+        assert await copy(queue, "new") == A
+        with pytest.raises(S3Error):
+            await copy(queue, "new")
+        store.before["CopyObject"] = foreign
+        with pytest.raises(S3Error) as refused:
+            await copy(queue, "theirs")
+        assert refused.value.status == 412
+        assert await content(fake, "theirs") == b"b"
+    async with at_work(tmp_path, store) as queue:
+        assert await copy(queue, "newer") == A
+    # It was asked once: by a copy of the source onto itself.
+    assert [key for operation, key, _ in store.seen if operation == "CopyObject"] == ["k", "new", "theirs", "newer"]
+
+
+@pytest.mark.semantics("Q-18f")
+async def test_a_copy_under_a_new_name_is_not_made_where_the_store_ignores_its_condition(tmp_path: Path) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    store = Watched(Ignoring(fake, ("CopyObject", "If-None-Match")), fake, [], {})
+    async with at_work(tmp_path, store) as queue:
+        await put(queue, "k", b"a")
+        await until(delivered(queue, "k"))
+        for key in ("new", "newer"):
+            with pytest.raises(S3Error) as refused:
+                await copy(queue, key)
+            assert refused.value.code == "NotImplemented"
+    assert [key for operation, key, _ in store.seen if operation == "CopyObject"] == ["k"]
+    assert await content(fake, "new") is None
 
 
 @pytest.mark.semantics("R-13")

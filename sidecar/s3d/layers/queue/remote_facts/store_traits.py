@@ -1,5 +1,5 @@
-"""What kind of store the remote is: which conditions on a put or a delete it honours (SEMANTICS Q-18, Q-18c), which
-names it does not take (Q-15c), and in which order it lists (R-8b).
+"""What kind of store the remote is: which conditions on a put, a delete or a copy it honours (SEMANTICS Q-18, Q-18c,
+Q-18f), which names it does not take (Q-15c), and in which order it lists (R-8b).
 
 Each trait is seen in an answer. The first two are remembered on disk. Nothing is asked here.
 """
@@ -13,7 +13,8 @@ from s3d.store.db import Database
 
 CONDITIONS = ("if-match", "if-none-match")
 DELETE_IF_MATCH = "delete:if-match"
-"""Among what is honoured: If-Match on a delete. No header is called so."""
+COPY_IF_NONE_MATCH = "copy:if-none-match"
+"""Among what is honoured: If-Match on a delete, and If-None-Match on a copy. No header is called so."""
 
 
 class StoreTraits:
@@ -29,6 +30,8 @@ class StoreTraits:
         """Whether the remote was asked what it honours, or is just being asked."""
         self.ignores_on_deletes = False
         """Whether it has deleted an object in spite of an If-Match. A restart asks again: that costs no request."""
+        self.ignores_on_copies = False
+        """Whether it was asked for a copy that an If-None-Match forbids, and said nothing of the condition."""
 
     def honours(self, condition: str) -> bool:
         """Whether the remote is known to refuse a put for this header's sake."""
@@ -39,10 +42,8 @@ class StoreTraits:
     async def refused_put(self, headers: AnyHeaders | Mapping[str, str]) -> None:
         """Learn from a put with these headers that was answered with 412. Raises StoreFailed."""
         used = [name for name in CONDITIONS if name in headers]
-        if len(used) == 1 and not self.honours(used[0]):
-            honoured = frozenset([*used, *(self._honoured or ())])
-            await self._db.write(remote_facts.honour(honoured))
-            self._honoured = honoured
+        if len(used) == 1:
+            await self._learn(used[0])
 
     @property
     def honours_on_deletes(self) -> bool:
@@ -51,10 +52,22 @@ class StoreTraits:
 
     async def refused_delete(self) -> None:
         """Learn from a delete with an If-Match that was answered with 412. Raises StoreFailed."""
-        if not self.honours_on_deletes:
-            honoured = frozenset([DELETE_IF_MATCH, *(self._honoured or ())])
-            await self._db.write(remote_facts.honour(honoured))
-            self._honoured = honoured
+        await self._learn(DELETE_IF_MATCH)
+
+    @property
+    def honours_on_copies(self) -> bool:
+        """Whether the remote is known to refuse a copy for its If-None-Match."""
+        return self.honours(COPY_IF_NONE_MATCH)
+
+    async def refused_copy(self) -> None:
+        """Learn from a copy with an If-None-Match that was answered with 412. Raises StoreFailed."""
+        await self._learn(COPY_IF_NONE_MATCH)
+
+    async def _learn(self, honoured: str) -> None:
+        if not self.honours(honoured):
+            known = frozenset([honoured, *(self._honoured or ())])
+            await self._db.write(remote_facts.honour(known))
+            self._honoured = known
 
     @property
     def store_of_files(self) -> names.Store | None:

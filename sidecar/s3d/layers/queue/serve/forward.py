@@ -192,6 +192,8 @@ async def _agreed(context: Context, call: Call) -> Call:
         expected = context.facts.seen_etags.of(call.bucket, call.key)
     if expected is None:
         return call
+    if call.operation == "CopyObject" and not await _honours_on_copies(context, call):
+        raise S3Error("NotImplemented", "The remote is not known to honour If-None-Match on a copy", status=501)
     if (shown := await _etag_of(context, call, call.bucket, call.key)) != expected:
         raise changed(f"it shows {shown or 'no object'} instead of {expected or 'no object'}")
     traits, headers = context.facts.traits, CIMultiDict(call.wire.headers)
@@ -200,9 +202,29 @@ async def _agreed(context: Context, call: Call) -> Call:
             headers["If-Match"] = f'"{expected}"'
     else:
         name, value = ("if-match", f'"{expected}"') if expected else ("if-none-match", "*")
-        if traits.honours(name):
+        if call.operation == "CopyObject" or traits.honours(name):
             headers[name] = value
     return replace(call, wire=replace(call.wire, headers=headers))
+
+
+async def _honours_on_copies(context: Context, call: Call) -> bool:
+    """Whether the remote honours If-None-Match on a copy (Q-18f). It is found out by one that cannot succeed, of the
+    source onto itself: no store makes it, and one that minds the condition says so."""
+    traits = context.facts.traits
+    if traits.honours_on_copies or traits.ignores_on_copies:
+        return traits.honours_on_copies
+    bucket, key = decode.copy_source(call.params["CopySource"]) or ("", "")
+    onto_itself = {"Bucket": bucket, "Key": key, "CopySource": call.params["CopySource"], "IfNoneMatch": "*"}
+    try:
+        await context.client.acting(call.identity, call.trace).ask("CopyObject", onto_itself)
+    except S3Error as error:
+        if error.code == "PreconditionFailed":
+            await traits.refused_copy()
+        # One whose source is gone, and one that stays unanswered, say nothing.
+        traits.ignores_on_copies = error.code == "InvalidRequest"
+    else:
+        traits.ignores_on_copies = True
+    return traits.honours_on_copies
 
 
 async def _etag_of(context: Context, call: Call, bucket: str, key: str) -> str:
