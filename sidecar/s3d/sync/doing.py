@@ -8,6 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
+
+import apsw
 
 from s3d.errors import S3DError, S3Error, Unavailable
 from s3d.metrics import Metrics
@@ -17,12 +20,14 @@ from s3d.sync import memory
 from s3d.sync.acts import Acts
 from s3d.sync.files import Stamp, stamp_of
 from s3d.sync.objects import Objects
-from s3d.sync.plan import DROPS, Action, Do
+from s3d.sync.plan import DROPS, NOTES, Action, Do
 from s3d.sync.root import Root
 from s3d.sync.steady import FileChanged, open_steady
 
 MAX_WORKERS = 4
 """Files that are sent or fetched at a time."""
+MAX_NOTED = 500
+"""Files that are written down in one transaction."""
 GONE = {404, 412}
 """Statuses of a remote that has something else by now than the plan saw."""
 UNTOLD = {403, 405, 501}
@@ -57,14 +62,30 @@ class Doing:
     """Whether what is deleted at the remote is copied to its trash before."""
 
     async def do(self, actions: Sequence[Action]) -> Outcome:
-        """Do what is planned, what makes names before what drops them."""
+        """Do what is planned: what moves nothing first, then what makes names, and last what drops them."""
         outcome = Outcome()
+        await self._note([one for one in actions if one.do in NOTES], outcome)
+        acts = [one for one in actions if one.do not in NOTES]
         for drops in (False, True):
-            queue = iter([one for one in actions if (one.do in DROPS) is drops])
+            queue = iter([one for one in acts if (one.do in DROPS) is drops])
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(MAX_WORKERS):
                     tasks.create_task(self._work(queue, outcome))
         return outcome
+
+    async def _note(self, notes: Sequence[Action], outcome: Outcome) -> None:
+        """Write down what both sides are known to have: a first look at many files that are equal costs a commit for
+        some hundred of them, not for each."""
+        for at in range(0, len(notes), MAX_NOTED):
+            some = notes[at : at + MAX_NOTED]
+            try:
+                await self.db.write(partial(_write_down, some))
+            except S3DError as error:
+                outcome.failed |= {one.path: str(error) for one in some}
+                continue
+            for one in some:
+                outcome.done[one.path] = one.expects if one.do is Do.ADOPT else ""
+                self.metrics.sync_actions.labels(one.do).inc()
 
     async def _work(self, queue: Iterator[Action], outcome: Outcome) -> None:
         for action in queue:
@@ -179,16 +200,12 @@ class Doing:
         await self.db.write(memory.tag_out(action.path, action.expects))
         return True
 
-    async def adopt(self, action: Action, _: Outcome) -> str | None:
-        """Both sides are equal."""
-        assert action.content
-        await self.db.write(memory.know(action.path, action.expects, action.content))
-        return action.expects
 
-    async def forget(self, action: Action, _: Outcome) -> str | None:
-        """Remember nothing of it."""
-        await self.db.write(memory.forget(action.path))
-        return ""
+def _write_down(notes: Sequence[Action], db: apsw.Connection) -> None:
+    """Remember of each that both sides are equal, or nothing."""
+    for note in notes:
+        content = note.content if note.do is Do.ADOPT else None
+        (memory.know(note.path, note.expects, content) if content else memory.forget(note.path))(db)
 
 
 BY_ACTION: Mapping[Do, Callable[[Doing, Action, Outcome], Awaitable[str | None]]] = {
@@ -196,7 +213,5 @@ BY_ACTION: Mapping[Do, Callable[[Doing, Action, Outcome], Awaitable[str | None]]
     Do.PULL: Doing.pull,
     Do.DROP_HERE: Doing.drop_here,
     Do.DROP_THERE: Doing.drop_there,
-    Do.ADOPT: Doing.adopt,
-    Do.FORGET: Doing.forget,
 }
 """Each returns the ETag that the remote has then, "" for no object; None where it was overtaken."""
