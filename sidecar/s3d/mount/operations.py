@@ -124,7 +124,7 @@ class Operations(pyfuse3.Operations):
         return attributes.of(node, self.settings)
 
     def _tell(self, node: Node) -> None:
-        """The kernel is told of an inode; where it knows too many, it is asked to forget others."""
+        """Count that the kernel knows an inode; where it knows too many, it is asked to forget others."""
         node.lookups += 1
         for directory, name in self._tree.surplus():
             pyfuse3.invalidate_entry_async(directory, name.encode(), ignore_enoent=True)

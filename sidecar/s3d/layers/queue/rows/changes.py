@@ -151,9 +151,9 @@ def enqueue(db: apsw.Connection, new: New) -> int:
 
     An older change that waits is dropped, unless it is another identity's (Q-2a), or something stands between the two
     that is to see it: the turn of a request, or another identity's change. What is held, parked or quarantined the
-    table supersedes by itself (truth.sql); one that is held, and for which none waits, is dropped here all the same,
-    which costs less: all that a policy holds while it hangs may be written again and again. Raises order.Changed where
-    its maker saw something else; nothing is done.
+    table supersedes by itself (truth.sql). One that is held, and for which none waits, is dropped here, which costs
+    less: all that a policy holds while it hangs may be written again and again. Raises order.Changed where its maker
+    saw something else; then nothing is done.
     """
     # Before what it takes the place of is gone: a delete is judged by the last put of its key, and keeps what it said.
     removes = holds.last_put(holds.reading(db), new.bucket, new.key) if new.op == Op.DELETE else UNKNOWN
