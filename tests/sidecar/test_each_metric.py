@@ -61,6 +61,7 @@ ELSEWHERE = {
     "s3d_queue_limit_changes": "test_queue_metrics.py test_how_full_the_queue_is_can_be_told_from_the_metrics",
     "s3d_queue_unjudged_changes": "test_policy_daemon.py "
     "test_what_is_held_and_what_nobody_has_judged_shows_in_status_command_and_metrics",
+    "s3d_sync_copied_bytes_total": "sync/test_moves.py test_a_renamed_directory_is_copied_by_the_remote",
     "s3d_telemetry_dropped_total": "test_telemetry.py test_a_collector_that_hangs_is_waited_for_by_nobody",
     "s3d_tls_certificate_expiry_timestamp_seconds": "test_tls.py "
     "test_a_new_certificate_is_taken_over_beside_running_connections",
