@@ -20,7 +20,7 @@ import apsw
 from s3d import config
 from s3d.clock import Clock
 from s3d.errors import ConfigError
-from s3d.layers.queue.rows import claims, holds
+from s3d.layers.queue.rows import changes, holds
 from s3d.settings import Settings
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed, StoreFull
@@ -128,7 +128,7 @@ class Judging:
         after: int | None = 0
 
         def some(db: apsw.Connection, behind: int, now: float) -> int | None:
-            last = claims.judge_holds(db, bucket, behind, MAX_BATCH, now)
+            last = changes.judge_holds(db, bucket, behind, MAX_BATCH, now)
             if last is None:
                 holds.judged(db, bucket)
             return last

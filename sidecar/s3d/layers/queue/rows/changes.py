@@ -6,6 +6,7 @@ may still arrive) and `lookups` (what is shown). A change makes only the moves o
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -306,24 +307,39 @@ def fold(db: apsw.Connection, seq: int, tagging: str) -> None:
         db.execute(SQL["set_members"], (written(members), seq))
 
 
-def judge_hold(db: apsw.Connection, seq: int, next_at: float, read: holds.Read | None = None) -> None:
-    """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a), which
-    `read` looks up. What none of them holds the policy is asked about anew, where there is one."""
-    rows: Table = db.execute(SQL["held_or_waiting"], (seq,)).fetchall()
-    for bucket, key, identity, op, members, size, removes, state, judged in rows:
-        rule = holds.rule_of(read or holds.reading(db), holds.of_row(bucket, key, identity, op, members, size, removes))
+def judge_hold(db: apsw.Connection, seq: int, next_at: float) -> None:
+    """Hold a waiting change, or release a held one, by its tags, its bucket's and the push filter (Q-11, F-4a). What
+    none of them holds the policy is asked about anew, where there is one."""
+    _judge_holds(db, db.execute(SQL["held_or_waiting"], (seq,)).fetchall(), next_at)
+
+
+def judge_holds(db: apsw.Connection, bucket: str, after: int, limit: int, now: float) -> int | None:
+    """Judge the next `limit` changes of a bucket behind `after` anew; the seq of the last, None where none are left."""
+    # By number, so that all calls together walk the table once.
+    rows: Table = db.execute(SQL["to_judge"], (bucket, after, limit)).fetchall()
+    _judge_holds(db, rows, now)
+    return rows[-1][0] if len(rows) == limit else None
+
+
+def _judge_holds(db: apsw.Connection, rows: Table, next_at: float) -> None:
+    """Judge changes, and write all that becomes of them by a few statements: each lets go of the interpreter."""
+    read, written_by = holds.remembering(db), defaultdict[str, list[tuple[Any, ...]]](list)
+    for seq, bucket, key, identity, op, members, size, removes, state, judged in rows:
+        rule = holds.rule_of(read, holds.of_row(bucket, key, identity, op, members, size, removes))
         if rule:
             stays = state == State.HELD and judged == verdicts.GIVEN
-            db.execute(SQL["hold_by_other"] if stays else SQL["hold"], (rule, seq))
+            written_by[SQL["hold_by_other"] if stays else SQL["hold"]].append((rule, seq))
             continue
         first = verdicts.first(db, op)
         if state == State.WAITING:
-            db.execute(SQL["ask_anew"], (first, seq))
+            written_by[SQL["ask_anew"]].append((first, seq))
         elif judged in verdicts.SAID_NO and first == verdicts.UNASKED:
             # What was denied leaves by another decision, and never for want of one.
-            db.execute(SQL["ask_anew"], (verdicts.DENIED_ANEW, seq))
+            written_by[SQL["ask_anew"]].append((verdicts.DENIED_ANEW, seq))
         else:
-            db.execute(SQL["let_go"], (next_at, first, seq))
+            written_by[SQL["let_go"]].append((next_at, first, seq))
+    for statement, bindings in written_by.items():
+        db.executemany(statement, bindings)
 
 
 def rebase(db: apsw.Connection, bucket: str, key: str, seq: int, etag: str) -> None:

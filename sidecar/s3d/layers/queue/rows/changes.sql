@@ -38,10 +38,18 @@ SELECT CAST(members AS BLOB) FROM change WHERE seq = ?
 -- Give a change other members.
 UPDATE change SET members = ? WHERE seq = ?
 
+-- fragment: rule_input
+-- What a change is judged by, and what it was before.
+seq, bucket, key, identity, op, CAST(members AS BLOB), size, CAST(removes AS BLOB), state, judged
+
 -- name: held_or_waiting
 -- What there is to judge of a change that waits or is held.
-SELECT bucket, key, identity, op, CAST(members AS BLOB), size, CAST(removes AS BLOB), state, judged FROM change
-    WHERE seq = ? AND state IN ('waiting', 'held')
+SELECT {rule_input} FROM change WHERE seq = ? AND state IN ('waiting', 'held')
+
+-- name: to_judge
+-- The next changes of a bucket that a rule may hold. By number, so that all calls together walk the table once.
+SELECT {rule_input} FROM change NOT INDEXED WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
+    AND op <> 'through' ORDER BY seq LIMIT ?
 
 -- name: hold
 -- Hold a change by a rule: nobody else need be asked.

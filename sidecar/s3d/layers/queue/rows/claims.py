@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from s3d.layers.queue.rows import changes, damage, holds, queries, soundness
+from s3d.layers.queue.rows import changes, damage, queries, soundness
 from s3d.layers.queue.rows.changes import FIELDS, NEVER, WITH_INLINE, Change, Table
 from s3d.store.db import Database
 from s3d.store.failures import StoreFailed
@@ -22,16 +22,6 @@ LARGE_BYTES = 8388608
 SQL = queries.load("claims", change=FIELDS, change_with_body=WITH_INLINE)
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 """Runs a statement that reads; its rows."""
-
-
-def judge_holds(db: apsw.Connection, bucket: str, after: int, limit: int, now: float) -> int | None:
-    """Judge the next `limit` changes of a bucket behind `after` anew; the seq of the last, None where none are left."""
-    # By number, so that all calls together walk the table once.
-    rows: Table = db.execute(SQL["to_judge"], (bucket, after, limit)).fetchall()
-    read = holds.remembering(db)
-    for (seq,) in rows:
-        changes.judge_hold(db, seq, now, read)
-    return rows[-1][0] if len(rows) == limit else None
 
 
 def buckets_with_waiting(db: Database, limit: int) -> list[str]:

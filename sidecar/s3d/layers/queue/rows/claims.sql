@@ -1,10 +1,5 @@
 -- Queries of claims.py: which changes a push takes next, and when there will be some.
 
--- name: to_judge
--- The next changes of a bucket that a rule may hold. By number, so that all calls together walk the table once.
-SELECT seq FROM change NOT INDEXED WHERE bucket = ? AND seq > ? AND state IN ('waiting', 'held')
-    AND op <> 'through' ORDER BY seq LIMIT ?
-
 -- name: next_bucket_held
 -- The next bucket in which something is held.
 SELECT bucket FROM change WHERE state = 'held' AND bucket > ? ORDER BY bucket LIMIT 1

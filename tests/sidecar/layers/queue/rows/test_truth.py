@@ -59,7 +59,7 @@ async def take_turn(db: Database) -> int:
 async def hold_bucket(db: Database, upload: str = "false") -> None:
     tags = {"TagSet": [{"Key": holds.TAG, "Value": upload}]}
     await db.write(holds.remember("b", tags, NOW))
-    await db.write(lambda c: claims.judge_holds(c, "b", 0, 100, NOW))
+    await db.write(lambda c: changes.judge_holds(c, "b", 0, 100, NOW))
 
 
 def states(db: Database) -> list[tuple[int, str]]:
@@ -167,7 +167,7 @@ async def test_what_is_kept_back_when_a_newer_change_comes_is_superseded(
     # What a rule held goes as what waits does; what the remote refused stays for a person.
     assert (states(db)[0] == (1, "superseded")) == (state != "held")
     assert garbage.found(db) == ([("old", "")] if state == "held" else [])
-    await db.write(lambda c: claims.judge_holds(c, "b", 0, 100, NOW))
+    await db.write(lambda c: changes.judge_holds(c, "b", 0, 100, NOW))
     assert shown(db) == new
 
 
