@@ -1,7 +1,7 @@
 """All at once that a client can hold without being served, for a daemon that may use 256 MB: heads without an end,
 bodies that stand still, answers that nobody reads, documents of attributes, idle sockets at the metrics door. Writers
 and probes go on being served, nothing is killed, what is resident stays below 200 MB, and the loop never works for
-50 ms at a time.
+long at a time.
 """
 
 import contextlib
@@ -24,7 +24,9 @@ from tests.remotes import Remote
 
 MEMORY = 256_000_000
 MOST_RESIDENT = 200_000_000
-MOST_SPENT = 0.05
+MOST_SPENT = 4
+"""Times what `reference` takes, that a turn of the loop may work; a document at once takes 25 times as long, and
+more."""
 SECONDS = 30
 MIB = 1 << 20
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"x-%d: %s\r\n" % (n, b"y" * 8000) for n in range(7))
@@ -73,7 +75,17 @@ def test_who_holds_all_that_can_be_held_stops_nobody(
         assert all(set(each) == {200} and len(each) > 10 for each in answers), answers
         assert set(probes) == {200}
         assert most < MOST_RESIDENT
-        assert worst < MOST_SPENT
+        assert worst < MOST_SPENT * reference()
+
+
+def reference() -> float:
+    """Seconds of the processor for a piece of work that is always the same: machines differ."""
+    spent = []
+    for _ in range(5):
+        began = time.thread_time()
+        sum(number * number for number in range(400_000))
+        spent.append(time.thread_time() - began)
+    return min(spent)
 
 
 def documents() -> Iterator[bytes]:
