@@ -26,6 +26,8 @@ from s3d.spans import KEY, Attributes, Span, Value
 ALL = 1 << 64
 PARENT = "traceparent"
 FORMAT = TraceContextTextMapPropagator()
+MAX_EVENTS = 128
+"""Events of a span that are kept, as many as by the SDK's own tracer."""
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 SCOPE = InstrumentationScope("s3d", __version__)
 UNSET, FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
@@ -68,7 +70,7 @@ class Recorded:
 
     def event(self, name: str) -> None:
         """Note an event. What a request has started may outlive it, and says nothing any more."""
-        if not self._over:
+        if not self._over and len(self._events) < MAX_EVENTS:
             self._events.append(Event(name, timestamp=time_ns()))
 
     def tell(self, attributes: Attributes, *, name: str = "", failed: bool = False) -> None:

@@ -110,6 +110,15 @@ async def content(s3: S3, key: str) -> bytes | None:
     return None
 
 
+async def deliver_and_refuse(queue: Queue) -> None:
+    """Deliver an object, and have the store refuse two puts: from then on it is known to honour conditions."""
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    for condition in ({"IfMatch": '"x"'}, {"IfNoneMatch": "*"}):
+        with pytest.raises(S3Error):
+            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", **condition}, b"x")
+
+
 def delivered(queue: Queue, key: str) -> Callable[[], bool]:
     return lambda: bool(queue.object_status(BUCKET, key)["state"] == "delivered")
 
@@ -178,11 +187,7 @@ async def test_a_write_says_itself_that_it_overwrites(queue: Queue, store: Watch
 @pytest.mark.semantics("Q-18b")
 async def test_what_is_written_between_the_look_and_the_push_is_found_out(queue: Queue, store: Watched) -> None:
     """Once the store is known to honour conditions; at first the push itself says that there is no such object."""
-    await put(queue, "k", b"a")
-    await until(delivered(queue, "k"))
-    for condition in ({"IfMatch": '"x"'}, {"IfNoneMatch": "*"}):
-        with pytest.raises(S3Error):
-            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", **condition}, b"x")
+    await deliver_and_refuse(queue)
 
     async def foreign() -> None:
         await put(store.fake, "k", b"b")
@@ -195,11 +200,7 @@ async def test_what_is_written_between_the_look_and_the_push_is_found_out(queue:
 
 @pytest.mark.semantics("Q-18b", "Q-18e")
 async def test_what_is_deleted_between_the_look_and_the_push_is_found_out(queue: Queue, store: Watched) -> None:
-    await put(queue, "k", b"a")
-    await until(delivered(queue, "k"))
-    for condition in ({"IfMatch": '"x"'}, {"IfNoneMatch": "*"}):
-        with pytest.raises(S3Error):
-            await ask(queue, "PutObject", {"Bucket": BUCKET, "Key": "k", **condition}, b"x")
+    await deliver_and_refuse(queue)
 
     async def foreign() -> None:
         await ask(store.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})

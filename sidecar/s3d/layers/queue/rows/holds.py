@@ -58,18 +58,14 @@ def remembering(db: apsw.Connection) -> Read:
     return functools.cache(reading(db))
 
 
-def rule_of(read: Read, held: Held) -> str:
-    """The rule that holds a change, in words; "" where none does."""
-    return _rule(read, held)
-
-
 def rule_now(db: Database, held: Held) -> str:
     """The rule that would hold a change if it was queued now."""
-    return _rule(db.read, held)
+    return rule_of(db.read, held)
 
 
-def _rule(read: Read, held: Held) -> str:
-    """The tag of the object counts, else the bucket's, else the filter of the push."""
+def rule_of(read: Read, held: Held) -> str:
+    """The rule that holds a change, in words; "" where none does. The tag of the object counts, else the bucket's, else
+    the filter of the push."""
     if held.op not in HELD_OPS:
         return ""
     own = own_tag(held)
