@@ -18,6 +18,7 @@ from e2e.bench.loads import BUCKET
 from e2e.bench.run import Run, mega, need, status
 from e2e.bench.servers import KEY, SECRET, Server
 from e2e.bench.table import at_most, missing
+from tests.daemons import eventually
 from tests.remotes import credentials
 
 PREFIX, DIRECTORY = "docs/", 1000
@@ -43,13 +44,13 @@ def sync(run: Run) -> None:
         S3D_SYNC_FOLDER_PREFIX=PREFIX,
         S3D_SYNC_FOLDER_POLL=f"{POLL:.0f}s",
     )
-    until(lambda: is_equal(s3d, run.files))
+    eventually(lambda: is_equal(s3d, run.files), LIMIT)
     grown = mega(s3d.memory("VmRSS") - s3d.idle)
     looks = rounds(s3d)
     # The first one may go without a listing, as one that is made for the folder's own sake.
-    until(lambda: rounds(s3d) > looks + 1)
+    eventually(lambda: rounds(s3d) > looks + 1, LIMIT)
     looks, before, asked = rounds(s3d), s3d.cpu, requests(s3d)
-    until(lambda: rounds(s3d) >= looks + run.rounds)
+    eventually(lambda: rounds(s3d) >= looks + run.rounds, LIMIT)
     looks = rounds(s3d) - looks
     used, asked = (s3d.cpu - before) / looks, (requests(s3d) - asked) / looks
     here, there = folder / name_of(0), far / name_of(0)
@@ -91,15 +92,6 @@ def make(number: int, folder: Path, far: Path) -> None:
         os.setxattr(there, "user.metadata", json.dumps({"mtime": f"{at // 10**9}.{at % 10**9:09}"}).encode())
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what has to come. Raises RuntimeError where it does not."""
-    end = time.monotonic() + LIMIT
-    while not holds():
-        if time.monotonic() > end:
-            raise RuntimeError(f"it did not come in {LIMIT:.0f} s")
-        time.sleep(0.02)
-
-
 def is_equal(server: Server, files: int) -> bool:
     """Whether it is at rest, and both sides have so many files."""
     said = status(server)["sync_folder"]
@@ -125,7 +117,7 @@ def seconds(change: Callable[[bytes], Any], seen: Path) -> float:
         data = b"change %d by %d\n" % (number, id(change))
         started = time.monotonic()
         change(data)
-        until(lambda data=data: seen.read_bytes() == data)  # type: ignore[misc]  # a lambda with a default
+        eventually(lambda data=data: seen.read_bytes() == data, LIMIT)  # type: ignore[misc]  # a lambda with a default
         took.append(time.monotonic() - started)
     return statistics.median(took)
 
