@@ -38,7 +38,7 @@ COUNTED = (
     *("refusal", "tags of the bucket", "overtaking", "late arrival", "retry", "discard"),
     *("move", "expectation", "conflict", "reload"),
 )
-"""What must have been answered, or done, fifty times."""
+"""What must have been answered, or done, often."""
 MEMORY = Path("/dev/shm")
 """Where local dirs are made: what a crash leaves of them is judged here, not by a disk."""
 CACHED = ("revalidated", "stale", "miss", "overwritten", "overtaken fill", "gone and crashed")

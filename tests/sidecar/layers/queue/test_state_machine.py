@@ -29,16 +29,18 @@ from tests.mutants import AMONG_IDENTITIES, MUTANTS
 from tests.remotes import REGION, Remote
 
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
-ROUNDS = 1 + int(SOAK_HOURS * 20)
-STEPS = 7000
-"""Steps of a round, about; those on a real server are a tenth."""
-MORE_ROUNDS = 16
-"""Short rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
-FEWER_STEPS = 500
-"""Steps with a read cache; a soak plays as many as without."""
-OFTEN = 50
-SEARCHED = 4 + int(SOAK_HOURS * 20)
-"""Rounds, at most, in which a mutant is looked for: most are found in the first hundred steps."""
+STEPS = 100
+"""Steps of a round, about: many short rounds meet more than a long one does."""
+ROUNDS = 20 + int(SOAK_HOURS * 1400)
+MORE_ROUNDS = 100
+"""Rounds, at most, for what was seldom answered: a slow machine makes other outages of the same steps."""
+CACHED_ROUNDS = 5 + int(SOAK_HOURS * 1400)
+"""Rounds with a read cache."""
+REAL_ROUNDS = 4 + int(SOAK_HOURS * 140)
+"""Rounds on a real server."""
+OFTEN = 10 if not SOAK_HOURS else 50
+SEARCHED = 40 + int(SOAK_HOURS * 1400)
+"""Rounds, at most, in which a mutant is looked for: most are found in the first three."""
 
 pytestmark = pytest.mark.timeout(600 + SOAK_HOURS * 3600)
 
@@ -60,7 +62,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     log.setLevel(before)
 
 
-def seeds(rounds: int = ROUNDS) -> Iterator[int]:
+def seeds(rounds: int) -> Iterator[int]:
     """The seed of each round."""
     name = os.environ.get("S3D_E2E_SEED") or "s3d"
     print(f"S3D_E2E_SEED={name}")
@@ -88,8 +90,8 @@ def test_the_onion_keeps_what_it_owes(world: World) -> None:
     world.shared = None if SOAK_HOURS else False
     for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
         if number < ROUNDS or seldom(world):
-            play(world, STEPS if number < ROUNDS else STEPS // 5, seed)
-    assert world.steps >= 5000
+            play(world, STEPS, seed)
+    assert world.steps >= ROUNDS * STEPS // 2
     assert seldom(world) == {}
     assert {"ChangesParked", "RemoteAway"} <= world.told
 
@@ -101,9 +103,9 @@ def test_the_onion_keeps_what_it_owes_with_a_read_cache(world: World) -> None:
     def missing() -> list[str]:
         return [name for name in CACHED if not world.answered[name]]
 
-    for number, seed in enumerate(seeds(ROUNDS + MORE_ROUNDS)):
-        if number < ROUNDS or missing():
-            play(world, STEPS if SOAK_HOURS else FEWER_STEPS, seed)
+    for number, seed in enumerate(seeds(CACHED_ROUNDS + MORE_ROUNDS)):
+        if number < CACHED_ROUNDS or missing():
+            play(world, STEPS, seed)
     assert missing() == []
 
 
@@ -134,11 +136,11 @@ def test_the_onion_keeps_what_it_owes_in_front_of_a_real_server(
     world.remote = lambda: far
     world.versions = world.tags = world.shared = False
     try:
-        for seed in seeds():
-            play(world, STEPS // 10, seed)
+        for seed in seeds(REAL_ROUNDS):
+            play(world, STEPS, seed)
     finally:
         world.loop.run_until_complete(connecting.__aexit__(None, None, None))
-    assert world.steps >= 500
+    assert world.steps >= REAL_ROUNDS * STEPS // 2
 
 
 @pytest.mark.parametrize(
