@@ -1,23 +1,20 @@
 """A proxy in front of a remote that answers some requests itself, as a remote does that refuses them.
 
-It runs as a process of its own and takes its rules as JSON: the first whose method and path fit decides. A rule has
-`path` (how the path begins), and may have `method`, `status`, `code` and `message` (the refusal; without a status the
-request is passed on), `delay` (seconds before either), `date` (seconds that the Date of a refusal is ahead), `skew` (it
-refuses only what is signed for a time that is more than 900 s from that date) and `without` (a header that is not
-passed on).
+It runs in a thread of its own and has rules: the first whose method and path fit decides. A rule has `path` (how the
+path begins), and may have `method`, `status`, `code` and `message` (the refusal; without a status the request is passed
+on), `delay` (seconds before either), `held` (it waits for other rules, which then decide), `date` (seconds that the
+Date of a refusal is ahead), `skew` (it refuses only what is signed for a time that is more than 900 s from that date)
+and `without` (a header that is not passed on).
 """
 
 import asyncio
-import json
-import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -25,11 +22,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.processes import Program, free_port, running, start, wait_for_http
+from tests.processes import free_port
 from tests.remotes import Remote
 
-ROOT = Path(__file__).parent.parent
-CONTROL = "/-/rules"
 Rule = dict[str, Any]
 
 
@@ -39,39 +34,30 @@ class Refusing:
 
     remote: Remote
     """As s3d reaches it."""
-    program: Program
+    proxy: "Proxy"
 
     def set(self, *rules: Rule) -> None:
         """Set the rules; none: everything passes."""
-        self._ask(json.dumps(rules).encode())
+        self.proxy.rules = rules
 
     def seen(self) -> list[str]:
         """Method and path of every request that was refused or passed on, in order."""
-        answer: list[str] = self._ask(None)
-        return answer
-
-    def _ask(self, body: bytes | None) -> Any:
-        request = urllib.request.Request(self.remote.endpoint + CONTROL, body, method="PUT" if body else "GET")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        return [*self.proxy.seen]
 
 
 Refuse = Callable[[Remote], Refusing]
 
 
 @pytest.fixture
-def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refuse]:
+def refusing() -> Iterator[Refuse]:
     """Put proxies in front of remotes."""
-    with ExitStack() as programs:
+    with ExitStack() as proxies:
 
         def put_before(remote: Remote) -> Refusing:
-            log = tmp_path_factory.mktemp("refusals") / "log"
-            port = free_port()
-            command = [sys.executable, "-m", "tests.refusals", remote.endpoint, str(port)]
-            program = programs.enter_context(running(start(command, log, {"PYTHONPATH": str(ROOT)}, cwd=ROOT)))
-            endpoint = f"http://127.0.0.1:{port}"
-            wait_for_http(program, endpoint + CONTROL, status=200)
-            return Refusing(replace(remote, endpoint=endpoint), program)
+            proxy = Proxy(remote.endpoint, free_port())
+            proxies.callback(proxy.end)
+            proxy.start()
+            return Refusing(replace(remote, endpoint=f"http://127.0.0.1:{proxy.port}"), proxy)
 
         yield put_before
 
@@ -79,20 +65,47 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refuse]:
 class Proxy:
     """The proxy itself."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, port: int) -> None:
         self.target = target
-        self.rules: list[Rule] = []
+        self.port = port
+        self.rules: tuple[Rule, ...] = ()
         self.seen: list[str] = []
+        self._started, self._ends = threading.Event(), asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        """Listen, in a thread."""
+        self._thread.start()
+        self._started.wait()
+
+    def end(self) -> None:
+        """Break all connections and listen no more. Does nothing where it has ended."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ends.set)
+            self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._listen())
+
+    async def _listen(self) -> None:
+        server = web.Server(self.serve, auto_decompress=False)
+        listener = await self._loop.create_server(server, "127.0.0.1", self.port)
+        self._started.set()
+        await self._ends.wait()
+        listener.close()
+        await server.shutdown(0.01)  # 0 would wait for what is delayed
+
+    def _rule(self, method: str, path: str) -> Rule:
+        return next((rule for rule in self.rules if fits(rule, method, path)), {})
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         path = request.raw_path
-        if path == CONTROL:
-            if request.method == "PUT":
-                self.rules = await request.json()
-            return web.json_response(self.seen)
-        rule = next((rule for rule in self.rules if fits(rule, request.method, path)), {})
         body = await request.content.read()
+        while (rule := self._rule(request.method, path)).get("held"):  # noqa: ASYNC110 (another thread sets the rules)
+            await asyncio.sleep(0.01)
         await asyncio.sleep(rule.get("delay", 0))
         self.seen.append(f"{request.method} {path} {rule.get('code', '')}".strip())
         if "status" in rule and skewed(rule, request.headers.get("x-amz-date", "")):
@@ -138,14 +151,3 @@ def refusal(rule: Rule) -> web.Response:
     document = f"<Error><Code>{rule['code']}</Code><Message>{message}</Message></Error>"
     date = formatdate(time.time() + rule.get("date", 0), usegmt=True)
     return web.Response(status=rule["status"], text=document, content_type="application/xml", headers={"Date": date})
-
-
-async def main(target: str, port: int) -> None:
-    """Serve for ever."""
-    server = web.Server(Proxy(target).serve, auto_decompress=False)
-    await asyncio.get_running_loop().create_server(server, "127.0.0.1", port)
-    await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1].rstrip("/"), int(sys.argv[2])))

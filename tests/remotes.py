@@ -59,7 +59,17 @@ def credentials(access_key: str, secret_key: str) -> dict[str, str]:
 
 
 def client(endpoint: str, access_key: str = "Dummy", secret_key: str = "Dummy", **config: Any) -> Any:
-    """A stock boto3 client of an endpoint that never repeats a request by itself."""
+    """A stock boto3 client of an endpoint that never repeats a request by itself.
+
+    Whoever asks again gets the same one: to make it takes longer than most of its requests. What changes its client or
+    needs a connection of its own makes a `new_client`.
+    """
+    make = new_client if config or endpoint.startswith("https:") else _kept
+    return make(endpoint, access_key, secret_key, **config)
+
+
+def new_client(endpoint: str, access_key: str = "Dummy", secret_key: str = "Dummy", **config: Any) -> Any:
+    """A client as `client` gives it that nobody else uses."""
     settings = {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 60, **config}
     with _making:
         return _session().client(
@@ -69,6 +79,9 @@ def client(endpoint: str, access_key: str = "Dummy", secret_key: str = "Dummy", 
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
         )
+
+
+_kept = functools.lru_cache(maxsize=16)(new_client)
 
 
 @functools.cache

@@ -8,6 +8,9 @@ from urllib.parse import quote
 from s3d.errors import S3Error
 from tests.fakes.contents import OWNER, Bucket, Contents, Request, Response, Version, moment
 
+MOST = 1000
+"""Entries of a page, at most."""
+
 
 class Listings(Contents):
     """What is listed."""
@@ -127,7 +130,7 @@ def most_of(params: Mapping[str, Any]) -> int:
     most: int = params.get("MaxKeys", 1000)
     if most < 0:
         raise S3Error("InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647")
-    return min(1000, most)
+    return min(MOST, most)
 
 
 def encoder(params: Mapping[str, Any]) -> Callable[[str], str]:

@@ -25,6 +25,7 @@ from multidict import CIMultiDict
 
 from s3d.protocol import sigv4
 from tests.clients import code_of, data_of, raw
+from tests.constants import HURRIED
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import REGION, Remote, client
 
@@ -111,7 +112,7 @@ def guard(start_daemon: StartDaemon, remote: Remote, bucket: str, directory: Pat
     file = directory / "keys.json"
     file.write_text(json.dumps(entries(bucket)))
     file.chmod(0o600)
-    daemon = start_daemon(remote, S3D_ACCESS_KEYS_FILE=str(file), S3D_BUCKETS=bucket, **settings)
+    daemon = start_daemon(remote, S3D_ACCESS_KEYS_FILE=str(file), S3D_BUCKETS=bucket, **HURRIED, **settings)
     return Guarded(daemon, file, bucket)
 
 

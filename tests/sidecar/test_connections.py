@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from s3d.connections import MAX_CONNECTIONS
 from tests.clients import raw
+from tests.constants import changed
 from tests.daemons import Daemon, StartDaemon
 from tests.remotes import Remote, client
 
 pytestmark = pytest.mark.parametrize("remote", ["moto"], indirect=True)
-HALF_OPEN = 600
+MAX_CONNECTIONS = 64
+HALF_OPEN = 80
+FEW = changed({"s3d.connections.MAX_CONNECTIONS": MAX_CONNECTIONS})
 KEPT = MAX_CONNECTIONS // 4
 ID, SECRET = "S3DTESTKEY", "a-secret-of-the-door"
 Ask = Callable[[http.client.HTTPConnection], int]
@@ -28,7 +30,7 @@ def guarded(remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Pa
     keys = tmp_path / "keys.json"
     keys.touch(0o600)
     keys.write_text(json.dumps([{"id": ID, "secret": SECRET}]))
-    return start_daemon(remote, S3D_BUCKETS=bucket, S3D_ACCESS_KEYS_FILE=str(keys))
+    return start_daemon(remote, S3D_BUCKETS=bucket, S3D_ACCESS_KEYS_FILE=str(keys), **FEW)
 
 
 @contextlib.contextmanager
@@ -96,6 +98,7 @@ def test_a_request_that_is_refused_keeps_no_connection(guarded: Daemon, bucket: 
 
 
 @pytest.mark.semantics("A-6a")
+@pytest.mark.parametrize("daemon", [FEW], indirect=True)
 def test_without_keys_the_one_that_waited_for_longest_goes_whoever_it_is(daemon: Daemon, bucket: str) -> None:
     ask = asking(f"{daemon.endpoint}/{bucket}?location")
     with connections(daemon, 1) as first:

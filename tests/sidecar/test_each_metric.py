@@ -316,5 +316,5 @@ def test_what_a_daemon_does(
     door.moved("s3d_access_keys")
     write(keys, "[")
     door.moved("s3d_reload_failed")
-    proxy.program.kill()
+    proxy.proxy.end()
     door.moved("s3d_remote_up")

@@ -14,6 +14,7 @@ from s3d.daemon.reload import watched_settings
 from s3d.layers import credentials as wire
 from s3d.layers.credentials import KeyFiles, Keys
 from s3d.settings import Gateway, Settings
+from tests.constants import HURRIED
 from tests.daemons import StartDaemon
 from tests.remotes import Remote
 from tests.sidecar.layers.queue.remote_facts.test_hold_tags import keys_of
@@ -52,6 +53,7 @@ def test_a_limit_that_is_changed_beside_a_running_daemon_holds_from_then_on(
         S3D_BUCKETS=bucket,
         S3D_WRITE_QUEUE_WAIT="0s",
         S3D_WRITE_QUEUE_DELAY="1h",
+        **HURRIED,
     )
     s3 = daemon.client(retries={"total_max_attempts": 1})
     s3.put_object(Bucket=bucket, Key="1", Body=b"")
@@ -81,7 +83,7 @@ def test_a_filter_that_is_changed_beside_a_running_daemon_acts_and_a_wrong_one_s
         mount(directory, {"settings.json": json.dumps({"S3D_WRITE_QUEUE_PUSH_FILTER": list(rules)})})
 
     say(f"!{bucket}/'held, too'")
-    daemon = start_daemon(remote, S3D_CONFIG_DIR=str(directory), S3D_BUCKETS=bucket)
+    daemon = start_daemon(remote, S3D_CONFIG_DIR=str(directory), S3D_BUCKETS=bucket, **HURRIED)
     daemon.client().put_object(Bucket=bucket, Key="held, too", Body=b"x")
     assert daemon.status()["states"]["held"] == 1
     say(f"!{bucket}/held", "[tag:k]")
@@ -112,7 +114,7 @@ def test_a_start_whose_settings_do_not_say_the_push_filter_goes_on_with_the_last
     directory = tmp_path / "config"
     held = {"settings.json": json.dumps({"S3D_WRITE_QUEUE_PUSH_FILTER": [f"!{bucket}/held*"]})}
     mount(directory, held)
-    daemon = start_daemon(remote, S3D_CONFIG_DIR=str(directory), S3D_BUCKETS=bucket)
+    daemon = start_daemon(remote, S3D_CONFIG_DIR=str(directory), S3D_BUCKETS=bucket, **HURRIED)
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="held", Body=b"x")
     for why, text in SAYS_NOTHING.items():
@@ -148,7 +150,7 @@ def test_keys_that_come_later_deliver_what_was_taken_before(
     directory = tmp_path / "identity"
     directory.mkdir()
     none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    daemon = start_daemon(remote, S3D_CREDENTIALS_DIR=str(directory), S3D_BUCKETS=bucket, **none)
+    daemon = start_daemon(remote, S3D_CREDENTIALS_DIR=str(directory), S3D_BUCKETS=bucket, **none, **HURRIED)
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"early")
     assert daemon.status()["remote"]["credentials"] == "missing"
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.constants import HURRIED
 from tests.daemons import Daemon, StartDaemon, eventually
 from tests.remotes import Remote, client
 
@@ -98,7 +99,7 @@ def test_no_request_fails_while_secrets_are_rotated(
 ) -> None:
     keys = Keys(tmp_path)
     keys.write(SECRETS[0])
-    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_ACCESS_KEYS_FILE=str(keys.path))
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_ACCESS_KEYS_FILE=str(keys.path), **HURRIED)
     with Writers(daemon.endpoint, bucket) as writers:
         for old, new in itertools.pairwise(SECRETS):
             eventually(partial(writers.have_all, old))

@@ -13,6 +13,8 @@ from tests.remotes import Remote
 from tests.sidecar.sync.folders import files_of
 
 pytestmark = pytest.mark.remote
+one = pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+"""What a store has no part in is shown in front of one."""
 
 
 def start(start_daemon: StartDaemon, remote: Remote, bucket: str, folder: Path, **more: str) -> Daemon:
@@ -73,6 +75,7 @@ def test_files_and_objects_go_both_ways_and_over_a_crash(
 
 
 @pytest.mark.semantics("S-2", "S-9")
+@one
 def test_an_emptied_folder_halts_and_is_a_problem_until_a_person_says_what_was_meant(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -100,6 +103,7 @@ def test_an_emptied_folder_halts_and_is_a_problem_until_a_person_says_what_was_m
 
 
 @pytest.mark.semantics("S-1", "S-6")
+@one
 def test_the_trash_and_what_is_left_alone_are_listed_and_a_file_comes_back(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -124,6 +128,7 @@ def test_the_trash_and_what_is_left_alone_are_listed_and_a_file_comes_back(
 
 
 @pytest.mark.semantics("S-9")
+@one
 def test_a_pause_lasts_over_a_restart_and_an_end_sends_what_is_left(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_pause_lasts_over_a_restart_and_an_end_sends_what_is_left(
 
 
 @pytest.mark.semantics("S-9")
+@one
 def test_an_end_says_how_many_files_are_unsent_where_everything_queued_is_delivered(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -161,6 +167,7 @@ def test_an_end_says_how_many_files_are_unsent_where_everything_queued_is_delive
     assert there(remote, bucket) == {"a": b"a"}
 
 
+@one
 def test_what_would_be_done_is_listed_and_waited_for(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
@@ -188,6 +195,7 @@ def test_what_would_be_done_is_listed_and_waited_for(
     assert set(there(remote, bucket)) == {"a", "b", "d"}
 
 
+@one
 def test_a_person_sees_what_differs_and_why_and_which_copies_wait(
     remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
 ) -> None:

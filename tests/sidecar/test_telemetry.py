@@ -17,10 +17,11 @@ from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.collectors import CLIENT, CONSUMER, SERVER, Collector, Heard, collector
+from tests.constants import changed
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.processes import NotStarted, free_port
 from tests.relays import AWAY, Relay
-from tests.remotes import Remote
+from tests.remotes import Remote, new_client
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SOON = {
@@ -47,7 +48,7 @@ def sending_to(there: Collector, **settings: str) -> dict[str, str]:
 
 def traced(daemon: Daemon, traceparent: str) -> Any:
     """A client whose requests say that they belong to a trace."""
-    s3 = daemon.client()
+    s3 = new_client(daemon.endpoint)
 
     def tell(request: Any, **_: Any) -> None:
         request.headers["traceparent"] = traceparent
@@ -314,9 +315,11 @@ def test_a_collector_that_hangs_is_waited_for_by_nobody(
     endpoint = f"http://127.0.0.1:{silent.port}"
     # Longer than the test may last: who waited for it would be seen.
     patience = {"OTEL_EXPORTER_OTLP_TIMEOUT": "3600", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-    daemon = start_daemon(remote, S3D_BUCKETS=bucket, **SOON, **everything, **patience)
+    few = changed({"s3d.telemetry.service.MAX_WAITING": 50})
+    few |= {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "50"}
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, **SOON, **everything, **patience, **few)
     s3 = daemon.client()
-    for number in range(2100):
+    for number in range(60):
         s3.head_bucket(Bucket=bucket) if number else s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     eventually(lambda: drained(daemon) and len(silent.connections) >= 3)
     assert 's3d_telemetry_dropped_total{reason="full",signal="spans"}' in metrics_of(daemon)

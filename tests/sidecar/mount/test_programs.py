@@ -12,8 +12,8 @@ import pytest
 
 from tests.mounts import Mounted
 
-# Programs look up each name many times, and moto takes some milliseconds for each.
-pytestmark = [pytest.mark.parametrize("remote", ["moto"], indirect=True), pytest.mark.timeout(300)]
+# Programs look up each name many times: the quickest of the remotes.
+pytestmark = [pytest.mark.parametrize("remote", ["versitygw"], indirect=True), pytest.mark.timeout(300)]
 
 STEPS = 150
 LARGEST = 300_000

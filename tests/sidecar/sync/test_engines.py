@@ -3,6 +3,7 @@ crashes and moves: where all of it ends, and what must still be there."""
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from tests.queues import BUCKET, at_work, until
 from tests.sidecar.sync.folders import Foreign, Store, World, opened
 
 PATHS = ["a", "a/b", "b.txt", "d/e"]
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+EXAMPLES = 300 if SOAK_HOURS else 8
 NO_LIMITS = Limits(share=1.0, count=10_000)
 steps = st.lists(
     st.tuples(
@@ -126,9 +129,10 @@ def on_its_way(world: World) -> bool:
     return bool(world.queue.pending()["changes"] - states["parked"])
 
 
+@pytest.mark.timeout(120 + SOAK_HOURS * 3600)
 @pytest.mark.semantics("S-1", "S-4")
 @given(history=steps)
-@settings(max_examples=25)
+@settings(max_examples=EXAMPLES)
 def test_two_gateways_end_equal_and_lose_nothing(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[str, int, str, str]]
 ) -> None:

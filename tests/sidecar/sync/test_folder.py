@@ -17,6 +17,7 @@ from s3d.sync.scope import scope
 from s3d.sync.state import State
 from s3d.sync.watch import Watch
 from tests.callers import ask
+from tests.fakes import listings
 from tests.fakes.fake import Fake
 from tests.queues import BUCKET, at_work, until
 from tests.sidecar.sync.folders import PREFIX, Store, opened, synced
@@ -170,9 +171,12 @@ async def test_a_person_says_what_was_meant(tmp_path: Path) -> None:
 
 @pytest.mark.semantics("S-2")
 @pytest.mark.parametrize("pages", [0, 1])
-async def test_a_listing_that_fails_or_breaks_off_deletes_nothing(tmp_path: Path, pages: int) -> None:
+async def test_a_listing_that_fails_or_breaks_off_deletes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(listings, "MOST", 50)
     async with synced(tmp_path) as world:
-        for number in range(1100 if pages else 3):
+        for number in range(60 if pages else 3):
             await world.foreign.put(f"{number:04}", b"base")
         await world.settle()
         before = world.here()

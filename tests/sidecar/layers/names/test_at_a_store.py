@@ -13,8 +13,8 @@ from tests.remotes import Remote
 
 pytestmark = pytest.mark.remote
 CACHED = {**AWAY, "S3D_READ_CACHE": "true", "S3D_WRITE_QUEUE_DELAY": "1h"}
-KEYS = [f"k{number:05}" for number in range(3000)]
-PAGE = 100
+KEYS = [f"k{number:05}" for number in range(300)]
+PAGE = 10
 
 
 def page_of(s3: Any, bucket: str, token: str | None) -> tuple[list[str], str | None, bool]:
@@ -37,12 +37,13 @@ def is_remembered(daemon: Daemon, kind: str, count: int) -> bool:
 
 @pytest.mark.semantics("C-10d")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
-@pytest.mark.parametrize("queue", ["true", "false"])
+@pytest.mark.parametrize(
+    "remote, queue", [("versitygw", "true"), ("minio", "true"), ("minio", "false")], indirect=["remote"]
+)
 def test_a_listing_goes_on_over_an_outage(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, queue: str
 ) -> None:
-    """3,000 names by 100: online, offline after page 7 with something pending, and online again at page 20."""
+    """300 names by 10: online, offline after page 7 with something pending, and online again at page 20."""
     far = remote.client(max_pool_connections=8)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: far.put_object(Bucket=bucket, Key=key, Body=b"x"), KEYS))
@@ -65,8 +66,8 @@ def test_a_listing_goes_on_over_an_outage(
             relayed.set(mode="refuse")
             eventually(lambda: remote_is(daemon, "away", s3, bucket))
             if queue == "true":
-                s3.put_object(Bucket=bucket, Key="k01500+", Body=b"pending")
-                s3.delete_object(Bucket=bucket, Key="k01600")
+                s3.put_object(Bucket=bucket, Key="k00150+", Body=b"pending")
+                s3.delete_object(Bucket=bucket, Key="k00160")
             assert code_of(s3.list_objects_v2, Bucket=bucket, Prefix="unlisted/") in ("ServiceUnavailable", "503")
             head = s3.head_object(Bucket=bucket, Key=KEYS[5])
             assert head["ResponseMetadata"]["HTTPHeaders"]["x-cache"] == "STALE"
@@ -79,7 +80,7 @@ def test_a_listing_goes_on_over_an_outage(
         if token is None:
             break
     changed = queue == "true"
-    expected = sorted({*KEYS, "k01500+"} - {"k01600"}) if changed else KEYS
+    expected = sorted({*KEYS, "k00150+"} - {"k00160"}) if changed else KEYS
     assert found == expected
     assert marks[:7] == [False] * 7
     assert marks[7:19] == [True] * 12

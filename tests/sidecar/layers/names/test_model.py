@@ -5,6 +5,7 @@ has, but for common prefixes whose last object is gone.
 """
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from s3d.errors import S3Error, Unavailable
 from tests.callers import Answer, ask
 from tests.remembering import BUCKET, Far, Gate, Remembering, remembering, shown
 
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+EXAMPLES = 1000 if SOAK_HOURS else 20
 KEYS = ["a", "b/1", "b/2", "b/c/1", "b/c/2", "c", "d/1", "e"]
 key = st.sampled_from(KEYS)
 query = st.fixed_dictionaries(
@@ -111,8 +114,9 @@ def described(page: Answer) -> dict[str, tuple[str, int]]:
     return {one["Key"]: (one["ETag"], one["Size"]) for one in page.result.get("Contents", ())}
 
 
+@pytest.mark.timeout(120 + SOAK_HOURS * 3600)
 @pytest.mark.semantics("C-10b")
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(action, max_size=14), st.lists(query, min_size=1, max_size=4))
 def test_what_is_listed_offline_is_true(actions: list[tuple[Any, ...]], queries: list[dict[str, Any]]) -> None:
     """After each step, for any page."""

@@ -69,11 +69,14 @@ async def test_what_the_push_filter_does_not_take_in_is_queued_and_held(case: Ca
 
 
 @pytest.mark.semantics("F-4a", "Q-11")
-async def test_another_filter_judges_what_waits_and_what_is_held(tmp_path: Path) -> None:
+async def test_another_filter_judges_what_waits_and_what_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "MAX_BATCH", 50)
     settings: dict[str, Any] = {"push_filter": "!b/held*", "workers": 1, "conflict_check_after": LONG}
     async with Store() as store, gateway(tmp_path, store, **settings) as here:
         await stand_in(store, here)
-        keys = [f"held-{number:04}" for number in range(1000)]
+        keys = [f"held-{number:04}" for number in range(120)]
         for key in keys:
             await put(here, key)
         assert there(store) == []

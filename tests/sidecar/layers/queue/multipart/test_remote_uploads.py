@@ -7,7 +7,7 @@ import pytest
 from tests.clients import code_of, data_of
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.relays import Relay, Relayed
-from tests.remotes import Remote
+from tests.remotes import Remote, new_client
 from tests.sidecar.layers.queue.multipart.uploading import AWAY, LEAST, MIB, Uploading, away, bodies_of, uploads_of
 
 __all__ = ["away"]
@@ -96,7 +96,7 @@ def test_our_uploads_and_the_remotes_are_one_list(
 ) -> None:
     relayed = relay(remote)
     daemon = start_daemon(relayed.remote, S3D_BUCKETS=bucket, **AWAY)
-    s3 = daemon.client()
+    s3 = new_client(daemon.endpoint)
     every = [
         (key, Uploading(of, bucket, key).id)
         for of, keys in ((remote.client(), ("a/1", "b", "m")), (s3, ("a/2", "a/3", "b", "b", "z\u00fc")))

@@ -9,10 +9,12 @@ Each kind of request has one gateway, in which each answer has a bucket of its o
 """
 
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 
 from tests.stores import Odd, until
 
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}
@@ -146,6 +148,14 @@ CONFIRMS = {
     "PutObject": {"200 ETag of another object"},
 }
 """What is S3's own answer to an operation, so that nobody can tell. To a push, only what says nothing is (`SILENT`)."""
+
+
+def some(names: Iterable[str], number: int) -> list[str]:
+    """Every second of these answers, for the kind of request of this number; the next kind gets the others. A soak
+    gives each kind all of them."""
+    return [*names] if SOAK_HOURS else [*names][number % 2 :: 2]
+
+
 IN_TIME = 60.0
 """Seconds in which what the store answers again arrives, of all kinds together."""
 

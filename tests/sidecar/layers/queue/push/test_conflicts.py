@@ -30,8 +30,7 @@ def conflicts(daemon: Daemon) -> dict[str, float]:
 
 
 @pytest.mark.semantics("Q-9", "Q-18a")
-@pytest.mark.parametrize("remote", ["moto", "minio"], indirect=True)
-@pytest.mark.parametrize("mode", ["Overwrite", "Park"])
+@pytest.mark.parametrize("remote, mode", [("moto", "Overwrite"), ("minio", "Park")], indirect=["remote"])
 def test_what_somebody_else_wrote_meanwhile_is_overwritten_or_both_are_kept(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, mode: str
 ) -> None:
@@ -161,8 +160,9 @@ def test_a_remote_that_is_known_to_honour_conditions_is_asked_by_the_push_itself
 
 
 @pytest.mark.semantics("Q-18a", "Q-18e")
-@pytest.mark.parametrize("remote", ["moto", "minio", "versitygw"], indirect=True)
-@pytest.mark.parametrize("mode", ["Overwrite", "Park"])
+@pytest.mark.parametrize(
+    "remote, mode", [("minio", "Overwrite"), ("minio", "Park"), ("versitygw", "Park")], indirect=["remote"]
+)
 def test_what_somebody_else_deleted_meanwhile_is_made_anew_or_kept_for_a_person(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon, mode: str
 ) -> None:

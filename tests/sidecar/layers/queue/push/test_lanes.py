@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.clients import code_of
+from tests.constants import HURRIED
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.refusals import Refuse
 from tests.remotes import Remote
@@ -25,7 +26,7 @@ def test_a_refused_lane_pauses_keeps_everything_and_goes_on_by_itself(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=f"{bucket},{bucket}-2", S3D_AWAY_AFTER="60s")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=f"{bucket},{bucket}-2", S3D_AWAY_AFTER="60s", **HURRIED)
     s3 = daemon.client()
     remote.client().create_bucket(Bucket=f"{bucket}-2")
     s3.put_object(Bucket=bucket, Key="before", Body=b"x")
@@ -62,12 +63,14 @@ def test_what_is_denied_alone_is_parked_and_its_lane_goes_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    # So that the denial of the first does not keep the others from being queued.
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1s")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     s3 = daemon.client()
-    proxy.set({"path": f"/{bucket}/secret/", "method": "PUT", "status": 403, "code": "AccessDenied"})
+    denied = {"path": f"/{bucket}/secret/", "method": "PUT", "status": 403, "code": "AccessDenied"}
+    # So that the denial of the first does not keep the others from being queued.
+    proxy.set({**denied, "held": True})
     for number in range(4):
         s3.put_object(Bucket=bucket, Key=f"secret/{number}", Body=b"x")
+    proxy.set(denied)
     # What passed before the denial says nothing of what the lane may do now.
     eventually(lambda: state_of(daemon, bucket, "secret/1")["code"] == "AccessDenied")
 
@@ -88,13 +91,15 @@ def test_a_lane_of_which_everything_is_denied_parks_nothing(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_DELAY="1s")
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     s3 = daemon.client()
-    proxy.set({"path": f"/{bucket}/", "status": 403, "code": "AccessDenied"})
+    denied = {"path": f"/{bucket}/", "status": 403, "code": "AccessDenied"}
+    proxy.set({**denied, "held": True})
     keys = [f"{first}/{second}" for first in "abcd" for second in "xyz"]
     for key in keys:
         s3.put_object(Bucket=bucket, Key=key, Body=b"x")
     s3.delete_object(Bucket=bucket, Key="gone")
+    proxy.set(denied)
     eventually(lambda: daemon.status()["paused_lanes"] == 1)
     assert daemon.status()["states"]["parked"] == 0
     proxy.set()
@@ -116,7 +121,7 @@ def test_what_is_refused_for_good_is_parked_and_the_others_go_on(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, rule: dict[str, Any], attempts: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     s3 = daemon.client()
     proxy.set({"path": f"/{bucket}/bad", "method": "PUT", **rule})
     s3.put_object(Bucket=bucket, Key="bad", Body=b"x")
@@ -136,7 +141,7 @@ def test_what_is_refused_for_now_is_tried_until_it_passes(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, rule: dict[str, Any]
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     proxy.set({"path": f"/{bucket}/k", "method": "PUT", **rule})
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
     eventually(lambda: state_of(daemon, bucket, "k").get("attempts", 0) > 4)
@@ -151,7 +156,7 @@ def test_a_body_that_the_remote_saw_otherwise_is_hashed_again(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, size: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     proxy.set({"path": f"/{bucket}/k", "method": "PUT", "status": 400, "code": "BadDigest"})
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x" * size)
     eventually(lambda: state_of(daemon, bucket, "k").get("attempts", 0) > 3)
@@ -166,7 +171,7 @@ def test_a_clock_that_is_wrong_is_named_and_the_remotes_time_is_learnt(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     skewed = {"path": f"/{bucket}/", "method": "PUT", "status": 403, "code": "RequestTimeTooSkewed"}
     proxy.set({**skewed, "date": 3600, "skew": True})
     daemon.client().put_object(Bucket=bucket, Key="k", Body=b"x")
@@ -180,7 +185,7 @@ def test_a_clock_that_is_wrong_is_named_and_the_remotes_time_is_learnt(
 def test_a_bucket_that_was_deleted_there_pauses_its_lane_and_is_never_made_anew(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
-    daemon = start_daemon(remote, S3D_BUCKETS=bucket)
+    daemon = start_daemon(remote, S3D_BUCKETS=bucket, **HURRIED)
     s3 = daemon.client()
     s3.put_object(Bucket=bucket, Key="k", Body=b"1")
     eventually(lambda: drained(daemon))
@@ -203,7 +208,7 @@ def test_what_is_tried_again_and_again_is_named_with_the_reason(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, code: str, status: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket)
+    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     proxy.set({"path": f"/{bucket}/odd", "method": "PUT", "status": status, "code": code})
     daemon.client().put_object(Bucket=bucket, Key="odd", Body=b"x")
     eventually(lambda: bool(daemon.ask("/status")["tried"]))
@@ -222,7 +227,9 @@ def test_slow_objects_hold_up_no_others(
     remote: Remote, bucket: str, refusing: Refuse, start_daemon: StartDaemon, size: int
 ) -> None:
     proxy = refusing(remote)
-    daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_WORKERS="4", S3D_AWAY_AFTER="60s")
+    daemon = start_daemon(
+        proxy.remote, S3D_BUCKETS=bucket, S3D_WRITE_QUEUE_WORKERS="4", S3D_AWAY_AFTER="60s", **HURRIED
+    )
     s3 = daemon.client()
     slow = {"path": f"/{bucket}/slow", "method": "PUT", "status": 503, "code": "SlowDown"}
     # What is small is not slow before it was tried once.

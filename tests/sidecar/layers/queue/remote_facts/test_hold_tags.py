@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from s3d.layers.queue import judging
 from tests.clients import code_of, raw
+from tests.constants import PAUSES, changed
 from tests.daemons import Daemon, StartDaemon, drained, eventually
 from tests.remotes import Remote
 from tests.sidecar.layers.queue.push.test_lanes import state_of
@@ -84,11 +84,11 @@ def test_a_bucket_that_is_tagged_elsewhere_releases_what_it_held(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
     remote.client().put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": HELD})
-    daemon = start_daemon(remote)
+    daemon = start_daemon(remote, **changed(PAUSES | {"s3d.layers.queue.judging.MAX_BATCH": 5}))
     s3 = daemon.client()
-    for number in range(judging.MAX_BATCH + 1):
+    for number in range(6):
         s3.put_object(Bucket=bucket, Key=f"k{number}", Body=b"x")
-    assert daemon.status()["states"]["held"] == judging.MAX_BATCH + 1
+    assert daemon.status()["states"]["held"] == 6
     remote.client().put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": FREE})
     eventually(lambda: daemon.status()["states"]["held"] == 0)
     eventually(lambda: drained(daemon))

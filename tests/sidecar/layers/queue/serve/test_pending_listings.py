@@ -10,7 +10,7 @@ import pytest
 from tests.clients import code_of, raw
 from tests.daemons import Daemon, StartDaemon, drained
 from tests.relays import Relay
-from tests.remotes import Remote
+from tests.remotes import REMOTES, Remote
 
 LATER = {"S3D_WRITE_QUEUE_DELAY": "1h"}
 """What is put stays pending until the daemon drains."""
@@ -84,10 +84,15 @@ def pending(remote: Remote, bucket: str, start_daemon: StartDaemon) -> tuple[Dae
 
 @pytest.mark.semantics("R-1", "R-8")
 @pytest.mark.parametrize("pages", [pages_v1, pages_v2])
-def test_listings_show_what_is_pending_page_by_page(pending: tuple[Daemon, set[str]], bucket: str, pages: Any) -> None:
+def test_listings_show_what_is_pending_page_by_page(
+    pending: tuple[Daemon, set[str]], remote: Remote, bucket: str, pages: Any
+) -> None:
     daemon, keys = pending
     s3 = daemon.client()
-    for prefix, delimiter, start, most in itertools.product(PREFIXES, DELIMITERS, STARTS, (1, 2, 3, 1000)):
+    queries = itertools.product(PREFIXES, DELIMITERS, STARTS, (1, 2, 3, 1000))
+    # Each store has each prefix, delimiter and start, and all have each size of pages.
+    first = (REMOTES.index(remote.name) + (pages is pages_v2)) % len(REMOTES)
+    for prefix, delimiter, start, most in itertools.islice(queries, first, None, len(REMOTES)):
         query = {"Prefix": prefix, "MaxKeys": most, "StartAfter": start, "Delimiter": delimiter}
         if not start.startswith(prefix) and start:
             # Servers do as they like, and what is not merged is theirs to answer.
@@ -217,21 +222,20 @@ def test_encoding_type_url_is_kept_in_a_merged_page(pending: tuple[Daemon, set[s
 
 
 @pytest.mark.semantics("R-1", "Q-1")
-@pytest.mark.parametrize("remote", ["moto"], indirect=True)
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
 def test_common_prefixes_follow_pending_deletes_of_all_that_is_under_them(
     remote: Remote, bucket: str, start_daemon: StartDaemon
 ) -> None:
     there = remote.client()
-    for number in range(1500):
+    for number in range(1001):
         there.put_object(Bucket=bucket, Key=f"p/{number:04}", Body=b"")
     daemon = start_daemon(remote, S3D_BUCKETS=bucket, **LATER)
     s3 = daemon.client()
-    keys = [{"Key": f"p/{number:04}"} for number in range(1500)]
+    keys = [{"Key": f"p/{number:04}"} for number in range(1001)]
     s3.delete_objects(Bucket=bucket, Delete={"Objects": keys[:1000]})
-    s3.delete_objects(Bucket=bucket, Delete={"Objects": keys[1000:1499]})
     assert s3.list_objects_v2(Bucket=bucket, Delimiter="/")["CommonPrefixes"] == [{"Prefix": "p/"}]
-    assert names_of(s3.list_objects_v2(Bucket=bucket, MaxKeys=1)) == (["p/1499"], [], False)
-    s3.delete_object(Bucket=bucket, Key="p/1499")
+    assert names_of(s3.list_objects_v2(Bucket=bucket, MaxKeys=1)) == (["p/1000"], [], False)
+    s3.delete_object(Bucket=bucket, Key="p/1000")
     assert names_of(s3.list_objects_v2(Bucket=bucket, Delimiter="/")) == ([], [], False)
     assert names_of(s3.list_objects_v2(Bucket=bucket, MaxKeys=10)) == ([], [], False)
     assert drained(daemon) is False

@@ -14,6 +14,7 @@ from tests.relays import AWAY, Relay, Relayed
 from tests.remotes import Remote
 
 Away = tuple[Daemon, Relayed, str]
+stores = pytest.mark.parametrize("remote", ["versitygw", "minio"], indirect=True)
 
 
 @pytest.fixture
@@ -120,6 +121,7 @@ def tagging(**tags: str) -> dict[str, Any]:
 
 
 @pytest.mark.semantics("Q-19", "D-1", "D-6", "R-1", "Q-15")
+@stores
 def test_tags_of_a_pending_put_are_folded_into_it(away: Away, remote: Remote) -> None:
     daemon, _, bucket = away
     s3, there = daemon.client(), remote.client()
@@ -148,6 +150,7 @@ def test_tags_of_a_pending_put_are_folded_into_it(away: Away, remote: Remote) ->
 
 
 @pytest.mark.semantics("Q-19", "Q-1", "R-1")
+@stores
 def test_tags_of_a_put_under_way_are_pushed_after_it(
     remote: Remote, bucket: str, relay: Relay, start_daemon: StartDaemon
 ) -> None:
@@ -182,6 +185,7 @@ def test_tags_without_a_pending_put_go_through(away: Away, remote: Remote) -> No
 
 
 @pytest.mark.semantics("D-1", "D-6", "Q-19", "Q-19a", "R-1")
+@stores
 def test_a_copy_of_a_pending_put_is_queued(away: Away, remote: Remote) -> None:
     daemon, _, bucket = away
     s3, there = daemon.client(), remote.client()
@@ -308,6 +312,7 @@ def test_a_pending_object_shows_the_encryption_that_its_bucket_gives_it(
 
 
 @pytest.mark.semantics("R-1", "R-4", "Q-6", "D-1", "D-6", "A-1")
+@stores
 def test_a_form_is_a_put(away: Away, remote: Remote) -> None:
     daemon, _, bucket = away
     s3, there = daemon.client(), remote.client()
