@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common import trace_encoder
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from s3d.settings import Telemetry as Settings
+from s3d.telemetry.encoding import encode_spans, use_ours
 from s3d.telemetry.recorder import Recorder
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -102,3 +105,27 @@ def test_keys_are_left_out_unless_they_are_asked_for(keys: bool) -> None:
 def test_who_is_recorded_is_said_by_the_parent_or_by_the_share(sampler: str, flags: str, recorded: bool) -> None:
     begins, _ = recorder(sampler=sampler, sampler_arg=0.0)
     assert (begins.request({"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}) is not None) == recorded
+
+
+def test_spans_are_encoded_as_by_the_exporter_itself() -> None:
+    begins, spans = recorder(keys=True, sampler="always_on")
+    around = begins.request(SAMPLED)
+    assert around is not None
+    around.event("queued")
+    around.event("committed")
+    part = around.child("PutObject", {"aws.s3.key": "schön", "http.response.status_code": "503", "retries": 3})
+    part.tell({"share": 0.5, "negative": -1}, failed=True)
+    part.end()
+    around.end()
+    begins.push("push put", {}, [SAMPLED["traceparent"]] * 2).end()
+    own = begins.request({})
+    assert own is not None
+    own.end()
+    assert len(spans) == 4
+    assert encode_spans(spans) == trace_encoder.encode_spans(spans)
+
+
+def test_the_exporter_asks_for_an_encoder_where_ours_is() -> None:
+    use_ours()
+    assert vars(trace_exporter)["encode_spans"] is encode_spans
+    assert "encode_spans" in trace_exporter.OTLPSpanExporter.export.__code__.co_names

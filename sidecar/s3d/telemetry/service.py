@@ -27,6 +27,7 @@ from s3d.errors import ConfigError
 from s3d.metrics import Metrics
 from s3d.settings import Telemetry as Settings
 from s3d.spans import Tracer
+from s3d.telemetry.encoding import use_ours
 from s3d.telemetry.entries import Entries
 from s3d.telemetry.readings import Readings
 from s3d.telemetry.recorder import Recorder
@@ -124,6 +125,7 @@ class Telemetry:
 
         try:
             if settings.traces == "otlp":
+                use_ours()
                 waits = waiting("spans", MAX_WAITING)
                 sender = OTLPSpanExporter(_where(endpoint, "traces"), headers=headers)
                 processor = Bounded(Spans(sender, waits), waits)
