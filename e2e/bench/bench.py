@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from e2e.bench.servers import Place, Server
 from e2e.bench.table import at_least, at_most, markdown, missing
 from tests.collectors import collector
 from tests.daemons import ROOT
-from tests.processes import NotStarted
+from tests.processes import NotStarted, free_port
 from tests.remotes import cache_dir
 
 KEYS = 500
@@ -117,13 +118,17 @@ def telemetry(run: Run) -> None:
     remote.client.create_bucket(Bucket=BUCKET)
     if not (cache_dir() / "bin" / "otelcol").exists():
         raise RuntimeError("there is no otelcol: e2e/cluster/tools.sh otelcol builds it")
-    with collector(place.new("collector")) as there:
-        to = {"OTEL_EXPORTER_OTLP_ENDPOINT": there.url, "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
+    # Its backlog takes connections, and nobody reads them.
+    with collector(place.new("collector")) as there, socket.create_server(("127.0.0.1", 0)) as silent:
+        often = {"OTEL_METRIC_EXPORT_INTERVAL": "1000"}
+        to = {"OTEL_EXPORTER_OTLP_ENDPOINT": there.url, **often}
         kinds = {
             "off": {},
             "metrics": {**to, "OTEL_TRACES_EXPORTER": "none"},
             "traces of 1 %": {**to, "OTEL_TRACES_SAMPLER_ARG": "0.01"},
             "traces of all": {**to, "OTEL_TRACES_SAMPLER": "always_on"},
+            "hanging": {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", **often},
+            "gone": {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", **often},
         }
         servers = [place.s3d(remote, None, name, **HELD, **settings) for name, settings in kinds.items()]
         keys = [f"k/{number:05}" for number in range(KEYS)]
@@ -137,10 +142,14 @@ def telemetry(run: Run) -> None:
                 # The first turn warms up.
                 turns[server.name] += [result] if turn else []
         used = {name: middle(results).cpu * 1000 for name, results in turns.items()}
+        waited = {name: statistics.median(result.p99 for result in results) * 1000 for name, results in turns.items()}
         idle = {server.name: mega(server.idle) for server in servers}
     off = {"off": used["off"]}
     for name, most in (("metrics", 1.01), ("traces of 1 %", 1.01), ("traces of all", 1.05)):
         run.add(at_most(f"CPU of a durable PUT with {name} by OTLP", "ms", used[name], off, {"off": most}))
+    slowest = {"off": waited["off"]}
+    for name in ("hanging", "gone"):
+        run.add(at_most(f"durable PUT, p99, collector {name}", "ms", waited[name], slowest, {"off": 1.1}))
     run.add(at_most("resident, idle, with OpenTelemetry", "MB", idle["traces of all"], {"off": idle["off"]}, {}))
 
 
