@@ -10,6 +10,7 @@ from tests.daemons import daemon, start_daemon
 from tests.gateways import quick
 from tests.mounts import mount, mount_dir, mounted
 from tests.moves import moves
+from tests.processes import executed, nursery
 from tests.refusals import refusing
 from tests.relays import away, relay
 from tests.remotes import bucket, minio, moto, remote, versitygw
@@ -28,12 +29,14 @@ __all__ = [
     "away",
     "bucket",
     "daemon",
+    "executed",
     "minio",
     "moto",
     "mount",
     "mount_dir",
     "mounted",
     "moves",
+    "nursery",
     "quick",
     "refusing",
     "relay",

@@ -12,11 +12,16 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import pytest
+
+from tests.nursery import Forked, Nursery
 
 PORTS = range(20_000, 30_000)
 _ports = itertools.count(random.choice(PORTS))
@@ -30,7 +35,7 @@ class NotStarted(Exception):
 class Program:
     """A running program and where its output goes."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
 
     @property
@@ -66,13 +71,36 @@ class Program:
         return self.log.read_text(errors="replace")
 
 
+_nursery: Nursery | None = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[None]:
+    """Daemons, and proxies that tests put before a remote, are forked."""
+    global _nursery  # noqa: PLW0603
+    _nursery = Nursery()
+    yield
+    _nursery.close()
+    _nursery = None
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is started is started by its command."""
+    monkeypatch.setattr(sys.modules[__name__], "_nursery", None)
+
+
 def start(command: Sequence[str | Path], log: Path, environment: Mapping[str, str], cwd: Path | None = None) -> Program:
     """Start a program with exactly this environment, plus what any program needs."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    words = [str(word) for word in command]
+    variables = {**inherited, "LC_ALL": "C.UTF-8", **environment}
     with log.open("ab") as output:
+        if _nursery is not None and _nursery.has(words, environment):
+            return Program(_nursery.start(words, output.fileno(), variables, cwd), log)
         process = subprocess.Popen(
-            [str(word) for word in command],
-            env={**inherited, "LC_ALL": "C.UTF-8", **environment},
+            words,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -17,9 +17,11 @@ from tests.remotes import Remote
 from tests.sidecar.sync.folders import files_of
 from tests.sidecar.test_sync_folder import start, state, there
 
-HOURS, STEPS, EDITS, FILES, FOREIGN = 24, 6, 1000, 150, 100
-"""How long it is away and in how many steps, the edits in the folder and the files that there are; so many of them are
-changed at the remote, too."""
+SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
+HOURS, STEPS = 24, 4
+"""How long it is away, and in how many steps."""
+EDITS, FILES, FOREIGN = (1000, 150, 100) if SOAK_HOURS else (150, 40, 25)
+"""The edits in the folder and the files that there are; so many of them are changed at the remote, too."""
 FIRST = "000.txt"
 """What is changed as the first file, and never again."""
 

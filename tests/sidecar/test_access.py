@@ -412,6 +412,7 @@ def test_a_file_that_becomes_wrong_leaves_the_keys_as_they_were_and_is_told(guar
     guarded.client(secret="a-new-secret").list_objects_v2(Bucket=guarded.bucket)
 
 
+@pytest.mark.usefixtures("executed")
 @pytest.mark.semantics("A-5")
 def test_the_secret_of_a_key_appears_nowhere(guarded: Guarded) -> None:
     daemon = guarded.daemon

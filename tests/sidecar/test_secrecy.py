@@ -23,6 +23,7 @@ def dumps(pid: int) -> bool:
     return os.WCOREDUMP(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.usefixtures("executed")
 @pytest.mark.semantics("A-5c")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root raises the limit of core dumps")
 def test_a_crash_writes_no_core_dump(moto: Remote, start_daemon: StartDaemon, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ CUSTOMER_KEY = "a-customers-own-key-of-32-bytes!"
 """For SSE-C: the remote encrypts with it, and forgets it."""
 
 
+@pytest.mark.usefixtures("executed")
 @pytest.mark.semantics("A-5")
 def test_a_secret_appears_nowhere(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
