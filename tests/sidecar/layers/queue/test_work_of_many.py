@@ -14,7 +14,7 @@ from tests.callers import ask
 from tests.fakes.fake import Fake
 from tests.queues import BUCKET, opened
 
-FEW, MANY = 600, 1_800
+FEW, MANY = 1_500, 4_500
 """Changes; already the fewer ones fill what a page looks at."""
 LOOKED_AT = 100
 PAGE = 50

@@ -17,7 +17,7 @@ from tests.stores import Odd, Store, until
 
 pytestmark = pytest.mark.usefixtures("quick")
 
-MANY = 60
+MANY = 120
 WORKERS = 4
 FAILURES = {
     "503 SlowDown": Odd(503, XML, s3_error(503, "SlowDown").body),
