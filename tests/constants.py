@@ -2,7 +2,7 @@
 bounds that few requests cross.
 
 `start_daemon(remote, **HURRIED)`, or `**changed({"s3d.watched.INTERVAL": 0.1})`. Python runs
-tests/changing/sitecustomize.py before the daemon.
+tests/changing/sitecustomize.py before the daemon, and the nursery what that does.
 """
 
 import importlib
@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+CHANGING = str(ROOT / "tests" / "changing")
+"""Where the daemon finds what changes them."""
 VARIABLE = "CHANGED_CONSTANTS"
 PAUSES: dict[str, float] = {
     "s3d.layers.queue.rules.retry.MIN_BACKOFF": 0.05,
@@ -25,8 +27,7 @@ PAUSES: dict[str, float] = {
 
 def changed(constants: dict[str, float]) -> dict[str, str]:
     """Settings of a daemon with these constants, by where each is kept."""
-    path = ":".join(str(ROOT / part) for part in ("sidecar", "tests/changing", "."))
-    return {"PYTHONPATH": path, VARIABLE: json.dumps(constants)}
+    return {"PYTHONPATH": f"{ROOT / 'sidecar'}:{CHANGING}:{ROOT}", VARIABLE: json.dumps(constants)}
 
 
 HURRIED = changed(PAUSES)

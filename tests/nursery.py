@@ -19,10 +19,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.constants import CHANGING, VARIABLE, change
+
 ROOT = Path(__file__).parent.parent
 PATH = (str(ROOT / "sidecar"), str(ROOT))
 """Where it finds modules."""
-MODULES = frozenset(["s3d.cli", "e2e.relay", "e2e.faults", "tests.refusals"])
+MODULES = frozenset(["s3d.cli", "e2e.relay", "e2e.faults"])
 """What it becomes."""
 LOADED = ("s3d.cli.run", "s3d.config", "s3d.daemon")
 MAX_REQUEST = 1 << 17
@@ -87,7 +89,7 @@ class Nursery:
         """Whether a command runs one of its modules, as that would be found by the environment."""
         path = environment.get("PYTHONPATH", "").split(os.pathsep)
         known = command[:2] == [sys.executable, "-m"] and command[2] in MODULES
-        return known and {*path} <= {*PATH} and "LD_PRELOAD" not in environment
+        return known and {*path} <= {*PATH, CHANGING} and "LD_PRELOAD" not in environment
 
     def start(
         self, command: Sequence[str], output: int, environment: Mapping[str, str], cwd: Path | None = None
@@ -145,6 +147,8 @@ def serve(asked: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(called["environment"])
     sys.argv = called["words"]
+    if VARIABLE in os.environ:
+        change(json.loads(os.environ[VARIABLE]))
 
 
 def keep(pid: int, asked: socket.socket, tell: int) -> None:
