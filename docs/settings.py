@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from s3d.config import SECTIONS
 from s3d.settings.section import reloads, setting_name
+from s3d.settings.sync_folder import Folders
 from s3d.settings.values import Bytes, Duration, Filter, Names, show_duration
 
 INTRODUCTION = """\
@@ -34,7 +35,13 @@ NAMES = {str: "text", bool: "true or false", int: "number", float: "number"}
 
 def kind(annotation: object, metadata: tuple[object, ...]) -> str:
     """Say in a word what a value looks like."""
-    for known, name in ((Bytes, "size"), (Duration, "duration"), (Names, "list"), (Filter, "filter")):
+    for known, name in (
+        (Bytes, "size"),
+        (Duration, "duration"),
+        (Names, "list"),
+        (Filter, "filter"),
+        (Folders, "JSON"),
+    ):
         if typing.get_args(known)[1] in metadata:
             return name
     if typing.get_origin(annotation) is typing.Literal:

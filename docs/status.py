@@ -21,8 +21,9 @@ value is a line, its path before it: `pending.changes`, `problems.0.name`.
 
 `s3d status` is the document *Status*; where it is asked over the socket, `lanes` and `tried` are in it too. `s3d
 status BUCKET` is a *BucketStatus*, and `s3d status BUCKET/KEY` an *ObjectStatus*. `s3d cache stat --json`, `s3d sync
-status --json` and `s3d mount status --json` are the members `read_cache`, `sync_folder` and `mount`, the last one
-with its `files`. Where the daemon does not answer, `--watch` prints `{"error": ...}` and asks again.
+status --json` and `s3d mount status --json` are the members `read_cache`, `sync_folders` (one a line) and
+`mount`, the last one with its `files`. Where the daemon does not answer, `--watch` prints `{"error": ...}` and asks
+again.
 """
 TYPES = {
     "str": "string",

@@ -7,7 +7,8 @@ import difflib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +17,9 @@ from pydantic import ValidationError
 
 from s3d import documents
 from s3d.errors import ConfigError
-from s3d.settings import SECTIONS, Gateway, Opa, Settings, known_settings, reloadable
+from s3d.settings import SECTIONS, Gateway, Opa, Settings, SyncFolder, known_settings, reloadable
 from s3d.settings.section import setting_name
+from s3d.settings.sync_folder import FIRST
 
 VOLUME_MARGIN = 512 << 20
 """What stays free of a volume: tables, bodies on their way in, the file system itself."""
@@ -82,7 +84,8 @@ def load(environment: Mapping[str, str]) -> Settings:
             built[section] = model(**sections[section])
         except ValidationError as error:
             problems += [
-                f"{setting_name(model.model_fields[str(e['loc'][0])])}: {e['msg'].removeprefix('Value error, ')}"
+                f"{named(setting_name(model.model_fields[str(e['loc'][0])]), e['loc'])}: "
+                + e["msg"].removeprefix("Value error, ")
                 for e in error.errors()
             ]
     if problems:
@@ -90,6 +93,11 @@ def load(environment: Mapping[str, str]) -> Settings:
     settings = Settings(**built)
     check_together(settings)
     return settings
+
+
+def named(variable: str, place: Sequence[int | str]) -> str:
+    """A setting, or the member of it that is wrong, by its place in the section: `S3D_SYNC_FOLDERS[0].poll`."""
+    return variable + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:])
 
 
 def is_ours(variable: str) -> bool:
@@ -246,30 +254,56 @@ def check_opa(opa: Opa) -> None:
 
 
 def check_sync(settings: Settings) -> None:
+    """Refuse sync folders that are set by halves, and two of which one has what is the other's, here or at the remote:
+    what one does the other would take for what somebody did. Raises ConfigError."""
+    folders = settings.folders
+    if settings.sync_folder.enabled and folders[FIRST] is not settings.sync_folder:
+        raise ConfigError(
+            f"S3D_SYNC_FOLDERS: {FIRST!r} is what the folder of S3D_SYNC_FOLDER is called", hint="give it another name"
+        )
+    for name, said in folders.items():
+        check_folder(settings, name, said)
+    for (name, one), (other_name, other) in combinations(folders.items(), 2):
+        hint = "give each a directory and a prefix of its own"
+        if one.dir and other.dir and is_nested(one.dir, other.dir):
+            raise ConfigError(
+                f"the sync folders {name!r} and {other_name!r} are one in the other: {one.dir} and {other.dir}",
+                hint=hint,
+            )
+        if one.bucket == other.bucket and (one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)):
+            raise ConfigError(
+                f"the sync folders {name!r} and {other_name!r} have objects of the bucket {one.bucket} in common: one "
+                f"has the prefix {one.prefix!r}, the other {other.prefix!r}",
+                hint=hint,
+            )
+
+
+def check_folder(settings: Settings, name: str, said: SyncFolder) -> None:
     """Refuse a sync folder that is set by halves, or that and s3d's own are one in the other. Raises ConfigError."""
-    said = settings.sync_folder
-    if not said.enabled:
-        return
+    is_first = said is settings.sync_folder
+    where = "S3D_SYNC_FOLDER" if is_first else f"S3D_SYNC_FOLDERS, {name!r}"
     if said.dir is None or not said.bucket:
         raise ConfigError(
-            "S3D_SYNC_FOLDER: it is not said which folder and which bucket",
-            hint="set S3D_SYNC_FOLDER_DIR and S3D_SYNC_FOLDER_BUCKET",
+            f"{where}: it is not said which folder and which bucket",
+            hint="set S3D_SYNC_FOLDER_DIR and S3D_SYNC_FOLDER_BUCKET" if is_first else "it needs a dir and a bucket",
         )
     if not settings.write_queue.enabled:
-        raise ConfigError(
-            "S3D_SYNC_FOLDER: it sends by the write queue, which is off", hint="leave S3D_WRITE_QUEUE=false out"
-        )
-    folder = said.dir.resolve()
+        raise ConfigError(f"{where}: it sends by the write queue, which is off", hint="leave S3D_WRITE_QUEUE=false out")
     used: list[Path] = [settings.gateway.local_dir, settings.queue_dir, settings.cache_dir]
     if settings.fuse_mount.enabled and settings.fuse_mount.dir is not None:
         used.append(settings.fuse_mount.dir)
     for own in used:
-        place = own.resolve()
-        if folder.is_relative_to(place) or place.is_relative_to(folder):
+        if is_nested(said.dir, own):
             raise ConfigError(
-                f"S3D_SYNC_FOLDER_DIR: {said.dir} and {own}, which is s3d's own, are one in the other",
+                f"{where}{'_DIR' if is_first else ''}: {said.dir} and {own}, which is s3d's own, are one in the other",
                 hint="give the folder a directory of its own",
             )
+
+
+def is_nested(one: Path, other: Path) -> bool:
+    """Whether two directories are the same, or one is in the other."""
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def is_loopback(host: str) -> bool:

@@ -143,23 +143,30 @@ class Metrics:
         self.cache_corrupt_blocks = table.counter(
             "s3d_cache_corrupt_blocks_total", "Cached blocks that were damaged on the disk, and were fetched again."
         )
-        self.sync_files = table.gauge("s3d_sync_files", "Files that the sync folder and the remote both have.")
-        self.sync_unsent = table.gauge("s3d_sync_unsent_files", "Files of the sync folder that are not queued yet.")
-        self.sync_left_alone = table.gauge(
-            "s3d_sync_left_alone_files", "Names that the sync folder leaves alone: `s3d sync left` says why."
+        self.sync_files = table.gauge(
+            "s3d_sync_files", "Files that a sync folder and the remote both have.", ("folder",)
         )
-        self.sync_halted = table.gauge("s3d_sync_halted", "1 while the sync folder is halted.")
+        self.sync_unsent = table.gauge(
+            "s3d_sync_unsent_files", "Files of a sync folder that are not queued yet.", ("folder",)
+        )
+        self.sync_left_alone = table.gauge(
+            "s3d_sync_left_alone_files",
+            "Names that a sync folder leaves alone: `s3d sync left` says why.",
+            ("folder",),
+        )
+        self.sync_halted = table.gauge("s3d_sync_halted", "1 while a sync folder is halted.", ("folder",))
         self.sync_conflicts = table.counter(
-            "s3d_sync_conflicts_total", "Files that were changed on both sides and are kept twice."
+            "s3d_sync_conflicts_total", "Files that were changed on both sides and are kept twice.", ("folder",)
         )
         self.sync_actions = table.counter(
             "s3d_sync_actions_total",
-            "What the sync folder has done: push, pull, drop-here, drop-there, adopt (both sides were equal), forget.",
-            ("action",),
+            "What a sync folder has done: push, pull, drop-here, drop-there, adopt (both sides were equal), forget.",
+            ("folder", "action"),
         )
         self.sync_copied = table.counter(
             "s3d_sync_copied_bytes_total",
             "Bytes of files that were not sent, since the remote has copied them from another name.",
+            ("folder",),
         )
         self.cache_names = table.gauge(
             "s3d_cache_remembered_objects",

@@ -132,10 +132,12 @@ def of_files(errors: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(FILE_REFUSED, f"the new {name.replace('_', ' ')} cannot be used: {error}")
 
 
-def of_sync(halt: str) -> Iterator[Problem]:
-    """What is wrong with the sync folder: the reason for which it is halted, "" while it is not."""
-    if halt:
-        yield Problem(SYNC_HALTED, f"the sync folder is halted: {halt}")
+def of_sync(halts: Mapping[str, str]) -> Iterator[Problem]:
+    """What is wrong with the sync folders: by name the reason for which each is halted, "" while it is not."""
+    for name, halt in halts.items():
+        if halt:
+            which = f"the sync folder {name}" if len(halts) > 1 else "the sync folder"
+            yield Problem(SYNC_HALTED, f"{which} is halted: {halt}")
 
 
 def of_mount(*, mounted: bool, failing: int) -> Iterator[Problem]:

@@ -129,7 +129,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     health = Health(5.0, 30.0, nothing)
     async with (
         open_queue(settings, remote, health, "http://remote.test", "us-east-1", metrics) as queue,
-        start.background(queue, None, None, None, [watched_settings(settings, set())], metrics, history),
+        start.background(queue, None, None, [], [watched_settings(settings, set())], metrics, history),
     ):
         yield Stage(queue, remote, fake, metrics)
 

@@ -48,6 +48,18 @@ def test_durations_have_units(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
+def folders(*said: tuple[str, str, str, str]) -> dict[str, str]:
+    """A list of folders, by name, directory, bucket and prefix."""
+    members = ("name", "dir", "bucket", "prefix")
+    return {"S3D_SYNC_FOLDERS": json.dumps([dict(zip(members, one, strict=True)) for one in said])}
+
+
+FIRST = {
+    "S3D_SYNC_FOLDER": "true",
+    "S3D_SYNC_FOLDER_DIR": "/docs",
+    "S3D_SYNC_FOLDER_BUCKET": "b",
+    "S3D_SYNC_FOLDER_PREFIX": "docs/",
+}
 REFUSED = [
     ({"S3D_LOCALDIR": "/x"}, "did you mean S3D_LOCAL_DIR"),
     ({"S3_ENDPIONT": "http://x"}, "did you mean S3_ENDPOINT"),
@@ -87,6 +99,21 @@ REFUSED = [
         },
         "are one in the other",
     ),
+    ({"S3D_SYNC_FOLDERS": "docs"}, "S3D_SYNC_FOLDERS: "),
+    ({"S3D_SYNC_FOLDERS": '{"name": "docs"}'}, "it is not a list such as"),
+    ({"S3D_SYNC_FOLDERS": '[{"name": "Docs"}]'}, "S3D_SYNC_FOLDERS[0].name: "),
+    ({"S3D_SYNC_FOLDERS": '[{"name": "a", "direktion": "Push"}]'}, "did you mean direction?"),
+    ({"S3D_SYNC_FOLDERS": '[{"name": "a", "poll": "soon"}]'}, "S3D_SYNC_FOLDERS[0].poll: 'soon' is not a duration"),
+    ({"S3D_SYNC_FOLDERS": '[{"name": "a", "dir": "/a"}]'}, "S3D_SYNC_FOLDERS, 'a': it is not said which folder"),
+    (folders(("a", "/x", "b", ""), ("a", "/y", "c", "")), "two folders are called 'a'"),
+    (folders(*((f"a{n}", f"/{n}", "b", f"{n}/") for n in range(17))), "S3D_SYNC_FOLDERS: "),
+    (folders(("a", "/x/y/../z", "b", "")) | {"S3D_LOCAL_DIR": "/x/z/local"}, "S3D_SYNC_FOLDERS, 'a': /x/y/../z and"),
+    (folders(("a", "/x", "b", "a/"), ("c", "/x/c", "b", "c/")), "'a' and 'c' are one in the other: /x and /x/c"),
+    (folders(("a", "/x", "b", "a/"), ("c", "/x", "c", "")), "are one in the other"),
+    (folders(("a", "/x", "b", "a/"), ("c", "/y", "b", "a/c/")), "have objects of the bucket b in common"),
+    (folders(("a", "/x", "b", ""), ("c", "/y", "b", "c/")), "have objects of the bucket b in common"),
+    (FIRST | folders(("a", "/y", "b", "docs/a/")), "'folder' and 'a' have objects of the bucket b in common"),
+    (FIRST | folders(("folder", "/y", "c", "")), "'folder' is what the folder of S3D_SYNC_FOLDER is called"),
     ({"S3D_WRITE_QUEUE_MAX_AGE": "old"}, "S3D_WRITE_QUEUE_MAX_AGE: 'old' is not a duration"),
     ({"S3D_WRITE_QUEUE_MAX_SIZE": "5Gx"}, "S3D_WRITE_QUEUE_MAX_SIZE: '5Gx' is not a size"),
     ({"S3D_BARRIER_TIMEOUT": "soon"}, "S3D_BARRIER_TIMEOUT: 'soon' is not a duration"),
@@ -205,3 +232,29 @@ def test_a_filter_that_cannot_be_read_stops_the_start_with_its_place(written: ob
     with pytest.raises(ConfigError) as refused:
         config.load({"S3D_CONFIG": json.dumps({"S3D_WRITE_QUEUE_FILTER": written})})
     assert words in refused.value.message
+
+
+@pytest.mark.semantics("S-11")
+def test_folders_of_a_list_are_kept_beside_the_one_that_has_settings_of_its_own(tmp_path: Path) -> None:
+    listed = folders(("media", "/media", "b", "media/"), ("team.docs", "/docs-of-team", "c", ""))
+    (tmp_path / "s.toml").write_text(
+        '[[S3D_SYNC_FOLDERS]]\nname = "media"\ndir = "/media"\nbucket = "b"\nprefix = "media/"\n'
+        '[[S3D_SYNC_FOLDERS]]\nname = "team.docs"\ndir = "/docs-of-team"\nbucket = "c"\n'
+        '[[S3D_SYNC_FOLDERS]]\nname = "later"\nenabled = false\n'
+    )
+    local = {"S3D_LOCAL_DIR": "/local"}
+    for given in (local | FIRST | listed, local | FIRST | {"S3D_CONFIG": str(tmp_path / "s.toml")}):
+        settings = config.load(given)
+        kept = {name: (str(one.dir), str(settings.folder_dir(name))) for name, one in settings.folders.items()}
+        assert kept == {
+            "folder": ("/docs", "/local/sync"),
+            "media": ("/media", "/local/sync/folders/media"),
+            "team.docs": ("/docs-of-team", "/local/sync/folders/team.docs"),
+        }
+        assert settings.folders["media"].poll == 10.0
+
+
+@pytest.mark.semantics("S-11")
+def test_a_folder_goes_on_where_it_was_when_it_moves_to_the_list() -> None:
+    settings = config.load({"S3D_LOCAL_DIR": "/local"} | folders(("folder", "/docs", "b", "docs/")))
+    assert str(settings.folder_dir("folder")) == "/local/sync"

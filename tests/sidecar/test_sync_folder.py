@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,41 @@ def test_a_tagged_object_of_a_real_store_is_left_alone_until_its_tag_is_gone(
     remote.client().delete_object_tagging(Bucket=bucket, Key="docs/private")
     assert daemon.cli("sync", "now").returncode == 0
     eventually(lambda: files_of(folder) == {"public": b"this", "private": b"not this"})
+
+
+@pytest.mark.parametrize("remote", ["versitygw"], indirect=True)
+@pytest.mark.semantics("S-9", "S-11")
+def test_several_folders_are_kept_apart_and_each_is_told_of_by_its_name(
+    remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    tops = [tmp_path / name for name in ("folder", "media", "notes")]
+    for top in tops:
+        top.mkdir()
+        (top / "same").write_bytes(top.name.encode())
+    shared = {"bucket": bucket, "poll": "200ms", "stable_for": "100ms"}
+    listed = [{"name": top.name, "dir": str(top), "prefix": f"{top.name}/", **shared} for top in tops[1:]]
+    daemon = start(start_daemon, remote, bucket, tops[0], S3D_SYNC_FOLDERS=json.dumps(listed))
+    assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
+    assert daemon.cli("flush").returncode == 0
+    client = remote.client()
+    for top, prefix in zip(tops, ("docs/", "media/", "notes/"), strict=True):
+        assert client.get_object(Bucket=bucket, Key=f"{prefix}same")["Body"].read() == top.name.encode()
+    with urllib.request.urlopen(f"{daemon.metrics_endpoint}/metrics", timeout=30) as answer:
+        assert b's3d_sync_files{folder="media"} 1.0' in answer.read()
+    # What is said to one is said to that alone.
+    assert b"--folder" in daemon.cli("sync", "diff").stderr
+    assert b"there is folder, media, notes" in daemon.cli("sync", "pause", "--folder", "other").stderr
+    assert daemon.cli("sync", "pause", "--folder", str(tops[1] / "same")).returncode == 0
+    states = {one["name"]: one["state"] for one in daemon.status()["sync_folders"]}
+    assert states.pop("media") == "paused"
+    assert "paused" not in states.values()
+    assert json.loads(daemon.cli("sync", "why", str(tops[2] / "same"), "--json").stdout)["path"] == "same"
+    # One that halts leaves the others at work, and the end counts what it has not sent.
+    assert daemon.cli("sync", "resume").returncode == 0
+    (tops[2] / "same").unlink()
+    eventually(lambda: daemon.cli("sync", "status", "--folder", "notes").returncode == 3)
+    assert [one["text"].partition(":")[0] for one in daemon.status()["problems"]] == ["the sync folder notes is halted"]
+    (tops[1] / "new").write_bytes(b"new")
+    assert daemon.cli("sync", "wait", "--folder", "media").returncode == 0
+    assert daemon.terminate() == 75
+    assert client.get_object(Bucket=bucket, Key="media/new")["Body"].read() == b"new"

@@ -87,8 +87,10 @@ class CacheStatus(TypedDict):
 
 
 class SyncStatus(TypedDict):
-    """The sync folder in counts and reasons."""
+    """A sync folder in counts and reasons."""
 
+    name: str
+    """What it is called: `folder`, or as S3D_SYNC_FOLDERS calls it."""
     state: str
     """starting, quiet, working, waiting, paused or halted."""
     since: float
@@ -168,7 +170,9 @@ class Status(TypedDict):
     read_cache: CacheStatus | None
     """None where there is none."""
     sync_folder: SyncStatus | None
-    """None where there is none."""
+    """The one of S3D_SYNC_FOLDER; None where there is none."""
+    sync_folders: list[SyncStatus]
+    """All of them, that one first."""
     tls: TlsStatus | None
     """None where the door speaks plain HTTP."""
     mount: MountStatus | None
@@ -347,15 +351,17 @@ class Reports(Protocol):
     async def prestop(self, chosen: Chosen) -> dict[str, Any]:
         """The pod is being deleted, and its grace period runs."""
 
-    def sync_lists(self) -> dict[str, Any]:
-        """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+    def sync_lists(self, which: str) -> dict[str, Any]:
+        """What a sync folder leaves alone, and what is in its trash. It is said by its name or by an absolute path in
+        it, or not at all where there is one. Raises S3Error where there is none."""
 
-    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
-        """What the sync folder would do now (diff), a page of its conflict copies (conflicts) or of both sides compared
-        (check), or why a path is as it is. Raises S3Error where there is none, or nobody can tell."""
+    async def sync_look(self, what: str, which: str, path: str, after: str) -> dict[str, Any]:
+        """How a sync folder is (status), what it would do now (diff), a page of its conflict copies (conflicts) or of
+        both sides compared (check), or why a path is as it is. Raises S3Error where there is none, or nobody can
+        tell."""
 
-    async def sync(self, what: str) -> dict[str, Any]:
-        """Have the sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""
+    async def sync(self, what: str, which: str) -> dict[str, Any]:
+        """Have a sync folder do something: now, pause, resume, as-new or accept-deletes. Raises S3Error."""
 
-    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
-        """Give back a file of the sync folder's trash. Raises S3Error."""
+    async def sync_restore(self, id: str, which: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
+        """Give back a file of a sync folder's trash. Raises S3Error."""

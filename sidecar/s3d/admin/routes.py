@@ -24,6 +24,7 @@ from s3d.metrics import Metrics
 SOCKET_NAME = "s3d.sock"
 LASTING: set[asyncio.BaseProtocol] = set()
 """Connections over which something large is sent just now: they may last."""
+SYNC = {f"/sync{what}" for what in ("", "/status", "/diff", "/conflicts", "/check", "/why", "/do", "/restore")}
 Response = TypeVar("Response", bound=web.StreamResponse)
 
 
@@ -76,11 +77,7 @@ def handler(
                 return finish(await asked(query, partial(explain, reports)))
             case "/cache" if shows_keys:
                 return finish(await asked(query, partial(list_cached, reports)))
-            case "/sync" if shows_keys:
-                return finish(await asked("", partial(list_sync, reports)))
-            case "/sync/diff" | "/sync/conflicts" | "/sync/check" | "/sync/why" | "/sync/do" | "/sync/restore" if (
-                shows_keys
-            ):
+            case _ if path in SYNC and shows_keys:
                 return finish(await do_sync(reports, path, query))
             case "/mount" if shows_keys:
                 return finish(await asked(query, partial(list_unpublished, reports)))
@@ -160,23 +157,21 @@ async def list_cached(reports: Reports, chosen: Chosen) -> dict[str, Any]:
     return {"entries": reports.cached(chosen)}
 
 
-async def list_sync(reports: Reports, _: Chosen) -> dict[str, Any]:
-    """What the sync folder leaves alone, and what is in its trash."""
-    return reports.sync_lists()
-
-
 async def do_sync(reports: Reports, path: str, query: str) -> web.Response:
-    """Have the sync folder do something, give back a file of its trash, or say what both sides have."""
+    """Have a sync folder do something, give back a file of its trash, or say what both sides have."""
     said = {name: values[-1] for name, values in parse_qs(query).items()}
+    which = said.get("folder", "")
     try:
         match path:
+            case "/sync":
+                return answer(200, reports.sync_lists(which))
             case "/sync/restore":
-                return answer(200, await reports.sync_restore(said.get("id", "")))
+                return answer(200, await reports.sync_restore(said.get("id", ""), which))
             case "/sync/do":
-                return answer(200, await reports.sync(said.get("what", "")))
+                return answer(200, await reports.sync(said.get("what", ""), which))
             case _:
                 what = path.removeprefix("/sync/")
-                return answer(200, await reports.sync_look(what, said.get("path", ""), said.get("after", "")))
+                return answer(200, await reports.sync_look(what, which, said.get("path", ""), said.get("after", "")))
     except S3DError as error:
         return refused(error)
 

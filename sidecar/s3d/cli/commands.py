@@ -191,8 +191,9 @@ def parser() -> Parser:
             choice.add_argument("--all", action="store_true", help="all of it")
         add_json(choice)
 
-    command = add("sync", "show, pause or resume the sync folder, and its trash", epilog=examples.SYNC)
+    command = add("sync", "show, pause or resume the sync folders, and their trash", epilog=examples.SYNC)
     for action, choice in actions_of(command, SYNC_ACTIONS):
+        choice.add_argument("--folder", default="", metavar="NAME", help="of which one: its name, or a path in it")
         if action == "resume":
             meant = choice.add_mutually_exclusive_group()
             meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")

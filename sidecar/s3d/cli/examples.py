@@ -165,7 +165,10 @@ examples:
   s3d sync resume --as-new                    delete nothing: compare both sides as two that never met
   s3d sync trash                              what was replaced or deleted in the folder
   s3d sync restore 0123456789abcdef           put it back under its name
+  s3d sync left --folder docs                 of one of several folders
 
+Where there are several folders, `status`, `now`, `wait`, `pause` and `resume` without an option are about all of them;
+the others ask for --folder, but for `why` with an absolute path.
 The exit code of `status` and `wait` is 3 while the folder is halted, and that of `wait` is 75 when its time is over.
 What is sent is in the write queue then: `s3d flush` waits for the remote. Not on a terminal, a line of `diff` is what
 is done, a path and what it is besides; one of `left` and of `check` is a path and a reason, one of `conflicts` is a

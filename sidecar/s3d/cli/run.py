@@ -1,6 +1,7 @@
 """`run`: read the settings and become the daemon. The only command that loads its parts."""
 
 import argparse
+import json
 import os
 import textwrap
 from typing import TYPE_CHECKING, get_args
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 def show(value: object, field: "FieldInfo") -> str:
     """A setting's value in the form in which it can be set."""
+    from s3d.settings.sync_folder import NamedFolder
     from s3d.settings.values import Duration, show_duration
 
     match value:
@@ -57,6 +59,10 @@ def show(value: object, field: "FieldInfo") -> str:
             return show_duration(value)
         case None:
             return ""
+        case tuple() if value and isinstance(value[0], NamedFolder):
+            fields = NamedFolder.model_fields
+            given = [{name: getattr(one, name) for name in fields if name in one.model_fields_set} for one in value]
+            return json.dumps(given, default=str)
         case tuple():
             return ",".join(value)
         case bool():

@@ -1,10 +1,13 @@
-"""`sync`: the sync folder, over the socket of the daemon."""
+"""`sync`: the sync folders, over the socket of the daemon."""
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,10 +24,8 @@ def sync(options: argparse.Namespace) -> int:
     """Show, or have something done."""
     match options.action:
         case "status":
-            said = fetch(None).get("sync_folder")
-            if not said:
-                raise S3DError("there is no sync folder", hint="S3D_SYNC_FOLDER=true makes one")
-            return show(said, options)
+            chosen = folders(options)
+            return max(show(one, options, among=len(chosen)) for one in chosen)
         case "left" | "trash":
             return show_lists(options)
         case "diff":
@@ -35,38 +36,66 @@ def sync(options: argparse.Namespace) -> int:
             return show_conflicts(options)
         case "why":
             return explain(options)
-        case "wait":
-            return wait(options)
         case "restore":
-            query = urlencode({"id": options.id})
-            path = str(read(request("POST", f"/sync/restore?{query}"))["path"])
+            path = str(read(request("POST", asked("restore", options, id=options.id)))["path"])
             if options.json:
                 terminal.print_json({"path": path})
             else:
                 sys.stdout.write(f"{words.printable(path)}\n")
             return 0
+        case "resume" if options.as_new or options.accept_deletes:
+            # What is decided about one folder is not meant for another.
+            return show(do("as-new" if options.as_new else "accept-deletes", options), options)
+        case "wait":
+            return wait(options)
         case _:
-            return show(read(request("POST", f"/sync/do?{urlencode({'what': wanted(options)})}")), options)
+            chosen = folders(options)
+            return max(show(do(options.action, options, one["name"]), options, among=len(chosen)) for one in chosen)
 
 
-def wanted(options: argparse.Namespace) -> str:
-    """What the daemon is asked to do."""
-    if options.action != "resume":
-        return str(options.action)
-    return "as-new" if options.as_new else "accept-deletes" if options.accept_deletes else "resume"
+def named(options: argparse.Namespace) -> str:
+    """Which folder is meant: its name or an absolute path; "" where none is said."""
+    which: str = options.folder
+    if not which and options.action == "why" and Path(options.path).is_absolute():
+        which = options.path
+    # A name has no slash, and links stay: one in the folder may lead out of it.
+    return os.path.normpath(Path(which).absolute()) if "/" in which or which in (".", "..") else which
 
 
-def show(said: dict[str, Any], options: argparse.Namespace) -> int:
-    """Print how the folder is doing; the exit code says whether it is halted."""
-    print_answer(said, rows, as_json=options.json)
+def asked(action: str, options: argparse.Namespace, folder: str = "", **more: str) -> str:
+    """The path of a request about a folder."""
+    said = {"folder": folder or named(options)} | more
+    return f"/sync{action and f'/{action}'}?{urlencode({name: value for name, value in said.items() if value})}"
+
+
+def do(what: str, options: argparse.Namespace, folder: str = "") -> dict[str, Any]:
+    """Have a folder do something; how it is then."""
+    return read(request("POST", asked("do", options, folder, what=what)))
+
+
+def folders(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """How the folder is that is meant, or else all of them. Raises S3DError where there is none."""
+    if named(options):
+        return [read(request("GET", asked("status", options)))]
+    found: list[dict[str, Any]] = fetch(None)["sync_folders"]
+    if not found:
+        raise S3DError("there is no sync folder", hint="S3D_SYNC_FOLDER=true makes one")
+    return found
+
+
+def show(said: dict[str, Any], options: argparse.Namespace, *, among: int = 1) -> int:
+    """Print how a folder is doing, with its name where it is one of several; the exit code says whether it is
+    halted."""
+    print_answer(said, partial(rows, among=among), as_json=options.json)
     return WRONG if said["halt"] else 0
 
 
-def rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def rows(said: dict[str, Any], *, among: int) -> Iterator[tuple[str, str]]:
     """The folder for a person."""
     since = words.show_age(max(0.0, time.time() - said["since"]))
     reason = f": {words.printable(said['reason'])}" if said["reason"] else ""
-    yield "folder", terminal.paint(said["state"], COLOURS.get(said["state"], "dim")) + f" for {since}{reason}"
+    name = f"{said['name']} is " if among > 1 else ""
+    yield "folder", name + terminal.paint(said["state"], COLOURS.get(said["state"], "dim")) + f" for {since}{reason}"
     if said["hint"]:
         yield "", words.printable(said["hint"])
     unsent = f", {said['unsent']} not sent yet" if said["unsent"] else ""
@@ -80,28 +109,34 @@ def rows(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def wait(options: argparse.Namespace) -> int:
-    """Wait for a round that begins from now on and finds both sides equal, with nothing that is still to be sent."""
-    began = time.monotonic()
-    said = read(request("POST", f"/sync/do?{urlencode({'what': 'now'})}"))
+    """Wait for a round of each folder that begins from now on and finds both sides equal, with nothing that is still to
+    be sent."""
+    ends = math.inf if options.timeout is None else time.monotonic() + options.timeout
+    began = {one["name"]: do("now", options, one["name"]) for one in folders(options)}
+    return max(wait_for(name, said, ends, options, among=len(began)) for name, said in began.items())
+
+
+def wait_for(name: str, said: dict[str, Any], ends: float, options: argparse.Namespace, *, among: int) -> int:
+    """The same of one folder, by what it said first."""
     first, look = said["began"], FIRST_LOOK
     while not (said["ended"] > first and said["state"] == "quiet" and not said["unsent"]):
         if said["halt"] and said["ended"] > first:
-            return show(said, options)
+            break
         if said["state"] == "paused":
             raise S3DError("the sync folder is paused", hint="s3d sync resume")
-        left = math.inf if options.timeout is None else options.timeout - (time.monotonic() - began)
+        left = ends - time.monotonic()
         if left <= 0:
-            show(said, options)
+            show(said, options, among=among)
             return LEFT_BEHIND
         time.sleep(min(look, left))
         look = min(look * 2, LATER_LOOK)
-        said = fetch(None)["sync_folder"]
-    return show(said, options)
+        said = read(request("GET", asked("status", options, name)))
+    return show(said, options, among=among)
 
 
 def show_differences(options: argparse.Namespace) -> int:
     """Print what would be done now, a line each."""
-    for one in read(request("GET", "/sync/diff"))["differences"]:
+    for one in read(request("GET", asked("diff", options)))["differences"]:
         note = "conflict" if one["conflict"] else f"moved from {one['moved_from']}" if one["moved_from"] else ""
         if options.json:
             terminal.print_json(one)
@@ -119,7 +154,7 @@ def check(options: argparse.Namespace) -> int:
     page: dict[str, Any] = {"after": "", "done": False}
     with terminal.Progress(None) as progress:
         while not page["done"]:
-            page = read(request("GET", f"/sync/check?{urlencode({'after': page['after']})}"))
+            page = read(request("GET", asked("check", options, after=page["after"])))
             for name in found:
                 found[name] += page[name]
             progress.add(page["bytes"])
@@ -145,7 +180,7 @@ def check(options: argparse.Namespace) -> int:
 def show_conflicts(options: argparse.Namespace) -> int:
     """Print the conflict copies that wait, a line each."""
     after = ""
-    while page := read(request("GET", f"/sync/conflicts?{urlencode({'after': after})}"))["conflicts"]:
+    while page := read(request("GET", asked("conflicts", options, after=after)))["conflicts"]:
         after = page[-1]["path"]
         for one in page:
             sizes = [side["size"] if side else "" for side in (one["here"], one["remote"])]
@@ -162,7 +197,7 @@ def show_conflicts(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Print what both sides have of a path, and what is done with it."""
-    print_answer(read(request("GET", f"/sync/why?{urlencode({'path': options.path})}")), reasons, as_json=options.json)
+    print_answer(read(request("GET", asked("why", options, path=options.path))), reasons, as_json=options.json)
     return 0
 
 
@@ -199,7 +234,7 @@ def reasons(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def show_lists(options: argparse.Namespace) -> int:
     """Print what is left alone or what is in the trash, a line each."""
-    for one in read(request("GET", "/sync"))[options.action]:
+    for one in read(request("GET", asked("", options)))[options.action]:
         if options.json:
             terminal.print_json(one)
         elif options.action == "left":

@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from s3d import __version__, config, problems
@@ -33,7 +34,8 @@ from s3d.layers.names import Names
 from s3d.layers.queue import Queue
 from s3d.problems import Problem
 from s3d.settings import Settings
-from s3d.sync import Folder, comparison
+from s3d.settings.sync_folder import FIRST
+from s3d.sync import Folder, chosen, comparison
 from s3d.watched import Watched
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Daemon:
         cache: Cache | None = None,
         names: Names | None = None,
         history: History | None = None,
-        folder: Folder | None = None,
+        folders: Mapping[str, Folder] = MappingProxyType({}),
     ) -> None:
         """Take the parts that know."""
         self._history = history
@@ -78,7 +80,7 @@ class Daemon:
         self._queue = queue
         self._cache = cache
         self._names = names
-        self._folder = folder
+        self._folders = folders
         self._tls = tls
         self._started_at = tick()
         self.listening = False
@@ -102,8 +104,7 @@ class Daemon:
             with contextlib.suppress(S3DError):
                 found += problems.of_changes(queue.states(), queue.pending()["oldest_age_seconds"])
                 found += problems.of_queue(queue.paused_lanes(), queue.fullness())
-        if self._folder is not None:
-            found += problems.of_sync(self._folder.reason if self._folder.halt else "")
+        found += problems.of_sync({name: one.reason if one.halt else "" for name, one in self._folders.items()})
         if self.mount is not None:
             said = self.mount.status()
             found += problems.of_mount(mounted=said["mounted"] or self.draining, failing=said["failing"])
@@ -126,6 +127,7 @@ class Daemon:
         health, own = self._far.health, self._far.identities.own
         if self._names is not None:
             self._names.show()
+        folders = {name: cast(SyncStatus, folder.status()) for name, folder in self._folders.items()}
         return {
             "version": __version__,
             "started_at": time_of(self._started_at),
@@ -148,7 +150,8 @@ class Daemon:
             "files": {file.name: {"loaded_at": file.loaded_at, "error": file.error} for file in self._watched},
             "draining": self.draining,
             "read_cache": cast(CacheStatus, self._cache.status()) if self._cache else None,
-            "sync_folder": cast(SyncStatus, self._folder.status()) if self._folder else None,
+            "sync_folder": folders.get(FIRST),
+            "sync_folders": [*folders.values()],
             "tls": {"expires_at": self._tls.expires_at} if self._tls else None,
             "mount": cast(MountStatus, self.mount.status()) if self.mount else None,
         }
@@ -222,16 +225,18 @@ class Daemon:
         StoreFailed."""
         return await self._there().verify(chosen.bucket, chosen.prefix, chosen.after, chosen.block)
 
-    def sync_lists(self) -> dict[str, Any]:
-        """What the sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
-        folder = self._synced()
+    def sync_lists(self, which: str) -> dict[str, Any]:
+        """What a sync folder leaves alone, and what is in its trash. Raises S3Error where there is none."""
+        folder = chosen(self._folders, which)
         return {"left": folder.left_alone(), "trash": folder.trash()}
 
-    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
-        """What both sides of the sync folder have, and what would be done now. Raises S3Error where there is none, or
+    async def sync_look(self, what: str, which: str, path: str, after: str) -> dict[str, Any]:
+        """What both sides of a sync folder have, and what would be done now. Raises S3Error where there is none, or
         nobody can tell."""
-        folder = self._synced()
+        folder = chosen(self._folders, which)
         match what:
+            case "status":
+                return folder.status()
             case "diff":
                 return {"differences": await comparison.differences(folder)}
             case "conflicts":
@@ -241,9 +246,9 @@ class Daemon:
             case _:
                 return await comparison.why(folder, path)
 
-    async def sync(self, what: str) -> dict[str, Any]:
-        """Have the sync folder do something. Raises S3Error."""
-        folder = self._synced()
+    async def sync(self, what: str, which: str) -> dict[str, Any]:
+        """Have a sync folder do something. Raises S3Error."""
+        folder = chosen(self._folders, which)
         match what:
             case "now":
                 folder.tags.again()
@@ -256,14 +261,9 @@ class Daemon:
                 raise S3Error("InvalidRequest", f"There is nothing called {what[:40]!r} to do", status=400)
         return dict(folder.status())
 
-    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
-        """Give back a file of the sync folder's trash. Raises S3Error."""
-        return {"path": await self._synced().restore(id)}
-
-    def _synced(self) -> Folder:
-        if self._folder is None:
-            raise S3Error("NoSuchFolder", "There is no sync folder", status=404, hint="S3D_SYNC_FOLDER=true makes one")
-        return self._folder
+    async def sync_restore(self, id: str, which: str) -> dict[str, Any]:  # noqa: A002 (as the trash calls it)
+        """Give back a file of a sync folder's trash. Raises S3Error."""
+        return {"path": await chosen(self._folders, which).restore(id)}
 
     def _there(self) -> Cache:
         if self._cache is None:

@@ -142,11 +142,13 @@ async def run(
                 )
             )
             inner = queue
-        folder: Folder | None = None
-        if settings.sync_folder.enabled and queue is not None and serves:
-            folder = await parts.enter_async_context(open_folder(settings, queue, queue, far.endpoint, metrics))
+        folders: dict[str, Folder] = {}
+        if queue is not None and serves:
+            for name, kept in settings.folders.items():
+                opening = open_folder(name, kept, settings.folder_dir(name), queue, queue, far.endpoint, metrics)
+                folders[name] = await parts.enter_async_context(opening)
         history = History(metrics, partial(pending_now, queue))
-        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history, folder)
+        daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history, folders)
         known = Known(inner, far.identities)
         if serves and settings.fuse_mount.enabled:
             mount = open_mount(known, settings.fuse_mount, settings.stage_dir, daemon.room, metrics)
@@ -155,7 +157,7 @@ async def run(
         sending: Look | None = None
         if telemetry is not None:
             sending = partial(telemetry.send_metrics, partial(show, daemon, metrics))
-        async with background(queue, cache, names, folder, watched, metrics, history, sending):
+        async with background(queue, cache, names, [*folders.values()], watched, metrics, history, sending):
             if not serves:
                 daemon.draining = True
                 await deliver(queue, stop, locks)
@@ -178,9 +180,8 @@ async def run(
                 log.info("stopping: %d changes are pending, and %.0f s left", changes, seconds)
                 if daemon.mount is not None:
                     await daemon.mount.end()
-            if folder is not None:
-                await folder.finish(deadline - time.monotonic())
-            unsent = folder.unsent if folder is not None else 0
+            await asyncio.gather(*(folder.finish(deadline - time.monotonic()) for folder in folders.values()))
+            unsent = sum(folder.unsent for folder in folders.values())
             return await drain(settings, daemon, queue, deadline, unsent=unsent)
 
 
@@ -189,7 +190,7 @@ async def background(
     queue: Queue | None,
     cache: Cache | None,
     names: Names | None,
-    folder: Folder | None,
+    folders: Sequence[Folder],
     watched: Sequence[Watched[Any]],
     metrics: Metrics,
     history: History,
@@ -205,12 +206,12 @@ async def background(
         if sending is not None:
             running.append(tasks.create_task(for_ever("metrics by OTLP", sending, metrics)))
         running.append(tasks.create_task(for_ever("the counts of a day", history.look, metrics)))
-        if folder is not None and queue is not None:
-            running.append(tasks.create_task(for_ever("the sync folder", folder.look, metrics)))
-            running.append(tasks.create_task(folder.watch()))
-            running.append(tasks.create_task(folder.follow(queue.feed.follow())))
         running.append(tasks.create_task(for_ever("the lag of the loop", partial(watch_loop, metrics), metrics)))
         if queue is not None:
+            for folder in folders:
+                running.append(tasks.create_task(for_ever("the sync folder", folder.look, metrics)))
+                running.append(tasks.create_task(folder.watch()))
+                running.append(tasks.create_task(folder.follow(queue.feed.follow())))
             running += [
                 tasks.create_task(queue.pusher.run()),
                 tasks.create_task(queue.look_after_uploads()),

@@ -7,23 +7,24 @@ from s3d import words
 
 
 def shown(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The cache, the sync folder and the mount, each where it is there, in words."""
+    """The cache, the sync folders and the mount, each where it is there, in words."""
     if cache := said["read_cache"]:
         yield "cache", of_cache(cache)
-    if folder := said["sync_folder"]:
-        yield "folder", of_folder(folder)
+    folders = said["sync_folders"]
+    for folder in folders:
+        yield f"folder {folder['name']}" if len(folders) > 1 else "folder", of_folder(folder)
     if mount := said["mount"]:
         yield "mount", of_mount(mount)
 
 
 def left(said: Mapping[str, Any]) -> str:
     """What is not in the remote yet, of the queue and of the parts that have files before it; "" where it has all."""
-    pending, folder, mount = said["pending"], said["sync_folder"], said["mount"]
+    pending, folders, mount = said["pending"], said["sync_folders"], said["mount"]
     found = []
     if number := pending["changes"]:
         found.append(f"{words.count(number, 'change')}, {words.show_size(pending['bytes'])}")
-    if folder and (number := folder["unsent"]):
-        found.append(f"{words.count(number, 'file')} of the sync folder")
+    if number := sum(folder["unsent"] for folder in folders):
+        found.append(f"{words.count(number, 'file')} of the sync folder{'s' if len(folders) > 1 else ''}")
     if mount and (number := mount["unpublished"]):
         found.append(f"{words.count(number, 'file')} of the mount")
     return ", and ".join(found)
@@ -43,7 +44,7 @@ def of_cache(said: Mapping[str, Any]) -> str:
 
 
 def of_folder(said: Mapping[str, Any]) -> str:
-    """The sync folder."""
+    """A sync folder."""
     counted = {
         "not sent yet": said["unsent"],
         "left alone": said["left_alone"],

@@ -17,7 +17,7 @@ from s3d.settings.opa import Opa
 from s3d.settings.read_cache import ReadCache
 from s3d.settings.remote import Remote
 from s3d.settings.section import Section, reloads, setting_name
-from s3d.settings.sync_folder import SyncFolder
+from s3d.settings.sync_folder import FIRST, SyncFolder, SyncFolders
 from s3d.settings.telemetry import Telemetry
 from s3d.settings.write_queue import WriteQueue
 
@@ -31,6 +31,7 @@ __all__ = [
     "Remote",
     "Settings",
     "SyncFolder",
+    "SyncFolders",
     "Telemetry",
     "WriteQueue",
     "known_settings",
@@ -48,6 +49,7 @@ class Settings(Section):
     write_queue: WriteQueue = Field(default_factory=WriteQueue)
     read_cache: ReadCache = Field(default_factory=ReadCache)
     sync_folder: SyncFolder = Field(default_factory=SyncFolder)
+    sync_folders: SyncFolders = Field(default_factory=SyncFolders)
     opa: Opa = Field(default_factory=Opa)
     telemetry: Telemetry = Field(default_factory=Telemetry)
     fuse_mount: FuseMount = Field(default_factory=FuseMount)
@@ -63,9 +65,15 @@ class Settings(Section):
         return self.read_cache.dir or self.gateway.local_dir / "cache"
 
     @property
-    def sync_dir(self) -> Path:
-        """Where the sync folder keeps what both sides had last."""
-        return self.gateway.local_dir / "sync"
+    def folders(self) -> dict[str, SyncFolder]:
+        """The sync folders that are kept, by name."""
+        first = {FIRST: self.sync_folder} if self.sync_folder.enabled else {}
+        return first | {one.name: one for one in self.sync_folders.listed if one.enabled}
+
+    def folder_dir(self, name: str) -> Path:
+        """Where a sync folder keeps what both sides had last."""
+        there = self.gateway.local_dir / "sync"
+        return there if name == FIRST else there / "folders" / name
 
     @property
     def stage_dir(self) -> Path:
@@ -80,6 +88,7 @@ SECTIONS: tuple[tuple[str, type[Section]], ...] = (
     ("write_queue", WriteQueue),
     ("read_cache", ReadCache),
     ("sync_folder", SyncFolder),
+    ("sync_folders", SyncFolders),
     ("opa", Opa),
     ("telemetry", Telemetry),
     ("fuse_mount", FuseMount),

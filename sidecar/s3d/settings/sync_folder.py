@@ -1,12 +1,18 @@
-"""The sync folder."""
+"""The sync folders: one by settings of its own, and a list of more."""
 
+import difflib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from s3d import documents
 from s3d.settings.section import Section, setting
 from s3d.settings.values import Bytes, Duration, Filter
+
+FIRST = "folder"
+"""What the folder of S3D_SYNC_FOLDER is called."""
+MAX_FOLDERS = 16
 
 
 class SyncFolder(Section):
@@ -88,4 +94,53 @@ class SyncFolder(Section):
         """Refuse a prefix that is no place for paths."""
         if value and (not value.endswith("/") or value.startswith("/") or "//" in value):
             raise ValueError("it is not the path of a folder in a bucket, such as team/docs/")
+        return value
+
+
+class NamedFolder(SyncFolder):
+    """A folder of the list: what S3D_SYNC_FOLDER_DIR sets for the one is `dir` here, and so on."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
+    enabled: bool = Field(default=True)
+
+
+def parse_folders(value: object) -> object:
+    """Read the JSON of a list of folders, and refuse members that no folder has."""
+    if isinstance(value, str):
+        value = documents.parse(value) if value.strip() else ()
+    if not isinstance(value, list | tuple) or not all(isinstance(one, dict | NamedFolder) for one in value):
+        raise ValueError('it is not a list such as [{"name": "docs", "dir": "/srv/docs", "bucket": "team"}]')
+    for one in value:
+        for member in one if isinstance(one, dict) else ():
+            if member not in NamedFolder.model_fields:
+                close = difflib.get_close_matches(str(member), NamedFolder.model_fields, n=1)
+                raise ValueError(
+                    f"{str(member)[:64]!r} is no member of a folder" + (f"; did you mean {close[0]}?" if close else "")
+                )
+    return value
+
+
+Folders = Annotated[tuple[NamedFolder, ...], BeforeValidator(parse_folders)]
+
+
+class SyncFolders(Section):
+    """More sync folders."""
+
+    title = "More sync folders"
+    listed: Folders = setting(
+        "S3D_SYNC_FOLDERS",
+        (),
+        'A list of folders, in JSON or in the settings file, such as `[{"name": "docs", "dir": "/srv/docs", "bucket": '
+        '"team", "prefix": "docs/"}]`. Each has a `name` of small letters, digits, dots and hyphens, and what the '
+        "settings above are called behind `S3D_SYNC_FOLDER_`, in small letters.",
+        max_length=MAX_FOLDERS,
+    )
+
+    @field_validator("listed")
+    @classmethod
+    def check_names(cls, value: tuple[NamedFolder, ...]) -> tuple[NamedFolder, ...]:
+        """Refuse a name that two of them have."""
+        names = [one.name for one in value]
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise ValueError(f"two folders are called {twice!r}")
         return value

@@ -85,7 +85,7 @@ class Doing:
                 continue
             for one in some:
                 outcome.done[one.path] = one.expects if one.do is Do.ADOPT else ""
-                self.metrics.sync_actions.labels(one.do).inc()
+                self.metrics.sync_actions.labels(self.objects.name, one.do).inc()
 
     async def _work(self, queue: Iterator[Action], outcome: Outcome) -> None:
         for action in queue:
@@ -114,7 +114,7 @@ class Doing:
                     outcome.again += 1
                     continue
                 outcome.done[action.path] = etag
-                self.metrics.sync_actions.labels(action.do).inc()
+                self.metrics.sync_actions.labels(self.objects.name, action.do).inc()
 
     async def push(self, action: Action, _: Outcome) -> str | None:
         """Upload a file."""
@@ -146,7 +146,7 @@ class Doing:
             if error.unknown:
                 raise
             return ""
-        self.metrics.sync_copied.inc(action.content.size)
+        self.metrics.sync_copied.labels(self.objects.name).inc(action.content.size)
         return etag
 
     async def pull(self, action: Action, _: Outcome) -> str | None:

@@ -278,7 +278,7 @@ class Folder:
 
     def _count_conflict(self, path: str) -> None:
         self.conflicts += 1
-        self._metrics.sync_conflicts.inc()
+        self._metrics.sync_conflicts.labels(self.objects.name).inc()
         log.warning(
             "the sync folder %s keeps both versions of a file that was changed on both sides", self.objects.name
         )
@@ -415,9 +415,10 @@ class Folder:
             await self.db.write(memory.delivered(found.items()))
 
     def status(self) -> dict[str, Any]:
-        """The folder in counts and reasons, without names."""
+        """The folder in counts and reasons, without names of files."""
         files, alone, trashed = memory.counts(self.db)
         return {
+            "name": self.objects.name,
             "state": self.state,
             "since": self.since,
             "reason": self.reason,
@@ -447,10 +448,11 @@ class Folder:
 
     def _measure(self) -> None:
         files, alone, _ = memory.counts(self.db)
-        self._metrics.sync_files.set(files)
-        self._metrics.sync_left_alone.set(alone)
-        self._metrics.sync_unsent.set(self.unsent)
-        self._metrics.sync_halted.set(self.state is State.HALTED)
+        name = self.objects.name
+        self._metrics.sync_files.labels(name).set(files)
+        self._metrics.sync_left_alone.labels(name).set(alone)
+        self._metrics.sync_unsent.labels(name).set(self.unsent)
+        self._metrics.sync_halted.labels(name).set(self.state is State.HALTED)
 
     async def aclose(self) -> None:
         """Let go of the folder, once no round runs."""

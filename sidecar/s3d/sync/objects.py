@@ -43,7 +43,7 @@ class Objects:
     bucket: str
     prefix: str
     name: str
-    """The folder's, by which its changes are told from others."""
+    """What the folder is called."""
 
     async def pages(self) -> AsyncIterator[Page]:
         """List all of them, past every memory (C-12). Raises S3Error; what was listed before is then not all."""

@@ -1,14 +1,15 @@
-"""Opens the sync folder that the settings describe."""
+"""Opens a sync folder that the settings describe."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from s3d.api import S3
 from s3d.client import Client
 from s3d.clock import MACHINE
 from s3d.metrics import Metrics
-from s3d.settings import Settings
+from s3d.settings import SyncFolder
 from s3d.store.db import Database
 from s3d.store.lock import make_private
 from s3d.sync import memory
@@ -21,20 +22,16 @@ from s3d.sync.plan import Direction
 from s3d.sync.scope import scope
 from s3d.sync.there import Changes
 
-NAME = "folder"
-"""By which the changes of the folder are told from those of others."""
-
 
 @contextlib.asynccontextmanager
 async def open_folder(
-    settings: Settings, s3: S3, changes: Changes, endpoint: str, metrics: Metrics
+    name: str, said: SyncFolder, known_in: Path, s3: S3, changes: Changes, endpoint: str, metrics: Metrics
 ) -> AsyncIterator[Folder]:
-    """The folder, at rest; `look` makes its rounds. The folder itself need not be there yet. Raises ConfigError and
-    StoreFailed."""
-    said = settings.sync_folder
+    """The folder, at rest; `look` makes its rounds. The folder itself need not be there yet, and what is known of it is
+    in a directory of its own. Raises ConfigError and StoreFailed."""
     assert said.dir is not None
-    await asyncio.to_thread(make_private, settings.sync_dir)
-    db = await asyncio.to_thread(Database.open, settings.sync_dir / memory.NAME, memory.SCHEMA)
+    await asyncio.to_thread(make_private, known_in)
+    db = await asyncio.to_thread(Database.open, known_in / memory.NAME, memory.SCHEMA)
     options = Options(
         said.dir,
         endpoint,
@@ -48,7 +45,7 @@ async def open_folder(
         said.stable_for,
         said.trash_for,
     )
-    objects = Objects(Client(s3, origin="sync"), said.bucket, said.prefix, NAME)
+    objects = Objects(Client(s3, origin="sync"), said.bucket, said.prefix, name)
     clock = await asyncio.to_thread(memory.clock, db, MACHINE)
     folder = Folder(objects, db, changes, options, metrics, clock)
     try:

@@ -10,6 +10,9 @@ from s3d.sync.objects import Objects
 CONFLICTS = {"Conflict", "Discarded"}
 """Codes of own changes that were parked since somebody else wrote the key, or the one that they waited for."""
 
+ORIGIN = "sync:"
+"""What the origin of a folder's changes begins with; its name is behind it."""
+
 
 class Changes(Protocol):
     """The write queue, so far as a folder looks into it."""
@@ -52,7 +55,8 @@ async def take_back(changes: Changes, objects: Objects, db: Database) -> bool:
     while page := changes.kept(objects.bucket, objects.prefix, None, after):
         after = page[-1]["seq"]
         for change in page:
-            is_ours = change["origin"] == f"sync:{objects.name}" and change["code"] in CONFLICTS
+            # No other folder has keys here, and this one may have had another name.
+            is_ours = change["origin"].startswith(ORIGIN) and change["code"] in CONFLICTS
             if is_ours and change["state"] == "superseded":
                 # A newer write has the key by now, and the folder is compared with that: nobody need look at this one.
                 await changes.discard(change["bucket"], "", change["seq"])

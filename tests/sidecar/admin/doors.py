@@ -78,6 +78,7 @@ class Told:
             "draining": False,
             "tls": None,
             "sync_folder": None,
+            "sync_folders": [],
             "mount": None,
         }
 
@@ -121,16 +122,16 @@ class Told:
         self.chosen.append(chosen)
         return {"changes": 2}
 
-    async def sync_look(self, what: str, path: str, after: str) -> dict[str, Any]:
+    async def sync_look(self, what: str, which: str, path: str, after: str) -> dict[str, Any]:
         return {"differences": []}
 
-    def sync_lists(self) -> dict[str, Any]:
+    def sync_lists(self, which: str) -> dict[str, Any]:
         return {"left": [{"path": SECRET, "reason": ""}], "trash": []}
 
-    async def sync(self, what: str) -> dict[str, Any]:
+    async def sync(self, what: str, which: str) -> dict[str, Any]:
         return {"what": what}
 
-    async def sync_restore(self, id: str) -> dict[str, Any]:  # noqa: A002
+    async def sync_restore(self, id: str, which: str) -> dict[str, Any]:  # noqa: A002
         return {"id": id}
 
     async def flush(self, chosen: Chosen) -> dict[str, Any]:

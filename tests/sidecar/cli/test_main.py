@@ -244,7 +244,10 @@ def test_run_check_shows_the_settings_and_starts_nothing(cli: Cli, tmp_path: Pat
 
 
 def test_the_settings_that_are_shown_can_be_set(cli: Cli) -> None:
-    shown = dict(cli("run", "--check", S3D_BUCKETS="a,b", S3D_TERMINATION_LOG="/dev/null").lines)
+    folders = '[{"name": "docs", "dir": "/srv/docs", "bucket": "a", "filter": ["a/x/*"], "poll": "5s"}]'
+    set_here = {"S3D_BUCKETS": "a,b", "S3D_TERMINATION_LOG": "/dev/null", "S3D_SYNC_FOLDERS": folders}
+    shown = dict(cli("run", "--check", **set_here).lines)
+    assert "/srv/docs" in shown["S3D_SYNC_FOLDERS"]
     given = {name: value for name, value in shown.items() if value}
     assert dict(cli("run", "--check", **given).lines) == shown
 

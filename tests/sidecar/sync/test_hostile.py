@@ -53,6 +53,22 @@ async def test_a_directory_for_which_no_descriptor_is_left_has_lost_nothing(tmp_
 
 
 @pytest.mark.semantics("S-1b")
+async def test_what_was_sent_under_an_earlier_name_of_the_folder_is_taken_back_too(tmp_path: Path) -> None:
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        await world.settle()
+        world.store.away = True
+        world.write("a", b"mine")
+        await world.rounds()
+        await world.foreign.put("a", b"theirs")
+        world.store.away = False
+        await until(lambda: world.queue.states()["parked"] == 1)
+        world.folder.objects = replace(world.folder.objects, name="renamed")
+        await world.settle()
+        assert sorted(world.here().values()) == [b"mine", b"theirs"]
+
+
+@pytest.mark.semantics("S-1b")
 async def test_a_change_that_is_taken_back_is_compared_with_what_the_remote_has_now(tmp_path: Path) -> None:
     """The listing from before shows it as delivered. By that the version here would count as known to both sides, and
     the remote's would take its place."""

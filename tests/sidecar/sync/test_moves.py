@@ -46,7 +46,7 @@ async def test_a_renamed_directory_is_copied_by_the_remote(tmp_path: Path) -> No
         head = await ask(world.store.s3, "HeadObject", {"Bucket": BUCKET, "Key": f"{PREFIX}new/0.html"})
         assert (head.headers["Content-Type"], head.headers["x-amz-meta-s3d-mode"]) == ("text/html", "x")
         shown = generate_latest(world.folder._metrics.registry).decode()
-        assert f"s3d_sync_copied_bytes_total {float(sum(map(len, world.here().values())))}" in shown
+        assert f's3d_sync_copied_bytes_total{{folder="docs"}} {float(sum(map(len, world.here().values())))}' in shown
         known = row(world.db, "new/1.txt").base
         assert known
         assert known.etag == known.content.md5

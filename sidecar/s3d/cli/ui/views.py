@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from s3d import words
 from s3d.cli import queue
@@ -72,8 +73,14 @@ def lists(said: dict[str, Any]) -> Iterator[tuple[str, str, Sequence[Item]]]:
     """What is in the parts that there are. A part that cannot be read just now shows nothing."""
     if said["mount"]:
         yield "unpublished", "Files of the mount that are no objects yet", listed("/mount", "files", unpublished)
-    if said["sync_folder"]:
-        yield "left", "What the sync folder leaves alone", listed("/sync", "left", left_alone)
+    for folder in said["sync_folders"]:
+        name, is_one = folder["name"], len(said["sync_folders"]) == 1
+        title = f"What the sync folder{'' if is_one else f' {name}'} leaves alone"
+        yield (
+            "left" if is_one else f"left-{name}",
+            title,
+            listed(f"/sync?{urlencode({'folder': name})}", "left", left_alone),
+        )
     if said["read_cache"]:
         yield "cached", "What is cached", listed("/cache?after=0", "entries", cached)
 
@@ -154,7 +161,7 @@ def unpublished(said: dict[str, Any]) -> tuple[str, str]:
 
 
 def left_alone(said: dict[str, Any]) -> tuple[str, str]:
-    """A name that the sync folder leaves alone, or could not do."""
+    """A name that a sync folder leaves alone, or could not do."""
     return said["path"], said["reason"]
 
 
