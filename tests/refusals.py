@@ -8,6 +8,7 @@ and `without` (a header that is not passed on).
 """
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -117,7 +118,11 @@ class Proxy:
                 auto_decompress=False, skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
             ) as session,
             session.request(
-                request.method, URL(self.target + path, encoded=True), headers=headers, data=body, allow_redirects=False
+                request.method,
+                URL(self.target + path, encoded=True),
+                headers=headers,
+                data=io.BytesIO(body) if body else None,
+                allow_redirects=False,
             ) as answer,
         ):
             data = await answer.read()
