@@ -30,7 +30,7 @@ WAITING = 100
 SLOW = 2.0
 """Seconds that each push takes."""
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
-KILLS = int(os.environ.get("S3D_E2E_KILLS") or 60 + SOAK_HOURS * 1500)
+KILLS = int(os.environ.get("S3D_E2E_KILLS") or 40 + SOAK_HOURS * 1500)
 RECOVERY_KILLS = 0.1
 """Share of kills that meet the daemon while it starts."""
 

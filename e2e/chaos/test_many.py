@@ -18,7 +18,7 @@ from tests.daemons import Daemon, StartDaemon
 from tests.remotes import Remote
 
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
-CHANGES = int(os.environ.get("S3D_E2E_CHANGES") or (100_000 if SOAK_HOURS else 10_000))
+CHANGES = int(os.environ.get("S3D_E2E_CHANGES") or (100_000 if SOAK_HOURS else 5000))
 WRITERS = 8
 HELD = {"x-amz-tagging": "s3d.upload=false"}
 OBJECTS = 1500

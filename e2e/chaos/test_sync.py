@@ -25,7 +25,7 @@ from tests.remotes import Remote
 from tests.sidecar.sync.folders import files_of
 
 SOAK_HOURS = float(os.environ.get("S3D_E2E_SOAK_HOURS", "0"))
-OPERATIONS = int(os.environ.get("S3D_E2E_SYNC_OPS") or (20_000 if SOAK_HOURS else 600))
+OPERATIONS = int(os.environ.get("S3D_E2E_SYNC_OPS") or (20_000 if SOAK_HOURS else 400))
 NAMES = [f"{directory}{number:02}.txt" for directory in ("", "d/", "d/e/", "f/") for number in range(50)]
 PREFIX = "docs/"
 TROUBLES = ("refuse", "silence", "drop")
