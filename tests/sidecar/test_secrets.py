@@ -1,6 +1,7 @@
 """Secrets of the remote and of clients are nowhere but in the process: not in logs, metrics, pages, status, errors,
 arguments or files."""
 
+import sys
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -10,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.daemons import StartDaemon
+from tests.daemons import StartDaemon, eventually
+from tests.processes import running, start
 from tests.remotes import Remote
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
@@ -21,7 +23,7 @@ CUSTOMER_KEY = "a-customers-own-key-of-32-bytes!"
 
 @pytest.mark.usefixtures("executed")
 @pytest.mark.semantics("A-5")
-def test_a_secret_appears_nowhere(remote: Remote, bucket: str, start_daemon: StartDaemon) -> None:
+def test_a_secret_appears_nowhere(remote: Remote, bucket: str, start_daemon: StartDaemon, tmp_path: Path) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
     daemon = start_daemon(remote, S3D_BUCKETS=bucket, S3D_LOG_LEVEL="debug", **keys)
     shown = [Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes()]
@@ -56,6 +58,12 @@ def test_a_secret_appears_nowhere(remote: Remote, bucket: str, start_daemon: Sta
     for words in (["status"], ["status", bucket], ["status", f"{bucket}/k"], ["queue", "list"], ["run", "--check"]):
         done = daemon.cli(*words)
         shown += [done.stdout, done.stderr]
+    page = tmp_path / "ui.log"
+    with running(start([sys.executable, "-m", "s3d.cli", "ui"], page, daemon.environment)):
+        eventually(lambda: page.read_text().endswith("\n"))
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with browser.open(page.read_text().strip(), timeout=60) as answer:
+            shown.append(answer.read())
     daemon.terminate()
     shown.append(daemon.log.read_bytes())
     shown += [path.read_bytes() for path in daemon.local_dir.rglob("*") if path.is_file()]
