@@ -1,8 +1,10 @@
-"""What the API server makes of a SyncFolder: defaults, and each rule with a spec that breaks it."""
+"""What the API server makes of SyncFolders, by defaults and by rules that a spec breaks, and of pods that have some."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 
 from e2e.apiserver.conftest import Kubectl, Resources, resources
@@ -13,6 +15,8 @@ from s3d_operator.folder_status import SyncFolderStatus
 from s3d_operator.kube import FOLDERS as RESOURCE
 from s3d_operator.kube import ApiError, Kube
 from s3d_operator.spec import SyncFolderSpec
+from tests.operator.goldens import FOLDERS as GOLDEN
+from tests.operator.goldens import read
 from tests.operator.requests import request
 from tests.operator.test_folder_conditions import HALTED, SEEN, judged
 
@@ -119,6 +123,18 @@ async def test_all_that_can_be_said_is_kept_and_read(sync_folders: Resources) ->
     made = await sync_folders.create("full", FULL, dry=True)
     assert made["spec"] == FULL == dumped(SyncFolderSpec.model_validate(FULL))
     assert everything(SyncFolderSpec) == set(paths(FULL))
+
+
+@pytest.mark.semantics("S-10", "S-11a")
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
+async def test_a_pod_with_folders_is_taken_as_the_webhook_makes_it(
+    kube: Kube, sync_folders: Resources, path: Path
+) -> None:
+    given, specs, operations = read(path)
+    for name, spec in specs["folders"].items():
+        await sync_folders.create(name, spec, dry=True)
+    pod = jsonpatch.apply_patch(given, operations)
+    await request(kube, "POST", "/api/v1/namespaces/default/pods?fieldValidation=Strict&dryRun=All", pod)
 
 
 async def test_a_row_reads_well_without_the_documentation(

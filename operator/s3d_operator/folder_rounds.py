@@ -35,52 +35,56 @@ class FolderRounds:
         """Write the status of one folder where it is another one; without `pods` these are not known yet."""
         metadata, folder = raw["metadata"], read_folder(raw)
         own = [pod for pod in pods or () if is_of(pod, metadata)]
+        name = metadata["name"]
         current = folder_hash(folder.spec) if folder.spec else ""
         seen = [
             SeenFolder(
-                is_outdated=bool(current) and pod.folder_hash != current,
+                is_outdated=bool(current) and pod.folders[name].hash != current,
                 listens=pod.listens,
                 answers=answers.get(pod.uid) is not None,
-                said=report.folder if (report := reports.get(pod.uid)) else None,
+                said=report.folders.get(pod.folders[name].called) if (report := reports.get(pod.uid)) else None,
             )
             for pod in own
         ]
         wanted = folder.spec.gateway_ref.name if folder.spec else ""
         gateway = next((each for each in gateways if each.name == wanted), None)
         status = status_of(raw, folder, gateway, None if pods is None else seen, now)
-        known = {name: metadata[name] for name in ("name", "namespace", "uid")}
+        known = {key: metadata[key] for key in ("name", "namespace", "uid")}
         if status != raw.get("status"):
             await self._kube.apply(FOLDERS, {"metadata": known, "status": status}, COMPONENT, part="status")
         for pod in own:
             report = answers.get(pod.uid)
-            if report and report.folder and report.folder.halt:
-                since = stamp(datetime.fromtimestamp(report.folder.since, UTC))
+            said = report.folders.get(pod.folders[name].called) if report else None
+            if said and said.halt:
+                since = stamp(datetime.fromtimestamp(said.since, UTC))
                 text = (
-                    f"the sync folder {metadata['name']!r} of pod {pod.name} is halted since {since} "
-                    f"({report.folder.halt}): nothing is deleted or replaced there. {SHOW} says what to do"
+                    f"the sync folder {name!r} of pod {pod.name} is halted since {since} "
+                    f"({said.halt}): nothing is deleted or replaced there. {SHOW} says what to do"
                 )
                 for about in (pod.owner, {"apiVersion": API_VERSION, "kind": "SyncFolder"} | known):
                     await self._events.tell(about, Reason.FOLDER_HALTED, text)
 
     async def tell_ends(self, pods: Iterable[Pod], raws: Iterable[Object]) -> None:
-        """Tell of pods that ended with files which were never sent, and whose folder went with them."""
+        """Tell of pods that ended with files which were never sent, by the folders that went with them."""
         known = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"] for raw in raws}
         for pod in pods:
-            if not (pod.folder and pod.left and pod.left.unsent) or pod.folder_outlives or pod.is_expendable:
-                continue
-            text = (
-                f"pod {pod.name} of {pod.created} ended before {pod.left.unsent} changes in its sync folder "
-                f"{pod.folder!r} were sent, and its volume went with it"
-            )
-            await self._events.tell(pod.owner, Reason.FILES_LOST, text)
-            if metadata := known.get((pod.namespace, pod.folder)):
-                about = {name: metadata[name] for name in ("name", "namespace", "uid")}
-                await self._events.tell(
-                    {"apiVersion": API_VERSION, "kind": "SyncFolder"} | about, Reason.FILES_LOST, text
+            unsent = pod.left.unsent if pod.left and not pod.is_expendable else ()
+            for (name, folder), number in zip(pod.folders.items(), unsent, strict=False):
+                if not number or folder.outlives:
+                    continue
+                text = (
+                    f"pod {pod.name} of {pod.created} ended before {number} changes in its sync folder {name!r} were "
+                    "sent, and its volume went with it"
                 )
+                await self._events.tell(pod.owner, Reason.FILES_LOST, text)
+                if metadata := known.get((pod.namespace, name)):
+                    about = {key: metadata[key] for key in ("name", "namespace", "uid")}
+                    await self._events.tell(
+                        {"apiVersion": API_VERSION, "kind": "SyncFolder"} | about, Reason.FILES_LOST, text
+                    )
 
 
 def is_of(pod: Pod, folder: Object) -> bool:
     """Whether a pod has a folder, by the folder's metadata, and its gateway is still to be asked about it."""
-    is_named = (pod.namespace, pod.folder) == (folder["namespace"], folder["name"])
+    is_named = pod.namespace == folder["namespace"] and folder["name"] in pod.folders
     return is_named and not pod.drains and (pod.listens or not pod.is_over)

@@ -1,24 +1,27 @@
-"""Which folder a pod asks for, where its containers have it, and as whom the sidecar has to work there. Pure.
+"""Which folders a pod asks for, where its containers have them, and as whom the sidecar has to work there. Pure.
 
-The folder is a volume of the pod's own: the sidecar mounts it as a container of the app does, and runs as that
+A folder is a volume of the pod's own: the sidecar mounts it as a container of the app does, and runs as that
 container's user, so that each can use what the other has written. Nothing about the app's containers is changed.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import PurePosixPath
 from typing import Any
 
 from s3d import config
 from s3d.errors import ConfigError
+from s3d.settings.sync_folder import MAX_FOLDERS
 from s3d_operator import layout
 from s3d_operator.choice import Gateway, Skip
 from s3d_operator.layout import Object
 from s3d_operator.names import FOLDER
 from s3d_operator.parse import parse_spec
-from s3d_operator.podspec import MESH_PROXIES, annotations, containers
+from s3d_operator.podspec import MESH_PROXIES, containers, folders_named
 from s3d_operator.reasons import Reason
 from s3d_operator.spec import SyncFolderSpec
 
@@ -28,7 +31,7 @@ READ_ONLY = frozenset({"configMap", "secret", "projected", "downwardAPI", "image
 DIES = frozenset({"emptyDir", "ephemeral"})
 """Volumes that go with their pod."""
 WAITS = ["sync", "wait"]
-"""What the container that waits for the folder runs."""
+"""What the container that waits for the folders runs: for all, or for those that are named behind it."""
 FIELDS = {
     "S3D_SYNC_FOLDER_BUCKET": "spec.bucket",
     "S3D_SYNC_FOLDER_PREFIX": "spec.prefix",
@@ -62,19 +65,17 @@ class Folder:
 class Placed:
     """A folder in a pod."""
 
+    name: str
     spec: SyncFolderSpec
     mount: Object
     """How the sidecar mounts it."""
+    kept_in: tuple[str, PurePosixPath]
+    """What has its files, for a person, and which path there."""
     user: int | None
     """As whom the sidecar works there; None where that is not known, and the pod's group lets it."""
     group: int | None
     container: str
     """The container whose user that is."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What of the sidecar's settings is about it."""
-        return settings(self.spec)
 
 
 def read_folder(raw: Object) -> Folder:
@@ -88,8 +89,23 @@ def read_folder(raw: Object) -> Folder:
     return Folder(namespace, name, spec)
 
 
+def settings_of(placed: Sequence[Placed]) -> dict[str, Any]:
+    """The daemon's settings of the folders of a pod, by name. One has settings of its own, and several are a list."""
+    if len(placed) == 1:
+        return settings(placed[0].spec)
+    return {"S3D_SYNC_FOLDERS": [listed(each) for each in placed]} if placed else {}
+
+
+def listed(placed: Placed) -> dict[str, Any]:
+    """A folder of several, as the daemon's list has it: its members are called as the settings of one."""
+    said = settings(placed.spec) | {"S3D_SYNC_FOLDER_DIR": placed.mount["mountPath"]}
+    del said["S3D_SYNC_FOLDER"]
+    members = {name.removeprefix("S3D_SYNC_FOLDER_").lower(): value for name, value in said.items()}
+    return {"name": placed.name} | members
+
+
 def settings(spec: SyncFolderSpec) -> dict[str, Any]:
-    """The daemon's settings of a folder, by name."""
+    """The daemon's settings of a pod's one folder, by name."""
     return {
         "S3D_SYNC_FOLDER": True,
         "S3D_SYNC_FOLDER_DIR": layout.FOLDER_DIR,
@@ -125,31 +141,37 @@ def in_words_of_the_spec(text: str) -> str:
     return re.sub(r"\bS3D_SYNC_FOLDER[A-Z_]*\b", lambda found: FIELDS.get(found[0], found[0]), text)
 
 
-def join(sidecar: Object, placed: Placed) -> Object:
-    """A sidecar that has the folder: its volume, and the user to work there as.
+def join(sidecar: Object, placed: Sequence[Placed]) -> Object:
+    """A sidecar that has the folders: their volumes, and the user to work there as.
 
-    A group that lets it read Secrets stays: the user owns what it makes in the folder.
+    A group that lets it read Secrets stays: the user owns what it makes in the folders.
     """
     security: Object = dict(sidecar["securityContext"])
-    if placed.user is not None:
-        security["runAsUser"] = placed.user
-        if placed.group is not None and security["runAsGroup"] != 0:
-            security["runAsGroup"] = placed.group
-    return sidecar | {"securityContext": security, "volumeMounts": [*sidecar["volumeMounts"], placed.mount]}
+    if known := next((each for each in placed if each.user is not None), None):
+        security["runAsUser"] = known.user
+        if known.group is not None and security["runAsGroup"] != 0:
+            security["runAsGroup"] = known.group
+    mounts = [each.mount for each in placed]
+    return sidecar | {"securityContext": security, "volumeMounts": [*sidecar["volumeMounts"], *mounts]}
 
 
-def waiting(sidecar: Object) -> Object:
-    """An init container that ends when both sides of the folder are equal.
+def waiting(sidecar: Object, placed: Sequence[Placed]) -> Object | None:
+    """An init container that ends when both sides of each folder are equal that the app waits for; None where it waits
+    for none.
 
     It comes after the sidecar has started, so that no probe waits for the remote.
     """
+    names = [each.name for each in placed if each.spec.wait_for_initial_sync]
+    if not names:
+        return None
+    chosen = [] if len(names) == len(placed) else [word for name in names for word in ("--folder", name)]
     local = next(mount for mount in sidecar["volumeMounts"] if mount["mountPath"] == layout.LOCAL_DIR)
     kept = {name: sidecar[name] for name in ("image", "imagePullPolicy", "securityContext")}
     limits = {name: amount for name, amount in sidecar["resources"]["limits"].items() if name != "ephemeral-storage"}
     return {
         "name": layout.WAIT,
         **kept,
-        "args": WAITS,
+        "args": [*WAITS, *chosen],
         "env": [{"name": "S3D_LOCAL_DIR", "value": layout.LOCAL_DIR}],
         "resources": {"requests": sidecar["resources"]["requests"], "limits": limits},
         "volumeMounts": [local | {"readOnly": True}],
@@ -162,21 +184,45 @@ def folder_hash(spec: SyncFolderSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def asked_for(pod: Object) -> str:
-    """The folder that a pod names; empty where it wants none."""
-    return annotations(pod).get(FOLDER, "")
+def hashes(placed: Iterable[Placed]) -> str:
+    """The same of the folders of a pod, in their order."""
+    return ",".join(folder_hash(each.spec) for each in placed)
 
 
-def place(pod: Object, gateway: Gateway, folders: Iterable[Folder]) -> Placed | Skip | None:
-    """Find the folder of a pod that gets a gateway, among those of its namespace; None where it asks for none."""
-    if FOLDER not in annotations(pod):
-        return None
-    name = asked_for(pod)
-    found = next((folder for folder in folders if folder.name == name), None)
+def place(pod: Object, gateway: Gateway, folders: Iterable[Folder]) -> tuple[Placed, ...] | Skip:
+    """Find the folders that a pod names, which gets a gateway, among those of its namespace."""
+    names = folders_named(pod)
+    if problem := problem_of_names(names):
+        return Skip(Reason.INVALID_ANNOTATION, f"annotation {FOLDER} {problem}")
+    known = {folder.name: folder for folder in folders}
+    placed: list[Placed] = []
+    for name in names:
+        found = place_one(pod, gateway, name, known, among=len(names))
+        if isinstance(found, Skip):
+            return found
+        placed.append(found)
+    skips = (keep_apart(one, other) for one, other in combinations(placed, 2))
+    return next((skip for skip in skips if skip), tuple(placed))
+
+
+def problem_of_names(names: Sequence[str]) -> str:
+    """What is wrong about the names of the folders of a pod; empty where nothing is."""
+    if len(names) > MAX_FOLDERS:
+        return f"names {len(names)} SyncFolders, and a pod has {MAX_FOLDERS} at most"
+    if "" in names:
+        return "has a place without a name: write the names of SyncFolders, with commas between them"
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        return f"names SyncFolder {twice!r} twice"
+    return ""
+
+
+def place_one(pod: Object, gateway: Gateway, name: str, folders: Mapping[str, Folder], *, among: int) -> Placed | Skip:
+    """Find one of so many folders of a pod, by its name."""
+    found = folders.get(name)
     if found is None:
         return Skip(
             Reason.NO_SUCH_FOLDER,
-            f"annotation {FOLDER} names SyncFolder {name!r}, which this namespace does not have; a pod has one folder",
+            f"annotation {FOLDER} names SyncFolder {name!r}, which this namespace does not have",
         )
     if found.spec is None or gateway.spec is None:
         return Skip(Reason.INVALID_FOLDER, f"SyncFolder {name!r} cannot be used: {found.problem}")
@@ -192,12 +238,12 @@ def place(pod: Object, gateway: Gateway, folders: Iterable[Folder]) -> Placed | 
             f"SyncFolder {name!r} sends by the write queue of S3Gateway {gateway.name!r}, which is off: set "
             "writeQueue.enabled there",
         )
-    return place_in(pod, gateway, name, found.spec)
+    return place_in(pod, gateway, name, found.spec, layout.folder_dir(name, among))
 
 
-def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec) -> Placed | Skip:
-    """Find the volume of a folder in a pod, and who uses it there."""
-    if any(each["name"] == layout.WAIT and each.get("args") != WAITS for each in containers(pod["spec"])):
+def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec, directory: str) -> Placed | Skip:
+    """Find the volume of a folder in a pod, which the sidecar has at a directory, and who uses it there."""
+    if any(each["name"] == layout.WAIT and (each.get("args") or [])[:2] != WAITS for each in containers(pod["spec"])):
         return Skip(Reason.NAME_TAKEN, f"the pod has a container {layout.WAIT!r} that is not ours: rename it")
     mounts = [
         (container, mount)
@@ -227,8 +273,58 @@ def place_in(pod: Object, gateway: Gateway, name: str, spec: SyncFolderSpec) -> 
             "its securityContext, or fsGroup in that of the pod",
         )
     sub = {"subPath": mount["subPath"]} if mount.get("subPath") else {}
-    placed = {"name": mount["name"], "mountPath": layout.FOLDER_DIR, **sub}
-    return Placed(spec, placed, user or None, group if user else None, container["name"])
+    seen = {"name": mount["name"], "mountPath": directory, **sub}
+    kept_in = what_keeps(volume, mount)
+    return Placed(name, spec, seen, kept_in, user or None, group if user else None, container["name"])
+
+
+def what_keeps(volume: Object, mount: Object) -> tuple[str, PurePosixPath]:
+    """What has the files that a mount shows, and which path there. Two volumes may be one claim, or one place of the
+    node."""
+    path = PurePosixPath("/", mount.get("subPath") or "")
+    if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+        return f"claim {claim!r}", path
+    if host := (volume.get("hostPath") or {}).get("path"):
+        return "the node", PurePosixPath(host) / path.relative_to("/")
+    return f"volume {mount['name']!r}", path
+
+
+def keep_apart(one: Placed, other: Placed) -> Skip | None:
+    """Say why a pod cannot have two folders both: a file or an object in common, which each would take for what
+    somebody did (S-11), or users of whom the sidecar can be one only."""
+    both = f"SyncFolders {one.name!r} and {other.name!r}"
+    a, b = one.spec, other.spec
+    if is_nested(PurePosixPath(a.mount_path), PurePosixPath(b.mount_path)):
+        return Skip(
+            Reason.FOLDERS_OVERLAP,
+            f"{both} are one in the other, by spec.mountPath {a.mount_path} and {b.mount_path}: give each a directory "
+            "of its own",
+        )
+    (kept, path), (kept_too, other_path) = one.kept_in, other.kept_in
+    if kept == kept_too and is_nested(path, other_path):
+        return Skip(
+            Reason.FOLDERS_OVERLAP,
+            f"{both} are one in the other, in {kept} at {path} and {other_path}: give each a volume or a subPath of "
+            "its own",
+        )
+    if a.bucket == b.bucket and (a.prefix.startswith(b.prefix) or b.prefix.startswith(a.prefix)):
+        return Skip(
+            Reason.FOLDERS_OVERLAP,
+            f"{both} have objects of the bucket {a.bucket} in common, by spec.prefix {a.prefix!r} and {b.prefix!r}: "
+            "name folders in one pod whose prefixes do not begin with one another",
+        )
+    if one.user is not None and other.user is not None and one.user != other.user:
+        return Skip(
+            Reason.USERS_DIFFER,
+            f"{both} are used by two users, {one.user} (container {one.container!r}) and {other.user} (container "
+            f"{other.container!r}), and s3d can be one of them: run both as one user, or give the folders to two pods",
+        )
+    return None
+
+
+def is_nested(one: PurePosixPath, other: PurePosixPath) -> bool:
+    """Whether two directories are the same, or one is in the other."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def problem_of_volume(volume: Object, mount: Object, gateway: Gateway) -> str:

@@ -4,6 +4,7 @@ The patch is made of `add` operations alone, and completes what is missing when 
 injecting once. What the user or another webhook has set is never overwritten.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s3d_operator import build, folders, fuse, gateway_settings, layout, mounted
@@ -85,8 +86,8 @@ class Injection:
     warnings: list[str]
 
 
-def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = None) -> Injection:
-    """Make the JSON Patch that gives `pod` the sidecar of `gateway`, with a folder or without, or what is missing."""
+def patch(pod: Object, gateway: Gateway, image: Image, placed: Sequence[Placed] = ()) -> Injection:
+    """Make the JSON Patch that gives `pod` the sidecar of `gateway`, with folders or without, or what is missing."""
     if gateway.spec is None:
         raise ValueError("a gateway without a spec is not wanted by any pod")
     overrides = read_overrides(pod)
@@ -98,10 +99,10 @@ def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = N
     edit.child("metadata", "annotations", default={})
     if CONFIG_HASH not in annotations(edit.pod):
         edit.add(gateway_settings.config_hash(gateway.spec, image), "metadata", "annotations", CONFIG_HASH)
-    if folder and FOLDER_HASH not in annotations(edit.pod):
-        edit.add(folders.folder_hash(folder.spec), "metadata", "annotations", FOLDER_HASH)
+    if placed and FOLDER_HASH not in annotations(edit.pod):
+        edit.add(folders.hashes(placed), "metadata", "annotations", FOLDER_HASH)
     grace = raise_grace(edit, gateway_settings.drain_seconds(gateway.spec, overrides))
-    add_sidecar(edit, gateway, overrides, image, grace, folder)
+    add_sidecar(edit, gateway, overrides, image, grace, placed)
     exclude_from_mesh(edit)
     if annotations(edit.pod).get(ENDPOINT_ENV) != "false":
         for path in app_containers(edit.pod["spec"]):
@@ -115,8 +116,8 @@ def patch(pod: Object, gateway: Gateway, image: Image, folder: Placed | None = N
             "the pod has no securityContext.fsGroup: if the storage of the claim belongs to root, the gateway cannot "
             f"write to it and does not start. Any group works, such as {layout.USER}"
         )
-    if folder:
-        warnings += warnings_of(folder, gateway.spec)
+    # One container may use several folders.
+    warnings += dict.fromkeys(text for folder in placed for text in warnings_of(folder, gateway.spec))
     return Injection(edit.operations, warnings)
 
 
@@ -152,7 +153,7 @@ def raise_grace(edit: "Edit", drain_seconds: int) -> int:
 
 
 def add_sidecar(
-    edit: "Edit", gateway: Gateway, overrides: Overrides, image: Image, grace_seconds: int, folder: Placed | None
+    edit: "Edit", gateway: Gateway, overrides: Overrides, image: Image, grace_seconds: int, placed: Sequence[Placed]
 ) -> None:
     """Put the sidecar before everything but a mesh's proxy, so that init containers can use it too; and its volumes."""
     if gateway.spec is None:
@@ -165,10 +166,9 @@ def add_sidecar(
         grace_seconds=grace_seconds,
         bounds_storage=bounds,
         overrides=overrides,
-        more=(folder.settings if folder else {}) | settings_of_mount(gateway.spec, pod),
+        more=folders.settings_of(placed) | settings_of_mount(gateway.spec, pod),
     )
-    if folder:
-        sidecar = folders.join(sidecar, folder)
+    sidecar = folders.join(sidecar, placed)
     if gateway.spec.fuse_mount.enabled:
         sidecar = fuse.join(sidecar)
     index = position(pod)
@@ -178,10 +178,9 @@ def add_sidecar(
         edit.add(sidecar, "spec", "initContainers", index)
     else:
         complete(edit, ("spec", "initContainers", index), sidecar)
-    if folder and folder.spec.wait_for_initial_sync:
-        inits = edit.at("spec", "initContainers")
-        if not any(container["name"] == layout.WAIT for container in inits):
-            edit.add(folders.waiting(sidecar), "spec", "initContainers", index + 1)
+    inits = edit.at("spec", "initContainers")
+    if (waits := folders.waiting(sidecar, placed)) and not any(each["name"] == layout.WAIT for each in inits):
+        edit.add(waits, "spec", "initContainers", index + 1)
     there = {volume["name"] for volume in edit.child("spec", "volumes", default=[])}
     mount_volume = [fuse.volume()] if gateway.spec.fuse_mount.enabled else []
     for volume in [*build.volumes(gateway.spec, gateway.name), *mount_volume]:

@@ -16,7 +16,9 @@ ENDPOINT = f"http://127.0.0.1:{DOOR_PORT}"
 TLS_ENDPOINT = f"https://127.0.0.1:{DOOR_PORT}"
 LOCAL_DIR = "/var/lib/s3d"
 FOLDER_DIR = "/var/lib/s3d-folder"
-"""Where the sidecar has the sync folder."""
+"""Where the sidecar has the sync folder of a pod with one."""
+FOLDERS_DIR = "/var/lib/s3d-folders"
+"""Where it has those of a pod with several, each in a directory of its name."""
 CONFIG_DIR = "/etc/s3d/config"
 CONFIG_FILE = "settings.json"
 CONFIG = f"{NAME}-config"
@@ -30,6 +32,11 @@ DRAIN_GRACE_SECONDS = 30
 # What may pass until the operator, woken or in its next round, has told a drain job to stop.
 NOTICE_SECONDS = 15
 DEFAULT_REGION = "us-east-1"
+
+
+def folder_dir(name: str, among: int) -> str:
+    """Where the sidecar has a sync folder of a pod that has so many."""
+    return FOLDER_DIR if among == 1 else f"{FOLDERS_DIR}/{name}"
 
 
 @dataclass(frozen=True, slots=True)

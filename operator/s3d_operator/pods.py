@@ -9,19 +9,20 @@ import asyncio
 import builtins
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiohttp
 
 from s3d import problems
 from s3d.problems import AT_RISK_SECONDS, KINDS
+from s3d.settings.sync_folder import FIRST, MAX_FOLDERS
 from s3d_operator import layout
 from s3d_operator.gateway_status import LastPod
 from s3d_operator.kube import Object
-from s3d_operator.names import CONFIG_HASH, DRAINS, EXPENDABLE, FOLDER, FOLDER_HASH, INJECTED
-from s3d_operator.podspec import MESH_PROXIES
+from s3d_operator.names import CONFIG_HASH, DRAINS, EXPENDABLE, FOLDER_HASH, INJECTED
+from s3d_operator.podspec import MESH_PROXIES, annotations, folders_named
 from s3d_operator.reasons import Reason
 from s3d_operator.schema import DNS_NAME
 
@@ -76,10 +77,22 @@ class Left:
     """Those of the changes that wait for a person."""
     is_exact: bool = True
     """False: the gateway said nothing at its end; this is what it said last."""
-    unsent: int = 0
-    """Changes in its sync folder that were not even queued."""
+    unsent: tuple[int, ...] = ()
+    """Changes in its sync folders that were not even queued, by folder; () where there were none."""
     unpublished: int = 0
     """Files of its mount that did not become objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFolder:
+    """A sync folder of a pod."""
+
+    called: str
+    """What the pod's gateway calls it."""
+    hash: str
+    """By which spec of the folder the pod was made."""
+    outlives: bool
+    """Whether the folder is there after the pod has gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +130,8 @@ class Pod:
     """The URL at which its containers find its gateway."""
     goes_past: tuple[str, ...]
     """Containers whose SDKs are not sent there."""
-    folder: str
-    """The sync folder that it has; empty: none."""
-    folder_hash: str
-    """By which spec of the folder it was made."""
-    folder_outlives: bool
-    """Whether the folder is there after the pod has gone."""
+    folders: Mapping[str, PodFolder]
+    """The sync folders that it has, by name, in the order of its gateway."""
     manner: LastPod
     """How it runs."""
     owner: Object
@@ -151,7 +160,10 @@ class Pod:
         try:
             said = json.loads(self.message)
             parked, unsent, unpublished = (count(said.get(name, 0)) for name in ("parked", "unsent", "unpublished"))
-            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=unsent, unpublished=unpublished)
+            each = tuple(
+                count(number) for number in said.get("unsent_by_folder", [unsent] if unsent else [])[:MAX_FOLDERS]
+            )
+            return Left(count(said["changes"]), count(said["bytes"]), parked, unsent=each, unpublished=unpublished)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -186,13 +198,23 @@ def read_pod(raw: Object) -> Pod:
         is_expendable=notes.get(EXPENDABLE) == "true",
         endpoint=endpoint_of(spec),
         goes_past=goes_past(spec),
-        # By both: a pod that was made before the webhook knew folders names one and has none.
-        folder=notes.get(FOLDER, "") if FOLDER_HASH in notes else "",
-        folder_hash=notes.get(FOLDER_HASH, ""),
-        folder_outlives=not {"emptyDir", "ephemeral"} & volume_at(spec, layout.FOLDER_DIR).keys(),
+        folders=folders_of(raw),
         manner=manner_of(metadata, spec),
         owner=owner_of(raw),
     )
+
+
+def folders_of(raw: Object) -> dict[str, PodFolder]:
+    """The sync folders of a pod by name. A pod that was made before the webhook knew folders names one and has none."""
+    noted = annotations(raw).get(FOLDER_HASH)
+    # By what it was made: its author may have changed the names since.
+    made_by = noted.split(",")[:MAX_FOLDERS] if noted is not None else []
+    found: dict[str, PodFolder] = {}
+    for name, spec_hash in zip(folders_named(raw), made_by, strict=False):
+        volume = volume_at(raw.get("spec") or {}, layout.folder_dir(name, len(made_by)))
+        called = FIRST if len(made_by) == 1 else name
+        found[name] = PodFolder(called, spec_hash, not {"emptyDir", "ephemeral"} & volume.keys())
+    return found
 
 
 def refusal_of(status: Object) -> str:
@@ -273,7 +295,7 @@ def owner_of(raw: Object) -> Object:
 
 @dataclass(frozen=True, slots=True)
 class FolderReport:
-    """What a gateway says of its sync folder."""
+    """What a gateway says of a sync folder."""
 
     state: str
     halt: str
@@ -325,8 +347,8 @@ class Report:
     """The identities, beside its own, that have no keys or whose keys the remote refuses."""
     not_taken_over: tuple[str, ...] = ()
     """The fields whose files are wrong, so that it goes on with the last good ones."""
-    folder: FolderReport | None = None
-    """Its sync folder, where it has one."""
+    folders: Mapping[str, FolderReport] = field(default_factory=dict)
+    """Its sync folders, by what it calls them."""
     mounts: bool = False
     """Whether it has the mount."""
 
@@ -353,11 +375,19 @@ class Report:
                 not_taken_over=tuple(
                     field for name, field in FILES.items() if said.get("files", {}).get(name, {}).get("error")
                 ),
-                folder=FolderReport.read(said.get("sync_folder")),
+                folders=folders_in(said),
                 mounts=bool((said.get("mount") or {}).get("mounted")),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from None
+
+
+def folders_in(said: dict[str, Any]) -> dict[str, FolderReport]:
+    """What a gateway says of its sync folders, by name. One of an earlier release has one, and gives it no name."""
+    first = said.get("sync_folder")
+    listed = said.get("sync_folders", [first | {"name": FIRST}] if first else [])[:MAX_FOLDERS]
+    read = {str(each["name"]): FolderReport.read(each) for each in listed}
+    return {name: report for name, report in read.items() if report}
 
 
 def problems_of(said: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from s3d_operator import layout
 from s3d_operator.layout import Object
+from s3d_operator.names import FOLDER
 
 # The proxies of meshes start first, or nothing after them reaches the network; they are no apps.
 MESH_PROXIES = frozenset({"istio-proxy", "linkerd-proxy"})
@@ -32,3 +33,9 @@ def containers(spec: Object) -> list[Object]:
 def annotations(pod: Object) -> dict[str, str]:
     """The annotations of a pod."""
     return pod["metadata"].get("annotations") or {}
+
+
+def folders_named(pod: Object) -> list[str]:
+    """The sync folders that a pod names, as its annotation lists them."""
+    listed = annotations(pod).get(FOLDER)
+    return [] if listed is None else [name.strip() for name in listed.split(",")]

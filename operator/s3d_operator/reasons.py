@@ -27,6 +27,8 @@ class Reason(StrEnum):
     OTHER_GATEWAY = "OtherGateway"
     NO_FOLDER_VOLUME = "NoFolderVolume"
     UNKNOWN_USER = "UnknownUser"
+    USERS_DIFFER = "UsersDiffer"
+    FOLDERS_OVERLAP = "FoldersOverlap"
     EQUAL = "Equal"
     WORKING = "Working"
     WAITING = "Waiting"

@@ -31,7 +31,7 @@ from s3d_operator.config_maps import ConfigMaps
 from s3d_operator.drains import Drains, follow, left_by
 from s3d_operator.events import COMPONENT, Events
 from s3d_operator.folder_rounds import FolderRounds
-from s3d_operator.folders import asked_for, place, read_folder
+from s3d_operator.folders import place, read_folder
 from s3d_operator.gateway_facts import GatewayFacts, facts_of
 from s3d_operator.gateway_status import ClaimStatus, LostChanges
 from s3d_operator.kube import FOLDERS, GATEWAYS, NAMESPACES, PODS, Kube, Object
@@ -41,6 +41,7 @@ from s3d_operator.metrics import ReconcilerMetrics, scrape
 from s3d_operator.names import INJECT, INJECTED, INJECTION
 from s3d_operator.observed import Liveness, Observed, handlers
 from s3d_operator.pods import Left, Pod, Report, read_pod, total
+from s3d_operator.podspec import folders_named
 from s3d_operator.reasons import Reason
 from s3d_operator.rotation import Schedule
 from s3d_operator.status import stamp, status_of
@@ -309,9 +310,9 @@ class Reconciler:
                 continue
             with self.apart(f"pod {namespace}/{name}"):
                 choice = wanted(raw, gateways.get(namespace, []))
-                if isinstance(choice, Gateway) and asked_for(raw):
+                if isinstance(choice, Gateway) and folders_named(raw):
                     if not self.folders.is_complete:
-                        # Nobody knows yet whether it could have its folder; the next round does.
+                        # Nobody knows yet whether it could have its folders; the next round does.
                         continue
                     known = (folder for folder in self.folders.objects.values() if folder.namespace == namespace)
                     placed = place(raw, choice, known)

@@ -319,7 +319,8 @@ def judge_risk(facts: GatewayFacts, pending: Object, now: datetime) -> Judgement
             "RemoteReachable and CredentialsResolved. If a pod is deleted now, what it cannot deliver in its drain "
             "time is lost, unless its queue is in a claim",
         )
-    stuck = [said.folder for said in facts.reports if said.folder and said.folder.is_stuck(now.timestamp())]
+    known = (folder for said in facts.reports for folder in said.folders.values())
+    stuck = [folder for folder in known if folder.is_stuck(now.timestamp())]
     if unsent := total(folder.unsent for folder in stuck):
         return Judgement(
             "True",

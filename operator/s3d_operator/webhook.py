@@ -11,7 +11,7 @@ import base64
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -69,10 +69,10 @@ def denies(opt_in: str, pod: Object) -> bool:
     return opt_in == "pod" or annotations(pod).get(ON_MISSING) == "Deny"
 
 
-def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool, folder: Placed | None = None) -> Object:
+def decide(pod: Object, choice: Gateway | Skip, image: Image, *, denies: bool, placed: Sequence[Placed] = ()) -> Object:
     """The `response` of a review, without its uid; a skip is a denial or a warning."""
     if isinstance(choice, Gateway):
-        injection = patch(pod, choice, image, folder)
+        injection = patch(pod, choice, image, placed)
         verdict: Object = {"allowed": True}
         if injection.operations:
             document = json.dumps(injection.operations).encode()
@@ -138,8 +138,8 @@ class Webhook:
                 async with self.intake.take(request) as body:
                     asked = read_review(body)
                     namespace, pod = asked["namespace"], pod_of(asked)
-                    choice, folder = await self.choose_both(namespace, pod)
-                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod), folder=folder)
+                    choice, placed = await self.choose_both(namespace, pod)
+                    verdict = decide(pod, choice, self.options.image, denies=denies(opt_in, pod), placed=placed)
             except Exception as error:
                 reason = type(error).__name__.removeprefix("HTTP")
                 self.metrics.admissions.labels(opt_in, "error", reason).inc()
@@ -176,19 +176,19 @@ class Webhook:
             result, reason = ("injected" if "patch" in verdict else "unchanged"), ""
         self.metrics.admissions.labels(opt_in, result, reason).inc()
 
-    async def choose_both(self, namespace: str, pod: Object) -> tuple[Gateway | Skip, Placed | None]:
-        """Choose a pod's gateway, and the folder that it names; without the folder it gets neither."""
+    async def choose_both(self, namespace: str, pod: Object) -> tuple[Gateway | Skip, tuple[Placed, ...]]:
+        """Choose a pod's gateway, and the folders that it names; without one of them it gets nothing."""
         choice = await self.choose(namespace, pod)
         if isinstance(choice, Skip):
-            return choice, None
+            return choice, ()
         if choice.spec and choice.spec.fuse_mount.enabled and (skip := await self.judge_mount(namespace, pod)):
-            return skip, None
-        folder = place(pod, choice, (f for f in self.folders.objects.values() if f.namespace == namespace))
-        if isinstance(folder, Skip):
-            # It may merely be new, or have been mended just now.
+            return skip, ()
+        placed = place(pod, choice, (f for f in self.folders.objects.values() if f.namespace == namespace))
+        if isinstance(placed, Skip):
+            # A folder may merely be new, or have been mended just now.
             answer = await self.kube.list(FOLDERS, namespace, seconds=LOOKUP_SECONDS)
-            folder = place(pod, choice, [read_folder(raw) for raw in answer.get("items") or []])
-        return (folder, None) if isinstance(folder, Skip) else (choice, folder)
+            placed = place(pod, choice, [read_folder(raw) for raw in answer.get("items") or []])
+        return (placed, ()) if isinstance(placed, Skip) else (choice, placed)
 
     async def choose(self, namespace: str, pod: Object) -> Gateway | Skip:
         """Choose a pod's gateway; a missing one may merely be new, so the API server is asked before saying so."""

@@ -1,9 +1,9 @@
 """Golden pods: a pod and a gateway, and the patch that makes one of the other; golden jobs that drain a claim.
 
 A file in golden/ holds three documents: the Pod, the S3Gateway's spec, the JSON Patch. One in golden/folders/ has the
-spec of a SyncFolder beside that of the gateway. One in golden/jobs/ holds two: the gateway's spec with how its last pod
-ran, and the Job. `python -m tests.operator.goldens` writes patches and jobs
-anew; a change in one is a change of what users get.
+specs of SyncFolders by name beside that of the gateway. One in golden/jobs/ holds two: the gateway's spec with how its
+last pod ran, and the Job. `python -m tests.operator.goldens` writes patches and jobs anew; a change in one is a change
+of what users get.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from s3d_operator.choice import Gateway, read_gateway
+from s3d_operator.choice import Gateway, Skip, read_gateway
 from s3d_operator.drain_job import drain_job
 from s3d_operator.folders import Folder, Placed, place, read_folder
 from s3d_operator.gateway_status import LastPod
@@ -41,14 +41,20 @@ def folder(spec: dict[str, Any], name: str = "docs") -> Folder:
     return read_folder({"metadata": {"name": name}, "spec": spec})
 
 
+def place_golden(pod: dict[str, Any], given: dict[str, Any]) -> tuple[Placed, ...]:
+    """The folders of a golden pod."""
+    known = [folder(spec, name) for name, spec in given["folders"].items()]
+    placed = place(pod, gateway(given["gateway"]), known)
+    assert not isinstance(placed, Skip), placed
+    return placed
+
+
 def make(path: Path) -> list[dict[str, Any]]:
     """The patch that is made today for what a golden file gives."""
     pod, given, _ = read(path)
     if path.parent != FOLDERS:
         return patch(pod, gateway(given), IMAGE).operations
-    placed = place(pod, gateway(given["gateway"]), [folder(given["folder"])])
-    assert isinstance(placed, Placed), placed
-    return patch(pod, gateway(given["gateway"]), IMAGE, placed).operations
+    return patch(pod, gateway(given["gateway"]), IMAGE, place_golden(pod, given)).operations
 
 
 def write(path: Path) -> None:

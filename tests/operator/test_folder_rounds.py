@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import jsonpatch
 import pytest
 
+from s3d_operator.inject import patch
 from s3d_operator.reconcile import Reconciler
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import Eventually
+from tests.operator.goldens import IMAGE, gateway
+from tests.operator.injections import ANONYMOUS
 from tests.operator.rounds import NOW, QUIET, Door, events, pods_door, put_gateway, put_pod, reconciler, status
-from tests.operator.test_folders import SPEC, asking
+from tests.operator.test_folders import EMPTY, PAGES, SPEC, asking, placed_two, with_two
 from tests.operator.test_folders import injected as with_folder
 from tests.operator.test_pods import ended, running
 
@@ -40,15 +44,75 @@ def put_both(api: ApiServer) -> None:
     put_pod(api, raw | {"status": {"podIP": "127.0.0.1", "initContainerStatuses": [running()]}})
 
 
-def reasons(api: ApiServer) -> dict[str, str]:
-    return {each["type"]: each["reason"] for each in api.objects[PATH]["status"]["conditions"]}
+def reasons(api: ApiServer, path: str = PATH) -> dict[str, str]:
+    return {each["type"]: each["reason"] for each in api.objects[path]["status"]["conditions"]}
+
+
+ONE, TWO = (f"/apis/s3d.dev/v1alpha1/namespaces/shop/syncfolders/{name}" for name in ("one", "two"))
+
+
+def put_several(api: ApiServer, status: dict[str, Any], *volumes: dict[str, Any]) -> None:
+    """A gateway, two folders, and a pod that has them, each in a volume."""
+    put_gateway(api)
+    for path, name, place in ((ONE, "one", "/a"), (TWO, "two", "/b")):
+        spec = SPEC | {"mountPath": place, "prefix": f"{name}/"}
+        known = {"namespace": "shop", "name": name, "uid": f"u-{name}", "generation": 2}
+        api.put(path, {"metadata": known, "spec": spec})
+    pod = with_two(*volumes)
+    raw = jsonpatch.apply_patch(pod, patch(pod, gateway(ANONYMOUS), IMAGE, placed_two(pod)).operations)
+    raw["metadata"] |= {
+        "name": "shop-1",
+        "namespace": "shop",
+        "uid": "u-1",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    put_pod(api, raw | {"status": status})
+
+
+RUNNING = {"podIP": "127.0.0.1", "initContainerStatuses": [running()]}
+
+
+@pytest.mark.semantics("S-10c", "S-11a")
+async def test_each_of_several_folders_has_the_status_that_its_daemon_tells_by_its_name(
+    api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
+) -> None:
+    put_several(api, RUNNING, EMPTY, EMPTY)
+    said = [FOLDER | {"name": "one", "files": 5}, FOLDER | {"name": "two", "state": "halted", "halt": "MassDelete"}]
+    pods_door.said = QUIET | {"sync_folder": None, "sync_folders": said}
+    await eventually(lambda: reconciler.injected.objects)
+    assert await reconciler.round(NOW) == "done"
+    assert reasons(api, ONE) == {"Ready": "Ready", "Synced": "Equal", "Halted": "NotHalted"}
+    assert reasons(api, TWO) == {"Ready": "MassDelete", "Synced": "MassDelete", "Halted": "MassDelete"}
+    assert [api.objects[path]["status"]["files"] for path in (ONE, TWO)] == [5, 3]
+    assert [api.objects[path]["status"]["pods"]["outdated"] for path in (ONE, TWO)] == [0, 0]
+    told = [text for _, reason, text in events(api) if reason == "FolderHalted"]
+    assert len(told) == 2
+    assert all("the sync folder 'two' of pod shop-1" in text for text in told)
+    # What is not said of one is not taken from another.
+    pods_door.said = QUIET | {"sync_folder": None, "sync_folders": [said[0] | {"name": "folder"}, said[1]]}
+    await reconciler.round(NOW)
+    assert reasons(api, ONE)["Synced"] == "PodsUnreachable"
+
+
+@pytest.mark.semantics("S-9", "S-11a")
+async def test_what_went_unsent_is_told_of_those_folders_that_went_with_their_pod(
+    api: ApiServer, reconciler: Reconciler, eventually: Eventually
+) -> None:
+    left = '{"changes": 0, "bytes": 0, "oldest": null, "parked": 0, "unsent": 5, "unsent_by_folder": [3, 2]}'
+    put_several(api, {"phase": "Failed", "initContainerStatuses": [ended(75, left)]}, EMPTY, PAGES)
+    await eventually(lambda: reconciler._ended)
+    await reconciler.round(NOW)
+    found = [(kind, text) for kind, reason, text in events(api) if reason == "FilesLost"]
+    assert {kind for kind, _ in found} == {"Pod", "SyncFolder"}
+    assert len(found) == 2
+    assert all("ended before 3 changes in its sync folder 'one' were sent" in text for _, text in found)
 
 
 async def test_a_round_writes_what_the_pods_say_of_their_folder_and_no_second_time(
     api: ApiServer, reconciler: Reconciler, pods_door: Door, eventually: Eventually
 ) -> None:
     put_both(api)
-    pods_door.said = QUIET | {"sync_folder": FOLDER}
+    pods_door.said = QUIET | {"sync_folder": FOLDER, "sync_folders": [FOLDER | {"name": "folder"}]}
     await eventually(lambda: reconciler.injected.objects)
     assert await reconciler.round(NOW) == "done"
     said = api.objects[PATH]["status"]

@@ -402,7 +402,8 @@ def test_what_a_sync_folder_cannot_send_is_at_risk_after_five_minutes(
         "conflicts": 0,
         "left_alone": 0,
     } | folder
-    report = replace(QUIET, folder=FolderReport(**said))
+    calm = said | {"state": "quiet", "halt": "", "unsent": 0}
+    report = replace(QUIET, folders={"calm": FolderReport(**calm), "docs": FolderReport(**said)})
     assert condition(status_of(GIVEN, GatewayFacts(pods=[Seen(report=report)]), NOW), "DataAtRisk") == expected
 
 

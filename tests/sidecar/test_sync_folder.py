@@ -268,7 +268,9 @@ def test_several_folders_are_kept_apart_and_each_is_told_of_by_its_name(
         (top / "same").write_bytes(top.name.encode())
     shared = {"bucket": bucket, "poll": "200ms", "stable_for": "100ms"}
     listed = [{"name": top.name, "dir": str(top), "prefix": f"{top.name}/", **shared} for top in tops[1:]]
-    daemon = start(start_daemon, remote, bucket, tops[0], S3D_SYNC_FOLDERS=json.dumps(listed))
+    left = tmp_path / "left"
+    more = {"S3D_SYNC_FOLDERS": json.dumps(listed), "S3D_TERMINATION_LOG": str(left)}
+    daemon = start(start_daemon, remote, bucket, tops[0], **more)
     assert daemon.cli("sync", "wait", "--timeout", "60").returncode == 0
     assert daemon.cli("flush").returncode == 0
     client = remote.client()
@@ -283,6 +285,10 @@ def test_several_folders_are_kept_apart_and_each_is_told_of_by_its_name(
     states = {one["name"]: one["state"] for one in daemon.status()["sync_folders"]}
     assert states.pop("media") == "paused"
     assert "paused" not in states.values()
+    waited = daemon.cli("sync", "wait", "--folder", "notes", "--folder", "media").stderr
+    assert b"'media' is paused" in waited
+    assert b"resume --folder media" in waited
+    assert b"said several times" in daemon.cli("sync", "diff", "--folder", "notes", "--folder", "media").stderr
     assert json.loads(daemon.cli("sync", "why", str(tops[2] / "same"), "--json").stdout)["path"] == "same"
     # One that halts leaves the others at work, and the end counts what it has not sent.
     assert daemon.cli("sync", "resume").returncode == 0
@@ -293,3 +299,5 @@ def test_several_folders_are_kept_apart_and_each_is_told_of_by_its_name(
     assert daemon.cli("sync", "wait", "--folder", "media").returncode == 0
     assert daemon.terminate() == 75
     assert client.get_object(Bucket=bucket, Key="media/new")["Body"].read() == b"new"
+    said = json.loads(left.read_text())
+    assert (said["unsent"], said["unsent_by_folder"]) == (1, [0, 0, 1])

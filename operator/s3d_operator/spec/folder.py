@@ -1,6 +1,6 @@
 """The spec of a SyncFolder as a model, named in snake_case: a folder in a pod's volume, and the prefix that it equals.
 
-A pod names its folder by an annotation, so that it has one or none. At which remote the prefix is, the gateway says.
+A pod names its folders by an annotation. At which remote the prefix is, the gateway says.
 """
 
 from typing import ClassVar, Literal
@@ -45,7 +45,7 @@ class SyncFolderSpec(Resource):
     )
     mount_path: str = Field(
         description="Where the container of the app mounts the volume that is the folder. The pod has to have such a "
-        "mount; what it mounts is synced as a whole.",
+        "mount; what it mounts is synced as a whole. Of the folders that a pod has none is in another.",
         pattern=PLACE_PATTERN,
         max_length=512,
     )

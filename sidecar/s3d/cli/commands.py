@@ -193,7 +193,8 @@ def parser() -> Parser:
 
     command = add("sync", "show, pause or resume the sync folders, and their trash", epilog=examples.SYNC)
     for action, choice in actions_of(command, SYNC_ACTIONS):
-        choice.add_argument("--folder", default="", metavar="NAME", help="of which one: its name, or a path in it")
+        which = "of which one: its name, or a path in it"
+        choice.add_argument("--folder", action="append", default=[], metavar="NAME", help=which)
         if action == "resume":
             meant = choice.add_mutually_exclusive_group()
             meant.add_argument("--as-new", action="store_true", help="forget what both sides had: nothing is deleted")

@@ -53,18 +53,22 @@ def sync(options: argparse.Namespace) -> int:
             return max(show(do(options.action, options, one["name"]), options, among=len(chosen)) for one in chosen)
 
 
-def named(options: argparse.Namespace) -> str:
-    """Which folder is meant: its name or an absolute path; "" where none is said."""
-    which: str = options.folder
-    if not which and options.action == "why" and Path(options.path).is_absolute():
-        which = options.path
+def named(options: argparse.Namespace) -> list[str]:
+    """Which folders are meant, each by its name or an absolute path; [] where none is said."""
+    said: list[str] = options.folder
+    if not said and options.action == "why" and Path(options.path).is_absolute():
+        said = [options.path]
     # A name has no slash, and links stay: one in the folder may lead out of it.
-    return os.path.normpath(Path(which).absolute()) if "/" in which or which in (".", "..") else which
+    return [os.path.normpath(Path(one).absolute()) if "/" in one or one in (".", "..") else one for one in said]
 
 
 def asked(action: str, options: argparse.Namespace, folder: str = "", **more: str) -> str:
-    """The path of a request about a folder."""
-    said = {"folder": folder or named(options)} | more
+    """The path of a request about a folder. Raises S3DError where several are said."""
+    if not folder:
+        folder, *others = named(options) or [""]
+        if others:
+            raise S3DError("--folder is said several times", hint="this is about one folder: say it for each")
+    said = {"folder": folder} | more
     return f"/sync{action and f'/{action}'}?{urlencode({name: value for name, value in said.items() if value})}"
 
 
@@ -74,9 +78,9 @@ def do(what: str, options: argparse.Namespace, folder: str = "") -> dict[str, An
 
 
 def folders(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How the folder is that is meant, or else all of them. Raises S3DError where there is none."""
-    if named(options):
-        return [read(request("GET", asked("status", options)))]
+    """How the folders are that are meant, or else all of them. Raises S3DError where there is none."""
+    if wanted := named(options):
+        return [read(request("GET", asked("status", options, one))) for one in wanted]
     found: list[dict[str, Any]] = fetch(None)["sync_folders"]
     if not found:
         raise S3DError("there is no sync folder", hint="S3D_SYNC_FOLDER=true makes one")
@@ -123,7 +127,7 @@ def wait_for(name: str, said: dict[str, Any], ends: float, options: argparse.Nam
         if said["halt"] and said["ended"] > first:
             break
         if said["state"] == "paused":
-            raise S3DError("the sync folder is paused", hint="s3d sync resume")
+            raise S3DError(f"the sync folder {name!r} is paused", hint=f"s3d sync resume --folder {name}")
         left = ends - time.monotonic()
         if left <= 0:
             show(said, options, among=among)

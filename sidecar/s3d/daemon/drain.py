@@ -44,9 +44,11 @@ async def asked_for(locks: Sequence[LockFile]) -> None:
         await asyncio.sleep(ASKED_INTERVAL)
 
 
-async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadline: float, *, unsent: int = 0) -> int:
-    """Push until the deadline; say in one line what is left (Q-12), how many files are unsent (S-9), and how many of
-    the mount are no objects (M-5)."""
+async def drain(
+    settings: Settings, daemon: Daemon, queue: Queue | None, deadline: float, *, unsent: Sequence[int] = ()
+) -> int:
+    """Push until the deadline; say in one line what is left (Q-12), how many files of each folder are unsent (S-9), and
+    how many of the mount are no objects (M-5)."""
     if queue is not None:
         await queue.drain(max(0.0, deadline - time.monotonic()))
     status = daemon.status()
@@ -58,10 +60,12 @@ async def drain(settings: Settings, daemon: Daemon, queue: Queue | None, deadlin
         "oldest": pending["oldest_age_seconds"],
         # What no process delivers before a person has looked at it.
         "parked": pending["changes"] - sum(states.get(state, 0) for state in ON_THE_WAY),
-        **({"unsent": unsent} if unsent else {}),
+        **({"unsent": sum(unsent)} if any(unsent) else {}),
+        # By number: names of folders could be longer than what a kubelet reads of this.
+        **({"unsent_by_folder": list(unsent)} if any(unsent) and len(unsent) > 1 else {}),
         **({"unpublished": unpublished} if unpublished else {}),
     }
-    is_left = bool(pending["changes"] or unsent or unpublished)
+    is_left = bool(pending["changes"] or any(unsent) or unpublished)
     if settings.gateway.termination_log and is_left:
         with contextlib.suppress(OSError):
             settings.gateway.termination_log.write_text(json.dumps(left), encoding="utf-8")

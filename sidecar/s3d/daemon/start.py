@@ -181,7 +181,7 @@ async def run(
                 if daemon.mount is not None:
                     await daemon.mount.end()
             await asyncio.gather(*(folder.finish(deadline - time.monotonic()) for folder in folders.values()))
-            unsent = sum(folder.unsent for folder in folders.values())
+            unsent = [folder.unsent for folder in folders.values()]
             return await drain(settings, daemon, queue, deadline, unsent=unsent)
 
 
