@@ -1,6 +1,9 @@
 """What every test gets: no blocking call of ours on the event loop, real remotes, the real daemon."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
@@ -19,6 +22,14 @@ from tests.semantics import quoted_sentences, sentences
 # Generated examples are the same in every run, and a busy machine fails none of them.
 settings.register_profile("s3d", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("s3d")
+
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""Bytes."""
+# Directories of tests are in memory where there is room: no test is about a disk, and that was a quarter of the time.
+# What crashes and power cuts leave of a disk is the business of e2e/.
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 ITERATION = "os.scandir"
 """What blockbuster calls the iterator of os.scandir()."""

@@ -211,10 +211,12 @@ def test_what_is_tried_again_and_again_is_named_with_the_reason(
     daemon = start_daemon(proxy.remote, S3D_BUCKETS=bucket, **HURRIED)
     proxy.set({"path": f"/{bucket}/odd", "method": "PUT", "status": status, "code": code})
     daemon.client().put_object(Bucket=bucket, Key="odd", Body=b"x")
+
+    def named() -> list[tuple[str, str, str]]:
+        return [(one["bucket"], one["key"], one["code"]) for one in daemon.ask("/status")["tried"]]
+
     # Only what waits is named, and not while it is on its way.
-    found: list[dict[str, str]] = []
-    eventually(lambda: bool(found.extend(daemon.ask("/status")["tried"]) or found))
-    assert [(one["bucket"], one["key"], one["code"]) for one in found] == [(bucket, "odd", code)]
+    eventually(lambda: named() == [(bucket, "odd", code)])
     eventually(lambda: b"tried.0.key\todd" in daemon.cli("status").stdout)
     assert "tried" not in daemon.status(), "the metrics door shows no keys"
     proxy.set()
