@@ -294,14 +294,14 @@ def keep_apart(one: Placed, other: Placed) -> Skip | None:
     somebody did (S-11), or users of whom the sidecar can be one only."""
     both = f"SyncFolders {one.name!r} and {other.name!r}"
     a, b = one.spec, other.spec
-    if is_nested(PurePosixPath(a.mount_path), PurePosixPath(b.mount_path)):
+    if config.is_nested(PurePosixPath(a.mount_path), PurePosixPath(b.mount_path)):
         return Skip(
             Reason.FOLDERS_OVERLAP,
             f"{both} are one in the other, by spec.mountPath {a.mount_path} and {b.mount_path}: give each a directory "
             "of its own",
         )
     (kept, path), (kept_too, other_path) = one.kept_in, other.kept_in
-    if kept == kept_too and is_nested(path, other_path):
+    if kept == kept_too and config.is_nested(path, other_path):
         return Skip(
             Reason.FOLDERS_OVERLAP,
             f"{both} are one in the other, in {kept} at {path} and {other_path}: give each a volume or a subPath of "
@@ -320,11 +320,6 @@ def keep_apart(one: Placed, other: Placed) -> Skip | None:
             f"{other.container!r}), and s3d can be one of them: run both as one user, or give the folders to two pods",
         )
     return None
-
-
-def is_nested(one: PurePosixPath, other: PurePosixPath) -> bool:
-    """Whether two directories are the same, or one is in the other."""
-    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def problem_of_volume(volume: Object, mount: Object, gateway: Gateway) -> str:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -265,7 +265,7 @@ def check_sync(settings: Settings) -> None:
         check_folder(settings, name, said)
     for (name, one), (other_name, other) in combinations(folders.items(), 2):
         hint = "give each a directory and a prefix of its own"
-        if one.dir and other.dir and is_nested(one.dir, other.dir):
+        if one.dir and other.dir and is_nested(one.dir.resolve(), other.dir.resolve()):
             raise ConfigError(
                 f"the sync folders {name!r} and {other_name!r} are one in the other: {one.dir} and {other.dir}",
                 hint=hint,
@@ -293,16 +293,15 @@ def check_folder(settings: Settings, name: str, said: SyncFolder) -> None:
     if settings.fuse_mount.enabled and settings.fuse_mount.dir is not None:
         used.append(settings.fuse_mount.dir)
     for own in used:
-        if is_nested(said.dir, own):
+        if is_nested(said.dir.resolve(), own.resolve()):
             raise ConfigError(
                 f"{where}{'_DIR' if is_first else ''}: {said.dir} and {own}, which is s3d's own, are one in the other",
                 hint="give the folder a directory of its own",
             )
 
 
-def is_nested(one: Path, other: Path) -> bool:
-    """Whether two directories are the same, or one is in the other."""
-    one, other = one.resolve(), other.resolve()
+def is_nested(one: PurePath, other: PurePath) -> bool:
+    """Whether two directories are the same, or one is in the other, by their paths alone."""
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
