@@ -9,11 +9,12 @@ import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
+from tests import processes
 from tests.daemons import daemon, start_daemon
 from tests.gateways import quick
 from tests.mounts import mount, mount_dir, mounted
 from tests.moves import moves
-from tests.processes import executed, nursery
+from tests.nursery import Nursery
 from tests.refusals import refusing
 from tests.relays import away, relay
 from tests.remotes import bucket, minio, moto, remote, versitygw
@@ -42,14 +43,12 @@ __all__ = [
     "away",
     "bucket",
     "daemon",
-    "executed",
     "minio",
     "moto",
     "mount",
     "mount_dir",
     "mounted",
     "moves",
-    "nursery",
     "quick",
     "refusing",
     "relay",
@@ -57,6 +56,21 @@ __all__ = [
     "start_daemon",
     "versitygw",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[None]:
+    """Daemons, and proxies that tests put before a remote, are forked."""
+    processes.nursery = Nursery()
+    yield
+    processes.nursery.close()
+    processes.nursery = None
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is started is started by its command."""
+    monkeypatch.setattr(processes, "nursery", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,14 +12,11 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import pytest
 
 from tests.nursery import Forked, Nursery
 
@@ -71,23 +68,8 @@ class Program:
         return self.log.read_text(errors="replace")
 
 
-_nursery: Nursery | None = None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nursery() -> Iterator[None]:
-    """Daemons, and proxies that tests put before a remote, are forked."""
-    global _nursery  # noqa: PLW0603
-    _nursery = Nursery()
-    yield
-    _nursery.close()
-    _nursery = None
-
-
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is started is started by its command."""
-    monkeypatch.setattr(sys.modules[__name__], "_nursery", None)
+nursery: Nursery | None = None
+"""What forks daemons, and proxies that tests put before a remote; None: all are started by their commands."""
 
 
 def start(command: Sequence[str | Path], log: Path, environment: Mapping[str, str], cwd: Path | None = None) -> Program:
@@ -96,8 +78,8 @@ def start(command: Sequence[str | Path], log: Path, environment: Mapping[str, st
     words = [str(word) for word in command]
     variables = {**inherited, "LC_ALL": "C.UTF-8", **environment}
     with log.open("ab") as output:
-        if _nursery is not None and _nursery.has(words, environment):
-            return Program(_nursery.start(words, output.fileno(), variables, cwd), log)
+        if nursery is not None and nursery.has(words, environment):
+            return Program(nursery.start(words, output.fileno(), variables, cwd), log)
         process = subprocess.Popen(
             words,
             env=variables,

@@ -32,3 +32,9 @@ def test_one_flipped_bit_makes_it_fail() -> None:
     played = play("--flip")
     assert played.returncode == 1, played.stdout + played.stderr
     assert "NOT silent/film.mp4: bytes:" in played.stdout
+
+
+def test_it_needs_no_test_runner() -> None:
+    """`make demo` has an environment of its own, with what it needs alone."""
+    command = "import sys; sys.modules['pytest'] = None; import e2e.demo.demo"
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True, timeout=60)
