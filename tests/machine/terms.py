@@ -101,9 +101,10 @@ class Termed(Kept):
         if not right:
             self.onion.flaky.release()
 
-    @rule(key=keys)
-    def park(self, key: str) -> None:
-        """Somebody else writes a key before what is always compared is pushed: both are kept (Q-18b)."""
+    @rule(key=keys, upon=st.booleans())
+    def park(self, key: str, upon: bool) -> None:
+        """Somebody else writes a key before what is always compared is pushed: both are kept (Q-18b), also when
+        something is made upon what is kept (Q-2c)."""
         self.deliver(key)
         states = self.model.states(key)
         if self.held or self.pending(key) or len(states) > 1 or self.onion.expects_anything(key):
@@ -123,6 +124,10 @@ class Termed(Kept):
         # It is kept back: a write of anybody's takes its place (Q-2a).
         self.newest.pop(key, None)
         self.deliver(key)
+        if upon:
+            newer = self.client("PutObject", key, b"upon it", terms=Terms(expects=md5(b"of the sync"), conflict="Park"))
+            if isinstance(newer, Answer):
+                raise Wrong(f"a put of {key!r} replaces what its maker has not seen")
         there = self.onion.run(self._at_remote(key))
         if there is None or there.number != foreign:
             raise Wrong(f"what somebody else wrote to {key!r} is overwritten")

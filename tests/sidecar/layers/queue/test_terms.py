@@ -20,7 +20,7 @@ from s3d.errors import S3Error
 from s3d.feed import Event, Feed, Why
 from s3d.layers.queue import Queue
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
-from s3d.protocol import answers
+from s3d.protocol import answers, encode
 from tests.callers import ask, door_call
 from tests.clients import raw
 from tests.daemons import StartDaemon, drained, eventually
@@ -46,6 +46,20 @@ class Ignoring:
             headers = call.wire.headers.copy()
             headers.popall(header, None)
             call = replace(call, wire=replace(call.wire, headers=headers))
+        return await self.inner(call)
+
+
+@dataclass
+class Unable:
+    """A store that takes no put with a condition."""
+
+    inner: S3
+    code: str
+
+    async def __call__(self, call: Call) -> Reply:
+        said = call.wire.headers
+        if call.operation == "PutObject" and ("If-Match" in said or "If-None-Match" in said):
+            return encode.refusal(call, S3Error(self.code, "A header is not known", status=501))
         return await self.inner(call)
 
 
@@ -184,18 +198,91 @@ async def test_a_write_says_itself_that_it_overwrites(queue: Queue, store: Watch
     assert await content(store.fake, "k") == b"c"
 
 
-@pytest.mark.semantics("Q-18b")
-async def test_what_is_written_between_the_look_and_the_push_is_found_out(queue: Queue, store: Watched) -> None:
-    """Once the store is known to honour conditions; at first the push itself says that there is no such object."""
-    await deliver_and_refuse(queue)
+@pytest.mark.semantics("Q-18b", "Q-18g")
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "never-asked"])
+@pytest.mark.parametrize("there", [True, False], ids=["over", "new"])
+async def test_what_is_written_between_the_look_and_the_push_is_found_out(
+    queue: Queue, store: Watched, is_known: bool, there: bool
+) -> None:
+    """Whether or not the store is known to honour conditions."""
+    if is_known:
+        await deliver_and_refuse(queue)
+    await put(queue, "one", b"a")
+    await until(delivered(queue, "one"))
+    key = "one" if there else "other"
 
     async def foreign() -> None:
-        await put(store.fake, "k", b"b")
+        await put(store.fake, key, b"b")
 
     store.before["PutObject"] = foreign
+    await put(queue, key, b"c", Terms(expects=A if there else "", conflict="Park"))
+    await until(parked(queue, key))
+    assert await content(store.fake, key) == b"b"
+    # The store has minded the condition: it is not looked at before any more.
+    await queue.retry(BUCKET, key, None)
+    await until(delivered(queue, key))
+    before = store.of(key).count("HeadObject")
+    await put(queue, key, b"d", Terms(expects=C, conflict="Park"))
+    await until(delivered(queue, key))
+    assert store.of(key).count("HeadObject") == before + (not there and not is_known)
+
+
+@pytest.mark.semantics("Q-18g")
+@pytest.mark.parametrize("code", ["NotImplemented", "InvalidArgument"])
+async def test_a_store_that_does_not_take_a_condition_is_sent_none(tmp_path: Path, code: str) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    store = Watched(Unable(fake, code), fake, [], {})
+    async with at_work(tmp_path, store) as queue:
+        await put(queue, "k", b"a", ALWAYS)
+        await until(delivered(queue, "k"))
+        await put(queue, "new", b"a", ALWAYS)
+        await until(delivered(queue, "new"))
+        first, second = (
+            [said for one, of, said in store.seen if (one, of) == ("PutObject", key)] for key in ("k", "new")
+        )
+        # With the condition, without it, and the question whether it is honoured; later without it at once.
+        assert first[:2] == ["*", ""]
+        assert second == [""]
+        await put(store.fake, "k", b"b")
+        await put(queue, "k", b"c", Terms(expects=A, conflict="Park"))
+        await until(parked(queue, "k"))
+        assert await content(store.fake, "k") == b"b"
+
+
+@pytest.mark.semantics("Q-2c")
+async def test_what_was_made_upon_what_is_kept_beside_another_replaces_neither(queue: Queue, store: Watched) -> None:
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    await put(store.fake, "k", b"b")
     await put(queue, "k", b"c", Terms(expects=A, conflict="Park"))
     await until(parked(queue, "k"))
+    for act in (put(queue, "k", b"a", Terms(expects=C)), delete(queue, "k", Terms(expects=C))):
+        with pytest.raises(S3Error) as refused:
+            await act
+        assert (refused.value.code, refused.value.status) == ("PreconditionFailed", 412)
     assert await content(store.fake, "k") == b"b"
+    # A person who has it tried again means to replace the other.
+    await queue.retry(BUCKET, "k", None)
+    await until(delivered(queue, "k"))
+    assert await content(store.fake, "k") == b"c"
+
+
+@pytest.mark.semantics("Q-2c")
+async def test_what_was_made_upon_what_is_on_its_way_meets_the_same_conflict(queue: Queue, store: Watched) -> None:
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    await put(store.fake, "k", b"b")
+
+    async def newer() -> None:
+        await put(queue, "k", b"d", Terms(expects=C, conflict="Park"))
+
+    store.before["HeadObject"] = newer
+    await put(queue, "k", b"c", Terms(expects=A, conflict="Park"))
+    await until(lambda: store.before == {} and parked(queue, "k")())
+    assert await content(store.fake, "k") == b"b"
+    assert await content(queue, "k") == b"d"
+    assert {one["code"] for one in queue.kept("", "", None, 0)} == {"Conflict"}
 
 
 @pytest.mark.semantics("Q-18b", "Q-18e")
@@ -314,6 +401,33 @@ async def test_what_is_written_through_keeps_the_same_terms(queue: Queue, store:
         assert refused.value.status == 412
     assert await put(queue, "k", b"c", Terms(expects=A, after=(BUCKET, "k", A))) == C
     assert await content(store.fake, "k") == b"c"
+
+
+@pytest.mark.semantics("Q-18g")
+@pytest.mark.parametrize("takes_conditions", [True, False])
+async def test_what_is_written_through_is_on_condition_where_the_store_takes_one(
+    tmp_path: Path, takes_conditions: bool
+) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    await ask(fake, "PutBucketVersioning", {"Bucket": BUCKET, "VersioningConfiguration": {"Status": "Enabled"}})
+    await put(fake, "k", b"a")
+    store = Watched(fake if takes_conditions else Unable(fake, "NotImplemented"), fake, [], {})
+
+    async def foreign() -> None:
+        await put(fake, "k", b"b")
+
+    if takes_conditions:
+        store.before["PutObject"] = foreign
+    async with at_work(tmp_path, store) as queue:
+        with pytest.raises(S3Error) as refused:
+            await put(queue, "k", b"c", Terms(expects=A))
+        if takes_conditions:
+            assert (refused.value.status, await content(fake, "k")) == (412, b"b")
+        else:
+            assert refused.value.status == 501
+            await put(queue, "k", b"c", Terms(expects=A))
+            assert await content(fake, "k") == b"c"
 
 
 @pytest.mark.semantics("Q-2b", "Q-18e")

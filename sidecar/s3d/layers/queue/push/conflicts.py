@@ -19,7 +19,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.push import send
 from s3d.layers.queue.push.send import PUSHES
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
-from s3d.layers.queue.rows import transitions
+from s3d.layers.queue.rows import order, transitions
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.metrics import Metrics
 from s3d.protocol import checksums
@@ -36,6 +36,8 @@ NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 OTHERWISE = frozenset(["PreconditionFailed", "NoSuchKey"])
 """Errors that say that what a condition asks for is not there. If-Match on a put of a key that has no object is
 answered with NoSuchKey (AWS S3 user guide, conditional writes)."""
+LACKING = frozenset(["NotImplemented", "InvalidArgument", "InvalidRequest"])
+"""Errors of a store that does not know a condition."""
 UNMET = OTHERWISE | {"NotImplemented"}
 """Errors by which a condition is refused, or not known after all."""
 
@@ -55,6 +57,12 @@ class Context:
 
 class Conflict(S3Error):
     """Somebody else wrote the object while the change waited, and the settings keep both."""
+
+    def __init__(self, shown: str, expected: str) -> None:
+        """Take the ETag that the remote shows, "" for no object, and what was expected, in words."""
+        there = shown or "no object"
+        super().__init__(order.CONFLICT, f"somebody else wrote the key: the remote shows {there} instead of {expected}")
+        self.shown = shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ async def push(context: Context, change: Change) -> Answer:
     if change.op == "delete" and shown:
         return await delete(context, change, shown)
     reply = await replace(context, change, shown)
-    await ask(context, change)
+    await ask(context, change, over=bool(shown))
     return reply
 
 
@@ -95,19 +103,27 @@ async def on_condition(context: Context, change: Change, condition: Mapping[str,
 
 
 async def replace(context: Context, change: Change, shown: str | None) -> Answer:
-    """Push a change over what a HEAD has just shown: one that is always compared, on condition that it is still there.
+    """Push a change over what a HEAD has just shown: one that is not to replace what somebody else wrote, on condition
+    that it is still there (Q-18g).
 
     Raises Unavailable where it is not any more: the next attempt compares anew.
     """
-    condition = condition_on(context, change, shown) if change.always and shown is not None else {}
+    keeps = change.always or keeps_both(context, change)
+    condition = condition_after_look(context, change, shown) if keeps and shown is not None else {}
     if not condition:
         return await PUSHES[change.op](context.send, change)
     try:
         return await on_condition(context, change, condition)
     except S3Error as error:
         if error.code in OTHERWISE:
+            await learn_of_put(context, condition, error)
             raise not_sent(error) from error
-        raise
+        if error.unknown or error.code not in LACKING:
+            raise
+    answer = await PUSHES[change.op](context.send, change)
+    # It was the condition, and nothing else, that the remote does not take.
+    context.facts.traits.lacks.update(condition)
+    return answer
 
 
 async def delete(context: Context, change: Change, shown: str) -> Answer:
@@ -146,31 +162,41 @@ async def learn_of_deletes(context: Context, *, honoured: bool) -> None:
         log.error("what the remote honours cannot be kept: %s", failure)
 
 
-async def ask(context: Context, change: Change) -> None:
-    """Find out, once a life, whether the remote honours If-None-Match on a put, at an object that was just delivered.
+async def learn_of_put(context: Context, condition: Mapping[str, str], error: S3Error) -> None:
+    """Note that the remote honours a condition on a put, where it has refused one for its sake."""
+    if error.code != "PreconditionFailed":
+        return
+    try:
+        await context.facts.traits.refused_put(condition)
+    except StoreFailed as failure:
+        log.error("what the remote honours cannot be kept: %s", failure)
 
-    The put cannot succeed: the object is there, and the digest is not its body's. A store that minds neither would
-    store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any push may.
+
+async def ask(context: Context, change: Change, *, over: bool) -> None:
+    """Find out, once a life, whether the remote honours If-None-Match on a put, or If-Match after one that was made
+    `over` another object. It is found out at an object that was just delivered.
+
+    The put cannot succeed: the object is there, and is not that of no bytes, nor is the digest its body's. A store that
+    minds neither would store the same bytes again. Raises Unavailable where it stays unanswered: it may arrive, as any
+    push may.
     """
     traits = context.facts.traits
     # A small body, which is in the row: it is sent once more for the answer's sake alone.
     useful = change.op == "put" and change.inline and not context.facts.buckets.ordered(change.bucket)
-    if traits.asked or not useful or traits.honours("if-none-match"):
+    condition = says(NOTHING if over else "")
+    (name,) = condition
+    if not useful or name in traits.asked or traits.honours(name):
         return
-    traits.asked = True
-    asking = {"if-none-match": "*", "Content-MD5": checksums.content_md5(NOTHING)}
+    traits.asked.add(name)
+    asking = {**condition, "Content-MD5": checksums.content_md5(NOTHING)}
     try:
         await send.put(context.send, change, asking)
     except S3Error as error:
         if error.unknown or isinstance(error, Unavailable):
-            traits.asked = False
+            traits.asked.discard(name)
         if error.unknown:
             raise
-        if error.code == "PreconditionFailed":
-            try:
-                await traits.refused_put(asking)
-            except StoreFailed as failure:
-                log.error("what the remote honours cannot be kept: %s", failure)
+        await learn_of_put(context, asking, error)
 
 
 def condition_on(context: Context, change: Change, there: str | None) -> Mapping[str, str]:
@@ -188,8 +214,25 @@ def condition_on(context: Context, change: Change, there: str | None) -> Mapping
         or (there is None and not context.facts.seen_etags.expects_new(change.bucket))
     ):
         return {}
-    name, value = ("if-match", f'"{there}"') if there else ("if-none-match", "*")
-    return {name: value} if traits.honours(name) else {}
+    return {name: value for name, value in says(there or "").items() if traits.honours(name)}
+
+
+def condition_after_look(context: Context, change: Change, shown: str) -> Mapping[str, str]:
+    """The condition that what a HEAD has shown is still there, also where nobody knows whether the remote honours it:
+    one that does not loses nothing by it."""
+    if change.op != "put":
+        return condition_on(context, change, shown)
+    return {name: value for name, value in says(shown).items() if name not in context.facts.traits.lacks}
+
+
+def says(there: str) -> Mapping[str, str]:
+    """The condition on a put that an ETag, "" for no object, is there."""
+    return {"if-match": f'"{there}"'} if there else {"if-none-match": "*"}
+
+
+def keeps_both(context: Context, change: Change) -> bool:
+    """Whether a change is kept beside what somebody else wrote, instead of replacing it."""
+    return (change.conflict or context.settings.conflict) == "Park"
 
 
 async def compare(context: Context, change: Change) -> str | None:
@@ -220,8 +263,8 @@ async def compare(context: Context, change: Change) -> str | None:
 async def differs(context: Context, change: Change, shown: str) -> None:
     """Note that somebody else wrote a change's key. Raises Conflict where both are to be kept."""
     base = change.base
-    there, expected = shown or "no object", "an older object" if base is None else base or "no object"
-    park = (change.conflict or context.settings.conflict) == "Park"
+    expected = "an older object" if base is None else base or "no object"
+    park = keeps_both(context, change)
     log.warning(
         "%s of %s/%s (change %d, ETag %s): somebody else wrote the key, the remote shows %s instead of %s; %s",
         change.op,
@@ -229,16 +272,15 @@ async def differs(context: Context, change: Change, shown: str) -> None:
         change.key,
         change.seq,
         change.etag or "none",
-        there,
+        shown or "no object",
         expected,
         "both are kept" if park else "it is overwritten",
     )
     context.metrics.conflicts.labels("parked" if park else "overwritten").inc()
-    # From now on this is what was seen: a person who has the change tried again means it.
     context.facts.seen_etags.saw(change.bucket, change.key, shown)
-    await context.db.write(transitions.based_on(change.seq, shown))
     if park:
-        raise Conflict("Conflict", f"somebody else wrote the key: the remote shows {there} instead of {expected}")
+        raise Conflict(shown, expected)
+    await context.db.write(transitions.based_on(change.seq, shown))
 
 
 async def look(context: Context, change: Change) -> Shown | None:

@@ -251,10 +251,7 @@ class Pusher:
             except CorruptBody as error:
                 await self._quarantine(change, error)
             except conflicts.Conflict as error:
-                await self._record(
-                    change, State.PARKED, code=error.code, reason=error.message, next_at=self._clock.now()
-                )
-                self._count("parked", error.code)
+                await self._keep_both(change, error)
             except S3Error as error:
                 await self._judge(change, error)
             except Exception as bug:
@@ -299,6 +296,13 @@ class Pusher:
         except Exception:
             log.exception("a bug, or a disk that fails: %s is not handed to the read cache", describe(change))
             self._metrics.background_failures.labels("the hand-over to the read cache").inc()
+
+    async def _keep_both(self, change: Change, error: conflicts.Conflict) -> None:
+        """Park a change beside what somebody else wrote. A person who has it tried again means to replace that, and
+        nobody else does: what was queued behind it was made upon what it was made upon."""
+        now = self._clock.now()
+        await self._record(change, State.PARKED, code=error.code, reason=error.message, next_at=now, base=error.shown)
+        self._count("parked", error.code)
 
     async def _opened(self, change: Change, began: float) -> None:
         """Note that a lane delivers."""
@@ -395,13 +399,23 @@ class Pusher:
         return await self._context.owed.insist(write)
 
     async def _record(
-        self, change: Change, state: State, *, code: str, reason: str, next_at: float = 0, refusals: int = 0
+        self,
+        change: Change,
+        state: State,
+        *,
+        code: str,
+        reason: str,
+        next_at: float = 0,
+        refusals: int = 0,
+        base: str | None = None,
     ) -> None:
         again = self._clock.now() + retry.MIN_PROBE_BACKOFF
 
         def record(db: apsw.Connection) -> None:
             if lanes.key_of(change) in self._refused:
                 lanes.end_probe(db, change.seq, again)
+            if base is not None:
+                transitions.based_on(change.seq, base)(db)
             transitions.put_back(db, change, state=state, next_at=next_at, code=code, reason=reason, refusals=refusals)
 
         await self._write(record)

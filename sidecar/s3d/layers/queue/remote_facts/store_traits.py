@@ -26,10 +26,12 @@ class StoreTraits:
         self._honoured: frozenset[str] | None = None
         self._kind: str | None = None
         self._disordered: set[str] = set()
-        self.asked = False
-        """Whether the remote was asked what it honours, or is just being asked."""
+        self.asked: set[str] = set()
+        """Conditions on a put of which the remote was asked whether it honours them, or is just being asked."""
         self.ignores_on_deletes = False
         """Whether it has deleted an object in spite of an If-Match. A restart asks again: that costs no request."""
+        self.lacks: set[str] = set()
+        """Conditions on a put with which it took no put that it took without. A restart asks again."""
         self.ignores_on_copies = False
         """Whether it was asked for a copy that an If-None-Match forbids, and said nothing of the condition."""
 

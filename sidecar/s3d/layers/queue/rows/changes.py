@@ -166,24 +166,29 @@ def enqueue(db: apsw.Connection, new: New) -> int:
     new.rule, new.is_unasked = rule, judged == verdicts.UNASKED
     # Looking first is cheap, and mostly all: a statement that could delete opens every index.
     older: Table = db.execute(SQL["older"], (new.bucket, new.key)).fetchall()
-    seen, after = new.base, order.find(db, new.after, new.bucket, new.key)
+    seen, queued_at, after = new.base, new.now, order.find(db, new.after, new.bucket, new.key)
     if not older and new.expects is None:
-        _insert(db, new, rule, judged, None, base=seen, after=after, traces=new.trace.split(), removes=removes)
+        traces = new.trace.split()
+        _insert(db, new, rule, judged, None, queued_at, base=seen, after=after, traces=traces, removes=removes)
         return db.last_insert_rowid()
     between = max(
-        (seq for seq, _, op, *_, identity in older if op == Op.THROUGH or identity != new.identity), default=0
+        (seq for seq, _, op, *_, identity, _, _ in older if op == Op.THROUGH or identity != new.identity), default=0
     )
     dropped: list[int] = []
     late: list[str | bytes] = []
     if new.expects is not None:
-        pending = [(op, state, etag) for _, _, op, state, _, _, etag, *_ in older]
-        # Nobody knows better what is at the remote than its maker, where nothing is pending; it is compared there.
-        seen = seen if order.check(new.expects, new.base, pending) else new.expects
+        pending = [(op, state, etag, code) for _, _, op, state, _, _, etag, _, _, code, _ in older]
+        # Its maker saw what is pending, and nothing that was seen at the remote since that was made; and where nothing
+        # is pending, nobody knows better what is there. It is compared there.
+        seen = None if order.check(new.expects, new.base, pending) else new.expects
     gone: list[int] = []
-    traces: list[str] = []
-    for seq, since, op, state, late_writes, base, _, trace, _ in older:
+    traces = []
+    for seq, since, op, state, late_writes, base, _, trace, _, _, its_age in older:
         if seen is None and op not in (Op.THROUGH, Op.TAG):
             seen = base
+            if base is None and new.expects is not None:
+                # What is younger than that one, nobody had seen who made it.
+                queued_at = min(queued_at, its_age)
         if op != Op.THROUGH and seq > between and not new.ordered and _is_dropped(db, seq, state):
             db.execute(SQL["drop"], (seq,))
             gone.append(seq)
@@ -191,7 +196,8 @@ def enqueue(db: apsw.Connection, new: New) -> int:
             late.append(late_writes)
             traces += traces_of(trace)
     traces += traces_of(new.trace.encode())
-    _insert(db, new, rule, judged, min(dropped, default=None), merged(late), seen, after, traces, removes)
+    since = min(dropped, default=None)
+    _insert(db, new, rule, judged, since, queued_at, merged(late), seen, after, traces, removes)
     seq = db.last_insert_rowid()
     if gone:
         order.move(db, gone, seq)
@@ -209,6 +215,7 @@ def _insert(
     rule: str,
     judged: int,
     since: int | None,
+    queued_at: float,
     late_writes: str = NO_LATE_WRITES,
     base: str | None = None,
     after: int | None = None,
@@ -236,7 +243,7 @@ def _insert(
             rule,
             new.ordered,
             base,
-            new.now,
+            queued_at,
             after,
             new.conflict,
             new.always,
@@ -281,7 +288,8 @@ def retag(db: apsw.Connection, new: New) -> bool:
             return True
         if op == Op.PUT:
             if state in CLAIMED:
-                _insert(db, new, "", verdicts.GIVEN, None, base=new.base, traces=traces_of(new.trace.encode()))
+                traces = traces_of(new.trace.encode())
+                _insert(db, new, "", verdicts.GIVEN, None, new.now, base=new.base, traces=traces)
             else:
                 fold(db, seq, new.members[TAGGING])
                 judge_hold(db, seq, new.next_at)

@@ -2,7 +2,8 @@
 
 -- name: older
 -- What is pending of a key, oldest first.
-SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag, etag, CAST(trace AS BLOB), identity FROM change
+SELECT seq, coalesce(since, seq), op, state, CAST(late_writes AS BLOB), base_etag, etag, CAST(trace AS BLOB), identity,
+    code, CAST({age} AS REAL) FROM change
     WHERE bucket = ? AND key = ? AND {pending} ORDER BY seq
 
 -- name: drop

@@ -17,6 +17,8 @@ from s3d.store.db import Database
 
 SQL = queries.load("order")
 Table = list[tuple[Any, ...]]
+CONFLICT = "Conflict"
+"""The code of a change that is kept beside what somebody else wrote."""
 MAX_CHAIN = 64
 """Changes behind each other that are looked at before a further one is refused."""
 
@@ -36,19 +38,22 @@ class Named:
     """The ETag that this gateway last saw for the key, None where it never looked."""
 
 
-def check(expected: str, seen: str | None, pending: Iterable[tuple[str, str, str]]) -> bool:
+def check(expected: str, seen: str | None, pending: Iterable[tuple[str, str, str, str]]) -> bool:
     """See that a key is as somebody saw it; whether something is pending there. Raises Changed.
 
-    `pending` are op, state and ETag of what is pending of it, oldest first. What was never looked at is no
-    contradiction: whoever pushes compares.
+    `pending` are op, state, ETag and code of what is pending of it, oldest first. What was never looked at is no
+    contradiction: whoever pushes compares. What is kept beside the version of somebody else is one: who has seen it
+    has not seen the other, which a newer write would replace.
     """
     shown: str | None = None
-    for op, state, etag in pending:
+    for op, state, etag, code in pending:
         if op == Op.THROUGH:
             raise Changed("another write to it is on its way")
         if op in CONTENT:
             if state == State.QUARANTINED:
                 raise Changed("what is pending of it is damaged")
+            if state == State.PARKED and code == CONFLICT:
+                raise Changed("what is pending of it is kept back: somebody else wrote it")
             shown = shown_by(op, etag)
     if (shown if shown is not None else seen) not in (None, expected):
         raise Changed(f"it shows {_words(seen if shown is None else shown)} instead of {_words(expected)}")

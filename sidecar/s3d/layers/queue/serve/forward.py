@@ -158,6 +158,9 @@ async def through(
         turn.replaced = done and call.operation in REPLACING
         await context.facts.sent_through(call, reply, turn.etag, changed=turn.changed)
     context.wake()
+    if agreed is not call and reply.status == 501:
+        # Its maker tries again, without what the remote does not take.
+        context.facts.traits.lacks.update(agreed.wire.headers.keys() - call.wire.headers.keys())
     if agreed is not call and reply.status == 404 and await _names_no_key(call, reply):
         # So a store answers an If-Match on a put of a key that has no object by now.
         raise changed("it shows no object")
@@ -202,7 +205,7 @@ async def _agreed(context: Context, call: Call) -> Call:
             headers["If-Match"] = f'"{expected}"'
     else:
         name, value = ("if-match", f'"{expected}"') if expected else ("if-none-match", "*")
-        if call.operation == "CopyObject" or traits.honours(name):
+        if call.operation == "CopyObject" or name not in traits.lacks:
             headers[name] = value
     return replace(call, wire=replace(call.wire, headers=headers))
 

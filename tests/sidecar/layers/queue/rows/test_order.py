@@ -269,3 +269,41 @@ async def test_nothing_is_expected_of_a_key_that_another_request_is_writing(db: 
         await write(db, "k", expects="seen", base="seen")
     await db.write(lambda c: changes.end_turn(c, turn))
     await write(db, "k", expects="seen", base="seen")
+
+
+def base_of(db: Database, key: str) -> list[str | None]:
+    return [change.base for change in lookups.of_key(db, "b", key)]
+
+
+@pytest.mark.semantics("Q-2c")
+@pytest.mark.parametrize("state", [State.WAITING, State.PUSHING, State.IN_DOUBT, State.HELD, State.PARKED])
+async def test_what_is_made_upon_a_pending_change_has_its_base(db: Database, state: State) -> None:
+    """Not what was seen at the remote since: its maker has not seen that."""
+    await write(db, "k", base="before", held=state == State.HELD)
+    if state not in (State.WAITING, State.HELD):
+        (change,) = await claimed(db)
+        if state != State.PUSHING:
+            await put_back(db, change, state)
+    newer = await write(db, "k", etag="newer", expects="of-k", base="somebody else's")
+    assert (await one(db, newer)).base == "before"
+
+
+@pytest.mark.semantics("Q-2c")
+async def test_what_is_made_upon_a_change_of_unknown_base_is_as_old_as_that(db: Database) -> None:
+    """What somebody else wrote since that one was acknowledged, nobody had seen who made the newer one."""
+    await write(db, "k")
+    later = New("b", "k", "", Op.PUT, NOW + 60, NOW + 60, {}, 1, "newer", inline=b"x", expects="of-k", base="other")
+    newer = await db.write(lambda c: changes.enqueue(c, later))
+    change = await one(db, newer)
+    assert (change.base, change.queued_at) == (None, NOW)
+
+
+@pytest.mark.semantics("Q-2c")
+async def test_nothing_is_made_upon_what_is_kept_beside_the_version_of_somebody_else(db: Database) -> None:
+    await write(db, "k", base="before")
+    (change,) = await claimed(db)
+    await db.write(
+        lambda c: transitions.put_back(c, change, state=State.PARKED, next_at=NOW, code=order.CONFLICT, reason="r")
+    )
+    with pytest.raises(Changed, match="somebody else wrote it"):
+        await write(db, "k", etag="newer", expects="of-k")
