@@ -12,7 +12,8 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -41,6 +42,34 @@ class Side:
     aside: Path
     far: Relayed
 
+    def called(self, name: str) -> str:
+        """The whole path of a file in its folder."""
+        return str(self.folder / name)
+
+
+def short(content: bytes) -> str:
+    """A content as the story calls it."""
+    return content.split(b"x")[0].strip().replace(b" ", b"-").decode() or "nothing"
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act of the play, by a path of a folder or a name at the remote."""
+
+    at: datetime
+    called: str
+    name: str
+    contents: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """The last part of its name, which it has on all sides."""
+        return PurePath(self.name).name
+
+    def __str__(self) -> str:
+        contents = ", ".join(f"{role} {content}" for role, content in self.contents.items())
+        return f"{self.at:%H:%M:%S.%f} {self.called} {self.name}: {contents}"
+
 
 @dataclass
 class Play:
@@ -54,16 +83,24 @@ class Play:
     given_up: set[bytes] = field(default_factory=set)
     refused: set[bytes] = field(default_factory=set)
     """Contents of which nobody knows whether a store has taken them."""
+    story: list[Act] = field(default_factory=list)
+    """What was done, in order; of a content that is lost, the part about it and its names is shown."""
 
     def new(self) -> bytes:
         data = b"content %d " % len(self.made) + b"x" * self.choose.choice([0, 10, 5000])
         self.made.add(data)
         return data
 
+    def tell(self, act: str, name: str, **contents: bytes) -> None:
+        """Note what was done, for a content that is missed in the end."""
+        self.story.append(Act(datetime.now(UTC), act, name, {role: short(data) for role, data in contents.items()}))
+
     def save(self, side: Side, name: str) -> None:
         """As an editor does: a new file takes the name in one step."""
         draft = side.aside / "draft"
-        draft.write_bytes(self.new())
+        data = self.new()
+        draft.write_bytes(data)
+        self.tell("save", side.called(name), new=data)
         self.give(draft, side.folder / name)
 
     def give(self, taken: Path, path: Path) -> None:
@@ -73,7 +110,9 @@ class Play:
             # Its directory may go just now, as one that is empty.
             with contextlib.suppress(FileNotFoundError):
                 if exchanged(taken, path):
-                    self.given_up.add(taken.read_bytes())
+                    old = taken.read_bytes()
+                    self.given_up.add(old)
+                    self.tell("replaced", str(path), old=old)
                     taken.unlink()
                 return
 
@@ -81,13 +120,16 @@ class Play:
         gone = side.aside / "gone"
         with contextlib.suppress(FileNotFoundError):
             (side.folder / name).rename(gone)
-            self.given_up.add(gone.read_bytes())
+            old = gone.read_bytes()
+            self.given_up.add(old)
+            self.tell("remove", side.called(name), old=old)
             gone.unlink()
 
     def move(self, side: Side, name: str, to: str) -> None:
         taken = side.aside / "moved"
         with contextlib.suppress(FileNotFoundError):
             (side.folder / name).rename(taken)
+            self.tell("move", side.called(name), moved=taken.read_bytes())
             self.give(taken, side.folder / to)
 
     def put(self, client: Any, name: str) -> None:
@@ -103,28 +145,32 @@ class Play:
         except BotoCoreError:
             return
         data = self.new()
-        self.send(lambda: client.put_object(**where, **condition, Body=data), seen, data)
+        self.send("put", name, lambda: client.put_object(**where, **condition, Body=data), seen, data)
 
     def delete(self, client: Any, name: str) -> None:
         where = {"Bucket": self.bucket, "Key": PREFIX + name}
         with contextlib.suppress(ClientError, BotoCoreError):
             old = client.get_object(**where)
             seen = old["Body"].read()
-            self.send(lambda: client.delete_object(**where, IfMatch=old["ETag"]), seen, b"")
+            self.send("delete", name, lambda: client.delete_object(**where, IfMatch=old["ETag"]), seen, b"")
 
-    def send(self, act: Callable[[], Any], seen: bytes, data: bytes) -> None:
+    def send(self, called: str, name: str, act: Callable[[], Any], seen: bytes, data: bytes) -> None:
         """What was seen is given up where it may have been replaced."""
+        end = "answered"
         try:
             act()
         except ClientError as error:
+            end = str(error.response["ResponseMetadata"]["HTTPStatusCode"])
             self.refused.add(data)
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 self.given_up.add(seen)
-        except BotoCoreError:
+        except BotoCoreError as error:
+            end = type(error).__name__
             self.refused.add(data)
             self.given_up.add(seen)
         else:
             self.given_up.add(seen)
+        self.tell(f"{called} ({end})", name, seen=seen, new=data)
 
     def trouble(self) -> None:
         """Something happens to a gateway, or its trouble is over."""
@@ -154,6 +200,12 @@ class Play:
             self.put(side.daemon.client(retries={"max_attempts": 1}, read_timeout=10), name)
         else:
             self.trouble()
+
+    def about(self, lost: set[bytes]) -> list[str]:
+        """What was done with contents, and with the keys that they had."""
+        words = {short(one) for one in lost}
+        keys = {act.key for act in self.story if words & {*act.contents.values()}}
+        return [str(act) for act in self.story if act.key in keys]
 
     def there(self) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -226,4 +278,5 @@ def test_two_gateways_and_a_foreign_writer_end_equal_and_lose_nothing(
     eventually(play.is_settled, 900)
     standing = {*play.there().values()}
     lost = play.made - play.given_up - play.refused - standing
-    assert not lost, f"contents are gone that nobody has given up: {sorted(one[:20] for one in lost)}"
+    named = ", ".join(sorted(short(one) for one in lost))
+    assert not lost, f"{named}: gone, and nobody has given them up:\n" + "\n".join(play.about(lost))
