@@ -125,7 +125,8 @@ class Termed(Kept):
         self.newest.pop(key, None)
         self.deliver(key)
         if upon:
-            newer = self.client("PutObject", key, b"upon it", terms=Terms(expects=md5(b"of the sync"), conflict="Park"))
+            terms = Terms(expects=md5(b"of the sync"), conflict="Park")
+            newer = self.client("PutObject", key, b"upon it", terms=terms, Metadata={"n": self.number()})
             if isinstance(newer, Answer):
                 raise Wrong(f"a put of {key!r} replaces what its maker has not seen")
         there = self.onion.run(self._at_remote(key))

@@ -129,7 +129,7 @@ def test_what_is_parked_in_a_conflict_is_superseded_by_anothers_write(world: Wor
     try:
         machine.come_in(0, shared=True)
         machine.chance = None
-        machine.park("c")
+        machine.park("c", upon=False)
         machine.put_bytes("c", b"of another", "", IDENTITIES[1])
     finally:
         machine.teardown()
