@@ -171,13 +171,19 @@ def gateway(namespace: str, bucket: str, **spec: Any) -> Object:
     }
 
 
-def sync_folder(namespace: str, bucket: str, **spec: Any) -> Object:
-    """A SyncFolder `docs` of the S3Gateway `default`."""
+def sync_folder(namespace: str, bucket: str, name: str = "docs", **spec: Any) -> Object:
+    """A SyncFolder of the S3Gateway `default`; its prefix and its directory are called as it is."""
     return {
         "apiVersion": "s3d.dev/v1alpha1",
         "kind": "SyncFolder",
-        "metadata": {"name": "docs", "namespace": namespace},
-        "spec": {"gatewayRef": {"name": "default"}, "bucket": bucket, "prefix": "docs/", "mountPath": "/docs", **spec},
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "gatewayRef": {"name": "default"},
+            "bucket": bucket,
+            "prefix": f"{name}/",
+            "mountPath": f"/{name}",
+            **spec,
+        },
     }
 
 

@@ -9,6 +9,7 @@ from e2e.cluster.kube import APP, get, kubectl, until, wait
 from tests.remotes import Remote
 
 USER = {"runAsUser": 1000, "runAsGroup": 1000}
+IDLE = ("-c", "import signal; signal.sigwait([15])")
 PATIENT = ("-c", "import signal; print(*__import__('os').listdir('/docs'), flush=True); signal.sigwait([15])")
 
 
@@ -53,3 +54,35 @@ def test_a_file_of_a_pod_arrives_at_the_remote_and_one_of_the_remote_in_the_pod(
     told = ("-n", namespace, "get", "events", "-o", "jsonpath={.items[*].reason}")
     until(lambda: {"FolderHalted", "FilesLost"} <= set(kubectl(*told).split()), "the events")
     assert len(far.list_objects_v2(Bucket=bucket)["Contents"]) == 3
+
+
+@pytest.mark.semantics("S-11a")
+def test_a_pod_keeps_two_folders_apart(
+    namespace: str, gateway: Callable[..., None], remote: Remote, bucket: str
+) -> None:
+    far, names = remote.client(), ("docs", "notes")
+    gateway()
+    for name in names:
+        far.put_object(Bucket=bucket, Key=f"{name}/there.txt", Body=name.encode())
+        kubectl("create", given=kube.sync_folder(namespace, bucket, name, pollSeconds=2))
+        wait(namespace, f"syncfolder/{name}", "condition=Ready")
+    app = kube.app_container(*IDLE) | {
+        "command": ["/opt/app/bin/python"],
+        "securityContext": USER,
+        "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in names],
+    }
+    pod = kube.pod(namespace, containers=[app], volumes=[{"name": name, "emptyDir": {}} for name in names])
+    pod["metadata"]["annotations"] = {"s3d.dev/sync-folder": "docs,notes"}
+    kubectl("create", given=pod)
+    wait(namespace, f"pod/{APP}", "condition=Ready")
+    here = ("-n", namespace, "exec", APP, "-c", APP, "--", "sh", "-c")
+    until(lambda: kubectl(*here, "cat /docs/there.txt /notes/there.txt || true") == "docsnotes", "both downloads")
+    kubectl(*here, "echo one > /docs/here.txt && echo two > /notes/here.txt")
+    keys = [f"{name}/{file}" for name in names for file in ("here.txt", "there.txt")]
+    until(lambda: [each["Key"] for each in far.list_objects_v2(Bucket=bucket)["Contents"]] == keys, "both uploads")
+    assert [far.get_object(Bucket=bucket, Key=f"{name}/here.txt")["Body"].read() for name in names] == [
+        b"one\n",
+        b"two\n",
+    ]
+    for name in names:
+        wait(namespace, f"syncfolder/{name}", "condition=Synced", "jsonpath={.status.files}=2")
