@@ -327,6 +327,22 @@ async def test_a_delete_of_what_nobody_saw_is_parked(queue: Queue, store: Watche
 
 
 @pytest.mark.semantics("Q-18c")
+async def test_a_delete_of_what_is_gone_already_takes_nothing_that_comes_after_it(queue: Queue, store: Watched) -> None:
+    """No condition says that there is no object."""
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    await ask(store.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})
+
+    async def foreign() -> None:
+        await put(store.fake, "k", b"b")
+
+    store.before["DeleteObject"] = foreign
+    await delete(queue, "k", Terms(expects=A, conflict="Park"))
+    await until(delivered(queue, "k"))
+    assert await content(store.fake, "k") == (None if "DeleteObject" in store.before else b"b")
+
+
+@pytest.mark.semantics("Q-18c")
 async def test_whether_a_delete_may_have_a_condition_is_found_out_by_one(
     queue: Queue, store: Watched, request: pytest.FixtureRequest
 ) -> None:

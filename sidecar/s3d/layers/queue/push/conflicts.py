@@ -92,6 +92,9 @@ async def push(context: Context, change: Change) -> Answer:
     shown = await compare(context, change)
     if change.op == "delete" and shown:
         return await delete(context, change, shown)
+    if change.op == "delete" and shown == "" and keeps(context, change):
+        # No condition says that there is no object: what somebody makes from now on would be deleted (Q-18c).
+        return Answer(204)
     reply = await replace(context, change, shown)
     await ask(context, change, over=bool(shown))
     return reply
@@ -108,8 +111,7 @@ async def replace(context: Context, change: Change, shown: str | None) -> Answer
 
     Raises Unavailable where it is not any more: the next attempt compares anew.
     """
-    keeps = change.always or keeps_both(context, change)
-    condition = condition_after_look(context, change, shown) if keeps and shown is not None else {}
+    condition = condition_after_look(context, change, shown) if shown is not None and keeps(context, change) else {}
     if not condition:
         return await PUSHES[change.op](context.send, change)
     try:
@@ -233,6 +235,11 @@ def says(there: str) -> Mapping[str, str]:
 def keeps_both(context: Context, change: Change) -> bool:
     """Whether a change is kept beside what somebody else wrote, instead of replacing it."""
     return (change.conflict or context.settings.conflict) == "Park"
+
+
+def keeps(context: Context, change: Change) -> bool:
+    """Whether a change is to meet nothing but what a look has just shown."""
+    return change.always or keeps_both(context, change)
 
 
 async def compare(context: Context, change: Change) -> str | None:
