@@ -154,22 +154,23 @@ class Moves:
                 refuse(errno.EISDIR)
             else:
                 async with self._displacing(*new):
-                    await self._rename_file(node, new)
+                    await self._rename_file(node, new, file_of(there).etag if there is not None else "")
             self._views.keep(old[0], paths.parent_of(old[1]))
 
-    async def _rename_file(self, node: Node, new: tuple[str, str]) -> None:
+    async def _rename_file(self, node: Node, new: tuple[str, str], replaced: str = "") -> None:
+        """Give a file another name; `replaced` is the ETag of what has that, "" for no object."""
         session = node.session
         if session is not None:
-            await self._rename_session(node, session, new)
+            await self._rename_session(node, session, Place(*new, replaced))
             return
         file = file_of(node)
         etag = await self._copy(file, new)
         await self._delete((file.bucket, file.key), after=(*new, etag))
         self._tree.rename(node, File(*new, etag, file.size, file.modified_ns, file.executable))
 
-    async def _rename_session(self, node: Node, session: Session, new: tuple[str, str]) -> None:
+    async def _rename_session(self, node: Node, session: Session, place: Place) -> None:
         """Let what is being written go on under another name. It is an object there at once, if it was one."""
-        was = await self._sessions.move(session, Place(*new))
+        was = await self._sessions.move(session, place)
         if was.etag or not node.opens:
             try:
                 await self._sessions.publish(session)
@@ -177,7 +178,7 @@ class Moves:
                 await self._sessions.move(session, was)
                 raise
         if was.etag:
-            await self._delete((was.bucket, was.key), after=(*new, session.etag))
+            await self._delete((was.bucket, was.key), after=(*session.name, session.etag))
         self._tree.rename(node, session.file)
         if not node.opens:
             await self._files.finish(node)
