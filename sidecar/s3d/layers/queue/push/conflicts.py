@@ -101,8 +101,12 @@ async def push(context: Context, change: Change) -> Answer:
 
 
 async def on_condition(context: Context, change: Change, condition: Mapping[str, str]) -> Answer:
-    """Push a put or a delete with a condition."""
-    return await (send.delete if change.op == "delete" else send.put)(context.send, change, condition)
+    """Push a put, a delete or an upload with a condition."""
+    return await CONDITIONAL[change.op](context.send, change, condition)
+
+
+CONDITIONAL = {"put": send.put, "delete": send.delete, "complete": send.complete}
+"""By op of the change."""
 
 
 async def replace(context: Context, change: Change, shown: str | None) -> Answer:
@@ -118,13 +122,14 @@ async def replace(context: Context, change: Change, shown: str | None) -> Answer
         return await on_condition(context, change, condition)
     except S3Error as error:
         if error.code in OTHERWISE:
-            await learn_of_put(context, condition, error)
+            if change.op == "put":
+                await learn_of_put(context, condition, error)
             raise not_sent(error) from error
         if error.unknown or error.code not in LACKING:
             raise
     answer = await PUSHES[change.op](context.send, change)
     # It was the condition, and nothing else, that the remote does not take.
-    context.facts.traits.lacks.update(condition)
+    context.facts.traits.lacks.update(f"{change.op}:{name}" for name in condition)
     return answer
 
 
@@ -222,9 +227,10 @@ def condition_on(context: Context, change: Change, there: str | None) -> Mapping
 def condition_after_look(context: Context, change: Change, shown: str) -> Mapping[str, str]:
     """The condition that what a HEAD has shown is still there, also where nobody knows whether the remote honours it:
     one that does not loses nothing by it."""
-    if change.op != "put":
+    if change.op == "delete":
         return condition_on(context, change, shown)
-    return {name: value for name, value in says(shown).items() if name not in context.facts.traits.lacks}
+    lacks = context.facts.traits.lacks
+    return {name: value for name, value in says(shown).items() if f"{change.op}:{name}" not in lacks}
 
 
 def says(there: str) -> Mapping[str, str]:

@@ -160,7 +160,8 @@ async def through(
     context.wake()
     if agreed is not call and reply.status == 501:
         # Its maker tries again, without what the remote does not take.
-        context.facts.traits.lacks.update(agreed.wire.headers.keys() - call.wire.headers.keys())
+        added = agreed.wire.headers.keys() - call.wire.headers.keys()
+        context.facts.traits.lacks.update(f"put:{name}" for name in added)
     if agreed is not call and reply.status == 404 and await _names_no_key(call, reply):
         # So a store answers an If-Match on a put of a key that has no object by now.
         raise changed("it shows no object")
@@ -205,7 +206,7 @@ async def _agreed(context: Context, call: Call) -> Call:
             headers["If-Match"] = f'"{expected}"'
     else:
         name, value = _condition(expected)
-        if call.operation == "CopyObject" or name not in traits.lacks:
+        if call.operation == "CopyObject" or f"put:{name}" not in traits.lacks:
             headers[name] = value
     return replace(call, wire=replace(call.wire, headers=headers))
 
