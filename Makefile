@@ -40,7 +40,7 @@ e2e: .venv servers chromium cluster-parts ## stock clients, browsers, kills, pow
 
 # With S3TESTS_DIR, the conformance with Ceph RGW is part of it.
 soak: .venv servers ## kills, power cuts, all faults and random operations, many more of them; HOURS=n SEED=name
-	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) S3D_E2E_SEED=$(or $(SEED),s3d) $(PYTEST) e2e/chaos e2e/mount e2e/compat/test_held.py tests/sidecar/layers/queue/test_state_machine.py tests/sidecar/layers/queue/push/test_judged_answers.py tests/sidecar/layers/queue/push/test_judged_through.py tests/sidecar/layers/cache/test_reads.py tests/sidecar/layers/names/test_model.py tests/sidecar/sync/test_engines.py tests/sidecar/sync/test_same_moment.py tests/sidecar/test_policy_daemon.py tests/sidecar/test_read_cache.py tests/sidecar/mount/test_rules.py $(ARGS)
+	@S3D_E2E_SOAK_HOURS=$(or $(HOURS),1) S3D_E2E_SEED=$(or $(SEED),s3d) $(PYTEST) e2e/chaos e2e/mount e2e/compat/test_held_by_tags.py tests/sidecar/layers/queue/test_state_machine.py tests/sidecar/layers/queue/push/test_judged_answers.py tests/sidecar/layers/queue/push/test_judged_through.py tests/sidecar/layers/cache/test_reads.py tests/sidecar/layers/names/test_names_at_random.py tests/sidecar/sync/test_engines.py tests/sidecar/sync/test_same_moment.py tests/sidecar/test_policy_daemon.py tests/sidecar/test_read_cache.py tests/sidecar/mount/test_rules.py $(ARGS)
 	@[ -z "$(S3TESTS_DIR)" ] || $(MAKE) conformance ARGS="-k rgw"
 
 bench: .venv servers ## s3d beside its goals (docs/BENCHMARKS.md), some minutes; ARGS="--only small" picks some

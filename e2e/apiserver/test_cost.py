@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from e2e.apiserver.conftest import TOKEN, trusting_nobody
-from e2e.apiserver.test_rotation import Stage, is_admitted, place, pod, stage
+from e2e.apiserver.test_webhook_rotation import Stage, is_admitted, place, pod, stage
 from s3d_operator.access import Access
 from tests.processes import Program, free_port, running, start, wait_for_http
 

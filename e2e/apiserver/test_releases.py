@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from e2e.apiserver.conftest import GATEWAYS, Kubectl, Resources
-from e2e.apiserver.test_schema import LEAST
+from e2e.apiserver.test_crd_schema import LEAST
 from s3d.errors import ConfigError
 from s3d_operator.crd import s3gateway
 from s3d_operator.kube import Kube

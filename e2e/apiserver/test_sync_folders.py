@@ -8,7 +8,7 @@ import jsonpatch
 import pytest
 
 from e2e.apiserver.conftest import Kubectl, Resources, resources
-from e2e.apiserver.test_schema import dumped, everything, paths, rules
+from e2e.apiserver.test_crd_schema import dumped, everything, paths, rules
 from s3d_operator import schema
 from s3d_operator.crd import sync_folder
 from s3d_operator.folder_status import SyncFolderStatus

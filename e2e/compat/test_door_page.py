@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page
 
 from e2e.compat.browser import PICTURES
-from e2e.compat.test_ui import SCHEMES, enter, judged, tab_to
+from e2e.compat.test_page_in_browsers import SCHEMES, enter, judged, tab_to
 from tests.daemons import Daemon, StartDaemon, eventually
 from tests.refusals import Refuse
 from tests.remotes import Remote

@@ -151,7 +151,8 @@ async def run(
         daemon = Daemon(settings, far, queue, keys, tls, watched, cache, names, history, folders)
         known = Known(inner, far.identities)
         if serves and settings.fuse_mount.enabled:
-            mount = open_mount(known, settings.fuse_mount, settings.stage_dir, daemon.room, metrics)
+            feed = queue.feed if queue else None
+            mount = open_mount(known, settings.fuse_mount, settings.stage_dir, daemon.room, metrics, feed)
             daemon.mount = await parts.enter_async_context(mount)
         await parts.enter_async_context(serve_admin(daemon, settings.gateway, metrics))
         sending: Look | None = None

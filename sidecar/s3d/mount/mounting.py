@@ -22,8 +22,10 @@ from s3d.api import S3
 from s3d.background import for_ever
 from s3d.client import Client
 from s3d.errors import ConfigError
+from s3d.feed import Feed
 from s3d.metrics import Metrics
 from s3d.mount.files import Files
+from s3d.mount.looks import Looks
 from s3d.mount.moves import Moves
 from s3d.mount.operations import Operations
 from s3d.mount.sessions import Session, Sessions
@@ -125,7 +127,7 @@ class Mount:
 
 @contextlib.asynccontextmanager
 async def mounted(
-    s3: S3, settings: FuseMount, directory: Path, room: Callable[[], int], metrics: Metrics
+    s3: S3, settings: FuseMount, directory: Path, room: Callable[[], int], metrics: Metrics, feed: Feed | None
 ) -> AsyncIterator[Mount]:
     """Mount an S3 and serve it; what is being written is in `directory`. Raises ConfigError.
 
@@ -140,10 +142,12 @@ async def mounted(
     tree, shown = Tree(settings.max_names), Views(client)
     sessions = Sessions(client, stage, settings.max_size, room)
     files = Files(client, tree, sessions, settings.publish_after)
-    moves = Moves(client, shown, tree, files, sessions, settings.max_rename)
+    looks = Looks(shown, feed)
+    moves = Moves(client, shown, looks, tree, files, sessions, settings.max_rename)
     if left := await files.recover(stage):
         log.info("the mount takes up %d files that an earlier run has left", left)
-    operations = Operations(settings, shown, tree, files, moves, Xattrs(client, shown), stage, room, metrics)
+    xattrs = Xattrs(client, shown)
+    operations = Operations(settings, shown, tree, files, moves, looks, xattrs, stage, room, metrics)
     pyfuse3.asyncio.enable()
     mount(operations, path, settings)
     there = Mount(path, files, sessions, tree)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
@@ -18,6 +18,7 @@ from s3d.client import Client
 from s3d.errors import S3Error, Unavailable
 from s3d.mount import paths, views
 from s3d.mount.files import Files, file_of
+from s3d.mount.looks import Looks
 from s3d.mount.sessions import KEPT, Place, Session, Sessions, is_conflict
 from s3d.mount.tree import Node, Tree
 from s3d.mount.views import Directory, Entry, File, Views
@@ -32,11 +33,19 @@ class Moves:
     """Changes of names."""
 
     def __init__(
-        self, client: Client, shown: Views, tree: Tree, files: Files, sessions: Sessions, max_rename: int
+        self,
+        client: Client,
+        shown: Views,
+        looks: Looks,
+        tree: Tree,
+        files: Files,
+        sessions: Sessions,
+        max_rename: int,
     ) -> None:
         """Rename directories of up to `max_rename` objects."""
         self._client = client
         self._views = shown
+        self._looks = looks
         self._tree = tree
         self._files = files
         self._sessions = sessions
@@ -44,7 +53,13 @@ class Moves:
         self._lock = asyncio.Lock()
 
     async def look(self, bucket: str, key: str) -> Node | None:
-        """What is at a path, once no rename is under way. Raises S3DError."""
+        """What is at a path, once no rename is under way: of what others write at the remote, a second old at most.
+        Raises S3DError."""
+        await self._wait()
+        return await self._seen(bucket, key, self._looks.look)
+
+    async def look_anew(self, bucket: str, key: str) -> Node | None:
+        """What is at a path now, once no rename is under way. Raises S3DError."""
         await self._wait()
         return await self._look(bucket, key)
 
@@ -55,12 +70,15 @@ class Moves:
                 pass
 
     async def _look(self, bucket: str, key: str) -> Node | None:
+        return await self._seen(bucket, key, self._looks.ask)
+
+    async def _seen(self, bucket: str, key: str, look: Callable[[str, str], Awaitable[Entry | None]]) -> Node | None:
         node = self._files.written(bucket, key)
         session = node.session if node is not None else None
         if node is not None and session is not None and session.dirty:
             return node
         etag = session.etag if session is not None else ""
-        what = await self._views.look(bucket, key)
+        what = await look(bucket, key)
         if session is not None and self._files.written(bucket, key) is node and (session.dirty or session.etag != etag):
             # It was written, or became another object, while the S3 was asked: the answer is of before.
             return node

@@ -18,6 +18,7 @@ from s3d.errors import S3DError
 from s3d.metrics import Metrics
 from s3d.mount import attributes, errnos, paths
 from s3d.mount.files import Files, file_of
+from s3d.mount.looks import Looks
 from s3d.mount.moves import Moves, refuse
 from s3d.mount.stage import Stage
 from s3d.mount.tree import Node, Tree
@@ -87,6 +88,7 @@ class Operations(pyfuse3.Operations):
         tree: Tree,
         files: Files,
         moves: Moves,
+        looks: Looks,
         xattrs: Xattrs,
         stage: Stage,
         room: Callable[[], int],
@@ -100,6 +102,7 @@ class Operations(pyfuse3.Operations):
         self._tree = tree
         self._files = files
         self._moves = moves
+        self._looks = looks
         self._xattrs = xattrs
         self._stage = stage
         self._room = room
@@ -194,7 +197,7 @@ class Operations(pyfuse3.Operations):
     async def _entries(self, place: Directory) -> AsyncIterator[tuple[str, Entry]]:
         for found in self._files.names_in(place):
             yield found
-        async for found in self._views.entries(place):
+        async for found in self._looks.entries(place):
             yield found
 
     @served
@@ -271,7 +274,9 @@ class Operations(pyfuse3.Operations):
         bucket, key = self._child(parent_inode, name)
         if not bucket:
             refuse(errno.EPERM)
-        node = await self._moves.look(bucket, key)
+        # The kernel has just looked it up, and what is made here replaces what comes before it is closed anyway.
+        look = self._moves.look_anew if flags & os.O_EXCL else self._moves.look
+        node = await look(bucket, key)
         if node is not None and flags & os.O_EXCL:
             refuse(errno.EEXIST)
         if node is None:
@@ -289,6 +294,11 @@ class Operations(pyfuse3.Operations):
         node = self._tree.node(inode)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._refuse_where_read_only()
+        if isinstance(node.what, File) and node.session is None and self._looks.is_given_again(node.what):
+            found = await self._moves.look_anew(node.what.bucket, node.what.key)
+            if found is not node:
+                # The kernel looks up the name once more, and opens what is there now.
+                refuse(errno.ESTALE)
         return pyfuse3.FileInfo(fh=await self._opened(node, flags))
 
     async def _opened(self, node: Node, flags: int) -> int:

@@ -6,7 +6,7 @@ of prefixes and of markers; one that this mount has emptied stays until it is re
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -91,11 +91,15 @@ class Views:
             raise
         return Directory(name, "")
 
-    async def look(self, bucket: str, key: str) -> Entry | None:
-        """What is at a path in a bucket; None where nothing is. Raises S3DError where nobody can say."""
-        found, holds = await asyncio.gather(
-            self.file(bucket, key), self.holds(bucket, key + "/"), return_exceptions=True
-        )
+    async def look(self, bucket: str, key: str, is_directory: bool | None = None) -> Entry | None:
+        """What is at a path in a bucket; None where nothing is. Whether it is a directory may be known. Raises S3DError
+        where nobody can say."""
+        if is_directory:
+            return Directory(bucket, key + "/")
+        asked: list[Coroutine[Any, Any, File | bool | None]] = [self.file(bucket, key)]
+        if is_directory is None:
+            asked.append(self.holds(bucket, key + "/"))
+        found, holds = (*await asyncio.gather(*asked, return_exceptions=True), is_directory)[:2]
         if holds is True or self.is_kept(bucket, key + "/"):
             return Directory(bucket, key + "/")
         if isinstance(found, File):

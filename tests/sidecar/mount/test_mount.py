@@ -107,6 +107,23 @@ def test_who_looks_while_an_object_is_made_finds_the_file_that_is_written(mounte
     assert mounted.get("f") == b"line\n" * 30
 
 
+@pytest.mark.semantics("M-2")
+def test_what_somebody_else_has_put_at_the_remote_shows_at_the_next_open(mounted: Mounted, remote: Remote) -> None:
+    """Also where the name was looked up just before, and again, which is answered out of what is kept."""
+    path = mounted.dir / "f"
+    for number in range(20):
+        data = b"%d" % number
+        remote.client().put_object(Bucket=mounted.bucket, Key="f", Body=data)
+        if number:
+            path.stat()
+        assert path.read_bytes() == data
+        path.stat()
+        path.stat()
+    remote.client().delete_object(Bucket=mounted.bucket, Key="f")
+    path.stat()
+    assert errno_of(path.read_bytes) == "ENOENT"
+
+
 @pytest.mark.semantics("M-2a")
 def test_an_open_file_is_one_version_to_its_end(mounted: Mounted) -> None:
     mounted.put("f", DATA)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from e2e.apiserver.conftest import GATEWAYS, Kubectl, Resources
-from e2e.apiserver.test_drains import create_pod, eventually
+from e2e.apiserver.test_drain_jobs import create_pod, eventually
 from s3d_operator.access import Access
 from s3d_operator.kube import GATEWAYS as S3GATEWAYS
 from s3d_operator.kube import Kube

@@ -7,8 +7,8 @@ import pytest
 
 from e2e.cluster import kube
 from e2e.cluster.kube import APP, Object, Stream, kubectl, until, wait
-from e2e.cluster.test_access import ask, look_at_pod
 from e2e.cluster.test_delivery import KIB, MIB, digests, objects, says
+from e2e.cluster.test_keys_of_pods import ask, look_at_pod
 from tests.remotes import Remote
 
 Gateway = Callable[..., None]

@@ -11,8 +11,8 @@ import pytest
 from e2e.chaos.authorities import Authority
 from e2e.cluster import kube
 from e2e.cluster.kube import APP, Object, Stream, kubectl, until, wait
-from e2e.cluster.test_admission import RESTRICTED
 from e2e.cluster.test_delivery import SIZES, condition, digests, objects, says
+from e2e.cluster.test_who_is_injected import RESTRICTED
 from s3d_operator import mounted
 from tests.remotes import Remote
 from tests.sidecar.layers.test_identities_at_a_store import account, allow

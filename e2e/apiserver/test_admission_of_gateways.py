@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from e2e.apiserver.conftest import OPERATOR, Kubectl, access_of
-from e2e.apiserver.test_rotation import CONFIGURATIONS, TARGET, answering, of_the_chart, until_ready
+from e2e.apiserver.test_webhook_rotation import CONFIGURATIONS, TARGET, answering, of_the_chart, until_ready
 from e2e.cluster.kube import namespace_object, until
 from s3d_operator.access import Access
 from s3d_operator.kube import ApiError, Kube
