@@ -204,8 +204,9 @@ class Files:
         return len(found)
 
     async def _publish(self, session: Session) -> None:
-        """Make the object; what is left of an earlier run becomes one beside another that has come since, unless that
-        is this very one."""
+        """Make the object; what is left of an earlier run, or of a close() that has failed, becomes one beside another
+        that has come since, unless that is this very one."""
+        session.recovered = session.recovered or bool(session.error)
         try:
             await self._sessions.publish(session)
         except S3DError as error:

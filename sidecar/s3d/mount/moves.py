@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
-from s3d.api import NO_TERMS, BytesBody, Terms
+from s3d.api import BytesBody, Terms
 from s3d.client import Client
-from s3d.errors import Unavailable
+from s3d.errors import S3Error, Unavailable
 from s3d.mount import paths, views
 from s3d.mount.files import Files, file_of
 from s3d.mount.looks import Looks
-from s3d.mount.sessions import KEPT, Place, Session, Sessions
+from s3d.mount.sessions import KEPT, Place, Session, Sessions, is_conflict
 from s3d.mount.tree import Node, Tree
 from s3d.mount.views import Directory, Entry, File, Views
 
@@ -172,22 +172,23 @@ class Moves:
                 refuse(errno.EISDIR)
             else:
                 async with self._displacing(*new):
-                    await self._rename_file(node, new)
+                    await self._rename_file(node, new, file_of(there).etag if there is not None else "")
             self._views.keep(old[0], paths.parent_of(old[1]))
 
-    async def _rename_file(self, node: Node, new: tuple[str, str]) -> None:
+    async def _rename_file(self, node: Node, new: tuple[str, str], replaced: str = "") -> None:
+        """Give a file another name; `replaced` is the ETag of what has that, "" for no object."""
         session = node.session
         if session is not None:
-            await self._rename_session(node, session, new)
+            await self._rename_session(node, session, Place(*new, replaced))
             return
         file = file_of(node)
         etag = await self._copy(file, new)
-        await self._delete((file.bucket, file.key), after=(*new, etag))
+        await self._delete((file.bucket, file.key), file.etag, after=(*new, etag))
         self._tree.rename(node, File(*new, etag, file.size, file.modified_ns, file.executable))
 
-    async def _rename_session(self, node: Node, session: Session, new: tuple[str, str]) -> None:
+    async def _rename_session(self, node: Node, session: Session, place: Place) -> None:
         """Let what is being written go on under another name. It is an object there at once, if it was one."""
-        was = await self._sessions.move(session, Place(*new))
+        was = await self._sessions.move(session, place)
         if was.etag or not node.opens:
             try:
                 await self._sessions.publish(session)
@@ -195,7 +196,7 @@ class Moves:
                 await self._sessions.move(session, was)
                 raise
         if was.etag:
-            await self._delete((was.bucket, was.key), after=(*new, session.etag))
+            await self._delete((was.bucket, was.key), was.etag, after=(*session.name, session.etag))
         self._tree.rename(node, session.file)
         if not node.opens:
             await self._files.finish(node)
@@ -206,7 +207,8 @@ class Moves:
         The remote copies what it has, and the queue what it has. While the remote is away, so do we, of the cache. The
         look at the copy lets the queue know which ETag a delete has to wait for.
         """
-        params: dict[str, Any] = {"Bucket": new[0], "Key": new[1], "CopySource": quote(f"{file.bucket}/{file.key}")}
+        source = {"CopySource": quote(f"{file.bucket}/{file.key}"), "CopySourceIfMatch": f'"{file.etag}"'}
+        params: dict[str, Any] = {"Bucket": new[0], "Key": new[1], **source}
         if changed is not None:
             params |= {"MetadataDirective": "REPLACE", **changed}
         try:
@@ -246,9 +248,15 @@ class Moves:
             etag = await self._copy(stamped, (file.bucket, file.key), {**kept, "Metadata": {**metadata, **of_file}})
             self._tree.rename(node, File(file.bucket, file.key, etag, file.size, modified_ns, executable))
 
-    async def _delete(self, old: tuple[str, str], after: tuple[str, str, str] | None) -> None:
-        terms = Terms(after=after) if after is not None else NO_TERMS
-        await self._client.ask("DeleteObject", {"Bucket": old[0], "Key": old[1]}, terms=terms)
+    async def _delete(self, old: tuple[str, str], etag: str, after: tuple[str, str, str]) -> None:
+        """Delete what was renamed, and nothing else: what somebody has put at the old name meanwhile is as if it came
+        after the rename."""
+        terms = Terms(expects=etag, after=after, conflict="Park")
+        try:
+            await self._client.ask("DeleteObject", {"Bucket": old[0], "Key": old[1]}, terms=terms)
+        except S3Error as error:
+            if not is_conflict(error):
+                raise
 
     async def _rename_directory(self, old: Directory, new: Directory, there: Node | None) -> None:
         if there is not None and not isinstance(there.what, Directory):
@@ -271,7 +279,7 @@ class Moves:
                 place = new.bucket, new.prefix + key[len(old.prefix) :]
                 is_marker = key.endswith("/") and not found.size
                 etag = await (self._mark_as(found, place) if is_marker else self._copy(found, place))
-                await self._delete((old.bucket, key), after=(*place, etag))
+                await self._delete((old.bucket, key), found.etag, after=(*place, etag))
         for node in nodes:
             if node not in written:
                 self._tree.rename(node, moved(node.what, old, new))

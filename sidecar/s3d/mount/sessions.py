@@ -76,7 +76,8 @@ class Session:
         self.error = ""
         """Why it could not become an object, when that was tried last."""
         self.recovered = False
-        """Whether it is of an earlier run: another object that has come since keeps its place."""
+        """Whether it is of an earlier run, or of a close() that has failed: another object that has come since keeps
+        its place."""
         self.lock = asyncio.Lock()
 
     @property

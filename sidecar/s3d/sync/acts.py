@@ -51,6 +51,7 @@ class Acts:
         was then, and nothing is left in the stage."""
         mode = await self.root.run(self.root.mode_of, action.path)
         name, content = await self._download(answer, mode)
+        is_delivered = answer.source == "remote"
         try:
             now = await self.root.run(self._content_at, action.path)
         except OSError:
@@ -59,7 +60,7 @@ class Acts:
         if now and now.is_same(content):
             # Both sides have it already: nothing is written over the same bytes.
             await self.root.run(self.root.drop_staged, name)
-            await self.db.write(memory.know(action.path, action.expects, content))
+            await self.db.write(memory.know(action.path, action.expects, content, is_delivered=is_delivered))
             return
         act = Act(name, action.path, action.expects, content, action.content.sha256 if action.content else None)
         await self.db.write(memory.begin(act))
@@ -69,7 +70,7 @@ class Acts:
             await self._settle(act)
             raise
         trashed = await self.root.run(self._put_away, act) if is_displaced else None
-        await self.db.write(memory.end(act, trashed=trashed))
+        await self.db.write(memory.end(act, trashed=trashed, is_delivered=is_delivered))
 
     async def drop(self, action: Action) -> bool:
         """Move a file to the trash, if it is the base; False where it is not. Raises OSError; the file stays then."""

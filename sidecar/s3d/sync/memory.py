@@ -232,18 +232,18 @@ def _of_base(
 # The base.
 
 
-def know(path: str, etag: str, content: Content) -> Callable[[apsw.Connection], None]:
-    """Both sides have this now, as the gateway shows them. The remote itself was not asked."""
+def know(path: str, etag: str, content: Content, *, is_delivered: bool = False) -> Callable[[apsw.Connection], None]:
+    """Both sides have this now, as the gateway shows them; `is_delivered` where the remote itself has said so."""
 
     def apply(db: apsw.Connection) -> None:
         row = db.execute("SELECT etag, former, delivered FROM base WHERE path = ?", (path,)).fetchone()
         former = row[1].split() if row else []
         if row and row[0] != etag:
             former = [row[0], *former][:MAX_FORMER_ETAGS]
-        is_delivered = row[2] if row and row[0] == etag else 0
+        was_delivered = row[2] if row and row[0] == etag else 0
         db.execute(
             "INSERT OR REPLACE INTO base VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
-            (path, etag, content.sha256, content.md5, content.size, " ".join(former), is_delivered),
+            (path, etag, content.sha256, content.md5, content.size, " ".join(former), is_delivered or was_delivered),
         )
         # What the remote has not been seen with is as young as can be.
         db.execute(
@@ -335,12 +335,14 @@ def begin(act: Act) -> Callable[[apsw.Connection], None]:
     return apply
 
 
-def end(act: Act, *, trashed: Trashed | None = None, base: bool = True) -> Callable[[apsw.Connection], None]:
+def end(
+    act: Act, *, trashed: Trashed | None = None, base: bool = True, is_delivered: bool = False
+) -> Callable[[apsw.Connection], None]:
     """It is done: the base says so, and the trash what it has of it. Without `base` it was undone."""
 
     def apply(db: apsw.Connection) -> None:
         if base and act.new:
-            know(act.path, act.etag, act.new)(db)
+            know(act.path, act.etag, act.new, is_delivered=is_delivered)(db)
         elif base:
             forget(act.path)(db)
         if trashed:

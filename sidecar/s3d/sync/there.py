@@ -50,7 +50,7 @@ async def listed(changes: Changes, objects: Objects, db: Database) -> str:
 async def take_back(changes: Changes, objects: Objects, db: Database) -> bool:
     """Look at own changes that the remote refused since somebody else wrote the key, and say whether there were any.
     What was sent is here still: without base and without the change, both sides are compared as two that never met
-    (S-1)."""
+    (S-1). What nobody knows to be here (the folder is another one than it was) is fetched as long as it is pending."""
     after, is_any = 0, False
     while page := changes.kept(objects.bucket, objects.prefix, None, after):
         after = page[-1]["seq"]
@@ -61,7 +61,11 @@ async def take_back(changes: Changes, objects: Objects, db: Database) -> bool:
                 # A newer write has the key by now, and the folder is compared with that: nobody need look at this one.
                 await changes.discard(change["bucket"], "", change["seq"])
             elif is_ours and change["state"] == "parked":
-                await db.write(memory.forget(change["key"].removeprefix(objects.prefix)))
+                path = change["key"].removeprefix(objects.prefix)
+                # A delete has no ETag, and leaves no base.
+                if change["etag"] not in ("", memory.etag_of(db, path)):
+                    continue
+                await db.write(memory.forget(path))
                 await changes.discard(change["bucket"], "", change["seq"])
                 is_any = True
     return is_any

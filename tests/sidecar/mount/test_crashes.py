@@ -65,6 +65,7 @@ def test_after_kill_9_what_was_closed_or_synced_is_an_object(mounted: Mounted) -
     eventually(lambda: drained(mounted.daemon))
 
 
+@pytest.mark.parametrize("mounted", [{}, {"S3D_WRITE_QUEUE": "false"}], ids=["queue", "no queue"], indirect=True)
 @pytest.mark.semantics("M-1a")
 def test_what_is_recovered_takes_no_other_objects_place(mounted: Mounted) -> None:
     mounted.put("f", b"base")

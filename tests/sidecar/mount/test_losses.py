@@ -96,6 +96,22 @@ def test_what_cannot_be_delivered_at_sigterm_is_left_to_the_next_start(
     assert through.get("f") == b"data"
 
 
+@pytest.mark.semantics("M-1b")
+def test_what_is_tried_again_takes_no_other_objects_place(through: Mounted, relayed: Relayed, remote: Remote) -> None:
+    """Who has closed it has not seen what has come since."""
+    through.put("f", b"base")
+    file = os.open(through.dir / "f", os.O_RDWR)
+    os.write(file, b"mine")
+    relayed.set(mode="refuse")
+    assert errno_of(lambda: os.close(file)) == "EIO"
+    remote.client().put_object(Bucket=through.bucket, Key="f", Body=b"another's")
+    relayed.set(mode="pass")
+    eventually(lambda: through.daemon.cli("mount", "publish").returncode == 0)
+    first, second = through.keys()
+    assert (first, through.get(first)) == ("f", b"another's")
+    assert (second[:13], through.get(second)) == ("f (recovered ", b"mine")
+
+
 @pytest.fixture
 def full(mounted: Mounted) -> Iterator[Mounted]:
     """A mount of which the files that are being written are on a disk of a megabyte."""

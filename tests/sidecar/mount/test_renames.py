@@ -44,6 +44,23 @@ def test_a_file_that_is_being_written_goes_on_under_its_new_name(mounted: Mounte
     assert mounted.get("replaced") == b"one two"
 
 
+@pytest.mark.parametrize("by_the_door", [True, False])
+@pytest.mark.semantics("M-4")
+def test_a_rename_deletes_nothing_but_what_was_renamed(mounted: Mounted, remote: Remote, by_the_door: bool) -> None:
+    mounted.put("old", b"base")
+    eventually(lambda: drained(mounted.daemon))
+    there = mounted.s3 if by_the_door else remote.client()
+    with (mounted.dir / "old").open("r+b") as file:
+        file.write(b"mine")
+        file.flush()
+        there.put_object(Bucket=mounted.bucket, Key="old", Body=b"another's")
+        (mounted.dir / "old").rename(mounted.dir / "new")
+    assert mounted.get("new") == b"mine"
+    waits = 0 if by_the_door else 1
+    eventually(lambda: (left := mounted.daemon.status()["pending"])["changes"] == left["parked"] == waits)
+    assert there.get_object(Bucket=mounted.bucket, Key="old")["Body"].read() == b"another's"
+
+
 @pytest.mark.parametrize("mounted", [{"S3D_FUSE_MOUNT_MAX_RENAME": "3"}], indirect=True)
 @pytest.mark.semantics("M-4")
 def test_a_directory_moves_with_all_in_it_or_not_at_all(mounted: Mounted) -> None:

@@ -72,6 +72,32 @@ async def test_what_was_delivered_between_two_listings_is_known_to_both_sides(tm
         assert world.trash() == [b"mine"]
 
 
+@pytest.mark.semantics("S-2b")
+async def test_what_was_fetched_from_the_remote_itself_is_known_to_both_sides(tmp_path: Path) -> None:
+    """Nobody has changed it here: it needs no copy where the remote has moved on before the next listing."""
+    async with synced(tmp_path) as world:
+        for data in (b"one", b"two"):
+            await world.foreign.put("a", data)
+            await world.rounds(1)
+        assert world.here() == {"a": b"two"}
+        assert world.trash() == [b"one"]
+
+
+@pytest.mark.semantics("S-2b")
+async def test_what_was_fetched_from_the_write_queue_is_kept_where_the_remote_never_had_it(tmp_path: Path) -> None:
+    async with synced(tmp_path) as world:
+        await world.foreign.put("a", b"theirs")
+        world.store.parks_writes = True
+        await ask(world.queue, "PutObject", {"Bucket": BUCKET, "Key": "p/a"}, b"by the door")
+        await until(lambda: world.queue.states()["parked"] == 1)
+        await world.rounds(1)
+        assert world.here() == {"a": b"by the door"}
+        await world.queue.discard("", "", None)
+        world.store.parks_writes = False
+        await world.settle()
+        assert sorted(world.here().values()) == [b"by the door", b"theirs"]
+
+
 def copied(directory: Path, to: Path) -> None:
     """As a snapshot of a volume does."""
     shutil.rmtree(to, ignore_errors=True)
@@ -169,3 +195,30 @@ async def test_a_refused_change_that_an_app_has_superseded_waits_for_nobody(tmp_
         await world.settle()
         assert sorted(world.here().values()) == [b"by the door", b"mine"]
         assert await world.foreign.there() == world.here()
+
+
+@pytest.mark.semantics("S-1b")
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "kept"])
+async def test_a_refused_change_of_a_folder_that_is_another_one_is_fetched(tmp_path: Path, is_lost: bool) -> None:
+    """The write queue has the only bytes of it where the folder was lost."""
+    async with synced(tmp_path) as world:
+        world.write("a", b"base")
+        world.write("b", b"stays")
+        await world.settle()
+        world.store.refuses_writes = True
+        world.write("a", b"mine")
+        await world.rounds(1)
+        await world.foreign.put("a", b"theirs")
+        world.store.refuses_writes = False
+        await until(lambda: world.queue.states()["parked"] == 1)
+        if is_lost:
+            await world.folder.aclose()
+            await asyncio.to_thread(shutil.rmtree, world.path)
+            await asyncio.to_thread(world.path.mkdir)
+            await world.folder.round()
+            assert world.folder.halt is Halt.MARKER_MISSING
+        await world.folder.resume(as_new=True, accepts=False)
+        await world.settle()
+        assert sorted(world.here().values()) == [b"mine", b"stays", b"theirs"]
+        assert await world.foreign.there() == world.here()
+        assert not world.queue.pending()["changes"]

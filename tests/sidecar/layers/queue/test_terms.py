@@ -21,6 +21,7 @@ from s3d.feed import Event, Feed, Why
 from s3d.layers.queue import Queue
 from s3d.layers.queue.remote_facts.seen_etags import SeenEtags
 from s3d.protocol import answers, encode
+from s3d.settings import WriteQueue
 from tests.callers import ask, door_call
 from tests.clients import raw
 from tests.daemons import StartDaemon, drained, eventually
@@ -250,6 +251,53 @@ async def test_a_store_that_does_not_take_a_condition_is_sent_none(tmp_path: Pat
         assert await content(store.fake, "k") == b"b"
 
 
+@pytest.mark.semantics("Q-18g")
+async def test_an_upload_replaces_nothing_that_came_while_its_parts_were_sent(tmp_path: Path, store: Watched) -> None:
+    async with at_work(tmp_path, store, WriteQueue(conflict="Park", conflict_check_after=0.0)) as queue:
+        await put(queue, "k", b"a")
+        await until(delivered(queue, "k"))
+
+        async def foreign() -> None:
+            await put(store.fake, "k", b"b")
+
+        store.before["CompleteMultipartUpload"] = foreign
+        named = {"Bucket": BUCKET, "Key": "k"}
+        begun = (await ask(queue, "CreateMultipartUpload", named)).result["UploadId"]
+        part = await ask(queue, "UploadPart", {**named, "UploadId": begun, "PartNumber": 1}, b"c")
+        parts = {"Parts": [{"PartNumber": 1, "ETag": f'"{part.etag}"'}]}
+        await ask(queue, "CompleteMultipartUpload", {**named, "UploadId": begun, "MultipartUpload": parts})
+        await until(parked(queue, "k"))
+        assert await content(store.fake, "k") == b"b"
+        await queue.retry(BUCKET, "k", None)
+        await until(delivered(queue, "k"))
+        assert await content(store.fake, "k") == b"c"
+
+
+@pytest.mark.semantics("Q-18", "Q-18c")
+async def test_a_delete_that_was_refused_for_its_condition_says_nothing_of_puts(tmp_path: Path) -> None:
+    fake = Fake()
+    await ask(fake, "CreateBucket", {"Bucket": BUCKET})
+    store = Watched(Ignoring(fake, ("PutObject", "If-Match")), fake, [], {})
+
+    async def foreign() -> None:
+        await put(fake, "k", b"b")
+
+    async def before_the_next() -> None:
+        store.before["DeleteObject"] = foreign
+
+    async with at_work(tmp_path, store) as queue:
+        for key in ("k", "other"):
+            await put(queue, key, b"a")
+            await until(delivered(queue, key))
+        store.before["DeleteObject"] = before_the_next
+        await delete(queue, "k", Terms(expects=A, conflict="Park"))
+        await until(parked(queue, "k"))
+        await put(fake, "other", b"b")
+        await put(queue, "other", b"c", Terms(expects=A, conflict="Park"))
+        await until(parked(queue, "other"))
+        assert await content(fake, "other") == b"b"
+
+
 @pytest.mark.semantics("Q-2c")
 async def test_what_was_made_upon_what_is_kept_beside_another_replaces_neither(queue: Queue, store: Watched) -> None:
     await put(queue, "k", b"a")
@@ -324,6 +372,22 @@ async def test_a_delete_of_what_nobody_saw_is_parked(queue: Queue, store: Watche
         await queue.retry(BUCKET, key, None)
         await until(delivered(queue, key))
         assert await content(store.fake, key) is None
+
+
+@pytest.mark.semantics("Q-18c")
+async def test_a_delete_of_what_is_gone_already_takes_nothing_that_comes_after_it(queue: Queue, store: Watched) -> None:
+    """No condition says that there is no object."""
+    await put(queue, "k", b"a")
+    await until(delivered(queue, "k"))
+    await ask(store.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "k"})
+
+    async def foreign() -> None:
+        await put(store.fake, "k", b"b")
+
+    store.before["DeleteObject"] = foreign
+    await delete(queue, "k", Terms(expects=A, conflict="Park"))
+    await until(delivered(queue, "k"))
+    assert await content(store.fake, "k") == (None if "DeleteObject" in store.before else b"b")
 
 
 @pytest.mark.semantics("Q-18c")

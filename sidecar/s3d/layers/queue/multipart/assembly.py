@@ -8,7 +8,7 @@ changes the object: whatever happens before it is a failed attempt, and never on
 import asyncio
 import email.utils
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -56,8 +56,8 @@ class Context:
     staging: Staging
 
 
-async def push(context: Context, change: Change) -> Answer:
-    """Push a completed upload.
+async def push(context: Context, change: Change, condition: Mapping[str, str]) -> Answer:
+    """Push a completed upload; `condition` are headers of its Complete.
 
     Raises CorruptBody and S3Error; after an Unavailable that was `sent` the object may be there.
     """
@@ -77,7 +77,7 @@ async def push(context: Context, change: Change) -> Answer:
         upload = await begin(context, upload)
         try:
             await send(context, upload, drop=False)
-            answer = await complete(context, upload, change)
+            answer = await complete(context, upload, change, condition)
         except S3Error as error:
             if error.code in PARTS_GONE:
                 sent = uploads.parts_of(context.db, upload_id)
@@ -217,7 +217,7 @@ async def _is_listed(context: Context, upload: Upload, number: int, etag: str) -
     )
 
 
-async def complete(context: Context, upload: Upload, change: Change) -> Answer:
+async def complete(context: Context, upload: Upload, change: Change, condition: Mapping[str, str]) -> Answer:
     """Ask the remote to make the object. Whatever stays unanswered is in doubt."""
     listed: list[dict[str, Any]] = []
     for part in uploads.parts_of(context.db, upload.id):
@@ -228,7 +228,7 @@ async def complete(context: Context, upload: Upload, change: Change) -> Answer:
         listed.append(one)
     params = {**named(upload), "UploadId": upload.remote, "MultipartUpload": {"Parts": listed}}
     wire, document = encode.request("CompleteMultipartUpload", params)
-    headers: Headers = CIMultiDict(wire.headers)
+    headers: Headers = CIMultiDict({**wire.headers, **condition})
     headers.update((name, change.members[name]) for name in (OWNER, PAYER) if name in change.members)
     if upload.kind == "FULL_OBJECT":
         name = f"x-amz-checksum-{upload.algorithm}"

@@ -92,14 +92,21 @@ async def push(context: Context, change: Change) -> Answer:
     shown = await compare(context, change)
     if change.op == "delete" and shown:
         return await delete(context, change, shown)
+    if change.op == "delete" and shown == "" and keeps(context, change):
+        # No condition says that there is no object: what somebody makes from now on would be deleted (Q-18c).
+        return Answer(204)
     reply = await replace(context, change, shown)
     await ask(context, change, over=bool(shown))
     return reply
 
 
 async def on_condition(context: Context, change: Change, condition: Mapping[str, str]) -> Answer:
-    """Push a put or a delete with a condition."""
-    return await (send.delete if change.op == "delete" else send.put)(context.send, change, condition)
+    """Push a put, a delete or an upload with a condition."""
+    return await CONDITIONAL[change.op](context.send, change, condition)
+
+
+CONDITIONAL = {"put": send.put, "delete": send.delete, "complete": send.complete}
+"""By op of the change."""
 
 
 async def replace(context: Context, change: Change, shown: str | None) -> Answer:
@@ -108,21 +115,21 @@ async def replace(context: Context, change: Change, shown: str | None) -> Answer
 
     Raises Unavailable where it is not any more: the next attempt compares anew.
     """
-    keeps = change.always or keeps_both(context, change)
-    condition = condition_after_look(context, change, shown) if keeps and shown is not None else {}
+    condition = condition_after_look(context, change, shown) if shown is not None and keeps(context, change) else {}
     if not condition:
         return await PUSHES[change.op](context.send, change)
     try:
         return await on_condition(context, change, condition)
     except S3Error as error:
         if error.code in OTHERWISE:
-            await learn_of_put(context, condition, error)
+            if change.op == "put":
+                await learn_of_put(context, condition, error)
             raise not_sent(error) from error
         if error.unknown or error.code not in LACKING:
             raise
     answer = await PUSHES[change.op](context.send, change)
     # It was the condition, and nothing else, that the remote does not take.
-    context.facts.traits.lacks.update(condition)
+    context.facts.traits.lacks.update(f"{change.op}:{name}" for name in condition)
     return answer
 
 
@@ -220,9 +227,10 @@ def condition_on(context: Context, change: Change, there: str | None) -> Mapping
 def condition_after_look(context: Context, change: Change, shown: str) -> Mapping[str, str]:
     """The condition that what a HEAD has shown is still there, also where nobody knows whether the remote honours it:
     one that does not loses nothing by it."""
-    if change.op != "put":
+    if change.op == "delete":
         return condition_on(context, change, shown)
-    return {name: value for name, value in says(shown).items() if name not in context.facts.traits.lacks}
+    lacks = context.facts.traits.lacks
+    return {name: value for name, value in says(shown).items() if f"{change.op}:{name}" not in lacks}
 
 
 def says(there: str) -> Mapping[str, str]:
@@ -233,6 +241,11 @@ def says(there: str) -> Mapping[str, str]:
 def keeps_both(context: Context, change: Change) -> bool:
     """Whether a change is kept beside what somebody else wrote, instead of replacing it."""
     return (change.conflict or context.settings.conflict) == "Park"
+
+
+def keeps(context: Context, change: Change) -> bool:
+    """Whether a change is to meet nothing but what a look has just shown."""
+    return change.always or keeps_both(context, change)
 
 
 async def compare(context: Context, change: Change) -> str | None:

@@ -62,9 +62,9 @@ async def tag(context: Context, change: Change) -> Answer:
     return await client.ask("PutObjectTagging", {**named(change), "Tagging": tags.to_result(pairs)})
 
 
-async def complete(context: Context, change: Change) -> Answer:
-    """Push a completed upload."""
-    return await assembly.push(context.assembly, change)
+async def complete(context: Context, change: Change, other: Mapping[str, str] | None = None) -> Answer:
+    """Push a completed upload, with `other` headers of its Complete."""
+    return await assembly.push(context.assembly, change, other or {})
 
 
 PUSHES: Mapping[str, Push] = {"put": put, "delete": delete, "tag": tag, "complete": complete}

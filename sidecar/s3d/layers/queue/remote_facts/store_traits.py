@@ -31,7 +31,8 @@ class StoreTraits:
         self.ignores_on_deletes = False
         """Whether it has deleted an object in spite of an If-Match. A restart asks again: that costs no request."""
         self.lacks: set[str] = set()
-        """Conditions on a put with which it took no put that it took without. A restart asks again."""
+        """Conditions with which it took no put or upload that it took without, as `put:if-match`. A restart asks
+        again."""
         self.ignores_on_copies = False
         """Whether it was asked for a copy that an If-None-Match forbids, and said nothing of the condition."""
 

@@ -69,8 +69,8 @@ UPDATE change SET state = 'waiting', rule = '', next_at = ?, judged = ? WHERE se
 UPDATE change SET judged = ?1 WHERE seq = ?2 AND judged <> ?1
 
 -- name: behind
--- The change behind another one of its key.
-SELECT seq FROM change WHERE bucket = ? AND key = ? AND seq > ? ORDER BY seq LIMIT 1
+-- The next one of a key that is compared at its push: a change of tags is not, and what is only kept is not pushed.
+SELECT seq FROM change WHERE bucket = ? AND key = ? AND seq > ? AND op <> 'tag' AND {pending} ORDER BY seq LIMIT 1
 
 -- name: set_base
 -- Note what a change finds at the remote.

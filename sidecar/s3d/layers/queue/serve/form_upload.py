@@ -77,10 +77,12 @@ def without_queue(inner: S3) -> S3:
 
     The remote never gets the form itself, whose signature is by a key that it need not know (A-1).
     """
+    lacks: set[str] = set()
 
     async def serve(call: Call) -> Reply:
         if call.operation or not forms.is_form(call.wire):
-            return await forward.addressed(call, forward.promised(call, await inner(call)))
+            reply = await forward.without_queue(inner, call, lacks)
+            return await forward.addressed(call, forward.promised(call, reply))
         try:
             form, put = await read(call)
             put.body = streamed(call, form, put)

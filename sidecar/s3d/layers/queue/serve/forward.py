@@ -160,7 +160,8 @@ async def through(
     context.wake()
     if agreed is not call and reply.status == 501:
         # Its maker tries again, without what the remote does not take.
-        context.facts.traits.lacks.update(agreed.wire.headers.keys() - call.wire.headers.keys())
+        added = agreed.wire.headers.keys() - call.wire.headers.keys()
+        context.facts.traits.lacks.update(f"put:{name}" for name in added)
     if agreed is not call and reply.status == 404 and await _names_no_key(call, reply):
         # So a store answers an If-Match on a put of a key that has no object by now.
         raise changed("it shows no object")
@@ -184,7 +185,7 @@ async def _preceded(context: Context, call: Call) -> None:
     if call.terms.after is not None:
         bucket, key, etag = call.terms.after
         await context.turns.barrier(bucket, key)
-        if (shown := await _etag_of(context, call, bucket, key)) != etag:
+        if (shown := await _etag_of(context.client, call, bucket, key)) != etag:
             raise changed(f"{bucket}/{key}, which must be delivered first, shows {shown or 'no object'}")
 
 
@@ -197,15 +198,15 @@ async def _agreed(context: Context, call: Call) -> Call:
         return call
     if call.operation == "CopyObject" and not await _honours_on_copies(context, call):
         raise S3Error("NotImplemented", "The remote is not known to honour If-None-Match on a copy", status=501)
-    if (shown := await _etag_of(context, call, call.bucket, call.key)) != expected:
+    if (shown := await _etag_of(context.client, call, call.bucket, call.key)) != expected:
         raise changed(f"it shows {shown or 'no object'} instead of {expected or 'no object'}")
     traits, headers = context.facts.traits, CIMultiDict(call.wire.headers)
     if call.operation == "DeleteObject":
         if expected and traits.honours_on_deletes:
             headers["If-Match"] = f'"{expected}"'
     else:
-        name, value = ("if-match", f'"{expected}"') if expected else ("if-none-match", "*")
-        if call.operation == "CopyObject" or name not in traits.lacks:
+        name, value = _condition(expected)
+        if call.operation == "CopyObject" or f"put:{name}" not in traits.lacks:
             headers[name] = value
     return replace(call, wire=replace(call.wire, headers=headers))
 
@@ -230,10 +231,36 @@ async def _honours_on_copies(context: Context, call: Call) -> bool:
     return traits.honours_on_copies
 
 
-async def _etag_of(context: Context, call: Call, bucket: str, key: str) -> str:
+async def without_queue(inner: S3, call: Call, lacks: set[str]) -> Reply:
+    """Hand a call inward where there is no queue; `lacks` are conditions that the remote is known not to take.
+
+    Raises S3Error PreconditionFailed where a write of s3d's own is made upon something else than is there (Q-2b).
+    """
+    expected = call.terms.expects
+    if expected is None:
+        return await inner(call)
+    if (shown := await _etag_of(Client(inner), call, call.bucket, call.key)) != expected:
+        raise changed(f"it shows {shown or 'no object'} instead of {expected or 'no object'}")
+    headers = CIMultiDict(call.wire.headers)
+    name, value = _condition(expected)
+    if call.operation == "PutObject" and name not in lacks:
+        headers[name] = value
+    reply = await inner(replace(call, wire=replace(call.wire, headers=headers)))
+    if reply.status == 501:
+        # Its maker tries again.
+        lacks.add(name)
+    return reply
+
+
+def _condition(expected: str) -> tuple[str, str]:
+    """The header that says that an ETag, "" for no object, is there."""
+    return ("if-match", f'"{expected}"') if expected else ("if-none-match", "*")
+
+
+async def _etag_of(client: Client, call: Call, bucket: str, key: str) -> str:
     """The ETag that the remote shows for a key, "" for no object. Raises S3Error where it does not say."""
     try:
-        return (await context.client.acting(call.identity, call.trace).head_object(bucket, key, fresh=True)).etag
+        return (await client.acting(call.identity, call.trace).head_object(bucket, key, fresh=True)).etag
     except S3Error as error:
         if error.status == 404 and not error.unknown:
             return ""

@@ -307,3 +307,19 @@ async def test_nothing_is_made_upon_what_is_kept_beside_the_version_of_somebody_
     )
     with pytest.raises(Changed, match="somebody else wrote it"):
         await write(db, "k", etag="newer", expects="of-k")
+
+
+@pytest.mark.semantics("Q-2c")
+@pytest.mark.parametrize("between", ["tags", "superseded"])
+async def test_what_is_delivered_is_the_base_of_the_next_write_whatever_is_between(db: Database, between: str) -> None:
+    first = await write(db, "k", base="before", ordered=True)
+    await claimed(db)
+    if between == "tags":
+        tags = New("b", "k", "", Op.TAG, NOW, NOW, {TAGGING: "a=b"})
+        assert await db.write(lambda c: changes.retag(c, tags))
+    else:
+        kept = await write(db, "k", identity="other", held=True)
+        await db.write(lambda c: c.execute("UPDATE change SET state = 'superseded' WHERE seq = ?", (kept,)))
+    newer = await write(db, "k", etag="newer", expects="of-k", ordered=True)
+    await settle(db, first)
+    assert (await one(db, newer)).base == "of-k"
