@@ -105,10 +105,10 @@ class World:
             self.folder.wake()
             await self.folder.round()
 
-    async def settle(self) -> None:
+    async def settle(self, rounds: int = 12) -> None:
         """Rounds, with all that is queued delivered in between, until nothing is left to do. What is parked for what
         somebody else wrote the next round takes back, and what waits for it goes on."""
-        for _ in range(12):
+        for _ in range(rounds):
             self.folder.wake()
             await self.folder.round()
             await until(lambda: not self.queue.pending()["changes"] or bool(self.queue.pending()["parked"]))

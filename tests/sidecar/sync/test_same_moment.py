@@ -15,7 +15,7 @@ from s3d.api import S3, Call, Reply
 from s3d.client import Client
 from tests.callers import ask
 from tests.queues import BUCKET
-from tests.sidecar.sync.folders import PREFIX, synced
+from tests.sidecar.sync.folders import PREFIX, World, synced
 
 KEYS = 1000 if float(os.environ.get("S3D_E2E_SOAK_HOURS", "0")) else 25
 LONGEST = 40
@@ -42,6 +42,25 @@ class Meeting:
     async def _put(self, key: str, number: int) -> None:
         await turns(number)
         await ask(self.s3, "PutObject", {"Bucket": BUCKET, "Key": key}, self.wrote[key])
+
+
+@dataclass
+class Refused:
+    """The gateway as the folder sees it: with the first upload the remote is back, and refuses those of before."""
+
+    world: World
+    choose: random.Random
+    s3: S3
+    met: set[str] = field(default_factory=set)
+
+    async def __call__(self, call: Call) -> Reply:
+        if call.operation == "PutObject":
+            self.met.add(call.key)
+            if self.world.store.away:
+                self.world.store.away = False
+                await self.world.queue.flush(BUCKET, "", None)
+            await asyncio.sleep(self.choose.random() * self.choose.choice((0.0, 0.01, 0.1)))
+        return await self.s3(call)
 
 
 async def turns(number: int) -> None:
@@ -85,3 +104,40 @@ async def test_a_put_of_an_app_and_an_upload_in_one_moment_lose_neither(
         assert {b"by the folder: " + name.encode() for name in names} <= kept
         assert max(standing.values()) == 1, "a conflict has one copy"
         assert {here[name] for name in names} <= {*meeting.wrote.values()}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.semantics("S-1", "Q-2c", "Q-18g")
+@pytest.mark.parametrize("is_new", [False, True], ids=["edit", "new file"])
+async def test_a_file_that_is_changed_again_while_its_upload_is_refused_replaces_nobodys_version(
+    tmp_path: Path, is_new: bool
+) -> None:
+    """Somebody else has written meanwhile. The newer upload is made upon the one that is being refused."""
+    seed = os.environ.get("S3D_E2E_SEED") or secrets.token_hex(4)
+    print(f"seed {seed}")
+    names = [f"{number:04}.txt" for number in range(KEYS)]
+    async with synced(tmp_path) as world:
+        world.write("stays", b"stays")
+        for name in [] if is_new else names:
+            world.write(name, b"base of " + name.encode())
+        await world.settle()
+        world.store.away = True
+        for name in names:
+            world.write(name, b"the first of " + name.encode())
+        await world.rounds(1)
+        for name in names:
+            await world.foreign.put(name, b"somebody's " + name.encode())
+            world.write(name, b"the second of " + name.encode())
+        folder, refused = world.folder, Refused(world, random.Random(seed), world.queue)
+        objects, folder.objects = folder.objects, replace(folder.objects, client=Client(refused, origin="sync"))
+        await world.rounds(1)
+        folder.objects = objects
+        assert refused.met == {PREFIX + name for name in names}
+        # A round may find one conflict alone, since the others are found out while it goes on.
+        await world.settle(3 * KEYS)
+        here = world.here()
+        assert await world.foreign.there() == here
+        standing = Counter(here.values())
+        for said in (b"somebody's ", b"the second of "):
+            assert {said + name.encode() for name in names} <= {*standing}
+        assert max(standing.values()) == 1, "a conflict has one copy"

@@ -2,8 +2,8 @@
 
 A change that fails for now is tried again by itself, with its body. In a long outage that is a load which grows with
 what waits, so a lane of which several different changes in a row met such a failure is slowed down: one change is tried
-at a time, after a pause that grows, until one passes. A single object never slows a lane. Nothing of it is kept on
-disk: a restart finds out anew.
+at a time, after a pause that grows, until one is delivered, or refused for its own sake. A single object never slows a
+lane. Nothing of it is kept on disk: a restart finds out anew.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Lane = tuple[str, str]
 
 @dataclass(slots=True)
 class Streak:
-    """Failures of a lane since a change of it was delivered."""
+    """Failures of a lane since a change of it was answered."""
 
     changes: set[int] = field(default_factory=set)
     """Those that failed, up to MAX_FAILURES of them."""
@@ -47,8 +47,8 @@ class Pace:
             streak.changes.add(seq)
             streak.next_at = now + retry.slow_pause(0, chance)
 
-    def passed(self, lane: Lane) -> None:
-        """Note that a change was delivered."""
+    def answered(self, lane: Lane) -> None:
+        """Note that the remote has taken a change, or has refused it for its own sake: it does not fail any more."""
         self._streaks.pop(lane, None)
 
     def tried(self, lane: Lane, now: float, chance: float) -> None:

@@ -301,6 +301,7 @@ class Pusher:
         """Park a change beside what somebody else wrote. A person who has it tried again means to replace that, and
         nobody else does: what was queued behind it was made upon what it was made upon."""
         now = self._clock.now()
+        self._pace.answered(lanes.key_of(change))
         await self._record(change, State.PARKED, code=error.code, reason=error.message, next_at=now, base=error.shown)
         self._count("parked", error.code)
 
@@ -308,7 +309,7 @@ class Pusher:
         """Note that a lane delivers."""
         lane = lanes.key_of(change)
         self._passed[lane] = max(began, self._passed.get(lane, 0.0))
-        self._pace.passed(lane)
+        self._pace.answered(lane)
         if lane in self._refused:
             self._refused.discard(lane)
             if await self._write(lambda db: lanes.open_lane(db, *lane)):
@@ -328,7 +329,9 @@ class Pusher:
         if verdict is retry.Verdict.REFUSED and not error.unknown:
             refusals = retry.counted(change.refusals, None if change.attempt_at is None else now - change.attempt_at)
             pause = max(pause, retry.MIN_INTERVAL)
-        if verdict is retry.Verdict.TRANSIENT and not self._health.away:
+        if verdict is not retry.Verdict.TRANSIENT and not error.unknown:
+            self._pace.answered(lanes.key_of(change))
+        elif verdict is retry.Verdict.TRANSIENT and not self._health.away:
             self._pace.failed(lanes.key_of(change), change.seq, now, random.random())  # noqa: S311 - as above
         alone = verdict is retry.Verdict.LANE and self._refused_alone(change, error)
         if (

@@ -9,7 +9,7 @@ import pytest
 from s3d.layers.queue.push import pace
 from s3d.layers.queue.push.pace import Pace
 from s3d.layers.queue.rules import retry
-from tests.callers import Answer
+from tests.callers import Answer, ask
 from tests.fakes.contents import Bucket
 from tests.gateways import Gateway, gateway
 from tests.sidecar.layers.queue.push.odd_answers import XML, s3_error
@@ -116,6 +116,33 @@ async def test_a_lane_with_several_bad_objects_goes_on_by_what_was_not_tried(tmp
 
 
 @pytest.mark.semantics("Q-8h")
+@pytest.mark.parametrize("end", ["refused", "conflict"])
+async def test_a_lane_goes_on_with_the_first_answer_though_it_is_a_refusal(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = 0.01
+    monkeypatch.setattr(retry, "slow_pause", lambda *_: pause)
+    store, keys = a_store(), [f"k{number}" for number in range(20)]
+    more: dict[str, Any] = {"workers": WORKERS, "conflict_check_after": 0.0, "conflict": "Park"}
+    async with store, gateway(tmp_path, store, ("b",), **more) as here:
+        await put(here, "b", *keys)
+        await until(lambda: all(store.data("b", key) is not None for key in keys))
+        failing = store.hook(FAILURES["503 SlowDown"], bucket="b")
+        for key in keys:
+            await here.ask("PutObject", {"Bucket": "b", "Key": key}, b"newer")
+        await until(lambda: failing.hits > 2 * len(keys))
+        # Now each pause is longer than the test.
+        pause = 3600.0
+        store.clear()
+        if end == "refused":
+            store.hook(Odd(400, XML, s3_error(400, "EntityTooLarge").body), bucket="b")
+        else:
+            for key in keys:
+                await ask(store.fake, "PutObject", {"Bucket": "b", "Key": key}, b"somebody's")
+        await until(lambda: here.queue.states()["parked"] == len(keys))
+
+
+@pytest.mark.semantics("Q-8h")
 def test_the_pause_grows_with_each_try_and_ends_with_a_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     lanes = Pace()
@@ -133,5 +160,5 @@ def test_the_pause_grows_with_each_try_and_ends_with_a_delivery(monkeypatch: pyt
         pauses.append((lanes.due(100.0) or 0.0) - 100.0)
     assert pauses == sorted(pauses)
     assert pauses[-1] == retry.MAX_SLOW_BACKOFF
-    lanes.passed(LANE)
+    lanes.answered(LANE)
     assert (lanes.slowed(100.0), lanes.due(100.0)) == ({}, None)
