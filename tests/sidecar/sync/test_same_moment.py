@@ -58,7 +58,7 @@ class Refused:
             self.met.add(call.key)
             if self.world.store.away:
                 self.world.store.away = False
-                await self.world.queue.flush(BUCKET, "", None)
+                await self.world.queue.pusher.drained(0)
             await asyncio.sleep(self.choose.random() * self.choose.choice((0.0, 0.01, 0.1)))
         return await self.s3(call)
 
