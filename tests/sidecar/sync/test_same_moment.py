@@ -13,6 +13,7 @@ import pytest
 
 from s3d.api import S3, Call, Reply
 from s3d.client import Client
+from s3d.sync.guards import Limits
 from tests.callers import ask
 from tests.queues import BUCKET
 from tests.sidecar.sync.folders import PREFIX, World, synced
@@ -46,7 +47,7 @@ class Meeting:
 
 @dataclass
 class Refused:
-    """The gateway as the folder sees it: with the first upload the remote is back, and refuses those of before."""
+    """The gateway as the folder sees it: with its first write the remote is back, and refuses those of before."""
 
     world: World
     choose: random.Random
@@ -54,7 +55,7 @@ class Refused:
     met: set[str] = field(default_factory=set)
 
     async def __call__(self, call: Call) -> Reply:
-        if call.operation == "PutObject":
+        if call.operation in ("PutObject", "DeleteObject"):
             self.met.add(call.key)
             if self.world.store.away:
                 self.world.store.away = False
@@ -109,14 +110,15 @@ async def test_a_put_of_an_app_and_an_upload_in_one_moment_lose_neither(
 @pytest.mark.timeout(600)
 @pytest.mark.semantics("S-1", "Q-2c", "Q-18g")
 @pytest.mark.parametrize("is_new", [False, True], ids=["edit", "new file"])
-async def test_a_file_that_is_changed_again_while_its_upload_is_refused_replaces_nobodys_version(
-    tmp_path: Path, is_new: bool
+@pytest.mark.parametrize("done", ["changed", "deleted", "moved"])
+async def test_what_is_done_to_a_file_while_its_upload_is_refused_costs_nobodys_version(
+    tmp_path: Path, is_new: bool, done: str
 ) -> None:
-    """Somebody else has written meanwhile. The newer upload is made upon the one that is being refused."""
+    """Somebody else has written meanwhile. What is done is made upon the upload that is being refused."""
     seed = os.environ.get("S3D_E2E_SEED") or secrets.token_hex(4)
     print(f"seed {seed}")
     names = [f"{number:04}.txt" for number in range(KEYS)]
-    async with synced(tmp_path) as world:
+    async with synced(tmp_path, limits=Limits(share=1.0, count=10_000)) as world:
         world.write("stays", b"stays")
         for name in [] if is_new else names:
             world.write(name, b"base of " + name.encode())
@@ -127,17 +129,23 @@ async def test_a_file_that_is_changed_again_while_its_upload_is_refused_replaces
         await world.rounds(1)
         for name in names:
             await world.foreign.put(name, b"somebody's " + name.encode())
-            world.write(name, b"the second of " + name.encode())
+            match done:
+                case "changed":
+                    world.write(name, b"the second of " + name.encode())
+                case "deleted":
+                    (world.path / name).unlink()
+                case _:
+                    (world.path / name).rename(world.path / f"moved {name}")
         folder, refused = world.folder, Refused(world, random.Random(seed), world.queue)
         objects, folder.objects = folder.objects, replace(folder.objects, client=Client(refused, origin="sync"))
         await world.rounds(1)
         folder.objects = objects
-        assert refused.met == {PREFIX + name for name in names}
+        assert refused.met >= ({PREFIX + name for name in names} if done != "moved" else {PREFIX + "moved " + names[0]})
         # A round may find one conflict alone, since the others are found out while it goes on.
         await world.settle(3 * KEYS)
         here = world.here()
         assert await world.foreign.there() == here
         standing = Counter(here.values())
-        for said in (b"somebody's ", b"the second of "):
+        for said in (b"somebody's ", *{"changed": [b"the second of "], "moved": [b"the first of "]}.get(done, [])):
             assert {said + name.encode() for name in names} <= {*standing}
         assert max(standing.values()) == 1, "a conflict has one copy"
