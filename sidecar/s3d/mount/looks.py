@@ -3,7 +3,7 @@ a look is a HEAD and a listing.
 
 What has changed by this gateway since is seen in its feed before any of it is given out again, so that the mount never
 shows less than the S3 endpoint has acknowledged (SEMANTICS M-2). What others write at the remote shows when the second
-is over, and at open() at once. Without a feed nothing is kept.
+is over, which begins with the question, and at open() at once. Without a feed nothing is kept.
 """
 
 import time
@@ -16,10 +16,10 @@ from s3d.mount import paths
 from s3d.mount.views import Directory, Entry, File, Views
 
 KEPT_SECONDS = 1.0
-MAX_KEPT = 4096
-"""Paths, and directories, of which something is kept."""
-MAX_NAMES = 4096
-"""Names of the directories in one that is kept."""
+MAX_KEPT = 1024
+"""Paths, and directories, of which something is kept: more are not asked for in a second."""
+MAX_NAMES = 65_536
+"""Directories that are known of all of these."""
 
 
 @dataclass(slots=True)
@@ -32,6 +32,12 @@ class Found:
     until: float
     is_used: bool = False
     """Whether it was given out again."""
+
+    def is_shown_as(self, what: Entry) -> bool:
+        """Whether a listing shows the same."""
+        if isinstance(what, File):
+            return isinstance(self.what, File) and self.what.etag == what.etag
+        return self.what == what
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Looks:
         self._now = now
         self._found: BoundedMap[tuple[str, str], Found] = BoundedMap(MAX_KEPT)
         self._listed: BoundedMap[tuple[str, str], Listed] = BoundedMap(MAX_KEPT)
+        self._names = 0
+        """In the listings that were kept since they were forgotten last."""
 
     async def look(self, bucket: str, key: str) -> Entry | None:
         """What is at a path, kept or asked for. Raises S3DError where nobody can say."""
@@ -60,38 +68,60 @@ class Looks:
             return Directory(bucket, key + "/")
         found = self._found.get((bucket, key))
         if found is None or not self._holds_good(bucket, key, found):
-            return await self.ask(bucket, key, self._is_listed(bucket, key + "/"))
+            return await self._ask(bucket, key, self._listing(bucket, paths.parent_of(key)))
         found.is_used = True
         return found.what
 
-    async def ask(self, bucket: str, key: str, is_directory: bool | None = None) -> Entry | None:
-        """What is at a path, asked for. Whether it is a directory may be known. Raises S3DError."""
-        mark = self._mark()
+    async def ask(self, bucket: str, key: str) -> Entry | None:
+        """What is at a path, asked for. Raises S3DError."""
+        return await self._ask(bucket, key, None)
+
+    async def _ask(self, bucket: str, key: str, listed: Listed | None) -> Entry | None:
+        mark, until = self._mark(), self._now() + KEPT_SECONDS
+        is_directory = None
+        if listed is not None:
+            is_directory, until = f"{key}/" in listed.prefixes, listed.until
         what = await self._views.look(bucket, key, is_directory)
-        self._found[bucket, key] = Found(what, mark, self._now() + KEPT_SECONDS)
+        if self._views.is_kept(bucket, f"{key}/"):
+            # Nobody tells when one goes that is only kept here.
+            self._found.forget((bucket, key))
+        else:
+            self._found[bucket, key] = Found(what, mark, until)
         return what
 
-    def is_given_again(self, file: File) -> bool:
-        """Whether a version was given out again: another may be at the remote by now."""
-        found = self._found.get((file.bucket, file.key))
+    def is_given_again(self, bucket: str, key: str) -> bool:
+        """Whether what was found at a path was given out again: something else may be at the remote by now."""
+        found = self._found.get((bucket, key))
         return found is not None and found.is_used
 
-    async def entries(self, place: Directory) -> AsyncIterator[tuple[str, Entry]]:
-        """Yield what is in a directory, as Views does."""
-        mark, prefixes, is_shown = self._mark(), set[str](), True
-        async for name, what in self._views.entries(place):
-            if isinstance(what, Directory):
-                # Nobody tells when one goes that is only kept here.
-                is_shown = is_shown and not self._views.is_kept(what.bucket, what.prefix) and len(prefixes) < MAX_NAMES
-                if is_shown:
-                    prefixes.add(what.prefix)
-            yield name, what
-        if place.bucket and is_shown:
-            self._listed[place.bucket, place.prefix] = Listed(frozenset(prefixes), mark, self._now() + KEPT_SECONDS)
+    def forget(self, bucket: str, key: str) -> None:
+        """Let the next look at a path ask."""
+        self._found.forget((bucket, key))
 
-    def _is_listed(self, bucket: str, prefix: str) -> bool | None:
-        """Whether a prefix is a directory; None where no listing says it."""
-        parent = paths.parent_of(prefix)
+    async def entries(self, place: Directory) -> AsyncIterator[tuple[str, Entry]]:
+        """Yield what is in a directory, as Views does. What is known otherwise is forgotten: it shows from now on."""
+        mark, until = self._mark(), self._now() + KEPT_SECONDS
+        prefixes, is_whole = set[str](), True
+        async for name, what in self._views.entries(place):
+            found = self._found.get((place.bucket, place.prefix + name))
+            if found is not None and not found.is_shown_as(what):
+                self.forget(place.bucket, place.prefix + name)
+            if isinstance(what, Directory) and is_whole:
+                # As above.
+                is_whole = not self._views.is_kept(what.bucket, what.prefix) and len(prefixes) < MAX_NAMES
+                prefixes.add(what.prefix)
+            yield name, what
+        if place.bucket and is_whole:
+            self._keep_listing(place, Listed(frozenset(prefixes), mark, until))
+
+    def _keep_listing(self, place: Directory, listed: Listed) -> None:
+        self._names += len(listed.prefixes)
+        if self._names > MAX_NAMES:
+            self._listed, self._names = BoundedMap(MAX_KEPT), len(listed.prefixes)
+        self._listed[place.bucket, place.prefix] = listed
+
+    def _listing(self, bucket: str, parent: str) -> Listed | None:
+        """Which directories are in a directory; None where no listing says it."""
         listed = self._listed.get((bucket, parent))
         if listed is None or listed.until < self._now():
             return None
@@ -100,7 +130,7 @@ class Looks:
                 self._listed.forget((bucket, parent))
                 return None
         listed.mark = self._mark()
-        return prefix in listed.prefixes
+        return listed
 
     def _holds_good(self, bucket: str, key: str, found: Found) -> bool:
         if found.until < self._now():

@@ -56,7 +56,10 @@ class Moves:
         """What is at a path, once no rename is under way: of what others write at the remote, a second old at most.
         Raises S3DError."""
         await self._wait()
-        return await self._seen(bucket, key, self._looks.look)
+        node = await self._seen(bucket, key, self._looks.look)
+        if node is not None:
+            node.is_unasked = self._looks.is_given_again(bucket, key)
+        return node
 
     async def look_anew(self, bucket: str, key: str) -> Node | None:
         """What is at a path now, once no rename is under way. Raises S3DError."""

@@ -159,10 +159,30 @@ class Operations(pyfuse3.Operations):
             refuse(errno.EPERM)
         if isinstance(node.what, File):
             self._refuse_where_read_only()
-            if fields.update_size:
-                await self._files.truncate(node, attr.st_size)
-            await self._stamp(node, attr, fields)
+            if fh is None:
+                await self._see_again(node)
+            try:
+                if fields.update_size:
+                    await self._files.truncate(node, attr.st_size)
+                await self._stamp(node, attr, fields)
+            except (OSError, S3DError):
+                # Where another version is there the kernel looks up the name once more, and is to find that.
+                self._looks.forget(node.what.bucket, node.what.key)
+                raise
         return attributes.of(node, self.settings)
+
+    async def _see_again(self, node: Node) -> None:
+        """See that a version is there still which was given out without a question. Raises OSError ESTALE where it is
+        not: the kernel looks up the name once more, and comes with what is there."""
+        if not node.is_unasked or node.session is not None or not isinstance(node.what, File):
+            return
+        bucket, key = node.what.bucket, node.what.key
+        found = await self._moves.look_anew(bucket, key)
+        # Who has no name to look up, but a descriptor, comes once more with this one.
+        node.is_unasked = False
+        if found is not node:
+            self._looks.forget(bucket, key)
+            refuse(errno.ESTALE)
 
     async def _stamp(self, node: Node, attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> None:
         file = file_of(node)
@@ -274,9 +294,9 @@ class Operations(pyfuse3.Operations):
         bucket, key = self._child(parent_inode, name)
         if not bucket:
             refuse(errno.EPERM)
-        # The kernel has just looked it up, and what is made here replaces what comes before it is closed anyway.
-        look = self._moves.look_anew if flags & os.O_EXCL else self._moves.look
-        node = await look(bucket, key)
+        # The kernel has just looked it up; where that asked nobody, what is there by now must not be taken for nothing.
+        anew = flags & os.O_EXCL or self._looks.is_given_again(bucket, key)
+        node = await (self._moves.look_anew if anew else self._moves.look)(bucket, key)
         if node is not None and flags & os.O_EXCL:
             refuse(errno.EEXIST)
         if node is None:
@@ -294,11 +314,7 @@ class Operations(pyfuse3.Operations):
         node = self._tree.node(inode)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._refuse_where_read_only()
-        if isinstance(node.what, File) and node.session is None and self._looks.is_given_again(node.what):
-            found = await self._moves.look_anew(node.what.bucket, node.what.key)
-            if found is not node:
-                # The kernel looks up the name once more, and opens what is there now.
-                refuse(errno.ESTALE)
+        await self._see_again(node)
         return pyfuse3.FileInfo(fh=await self._opened(node, flags))
 
     async def _opened(self, node: Node, flags: int) -> int:

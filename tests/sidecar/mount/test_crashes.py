@@ -65,6 +65,19 @@ def test_after_kill_9_what_was_closed_or_synced_is_an_object(mounted: Mounted) -
     eventually(lambda: drained(mounted.daemon))
 
 
+@pytest.mark.semantics("M-1a", "M-4")
+def test_what_has_replaced_an_object_by_a_rename_is_recovered_in_its_place(mounted: Mounted) -> None:
+    mounted.put("f", b"replaced")
+    file = begin(mounted.dir / "part", data=b"mine")
+    (mounted.dir / "part").rename(mounted.dir / "f")
+    kill(mounted.daemon, file)
+    mounted.daemon.start()
+    eventually(lambda: not mounted.daemon.status()["mount"]["unpublished"])
+    assert (mounted.keys(), mounted.get("f")) == (["f"], b"mine")
+    # And no conflict keeps it here.
+    eventually(lambda: drained(mounted.daemon))
+
+
 @pytest.mark.parametrize("mounted", [{}, {"S3D_WRITE_QUEUE": "false"}], ids=["queue", "no queue"], indirect=True)
 @pytest.mark.semantics("M-1a")
 def test_what_is_recovered_takes_no_other_objects_place(mounted: Mounted) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import ROOT, StartDaemon, eventually
+from tests.daemons import ROOT, StartDaemon, drained, eventually
 from tests.mounts import Mounted, errno_of, require_mount
 from tests.remotes import Remote
 
@@ -124,6 +124,32 @@ def test_what_somebody_else_has_put_at_the_remote_shows_at_the_next_open(mounted
     assert errno_of(path.read_bytes) == "ENOENT"
 
 
+@pytest.mark.semantics("M-2")
+def test_what_is_changed_is_what_is_at_the_remote(mounted: Mounted, remote: Remote) -> None:
+    """Also where the name was looked up just before, and again, which is answered out of what is kept."""
+
+    def put_there(name: str, data: bytes) -> Path:
+        """Put as somebody else what the mount knows otherwise."""
+        path = mounted.dir / name
+        assert [path.exists() for _ in range(3)] == [name != "new"] * 3
+        remote.client().put_object(Bucket=mounted.bucket, Key=name, Body=data, ContentType="text/others")
+        return path
+
+    for name in ("mode", "cut", "emptied"):
+        mounted.put(name, b"old")
+    eventually(lambda: drained(mounted.daemon))
+    put_there("mode", b"others").chmod(0o755)
+    assert mounted.get("mode") == b"others"
+    os.truncate(put_there("cut", b"others"), 3)
+    assert mounted.get("cut") == b"oth"
+    os.truncate(put_there("emptied", b"others"), 0)
+    head = mounted.s3.head_object(Bucket=mounted.bucket, Key="emptied")
+    assert (head["ContentLength"], head["ContentType"]) == (0, "text/others")
+    with put_there("new", b"others").open("ab") as appended:
+        appended.write(b" and ours")
+    assert mounted.get("new") == b"others and ours"
+
+
 @pytest.mark.semantics("M-2a")
 def test_an_open_file_is_one_version_to_its_end(mounted: Mounted) -> None:
     mounted.put("f", DATA)
@@ -139,9 +165,12 @@ def test_an_open_file_is_one_version_to_its_end(mounted: Mounted) -> None:
 def test_where_the_bucket_keeps_versions_the_one_that_was_opened_is_read_to_its_end(mounted: Mounted) -> None:
     mounted.s3.put_bucket_versioning(Bucket=mounted.bucket, VersioningConfiguration={"Status": "Enabled"})
     mounted.put("f", LARGE)
-    with (mounted.dir / "f").open("rb", buffering=0) as file:
+    path = mounted.dir / "f"
+    with path.open("rb", buffering=0) as file:
+        assert [path.stat().st_size for _ in range(3)] == [len(LARGE)] * 3
         mounted.put("f", LARGE[::-1])
         assert file.read(10) == LARGE[:10]
+        assert Path(f"/proc/self/fd/{file.fileno()}").read_bytes() == LARGE
         mounted.s3.delete_object(Bucket=mounted.bucket, Key="f")
         file.seek(len(LARGE) // 2)
         assert file.read() == LARGE[len(LARGE) // 2 :]

@@ -157,9 +157,6 @@ class Turns:
         def left() -> None:
             self.moved(bucket)
             self._wake()
-            if turn is not None and (turn.changed or turn.lost):
-                for key in (key for key in keys if key not in turn.spared):
-                    self._feed.publish(bucket, key, None if turn.lost else turn.etag, Why.THROUGH)
 
         now = self._clock.now()
 
@@ -168,6 +165,10 @@ class Turns:
                 _leave(db, seq, None if turn is not None and key in turn.spared else turn, now)
 
         await self._owed.make(leave, left)
+        # Before the client has its answer, also where that is not stored yet.
+        if turn is not None and (turn.changed or turn.lost):
+            for key in (key for key in keys if key not in turn.spared):
+                self._feed.publish(bucket, key, None if turn.lost else turn.etag, Why.THROUGH)
 
     @contextlib.contextmanager
     def _waiting(self, waiter: Waiter) -> Iterator[None]:

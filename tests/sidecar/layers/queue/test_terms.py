@@ -409,6 +409,23 @@ async def test_whether_a_delete_may_have_a_condition_is_found_out_by_one(
         assert (first, second) == (["HeadObject", "DeleteObject"], ["HeadObject", "DeleteObject"])
 
 
+@pytest.mark.semantics("Q-18c")
+async def test_a_delete_whose_object_goes_before_it_says_nothing_of_the_store(queue: Queue, store: Watched) -> None:
+    async def foreign() -> None:
+        await ask(store.fake, "DeleteObject", {"Bucket": BUCKET, "Key": "gone"})
+
+    for key in ("gone", "k"):
+        await put(queue, key, b"a")
+        await until(delivered(queue, key))
+    store.before["DeleteObject"] = foreign
+    await delete(queue, "gone", ALWAYS)
+    await until(delivered(queue, "gone"))
+    await delete(queue, "k", ALWAYS)
+    await until(delivered(queue, "k"))
+    asked = ["HeadObject", "DeleteObject", "DeleteObject"] if isinstance(store.inner, Fake) else None
+    assert store.of("k")[1:] == (asked or ["HeadObject", "DeleteObject"])
+
+
 @pytest.mark.semantics("Q-21", "D-7a")
 async def test_a_move_is_delivered_in_order_and_says_what_it_waits_for(tmp_path: Path) -> None:
     fake = Fake()

@@ -36,6 +36,8 @@ NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 OTHERWISE = frozenset(["PreconditionFailed", "NoSuchKey"])
 """Errors that say that what a condition asks for is not there. If-Match on a put of a key that has no object is
 answered with NoSuchKey (AWS S3 user guide, conditional writes)."""
+GONE = 404
+"""Status of a delete whose object was not there any more, whatever the remote makes of a condition."""
 LACKING = frozenset(["NotImplemented", "InvalidArgument", "InvalidRequest"])
 """Errors of a store that does not know a condition."""
 UNMET = OTHERWISE | {"NotImplemented"}
@@ -150,7 +152,8 @@ async def delete(context: Context, change: Change, shown: str) -> Answer:
             raise
         await learn_of_deletes(context, honoured=error.code == "PreconditionFailed")
         return await replace(context, change, shown)
-    await learn_of_deletes(context, honoured=False)
+    if answer.status != GONE:
+        await learn_of_deletes(context, honoured=False)
     return answer
 
 

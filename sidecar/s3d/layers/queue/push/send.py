@@ -49,7 +49,7 @@ async def delete(context: Context, change: Change, other: Mapping[str, str] | No
         return await context.client.acting(change.identity).send(Call("DeleteObject", named(change), wire))
     except S3Error as error:
         if error.code == "NoSuchKey":
-            return Answer(204)
+            return Answer(error.status)
         raise
 
 

@@ -138,7 +138,7 @@ async def through(
     a write of s3d's own is made upon something else than is there (Q-2b).
     """
     await _preceded(context, call)
-    async with context.turns.turn(call.bucket, [call.key], call.identity) as turn:
+    async with context.turns.turn(call.bucket, _written(call), call.identity) as turn:
         if call.operation == "DeleteObject" and "VersionId" not in call.params:
             turn.etag = ""
         turn.keeps = call.operation in KEEPING
@@ -166,6 +166,12 @@ async def through(
         # So a store answers an If-Match on a put of a key that has no object by now.
         raise changed("it shows no object")
     return reply
+
+
+def _written(call: Call) -> list[str]:
+    """The keys that a write changes: a rename takes the object away from its old one."""
+    source = decode.copy_source(call.params.get("RenameSource"))
+    return [call.key] if source is None else list(dict.fromkeys([call.key, source[1]]))
 
 
 async def _names_no_key(call: Call, reply: Reply) -> bool:

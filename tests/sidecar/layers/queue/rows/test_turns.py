@@ -38,11 +38,12 @@ class Stage:
         self.db = db
         self.owed = Owed(db, ballast)
         self.woken = asyncio.Event()
+        self.feed = Feed()
 
         async def never() -> None:
             """The probe of a remote that nobody looks for."""
 
-        self.turns = Turns(db, clock, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set, Feed())
+        self.turns = Turns(db, clock, self.owed, Health(5.0, 30.0, never), 5.0, self.woken.set, self.feed)
 
     async def put(self, op: str = "put") -> int:
         new = New("b", "k", "", Op(op), NOW, NOW, {}, 1, "e", None, b"x")
@@ -89,7 +90,7 @@ ENDS: tuple[tuple[str, BaseException | None], ...] = (
 )
 
 
-@pytest.mark.semantics("Q-7", "Q-7b", "Q-13")
+@pytest.mark.semantics("Q-7", "Q-7b", "Q-13", "R-13")
 @pytest.mark.parametrize(("name", "error"), ENDS, ids=lambda one: one if isinstance(one, str) else "")
 async def test_a_turn_whose_end_cannot_be_stored_ends_when_the_local_dir_takes_it(
     db: Database, stage: Stage, name: str, error: BaseException | None
@@ -101,6 +102,8 @@ async def test_a_turn_whose_end_cannot_be_stored_ends_when_the_local_dir_takes_i
             await stage.fail()
             if error is not None:
                 raise error
+    told = ["k"] if name in ("answered", "unanswered", "left") else []
+    assert [event.key for event in stage.feed.since(0).events] == told
     # The client has its answer; the key is free as soon as the end is stored, and what waits behind it is pushed.
     assert db.read("SELECT state FROM change WHERE op = 'through'") == [("pushing",)]
     assert await stage.claim() == []
