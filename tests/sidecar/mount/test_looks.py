@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ class Counted:
 
     inner: S3
     asked: list[str] = field(default_factory=list)
-    before: dict[str, Callable[[], object]] = field(default_factory=dict)
+    before: dict[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
 
     async def __call__(self, call: Call) -> Reply:
         self.asked.append(call.operation)
         reply = await self.inner(call)
         if call.operation in self.before:
-            await self.before.pop(call.operation)()  # type: ignore[misc]
+            await self.before.pop(call.operation)()
         return reply
 
     def taken(self) -> list[str]:
