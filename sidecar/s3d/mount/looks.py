@@ -77,7 +77,7 @@ class Looks:
         return await self._ask(bucket, key, None)
 
     async def _ask(self, bucket: str, key: str, listed: Listed | None) -> Entry | None:
-        mark, until = self._mark(), self._now() + KEPT_SECONDS
+        mark, until = self.mark(), self._now() + KEPT_SECONDS
         is_directory = None
         if listed is not None:
             is_directory, until = f"{key}/" in listed.prefixes, listed.until
@@ -100,7 +100,7 @@ class Looks:
 
     async def entries(self, place: Directory) -> AsyncIterator[tuple[str, Entry]]:
         """Yield what is in a directory, as Views does. What is known otherwise is forgotten: it shows from now on."""
-        mark, until = self._mark(), self._now() + KEPT_SECONDS
+        mark, until = self.mark(), self._now() + KEPT_SECONDS
         prefixes, is_whole = set[str](), True
         async for name, what in self._views.entries(place):
             found = self._found.get((place.bucket, place.prefix + name))
@@ -129,7 +129,7 @@ class Looks:
             if event is None or (event.bucket == bucket and _makes_directory(event, parent)):
                 self._listed.forget((bucket, parent))
                 return None
-        listed.mark = self._mark()
+        listed.mark = self.mark()
         return listed
 
     def _holds_good(self, bucket: str, key: str, found: Found) -> bool:
@@ -138,11 +138,18 @@ class Looks:
         for event in self._since(found.mark):
             if event is None or (event.bucket == bucket and _changes(event, key, found.what)):
                 return False
-        found.mark = self._mark()
+        found.mark = self.mark()
         return True
 
-    def _mark(self) -> int:
+    def mark(self) -> int:
+        """The latest event of the gateway."""
         return self._feed.number if self._feed else 0
+
+    def is_changed_here(self, bucket: str, key: str, mark: int) -> bool:
+        """Whether something at a path has changed by this gateway since an event."""
+        return any(
+            event is None or (event.bucket == bucket and _changes(event, key, None)) for event in self._since(mark)
+        )
 
     def _since(self, mark: int) -> Iterable[Event | None]:
         """The events since a mark; None among them where not all are known."""

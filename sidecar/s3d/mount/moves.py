@@ -58,7 +58,7 @@ class Moves:
         await self._wait()
         node = await self._seen(bucket, key, self._looks.look)
         if node is not None:
-            node.is_unasked = self._looks.is_given_again(bucket, key)
+            node.unasked_at = self._looks.mark() if self._looks.is_given_again(bucket, key) else None
         return node
 
     async def look_anew(self, bucket: str, key: str) -> Node | None:

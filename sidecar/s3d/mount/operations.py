@@ -174,13 +174,16 @@ class Operations(pyfuse3.Operations):
     async def _see_again(self, node: Node) -> None:
         """See that a version is there still which was given out without a question. Raises OSError ESTALE where it is
         not: the kernel looks up the name once more, and comes with what is there."""
-        if not node.is_unasked or node.session is not None or not isinstance(node.what, File):
+        mark = node.unasked_at
+        if mark is None or node.session is not None or not isinstance(node.what, File):
             return
         bucket, key = node.what.bucket, node.what.key
         found = await self._moves.look_anew(bucket, key)
         # Who has no name to look up, but a descriptor, comes once more with this one.
-        node.is_unasked = False
-        if found is not node:
+        node.unasked_at = None
+        # What has changed here since the look-up comes after it: who opens gets what was there then. The kernel retries
+        # once alone, and a program that many write beside would see the error.
+        if found is not node and not self._looks.is_changed_here(bucket, key, mark):
             self._looks.forget(bucket, key)
             refuse(errno.ESTALE)
 

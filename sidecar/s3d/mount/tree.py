@@ -39,8 +39,9 @@ class Node:
     opens: int = 0
     session: "Session | None" = None
     """What is being written to it."""
-    is_unasked: bool = False
-    """Whether the latest look-up gave it out without a question to the S3."""
+    unasked_at: int | None = None
+    """The latest event of the gateway when the latest look-up gave it out without a question to the S3; None where that
+    has asked."""
     name: tuple[str, str, str] | None = field(default=None, repr=False)
     """By which it is found in the tree; None for one that has no name any more."""
 
