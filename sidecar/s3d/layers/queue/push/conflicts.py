@@ -19,6 +19,7 @@ from s3d.errors import S3Error, Unavailable
 from s3d.layers.queue.push import send
 from s3d.layers.queue.push.send import PUSHES
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.store_traits import condition_of
 from s3d.layers.queue.rows import order, transitions
 from s3d.layers.queue.rows.changes import ANY, Change
 from s3d.metrics import Metrics
@@ -193,7 +194,7 @@ async def ask(context: Context, change: Change, *, over: bool) -> None:
     traits = context.facts.traits
     # A small body, which is in the row: it is sent once more for the answer's sake alone.
     useful = change.op == "put" and change.inline and not context.facts.buckets.ordered(change.bucket)
-    condition = says(NOTHING if over else "")
+    condition = dict([condition_of(NOTHING if over else "")])
     (name,) = condition
     if not useful or name in traits.asked or traits.honours(name):
         return
@@ -224,7 +225,7 @@ def condition_on(context: Context, change: Change, there: str | None) -> Mapping
         or (there is None and not context.facts.seen_etags.expects_new(change.bucket))
     ):
         return {}
-    return {name: value for name, value in says(there or "").items() if traits.honours(name)}
+    return {name: value for name, value in [condition_of(there or "")] if traits.honours(name)}
 
 
 def condition_after_look(context: Context, change: Change, shown: str) -> Mapping[str, str]:
@@ -233,12 +234,7 @@ def condition_after_look(context: Context, change: Change, shown: str) -> Mappin
     if change.op == "delete":
         return condition_on(context, change, shown)
     lacks = context.facts.traits.lacks
-    return {name: value for name, value in says(shown).items() if f"{change.op}:{name}" not in lacks}
-
-
-def says(there: str) -> Mapping[str, str]:
-    """The condition on a put that an ETag, "" for no object, is there."""
-    return {"if-match": f'"{there}"'} if there else {"if-none-match": "*"}
+    return {name: value for name, value in [condition_of(shown)] if f"{change.op}:{name}" not in lacks}
 
 
 def keeps_both(context: Context, change: Change) -> bool:

@@ -17,6 +17,11 @@ COPY_IF_NONE_MATCH = "copy:if-none-match"
 """Among what is honoured: If-Match on a delete, and If-None-Match on a copy. No header is called so."""
 
 
+def condition_of(there: str) -> tuple[str, str]:
+    """The header of a put that says that an ETag, "" for no object, is there."""
+    return ("if-match", f'"{there}"') if there else ("if-none-match", "*")
+
+
 class StoreTraits:
     """The traits that were seen."""
 

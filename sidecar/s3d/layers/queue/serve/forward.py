@@ -19,6 +19,7 @@ from s3d.layers.queue.entry import Write
 from s3d.layers.queue.remote_facts import bucket_tags
 from s3d.layers.queue.remote_facts.buckets import UNSETTLING
 from s3d.layers.queue.remote_facts.facts import RemoteFacts
+from s3d.layers.queue.remote_facts.store_traits import condition_of
 from s3d.layers.queue.rows import lookups, uploads
 from s3d.layers.queue.rows.subjects import Content
 from s3d.layers.queue.rules.decide import Decision
@@ -211,7 +212,7 @@ async def _agreed(context: Context, call: Call) -> Call:
         if expected and traits.honours_on_deletes:
             headers["If-Match"] = f'"{expected}"'
     else:
-        name, value = _condition(expected)
+        name, value = condition_of(expected)
         if call.operation == "CopyObject" or f"put:{name}" not in traits.lacks:
             headers[name] = value
     return replace(call, wire=replace(call.wire, headers=headers))
@@ -248,7 +249,7 @@ async def without_queue(inner: S3, call: Call, lacks: set[str]) -> Reply:
     if (shown := await _etag_of(Client(inner), call, call.bucket, call.key)) != expected:
         raise changed(f"it shows {shown or 'no object'} instead of {expected or 'no object'}")
     headers = CIMultiDict(call.wire.headers)
-    name, value = _condition(expected)
+    name, value = condition_of(expected)
     if call.operation == "PutObject" and name not in lacks:
         headers[name] = value
     reply = await inner(replace(call, wire=replace(call.wire, headers=headers)))
@@ -256,11 +257,6 @@ async def without_queue(inner: S3, call: Call, lacks: set[str]) -> Reply:
         # Its maker tries again.
         lacks.add(name)
     return reply
-
-
-def _condition(expected: str) -> tuple[str, str]:
-    """The header that says that an ETag, "" for no object, is there."""
-    return ("if-match", f'"{expected}"') if expected else ("if-none-match", "*")
 
 
 async def _etag_of(client: Client, call: Call, bucket: str, key: str) -> str:
